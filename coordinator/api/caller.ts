@@ -1,0 +1,21 @@
+/** Who calls, as the listener proved it. */
+export type Caller =
+  /** root on the coordinator's own machine, by the socket only root may open. */
+  | { readonly kind: 'local' }
+  | { readonly kind: 'operator'; readonly id: string; readonly name: string }
+  | { readonly kind: 'machine'; readonly id: string }
+  | { readonly kind: 'stranger' }
+
+/** A caller's name for records: "local", an operator's name, a machine's id. */
+export function actorOf(caller: Caller): string {
+  switch (caller.kind) {
+    case 'local':
+      return 'local'
+    case 'operator':
+      return caller.name
+    case 'machine':
+      return caller.id
+    case 'stranger':
+      return 'stranger'
+  }
+}

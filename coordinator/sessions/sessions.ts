@@ -1,0 +1,20 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { SessionResponseSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+
+/** The machines that are connected now, as the rest of the coordinator sees them. Kept in memory alone. */
+export interface Sessions {
+  online(machine: string): boolean
+  /** Ids of all machines with a live session. */
+  machines(): Iterable<string>
+  count(): number
+  /** Queues a message for a machine's session; false when it has none or its queue is full. */
+  send(machine: string, message: MessageInitShape<typeof SessionResponseSchema>): boolean
+  /** Ends every live session of a machine at once; it is told the reason. */
+  end(machine: string, reason: string): void
+  /** Asks a machine something now. Rejects when it has no session, does not answer in time or could not run it. */
+  probe(machine: string, kind: string, deadlineMs: number, signal?: AbortSignal): Promise<string>
+  /** When the machine's newest message arrived; undefined when it is not online. */
+  lastMessage(machine: string): Date | undefined
+  /** Looks at a machine anew: sends its orders and its assignment where they changed. */
+  wake(machine: string): void
+}

@@ -1,0 +1,131 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { copyFile, mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import SqliteDatabase from 'better-sqlite3'
+import { Kysely, type KyselyPlugin, SqliteDialect, type Transaction } from 'kysely'
+import { syncDirectory } from '../../shared/durable-file.ts'
+import { hasCode } from '../../shared/errors.ts'
+import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
+import type { Database } from './tables.ts'
+
+/** The coordinator's memory. All writes that belong together go through `transact`. */
+export interface Store extends AsyncDisposable {
+  /** For single statements outside any transaction. */
+  readonly db: Kysely<Database>
+  /**
+   * Runs `work` in one transaction. Inside, only `tx` may be used: no `db`, no nested `transact`, no network, timers,
+   * child processes or key generation. `work` may run again; it changes nothing but rows.
+   */
+  transact<T>(work: (tx: Transaction<Database>) => Promise<T>): Promise<T>
+  /** Writes a consistent copy of the store to a file while it runs. */
+  copyTo(path: string): Promise<void>
+  readonly path: string
+}
+
+/** The name a store of schema N is copied to before it is migrated. */
+const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
+
+/**
+ * Opens the embedded store, makes it at first use, brings its schema up to date. Before a migration the old file is
+ * copied beside it; a store with a newer schema is refused, naming that copy.
+ */
+export async function openStore(path: string, now: Date): Promise<Store> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  const sqlite = new SqliteDatabase(path)
+  try {
+    sqlite.pragma('journal_mode = WAL')
+    // Explicit: better-sqlite3 is built so that a WAL file would run NORMAL and could lose the last commits.
+    sqlite.pragma('synchronous = FULL')
+    sqlite.pragma('foreign_keys = ON')
+    const base = new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
+    await bringUpToDate(base, sqlite, path, now)
+    return storeOver(base, path, target => sqlite.backup(target).then(() => undefined))
+  } catch (error) {
+    sqlite.close()
+    throw error
+  }
+}
+
+async function bringUpToDate(
+  base: Kysely<Database>,
+  sqlite: SqliteDatabase.Database,
+  path: string,
+  now: Date,
+): Promise<void> {
+  // Migrations work on a handle without our tables' types.
+  const untyped = base as unknown as Kysely<unknown>
+  const before = await schemaNumber(untyped)
+  if (before > MIGRATIONS.length) {
+    const copies = (await readdir(dirname(path)))
+      .filter(name => /^store-before-schema-\d+\.sqlite$/.test(name))
+      .toSorted()
+    const copy = copies.at(-1)
+    throw new NewerSchemaError(
+      `${path} has schema ${before}, this program knows up to ${MIGRATIONS.length}: run the newer program, or ${
+        copy ? `put ${join(dirname(path), copy)} in its place` : 'restore a backup made with this version'
+      }`,
+    )
+  }
+  if (before > 0 && before < MIGRATIONS.length) {
+    const copy = join(dirname(path), backupName(MIGRATIONS.length))
+    const partial = `${copy}.partial`
+    await rm(partial, { force: true })
+    await sqlite.backup(partial)
+    await copyFile(partial, copy)
+    await rm(partial, { force: true })
+    await syncDirectory(dirname(path))
+  }
+  await migrate(untyped, now)
+}
+
+/** The store's surface over any Kysely handle, with the guard against using it inside its own transaction. */
+export function storeOver(
+  base: Kysely<Database>,
+  path: string,
+  copyTo: (target: string) => Promise<void>,
+): Store {
+  const inside = new AsyncLocalStorage<true>()
+  const refuse = () => {
+    if (inside.getStore()) throw new Error('store used inside its own transaction: use tx')
+  }
+  const guard: KyselyPlugin = {
+    transformQuery: ({ node }) => {
+      refuse()
+      return node
+    },
+    transformResult: async ({ result }) => result,
+  }
+  return {
+    db: base.withPlugin(guard),
+    path,
+    async transact(work) {
+      refuse()
+      for (let attempt = 0; ; attempt++) {
+        try {
+          return await base
+            .transaction()
+            .setIsolationLevel('serializable')
+            .execute(tx => inside.run(true, () => work(tx)))
+        } catch (error) {
+          // Serialisation failure and deadlock of PostgreSQL: the whole work is done again.
+          if (attempt >= 10 || !(hasCode(error, '40001') || hasCode(error, '40P01'))) throw error
+        }
+      }
+    },
+    copyTo: async target => {
+      refuse()
+      await copyTo(target)
+      await stat(target)
+    },
+    [Symbol.asyncDispose]: () => base.destroy(),
+  }
+}
+
+/** Whether an insert failed because its key is there already, on either store. */
+export function isUniqueViolation(error: unknown): boolean {
+  return (
+    hasCode(error, 'SQLITE_CONSTRAINT_PRIMARYKEY') ||
+    hasCode(error, 'SQLITE_CONSTRAINT_UNIQUE') ||
+    hasCode(error, '23505')
+  )
+}
