@@ -1,0 +1,39 @@
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { reasonOf } from '../errors.ts'
+
+export type PublicKeyReading =
+  | { readonly ok: true; readonly key: KeyObject }
+  | { readonly ok: false; readonly reason: string }
+
+/** A key of 4096 bits takes 550 bytes. */
+const MAX_BYTES = 1024
+
+const refuse = (reason: string): PublicKeyReading => ({ ok: false, reason })
+
+/**
+ * Reads a stranger's public key: RSA of 2048 to 4096 bits with the usual exponent. The bytes must be the canonical
+ * encoding, since ids are hashes of them: otherwise one key could appear under any number of ids. A free choice of the
+ * exponent would let a caller decide how long each verification takes us.
+ */
+export function readRsaPublicKey(der: Uint8Array): PublicKeyReading {
+  if (der.length > MAX_BYTES)
+    return refuse(`public key takes ${der.length} bytes, at most ${MAX_BYTES} are read`)
+  let key: KeyObject
+  try {
+    key = createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' })
+  } catch (error) {
+    return refuse(`public key is no SubjectPublicKeyInfo in DER: ${reasonOf(error)}`)
+  }
+  if (key.asymmetricKeyType !== 'rsa') {
+    return refuse(`public key is ${key.asymmetricKeyType ?? 'of an unknown kind'}, wanted RSA`)
+  }
+  const { modulusLength, publicExponent } = key.asymmetricKeyDetails ?? {}
+  if (modulusLength === undefined || modulusLength < 2048 || modulusLength > 4096) {
+    return refuse(`public key has ${modulusLength ?? 'unknown'} bits, wanted 2048 to 4096`)
+  }
+  if (publicExponent !== 65537n) return refuse(`public key has the exponent ${publicExponent}, wanted 65537`)
+  if (!key.export({ format: 'der', type: 'spki' }).equals(der)) {
+    return refuse('public key is not encoded in canonical DER')
+  }
+  return { ok: true, key }
+}
