@@ -33,14 +33,14 @@ export type MethodHandler<M> =
   M extends DescMethodUnary<infer I, infer O>
     ? (request: MessageShape<I>, context: CallContext) => Promise<MessageInitShape<O>>
     : M extends DescMethodServerStreaming<infer I, infer O>
-      ? (request: MessageShape<I>, context: CallContext) => AsyncIterable<MessageInitShape<O>>
+      ? (request: MessageShape<I>, context: CallContext) => AsyncIterable<MessageInitShape<O> | Encoded>
       : M extends DescMethodClientStreaming<infer I, infer O>
         ? (requests: AsyncIterable<MessageShape<I>>, context: CallContext) => Promise<MessageInitShape<O>>
         : M extends DescMethodBiDiStreaming<infer I, infer O>
           ? (
               requests: AsyncIterable<MessageShape<I>>,
               context: CallContext,
-            ) => AsyncIterable<MessageInitShape<O>>
+            ) => AsyncIterable<MessageInitShape<O> | Encoded>
           : never
 
 /** One handler for every method of a service. */
@@ -48,8 +48,27 @@ export type ServiceHandlers<S extends DescService> = {
   [K in keyof S['method']]: MethodHandler<S['method'][K]>
 }
 
+/**
+ * A message that was serialised already. What goes to a whole fleet is serialised once; it may be yielded by a handler
+ * where its message is expected.
+ */
+export class Encoded {
+  readonly bytes: Buffer
+
+  private constructor(bytes: Buffer) {
+    this.bytes = bytes
+  }
+
+  static of<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Encoded {
+    return new Encoded(Buffer.from(toBinary(desc, create(desc, message))))
+  }
+}
+
 const codec = <D extends DescMessage>(desc: D) => ({
-  serialize: (value: object) => Buffer.from(toBinary(desc, create(desc, value as MessageInitShape<D>))), // init shapes are checked by the handler's type
+  serialize: (value: object) =>
+    value instanceof Encoded
+      ? value.bytes
+      : Buffer.from(toBinary(desc, create(desc, value as MessageInitShape<D>))), // checked by the handler's type
   deserialize: (bytes: Buffer): object => fromBinary(desc, bytes),
 })
 

@@ -8,6 +8,7 @@ export class Outbox<T> implements AsyncIterable<T> {
   readonly #limit: number
   #wake: (() => void) | undefined
   #closed = false
+  #failure: Error | undefined
 
   constructor(limit: number) {
     this.#limit = limit
@@ -33,9 +34,17 @@ export class Outbox<T> implements AsyncIterable<T> {
     this.#wake?.()
   }
 
+  /** Ends the stream with an error at once; what is queued is dropped. */
+  fail(error: Error): void {
+    if (this.#closed) return
+    this.#failure = error
+    this.close()
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<T> {
     for (;;) {
-      while (this.#items.length > 0) yield this.#items.shift()!
+      while (this.#items.length > 0 && !this.#failure) yield this.#items.shift()!
+      if (this.#failure) throw this.#failure
       if (this.#closed) return
       await new Promise<void>(resolve => {
         this.#wake = resolve

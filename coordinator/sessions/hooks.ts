@@ -1,0 +1,42 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type {
+  AgentEvent,
+  ApplyOrderSchema,
+  AssignmentSchema,
+  Hello,
+  LogLines,
+  OperationAckSchema,
+  TrustReport,
+} from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
+
+/** What a session asks of the rest of the coordinator. */
+export interface SessionHooks {
+  /** Takes down what the machine said at the door. Refused: the session ends with the reason. */
+  admit(machine: string, hello: Hello, address: string): Promise<SessionAdmission>
+  /** Whether the machine may still speak; asked for every message, so it must be cheap. */
+  allowed(machine: string): boolean
+  facts(machine: string, facts: Uint8Array): Promise<{ readonly digest: string }>
+  report(machine: string, report: OperationReport): Promise<MessageInitShape<typeof OperationAckSchema>>
+  log(machine: string, lines: LogLines): Promise<void>
+  event(machine: string, event: AgentEvent): Promise<void>
+  trust(machine: string, report: TrustReport): Promise<void>
+  /** Orders the machine should have now; none while it is held or in conflict. */
+  orders(machine: string): Promise<readonly MessageInitShape<typeof ApplyOrderSchema>[]>
+  delivered(machine: string, operations: readonly string[]): Promise<void>
+  assignment(machine: string): Promise<MessageInitShape<typeof AssignmentSchema>>
+  /** Two live holders of one key were found. */
+  clone(machine: string, reason: string): Promise<void>
+  lastSeen(batch: ReadonlyMap<string, Date>): Promise<void>
+  /** Number of the newest trust set; 0: none yet. */
+  trustNumber(): bigint
+}
+
+export type SessionAdmission =
+  | {
+      readonly kind: 'ok'
+      /** The coordinator lacks the facts that belong to the digest in Hello. */
+      readonly needFacts: boolean
+      readonly protocol: number
+    }
+  | { readonly kind: 'refused'; readonly reason: string }

@@ -1,0 +1,406 @@
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { status } from '@grpc/grpc-js'
+import type { Clock } from '../../shared/clock.ts'
+import { RpcError } from '../../shared/errors.ts'
+import type { Hello, SessionRequest } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { randomId } from '../../shared/ids.ts'
+import { keyedRunner } from '../../shared/keyed-runner.ts'
+import { pause } from '../../shared/lifecycle.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { Encoded } from '../../shared/rpc/definition.ts'
+import { durationFromMs } from '../../shared/time.ts'
+import { VERSION } from '../../shared/version.ts'
+import type { SessionHooks } from './hooks.ts'
+import { LiveSession, type SessionMessage } from './live-session.ts'
+import type { Sessions } from './sessions.ts'
+
+export interface RegistryDeps {
+  readonly hooks: SessionHooks
+  readonly clock: Clock
+  readonly log: Logger
+  readonly heartbeatMs: number
+  /** How long the older of two holders of a key has to answer before it is taken for dead. */
+  readonly challengeMs: number
+  readonly signal: AbortSignal
+}
+
+interface PendingProbe {
+  readonly machine: string
+  resolve(json: string): void
+  reject(error: Error): void
+}
+
+/**
+ * All live sessions.
+ * INVARIANTS: at most one session of a machine is acted on; while two holders of one key are connected none is.
+ * Liveness is in memory alone and written in batches. A session ends when three heartbeats are missed, when its machine
+ * may no longer speak, and when it does not take what it is sent.
+ */
+export class SessionRegistry implements Sessions {
+  readonly #deps: RegistryDeps
+  /** The session acted on, by machine. */
+  readonly #live = new Map<string, LiveSession>()
+  /** Further holders of a key, while a dispute lasts. */
+  readonly #others = new Map<string, Set<LiveSession>>()
+  readonly #probes = new Map<string, PendingProbe>()
+  #seen = new Map<string, Date>()
+  readonly #orders: ReturnType<typeof keyedRunner>
+
+  constructor(deps: RegistryDeps) {
+    this.#deps = deps
+    this.#orders = keyedRunner(
+      machine => this.#deliver(machine),
+      deps.signal,
+      (machine, error) => deps.log.error({ machineId: machine, err: error }, 'orders not delivered'),
+    )
+  }
+
+  online(machine: string): boolean {
+    return this.#live.has(machine)
+  }
+
+  machines(): Iterable<string> {
+    return this.#live.keys()
+  }
+
+  count(): number {
+    return this.#live.size
+  }
+
+  lastMessage(machine: string): Date | undefined {
+    const session = this.#live.get(machine)
+    return session && new Date(session.lastMessageMs)
+  }
+
+  send(machine: string, message: SessionMessage): boolean {
+    return this.#live.get(machine)?.send(message) ?? false
+  }
+
+  /** The same message to every live session, serialised once. */
+  broadcast(message: Encoded): void {
+    for (const session of this.#live.values()) session.send(message)
+  }
+
+  end(machine: string, reason: string): void {
+    for (const session of this.#all(machine)) session.end(status.PERMISSION_DENIED, reason)
+  }
+
+  wake(machine: string): void {
+    if (this.#live.has(machine)) this.#orders.trigger(machine)
+  }
+
+  probe(machine: string, kind: string, deadlineMs: number, signal?: AbortSignal): Promise<string> {
+    const session = this.#live.get(machine)
+    if (!session) return Promise.reject(new RpcError(status.UNAVAILABLE, 'not online'))
+    const probeId = randomId()
+    return new Promise((resolve, reject) => {
+      const settle = () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', onAbort)
+        this.#probes.delete(probeId)
+      }
+      const fail = (error: Error) => {
+        settle()
+        reject(error)
+      }
+      const onAbort = () => fail(new RpcError(status.CANCELLED, 'cancelled'))
+      const timer = setTimeout(
+        () => fail(new RpcError(status.DEADLINE_EXCEEDED, `no answer within ${deadlineMs} ms`)),
+        deadlineMs,
+      )
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.#probes.set(probeId, {
+        machine,
+        resolve: json => {
+          settle()
+          resolve(json)
+        },
+        reject: fail,
+      })
+      const sent = session.send({
+        message: { case: 'probe', value: { probeId, kind, deadline: durationFromMs(deadlineMs) } },
+      })
+      if (!sent) fail(new RpcError(status.UNAVAILABLE, 'the machine does not take what it is sent'))
+    })
+  }
+
+  /** Serves one stream whose peer was proved to be `machine`. */
+  async *serve(
+    machine: string,
+    requests: AsyncIterable<SessionRequest>,
+    address: string,
+    signal: AbortSignal,
+  ): AsyncGenerator<SessionMessage | Encoded> {
+    const { hooks, clock } = this.#deps
+    const reader = requests[Symbol.asyncIterator]()
+    const hello = await this.#readHello(reader)
+    const admission = await hooks.admit(machine, hello, address)
+    if (admission.kind === 'refused') throw new RpcError(status.PERMISSION_DENIED, admission.reason)
+    const session = new LiveSession(machine, hello.instance, address, clock.now().getTime())
+    await this.#enter(session)
+    const leave = () => session.end(status.CANCELLED, 'the machine went away')
+    signal.addEventListener('abort', leave, { once: true })
+    try {
+      const assignment = await hooks.assignment(machine)
+      session.assignment = `${assignment.host ?? ''}\0${assignment.group ?? ''}`
+      session.send({
+        message: {
+          case: 'welcome',
+          value: {
+            protocol: admission.protocol,
+            heartbeatInterval: durationFromMs(this.#deps.heartbeatMs),
+            now: timestampFromDate(clock.now()),
+            assignment,
+            version: VERSION,
+          },
+        },
+      })
+      if (admission.needFacts) session.send({ message: { case: 'factsRequest', value: {} } })
+      if ((hello.trust?.number ?? 0n) < hooks.trustNumber()) {
+        session.send({ message: { case: 'trust', value: { number: hooks.trustNumber() } } })
+      }
+      this.wake(machine)
+      void this.#read(session, reader)
+      yield* session.outbox
+    } finally {
+      signal.removeEventListener('abort', leave)
+      session.outbox.close()
+      this.#leave(session)
+    }
+  }
+
+  /** Writes liveness and ends sessions that fell silent, until the signal fires. */
+  async run(): Promise<void> {
+    const { signal, heartbeatMs, log } = this.#deps
+    for (let whole = true; whole; ) {
+      whole = await pause(heartbeatMs, signal)
+      try {
+        this.#endSilent()
+        await this.flush()
+      } catch (error) {
+        log.error({ err: error }, 'liveness not written')
+      }
+    }
+    for (const machine of [...this.#live.keys()]) {
+      for (const session of this.#all(machine)) session.end(status.UNAVAILABLE, 'the coordinator stops')
+    }
+    await this.#orders.idle()
+    await this.flush()
+  }
+
+  async flush(): Promise<void> {
+    if (this.#seen.size === 0) return
+    const batch = this.#seen
+    this.#seen = new Map()
+    await this.#deps.hooks.lastSeen(batch)
+  }
+
+  async #readHello(reader: AsyncIterator<SessionRequest>): Promise<Hello> {
+    const first = await reader.next()
+    const message = first.done ? undefined : first.value.message
+    if (message?.case !== 'hello') {
+      throw new RpcError(status.INVALID_ARGUMENT, 'message: the first message of a session is hello')
+    }
+    if (message.value.instance.length === 0 || message.value.instance.length > 64) {
+      throw new RpcError(status.INVALID_ARGUMENT, 'hello.instance: 1 to 64 characters')
+    }
+    return message.value
+  }
+
+  *#all(machine: string): Iterable<LiveSession> {
+    const live = this.#live.get(machine)
+    if (live) yield live
+    yield* this.#others.get(machine) ?? []
+  }
+
+  /** Puts a session in its place; settles at once or begins a dispute when another holder of the key is connected. */
+  async #enter(session: LiveSession): Promise<void> {
+    const { machine } = session
+    const before = this.#live.get(machine)
+    if (!before || before.outbox.closed || before.instance === session.instance) {
+      this.#live.set(machine, session)
+      before?.end(status.ABORTED, 'the same agent opened a newer session')
+      return
+    }
+    before.disputed = true
+    session.disputed = true
+    const others = this.#others.get(machine) ?? new Set()
+    if (others.size >= 8) {
+      throw new RpcError(status.RESOURCE_EXHAUSTED, 'too many sessions with this key')
+    }
+    others.add(session)
+    this.#others.set(machine, others)
+    void this.#settle(before, session)
+  }
+
+  /**
+   * Two holders of one key. Dead connections do not answer: then the newer one simply takes its place. Two that answer
+   * are a clone: both stay connected, neither is acted on until a person looked.
+   */
+  async #settle(before: LiveSession, session: LiveSession): Promise<void> {
+    const { challengeMs, clock, hooks, log, signal } = this.#deps
+    const asked = clock.now().getTime()
+    for (const holder of [before, session]) {
+      holder.send({ message: { case: 'challenge', value: { reason: 'another machine holds the same key' } } })
+    }
+    const until = asked + challengeMs
+    const bothAnswered = () => before.lastMessageMs > asked && session.lastMessageMs > asked
+    while (clock.now().getTime() < until && !signal.aborted) {
+      if (before.outbox.closed || session.outbox.closed) break
+      if (bothAnswered()) {
+        const reason = `two machines are connected with this key, from ${before.address} and ${session.address}`
+        log.warn({ machineId: before.machine, addresses: [before.address, session.address] }, 'clone found')
+        await hooks
+          .clone(before.machine, reason)
+          .catch(error => log.error({ err: error, machineId: before.machine }, 'clone not recorded'))
+        return
+      }
+      await pause(Math.max(1, Math.min(50, challengeMs / 10)), signal)
+    }
+    if (signal.aborted) return
+    if (session.outbox.closed) {
+      before.disputed = (this.#others.get(before.machine)?.size ?? 0) > 0
+      this.wake(before.machine)
+    } else {
+      before.end(status.ABORTED, 'a newer session took the place of one that did not answer')
+      this.#promote(session)
+    }
+  }
+
+  #promote(session: LiveSession): void {
+    const others = this.#others.get(session.machine)
+    others?.delete(session)
+    if (others?.size === 0) this.#others.delete(session.machine)
+    this.#live.set(session.machine, session)
+    session.disputed = (this.#others.get(session.machine)?.size ?? 0) > 0
+    this.wake(session.machine)
+  }
+
+  #leave(session: LiveSession): void {
+    const { machine } = session
+    const others = this.#others.get(machine)
+    others?.delete(session)
+    if (others?.size === 0) this.#others.delete(machine)
+    if (this.#live.get(machine) === session) {
+      this.#live.delete(machine)
+      const next = others?.values().next().value
+      if (next) this.#promote(next)
+    } else {
+      const live = this.#live.get(machine)
+      if (live && !this.#others.has(machine)) live.disputed = false
+    }
+    if (!this.#live.has(machine)) {
+      for (const probe of [...this.#probes.values()]) {
+        if (probe.machine === machine) probe.reject(new RpcError(status.UNAVAILABLE, 'the session ended'))
+      }
+    }
+  }
+
+  async #read(session: LiveSession, reader: AsyncIterator<SessionRequest>): Promise<void> {
+    const { hooks, clock, log } = this.#deps
+    try {
+      for (let next = await reader.next(); !next.done; next = await reader.next()) {
+        if (!hooks.allowed(session.machine)) {
+          session.end(status.PERMISSION_DENIED, 'this machine was evicted or banned')
+          return
+        }
+        const now = clock.now()
+        session.lastMessageMs = now.getTime()
+        this.#seen.set(session.machine, now)
+        await this.#handle(session, next.value)
+        if (session.outbox.closed) return
+      }
+      session.outbox.close()
+    } catch (error) {
+      if (error instanceof RpcError) {
+        session.outbox.fail(error)
+      } else {
+        log.error({ machineId: session.machine, err: error }, 'message of a machine not handled')
+        session.end(status.INTERNAL, 'internal error; the coordinator’s log has it')
+      }
+    } finally {
+      await reader.return?.()
+    }
+  }
+
+  async #handle(session: LiveSession, request: SessionRequest): Promise<void> {
+    const { hooks, clock } = this.#deps
+    const { machine } = session
+    const { message } = request
+    switch (message.case) {
+      case 'heartbeat':
+        session.send({ message: { case: 'heartbeatAck', value: { now: timestampFromDate(clock.now()) } } })
+        return
+      case 'facts': {
+        const { digest } = await hooks.facts(machine, message.value.facts)
+        session.send({ message: { case: 'factsAck', value: { digest } } })
+        this.wake(machine) // facts may have changed which host the machine is
+        return
+      }
+      case 'operation': {
+        const ack = await hooks.report(machine, message.value)
+        session.send({ message: { case: 'operationAck', value: ack } })
+        return
+      }
+      case 'log':
+        await hooks.log(machine, message.value)
+        return
+      case 'event':
+        await hooks.event(machine, message.value)
+        return
+      case 'trust':
+        await hooks.trust(machine, message.value)
+        return
+      case 'probeAnswer': {
+        const { probeId, json, error } = message.value
+        const probe = this.#probes.get(probeId)
+        // An answer that comes too late, or to somebody else's question, is nobody's.
+        if (probe?.machine !== machine) return
+        if (error) probe.reject(new RpcError(status.FAILED_PRECONDITION, error))
+        else if (json.length > 256 * 1024)
+          probe.reject(new RpcError(status.OUT_OF_RANGE, 'answer over 256 KiB'))
+        else probe.resolve(json)
+        return
+      }
+      case 'hello':
+        throw new RpcError(status.INVALID_ARGUMENT, 'message: hello is sent once')
+      case undefined:
+        return // from a newer agent: a kind of message this version does not know
+    }
+  }
+
+  async #deliver(machine: string): Promise<void> {
+    const { hooks, log } = this.#deps
+    const session = this.#live.get(machine)
+    if (!session || session.disputed) return
+    const assignment = await hooks.assignment(machine)
+    const told = `${assignment.host ?? ''}\0${assignment.group ?? ''}`
+    if (session.assignment !== told) {
+      session.assignment = told
+      session.send({ message: { case: 'assignment', value: assignment } })
+    }
+    const orders = await hooks.orders(machine)
+    if (orders.length === 0 || session.disputed || !hooks.allowed(machine)) return
+    const fresh = orders.filter(order => session.firstTime(order.operationId ?? ''))
+    const sent = fresh.filter(order => session.send({ message: { case: 'apply', value: order } }))
+    if (sent.length > 0) {
+      await hooks.delivered(
+        machine,
+        sent.map(order => order.operationId ?? ''),
+      )
+      log.info({ machineId: machine, operations: sent.map(order => order.operationId) }, 'orders delivered')
+    }
+  }
+
+  #endSilent(): void {
+    const { clock, heartbeatMs } = this.#deps
+    const oldest = clock.now().getTime() - 3 * heartbeatMs - 1_000
+    for (const machine of [...this.#live.keys()]) {
+      for (const session of [...this.#all(machine)]) {
+        if (session.lastMessageMs < oldest) {
+          session.end(status.DEADLINE_EXCEEDED, `silent for three heartbeats of ${heartbeatMs} ms`)
+        }
+      }
+    }
+  }
+}
