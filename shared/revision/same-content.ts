@@ -1,0 +1,20 @@
+import type { KnownManifest } from './read-manifest.ts'
+
+/**
+ * Whether two revisions ask the same of every machine: the same tree and targets under the same requirements. Number,
+ * times and provenance say who signed when, and do not count.
+ */
+export function sameContent(a: KnownManifest, b: KnownManifest): boolean {
+  return (
+    a.manifest.fleetId === b.manifest.fleetId &&
+    a.manifest.treeDigest === b.manifest.treeDigest &&
+    a.manifest.treeLength === b.manifest.treeLength &&
+    (a.manifest.requirements?.leastNixVersion ?? '') === (b.manifest.requirements?.leastNixVersion ?? '') &&
+    sameEntries(a.hosts, b.hosts) &&
+    sameEntries(a.groups, b.groups)
+  )
+}
+
+function sameEntries(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean {
+  return a.size === b.size && [...a].every(([name, digest]) => b.get(name) === digest)
+}
