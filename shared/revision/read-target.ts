@@ -116,7 +116,7 @@ function checkWay(place: string, { way }: Target): string | undefined {
       return `${place}: names neither a source build nor a closure`
     case 'source':
       // The attribute becomes part of a flake reference, so nothing that could end it or start another may stand in it.
-      return /^[A-Za-z_][A-Za-z0-9_'-]{0,127}$/.test(way.value.attribute)
+      return /^[A-Za-z0-9_][A-Za-z0-9_'-]{0,127}$/.test(way.value.attribute)
         ? undefined
         : `${place} source attribute: must be the name of one attribute`
     case 'closure': {

@@ -1,0 +1,123 @@
+import type { Target } from '../gen/muster/v1/manifest_pb.ts'
+
+/** What a diff needs to know of a revision. */
+export interface RevisionContent {
+  readonly targets: readonly Target[]
+  /** Cluster name to distribution, from the tree's fleet file; absent where that was not read. */
+  readonly distributions?: ReadonlyMap<string, string> | undefined
+}
+
+export interface FieldChange {
+  readonly field: string
+  /** Undefined: was not there. */
+  readonly from: string | undefined
+  readonly to: string | undefined
+}
+
+export interface TargetChange {
+  readonly kind: 'host' | 'group'
+  readonly name: string
+  readonly change: 'added' | 'removed' | 'changed'
+  readonly fields: readonly FieldChange[]
+  /** What the revision does not do by itself, and the command that would. */
+  readonly notes: readonly string[]
+}
+
+/** What a revision changes for each host and group, sorted by name; those that stay as they are do not appear. */
+export function diffRevisions(older: RevisionContent, newer: RevisionContent): TargetChange[] {
+  const before = new Map(older.targets.map(target => [keyOf(target), target]))
+  const after = new Map(newer.targets.map(target => [keyOf(target), target]))
+  return [...new Set([...before.keys(), ...after.keys()])]
+    .sort()
+    .map(key => diffTarget(before.get(key), after.get(key), older, newer))
+    .filter(change => change !== undefined)
+}
+
+function diffTarget(
+  old: Target | undefined,
+  next: Target | undefined,
+  older: RevisionContent,
+  newer: RevisionContent,
+): TargetChange | undefined {
+  const target = next ?? old
+  if (!target) return undefined
+  const kind = target.group === '' ? 'host' : 'group'
+  const name = target.host || target.group
+  const from = old ? describe(old, older) : new Map<string, string>()
+  const to = next ? describe(next, newer) : new Map<string, string>()
+  const fields = [...new Set([...from.keys(), ...to.keys()])]
+    .filter(field => from.get(field) !== to.get(field))
+    .map(field => ({ field, from: from.get(field), to: to.get(field) }))
+  if (old && next && fields.length === 0) return undefined
+  return {
+    kind,
+    name,
+    change: !old ? 'added' : !next ? 'removed' : 'changed',
+    fields,
+    notes: old ? notesFor(kind, name, old, next, fields) : [],
+  }
+}
+
+/** A revision never destroys: leaving a cluster or a fleet is a command of its own. */
+function notesFor(
+  kind: 'host' | 'group',
+  name: string,
+  old: Target,
+  next: Target | undefined,
+  fields: readonly FieldChange[],
+): string[] {
+  const command = (verb: string) =>
+    kind === 'host' ? `\`muster ${verb} ${name}\`` : `\`muster ${verb} HOST\` for each of its hosts`
+  if (!next) return [`${kind} ${name} is dropped but keeps running as it is; ${command('remove')} removes it`]
+  if (old.role === 'none' || old.cluster === '') return []
+  const moved = fields.map(({ field }) => field).filter(field => KUBERNETES_FIELDS.has(field))
+  return moved.length === 0
+    ? []
+    : [
+        `${kind} ${name} changes its ${moved.join(', ')} but stays in its cluster as it is; ${command('leave')} takes it out first`,
+      ]
+}
+
+const KUBERNETES_FIELDS: ReadonlySet<string> = new Set(['cluster', 'role', 'distribution'])
+
+/** The parts of a target as texts by which people know them; parts that are not there are left out. */
+function describe(target: Target, { distributions }: RevisionContent): Map<string, string> {
+  const { binding, way } = target
+  const distribution = distributions?.get(target.cluster)
+  const parts: [string, string | undefined][] = [
+    ['cluster', target.cluster],
+    ['role', target.role],
+    ['distribution', distribution],
+    ['system', target.system],
+    ['way', way.case],
+    ...Object.entries(binding ?? {}).flatMap(([field, value]): [string, string][] =>
+      field.startsWith('$') || typeof value !== 'string'
+        ? []
+        : [[`binding ${BINDING_NAMES[field] ?? field}`, value]],
+    ),
+    ...Object.entries(target.labels).map(([key, value]): [string, string] => [`label ${key}`, value]),
+  ]
+  if (way.case === 'source') {
+    parts.push(['attribute', way.value.attribute])
+    if (way.value.leastMemoryBytes > 0n)
+      parts.push(['least memory bytes', String(way.value.leastMemoryBytes)])
+  }
+  if (way.case === 'closure') {
+    parts.push(
+      ['store path', way.value.storePath],
+      ['closure digest', way.value.closureDigest],
+      ['substituters', way.value.substituters.join(' ')],
+      ['public keys', way.value.publicKeys.join(' ')],
+    )
+  }
+  return new Map(parts.filter((part): part is [string, string] => part[1] !== undefined && part[1] !== ''))
+}
+
+const BINDING_NAMES: Readonly<Record<string, string>> = {
+  diskSerial: 'disk serial',
+  nameTemplate: 'name template',
+}
+
+function keyOf(target: Target): string {
+  return target.group === '' ? `host ${target.host}` : `group ${target.group}`
+}
