@@ -25,26 +25,37 @@ export interface TargetChange {
 
 /** What a revision changes for each host and group, sorted by name; those that stay as they are do not appear. */
 export function diffRevisions(older: RevisionContent, newer: RevisionContent): TargetChange[] {
+  // Distributions that were read on one side only are no change.
+  const comparable = older.distributions !== undefined && newer.distributions !== undefined
+  const distributionOf = (content: RevisionContent, target: Target) =>
+    comparable ? content.distributions?.get(target.cluster) : undefined
   const before = new Map(older.targets.map(target => [keyOf(target), target]))
   const after = new Map(newer.targets.map(target => [keyOf(target), target]))
   return [...new Set([...before.keys(), ...after.keys()])]
     .sort()
-    .map(key => diffTarget(before.get(key), after.get(key), older, newer))
+    .map(key => {
+      const old = before.get(key)
+      const next = after.get(key)
+      return diffTarget(
+        old && { target: old, fields: describe(old, distributionOf(older, old)) },
+        next && { target: next, fields: describe(next, distributionOf(newer, next)) },
+      )
+    })
     .filter(change => change !== undefined)
 }
 
-function diffTarget(
-  old: Target | undefined,
-  next: Target | undefined,
-  older: RevisionContent,
-  newer: RevisionContent,
-): TargetChange | undefined {
-  const target = next ?? old
+interface Described {
+  readonly target: Target
+  readonly fields: ReadonlyMap<string, string>
+}
+
+function diffTarget(old: Described | undefined, next: Described | undefined): TargetChange | undefined {
+  const target = next?.target ?? old?.target
   if (!target) return undefined
   const kind = target.group === '' ? 'host' : 'group'
   const name = target.host || target.group
-  const from = old ? describe(old, older) : new Map<string, string>()
-  const to = next ? describe(next, newer) : new Map<string, string>()
+  const from = old?.fields ?? new Map<string, string>()
+  const to = next?.fields ?? new Map<string, string>()
   const fields = [...new Set([...from.keys(), ...to.keys()])]
     .filter(field => from.get(field) !== to.get(field))
     .map(field => ({ field, from: from.get(field), to: to.get(field) }))
@@ -54,7 +65,7 @@ function diffTarget(
     name,
     change: !old ? 'added' : !next ? 'removed' : 'changed',
     fields,
-    notes: old ? notesFor(kind, name, old, next, fields) : [],
+    notes: old ? notesFor(kind, name, old.target, next?.target, fields) : [],
   }
 }
 
@@ -81,21 +92,21 @@ function notesFor(
 const KUBERNETES_FIELDS: ReadonlySet<string> = new Set(['cluster', 'role', 'distribution'])
 
 /** The parts of a target as texts by which people know them; parts that are not there are left out. */
-function describe(target: Target, { distributions }: RevisionContent): Map<string, string> {
+function describe(target: Target, distribution: string | undefined): Map<string, string> {
   const { binding, way } = target
-  const distribution = distributions?.get(target.cluster)
   const parts: [string, string | undefined][] = [
     ['cluster', target.cluster],
     ['role', target.role],
     ['distribution', distribution],
     ['system', target.system],
     ['way', way.case],
-    ...Object.entries(binding ?? {}).flatMap(([field, value]): [string, string][] =>
-      field.startsWith('$') || typeof value !== 'string'
-        ? []
-        : [[`binding ${BINDING_NAMES[field] ?? field}`, value]],
-    ),
-    ...Object.entries(target.labels).map(([key, value]): [string, string] => [`label ${key}`, value]),
+    ['binding machine', binding?.machine],
+    ['binding serial', binding?.serial],
+    ['binding uuid', binding?.uuid],
+    ['binding mac', binding?.mac],
+    ['binding disk serial', binding?.diskSerial],
+    ['rule', binding?.rule],
+    ['name template', binding?.nameTemplate],
   ]
   if (way.case === 'source') {
     parts.push(['attribute', way.value.attribute])
@@ -110,12 +121,10 @@ function describe(target: Target, { distributions }: RevisionContent): Map<strin
       ['public keys', way.value.publicKeys.join(' ')],
     )
   }
-  return new Map(parts.filter((part): part is [string, string] => part[1] !== undefined && part[1] !== ''))
-}
-
-const BINDING_NAMES: Readonly<Record<string, string>> = {
-  diskSerial: 'disk serial',
-  nameTemplate: 'name template',
+  const fields = new Map<string, string>()
+  for (const [field, value] of parts) if (value) fields.set(field, value)
+  for (const [key, value] of Object.entries(target.labels)) fields.set(`label ${key}`, value)
+  return fields
 }
 
 function keyOf(target: Target): string {

@@ -17,6 +17,7 @@ export type PublishRefusal =
   | 'floor'
   | 'targets'
   | 'renew'
+  | 'trust'
 
 export interface PublishInput {
   /** The newest revision of the store; undefined when there is none. */
@@ -114,7 +115,7 @@ function judgeSuccession(
     }
   }
   const carried = checkCarriedTrust(trust, manifest)
-  return carried ? refuse('signature', `${place}: ${carried}`) : undefined
+  return carried ? refuse('trust', `${place}: ${carried}`) : undefined
 }
 
 /** A revision that carries an older trust set than the fleet's would leave machines that lag behind where they are. */
