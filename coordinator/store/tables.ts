@@ -35,6 +35,13 @@ export interface MachinesTable {
   product: string
   /** SHA-256 over the sorted serials of the disks; empty without any. */
   disks_digest: string
+  /** JSON arrays of the claimed permanent addresses and disk serials. */
+  macs: string
+  disk_serials: string
+  /** JSON array, from the newest facts. */
+  reboot_reasons: string
+  /** JSON array of machines with the same hardware that a person looked at and let be. */
+  accepted: string
   simulated: Flag
   agent_version: string
   certificate_not_after: Millis | null
@@ -131,6 +138,8 @@ export interface RevisionsTable {
   expires: Millis
   published: Millis
   published_by: string
+  /** JSON array: ids of the trusted keys whose signatures were good when it was published. */
+  signers: string
 }
 
 /** Serialised targets by their digest; shared between revisions. */

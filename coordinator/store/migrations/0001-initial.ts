@@ -26,6 +26,10 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('uuid', text, c => c.notNull())
     .addColumn('product', text, c => c.notNull())
     .addColumn('disks_digest', text, c => c.notNull())
+    .addColumn('macs', text, c => c.notNull())
+    .addColumn('disk_serials', text, c => c.notNull())
+    .addColumn('reboot_reasons', text, c => c.notNull())
+    .addColumn('accepted', text, c => c.notNull())
     .addColumn('simulated', int, c => c.notNull())
     .addColumn('agent_version', text, c => c.notNull())
     .addColumn('certificate_not_after', int)
@@ -114,6 +118,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('expires', int, c => c.notNull())
     .addColumn('published', int, c => c.notNull())
     .addColumn('published_by', text, c => c.notNull())
+    .addColumn('signers', text, c => c.notNull())
     .execute()
 
   await create('targets')

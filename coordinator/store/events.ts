@@ -1,0 +1,58 @@
+import type { Kysely, Selectable, Transaction } from 'kysely'
+import type { Database, EventsTable } from './tables.ts'
+
+export type EventRow = Selectable<EventsTable>
+
+export interface NewEvent {
+  readonly atMs: number
+  readonly class: string
+  readonly machine?: string
+  readonly host?: string
+  readonly reason: string
+  readonly actor: string
+}
+
+/** Longest text kept of a reason; machines' own words may stand in it. */
+const MAX_REASON_CHARS = 4_000
+
+/** Records what happened, in the transaction that made it so. */
+export async function recordEvent(tx: Transaction<Database>, event: NewEvent): Promise<void> {
+  await tx
+    .insertInto('events')
+    .values({
+      at: event.atMs,
+      class: event.class.slice(0, 64),
+      machine: event.machine ?? '',
+      host: event.host ?? '',
+      reason: event.reason.slice(0, MAX_REASON_CHARS),
+      actor: event.actor,
+    })
+    .execute()
+}
+
+/** Newest first. */
+export function listEventRows(
+  db: Kysely<Database>,
+  input: { readonly machine?: string; readonly after?: number; readonly limit: number },
+): Promise<EventRow[]> {
+  let query = db.selectFrom('events').selectAll()
+  if (input.machine !== undefined) query = query.where('machine', '=', input.machine)
+  if (input.after !== undefined && input.after > 0) query = query.where('id', '>', input.after)
+  return query.orderBy('id', 'desc').limit(input.limit).execute()
+}
+
+/** Keeps the newest `keep` events, and of those none older than `beforeMs`. */
+export async function pruneEvents(
+  tx: Transaction<Database>,
+  input: { readonly keep: number; readonly beforeMs: number },
+): Promise<void> {
+  const newest = await tx
+    .selectFrom('events')
+    .select(({ fn }) => fn.max('id').as('id'))
+    .executeTakeFirst()
+  const last = Number(newest?.id ?? 0)
+  await tx
+    .deleteFrom('events')
+    .where(({ or, eb }) => or([eb('id', '<=', last - input.keep), eb('at', '<', input.beforeMs)]))
+    .execute()
+}

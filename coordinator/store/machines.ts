@@ -1,0 +1,148 @@
+import type { Insertable, Kysely, Selectable, Transaction, Updateable } from 'kysely'
+import { aborted } from '../../shared/errors.ts'
+import type { Database, MachinesTable } from './tables.ts'
+
+export type MachineRow = Selectable<MachinesTable>
+export type NewMachineRow = Insertable<MachinesTable>
+/** What may change about a machine; its key and its id never do. */
+export type MachineChange = Omit<Updateable<MachinesTable>, 'id' | 'public_key' | 'first_seen' | 'generation'>
+
+/** A row with nothing known yet but the key. */
+export function newMachineRow(input: {
+  readonly id: string
+  readonly publicKey: Uint8Array
+  readonly state: string
+  readonly nowMs: number
+  readonly address: string
+}): NewMachineRow {
+  return {
+    id: input.id,
+    state: input.state,
+    public_key: input.publicKey,
+    first_seen: input.nowMs,
+    last_seen: input.nowMs,
+    address: input.address,
+    admitted_by: '',
+    admitted_at: null,
+    labels: '{}',
+    facts_digest: '',
+    serial: '',
+    uuid: '',
+    product: '',
+    disks_digest: '',
+    macs: '[]',
+    disk_serials: '[]',
+    reboot_reasons: '[]',
+    accepted: '[]',
+    simulated: 0,
+    agent_version: '',
+    certificate_not_after: null,
+    trust_number: 0,
+    trust_digest: '',
+    trust_first_use: 0,
+    boot_count: 0,
+    boot_id: '',
+    journal_sequence: 0,
+    highest_revision: 0,
+    highest_digest: '',
+    applied_revision: 0,
+    evicted_at: null,
+    acting_host: '',
+    allowed: '[]',
+    generation: 1,
+  }
+}
+
+export function findMachine(db: Kysely<Database>, id: string): Promise<MachineRow | undefined> {
+  return db.selectFrom('machines').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+export async function insertMachine(tx: Transaction<Database>, row: NewMachineRow): Promise<void> {
+  await tx.insertInto('machines').values(row).execute()
+}
+
+/** Compare and set: fails when somebody else changed the machine since it was read. */
+export async function changeMachine(
+  tx: Transaction<Database>,
+  row: Pick<MachineRow, 'id' | 'generation'>,
+  change: MachineChange,
+): Promise<void> {
+  const { numUpdatedRows } = await tx
+    .updateTable('machines')
+    .set({ ...change, generation: row.generation + 1 })
+    .where('id', '=', row.id)
+    .where('generation', '=', row.generation)
+    .executeTakeFirst()
+  if (numUpdatedRows !== 1n) throw aborted(`machine ${row.id}: was changed meanwhile, try again`)
+}
+
+/** Live machines that claim this serial; bounded, since a stranger decides how many claim the same. */
+export function machinesWithSerial(
+  db: Kysely<Database>,
+  serial: string,
+  limit: number,
+): Promise<Pick<MachineRow, 'id' | 'state' | 'serial' | 'uuid' | 'disks_digest' | 'accepted'>[]> {
+  return (
+    db
+      .selectFrom('machines')
+      .select(['id', 'state', 'serial', 'uuid', 'disks_digest', 'accepted'])
+      .where('serial', '=', serial)
+      .where('state', 'in', ['active', 'enrolled', 'pending'])
+      // By state: machines that were let in come before a crowd of strangers.
+      .orderBy('state')
+      .orderBy('id')
+      .limit(limit)
+      .execute()
+  )
+}
+
+/** A page of machines in order of their ids. */
+export function pageMachines(
+  db: Kysely<Database>,
+  input: { readonly after: string; readonly limit: number; readonly states?: readonly string[] },
+): Promise<MachineRow[]> {
+  let query = db.selectFrom('machines').selectAll().where('id', '>', input.after)
+  if (input.states) query = query.where('state', 'in', [...input.states])
+  return query.orderBy('id').limit(input.limit).execute()
+}
+
+/** Ids that one statement may name, well below what either store takes. */
+const CHUNK = 500
+
+/**
+ * Writes when machines were last heard of. Times are cut to the second, so that a batch of a thousand machines takes a
+ * few statements and not a thousand.
+ */
+export async function touchMachines(
+  tx: Transaction<Database>,
+  seen: ReadonlyMap<string, Date>,
+): Promise<void> {
+  const bySecond = new Map<number, string[]>()
+  for (const [id, at] of seen) {
+    const second = Math.floor(at.getTime() / 1000) * 1000
+    const ids = bySecond.get(second)
+    if (ids) ids.push(id)
+    else bySecond.set(second, [id])
+  }
+  for (const [second, ids] of bySecond) {
+    for (let start = 0; start < ids.length; start += CHUNK) {
+      await tx
+        .updateTable('machines')
+        .set({ last_seen: second })
+        .where('id', 'in', ids.slice(start, start + CHUNK))
+        .where('last_seen', '<', second)
+        .execute()
+    }
+  }
+}
+
+/** Whether any machine that is let in hangs on a certificate that ends after this time. */
+export async function countLiveCertificates(db: Kysely<Database>, afterMs: number): Promise<number> {
+  const row = await db
+    .selectFrom('machines')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('state', 'in', ['enrolled', 'active'])
+    .where('certificate_not_after', '>', afterMs)
+    .executeTakeFirstOrThrow()
+  return Number(row.count)
+}
