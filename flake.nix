@@ -1,0 +1,46 @@
+{
+  description = "Muster: enrols NixOS machines, shows the whole fleet, and moves it node by node to signed configurations";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      inherit (nixpkgs) lib;
+      packages = lib.genAttrs systems (system: import ./nix/packages nixpkgs.legacyPackages.${system});
+      # Modules name their packages by the platform they are evaluated for.
+      withPackages =
+        name: module: packageOf:
+        { pkgs, lib, ... }:
+        {
+          _file = ./flake.nix;
+          key = "muster-${name}";
+          imports = [ module ];
+          services.muster.${name} = {
+            package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.${packageOf};
+            commandPackage = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.cli;
+          };
+        };
+    in
+    {
+      inherit packages;
+
+      nixosModules = {
+        agent = withPackages "agent" ./nix/modules/agent.nix "agent";
+        coordinator = withPackages "coordinator" ./nix/modules/coordinator.nix "coordinator";
+        # What fleet.toml says of a machine; lib.mkFleet brings it along.
+        host = ./nix/modules/host.nix;
+      };
+
+      lib.mkFleet = import ./nix/lib/make-fleet.nix {
+        musterModules = [
+          self.nixosModules.agent
+          self.nixosModules.host
+        ];
+      };
+    };
+}

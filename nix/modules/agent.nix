@@ -1,0 +1,287 @@
+# The agent on a node. It is started with a JSON file that holds no secret; docs/nixos.md explains the choices.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.muster.agent;
+  types = import ../lib/types.nix { inherit lib; };
+  inherit (lib) mkEnableOption mkIf mkOption;
+
+  hasToken = cfg.tokenFile != null;
+
+  settings = {
+    inherit (cfg)
+      coordinator
+      caPin
+      trustPin
+      stateDir
+      allow
+      activation
+      ;
+    tokenFile = if hasToken then "/run/credentials/muster-agent.service/token" else null;
+    socket = "/run/muster-agent/agent.sock";
+    sourceBuild = {
+      enabled = cfg.sourceBuilds.enable;
+      leastMemoryBytes = cfg.sourceBuilds.leastMemory;
+    };
+  };
+  settingsFile = pkgs.writeText "muster-agent.json" (builtins.toJSON (lib.filterAttrs (_: value: value != null) settings));
+
+  # Every program that the agent starts. A unit on NixOS finds nothing else: a tool missing here is a fact missing there.
+  tools = [
+    config.nix.package
+    config.systemd.package
+    (pkgs.nixos-rebuild-ng or pkgs.nixos-rebuild)
+    pkgs.gitMinimal
+    pkgs.coreutils
+    pkgs.util-linux
+    pkgs.iproute2
+    pkgs.dmidecode
+    pkgs.pciutils
+    pkgs.usbutils
+    pkgs.smartmontools
+    pkgs.which
+    pkgs.gnugrep
+    pkgs.gawk
+    # Called nettools before 25.11.
+    (pkgs.net-tools or pkgs.nettools)
+  ]
+  ++ cfg.extraTools;
+in
+{
+  options.services.muster.agent = {
+    enable = mkEnableOption "the Muster agent, which enrols this machine and moves it to signed revisions";
+
+    package = mkOption {
+      type = lib.types.package;
+      defaultText = lib.literalMD "the `agent` package of Muster's flake";
+      description = "The agent to run.";
+    };
+
+    commandPackage = mkOption {
+      type = lib.types.nullOr lib.types.package;
+      defaultText = lib.literalMD "the `cli` package of Muster's flake";
+      description = ''
+        The package with the command `muster`, for root on this node: `muster trust set` works without the coordinator.
+        `null` leaves it out.
+      '';
+    };
+
+    coordinator = mkOption {
+      type = types.hostPort;
+      example = "coordinator.home:7443";
+      description = ''
+        Host and port of the coordinator's enrolment listener. The agent learns the address of the fleet listener there.
+        An IPv6 address stands in brackets.
+      '';
+    };
+
+    caPin = mkOption {
+      type = types.pin;
+      example = "1f0e7d…";
+      description = ''
+        SHA-256, in hex, of the public key of the coordinator's certificate authority; `muster trust show` prints it. The
+        agent proves the coordinator's certificate against it before it sends anything.
+      '';
+    };
+
+    trustPin = mkOption {
+      type = lib.types.nullOr types.pin;
+      default = null;
+      description = ''
+        SHA-256, in hex, of the fleet's trust set. Without it the first trust set offered is taken, once, and the machine is
+        shown with `trust: first use` until an operator confirms it.
+      '';
+    };
+
+    tokenFile = mkOption {
+      type = lib.types.nullOr types.absolutePath;
+      default = null;
+      example = "/var/lib/secrets/muster-token";
+      description = ''
+        File, readable by root alone, that holds an enrolment token. It is handed over with systemd's `LoadCredential=`, and
+        may be deleted once the machine is enrolled. It must not lie in the Nix store, which everybody can read. Write the
+        path as a string: a path literal would be copied there.
+      '';
+    };
+
+    stateDir = mkOption {
+      type = types.absolutePath;
+      default = "/var/lib/muster-agent";
+      description = ''
+        The one directory that must survive a reboot: the machine's key, certificates, the highest revision accepted and the
+        journal of operations. It lies below `/var/lib`. A machine that loses it comes back as a stranger.
+      '';
+    };
+
+    allow = mkOption {
+      type = lib.types.listOf (
+        lib.types.enum [
+          "apply"
+          "rollback"
+          "reboot"
+          "drain"
+          "leave"
+          "restore"
+          "rotate"
+          "kubeconfig"
+          "wipe"
+        ]
+      );
+      default = [
+        "apply"
+        "rollback"
+        "reboot"
+        "drain"
+      ];
+      description = ''
+        What this node may be ordered to do. Everything else is refused here, whoever asks and with whatever signature. What
+        destroys or exposes (`leave`, `restore`, `rotate`, `kubeconfig`, `wipe`) is off unless it is named.
+      '';
+    };
+
+    activation = mkOption {
+      type = lib.types.enum [
+        "switch"
+        "never"
+      ];
+      default = "switch";
+      description = ''
+        What follows a build. `switch` activates it; `never` verifies, fetches and builds, then stops: for a machine that a
+        person switches by hand.
+      '';
+    };
+
+    sourceBuilds = {
+      enable = mkOption {
+        type = lib.types.bool;
+        default = true;
+        description = "Whether this node evaluates and builds revisions itself, when a revision brings no built closure.";
+      };
+
+      leastMemory = mkOption {
+        type = lib.types.ints.unsigned;
+        default = 2 * 1024 * 1024 * 1024;
+        defaultText = lib.literalMD "2 GiB";
+        description = ''
+          Least memory of the machine, in bytes, for building from source. Below it the agent refuses before it starts,
+          which is better than being killed in the middle.
+        '';
+      };
+
+      memoryMax = mkOption {
+        type = lib.types.str;
+        default = "75%";
+        example = "6G";
+        description = ''
+          Most memory that evaluations and builds may use together: `MemoryMax=` of `muster-build.slice`, in bytes, with a
+          suffix, or as a share of the machine's memory.
+        '';
+      };
+
+      cpuWeight = mkOption {
+        type = lib.types.ints.between 1 10000;
+        default = 20;
+        description = "`CPUWeight=` of `muster-build.slice`. Everything else on the node has 100.";
+      };
+
+      ioWeight = mkOption {
+        type = lib.types.ints.between 1 10000;
+        default = 20;
+        description = "`IOWeight=` of `muster-build.slice`. Everything else on the node has 100.";
+      };
+    };
+
+    extraTools = mkOption {
+      type = lib.types.listOf lib.types.package;
+      default = [ ];
+      example = lib.literalExpression "[ pkgs.openssh ]";
+      description = "More packages for the agent's `PATH`, such as what a flake input needs to be fetched.";
+    };
+  };
+
+  config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = hasToken -> !(types.inStore cfg.tokenFile);
+        message = ''
+          services.muster.agent.tokenFile is ${toString cfg.tokenFile}, in the Nix store, which everybody on the machine can
+          read. Put the token into a file that only root can read, such as /var/lib/secrets/muster-token, and name that.
+        '';
+      }
+      {
+        assertion = types.belowVarLib cfg.stateDir;
+        message = ''
+          services.muster.agent.stateDir is ${cfg.stateDir}; it must be a directory directly below /var/lib, such as
+          /var/lib/muster-agent. To keep it elsewhere, mount that place there.
+        '';
+      }
+    ];
+
+    environment.etc."muster/agent.json".source = settingsFile;
+    environment.systemPackages = lib.optional (cfg.commandPackage != null) cfg.commandPackage;
+
+    systemd.slices.muster-build = {
+      description = "Evaluations and builds of the Muster agent";
+      sliceConfig = {
+        MemoryMax = cfg.sourceBuilds.memoryMax;
+        CPUWeight = cfg.sourceBuilds.cpuWeight;
+        IOWeight = cfg.sourceBuilds.ioWeight;
+      };
+    };
+
+    systemd.services.muster-agent = {
+      description = "Muster agent";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      after = [
+        "network-online.target"
+        "nix-daemon.socket"
+      ];
+      path = tools;
+      environment = {
+        LC_ALL = "C.UTF-8";
+        # git and Nix keep their caches below it; the agent's directory is the only one that is surely there.
+        HOME = cfg.stateDir;
+      };
+
+      # A switch that the agent runs must not stop the agent, not even one whose closure has no agent. It restarts itself,
+      # once, when it sees that its unit has changed.
+      restartIfChanged = false;
+      stopIfChanged = false;
+      # Makes the unit's file change with its settings, for the agent to see.
+      restartTriggers = [ settingsFile ];
+      unitConfig = {
+        X-StopOnRemoval = false;
+        # It never gives up: nobody is there to start it again.
+        StartLimitIntervalSec = 0;
+      };
+
+      serviceConfig = {
+        Type = "simple";
+        ExecStart = "${lib.getExe' cfg.package "muster-agent"} --config /etc/muster/agent.json";
+        Restart = "always";
+        RestartSec = "5s";
+        TimeoutStopSec = "30s";
+        StateDirectory = lib.removePrefix "/var/lib/" cfg.stateDir;
+        StateDirectoryMode = "0700";
+        RuntimeDirectory = "muster-agent";
+        RuntimeDirectoryMode = "0700";
+        UMask = "0077";
+        # It builds and activates systems as root, so it cannot be shut in; these cost it nothing.
+        NoNewPrivileges = true;
+        LockPersonality = true;
+        RestrictRealtime = true;
+        ProtectClock = true;
+      }
+      // lib.optionalAttrs hasToken {
+        LoadCredential = "token:${cfg.tokenFile}";
+        # What the credential holds when the file is gone, so that a token deleted after use does not stop the agent.
+        SetCredential = "token:\\n";
+      };
+    };
+  };
+}

@@ -1,0 +1,56 @@
+# Builds the three bundles from the source tree. Result: lib/muster/{agent,coordinator,muster}.mjs, and beside them the one
+# package that cannot be bundled, better-sqlite3, compiled here.
+{
+  lib,
+  stdenv,
+  srcOnly,
+  callPackage,
+  nodejs_24,
+  python3,
+}:
+let
+  root = ../..;
+  nodejs = nodejs_24;
+  nodeModules = callPackage ./node-modules.nix { inherit nodejs; };
+
+  # What the programs hold, and what makes the bundles; not what checks and tests the source.
+  buildTools = path: path == "node_modules/esbuild" || lib.hasPrefix "node_modules/@esbuild/" path;
+  modules = nodeModules {
+    lockFile = root + "/package-lock.json";
+    select = path: entry: buildTools path || !(entry.dev or false);
+  };
+in
+stdenv.mkDerivation {
+  pname = "muster";
+  inherit ((lib.importJSON (root + "/package.json"))) version;
+
+  src = lib.fileset.toSource {
+    inherit root;
+    fileset = lib.fileset.unions [
+      (root + "/package.json")
+      (root + "/tsconfig.json")
+      (root + "/agent")
+      (root + "/cli")
+      (root + "/coordinator")
+      (root + "/scripts")
+      (root + "/shared")
+    ];
+  };
+
+  nativeBuildInputs = [
+    nodejs
+    python3
+  ];
+
+  # node-gyp wants the headers of the very Node that will load the result.
+  nodeSource = srcOnly nodejs;
+  nodeGyp = "${nodejs}/lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js";
+  nodeModules = modules;
+
+  buildPhase = builtins.readFile ./build.sh;
+  installPhase = builtins.readFile ./install.sh;
+  # better-sqlite3 brings objects that were made for linking only.
+  dontStrip = true;
+
+  meta.license = lib.licenses.asl20;
+}

@@ -1,0 +1,55 @@
+# The packages: one build, three programs. Each of them holds only its own bundle; the agent is a single file. The argument
+# is the whole of nixpkgs.
+{
+  lib,
+  runCommand,
+  makeWrapper,
+  callPackage,
+  nodejs_24,
+  ...
+}:
+let
+  built = callPackage ./build.nix { };
+
+  programOf =
+    {
+      program,
+      bundle,
+      description,
+      native ? false,
+    }:
+    runCommand "${program}-${built.version}"
+      {
+        nativeBuildInputs = [ makeWrapper ];
+        meta = {
+          inherit description;
+          mainProgram = program;
+          license = lib.licenses.asl20;
+          platforms = lib.platforms.linux;
+        };
+      }
+      ''
+        mkdir -p $out/lib/muster
+        cp ${built}/lib/muster/${bundle}.mjs $out/lib/muster/
+        ${lib.optionalString native "cp -r ${built}/lib/muster/node_modules $out/lib/muster/"}
+        makeWrapper ${lib.getExe nodejs_24} $out/bin/${program} --add-flags $out/lib/muster/${bundle}.mjs
+      '';
+in
+{
+  agent = programOf {
+    program = "muster-agent";
+    bundle = "agent";
+    description = "Muster's agent on a node";
+  };
+  coordinator = programOf {
+    program = "muster-coordinator";
+    bundle = "coordinator";
+    description = "Muster's coordinator";
+    native = true;
+  };
+  cli = programOf {
+    program = "muster";
+    bundle = "muster";
+    description = "Muster's command for operators";
+  };
+}
