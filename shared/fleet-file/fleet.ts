@@ -1,0 +1,80 @@
+import type { FreeTable } from './free-value.ts'
+import type { distributions, roles, systems } from './schema.ts'
+
+export type Role = (typeof roles)[number]
+export type Distribution = (typeof distributions)[number]
+export type SystemName = (typeof systems)[number]
+
+/** A fleet file that passed the check, with host over group over defaults applied. Lists are in the file's order. */
+export interface Fleet {
+  readonly name: string
+  readonly id: string
+  readonly store: string | undefined
+  /** As written, or the store when only that is given. */
+  readonly substituters: readonly string[]
+  readonly publicKeys: readonly string[]
+  /** Undefined: as in the revision before. */
+  readonly floor: number | undefined
+  readonly expiresDays: number
+  readonly leastNixVersion: string | undefined
+  readonly clusters: readonly Cluster[]
+  readonly groups: readonly ResolvedGroup[]
+  readonly hosts: readonly ResolvedHost[]
+}
+
+export interface Cluster {
+  readonly name: string
+  readonly distribution: Distribution
+  /** Undefined: what the host's closure brings. */
+  readonly version: string | undefined
+  readonly life: 'apart' | 'with-system'
+  readonly endpoint: string | undefined
+  readonly nodeInterface: string | undefined
+}
+
+/** What hosts and groups have in common. */
+export interface Settings {
+  readonly role: Role
+  /** Always defined for a role other than none, always undefined for none. */
+  readonly cluster: string | undefined
+  /** An IP address or "dhcp". */
+  readonly address: string
+  /** Defined exactly when the address is fixed. */
+  readonly prefixLength: number | undefined
+  /** Undefined with DHCP. */
+  readonly gateway: string | undefined
+  readonly nameservers: readonly string[]
+  readonly interface: string | undefined
+  readonly labels: Readonly<Record<string, string>>
+  readonly system: SystemName
+  readonly nixpkgs: string
+  /** The name below nixosConfigurations: that of `config`, else of the host or group itself. */
+  readonly attribute: string
+  /** The configuration is the operator's own, taken as it is. */
+  readonly ownConfig: boolean
+  readonly users: ReadonlyMap<string, { readonly keys: readonly string[] }>
+  readonly extra: FreeTable
+  /** The machine runs another system, nothing is installed on it. */
+  readonly external: boolean
+}
+
+export interface ResolvedHost extends Settings {
+  readonly name: string
+  readonly group: string | undefined
+  readonly binding: HostBinding
+}
+
+/** The hardware that a host is bound to; nothing at all means loose, by an operator's word alone. */
+export interface HostBinding {
+  readonly machine: string | undefined
+  readonly serial: string | undefined
+  readonly uuid: string | undefined
+  readonly mac: string | undefined
+  readonly diskSerial: string | undefined
+}
+
+export interface ResolvedGroup extends Settings {
+  readonly name: string
+  /** The rule and the template of a group that admits machines; undefined for one that only carries settings. */
+  readonly admission: { readonly rule: string; readonly nameTemplate: string } | undefined
+}

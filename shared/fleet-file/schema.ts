@@ -1,0 +1,305 @@
+import { freeTable } from './free-value.ts'
+import { templateProblem } from './name-template.ts'
+import { table } from './read-table.ts'
+import * as types from './text-types.ts'
+import { integer, type Key, listOf, mapOf, oneOf, text } from './value-type.ts'
+
+// One table of keys: the check reads it, and the reference in docs/reference/fleet-file.md is compared with it.
+
+export const roles = ['server', 'worker', 'server+worker', 'none'] as const
+export const distributions = ['k3s', 'k0s', 'kubernetes', 'components'] as const
+export const systems = ['x86_64-linux', 'aarch64-linux'] as const
+
+export const defaultExpiresDays = 90
+
+/** Infers the type of each key's value while keeping the shape of a Key. */
+function key<T>(line: Key<T>): Key<T> {
+  return line
+}
+
+const notEmpty = (value: string) =>
+  value.trim() === '' ? 'it is empty, which would select nothing; write a rule over facts' : undefined
+
+const settingKeys = {
+  role: key({
+    type: oneOf(...roles),
+    fallback: '"none"',
+    example: '"worker"',
+    meaning: 'What the machine does in its cluster. Every role but none needs `cluster`.',
+  }),
+  cluster: key({
+    type: types.nameText,
+    fallback: 'no cluster',
+    example: '"home"',
+    meaning: 'The cluster it belongs to, one of `[clusters]`.',
+  }),
+  'prefix-length': key({
+    type: integer('number from 1 to 128', 1, types.prefixMost),
+    fallback: 'none; needed with a fixed address',
+    example: '24',
+    meaning: 'Length of the network part of a fixed `address`.',
+  }),
+  gateway: key({
+    type: types.ipText,
+    fallback: 'none',
+    example: '"10.0.100.1"',
+    meaning: 'Default gateway with a fixed `address`; must lie in the same network.',
+  }),
+  nameservers: key({
+    type: listOf(types.ipText, 'list of IP addresses'),
+    fallback: '[]',
+    example: '["10.0.100.1"]',
+    meaning: 'Name servers, in order.',
+  }),
+  interface: key({
+    type: types.interfaceText,
+    fallback: 'the machine chooses',
+    example: '"enp0s20f0"',
+    meaning: 'The network interface that `address` is for.',
+  }),
+  labels: key({
+    type: mapOf('table of text', types.labelKeyProblem, types.labelText),
+    fallback: '{}',
+    example: '{ rack = "a" }',
+    meaning: 'Labels for selectors. Merged key by key.',
+  }),
+  system: key({
+    type: oneOf(...systems),
+    fallback: '"x86_64-linux"',
+    example: '"aarch64-linux"',
+    meaning: 'The platform it is built for.',
+  }),
+  nixpkgs: key({
+    type: types.flakeInputText,
+    fallback: '"nixpkgs"',
+    example: '"nixpkgs-stable"',
+    meaning: 'The input of `flake.nix` that its packages come from.',
+  }),
+  users: key({
+    type: mapOf(
+      'table of users',
+      types.userNameProblem,
+      table('a user', {
+        keys: key({
+          type: listOf(types.sshKeyText, 'list of SSH public keys', 1),
+          fallback: 'required',
+          required: true,
+          example: '["ssh-ed25519 AAAA… ada"]',
+          meaning: 'Public keys that may log in as this administrator.',
+        }),
+      }),
+      'NAME',
+    ),
+    fallback: '{}',
+    example: '{ ada = { keys = ["ssh-ed25519 AAAA… ada"] } }',
+    meaning: 'Administrators by login name. Merged name by name.',
+  }),
+  extra: key({
+    type: freeTable,
+    fallback: '{}',
+    example: '{ anything = "reaches the Nix modules" }',
+    meaning: 'Anything; reaches the Nix modules of the host unread. Merged key by key at every depth.',
+  }),
+}
+
+const ownSettingKeys = {
+  config: key({
+    type: types.configText,
+    fallback: 'made by the library from this file',
+    example: '"nixosConfigurations.nas"',
+    meaning: 'An existing configuration of `flake.nix` that is taken as it is.',
+  }),
+  os: key({
+    type: oneOf('external'),
+    fallback: 'NixOS',
+    example: '"external"',
+    meaning: 'The machine runs another system: Muster shows it and installs nothing on it.',
+  }),
+}
+
+export const defaultsKeys = {
+  ...settingKeys,
+  address: key({
+    type: types.dhcpOnlyText,
+    fallback: '"dhcp"',
+    example: '"dhcp"',
+    meaning: 'A fixed address is given to single hosts only.',
+  }),
+}
+
+export const groupKeys = {
+  ...settingKeys,
+  ...ownSettingKeys,
+  address: defaultsKeys.address,
+  admit: key({
+    type: text('rule', notEmpty),
+    fallback: 'admits nobody',
+    example: `"facts.system.product == 'N100'"`,
+    meaning: 'CEL rule over `facts`: machines that match become hosts of this group. Never for servers.',
+  }),
+  name: key({
+    type: text('name template', templateProblem),
+    fallback: 'needed with `admit`',
+    example: '"edge-{serial}"',
+    meaning: 'How admitted machines are named; `{serial}`, `{uuid}`, `{mac}` and `{machine}` are filled in.',
+  }),
+}
+
+export const hostKeys = {
+  ...settingKeys,
+  ...ownSettingKeys,
+  address: key({
+    type: types.hostAddressText,
+    fallback: '"dhcp"',
+    example: '"10.0.100.2"',
+    meaning: 'Its fixed address, or "dhcp".',
+  }),
+  group: key({
+    type: types.nameText,
+    fallback: 'no group',
+    example: '"edge"',
+    meaning: 'The group whose settings it takes where it has none of its own.',
+  }),
+  disk: key({
+    type: table('table', {
+      serial: key({
+        type: types.serialText,
+        fallback: 'required',
+        required: true,
+        example: '"S4EVNX0M123456"',
+        meaning:
+          'Binds the host to the machine that has a disk with this serial; it is installed there and only there.',
+      }),
+    }),
+    fallback: 'not bound by a disk',
+    example: '{ serial = "S4EVNX0M123456" }',
+    meaning: 'The disk that tells the machine.',
+  }),
+  machine: key({
+    type: types.digestText,
+    fallback: 'not bound by a key',
+    example: '"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"',
+    meaning: 'Binds the host to the machine with this key. A server that hands out join secrets is named so.',
+  }),
+  serial: key({
+    type: types.serialText,
+    fallback: 'not bound by it',
+    example: '"PF3XQ1AB"',
+    meaning: 'Binds the host to the machine with this system serial.',
+  }),
+  uuid: key({
+    type: types.uuidText,
+    fallback: 'not bound by it',
+    example: '"4c4c4544-0051-3610-8052-b4c04f4d4e32"',
+    meaning: 'Binds the host to the machine with this system UUID.',
+  }),
+  mac: key({
+    type: types.macText,
+    fallback: 'not bound by it',
+    example: '"52:54:00:12:34:56"',
+    meaning: 'Binds the host to the machine that has an interface with this permanent address.',
+  }),
+}
+
+export const clusterKeys = {
+  distribution: key({
+    type: oneOf(...distributions),
+    fallback: 'required',
+    required: true,
+    example: '"k3s"',
+    meaning:
+      'Which Kubernetes it is; `kubernetes` is the module of nixpkgs, `components` runs the parts one by one.',
+  }),
+  version: key({
+    type: types.versionText,
+    fallback: "the host closure's",
+    example: '"1.34.3"',
+    meaning: 'The version all members shall run.',
+  }),
+  life: key({
+    type: oneOf('apart', 'with-system'),
+    fallback: '"with-system"',
+    example: '"apart"',
+    meaning: 'Whether Kubernetes has a profile of its own and moves alone, or changes with the system.',
+  }),
+  endpoint: key({
+    type: types.endpointText,
+    fallback: 'the address of a live server',
+    example: '"10.0.100.9"',
+    meaning: 'The address or name under which the servers are reached together.',
+  }),
+  'node-interface': key({
+    type: types.interfaceText,
+    fallback: 'the interface of the default route',
+    example: '"tailscale0"',
+    meaning: 'The interface whose address the nodes use among themselves.',
+  }),
+}
+
+export const fleetKeys = {
+  name: key({
+    type: types.nameText,
+    fallback: 'required',
+    required: true,
+    example: '"home"',
+    meaning: 'What people call the fleet.',
+  }),
+  id: key({
+    type: types.fleetIdText,
+    fallback: 'required',
+    required: true,
+    example: '"5f1c0a7be2d94c3386a1f0d2b7c4e895"',
+    meaning: 'Random, made by `muster init`. Never change it: machines obey this fleet only.',
+  }),
+  store: key({
+    type: types.storeUrlText,
+    fallback: 'none: machines build from source',
+    example: '"https://cache.home"',
+    meaning: 'Where `muster publish --build` copies closures to.',
+  }),
+  substituters: key({
+    type: listOf(types.storeUrlText, 'list of store URLs'),
+    fallback: 'the store',
+    example: '["https://cache.home"]',
+    meaning: 'Where machines fetch closures from, in order.',
+  }),
+  'public-keys': key({
+    type: listOf(types.nixPublicKeyText, 'list of public keys of Nix'),
+    fallback: '[]',
+    example: '["cache.home-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]',
+    meaning: 'One of these must have signed every path that a machine fetches.',
+  }),
+  floor: key({
+    type: integer('number from 1', 1, Number.MAX_SAFE_INTEGER),
+    fallback: 'as in the revision before',
+    example: '12',
+    meaning: 'Machines refuse revisions below it from the moment they accept one that says so.',
+  }),
+  'expires-days': key({
+    type: integer('number from 1 to 3650', 1, 3650),
+    fallback: String(defaultExpiresDays),
+    example: '30',
+    meaning: 'Days until a published revision may no longer be applied anew.',
+  }),
+  'least-nix-version': key({
+    type: types.nixVersionText,
+    fallback: 'any',
+    example: '"2.18"',
+    meaning: 'Machines with an older Nix refuse the revision before they try.',
+  }),
+}
+
+/** The sections of the file, with the name that the reference and messages give them. */
+export const sections = [
+  { name: '[fleet]', keys: fleetKeys },
+  { name: '[defaults]', keys: defaultsKeys },
+  { name: '[groups.NAME]', keys: groupKeys },
+  { name: '[hosts.NAME]', keys: hostKeys },
+  { name: '[clusters.NAME]', keys: clusterKeys },
+] as const
+
+/** The sections in which a key stands, for a key that was written into the wrong one. */
+export function sectionsOf(name: string): string | undefined {
+  const found = sections.filter(({ keys }) => Object.hasOwn(keys, name)).map(section => section.name)
+  return found.length === 0 ? undefined : found.join(' or ')
+}
