@@ -4,7 +4,7 @@ import type { Database, EventsTable } from './tables.ts'
 export type EventRow = Selectable<EventsTable>
 
 export interface NewEvent {
-  readonly atMs: number
+  readonly at: Date
   readonly class: string
   readonly machine?: string
   readonly host?: string
@@ -20,7 +20,7 @@ export async function recordEvent(tx: Transaction<Database>, event: NewEvent): P
   await tx
     .insertInto('events')
     .values({
-      at: event.atMs,
+      at: event.at.getTime(),
       class: event.class.slice(0, 64),
       machine: event.machine ?? '',
       host: event.host ?? '',

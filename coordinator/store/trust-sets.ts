@@ -1,16 +1,45 @@
-import type { Kysely, Selectable, Transaction } from 'kysely'
-import type { Database, TrustSetsTable } from './tables.ts'
-
-export type TrustSetRow = Selectable<TrustSetsTable>
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import type { Kysely, Transaction } from 'kysely'
+import { type Envelope, EnvelopeSchema } from '../../shared/gen/muster/v1/envelope_pb.ts'
+import { type KnownTrust, readTrustSet } from '../../shared/trust/trust-set.ts'
+import type { Database } from './tables.ts'
 
 /** All trust sets from the first, in order. They are few: one for each change of keys. */
-export function allTrustSets(db: Kysely<Database>): Promise<TrustSetRow[]> {
-  return db.selectFrom('trust_sets').selectAll().orderBy('number').execute()
+export async function trustChain(db: Kysely<Database>): Promise<Envelope[]> {
+  const rows = await db.selectFrom('trust_sets').select('envelope').orderBy('number').execute()
+  return rows.map(row => fromBinary(EnvelopeSchema, row.envelope))
 }
 
-export async function insertTrustSet(
+/** The newest trust set; undefined before the first was given. */
+export async function newestTrust(db: Kysely<Database>): Promise<KnownTrust | undefined> {
+  const row = await db
+    .selectFrom('trust_sets')
+    .selectAll()
+    .orderBy('number', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  if (!row) return undefined
+  const read = readTrustSet(fromBinary(EnvelopeSchema, row.envelope).payload)
+  if (read.kind === 'refused' || read.trust.digest !== row.digest) {
+    throw new Error(`trust set ${row.number} in the store is damaged: restore a backup`)
+  }
+  return read.trust
+}
+
+/** Adds a set that was checked against the one before it. Two with one number: the second write fails. */
+export async function appendTrustSet(
   tx: Transaction<Database>,
-  row: { readonly number: number; readonly digest: string; readonly envelope: Uint8Array; readonly at: number },
+  envelope: Envelope,
+  trust: KnownTrust,
+  now: Date,
 ): Promise<void> {
-  await tx.insertInto('trust_sets').values(row).execute()
+  await tx
+    .insertInto('trust_sets')
+    .values({
+      number: trust.number,
+      digest: trust.digest,
+      envelope: toBinary(EnvelopeSchema, envelope),
+      at: now.getTime(),
+    })
+    .execute()
 }

@@ -1,0 +1,76 @@
+import { readLabels, readTexts } from '../store/json.ts'
+import type { ConditionRow } from '../store/conditions.ts'
+import type { MachineRow } from '../store/machines.ts'
+import { type ClaimedIdentity, identityOfRow } from './identity.ts'
+
+export const STATES = ['pending', 'enrolled', 'active', 'rejected', 'evicted', 'banned'] as const
+export type MachineState = (typeof STATES)[number]
+
+/** Conditions in which a machine gets no order and no certificate until a person released it. */
+export const HOLDING = ['clone', 'collision', 'went-back'] as const
+/** Those that put in doubt who the machine is: it gets no certificate either. */
+export const DISPUTED = ['clone', 'collision'] as const
+
+export interface KnownCondition {
+  readonly class: string
+  readonly reason: string
+  readonly sinceMs: number
+}
+
+/** What is kept in memory of every machine. Immutable: a change is a new entry. */
+export interface MachineEntry {
+  readonly id: string
+  readonly state: MachineState
+  readonly identity: ClaimedIdentity
+  readonly labels: Readonly<Record<string, string>>
+  readonly factsDigest: string
+  readonly conditions: readonly KnownCondition[]
+  readonly accepted: readonly string[]
+  readonly trustNumber: number
+  readonly trustDigest: string
+  readonly trustFirstUse: boolean
+  readonly highestRevision: number
+  readonly certificateNotAfterMs: number | undefined
+  readonly admittedAtMs: number | undefined
+}
+
+export function readState(text: string): MachineState {
+  const state = STATES.find(name => name === text)
+  if (!state) throw new Error(`store: a machine has the unknown state ${text}`)
+  return state
+}
+
+export function entryOf(row: MachineRow, conditions: readonly ConditionRow[]): MachineEntry {
+  return {
+    id: row.id,
+    state: readState(row.state),
+    identity: identityOfRow(row),
+    labels: readLabels(row.labels),
+    factsDigest: row.facts_digest,
+    conditions: conditions.map(({ class: kind, reason, since }) => ({ class: kind, reason, sinceMs: since })),
+    accepted: readTexts(row.accepted),
+    trustNumber: row.trust_number,
+    trustDigest: row.trust_digest,
+    trustFirstUse: row.trust_first_use === 1,
+    highestRevision: row.highest_revision,
+    certificateNotAfterMs: row.certificate_not_after ?? undefined,
+    admittedAtMs: row.admitted_at ?? undefined,
+  }
+}
+
+/** Why a machine is not acted on; undefined: nothing is in the way. */
+export function heldBecause(entry: Pick<MachineEntry, 'conditions'>): KnownCondition | undefined {
+  const holding: readonly string[] = HOLDING
+  return entry.conditions.find(condition => holding.includes(condition.class))
+}
+
+export function disputedBecause(
+  conditions: readonly { readonly class: string; readonly reason: string }[],
+): { readonly class: string; readonly reason: string } | undefined {
+  const disputed: readonly string[] = DISPUTED
+  return conditions.find(condition => disputed.includes(condition.class))
+}
+
+export function isLive(state: MachineState): boolean {
+  return state === 'enrolled' || state === 'active'
+}
