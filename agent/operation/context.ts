@@ -1,0 +1,81 @@
+import type { Clock } from '../../shared/clock.ts'
+import type { GetRevisionResponse } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
+import type { OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import type { RuleVerdict } from '../../shared/revision/judge-binding.ts'
+import type { KnownTrust } from '../../shared/trust/trust-set.ts'
+import type { Log } from '../log.ts'
+import type { System } from '../system/system.ts'
+
+/** What operations need from the connection to the coordinator. */
+export interface OperationsLink {
+  getRevision(number: bigint, signal: AbortSignal): Promise<GetRevisionResponse>
+  downloadTree(number: bigint, offset: bigint, signal: AbortSignal): AsyncIterable<Uint8Array>
+  connected(): boolean
+}
+
+export interface OperationsConfig {
+  /** What this node may be ordered to do; without "apply" every order is refused. */
+  readonly allow: readonly string[]
+  /** "never": build and fetch, but touch nothing of the machine. */
+  readonly activation: 'switch' | 'never'
+  readonly sourceBuild: { readonly enabled: boolean; readonly leastMemoryBytes: number }
+  /** Folder that holds run/current-system and nix/var/nix/profiles; "/" on a real machine. */
+  readonly systemRoot: string
+  /** What is simulated here because this is no NixOS machine; told in every outcome. */
+  readonly simulates: readonly string[]
+  readonly buildDeadlineMs: number
+  readonly switchDeadlineMs: number
+  readonly retry: { readonly firstMs: number; readonly mostMs: number }
+}
+
+export interface OperationsDeps {
+  readonly stateDir: string
+  readonly system: System
+  readonly link: OperationsLink
+  readonly trust: () => KnownTrust | undefined
+  /** Takes in a trust set that came with a verified manifest; durable when it returns. */
+  readonly adoptTrust: (trust: KnownTrust) => Promise<void>
+  readonly machineId: string
+  readonly config: OperationsConfig
+  readonly clock: Clock
+  readonly log: Log
+  /** Read afresh from the machine. */
+  readonly facts: (signal: AbortSignal) => Promise<Facts>
+  /** Evaluates a group's rule over facts read afresh. */
+  readonly rule: (text: string, signal: AbortSignal) => Promise<RuleVerdict>
+  /** How far this clock is from the coordinator's; undefined: not measured yet. */
+  readonly skewMs: () => number | undefined
+}
+
+/** How one phase ended. */
+export type PhaseResult<T> =
+  | { readonly kind: 'ok'; readonly value: T; readonly detail: string }
+  | PhaseFailure
+  /** The agent stops; the operation goes on when it starts again. */
+  | { readonly kind: 'stopped' }
+
+export interface PhaseFailure {
+  readonly kind: 'failed'
+  readonly class: OutcomeClass
+  /** Class of a refusal; empty for anything else. */
+  readonly refusal: string
+  readonly reason: string
+  readonly exitCode?: number | undefined
+}
+
+export const STOPPED = { kind: 'stopped' } as const
+
+export function failed(outcome: OutcomeClass, reason: string, exitCode?: number): PhaseFailure {
+  return { kind: 'failed', class: outcome, refusal: '', reason, exitCode }
+}
+
+/** What every phase is given. */
+export interface PhaseContext {
+  readonly deps: OperationsDeps
+  readonly operation: string
+  readonly phase: Phase
+  readonly signal: AbortSignal
+  /** Adds a line to the operation's output. */
+  readonly say: (line: string) => void
+}

@@ -1,0 +1,65 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { describeEnding, succeeded } from '../../system/system.ts'
+import { failed, type PhaseContext, type PhaseResult, STOPPED } from '../context.ts'
+import { exitCodeOf, runLogged } from '../run-logged.ts'
+
+/** A flake attribute that may stand after `#` without being taken apart any further. */
+const ATTRIBUTE = /^[A-Za-z0-9_][A-Za-z0-9_'-]{0,127}$/
+
+/**
+ * What keeps a build to the verified tree: the lock file is neither written nor updated, the flake's own Nix
+ * configuration is not accepted, nothing is asked of a registry. Understood by Nix 2.8 and by newer ones.
+ */
+const HERMETIC = [
+  '--no-write-lock-file',
+  '--no-update-lock-file',
+  '--option',
+  'accept-flake-config',
+  'false',
+  '--option',
+  'use-registries',
+  'false',
+  '--option',
+  'pure-eval',
+  'true',
+]
+
+/** Builds the verified tree's attribute with nixos-rebuild. Its output goes to the log; says which system came out. */
+export async function buildTree(
+  context: PhaseContext,
+  tree: string,
+  attribute: string,
+): Promise<PhaseResult<string>> {
+  const { deps, signal, operation } = context
+  if (!ATTRIBUTE.test(attribute)) {
+    return failed(OutcomeClass.BUILD_FAILED, `target: ${JSON.stringify(attribute)} is no flake attribute`)
+  }
+  // nixos-rebuild leaves its link `result` in the current folder; the link is a root for the garbage collector.
+  const folder = join(deps.stateDir, 'builds', operation)
+  await rm(folder, { recursive: true, force: true })
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const run = await runLogged(
+    context,
+    'nixos-rebuild',
+    ['build', '--flake', `path:${tree}#${attribute}`, ...HERMETIC, '-L'],
+    { deadlineMs: deps.config.buildDeadlineMs, signal, cwd: folder },
+  )
+  if (signal.aborted) return STOPPED
+  if (!succeeded(run.ending)) {
+    return failed(
+      OutcomeClass.BUILD_FAILED,
+      `${describeEnding('nixos-rebuild build', run.ending)}: ${run.errors.join(' ') || 'see the log'}`,
+      exitCodeOf(run.ending),
+    )
+  }
+  const link = await deps.system.readLink(join(folder, 'result'))
+  if (link.kind !== 'link' || !link.target.startsWith('/nix/store/')) {
+    return failed(
+      OutcomeClass.BUILD_FAILED,
+      'nixos-rebuild build reported success, but left no link to a store path',
+    )
+  }
+  return { kind: 'ok', value: link.target, detail: link.target }
+}

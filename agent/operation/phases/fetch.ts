@@ -1,0 +1,126 @@
+import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises'
+import { join } from 'node:path'
+import { RpcError, reasonOf } from '../../../shared/errors.ts'
+import type { ClosureFetch } from '../../../shared/gen/muster/v1/manifest_pb.ts'
+import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { isDigest } from '../../../shared/ids.ts'
+import { pause } from '../../../shared/lifecycle.ts'
+import { backoffMs } from '../../../shared/retry.ts'
+import type { KnownManifest } from '../../../shared/revision/read-manifest.ts'
+import { receiveTree, type TreeCheck } from '../../../shared/tree/receive-tree.ts'
+import { unpackTree } from '../../../shared/tree/unpack-tree.ts'
+import { describeEnding, succeeded } from '../../system/system.ts'
+import { failed, type PhaseContext, type PhaseFailure, type PhaseResult, STOPPED } from '../context.ts'
+import { exitCodeOf, runLogged } from '../run-logged.ts'
+
+/** Downloads that fail this often in a row are given up; each one goes on where the last one ended. */
+const MAX_TRIES = 20
+/** Unpacked trees that stay for the next operation. */
+const KEPT_TREES = 3
+
+/** Brings the revision's tree here, checked against the verified manifest, and unpacks it. Says where it lies. */
+export async function fetchTree(
+  context: PhaseContext,
+  manifest: KnownManifest,
+): Promise<PhaseResult<string>> {
+  const { deps, signal } = context
+  const folder = join(deps.stateDir, 'trees')
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const expected = { digest: manifest.manifest.treeDigest, length: Number(manifest.manifest.treeLength) }
+  const file = join(folder, `${expected.digest}.packed`)
+  const destination = join(folder, expected.digest)
+  if (!(await isThere(destination))) {
+    for (let attempt = 0; ; attempt++) {
+      if (signal.aborted) return STOPPED
+      try {
+        const received = await receiveTree({
+          ...expected,
+          file,
+          openSource: offset => deps.link.downloadTree(BigInt(manifest.number), BigInt(offset), signal),
+        })
+        if (received.kind === 'refused') return refusedTree(received)
+        break
+      } catch (error) {
+        if (signal.aborted) return STOPPED
+        if (attempt + 1 >= MAX_TRIES || !(error instanceof RpcError || error instanceof Error)) {
+          return failed(OutcomeClass.FETCH_FAILED, `tree not downloaded: ${reasonOf(error)}`)
+        }
+        deps.log.warn({ err: reasonOf(error) }, 'download of the tree broke off')
+        await pause(backoffMs(attempt, deps.config.retry), signal)
+      }
+    }
+    const unpacked = await unpackTree({ ...expected, file, destination })
+    if (unpacked.kind === 'refused') return refusedTree(unpacked)
+    await rm(file, { force: true })
+  }
+  await keepNewest(folder, expected.digest)
+  return {
+    kind: 'ok',
+    value: destination,
+    detail: `tree ${expected.digest.slice(0, 12)}, ${expected.length} bytes`,
+  }
+}
+
+function refusedTree(check: Extract<TreeCheck, { kind: 'refused' }>): PhaseFailure {
+  return { ...failed(OutcomeClass.REFUSED, check.reason), refusal: `tree-${check.class}` }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false
+}
+
+/** Removes all but the newest few trees. The folder's own time says when a tree was last used. */
+async function keepNewest(folder: string, used: string): Promise<void> {
+  await utimes(join(folder, used), new Date(), new Date())
+  const names = (await readdir(folder)).filter(isDigest)
+  const trees = await Promise.all(
+    names.map(async name => ({ name, at: (await stat(join(folder, name))).mtimeMs })),
+  )
+  const old = trees.toSorted((a, b) => b.at - a.at).slice(KEPT_TREES)
+  for (const { name } of old) await rm(join(folder, name), { recursive: true, force: true })
+}
+
+/** Fetches the very store path that the manifest names, from the places and with the keys it names, and nothing else. */
+export async function fetchClosure(
+  context: PhaseContext,
+  closure: ClosureFetch,
+): Promise<PhaseResult<string>> {
+  const { deps, signal, operation } = context
+  const roots = join(deps.stateDir, 'roots')
+  await mkdir(roots, { recursive: true, mode: 0o700 })
+  const run = await runLogged(
+    context,
+    'nix-store',
+    [
+      '--realise',
+      closure.storePath,
+      '--add-root',
+      join(roots, operation),
+      '--option',
+      'substituters',
+      closure.substituters.join(' '),
+      '--option',
+      'trusted-public-keys',
+      closure.publicKeys.join(' '),
+      '--option',
+      'require-sigs',
+      closure.publicKeys.length > 0 ? 'true' : 'false',
+      '--option',
+      'narinfo-cache-negative-ttl',
+      '0',
+      '--option',
+      'max-jobs',
+      '0',
+    ],
+    { deadlineMs: deps.config.buildDeadlineMs, signal },
+  )
+  if (signal.aborted) return STOPPED
+  if (!succeeded(run.ending)) {
+    return failed(
+      OutcomeClass.FETCH_FAILED,
+      `${describeEnding('nix-store --realise', run.ending)}: ${run.errors.join(' ') || 'see the log'}`,
+      exitCodeOf(run.ending),
+    )
+  }
+  return { kind: 'ok', value: closure.storePath, detail: closure.storePath }
+}

@@ -1,0 +1,124 @@
+import { status } from '@grpc/grpc-js'
+import { RpcError, reasonOf } from '../../../shared/errors.ts'
+import type { ApplyOrder, Assignment, GetRevisionResponse } from '../../../shared/gen/muster/v1/agent_pb.ts'
+import type { Facts } from '../../../shared/gen/muster/v1/facts_pb.ts'
+import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { pause } from '../../../shared/lifecycle.ts'
+import { backoffMs } from '../../../shared/retry.ts'
+import type { Hardware } from '../../../shared/revision/expand-name.ts'
+import { instantOf } from '../../../shared/revision/instant.ts'
+import { type AcceptedRevision, judgeRevision } from '../../../shared/revision/judge-revision.ts'
+import { findTarget, verifyManifest } from '../../../shared/revision/verify-revision.ts'
+import type { PhaseContext, PhaseFailure, PhaseResult } from '../context.ts'
+import { failed, STOPPED } from '../context.ts'
+import { readMemory, writeMemory } from '../memory.ts'
+
+/** What the next phases work from: everything in it stands in the verified manifest. */
+export interface Verified extends AcceptedRevision {
+  readonly facts: Facts
+}
+
+/** Fetches the revision, judges it by what this node knows and reads itself, and remembers it before anything is done. */
+export async function verify(
+  context: PhaseContext,
+  order: ApplyOrder,
+  assignment: () => Assignment,
+): Promise<PhaseResult<Verified>> {
+  const { deps, signal } = context
+  if (!deps.config.allow.includes('apply')) {
+    return refused(
+      'not-allowed',
+      'this node does not take orders to apply (option `allow` of its configuration)',
+    )
+  }
+  const trust = deps.trust()
+  if (!trust) return refused('trust', 'this node has no trust set yet')
+  const response = await fetchRevision(context, order)
+  if (response.kind !== 'ok') return response
+
+  const { envelope, target: targetBytes } = response.value
+  const facts = await deps.facts(signal)
+  const { host, group } = assignment()
+  const where = { host, group }
+  // The rule is taken from the verified target alone, so the signatures are looked at first.
+  const verified = verifyManifest(envelope, trust)
+  const found = verified.kind === 'verified' ? findTarget(verified.manifest, targetBytes, where) : undefined
+  const rule =
+    found?.kind === 'found' && found.target.group !== '' ? (found.target.binding?.rule ?? '') : undefined
+  const judged = judgeRevision({
+    envelope,
+    targetBytes,
+    trust,
+    now: deps.clock.now(),
+    clockSkewMs: deps.skewMs(),
+    memory: await readMemory(deps.stateDir),
+    order: { revision: Number(order.revision), manifestDigest: order.manifestDigest },
+    hardware: hardwareOf(deps.machineId, facts),
+    assignment: where,
+    ruleVerdict: rule === undefined ? undefined : await deps.rule(rule, signal),
+    system: nixSystem(facts.cpu?.architecture),
+  })
+  if (judged.kind === 'refused') return refused(judged.class, judged.reason)
+  await writeMemory(deps.stateDir, judged.newMemory)
+  if (judged.trustChanged) await deps.adoptTrust(judged.trust)
+  return {
+    kind: 'ok',
+    value: { ...judged, facts },
+    detail: `revision ${judged.manifest.number} signed by ${judged.signers.map(id => id.slice(0, 12)).join(', ')}, as ${judged.host}`,
+  }
+}
+
+/** Asks until the coordinator answers, the order expires or the agent stops. */
+async function fetchRevision(
+  { deps, signal }: PhaseContext,
+  order: ApplyOrder,
+): Promise<PhaseResult<GetRevisionResponse>> {
+  const expires = instantOf(order.expires)
+  if (!expires) return refused('malformed', 'the order has no expiry')
+  for (let attempt = 0; ; attempt++) {
+    if (signal.aborted) return STOPPED
+    if (deps.clock.now() >= expires)
+      return refused('expired', `the order expired at ${expires.toISOString()}`)
+    try {
+      if (deps.link.connected()) {
+        return { kind: 'ok', value: await deps.link.getRevision(order.revision, signal), detail: '' }
+      }
+    } catch (error) {
+      if (signal.aborted) return STOPPED
+      const final = [status.NOT_FOUND, status.PERMISSION_DENIED, status.FAILED_PRECONDITION]
+      if (error instanceof RpcError && final.includes(error.code)) {
+        return refused('target-mismatch', `the coordinator has no target for this node: ${error.message}`)
+      }
+      deps.log.warn({ err: reasonOf(error) }, 'revision not fetched')
+    }
+    await pause(backoffMs(attempt, deps.config.retry), signal)
+  }
+}
+
+function refused(refusal: string, reason: string): PhaseFailure {
+  return { ...failed(OutcomeClass.REFUSED, reason), refusal }
+}
+
+/** What ties a target to a machine, as this node reads it now. Absent stays absent. */
+export function hardwareOf(machineId: string, facts: Facts): Hardware {
+  const macs = facts.interfaces.flatMap(({ mac }) => (mac === undefined ? [] : [mac]))
+  const diskSerials = facts.disks.flatMap(({ serial }) => (serial === undefined ? [] : [serial]))
+  return {
+    machineId,
+    serial: facts.system?.serial,
+    uuid: facts.system?.uuid,
+    macs: macs.length > 0 ? macs : undefined,
+    diskSerials: diskSerials.length > 0 ? diskSerials : undefined,
+  }
+}
+
+/** Nix's name for a kernel's architecture; empty when it is not known. */
+export function nixSystem(architecture: string | undefined): string {
+  switch (architecture) {
+    case 'x86_64':
+    case 'aarch64':
+      return `${architecture}-linux`
+    default:
+      return ''
+  }
+}
