@@ -4,7 +4,7 @@ import { hasCode } from '../errors.ts'
 import { escapeText } from '../escape.ts'
 import { listGitFiles } from './git.ts'
 import { END_OF_TREE, packedLength } from './tar-header.ts'
-import { checkEntry, comparePaths, countNewFolders, type TreeEntry } from './tree-entry.ts'
+import { checkEntry, countNewFolders, sortEntries, type TreeEntry } from './tree-entry.ts'
 import { MAX_DEPTH, MAX_ENTRIES, MAX_TREE_BYTES } from './tree-limits.ts'
 import { TreeRefusal } from './tree-refusal.ts'
 
@@ -32,16 +32,16 @@ export async function listTree(dir: string): Promise<TreeListing> {
     )
   }
   const paths = new Set(names.map(decodeName))
-  const entries: TreeEntry[] = []
+  const found: TreeEntry[] = []
   for (const path of paths) {
     const entry = await readEntry(dir, path)
     // A tracked file that was deleted; git's state names it as a change.
     if (!entry) continue
     checkEntry(entry)
-    entries.push(entry)
+    found.push(entry)
   }
+  const entries = sortEntries(found)
   if (entries.length === 0) throw new TreeRefusal(`${dir}: has no files to pack`)
-  entries.sort((a, b) => comparePaths(a.path, b.path))
   return { dir, entries, length: measure(entries), notes }
 }
 

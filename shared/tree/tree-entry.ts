@@ -77,6 +77,13 @@ export function comparePaths(a: string, b: string): number {
   return Buffer.compare(sortKey(a), sortKey(b))
 }
 
+export function sortEntries(entries: readonly TreeEntry[]): TreeEntry[] {
+  return entries
+    .map(entry => ({ entry, key: sortKey(entry.path) }))
+    .sort((a, b) => Buffer.compare(a.key, b.key))
+    .map(({ entry }) => entry)
+}
+
 function sortKey(path: string): Buffer {
   return Buffer.from(path.replaceAll('/', '\0'))
 }

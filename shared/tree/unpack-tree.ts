@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { lstat, lutimes, mkdir, open, rename, rm, symlink, utimes } from 'node:fs/promises'
+import { chmod, lstat, lutimes, mkdir, open, rename, rm, symlink, utimes } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { syncDirectory } from '../durable-file.ts'
 import { hasCode } from '../errors.ts'
@@ -71,6 +71,8 @@ async function writeItems(items: AsyncIterable<TreeItem>, root: string): Promise
 
 async function leaveFolder(path: string, open: string[]): Promise<void> {
   open.pop()
+  // The umask may have taken bits away.
+  await chmod(path, 0o755)
   await utimes(path, TREE_TIME_SECONDS, TREE_TIME_SECONDS)
   await syncDirectory(path)
 }
