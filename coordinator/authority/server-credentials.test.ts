@@ -1,5 +1,7 @@
 import { X509Certificate } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { createSecureServer } from 'node:http2'
+import { createServer, type Server as NetServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
@@ -21,6 +23,8 @@ import { readPeerIdentity } from '../../shared/x509/peer-identity.ts'
 import { verifyPinnedChain } from '../../shared/x509/pinned-chain.ts'
 import { readServerChain } from '../../shared/x509/server-chain.ts'
 import { type Authorities, openAuthorities } from './authorities.ts'
+import { AUTHORITY_FILE } from './authority-file.ts'
+import { type RefusedHandshake, watchRefusedHandshakes } from './refused-handshakes.ts'
 import { createRenewableServerCredentials } from './server-credentials.ts'
 
 const clock = { now: () => new Date() }
@@ -69,7 +73,9 @@ async function startServer(from: Authorities, requireClientCertificate: boolean)
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync('127.0.0.1:0', credentials, (error, port) => (error ? reject(error) : resolve(port)))
   })
-  return { port, [Symbol.asyncDispose]: async () => server.forceShutdown() }
+  const refusals: RefusedHandshake[] = []
+  watchRefusedHandshakes(server, refusal => refusals.push(refusal))
+  return { port, refusals, [Symbol.asyncDispose]: async () => server.forceShutdown() }
 }
 
 /** A client of its own connection, which stays open until it is disposed of. `name` is whom the server must prove to be. */
@@ -111,13 +117,15 @@ function machine(from: Authorities, caPem = caOf(from)) {
   return createClientCredentials({ caPem, identity })
 }
 
-/** A client whose certificate was made by hand, from the first authority's own key where none is given. */
+/** The first authority of a folder, to issue what the coordinator never would. */
+async function authorityOf(directory: string) {
+  const [material] = JSON.parse(await readFile(join(directory, AUTHORITY_FILE), 'utf8')).authorities
+  return openAuthority(material)
+}
+
 async function clientOf(dates: { notBefore: Date; notAfter: Date }, kind: 'machine' | 'server' = 'machine') {
-  const { AUTHORITY_FILE } = await import('./authority-file.ts')
-  const { readFile } = await import('node:fs/promises')
-  const [material] = JSON.parse(await readFile(join(folder, 'shared', AUTHORITY_FILE), 'utf8')).authorities
   const { chainPem } = issueCertificate({
-    authority: openAuthority(material),
+    authority: await authorityOf(join(folder, 'shared')),
     subject: { kind, id: keyId(key.publicKeyDer) },
     publicKeyDer: key.publicKeyDer,
     ...dates,
@@ -165,7 +173,20 @@ describe('the fleet listener', () => {
     await expect(askOnce(server.port, await clientOf(expired))).rejects.toMatchObject(refused)
     await expect(askOnce(server.port, await clientOf(early))).rejects.toMatchObject(refused)
     await expect(askOnce(server.port, await clientOf(good, 'server'))).rejects.toMatchObject(refused)
+    const reasons = () => [...new Set(server.refusals.map(({ reason }) => reason))].sort()
+    await expect
+      .poll(reasons)
+      .toEqual([
+        'CERT_HAS_EXPIRED',
+        'CERT_NOT_YET_VALID',
+        'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE',
+        'INVALID_PURPOSE',
+        'SELF_SIGNED_CERT_IN_CHAIN',
+      ])
+    expect(new Set(server.refusals.map(({ remoteAddress }) => remoteAddress))).toEqual(new Set(['127.0.0.1']))
+    const count = server.refusals.length
     expect(await askOnce(server.port, await clientOf(good))).toMatch(/^machine /)
+    expect(server.refusals).toHaveLength(count)
   })
 
   it('lets a machine in no longer once its certificate has expired', async () => {
@@ -202,38 +223,45 @@ describe('the enrolment listener', () => {
   })
 
   it('gives its chain to nobody who waits for ever', async () => {
-    const { createServer } = await import('node:net')
     const silent = createServer(() => {})
-    const port = await new Promise<number>(resolve => {
-      silent.listen(0, '127.0.0.1', () => resolve((silent.address() as { port: number }).port))
-    })
     await using disposers = new Disposers()
     disposers.defer(() => silent.close())
+    const port = await listen(silent)
     await expect(readServerChain({ host: '127.0.0.1', port, timeoutMs: 200 })).rejects.toThrow('200 ms')
   })
 })
 
 describe('the client', () => {
   it('refuses a server of another authority, one for another name, and a machine that plays the server', async () => {
-    await using other = await openAuthorities(join(folder, `other-${count++}`), { clock, names: [] })
+    const directory = join(folder, `other-${count++}`)
+    await using other = await openAuthorities(directory, { clock, names: [] })
     await using server = await startServer(other, false)
     await expect(
       askOnce(server.port, createClientCredentials({ caPem: caOf(authorities) })),
     ).rejects.toMatchObject(refused)
     const trusting = createClientCredentials({ caPem: caOf(other) })
     expect(await askOnce(server.port, trusting)).toBe('stranger')
-    await expect(askOnce(server.port, trusting, '127.0.0.2')).rejects.toMatchObject(refused)
-
-    const issued = other.issueMachine(key.publicKeyDer)
-    if (!issued.ok) throw new Error(issued.reason)
-    const { createSecureServer } = await import('node:http2')
-    const impostor = createSecureServer({ key: key.privateKeyPem, cert: issued.certificate.chainPem })
-    const port = await new Promise<number>(resolve => {
-      impostor.listen(0, '127.0.0.1', () => resolve((impostor.address() as { port: number }).port))
+    await expect(askOnce(server.port, trusting, 'other.example')).rejects.toMatchObject({
+      ...refused,
+      details: expect.stringContaining('Hostname/IP does not match'),
     })
+
+    const { chainPem } = issueCertificate({
+      authority: await authorityOf(directory),
+      subject: { kind: 'machine', id: keyId(key.publicKeyDer) },
+      publicKeyDer: key.publicKeyDer,
+      notBefore: new Date(Date.now() - day),
+      notAfter: new Date(Date.now() + day),
+      sans: [{ kind: 'ip', value: '127.0.0.1' }],
+    })
+    const impostor = createSecureServer({ key: key.privateKeyPem, cert: chainPem })
     await using disposers = new Disposers()
     disposers.defer(() => impostor.close())
-    await expect(askOnce(port, trusting)).rejects.toMatchObject(refused)
+    const port = await listen(impostor)
+    await expect(askOnce(port, trusting)).rejects.toMatchObject({
+      ...refused,
+      details: expect.stringContaining('unsuitable certificate purpose'),
+    })
   })
 
   it('trusts nobody rather than the system’s roots when it is given no authority', () => {
@@ -339,5 +367,14 @@ function secured(options: ConnectionOptions, prepare?: (socket: TLSSocket) => vo
     prepare?.(socket)
     socket.once('error', reject)
     socket.once('secureConnect', () => resolve(socket))
+  })
+}
+
+function listen(server: NetServer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      address !== null && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port'))
+    })
   })
 }
