@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import { evaluate } from './nix-library.ts'
+
+const described = z.object({
+  failedAssertions: z.array(z.string()),
+  units: z.record(z.string(), z.string()),
+  settings: z.record(z.string(), z.record(z.string(), z.unknown())),
+  networking: z.object({
+    hostName: z.string(),
+    useDHCP: z.boolean(),
+    useNetworkd: z.boolean(),
+    nameservers: z.array(z.string()),
+    firewall: z.object({ allowedTCPPorts: z.array(z.number()) }),
+  }),
+  networks: z.record(
+    z.string(),
+    z.object({
+      matchConfig: z.record(z.string(), z.unknown()),
+      networkConfig: z.record(z.string(), z.unknown()),
+      address: z.array(z.string()),
+      gateway: z.array(z.string()),
+    }),
+  ),
+  users: z.record(
+    z.string(),
+    z.object({
+      isNormalUser: z.boolean(),
+      isSystemUser: z.boolean(),
+      extraGroups: z.array(z.string()),
+      openssh: z.object({ authorizedKeys: z.object({ keys: z.array(z.string()) }) }),
+    }),
+  ),
+  systemName: z.string(),
+  hostPlatform: z.string(),
+  openssh: z.boolean(),
+  systemPackages: z.array(z.string()),
+  muster: z.record(z.string(), z.unknown()).nullable(),
+})
+
+/** What evaluate.nix says of one configuration. */
+export type Described = z.infer<typeof described>
+
+/** One machine with the module of that name and `modules`, which are Nix text. */
+export function describeModule(name: 'agent' | 'coordinator', modules: string): Described {
+  return described.parse(evaluate(`e.module "${name}" [ ${modules} ]`))
+}
+
+/** The configurations that mkFleet makes of a fleet directory; `more` is Nix text for its other arguments. */
+export function describeFleet(folder: string, more = ''): Record<string, Described> {
+  return z.record(z.string(), described).parse(evaluate(`e.fleet { src = ${folder}; ${more} }`))
+}
+
+/** The settings of one section of a rendered unit: each key with all its values. */
+export function unitSection(unit: string | undefined, name: string): Map<string, string[]> {
+  const settings = new Map<string, string[]>()
+  let current = ''
+  for (const line of (unit ?? '').split('\n')) {
+    const header = /^\[(.+)\]$/.exec(line)?.[1]
+    if (header !== undefined) current = header
+    const equals = line.indexOf('=')
+    if (header !== undefined || current !== name || equals < 0) continue
+    const key = line.slice(0, equals)
+    settings.set(key, [...(settings.get(key) ?? []), line.slice(equals + 1)])
+  }
+  return settings
+}

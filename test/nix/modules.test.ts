@@ -1,0 +1,255 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { describeModule, unitSection } from './described.ts'
+import { evaluate, whyNoNixTests } from './nix-library.ts'
+
+const why = whyNoNixTests()
+const pin = 'ab'.repeat(32)
+const folder = mkdtempSync(join(tmpdir(), 'muster-modules-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const agentWith = (settings: string) =>
+  describeModule(
+    'agent',
+    `{ services.muster.agent = { enable = true; coordinator = "c.home:7443"; caPin = "${pin}"; } // { ${settings} }; }`,
+  )
+const coordinatorWith = (settings: string) =>
+  describeModule(
+    'coordinator',
+    `{ services.muster.coordinator = { enable = true; names = [ "c.home" ]; } // { ${settings} }; }`,
+  )
+
+describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`, () => {
+  test('writes a configuration with every key that the agent reads, and no more', () => {
+    expect(agentWith(`trustPin = "${pin}"; tokenFile = "/var/lib/secrets/token";`).settings).toEqual({
+      'muster/agent.json': {
+        coordinator: 'c.home:7443',
+        caPin: pin,
+        trustPin: pin,
+        tokenFile: '/run/credentials/muster-agent.service/token',
+        stateDir: '/var/lib/muster-agent',
+        socket: '/run/muster-agent/agent.sock',
+        allow: ['apply', 'rollback', 'reboot', 'drain'],
+        activation: 'switch',
+        sourceBuild: { enabled: true, leastMemoryBytes: 2 * 1024 ** 3 },
+      },
+    })
+  })
+
+  test('leaves out what is not set instead of writing null', () => {
+    const settings = agentWith('').settings['muster/agent.json']
+    expect(settings).not.toHaveProperty('trustPin')
+    expect(settings).not.toHaveProperty('tokenFile')
+  })
+
+  test('keeps the agent running through every switch, and through one whose closure has no agent', () => {
+    const unit = agentWith('').units['muster-agent.service']
+    expect(unitSection(unit, 'Service').get('X-RestartIfChanged')).toEqual(['false'])
+    expect(unitSection(unit, 'Service').get('X-StopIfChanged')).toEqual(['false'])
+    expect(unitSection(unit, 'Unit').get('X-StopOnRemoval')).toEqual(['false'])
+    expect(unitSection(unit, 'Unit').get('StartLimitIntervalSec')).toEqual(['0'])
+    expect(unitSection(unit, 'Service').get('Restart')).toEqual(['always'])
+  })
+
+  test('N40: changed settings change the unit, so that the agent sees them', () => {
+    const before = agentWith('').units['muster-agent.service']
+    expect(agentWith('activation = "never";').units['muster-agent.service']).not.toBe(before)
+    expect(agentWith('').units['muster-agent.service']).toBe(before)
+  })
+
+  test('starts the agent with its configuration file and no other argument', () => {
+    const start = unitSection(agentWith('').units['muster-agent.service'], 'Service').get('ExecStart')
+    expect(start).toEqual([expect.stringMatching(/\/bin\/muster-agent --config \/etc\/muster\/agent\.json$/)])
+  })
+
+  test('N10: the unit finds every program that the agent starts', () => {
+    const environment = unitSection(agentWith('').units['muster-agent.service'], 'Service').get('Environment')
+    const path = environment?.find(line => line.startsWith('"PATH=')) ?? ''
+    const packages = [...path.matchAll(/\/nix\/store\/0+-([^/]+)\/bin/g)].map(match => match[1])
+    expect(packages).toEqual(
+      expect.arrayContaining([
+        ...['nix', 'nixos-rebuild-ng', 'systemd', 'gitMinimal', 'coreutils', 'util-linux', 'iproute2'],
+        ...['dmidecode', 'pciutils', 'usbutils', 'smartmontools', 'which', 'gnugrep', 'gawk', 'net-tools'],
+      ]),
+    )
+  })
+
+  test('N18: state and configuration name one directory, which one option moves', () => {
+    const { settings, units } = agentWith('stateDir = "/var/lib/elsewhere";')
+    expect(settings['muster/agent.json']).toMatchObject({ stateDir: '/var/lib/elsewhere' })
+    const service = unitSection(units['muster-agent.service'], 'Service')
+    expect(service.get('StateDirectory')).toEqual(['elsewhere'])
+    expect(service.get('StateDirectoryMode')).toEqual(['0700'])
+    expect(units['muster-agent.service']).not.toContain('/var/lib/muster-agent')
+  })
+
+  test.each(['/srv/muster', '/var/lib/', '/var/lib/a/b', '/var/lib/..'])('refuses %s as its state directory', path => {
+    expect(agentWith(`stateDir = "${path}";`).failedAssertions).toEqual([
+      expect.stringContaining('directly below /var/lib'),
+    ])
+  })
+
+  test('bounds builds by a slice', () => {
+    const { units } = agentWith('sourceBuilds = { memoryMax = "3G"; cpuWeight = 5; };')
+    expect(Object.fromEntries(unitSection(units['muster-build.slice'], 'Slice'))).toEqual({
+      MemoryMax: ['3G'],
+      CPUWeight: ['5'],
+      IOWeight: ['20'],
+    })
+  })
+
+  test('wiping is off unless it is named', () => {
+    expect(agentWith('').settings['muster/agent.json']?.allow).not.toContain('wipe')
+    expect(agentWith('allow = [ "wipe" ];').settings['muster/agent.json']?.allow).toEqual(['wipe'])
+    expect(() => agentWith('allow = [ "anything" ];')).toThrow(/allow/)
+  })
+
+  test('hands the token over without copying it: neither the store nor the unit holds it', () => {
+    const token = join(folder, 'token')
+    writeFileSync(token, 'very-secret-token', { mode: 0o600 })
+    const { units, settings } = agentWith(`tokenFile = "${token}";`)
+    const service = unitSection(units['muster-agent.service'], 'Service')
+    expect(service.get('LoadCredential')).toEqual([`token:${token}`])
+    // A file deleted after use must not stop the agent: systemd then takes this empty line.
+    expect(service.get('SetCredential')).toEqual(['token:\\n'])
+    expect(JSON.stringify({ units, settings })).not.toContain('very-secret')
+    expect(JSON.stringify(settings)).not.toContain(token)
+    const trigger = unitSection(units['muster-agent.service'], 'Unit').get('X-Restart-Triggers')?.[0] ?? ''
+    expect(readFileSync(trigger, 'utf8')).not.toContain('very-secret')
+  })
+
+  test('refuses a token in the store, and a path literal, which would be copied there', () => {
+    expect(agentWith('tokenFile = "/nix/store/abc-token";').failedAssertions).toEqual([
+      expect.stringContaining('everybody on the machine can'),
+    ])
+    expect(() => agentWith(`tokenFile = ${join(folder, 'token')};`)).toThrow(/tokenFile/)
+  })
+
+  test.each([
+    ['caPin', '"abc"'],
+    ['caPin', `"${'AB'.repeat(32)}"`],
+    ['trustPin', '"sha256:abc"'],
+    ['coordinator', '"c.home"'],
+    ['coordinator', '"https://c.home:7443"'],
+    ['coordinator', '"fd00::1:7443"'],
+    ['activation', '"sometimes"'],
+  ])('refuses %s = %s by its type', (option, value) => {
+    expect(() => agentWith(`${option} = ${value};`)).toThrow(new RegExp(option))
+  })
+
+  test('needs the coordinator and the pin', () => {
+    expect(() => describeModule('agent', '{ services.muster.agent.enable = true; }')).toThrow(
+      /services\.muster\.agent\.(caPin|coordinator)/,
+    )
+  })
+
+  test('does nothing unless it is enabled', () => {
+    const { units, settings } = describeModule('agent', '')
+    expect({ units, settings }).toEqual({ units: {}, settings: {} })
+  })
+})
+
+describe.skipIf(why !== undefined)(`the NixOS module of the coordinator ${why ?? ''}`, () => {
+  test('writes a configuration with every key that the coordinator reads, and no more', () => {
+    expect(coordinatorWith('').settings).toEqual({
+      'muster/coordinator.json': {
+        stateDir: '/var/lib/muster-coordinator',
+        enrolmentListen: '[::]:7443',
+        fleetListen: '[::]:7444',
+        names: ['c.home'],
+        socket: '/run/muster-coordinator/coordinator.sock',
+        logLevel: 'info',
+        machineCertificateDays: 30,
+        heartbeatSeconds: 15,
+      },
+    })
+  })
+
+  test('N41: systemctl stop sends SIGTERM and gives it the time to drain', () => {
+    const service = unitSection(coordinatorWith('stopSeconds = 90;').units['muster-coordinator.service'], 'Service')
+    expect(service.get('KillSignal')).toEqual(['SIGTERM'])
+    expect(service.get('TimeoutStopSec')).toEqual(['90s'])
+  })
+
+  test('N42: runs as a user of its own, not a dynamic one, with its state in one directory', () => {
+    const { units, users } = coordinatorWith('')
+    const service = unitSection(units['muster-coordinator.service'], 'Service')
+    expect(service.has('DynamicUser')).toBe(false)
+    expect(service.get('User')).toEqual(['muster-coordinator'])
+    expect(users['muster-coordinator']).toMatchObject({ isSystemUser: true })
+    expect(service.get('StateDirectory')).toEqual(['muster-coordinator'])
+    expect(service.get('StateDirectoryMode')).toEqual(['0700'])
+  })
+
+  test('is shut in', () => {
+    const service = unitSection(coordinatorWith('').units['muster-coordinator.service'], 'Service')
+    expect(Object.fromEntries(service)).toMatchObject({
+      ProtectSystem: ['strict'],
+      NoNewPrivileges: ['true'],
+      PrivateTmp: ['true'],
+      CapabilityBoundingSet: [''],
+      RestrictAddressFamilies: ['AF_INET', 'AF_INET6', 'AF_UNIX'],
+      SystemCallFilter: ['@system-service', '~@privileged', '~@resources'],
+      RuntimeDirectoryMode: ['0700'],
+    })
+    // JavaScript engines write the code that they run.
+    expect(service.has('MemoryDenyWriteExecute')).toBe(false)
+  })
+
+  test('opens the firewall only when asked, for the ports it really uses', () => {
+    const ports = (settings: string) => coordinatorWith(settings).networking.firewall.allowedTCPPorts
+    expect(ports('')).toEqual([])
+    expect(ports('openFirewall = true; listen.fleet = "10.0.0.9:9000";')).toEqual([7443, 9000])
+  })
+
+  test('refuses one port for both listeners, ports it may not have, and no names', () => {
+    expect(coordinatorWith('listen.fleet = "[::]:7443";').failedAssertions).toEqual([
+      expect.stringContaining('both use port 7443'),
+    ])
+    expect(coordinatorWith('listen.fleet = "[::]:443";').failedAssertions).toEqual([
+      expect.stringContaining('between 1024 and 65535'),
+    ])
+    expect(() => coordinatorWith('names = [ ];')).toThrow(/names/)
+  })
+
+  test('brings the command along unless told not to', () => {
+    expect(coordinatorWith('').systemPackages).toEqual(['cli-x86_64-linux'])
+    expect(coordinatorWith('commandPackage = null;').systemPackages).toEqual([])
+  })
+
+  test('lives beside the agent on one machine', () => {
+    const both = describeModule(
+      'agent',
+      `e.flake.nixosModules.coordinator
+       { services.muster.agent = { enable = true; coordinator = "c.home:7443"; caPin = "${pin}"; };
+         services.muster.coordinator = { enable = true; names = [ "c.home" ]; }; }`,
+    )
+    expect(Object.keys(both.units).sort()).toEqual([
+      'muster-agent.service',
+      'muster-build.slice',
+      'muster-coordinator.service',
+    ])
+  })
+})
+
+describe.skipIf(why !== undefined)(`the reference of NixOS options ${why ?? ''}`, () => {
+  test('holds every option with its type, default and meaning, and no other', () => {
+    const rendered = evaluate('import ../../nix/options-doc.nix { inherit (e) lib; }'.replace('../../', `${join(import.meta.dirname, '../..')}/`))
+    const written = readFileSync(join(import.meta.dirname, '../../docs/reference/nixos-options.md'), 'utf8')
+    expect(written).toBe(rendered)
+  })
+
+  test('names exactly the options that the modules declare', () => {
+    const names = evaluate(`
+      let options = (e.lib.evalModules { modules = [
+        ${['agent', 'coordinator', 'host'].map(name => join(import.meta.dirname, '../../nix/modules', `${name}.nix`)).join(' ')}
+        { config._module.check = false; } ]; }).options;
+      in map (option: option.name) (builtins.filter (option: builtins.head option.loc != "_module")
+        (e.lib.optionAttrSetToDocList options))`)
+    const written = readFileSync(join(import.meta.dirname, '../../docs/reference/nixos-options.md'), 'utf8')
+    const headings = [...written.matchAll(/^## `(.+)`$/gm)].map(match => match[1])
+    expect(headings.sort()).toEqual(Array.isArray(names) ? names.sort() : names)
+  })
+})

@@ -1,0 +1,145 @@
+# A stand-in for NixOS: those of its options, with their real types, that Muster's modules set or read. What a module sets
+# beyond them is an error here, as a misspelt option is in NixOS. Nothing is built, and a unit is rendered as NixOS does it
+# in outline only; whether a real NixOS takes the result is not shown by it.
+{ lib, config, ... }:
+let
+  inherit (lib) mkOption types;
+  unitValue = types.oneOf [
+    types.bool
+    types.int
+    types.str
+  ];
+  unitSection = types.attrsOf (types.either unitValue (types.listOf unitValue));
+  option = type: default: mkOption { inherit type default; };
+
+  commonUnit = {
+    description = option types.str "";
+    wantedBy = option (types.listOf types.str) [ ];
+    wants = option (types.listOf types.str) [ ];
+    after = option (types.listOf types.str) [ ];
+    unitConfig = option unitSection { };
+  };
+
+  service = types.submodule {
+    options = commonUnit // {
+      path = option (types.listOf types.package) [ ];
+      environment = option (types.attrsOf types.str) { };
+      restartIfChanged = option types.bool true;
+      stopIfChanged = option types.bool true;
+      restartTriggers = option (types.listOf types.unspecified) [ ];
+      serviceConfig = option unitSection { };
+    };
+  };
+  slice = types.submodule {
+    options = commonUnit // {
+      sliceConfig = option unitSection { };
+    };
+  };
+  network = types.submodule {
+    options = {
+      matchConfig = option unitSection { };
+      networkConfig = option unitSection { };
+      address = option (types.listOf types.str) [ ];
+      gateway = option (types.listOf types.str) [ ];
+    };
+  };
+  user = types.submodule {
+    options = {
+      isNormalUser = option types.bool false;
+      isSystemUser = option types.bool false;
+      group = option types.str "";
+      extraGroups = option (types.listOf types.str) [ ];
+      description = option types.str "";
+      openssh.authorizedKeys.keys = option (types.listOf types.str) [ ];
+    };
+  };
+
+  textOf = value: if value == true then "true" else if value == false then "false" else toString value;
+  section =
+    name: settings:
+    lib.concatStringsSep "\n" (
+      [ "[${name}]" ]
+      ++ lib.concatLists (
+        lib.mapAttrsToList (key: value: map (one: "${key}=${textOf one}") (lib.toList value)) settings
+      )
+    )
+    + "\n";
+  words = name: list: lib.optionalAttrs (list != [ ]) { ${name} = lib.concatStringsSep " " list; };
+  unitSectionOf =
+    unit:
+    section "Unit" (
+      {
+        Description = unit.description;
+      }
+      // words "Wants" unit.wants
+      // words "After" unit.after
+      // unit.unitConfig
+    );
+in
+{
+  options = {
+    assertions = option (types.listOf types.unspecified) [ ];
+    environment.etc = option (types.attrsOf (types.submodule { options.source = mkOption { type = types.path; }; })) { };
+    environment.systemPackages = option (types.listOf types.package) [ ];
+    networking.hostName = option (types.strMatching "^$|^[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?$") "nixos";
+    networking.useDHCP = option types.bool true;
+    networking.useNetworkd = option types.bool false;
+    networking.nameservers = option (types.listOf types.str) [ ];
+    networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
+    nix.package = mkOption { type = types.package; };
+    nixpkgs.hostPlatform = mkOption { type = types.str; };
+    security.sudo.wheelNeedsPassword = option types.bool true;
+    services.openssh.enable = option types.bool false;
+    system.name = option types.str (if config.networking.hostName == "" then "unnamed" else config.networking.hostName);
+    systemd.package = mkOption { type = types.package; };
+    systemd.services = option (types.attrsOf service) { };
+    systemd.slices = option (types.attrsOf slice) { };
+    systemd.network.networks = option (types.attrsOf network) { };
+    users.users = option (types.attrsOf user) { };
+    users.groups = option (types.attrsOf (types.submodule { })) { };
+
+    standin.units = mkOption {
+      type = types.attrsOf types.str;
+      readOnly = true;
+    };
+    standin.failedAssertions = mkOption {
+      type = types.listOf types.str;
+      readOnly = true;
+    };
+  };
+
+  config.standin = {
+    failedAssertions = map (one: one.message) (builtins.filter (one: !one.assertion) config.assertions);
+    units =
+      lib.mapAttrs' (
+        name: unit:
+        lib.nameValuePair "${name}.service" (
+          unitSectionOf (
+            unit
+            // {
+              unitConfig =
+                unit.unitConfig
+                // lib.optionalAttrs (unit.restartTriggers != [ ]) {
+                  X-Restart-Triggers = lib.concatMapStringsSep " " toString unit.restartTriggers;
+                };
+            }
+          )
+          + section "Service" (
+            {
+              Environment =
+                lib.mapAttrsToList (key: value: "\"${key}=${value}\"") unit.environment
+                ++ [ "\"PATH=${lib.concatMapStringsSep ":" (package: "${package}/bin") unit.path}\"" ];
+            }
+            // lib.optionalAttrs (!unit.restartIfChanged) { X-RestartIfChanged = false; }
+            // lib.optionalAttrs (!unit.stopIfChanged) { X-StopIfChanged = false; }
+            // unit.serviceConfig
+          )
+          + section "Install" (words "WantedBy" unit.wantedBy)
+        )
+      ) config.systemd.services
+      // lib.mapAttrs' (
+        name: unit:
+        lib.nameValuePair "${name}.slice" (unitSectionOf unit + section "Slice" unit.sliceConfig)
+      ) config.systemd.slices;
+  };
+}

@@ -1,0 +1,62 @@
+# A stand-in for the flake input nixpkgs: the real library, packages that are names only, and a nixosSystem made of
+# nixos-subset.nix. `lib` is the real library of nixpkgs.
+{ lib }:
+let
+  # The paths are made up, long enough to look real, and never built.
+  package = name: {
+    type = "derivation";
+    inherit name;
+    pname = name;
+    outPath = "/nix/store/00000000000000000000000000000000-${name}";
+    meta.mainProgram = name;
+    getExe' = program: "${name}/${program}";
+  };
+  packages = lib.genAttrs [
+    "coreutils"
+    "dmidecode"
+    "gawk"
+    "gitMinimal"
+    "gnugrep"
+    "iproute2"
+    "net-tools"
+    "nixos-rebuild-ng"
+    "openssh"
+    "pciutils"
+    "smartmontools"
+    "usbutils"
+    "util-linux"
+    "which"
+  ] package;
+  pkgsOf =
+    system:
+    packages
+    // {
+      stdenv.hostPlatform = { inherit system; };
+      # Really in the store, so that a test sees what the file holds and refers to.
+      writeText = builtins.toFile;
+    };
+in
+{
+  inherit package;
+  lib = lib // {
+    nixosSystem =
+      {
+        modules,
+        specialArgs ? { },
+      }:
+      lib.evalModules {
+        inherit specialArgs;
+        modules = modules ++ [
+          ./nixos-subset.nix
+          (
+            { config, ... }:
+            {
+              _module.args.pkgs = pkgsOf config.nixpkgs.hostPlatform;
+              nix.package = package "nix";
+              systemd.package = package "systemd";
+            }
+          )
+        ];
+      };
+  };
+}
