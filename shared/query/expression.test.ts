@@ -1,0 +1,173 @@
+import { create } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { FactsSchema } from '../gen/muster/v1/facts_pb.ts'
+import { celToJson } from './cel-to-json.ts'
+import { compileExpression, evaluate, type QueryVariables, select } from './expression.ts'
+import { factsToCel } from './message-to-cel.ts'
+
+const facts = factsToCel(
+  create(FactsSchema, {
+    system: { product: 'N100', serial: 'A1' },
+    cpu: { threads: 6n },
+    disks: [{ name: 'sda', size: 2_000_000_000_000n }, { name: 'sdb' }],
+    os: { bootedAt: timestampFromDate(new Date('2026-01-02T03:04:05Z')) },
+  }),
+)
+const labels = new Map([['zone', 'a']])
+
+function ask(text: string, variables: QueryVariables = { facts, labels }) {
+  const compilation = compileExpression(text)
+  return compilation.kind === 'refused' ? compilation : select(compilation.expression, variables)
+}
+function jsonOf(text: string) {
+  const compilation = compileExpression(text)
+  if (compilation.kind === 'refused') return compilation
+  const evaluation = evaluate(compilation.expression, { facts, labels })
+  return evaluation.kind === 'value' ? celToJson(evaluation.value) : evaluation
+}
+
+describe('selectors', () => {
+  test.each([
+    ["facts.system.product == 'N100'", 'match'],
+    ['facts.disks.exists(d, has(d.size) && d.size > 1000000000000)', 'match'],
+    ['facts.cpu.threads % 2 == 0', 'match'],
+    ['facts.cpu.threads >= 8', 'no-match'],
+    ["has(labels.zone) && labels.zone == 'b'", 'no-match'],
+    ['facts.interfaces.size() == 0', 'match'],
+    ["facts.os.bootedAt < timestamp('2027-01-01T00:00:00Z')", 'match'],
+    ['has(facts.memory)', 'no-match'],
+    ['!facts.simulated', 'match'],
+    ["facts.system.serial.matches('^(A+)+$')", 'no-match'],
+  ])('%s: %s', (text, kind) => {
+    expect(ask(text)).toEqual({ kind })
+  })
+
+  test('a missing key is an error that names it, never a no', () => {
+    expect(ask("facts.system.vendor == 'Dell'")).toMatchObject({
+      kind: 'error',
+      reason: expect.stringContaining('vendor'),
+    })
+    expect(ask("labels.rack == 'a'")).toMatchObject({
+      kind: 'error',
+      reason: expect.stringContaining('rack'),
+    })
+    expect(ask('facts.disks.all(d, d.size > 5)')).toMatchObject({ kind: 'error' })
+    expect(ask('has(status.x)')).toMatchObject({ kind: 'error' })
+    expect(ask("labels['__proto__'] == ''")).toMatchObject({ kind: 'error' })
+    expect(ask('has(facts.constructor)')).toEqual({ kind: 'no-match' })
+  })
+
+  test('what is no boolean is an error', () => {
+    expect(ask('facts.cpu.threads')).toMatchObject({
+      kind: 'error',
+      reason: expect.stringContaining('boolean'),
+    })
+  })
+})
+
+describe('bounds', () => {
+  const long = `facts.disks.exists(d, d.name == "${'x'.repeat(4096)}")`
+  test.each([
+    ['', 'empty'],
+    ['1 +', '1:'],
+    [long, 'longer than'],
+    [`${'('.repeat(33)}true${')'.repeat(33)}`, 'brackets'],
+    [`1${'+1'.repeat(1000)} > 0`, 'nested deeper'],
+    ['fact.system.product == ""', 'fact: no such variable'],
+    ['facts.a.all(x, facts.a.all(y, facts.a.all(z, true)))', 'loops are nested'],
+    [Array.from({ length: 33 }, () => '[].all(x,true)').join('&&'), 'more than 32 loops'],
+  ])('%# refused: %.30s', (text, reason) => {
+    expect(compileExpression(text)).toMatchObject({
+      kind: 'refused',
+      reason: expect.stringContaining(reason),
+    })
+  })
+
+  test('brackets within texts do not count', () => {
+    expect(ask(`"${'('.repeat(60)}" != '${"\\'[".repeat(60)}'`)).toEqual({ kind: 'match' })
+  })
+
+  test('an expression that loops too much is an error soon, even behind an or', () => {
+    const range = Array.from({ length: 30 }, () => 'facts.pci').join('+')
+    const many = { pci: Array.from({ length: 512 }, () => ({})) }
+    const start = performance.now()
+    for (const text of [
+      `(${range}+${range}+${range}).all(x, (${range}+${range}+${range}).all(y, x == y || true))`,
+      `true || (${range}+${range}+${range}).all(x, (${range}+${range}+${range}).all(y, true))`,
+      `(${range}).all(x, (${range}).all(y, [1,2,3].size() > 0)) || true`,
+    ]) {
+      const answer = ask(text, { facts: many })
+      expect(answer.kind === 'match' || answer.kind === 'error').toBe(true)
+    }
+    expect(
+      ask(`(${range}+${range}).all(x, (${range}+${range}).all(y, true))`, { facts: many }),
+    ).toMatchObject({
+      kind: 'error',
+      reason: expect.stringContaining('too costly'),
+    })
+    expect(performance.now() - start).toBeLessThan(5_000)
+  })
+
+  test('the cost is counted afresh for each evaluation', () => {
+    const compilation = compileExpression('facts.disks.all(a, facts.disks.all(b, true))')
+    if (compilation.kind === 'refused') throw new Error(compilation.reason)
+    const many = { disks: Array.from({ length: 200 }, () => ({})) }
+    for (let i = 0; i < 5; i++) {
+      expect(select(compilation.expression, { facts: many })).toEqual({ kind: 'match' })
+    }
+  })
+
+  test('no text makes the compiler throw or loop', () => {
+    const token = fc.constantFrom(
+      'facts',
+      '.',
+      'disks',
+      '(',
+      ')',
+      '[',
+      ']',
+      '{',
+      '}',
+      '"',
+      "'",
+      '1',
+      '!',
+      '-',
+      '+',
+      '?',
+      ':',
+      'all',
+      ',',
+      'x',
+      '==',
+      'matches',
+      'true',
+      ' ',
+      '@meter',
+      'has',
+      '\\',
+    )
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.array(token).map(parts => parts.join('')),
+          fc.string({ unit: 'binary' }),
+        ),
+        text => {
+          const compilation = compileExpression(text)
+          if (compilation.kind === 'compiled') evaluate(compilation.expression, { facts })
+        },
+      ),
+    )
+  })
+})
+
+test('values become JSON', () => {
+  expect(jsonOf('facts.disks.map(d, d.name)')).toEqual(['sda', 'sdb'])
+  expect(jsonOf('facts.system')).toEqual({ product: 'N100', serial: 'A1' })
+  expect(jsonOf('facts.os.bootedAt')).toBe('2026-01-02T03:04:05.000Z')
+  expect(jsonOf('9007199254740993')).toBe('9007199254740993')
+  expect(jsonOf('facts.disks[0].size')).toBe(2_000_000_000_000)
+})

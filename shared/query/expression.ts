@@ -1,0 +1,162 @@
+import {
+  type CelInput,
+  type CelResult,
+  CelScalar,
+  celEnv,
+  celFunc,
+  isCelError,
+  parse,
+  plan,
+} from '@bufbuild/cel'
+import { reasonOf } from '../errors.ts'
+import { checkBounds, METER, meterLoops, RANGE_METER, tooDeep } from './expression-bounds.ts'
+
+/** What an expression may speak of. What a caller leaves out is unknown to the expression, and using it an error. */
+export interface QueryVariables {
+  readonly facts?: CelInput
+  readonly machine?: CelInput
+  readonly host?: CelInput
+  readonly labels?: CelInput
+  readonly status?: CelInput
+}
+
+export const VARIABLE_NAMES = ['facts', 'machine', 'host', 'labels', 'status'] as const
+
+/** An expression that is parsed, within its bounds, and ready to be evaluated any number of times. */
+export interface CompiledExpression {
+  readonly text: string
+  evaluate(variables: QueryVariables): Evaluation
+}
+
+export type Compilation =
+  | { readonly kind: 'compiled'; readonly expression: CompiledExpression }
+  | { readonly kind: 'refused'; readonly reason: string }
+
+export type Evaluation =
+  | { readonly kind: 'value'; readonly value: Exclude<CelResult, Error> }
+  | { readonly kind: 'error'; readonly reason: string }
+
+/** The answer of a selector: an error is neither yes nor no. */
+export type Selection =
+  | { readonly kind: 'match' }
+  | { readonly kind: 'no-match' }
+  | { readonly kind: 'error'; readonly reason: string }
+
+export const MAX_EXPRESSION_BYTES = 4 * 1024
+/** Loop rounds one evaluation may take, and the time for them. */
+const MAX_ROUNDS = 100_000
+const MAX_MS = 500
+
+/** Parses and bounds a CEL expression over `facts`, `machine`, `host`, `labels` and `status`. */
+export function compileExpression(text: string): Compilation {
+  if (text.trim() === '') return refused('the expression is empty; write true to select all')
+  if (Buffer.byteLength(text) > MAX_EXPRESSION_BYTES) {
+    return refused(`the expression is longer than ${MAX_EXPRESSION_BYTES} bytes`)
+  }
+  const deep = tooDeep(text)
+  if (deep !== undefined) return refused(deep)
+  try {
+    const parsed = parse(text)
+    const checked = checkBounds(parsed.expr, VARIABLE_NAMES)
+    if (checked.kind === 'refused') return checked
+    meterLoops(parsed.expr)
+    const meter = createMeter()
+    const env = celEnv({
+      funcs: [
+        celFunc(METER, [CelScalar.DYN], CelScalar.DYN, condition => {
+          meter.spend(1)
+          return condition
+        }),
+        celFunc(RANGE_METER, [CelScalar.DYN], CelScalar.DYN, range => {
+          if (typeof range === 'object' && range !== null && 'size' in range) meter.spend(Number(range.size))
+          return range
+        }),
+      ],
+    })
+    const run = plan(env, parsed)
+    return {
+      kind: 'compiled',
+      expression: { text, evaluate: variables => evaluateMetered(run, meter, checked.used, variables) },
+    }
+  } catch (error) {
+    return refused(oneLine(reasonOf(error)))
+  }
+}
+
+/** Evaluates a compiled expression; whatever goes wrong is a value. */
+export function evaluate(expression: CompiledExpression, variables: QueryVariables): Evaluation {
+  return expression.evaluate(variables)
+}
+
+/** Evaluates an expression that must say yes or no. */
+export function select(expression: CompiledExpression, variables: QueryVariables): Selection {
+  const evaluation = expression.evaluate(variables)
+  if (evaluation.kind === 'error') return evaluation
+  if (typeof evaluation.value !== 'boolean') {
+    return { kind: 'error', reason: 'the expression gives no boolean; compare its value with something' }
+  }
+  return evaluation.value ? { kind: 'match' } : { kind: 'no-match' }
+}
+
+interface Meter {
+  reset(): void
+  spend(rounds: number): void
+  readonly exhausted: boolean
+}
+
+function createMeter(): Meter {
+  let rounds = 0
+  let startedAt = 0
+  let exhausted = false
+  return {
+    reset() {
+      rounds = 0
+      startedAt = performance.now()
+      exhausted = false
+    },
+    spend(count) {
+      const before = rounds
+      rounds += count
+      const looksAtClock = Math.floor(before / 256) !== Math.floor(rounds / 256)
+      if (rounds > MAX_ROUNDS || (looksAtClock && performance.now() - startedAt > MAX_MS)) exhausted = true
+      if (exhausted) throw new Error('too costly')
+    },
+    get exhausted() {
+      return exhausted
+    },
+  }
+}
+
+function evaluateMetered(
+  run: (variables: Record<string, CelInput>) => CelResult,
+  meter: Meter,
+  used: ReadonlySet<string>,
+  variables: QueryVariables,
+): Evaluation {
+  meter.reset()
+  try {
+    const given: Record<string, CelInput> = {}
+    for (const name of VARIABLE_NAMES) {
+      const value = variables[name]
+      if (value !== undefined) given[name] = value
+      // Said here, because `has(status.x)` would take the absence of the whole variable for a no.
+      else if (used.has(name)) return { kind: 'error', reason: `${name}: not known here` }
+    }
+    const value = run(given)
+    // An exhausted loop may hide behind `true ||`; the answer would still depend on how fast this machine is.
+    if (meter.exhausted)
+      return { kind: 'error', reason: 'the expression is too costly: it loops over too much' }
+    if (isCelError(value)) return { kind: 'error', reason: oneLine(value.message) }
+    return { kind: 'value', value }
+  } catch (error) {
+    return { kind: 'error', reason: oneLine(reasonOf(error)) }
+  }
+}
+
+function refused(reason: string): Compilation {
+  return { kind: 'refused', reason }
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').slice(0, 500)
+}
