@@ -69,7 +69,7 @@ in
       networking.nameservers = mkIf (entry.nameservers != [ ]) (mkDefault entry.nameservers);
       systemd.network.networks."10-muster" = mkIf matched {
         matchConfig =
-          if entry.interface != null then { Name = entry.interface; } else { PermanentMACAddress = entry.mac; };
+          if entry.interface != null then { Name = entry.interface; } else { PermanentMACAddress = lib.toLower entry.mac; };
         networkConfig.DHCP = if fixed then "no" else "yes";
         address = lib.optional fixed "${entry.address}/${toString entry.prefixLength}";
         gateway = lib.optional (entry.gateway != null) entry.gateway;

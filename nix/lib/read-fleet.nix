@@ -34,6 +34,8 @@ let
       layers,
       own,
       place,
+      # A group that only lends its settings may leave to its hosts what a machine must have.
+      complete ? true,
     }:
     let
       plain = builtins.foldl' (below: above: below // above) { } layers;
@@ -54,7 +56,13 @@ let
         address
         ;
       # A machine without a role is no member, whatever the layers below say.
-      cluster = if role == "none" then null else require plain "cluster" place;
+      cluster =
+        if role == "none" then
+          null
+        else if complete then
+          require plain "cluster" place
+        else
+          plain.cluster or null;
       prefixLength = if fixed then require plain "prefix-length" place else null;
       gateway = if fixed then plain.gateway or null else null;
       nameservers = plain.nameservers or [ ];
@@ -103,6 +111,7 @@ let
       inherit name;
       group = name;
       place = "[groups.${name}]";
+      complete = table ? admit;
       layers = [
         defaults
         (removeAttrs table [

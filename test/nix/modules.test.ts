@@ -85,11 +85,14 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     expect(units['muster-agent.service']).not.toContain('/var/lib/muster-agent')
   })
 
-  test.each(['/srv/muster', '/var/lib/', '/var/lib/a/b', '/var/lib/..'])('refuses %s as its state directory', path => {
-    expect(agentWith(`stateDir = "${path}";`).failedAssertions).toEqual([
-      expect.stringContaining('directly below /var/lib'),
-    ])
-  })
+  test.each(['/srv/muster', '/var/lib/', '/var/lib/a/b', '/var/lib/..'])(
+    'refuses %s as its state directory',
+    path => {
+      expect(agentWith(`stateDir = "${path}";`).failedAssertions).toEqual([
+        expect.stringContaining('directly below /var/lib'),
+      ])
+    },
+  )
 
   test('bounds builds by a slice', () => {
     const { units } = agentWith('sourceBuilds = { memoryMax = "3G"; cpuWeight = 5; };')
@@ -168,7 +171,10 @@ describe.skipIf(why !== undefined)(`the NixOS module of the coordinator ${why ??
   })
 
   test('N41: systemctl stop sends SIGTERM and gives it the time to drain', () => {
-    const service = unitSection(coordinatorWith('stopSeconds = 90;').units['muster-coordinator.service'], 'Service')
+    const service = unitSection(
+      coordinatorWith('stopSeconds = 90;').units['muster-coordinator.service'],
+      'Service',
+    )
     expect(service.get('KillSignal')).toEqual(['SIGTERM'])
     expect(service.get('TimeoutStopSec')).toEqual(['90s'])
   })
@@ -236,7 +242,12 @@ describe.skipIf(why !== undefined)(`the NixOS module of the coordinator ${why ??
 
 describe.skipIf(why !== undefined)(`the reference of NixOS options ${why ?? ''}`, () => {
   test('holds every option with its type, default and meaning, and no other', () => {
-    const rendered = evaluate('import ../../nix/options-doc.nix { inherit (e) lib; }'.replace('../../', `${join(import.meta.dirname, '../..')}/`))
+    const rendered = evaluate(
+      'import ../../nix/options-doc.nix { inherit (e) lib; }'.replace(
+        '../../',
+        `${join(import.meta.dirname, '../..')}/`,
+      ),
+    )
     const written = readFileSync(join(import.meta.dirname, '../../docs/reference/nixos-options.md'), 'utf8')
     expect(written).toBe(rendered)
   })

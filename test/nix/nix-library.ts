@@ -24,7 +24,9 @@ export function findNixpkgsLibrary(): string | undefined {
     if (found !== undefined) return found
   }
   if (!hasNix) return undefined
-  const { status, stdout } = spawnSync('nix-instantiate', ['--find-file', 'nixpkgs/lib'], { encoding: 'utf8' })
+  const { status, stdout } = spawnSync('nix-instantiate', ['--find-file', 'nixpkgs/lib'], {
+    encoding: 'utf8',
+  })
   return status === 0 ? stdout.trim() : undefined
 }
 
