@@ -1,0 +1,207 @@
+import { appendFile, mkdtemp, readFile, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { create } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { ApplyOrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { foldJournal, isUnreported, neededOperations, reportOf } from './fold.ts'
+import { Journal, JournalDamagedError } from './journal.ts'
+import { decodeRecord, encodeRecord, type JournalRecord, type NewRecord } from './journal-record.ts'
+import { MAX_ATTEMPTS, resumeOperation } from './resume.ts'
+
+const now = new Date('2026-11-20T12:00:00Z')
+const clock = { now: () => now }
+const keepAll = (records: readonly JournalRecord[]) => new Set(records.map(record => record.operation))
+const order = (operationId: string) =>
+  create(ApplyOrderSchema, {
+    operationId,
+    revision: 3n,
+    manifestDigest: 'ab'.repeat(32),
+    expires: timestampFromDate(now),
+  })
+const outcome = (kind: OutcomeClass, reason = '') => create(OutcomeSchema, { class: kind, reason })
+const newDir = () => mkdtemp(join(tmpdir(), 'journal-'))
+
+/** Records of one operation in an order that the agent writes them in. */
+const history = (operation: string): NewRecord[] => [
+  { operation, kind: 'accepted', order: order(operation) },
+  { operation, kind: 'started', phase: Phase.VERIFY },
+  { operation, kind: 'ended', phase: Phase.VERIFY, exitCode: undefined, detail: 'good' },
+  { operation, kind: 'target', host: 'olaf', targetDigest: 'cd'.repeat(32), previous: '/nix/store/old' },
+  { operation, kind: 'started', phase: Phase.BUILD },
+  { operation, kind: 'ended', phase: Phase.BUILD, exitCode: 0, detail: '/nix/store/new' },
+  { operation, kind: 'system', storePath: '/nix/store/new' },
+  { operation, kind: 'started', phase: Phase.ACTIVATE },
+  { operation, kind: 'ended', phase: Phase.ACTIVATE, exitCode: 0, detail: 'runs' },
+  { operation, kind: 'outcome', outcome: outcome(OutcomeClass.SUCCEEDED) },
+  { operation, kind: 'acknowledged', upTo: 10_000, outcome: true },
+]
+
+const numbered = (records: readonly NewRecord[]): JournalRecord[] =>
+  records.map((record, index) => ({ ...record, sequence: index + 1, at: now }))
+
+describe('a record of the journal', () => {
+  it('reads back what was written, whatever texts stand in it (T20, T64)', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.nat(), (text, sequence) => {
+        for (const record of history('op')) {
+          const whole: JournalRecord = { ...record, sequence, at: now }
+          if (whole.kind === 'ended') Object.assign(whole, { detail: text })
+          const line = encodeRecord(whole)
+          expect(line).not.toContain('\n')
+          expect(decodeRecord(line)).toEqual(whole)
+        }
+      }),
+      { numRuns: 50 },
+    )
+  })
+
+  it('of a version this program does not know is refused', () => {
+    const line = encodeRecord({ ...history('op')[1]!, sequence: 1, at: now }).replace('"v":1', '"v":2')
+    expect(() => decodeRecord(line)).toThrow(/v: this program knows 1/)
+  })
+})
+
+describe('the journal', () => {
+  it('keeps what was appended, and counts on after it is opened again', async () => {
+    const dir = await newDir()
+    {
+      await using journal = await Journal.open(dir, clock, keepAll)
+      for (const record of history('op')) await journal.append(record)
+      expect(journal.sequence).toBe(11)
+    }
+    await using journal = await Journal.open(dir, clock, keepAll)
+    expect(journal.records).toHaveLength(11)
+    expect((await journal.append(history('next')[0]!)).sequence).toBe(12)
+  })
+
+  it('cut anywhere by a power cut opens with whole records only, each one as it was', async () => {
+    const dir = await newDir()
+    const path = join(dir, 'journal.jsonl')
+    {
+      await using journal = await Journal.open(dir, clock, keepAll)
+      for (const record of history('op')) await journal.append(record)
+    }
+    const whole = await readFile(path)
+    const all = numbered(history('op'))
+    for (let length = 0; length <= whole.length; length += 7) {
+      await writeFile(path, whole)
+      await truncate(path, length)
+      await using journal = await Journal.open(dir, clock, keepAll)
+      expect(journal.records).toEqual(all.slice(0, journal.records.length))
+      const lines = whole.subarray(0, length).filter(byte => byte === 0x0a).length
+      expect(journal.records).toHaveLength(lines)
+    }
+  })
+
+  it('with damage in its middle is an error that names the line, not a shorter journal', async () => {
+    const dir = await newDir()
+    const path = join(dir, 'journal.jsonl')
+    {
+      await using journal = await Journal.open(dir, clock, keepAll)
+      for (const record of history('op')) await journal.append(record)
+    }
+    const lines = (await readFile(path, 'utf8')).split('\n')
+    lines[4] = lines[4]!.slice(0, 20)
+    await writeFile(path, lines.join('\n'))
+    await expect(Journal.open(dir, clock, keepAll)).rejects.toThrow(JournalDamagedError)
+    await expect(Journal.open(dir, clock, keepAll)).rejects.toThrow(/journal\.jsonl:5:/)
+  })
+
+  it('keeps its sequence over a compaction (T13)', async () => {
+    const dir = await newDir()
+    const path = join(dir, 'journal.jsonl')
+    const detail = 'x'.repeat(4000)
+    {
+      await using journal = await Journal.open(dir, clock, keepAll)
+      for (let round = 0; round < 40; round++) {
+        for (const record of history(`op${round}`)) {
+          await journal.append(record.kind === 'ended' ? { ...record, detail: detail.repeat(6) } : record)
+        }
+      }
+      expect(journal.sequence).toBe(440)
+    }
+    {
+      await using journal = await Journal.open(dir, clock, records => neededOperations(records, 2))
+      expect(journal.sequence).toBe(440)
+      expect([...foldJournal(journal.records).keys()]).toEqual(['op38', 'op39'])
+    }
+    await appendFile(path, '{"torn')
+    await using journal = await Journal.open(dir, clock, keepAll)
+    expect(journal.sequence).toBe(440)
+  })
+})
+
+describe('an operation cut off after any record', () => {
+  const records = numbered(history('op'))
+
+  it('is unknown once its activation had begun, and never begun again nor called a success', () => {
+    for (let length = 1; length <= records.length; length++) {
+      const state = foldJournal(records.slice(0, length)).get('op')!
+      const resume = resumeOperation(state)
+      if (length >= 10) expect(resume).toEqual({ kind: 'finished' })
+      else if (length >= 8) expect(resume).toMatchObject({ kind: 'conclude', class: OutcomeClass.UNKNOWN })
+      else expect(resume).toEqual({ kind: 'run' })
+    }
+  })
+
+  it('is begun again a bounded number of times (T28)', () => {
+    const begun = Array.from({ length: MAX_ATTEMPTS }, () => history('op')[1]!)
+    const state = foldJournal(numbered([history('op')[0]!, ...begun])).get('op')!
+    expect(resumeOperation(state)).toMatchObject({ kind: 'conclude', class: OutcomeClass.UNKNOWN })
+  })
+
+  it('keeps the outcome that was written first (T26)', () => {
+    const twice = [
+      ...history('op').slice(0, 10),
+      { ...history('op')[9]!, outcome: outcome(OutcomeClass.UNKNOWN) },
+    ]
+    expect(foldJournal(numbered(twice as NewRecord[])).get('op')?.outcome?.class).toBe(OutcomeClass.SUCCEEDED)
+  })
+})
+
+describe('what is still to be told', () => {
+  it('stays until the coordinator has the newest phase and the outcome', () => {
+    const records = history('op')
+    const state = (length: number, ...more: NewRecord[]) =>
+      foldJournal(numbered([...records.slice(0, length), ...more])).get('op')!
+    const ack = (upTo: number, whole: boolean): NewRecord => ({
+      operation: 'op',
+      kind: 'acknowledged',
+      upTo,
+      outcome: whole,
+    })
+    expect(isUnreported(state(1))).toBe(false)
+    expect(isUnreported(state(2))).toBe(true)
+    expect(isUnreported(state(2, ack(2, false)))).toBe(false)
+    expect(isUnreported(state(10, ack(8, false)))).toBe(true)
+    expect(isUnreported(state(10, ack(8, true)))).toBe(false)
+    expect(reportOf(state(10)).phases.map(({ phase }) => phase)).toEqual([
+      Phase.VERIFY,
+      Phase.BUILD,
+      Phase.ACTIVATE,
+    ])
+  })
+
+  it('survives any compaction, and so does the newest history', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 11 }), { maxLength: 20 }),
+        fc.nat(5),
+        (lengths, kept) => {
+          const records = numbered(lengths.flatMap((length, index) => history(`op${index}`).slice(0, length)))
+          const needed = neededOperations(records, kept)
+          for (const [id, state] of foldJournal(records)) {
+            if (isUnreported(state) || !state.outcome) expect(needed.has(id)).toBe(true)
+          }
+          const done = lengths.filter(length => length === 11).length
+          const open = lengths.length - done
+          expect(needed.size).toBe(open + Math.min(done, kept))
+        },
+      ),
+    )
+  })
+})
