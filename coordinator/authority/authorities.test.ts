@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
+import { watch } from 'node:fs'
 import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -37,7 +38,7 @@ const leafOf = (authorities: Authorities) => new X509Certificate(authorities.ser
 const pinsOf = (authorities: Authorities) => authorities.list().map(({ pin }) => pin)
 
 describe('openAuthorities', () => {
-  it('keeps the key in a file of mode 0600 in a folder of mode 0700', async () => {
+  it('T18: keeps keys, certificates and which one issues in one file of mode 0600 in a folder of mode 0700', async () => {
     expect((await stat(template)).mode & 0o777).toBe(0o700)
     expect((await stat(join(template, AUTHORITY_FILE))).mode & 0o777).toBe(0o600)
     expect(await readdir(template)).toEqual([AUTHORITY_FILE])
@@ -113,6 +114,15 @@ describe('openAuthorities', () => {
     await using authorities = await openAuthorities(directory, { clock, names: [] })
     await using original = await openAuthorities(template, { clock, names: [] })
     expect(pinsOf(authorities)).toEqual(pinsOf(original))
+    expect(await readdir(directory)).toEqual([AUTHORITY_FILE])
+  })
+
+  it('makes the authority at last when the first start was cut short before it had one', async () => {
+    const directory = join(folder, 'first')
+    await mkdir(directory)
+    await writeFile(join(directory, '.authorities.json.0123456789ab.tmp'), '{"vers', { mode: 0o600 })
+    await using authorities = await openAuthorities(directory, { clock, names: [] })
+    expect(authorities.list()).toMatchObject([{ issuing: true, shown: true }])
     expect(await readdir(directory)).toEqual([AUTHORITY_FILE])
   })
 
@@ -261,27 +271,35 @@ describe('rotation', () => {
     expect(authorities.serverContext().clientCasPem).toHaveLength(1)
   })
 
-  it('leaves one whole state behind when it is killed at any moment', async () => {
-    // A child rotates for ever; it is killed at moments spread over its work, and the folder is opened after each kill.
+  it('leaves one whole state behind when it is killed at any moment of a write', async () => {
     const directory = await copy()
     const program = join(import.meta.dirname, 'fixtures/rotate-for-ever.ts')
+    const seen = new Set<string>()
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 0, max: 900 }), async delayMs => {
+      fc.asyncProperty(fc.integer({ min: 1, max: 12 }), async events => {
         const child = spawn(process.execPath, ['--import', 'tsx', program, directory], {
-          stdio: ['ignore', 'pipe', 'inherit'],
+          cwd: import.meta.dirname,
+          stdio: ['ignore', 'ignore', 'inherit'],
         })
-        await new Promise(resolve => child.stdout.once('data', resolve))
-        // Not a wait for something: the moment of the kill is what the property draws.
-        await new Promise(resolve => setTimeout(resolve, delayMs))
         const ended = new Promise(resolve => child.once('exit', resolve))
-        child.kill('SIGKILL')
+        // Each write makes a file, fills it and renames it: the kill falls on one of these, in one of the steps.
+        let left = events
+        const watcher = watch(directory, () => {
+          if (--left === 0) child.kill('SIGKILL')
+        })
         await ended
+        watcher.close()
+        expect(child.signalCode).toBe('SIGKILL')
         await using authorities = await openAuthorities(directory, { clock, names: [], mayCreate: false })
         expect(authorities.list().filter(({ issuing }) => issuing)).toHaveLength(1)
         expect(authorities.issueMachine(key.publicKeyDer)).toMatchObject({ ok: true })
         expect(await readdir(directory)).toEqual([AUTHORITY_FILE])
+        for (const pin of pinsOf(authorities)) seen.add(pin)
+        // What this run left half done is finished, so that the next one finds room to add.
+        for (const { pin, issuing } of authorities.list()) if (!issuing) await authorities.drop(pin)
       }),
-      { numRuns: 4 },
+      { numRuns: 4, examples: [[1], [5], [9]] },
     )
+    expect(seen.size).toBeGreaterThan(1)
   })
 })

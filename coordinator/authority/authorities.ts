@@ -2,20 +2,15 @@ import { X509Certificate } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { Clock } from '../../shared/clock.ts'
 import { pause } from '../../shared/lifecycle.ts'
-import { type Authority, createAuthority, openAuthority } from '../../shared/x509/authority.ts'
-import {
-  type IssuedCertificate,
-  isCertificateName,
-  issueCertificate,
-  type SubjectAltName,
-} from '../../shared/x509/issue-certificate.ts'
-import { keyId } from '../../shared/x509/key-id.ts'
-import { readRsaPublicKey } from '../../shared/x509/public-key.ts'
+import type { Authority } from '../../shared/x509/authority.ts'
+import { isCertificateName, type SubjectAltName } from '../../shared/x509/issue-certificate.ts'
 import { type KeptAuthorities, readAuthorities, writeAuthorities } from './authority-file.ts'
+import { type Issued, issueClient } from './issue-client.ts'
 import { BACKDATE_MS, completeLifetimes, type Lifetimes, MAX_OPERATOR_MS } from './lifetimes.ts'
+import { makeAuthority } from './make-authority.ts'
 import { addPin, dropPin, type Rotation, type RotationStep, shownPin, switchToPin } from './rotation.ts'
-import { makeServerLeaf, type ServerLeaf } from './server-leaf.ts'
-import { readServerNames } from './server-names.ts'
+import { contextOf, makeServerLeaf, type ServerContext, type ServerLeaf } from './server-leaf.ts'
+import { requireServerNames, sameNames } from './server-names.ts'
 
 // INVARIANTS
 // - `#kept` is what the file says: it changes after the write, in one assignment. A failed write changes nothing here.
@@ -33,16 +28,6 @@ export interface AuthoritiesOptions {
   readonly onRenewalError?: (error: unknown) => void
 }
 
-/** What a listener needs. One snapshot: key, chain and trusted authorities belong together. */
-export interface ServerContext {
-  readonly privateKeyPem: string
-  /** The listeners' certificate, then its authority's. */
-  readonly certChainPem: string
-  /** Every authority whose clients are let in. Never empty. */
-  readonly clientCasPem: readonly string[]
-  readonly notAfter: Date
-}
-
 export interface AuthorityView {
   readonly pin: string
   readonly certificatePem: string
@@ -52,20 +37,10 @@ export interface AuthorityView {
   readonly shown: boolean
 }
 
-export type Issued =
-  | {
-      readonly ok: true
-      readonly id: string
-      readonly issuer: string
-      readonly certificate: IssuedCertificate
-    }
-  | { readonly ok: false; readonly reason: string }
-
 export type RotationResult =
   | { readonly ok: true; readonly pin: string }
   | { readonly ok: false; readonly reason: string }
 
-const BITS = 3072
 /** Clocks jump and computers sleep: no timer is trusted for longer than this. */
 const LONGEST_WAIT_MS = 60_000
 const RETRY_MS = 5_000
@@ -94,7 +69,7 @@ export class Authorities implements AsyncDisposable {
     this.#names = options.names
     this.#kept = kept
     this.#leaf = leaf
-    this.#context = contextOf(kept, leaf)
+    this.#context = contextOf(leaf, certificatesOf(kept))
     this.#renewing = this.#renewInTime()
   }
 
@@ -136,22 +111,16 @@ export class Authorities implements AsyncDisposable {
   }
 
   #issue(kind: 'machine' | 'operator', publicKeyDer: Uint8Array, lifetimeMs: number, name?: string): Issued {
-    const reading = readRsaPublicKey(publicKeyDer)
-    if (!reading.ok) return reading
     const authority = authorityOf(this.#kept, this.#kept.issuing)
-    const now = this.#options.clock.now()
-    if (now >= authority.notAfter) {
-      return { ok: false, reason: `the authority ${authority.pin} has expired; rotate to a new one` }
-    }
-    const id = keyId(publicKeyDer)
-    const certificate = issueCertificate({
+    const named = name === undefined ? {} : { name }
+    return issueClient({
       authority,
-      subject: { kind, id, ...(name === undefined ? {} : { name }) },
+      kind,
       publicKeyDer,
-      notBefore: new Date(now.getTime() - BACKDATE_MS),
-      notAfter: new Date(now.getTime() + lifetimeMs),
+      lifetimeMs,
+      now: this.#options.clock.now(),
+      ...named,
     })
-    return { ok: true, id, issuer: authority.pin, certificate }
   }
 
   /**
@@ -183,7 +152,7 @@ export class Authorities implements AsyncDisposable {
     return this.#inTurn(async () => {
       const full = addPin(rotationOf(this.#kept), 'new')
       if (!full.ok) return full
-      const made = await makeAuthority(this.#options.clock, this.#lifetimes)
+      const made = await makeAuthority(this.#options.clock, this.#lifetimes.authorityMs)
       const authorities = [...this.#kept.authorities, made]
       return this.#change({ ...this.#kept, authorities }, made.authority.pin)
     })
@@ -202,8 +171,8 @@ export class Authorities implements AsyncDisposable {
   /** Changes the names the coordinator is reached by. */
   setNames(names: readonly string[]): Promise<void> {
     return this.#inTurn(async () => {
-      const sans = sansOf(names)
-      if (!sameSans(sans, this.#leaf.sans)) await this.#replaceLeaf(this.#kept, sans)
+      const sans = requireServerNames(names, hostname())
+      if (!sameNames(sans, this.#leaf.sans)) await this.#replaceLeaf(this.#kept, sans)
       this.#names = names
     })
   }
@@ -212,7 +181,7 @@ export class Authorities implements AsyncDisposable {
   renewIfDue(): Promise<boolean> {
     return this.#inTurn(async () => {
       if (this.#options.clock.now() < this.#leaf.renewAt) return false
-      await this.#replaceLeaf(this.#kept, sansOf(this.#names))
+      await this.#replaceLeaf(this.#kept, requireServerNames(this.#names, hostname()))
       return true
     })
   }
@@ -244,7 +213,7 @@ export class Authorities implements AsyncDisposable {
   #publish(kept: KeptAuthorities, leaf: ServerLeaf): void {
     this.#kept = kept
     this.#leaf = leaf
-    this.#context = contextOf(kept, leaf)
+    this.#context = contextOf(leaf, certificatesOf(kept))
     for (const listener of this.#listeners) listener()
   }
 
@@ -286,7 +255,7 @@ export class Authorities implements AsyncDisposable {
 /** Opens the authorities of a folder; at the first start makes one. Throws when what is there cannot be used. */
 export async function openAuthorities(directory: string, options: AuthoritiesOptions): Promise<Authorities> {
   const lifetimes = completeLifetimes(options.lifetimes ?? {})
-  const sans = sansOf(options.names)
+  const sans = requireServerNames(options.names, hostname())
   let kept = await readAuthorities(directory)
   if (!kept) {
     if (options.mayCreate === false) {
@@ -294,22 +263,12 @@ export async function openAuthorities(directory: string, options: AuthoritiesOpt
         `${directory} holds no authority, though machines have enrolled: restore it from a backup`,
       )
     }
-    const made = await makeAuthority(options.clock, lifetimes)
+    const made = await makeAuthority(options.clock, lifetimes.authorityMs)
     kept = { issuing: made.authority.pin, authorities: [made] }
     await writeAuthorities(directory, kept)
   }
   const leaf = await leafFor(kept, sans, options.clock, lifetimes)
   return new Authorities(directory, options, kept, leaf)
-}
-
-async function makeAuthority(clock: Clock, lifetimes: Lifetimes) {
-  const now = clock.now().getTime()
-  const material = await createAuthority({
-    notBefore: new Date(now - BACKDATE_MS),
-    notAfter: new Date(now + lifetimes.authorityMs),
-    bits: BITS,
-  })
-  return { material, authority: openAuthority(material) }
 }
 
 function leafFor(
@@ -332,21 +291,6 @@ function authorityOf({ authorities }: KeptAuthorities, pin: string): Authority {
   return found.authority
 }
 
-function contextOf({ authorities }: KeptAuthorities, leaf: ServerLeaf): ServerContext {
-  return {
-    privateKeyPem: leaf.privateKeyPem,
-    certChainPem: leaf.chainPem,
-    clientCasPem: authorities.map(({ authority }) => authority.certificatePem),
-    notAfter: leaf.notAfter,
-  }
-}
-
-function sansOf(names: readonly string[]): readonly SubjectAltName[] {
-  const reading = readServerNames(names, hostname())
-  if (!reading.ok) throw new RangeError(`names: ${reading.reason}`)
-  return reading.sans
-}
-
-function sameSans(a: readonly SubjectAltName[], b: readonly SubjectAltName[]): boolean {
-  return JSON.stringify(a) === JSON.stringify(b)
+function certificatesOf({ authorities }: KeptAuthorities): string[] {
+  return authorities.map(({ authority }) => authority.certificatePem)
 }

@@ -24,10 +24,13 @@ export function watchRefusedHandshakes(server: Server, report: (refused: Refused
   for (const listener of listeners.keys()) {
     if (!(listener instanceof EventEmitter))
       throw new Error('a listener of grpc-js is no longer an event emitter')
-    // Node remembers a peer's address once it was asked for, and has forgotten it by the time of the refusal.
+    // A plain socket remembers its peer's address once it was asked; by the time of the refusal it is too late to ask.
     listener.prependListener('connection', (socket: unknown) => void addressOf(socket))
     listener.on('tlsClientError', (error: unknown, socket: unknown) => {
-      report({ reason: reasonOf(error, socket), remoteAddress: addressOf(socket) })
+      report({
+        reason: reasonOf(error, socket),
+        remoteAddress: addressOf(socket) ?? addressOf(plainSocketOf(socket)),
+      })
     })
   }
 }
@@ -42,4 +45,8 @@ function reasonOf(error: unknown, socket: unknown): string {
 function addressOf(socket: unknown): string | undefined {
   const address: unknown = socket instanceof Object ? Reflect.get(socket, 'remoteAddress') : undefined
   return typeof address === 'string' ? address : undefined
+}
+
+function plainSocketOf(socket: unknown): unknown {
+  return socket instanceof TLSSocket ? Reflect.get(socket, '_parent') : undefined
 }

@@ -208,7 +208,7 @@ describe('the fleet listener', () => {
 })
 
 describe('the enrolment listener', () => {
-  it('serves strangers, and shows the authority in its chain, so that the pin can be proved', async () => {
+  it('N16: serves strangers, and shows the authority in its chain, so that the pin can be proved', async () => {
     await using server = await startServer(authorities, false)
     const chain = await readServerChain({ host: '127.0.0.1', port: server.port, timeoutMs: 5000 })
     const proved = verifyPinnedChain(chain, authorities.shownPin, '127.0.0.1', new Date())
@@ -264,7 +264,7 @@ describe('the client', () => {
     })
   })
 
-  it('trusts nobody rather than the system’s roots when it is given no authority', () => {
+  it('N43: trusts nobody rather than the system’s roots when it is given no authority', () => {
     expect(() => createClientCredentials({ caPem: [] })).toThrow('caPem')
     expect(() => createClientCredentials({ caPem: [''] })).toThrow('caPem')
   })

@@ -16,6 +16,25 @@ export interface ServerLeaf {
   readonly renewAt: Date
 }
 
+/** What a listener needs. One snapshot: key, chain and trusted authorities belong together. */
+export interface ServerContext {
+  readonly privateKeyPem: string
+  /** The listeners' certificate, then its authority's. */
+  readonly certChainPem: string
+  /** Every authority whose clients are let in. Never empty: TLS would take that for the system's roots. */
+  readonly clientCasPem: readonly string[]
+  readonly notAfter: Date
+}
+
+export function contextOf(leaf: ServerLeaf, clientCasPem: readonly string[]): ServerContext {
+  return {
+    privateKeyPem: leaf.privateKeyPem,
+    certChainPem: leaf.chainPem,
+    clientCasPem,
+    notAfter: leaf.notAfter,
+  }
+}
+
 export interface ServerLeafInput {
   readonly authority: Authority
   readonly sans: readonly SubjectAltName[]

@@ -48,3 +48,17 @@ function readName(text: string): SubjectAltName | undefined {
     }
   }
 }
+
+/** The same, for names that were checked when the configuration was read: throws with the name at fault. */
+export function requireServerNames(
+  configured: readonly string[],
+  hostname: string,
+): readonly SubjectAltName[] {
+  const reading = readServerNames(configured, hostname)
+  if (!reading.ok) throw new RangeError(`names: ${reading.reason}`)
+  return reading.sans
+}
+
+export function sameNames(a: readonly SubjectAltName[], b: readonly SubjectAltName[]): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}

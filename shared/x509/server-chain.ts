@@ -38,7 +38,7 @@ function handshake(host: string, port: number, signal: AbortSignal): Promise<Buf
       resolve(chain)
       socket.destroy()
     })
-    socket.once('error', reject)
+    socket.on('error', reject)
     socket.once('close', () => {
       signal.removeEventListener('abort', onAbort)
       reject(new Error(`${host}:${port} closed the connection during the handshake`))

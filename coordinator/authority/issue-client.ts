@@ -1,0 +1,44 @@
+import type { Authority } from '../../shared/x509/authority.ts'
+import { type IssuedCertificate, issueCertificate } from '../../shared/x509/issue-certificate.ts'
+import { keyId } from '../../shared/x509/key-id.ts'
+import { readRsaPublicKey } from '../../shared/x509/public-key.ts'
+import { BACKDATE_MS } from './lifetimes.ts'
+
+export type Issued =
+  | {
+      readonly ok: true
+      /** SHA-256 of the certified key. */
+      readonly id: string
+      /** The pin of the authority that issued. */
+      readonly issuer: string
+      readonly certificate: IssuedCertificate
+    }
+  | { readonly ok: false; readonly reason: string }
+
+export interface ClientRequest {
+  readonly authority: Authority
+  readonly kind: 'machine' | 'operator'
+  /** From a stranger: checked here. */
+  readonly publicKeyDer: Uint8Array
+  readonly lifetimeMs: number
+  readonly now: Date
+  readonly name?: string
+}
+
+/** Certifies a key for the fleet listener. What is wrong with the key, or with the authority's age, is a value. */
+export function issueClient({ authority, kind, publicKeyDer, lifetimeMs, now, name }: ClientRequest): Issued {
+  const reading = readRsaPublicKey(publicKeyDer)
+  if (!reading.ok) return reading
+  if (now >= authority.notAfter) {
+    return { ok: false, reason: `the authority ${authority.pin} has expired; rotate to a new one` }
+  }
+  const id = keyId(publicKeyDer)
+  const certificate = issueCertificate({
+    authority,
+    subject: { kind, id, ...(name === undefined ? {} : { name }) },
+    publicKeyDer,
+    notBefore: new Date(now.getTime() - BACKDATE_MS),
+    notAfter: new Date(now.getTime() + lifetimeMs),
+  })
+  return { ok: true, id, issuer: authority.pin, certificate }
+}
