@@ -30,7 +30,22 @@ export function checkNetwork(sections: Sections, report: Report): void {
     }
     owners.set(addressKey(address), other ?? host)
     checkNetworkOf(layers, placed, address, report)
+    checkInterface(host, layers, placed, report)
   }
+}
+
+/** A configuration made from this file must know which interface gets the address. */
+function checkInterface(host: HostTable, layers: Layers, placed: Placed<string>, report: Report): void {
+  const told = pick(layers, 'interface')
+  const elsewhere = pick(layers, 'config').found ?? pick(layers, 'os').found ?? host.table.values.mac
+  if (told.found !== undefined || !told.certain || elsewhere !== undefined) return
+  const cure = 'write interface, or bind the host by mac, or configure the network in its Nix modules'
+  report(
+    placed.at,
+    placed.path,
+    `the address is fixed, but nothing says for which interface; ${cure}`,
+    'warning',
+  )
 }
 
 /** With DHCP these say nothing; written into the very host, that is hardly meant. */

@@ -383,6 +383,11 @@ const mistakes: readonly (readonly [from: string, to: string, line: string])[] =
   ],
   [
     'interface = "enp0s20f0"',
+    'nixpkgs = "nixpkgs"',
+    '28:11: warning: hosts.olaf.address: the address is fixed, but nothing says for which interface; write interface',
+  ],
+  [
+    'interface = "enp0s20f0"',
     'interface = "../etc"',
     '29:13: error: hosts.olaf.interface: "../etc" is no interface name',
   ],
@@ -521,7 +526,7 @@ const mistakes: readonly (readonly [from: string, to: string, line: string])[] =
   ],
   [
     'config = "nixosConfigurations.nas"',
-    'address = "10.0.100.2"',
+    'address = "10.0.100.2"\ninterface = "eth0"',
     '35:11: error: hosts.nas.address: 10.0.100.2 is the address of host "olaf" in line 28 too',
   ],
   [
@@ -558,7 +563,7 @@ describe('a single mistake', () => {
 
   it.each(
     mistakes.filter(
-      ([, to]) => !/hom\]|\[default\]|Olaf|store-2|nmae|adress|prefixL|^address = ..10$|a b|\[\[|^$/.test(to),
+      ([, to]) => !/hom\]|\[default\]|Olaf|store-2|nmae|adress|prefixL|^address = .10$|a b|\[\[|^$/.test(to),
     ),
   )('%j made into %j is the only thing that is reported', (from, to) => {
     expect(check(changed(from, to)).trimEnd().split('\n')).toHaveLength(1)
@@ -592,11 +597,11 @@ describe('a file with many mistakes', () => {
   it('has all of them named in one run, in the order of the file', () => {
     const text = changed('prefix-length = 24', 'prefix-length = "24"')
       .replace('distribution = "k3s"', 'distribution = "k9s"')
-      .replace('interface = "enp0s20f0"', 'interfaec = "enp0s20f0"')
+      .replace('labels = {', 'lables = {')
     expect(readFleetFile(text, 'f').problems.map(({ line, path }) => [line, path])).toEqual([
       [7, 'defaults.prefix-length'],
       [12, 'clusters.home.distribution'],
-      [29, 'hosts.olaf.interfaec'],
+      [31, 'hosts.olaf.lables'],
     ])
   })
 
@@ -637,7 +642,7 @@ describe('the bounds of a fleet file', () => {
   it('leave 2,000 hosts to be read quickly', () => {
     const hosts = Array.from({ length: 2000 }, (_, index) => {
       const address = `10.1.${Math.floor(index / 250)}.${(index % 250) + 2}`
-      return `[hosts.h${index}]\naddress = "${address}"\nprefix-length = 16\ngateway = "10.1.255.1"\ndisk.serial = "S${index}"\nlabels = { rack = "r${index % 40}" }\n`
+      return `[hosts.h${index}]\naddress = "${address}"\ninterface = "eth0"\nprefix-length = 16\ngateway = "10.1.255.1"\ndisk.serial = "S${index}"\nlabels = { rack = "r${index % 40}" }\n`
     }).join('\n')
     const start = performance.now()
     const result = readFleetFile(`${example}\n${hosts}`, 'fleet.toml')

@@ -234,7 +234,10 @@ function readScalar(node: AST.TOMLValue, at: Place, path: Path, report: Report):
         return undefined
       }
       return { kind: 'float', at, value: node.value }
-    default:
+    case 'offset-date-time':
+    case 'local-date-time':
+    case 'local-date':
+    case 'local-time':
       report(at, path, `Nix reads no dates and times from TOML; write it as text: ${quote(node.datetime)}`)
       return undefined
   }
