@@ -86,11 +86,7 @@ function byRule(
   return { kind: 'host', host: expanded.name, group, boundBy: 'rule' }
 }
 
-function byHand(
-  hardware: Hardware,
-  targets: FleetTargets,
-  host: string | undefined,
-): Assignment | undefined {
+function byHand(hardware: Hardware, targets: FleetTargets, host: string | undefined): Assignment | undefined {
   if (host === undefined) return undefined
   const fault = faultOf(targets.hosts.get(host)?.binding, hardware)
   if (fault) return conflict(`it is bound to host ${host} by hand, but ${fault}`)

@@ -1,5 +1,5 @@
-import { readLabels, readTexts } from '../store/json.ts'
 import type { ConditionRow } from '../store/conditions.ts'
+import { readLabels, readTexts } from '../store/json.ts'
 import type { MachineRow } from '../store/machines.ts'
 import { type ClaimedIdentity, identityOfRow } from './identity.ts'
 
@@ -32,6 +32,8 @@ export interface MachineEntry {
   readonly highestRevision: number
   readonly certificateNotAfterMs: number | undefined
   readonly admittedAtMs: number | undefined
+  /** Of the row it was made from; an older one never replaces a newer one. */
+  readonly generation: number
 }
 
 export function readState(text: string): MachineState {
@@ -40,7 +42,10 @@ export function readState(text: string): MachineState {
   return state
 }
 
-export function entryOf(row: MachineRow, conditions: readonly ConditionRow[]): MachineEntry {
+export function entryOf(
+  row: Omit<MachineRow, 'public_key'>,
+  conditions: readonly ConditionRow[],
+): MachineEntry {
   return {
     id: row.id,
     state: readState(row.state),
@@ -55,6 +60,7 @@ export function entryOf(row: MachineRow, conditions: readonly ConditionRow[]): M
     highestRevision: row.highest_revision,
     certificateNotAfterMs: row.certificate_not_after ?? undefined,
     admittedAtMs: row.admitted_at ?? undefined,
+    generation: row.generation,
   }
 }
 

@@ -1,8 +1,8 @@
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import type { Hardware } from '../../shared/revision/expand-name.ts'
-import type { MachineRow } from '../store/machines.ts'
 import { readTexts } from '../store/json.ts'
+import type { MachineRow } from '../store/machines.ts'
 
 /** What a machine claims to be. An empty text or list: not known, which never equals anything. */
 export interface ClaimedIdentity {
@@ -59,7 +59,7 @@ export function identityColumns(identity: ClaimedIdentity) {
   }
 }
 
-export function identityOfRow(row: MachineRow): ClaimedIdentity {
+export function identityOfRow(row: Omit<MachineRow, 'public_key'>): ClaimedIdentity {
   return {
     serial: row.serial,
     uuid: row.uuid,

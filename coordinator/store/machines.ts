@@ -1,11 +1,11 @@
-import type { Insertable, Kysely, Selectable, Transaction, Updateable } from 'kysely'
+import type { Kysely, Selectable, Transaction } from 'kysely'
 import { aborted } from '../../shared/errors.ts'
 import type { Database, MachinesTable } from './tables.ts'
 
 export type MachineRow = Selectable<MachinesTable>
-export type NewMachineRow = Insertable<MachinesTable>
+export type NewMachineRow = Omit<MachineRow, 'public_key'> & { readonly public_key: Uint8Array }
 /** What may change about a machine; its key and its id never do. */
-export type MachineChange = Omit<Updateable<MachinesTable>, 'id' | 'public_key' | 'first_seen' | 'generation'>
+export type MachineChange = Partial<Omit<MachineRow, 'id' | 'public_key' | 'first_seen' | 'generation'>>
 
 /** A row with nothing known yet but the key. */
 export function newMachineRow(input: {
@@ -74,6 +74,15 @@ export async function changeMachine(
     .where('generation', '=', row.generation)
     .executeTakeFirst()
   if (numUpdatedRows !== 1n) throw aborted(`machine ${row.id}: was changed meanwhile, try again`)
+}
+
+/** Marks a machine as changed whose own columns stay, since a condition of it changed. */
+export async function bumpMachine(tx: Transaction<Database>, id: string): Promise<void> {
+  await tx
+    .updateTable('machines')
+    .set(({ ref, eb }) => ({ generation: eb(ref('generation'), '+', 1) }))
+    .where('id', '=', id)
+    .execute()
 }
 
 /** Live machines that claim this serial; bounded, since a stranger decides how many claim the same. */

@@ -1,0 +1,320 @@
+import type { Transaction } from 'kysely'
+import { precondition } from '../../shared/errors.ts'
+import type { Authorities } from '../authority/authorities.ts'
+import type { MachineDirectory } from '../machines/directory.ts'
+import { disputedBecause, entryOf, readState } from '../machines/entry.ts'
+import { type ClaimedIdentity, identityColumns, identityOfFacts } from '../machines/identity.ts'
+import { refreshMachines } from '../machines/refresh.ts'
+import { insertBinding } from '../store/bindings.ts'
+import { type ConditionRow, conditionsOf } from '../store/conditions.ts'
+import { recordEvent } from '../store/events.ts'
+import { type FactsLimits, insertFacts, pruneFacts } from '../store/facts.ts'
+import { readLabels } from '../store/json.ts'
+import {
+  changeMachine,
+  findMachine,
+  insertMachine,
+  type MachineChange,
+  type MachineRow,
+  type NewMachineRow,
+  newMachineRow,
+} from '../store/machines.ts'
+import type { Store } from '../store/store.ts'
+import type { Database } from '../store/tables.ts'
+import { consumeToken } from '../store/tokens.ts'
+import {
+  type Admission,
+  type AdmissionInput,
+  decideAdmission,
+  judgeToken,
+  type Refuse,
+  retryLater,
+} from './admission.ts'
+import { type Assignment, isServer } from './assign.ts'
+import { findConflicts, recordFindings } from './find-conflicts.ts'
+import type { IdentityFinding } from './judge-identity.ts'
+import type { Proved } from './prove.ts'
+import { readShownToken } from './shown-token.ts'
+
+export interface AdmitDeps {
+  readonly store: Store
+  readonly directory: MachineDirectory
+  readonly authorities: Pick<Authorities, 'issueMachine'>
+  readonly factsLimits: FactsLimits
+  readonly maxPending: number
+}
+
+export type Admitted =
+  | {
+      readonly kind: 'certificate'
+      readonly admittedBy: string
+      readonly chainPem: string
+      readonly notAfter: Date
+    }
+  | Exclude<Admission, { kind: 'admit' }>
+
+/** What the transaction found and did. */
+interface Step {
+  readonly outcome: Admitted
+  /** The machine as the store has it; undefined: nothing was written. */
+  readonly row?: Omit<MachineRow, 'public_key'>
+  readonly conditions?: readonly ConditionRow[]
+  readonly others?: readonly string[]
+  readonly bound?: string
+}
+
+/** Times that a waiting machine was heard of are written once in this while. */
+const TOUCH_MS = 60_000
+
+/**
+ * Lets a machine in, or not, in one transaction: the use of a token is taken, the machine written and the certificate
+ * made, or none of it. The answer goes out after the commit, so no certificate exists that the store knows nothing of.
+ */
+export async function admitMachine(
+  deps: AdmitDeps,
+  proved: Proved,
+  tokenSecret: string,
+  address: string,
+  now: Date,
+): Promise<Admitted> {
+  const { directory, store } = deps
+  const { machineId } = proved
+  const identity = identityOfFacts(proved.facts.facts)
+  const assignment = directory.judge({ id: machineId, identity }, proved.facts.facts)
+  const request = { ...proved, tokenSecret, address, now, identity, assignment }
+  const step = await store.transact(tx => decideAndWrite(deps, tx, request))
+  if (step.bound !== undefined) directory.bind(machineId, step.bound)
+  if (step.row) directory.put(entryOf(step.row, step.conditions ?? []), proved.facts.facts)
+  if (step.others) await refreshMachines(store.db, directory, step.others)
+  return step.outcome
+}
+
+interface Asked extends Proved {
+  readonly tokenSecret: string
+  readonly address: string
+  readonly now: Date
+  readonly identity: ClaimedIdentity
+  readonly assignment: Assignment
+}
+
+async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked: Asked): Promise<Step> {
+  const { machineId, facts, identity, now } = asked
+  const row = await findMachine(tx, machineId)
+  const conditions = row ? await conditionsOf(tx, machineId) : []
+  // Equal facts were judged when they came; who came later was judged against them.
+  const findings =
+    row?.facts_digest === facts.digest ? [] : await findConflicts(tx, { machineId, claimed: identity, row })
+  const dispute = disputedBecause([...conditions, ...findings])
+  const input = admissionInput(deps, asked, row, dispute?.reason)
+  const admission = decideAdmission(input, now.getTime())
+  switch (admission.kind) {
+    case 'admit':
+      return await writeAdmission(deps, tx, asked, { row, conditions, findings, admission })
+    case 'wait':
+      return await writeSeen(deps, tx, asked, { row, conditions, findings, outcome: admission })
+    case 'refuse': {
+      const isShown = admission.class === 'conflict' && findings.length > 0
+      const hasRoom = row !== undefined || input.pending < input.maxPending
+      return isShown && hasRoom
+        ? await writeSeen(deps, tx, asked, { row, conditions, findings, outcome: admission })
+        : { outcome: admission }
+    }
+  }
+}
+
+function admissionInput(
+  { directory, maxPending }: AdmitDeps,
+  { machineId, token, assignment }: Asked,
+  row: MachineRow | undefined,
+  dispute: string | undefined,
+): AdmissionInput {
+  const { targets } = directory
+  const host = assignment.kind === 'host' ? assignment : undefined
+  return {
+    machineId,
+    machine: row && { state: readState(row.state), evictedAtMs: row.evicted_at ?? undefined },
+    token,
+    assignment,
+    assignmentIsServer:
+      host !== undefined &&
+      isServer(host.group === '' ? targets.hosts.get(host.host) : targets.groups.get(host.group)),
+    hostTakenBy: host && directory.claimants(host.host).find(other => other !== machineId),
+    dispute,
+    pending: directory.count('pending'),
+    maxPending,
+  }
+}
+
+interface Found {
+  readonly row: MachineRow | undefined
+  readonly conditions: readonly ConditionRow[]
+  readonly findings: readonly IdentityFinding[]
+}
+
+async function writeAdmission(
+  { authorities, factsLimits }: AdmitDeps,
+  tx: Transaction<Database>,
+  asked: Asked,
+  {
+    row,
+    conditions,
+    findings,
+    admission,
+  }: Found & { readonly admission: Extract<Admission, { kind: 'admit' }> },
+): Promise<Step> {
+  const { machineId, now, token } = asked
+  const nowMs = now.getTime()
+  if (admission.by === 'token' && token.kind === 'known') {
+    const taken = await consumeToken(tx, token.id, machineId, nowMs)
+    if (!taken) return { outcome: await judgeAnew(tx, asked) }
+  }
+  // Inside the transaction: a certificate that cannot be made takes no use of the token.
+  const issued = authorities.issueMachine(asked.publicKey)
+  if (!issued.ok) throw precondition(`no certificate could be made: ${issued.reason}`)
+  const { chainPem, notAfter } = issued.certificate
+  const isKnown = admission.by === 'known'
+  const before =
+    row ??
+    newMachineRow({
+      id: machineId,
+      publicKey: asked.publicKey,
+      state: 'enrolled',
+      nowMs,
+      address: asked.address,
+    })
+  const change: MachineChange = {
+    ...seenColumns(asked, row, findings),
+    certificate_not_after: notAfter.getTime(),
+    ...(isKnown
+      ? {}
+      : {
+          state: 'enrolled',
+          admitted_by: admission.admittedBy,
+          admitted_at: nowMs,
+          evicted_at: null,
+          labels: JSON.stringify({ ...readLabels(before.labels), ...admission.labels }),
+        }),
+  }
+  const written = await write(tx, row, before, change)
+  await writeFacts(tx, asked, row, factsLimits)
+  if (admission.host !== '') {
+    const by = { host: admission.host, machine: machineId, bound_by: admission.admittedBy, at: nowMs }
+    await insertBinding(tx, by)
+  }
+  const others = await recordFindings(tx, machineId, findings, now)
+  await recordEvent(tx, {
+    at: now,
+    class: isKnown ? 'returned' : 'enrolled',
+    machine: machineId,
+    host: admission.host,
+    reason: isKnown ? 'asked for a new certificate with its old key' : `let in by ${admission.admittedBy}`,
+    actor: 'coordinator',
+  })
+  return {
+    outcome: { kind: 'certificate', admittedBy: admission.admittedBy, chainPem, notAfter },
+    row: written,
+    conditions: withFindings(conditions, machineId, findings, nowMs),
+    others,
+    ...(admission.host === '' ? {} : { bound: admission.host }),
+  }
+}
+
+/** Somebody took the last use of the token, or revoked it, since it was read. */
+async function judgeAnew(tx: Transaction<Database>, asked: Asked): Promise<Refuse> {
+  const shown = asked.token.kind === 'known' ? asked.token.id : ''
+  const token = await readShownToken(tx, { tokenId: shown, tokenSecret: asked.tokenSecret }, asked.machineId)
+  if (token.kind !== 'none') {
+    const judged = judgeToken(token, asked.now.getTime())
+    if (judged.kind === 'refuse') return judged
+  }
+  return retryLater('token-used-up', `token ${shown}: changed meanwhile`, 1)
+}
+
+async function writeSeen(
+  { factsLimits }: AdmitDeps,
+  tx: Transaction<Database>,
+  asked: Asked,
+  { row, conditions, findings, outcome }: Found & { readonly outcome: Exclude<Admission, { kind: 'admit' }> },
+): Promise<Step> {
+  const { machineId, now, address, facts } = asked
+  const nowMs = now.getTime()
+  const isNews = row === undefined || row.facts_digest !== facts.digest || findings.length > 0
+  if (!isNews && row.address === address && nowMs - row.last_seen < TOUCH_MS) return { outcome }
+  const before =
+    row ?? newMachineRow({ id: machineId, publicKey: asked.publicKey, state: 'pending', nowMs, address })
+  const written = await write(tx, row, before, seenColumns(asked, row, findings))
+  await writeFacts(tx, asked, row, factsLimits)
+  const others = await recordFindings(tx, machineId, findings, now)
+  if (!row && outcome.kind === 'wait') {
+    await recordEvent(tx, {
+      at: now,
+      class: 'pending',
+      machine: machineId,
+      reason: outcome.reason,
+      actor: 'coordinator',
+    })
+  }
+  return { outcome, row: written, conditions: withFindings(conditions, machineId, findings, nowMs), others }
+}
+
+/** Columns from what it says now. In a dispute the identity stays what it was: a person decides which one is right. */
+function seenColumns(
+  { facts, identity, address, now }: Asked,
+  row: MachineRow | undefined,
+  findings: readonly IdentityFinding[],
+): MachineChange {
+  const isClone = findings.some(finding => finding.class === 'clone')
+  return {
+    last_seen: Math.max(row?.last_seen ?? 0, now.getTime()),
+    address,
+    ...(row?.facts_digest === facts.digest
+      ? {}
+      : {
+          facts_digest: facts.digest,
+          simulated: facts.facts.simulated ? 1 : 0,
+          reboot_reasons: JSON.stringify(facts.facts.nixos?.rebootReasons ?? []),
+          ...(isClone ? {} : identityColumns(identity)),
+        }),
+  }
+}
+
+async function write(
+  tx: Transaction<Database>,
+  row: MachineRow | undefined,
+  before: NewMachineRow,
+  change: MachineChange,
+): Promise<Omit<MachineRow, 'public_key'>> {
+  if (row) {
+    await changeMachine(tx, row, change)
+    return { ...row, ...change, generation: row.generation + 1 }
+  }
+  const fresh = { ...before, ...change }
+  await insertMachine(tx, fresh)
+  return fresh
+}
+
+async function writeFacts(
+  tx: Transaction<Database>,
+  { machineId, facts, now }: Asked,
+  row: MachineRow | undefined,
+  limits: FactsLimits,
+): Promise<void> {
+  if (row?.facts_digest === facts.digest) return
+  const { digest, bytes } = facts
+  await insertFacts(tx, { machine: machineId, digest, at: now.getTime(), facts: bytes })
+  if (row && row.facts_digest !== '') await pruneFacts(tx, machineId, now.getTime(), limits)
+}
+
+function withFindings(
+  conditions: readonly ConditionRow[],
+  machine: string,
+  findings: readonly IdentityFinding[],
+  since: number,
+): readonly ConditionRow[] {
+  const kept = new Map(conditions.map(row => [row.class, row]))
+  for (const { class: kind, reason, others } of findings) {
+    if (kind === 'similar' && others.length > 0) continue
+    kept.set(kind, { machine, class: kind, reason, since: kept.get(kind)?.since ?? since })
+  }
+  return [...kept.values()]
+}

@@ -1,0 +1,78 @@
+import type { EnrolRequest } from '../../shared/gen/muster/v1/enrolment_pb.ts'
+import { keyId } from '../../shared/x509/key-id.ts'
+import { enrolmentProofText, verifyProof } from '../../shared/x509/proof.ts'
+import { readRsaPublicKey } from '../../shared/x509/public-key.ts'
+import type { Authorities } from '../authority/authorities.ts'
+import type { MachineDirectory } from '../machines/directory.ts'
+import { MAX_STRANGER_FACTS_BYTES, type ReadFacts, readFacts } from '../machines/read-facts.ts'
+import type { Store } from '../store/store.ts'
+import { judgeToken, type Refuse, refuse, retryLater, type ShownToken } from './admission.ts'
+import type { Nonces } from './nonces.ts'
+import { readShownToken } from './shown-token.ts'
+import type { Throttle } from './throttle.ts'
+
+export interface ProveDeps {
+  readonly store: Store
+  readonly directory: MachineDirectory
+  readonly authorities: Pick<Authorities, 'list'>
+  readonly nonces: Nonces
+  /** For everybody who shows neither a valid token nor the key of a machine that was let in. */
+  readonly strangers: Throttle
+}
+
+/** A request whose key was proved and whose facts were read. */
+export interface Proved {
+  readonly kind: 'proved'
+  readonly machineId: string
+  readonly publicKey: Uint8Array
+  readonly facts: ReadFacts
+  readonly token: ShownToken
+}
+
+/** Checks what needs no transaction, cheapest first, so that a stranger costs little. */
+export async function proveRequest(
+  deps: ProveDeps,
+  request: EnrolRequest,
+  nowMs: number,
+): Promise<Proved | Refuse> {
+  const { directory, authorities, nonces, strangers } = deps
+  const { publicKey, nonce } = request
+  if (request.facts.length > MAX_STRANGER_FACTS_BYTES) {
+    return refuse('malformed', `facts: ${request.facts.length} bytes, at most ${MAX_STRANGER_FACTS_BYTES}`)
+  }
+  if (request.tokenId.length > 64 || request.tokenSecret.length > 128) {
+    return refuse('malformed', 'token_id or token_secret: longer than any token')
+  }
+  const machineId = keyId(publicKey)
+  const isKnown = directory.isAllowed(machineId)
+  const token = await readShownToken(deps.store.db, request, machineId)
+  const isGood = token.kind === 'known' && judgeToken(token, nowMs).kind === 'admit'
+  if (!isGood && !isKnown) {
+    const seconds = strangers.take(nowMs)
+    if (seconds > 0) return retryLater('full', 'too many machines without a valid token ask at once', seconds)
+  }
+  if (!nonces.take(nonce, nowMs)) {
+    return retryLater('nonce', 'the nonce is unknown, too old or was used before; begin again', 1)
+  }
+  const isProved = authorities.list().some(({ pin }) => {
+    const text = enrolmentProofText({
+      nonce,
+      caId: pin,
+      publicKey,
+      facts: request.facts,
+      tokenId: request.tokenId,
+    })
+    return verifyProof(publicKey, text, request.proof)
+  })
+  if (!isProved) {
+    // Knowing the key of a machine that was let in spares nobody the throttle, holding it does.
+    if (isKnown && !isGood) strangers.take(nowMs)
+    const key = readRsaPublicKey(publicKey)
+    return key.ok
+      ? refuse('proof', 'the proof is no signature of this very request by this key')
+      : refuse('malformed', `public_key: ${key.reason}`)
+  }
+  const facts = readFacts(request.facts, MAX_STRANGER_FACTS_BYTES)
+  if (facts.kind === 'refused') return refuse('malformed', facts.reason)
+  return { kind: 'proved', machineId, publicKey, facts, token }
+}
