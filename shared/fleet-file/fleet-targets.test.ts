@@ -1,0 +1,162 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { TargetSchema } from '../gen/muster/v1/manifest_pb.ts'
+import { sha256Hex } from '../ids.ts'
+import { encodeTarget } from './encode-target.ts'
+import type { Fleet } from './fleet.ts'
+import { type BuiltClosure, fleetTargets } from './fleet-targets.ts'
+import { formatProblems } from './problem.ts'
+import { readFleetFile } from './read-fleet-file.ts'
+
+const id = '5f1c0a7be2d94c3386a1f0d2b7c4e895'
+const key = `cache.home-1:${'A'.repeat(43)}=`
+
+function fleetOf(text: string, more = ''): Fleet {
+  const result = readFleetFile(`[fleet]\nname = "home"\nid = "${id}"\n${more}\n${text}`, 'f')
+  if (!result.ok) throw new Error(formatProblems(result.problems))
+  return result.fleet
+}
+
+const text = `
+[clusters.home]
+distribution = "k3s"
+[groups.edge]
+admit = "facts.system.product == 'N100'"
+name = "edge-{serial}"
+role = "worker"
+cluster = "home"
+system = "aarch64-linux"
+[groups.rack]
+labels = { rack = "a" }
+[hosts.olaf]
+group = "rack"
+role = "server"
+cluster = "home"
+disk = { serial = "S4EVNX0M123456" }
+mac = "52:54:00:AB:CD:EF"
+[hosts.nas]
+config = "nixosConfigurations.storage"
+cluster = "home"
+[hosts.switch]
+os = "external"
+`
+
+const built = (name: string): BuiltClosure => ({
+  storePath: `/nix/store/${'a'.repeat(32)}-nixos-system-${name}`,
+  closureDigest: sha256Hex(name),
+  closureBytes: 7n,
+})
+const storePaths = new Map(['olaf', 'nas', 'edge'].map(name => [name, built(name)]))
+
+describe('the targets of a fleet', () => {
+  it('built from source are one for each host and each group that admits', () => {
+    const targets = fleetTargets(fleetOf(text), { mode: 'source' })
+    expect(targets).toEqual([
+      create(TargetSchema, {
+        fleetId: id,
+        host: 'olaf',
+        binding: { diskSerial: 'S4EVNX0M123456', mac: '52:54:00:ab:cd:ef' },
+        system: 'x86_64-linux',
+        way: { case: 'source', value: { attribute: 'olaf' } },
+        labels: { rack: 'a' },
+        role: 'server',
+        cluster: 'home',
+      }),
+      create(TargetSchema, {
+        fleetId: id,
+        host: 'nas',
+        binding: {},
+        system: 'x86_64-linux',
+        way: { case: 'source', value: { attribute: 'storage' } },
+        role: 'none',
+      }),
+      create(TargetSchema, {
+        fleetId: id,
+        host: 'switch',
+        binding: {},
+        system: 'x86_64-linux',
+        role: 'none',
+      }),
+      create(TargetSchema, {
+        fleetId: id,
+        group: 'edge',
+        binding: { rule: "facts.system.product == 'N100'", nameTemplate: 'edge-{serial}' },
+        system: 'aarch64-linux',
+        way: { case: 'source', value: { attribute: 'edge' } },
+        role: 'worker',
+        cluster: 'home',
+      }),
+    ])
+  })
+
+  it('built by the publisher name the path, where to fetch it and whose signature it needs', () => {
+    const more = `store = "https://cache.home"\npublic-keys = ["${key}"]`
+    const [olaf] = fleetTargets(fleetOf(text, more), {
+      mode: 'closure',
+      storePaths,
+      publicKeys: [key, 'own-1:x'],
+    })
+    expect(olaf?.way).toMatchObject({
+      case: 'closure',
+      value: { ...built('olaf'), substituters: ['https://cache.home'], publicKeys: [key, 'own-1:x'] },
+    })
+  })
+
+  it('are refused whole when a closure, its key or a real store path is missing', () => {
+    const more = `public-keys = ["${key}"]`
+    const without = new Map([...storePaths].filter(([name]) => name !== 'nas'))
+    const forged = new Map(storePaths).set('nas', { ...built('nas'), storePath: '/nix/store/../../etc' })
+    const fleet = fleetOf(text, more)
+    expect(() => fleetTargets(fleet, { mode: 'closure', storePaths: without })).toThrow(
+      'no closure was built for nas',
+    )
+    expect(() => fleetTargets(fleet, { mode: 'closure', storePaths: forged })).toThrow(
+      'built for nas is no path',
+    )
+    expect(() => fleetTargets(fleetOf(text), { mode: 'closure', storePaths })).toThrow(
+      'write public-keys in [fleet]',
+    )
+  })
+
+  it('have the same bytes whatever the order in which labels were written', () => {
+    const labels = fc.uniqueArray(
+      fc.tuple(fc.stringMatching(/^[a-z0-9]{1,6}$/), fc.stringMatching(/^[a-z]{0,3}$/)),
+      {
+        selector: ([name]) => name,
+        maxLength: 12,
+      },
+    )
+    const shuffled = labels.chain(list =>
+      fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length })),
+    )
+    fc.assert(
+      fc.property(shuffled, ([one, other]) => {
+        const target = (entries: [string, string][]) =>
+          create(TargetSchema, { host: 'a', labels: Object.fromEntries(entries) })
+        const bytes = encodeTarget(target(one))
+        expect(encodeTarget(target(other))).toEqual(bytes)
+        expect(fromBinary(TargetSchema, bytes)).toEqual(target(one))
+      }),
+    )
+  })
+
+  it('would not have the same bytes without the sorting', () => {
+    const bytes = (labels: Record<string, string>) => toBinary(TargetSchema, create(TargetSchema, { labels }))
+    expect(bytes({ a: '1', b: '2' })).not.toEqual(bytes({ b: '2', a: '1' }))
+  })
+
+  it('have the bytes that were signed in earlier versions', () => {
+    const digests = fleetTargets(fleetOf(text), { mode: 'source' }).map(target =>
+      sha256Hex(encodeTarget(target)),
+    )
+    expect(digests).toMatchInlineSnapshot(`
+      [
+        "b3bcccedf59160e99ebae8acbe91d886eb9ad7659dddcb1ad9934aaae0eb57cd",
+        "4d0a70e236afb6289b163bc5369a4870053c063a599b507348f5e9dd2250ba89",
+        "084a2093c146475d79260ed9d18a2a46c3b144532ac4f4887981eb3f9be21a0a",
+        "e68dac997eebef317fe62102492c72dc6f13687ae6abb31d323db10b3cb2c4fd",
+      ]
+    `)
+  })
+})
