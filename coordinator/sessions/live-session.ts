@@ -18,6 +18,8 @@ export class LiveSession {
   readonly outbox = new Outbox<SessionMessage | Encoded>(OUTBOX_LIMIT)
   /** Milliseconds; when the newest message arrived. */
   lastMessageMs: number
+  /** How many messages arrived. */
+  messages = 0
   /** Another holder of the key is connected and the dispute is not settled: nothing is sent that acts. */
   disputed = false
   /** Host and group last told, as one text, so that a change is told and nothing else. */

@@ -244,7 +244,8 @@ export class SessionRegistry implements Sessions {
       holder.send({ message: { case: 'challenge', value: { reason: 'another machine holds the same key' } } })
     }
     const until = asked + challengeMs
-    const bothAnswered = () => before.lastMessageMs > asked && session.lastMessageMs > asked
+    const counts = [before.messages, session.messages] as const
+    const bothAnswered = () => before.messages > counts[0] && session.messages > counts[1]
     while (clock.now().getTime() < until && !signal.aborted) {
       if (before.outbox.closed || session.outbox.closed) break
       if (bothAnswered()) {
@@ -306,6 +307,7 @@ export class SessionRegistry implements Sessions {
         }
         const now = clock.now()
         session.lastMessageMs = now.getTime()
+        session.messages += 1
         this.#seen.set(session.machine, now)
         await this.#handle(session, next.value)
         if (session.outbox.closed) return

@@ -1,0 +1,225 @@
+import { create } from '@bufbuild/protobuf'
+import { status } from '@grpc/grpc-js'
+import { pino } from 'pino'
+import { afterEach, describe, expect, it } from 'vitest'
+import {
+  type SessionRequest,
+  SessionRequestSchema,
+  type SessionResponse,
+  SessionResponseSchema,
+} from '../../shared/gen/muster/v1/agent_pb.ts'
+import { Encoded } from '../../shared/rpc/definition.ts'
+import { Outbox } from '../../shared/rpc/outbox.ts'
+import type { SessionHooks } from './hooks.ts'
+import { SessionRegistry } from './registry.ts'
+
+const stops: AbortController[] = []
+afterEach(() => {
+  for (const stop of stops.splice(0)) stop.abort()
+})
+
+interface Over {
+  hooks?: Partial<SessionHooks>
+  heartbeatMs?: number
+  challengeMs?: number
+}
+
+function makeRegistry({ hooks, heartbeatMs = 60_000, challengeMs = 300 }: Over = {}) {
+  const stop = new AbortController()
+  stops.push(stop)
+  const clones: string[] = []
+  const seen: string[] = []
+  const banned = new Set<string>()
+  const orders: { operationId: string; revision: bigint }[] = []
+  const delivered: string[] = []
+  const all: SessionHooks = {
+    admit: async () => ({ kind: 'ok', needFacts: false, protocol: 1 }),
+    allowed: machine => !banned.has(machine),
+    facts: async () => ({ digest: 'd' }),
+    report: async (_, report) => ({ operationId: report.operationId, sequence: 1n, outcome: false }),
+    log: async () => {},
+    event: async () => {},
+    trust: async () => {},
+    orders: async () => orders,
+    delivered: async (_, ids) => void delivered.push(...ids),
+    assignment: async () => ({ host: 'olaf', group: '' }),
+    clone: async machine => void clones.push(machine),
+    lastSeen: async batch => void seen.push(...batch.keys()),
+    trustNumber: () => 0n,
+    ...hooks,
+  }
+  const registry = new SessionRegistry({
+    hooks: all,
+    clock: { now: () => new Date() },
+    log: pino({ level: 'silent' }),
+    heartbeatMs,
+    challengeMs,
+    signal: stop.signal,
+  })
+  return { registry, clones, seen, banned, orders, delivered, stop }
+}
+
+/** An agent's end of a session, without a network in between. */
+function connect(registry: SessionRegistry, machine: string, instance: string, { answers = true } = {}) {
+  const sent = new Outbox<SessionRequest>(1000)
+  const gone = new AbortController()
+  const received: SessionResponse['message'][] = []
+  const say = (message: Parameters<typeof create<typeof SessionRequestSchema>>[1]) =>
+    sent.push(create(SessionRequestSchema, message))
+  say({ message: { case: 'hello', value: { instance, protocolMin: 1, protocolMax: 1 } } })
+  const end: { error?: unknown; done: boolean } = { done: false }
+  const finished = (async () => {
+    try {
+      for await (const item of registry.serve(machine, sent, '127.0.0.1', gone.signal)) {
+        if (item instanceof Encoded) continue
+        const { message } = create(SessionResponseSchema, item)
+        received.push(message)
+        if (message.case === 'challenge' && answers) say({ message: { case: 'heartbeat', value: {} } })
+      }
+    } catch (error) {
+      end.error = error
+    }
+    end.done = true
+  })()
+  return {
+    say,
+    received,
+    end,
+    finished,
+    leave: () => gone.abort(),
+    cases: () => received.map(item => item.case),
+  }
+}
+
+describe('the registry of sessions', () => {
+  it('welcomes a machine with its host and says that it is online until it leaves', async () => {
+    const { registry } = makeRegistry()
+    const agent = connect(registry, 'm1', 'a')
+    await expect
+      .poll(() => agent.received[0])
+      .toMatchObject({ case: 'welcome', value: { assignment: { host: 'olaf' } } })
+    expect(registry.online('m1')).toBe(true)
+    agent.leave()
+    await expect.poll(() => registry.online('m1')).toBe(false)
+  })
+
+  it('refuses a session that does not begin with hello', async () => {
+    const { registry } = makeRegistry()
+    const sent = new Outbox<SessionRequest>(10)
+    sent.push(create(SessionRequestSchema, { message: { case: 'heartbeat', value: {} } }))
+    const stream = registry.serve('m1', sent, '', new AbortController().signal)
+    await expect(stream.next()).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })
+  })
+
+  it('T7: two machines that both answer with one key are a clone, and neither is acted on', async () => {
+    const { registry, clones, orders, delivered } = makeRegistry()
+    const first = connect(registry, 'm1', 'a')
+    await expect.poll(() => registry.online('m1')).toBe(true)
+    const second = connect(registry, 'm1', 'b')
+    await expect.poll(() => clones).toEqual(['m1'])
+    orders.push({ operationId: 'op1', revision: 1n })
+    registry.wake('m1')
+    await new Promise(resolve => setImmediate(resolve))
+    expect(first.cases()).toContain('challenge')
+    expect(second.cases()).toContain('challenge')
+    expect(delivered).toEqual([])
+    expect([first.end.done, second.end.done]).toEqual([false, false])
+  })
+
+  it('gives the place of a holder that no longer answers to the one that does, without an alarm', async () => {
+    const { registry, clones, orders, delivered } = makeRegistry({ challengeMs: 150 })
+    const dead = connect(registry, 'm1', 'a', { answers: false })
+    await expect.poll(() => registry.online('m1')).toBe(true)
+    orders.push({ operationId: 'op1', revision: 1n })
+    const fresh = connect(registry, 'm1', 'b')
+    await expect.poll(() => dead.end.error).toMatchObject({ code: status.ABORTED })
+    await expect.poll(() => fresh.cases()).toContain('apply')
+    expect(delivered.filter(id => id === 'op1').length).toBeGreaterThan(0)
+    expect(clones).toEqual([])
+  })
+
+  it('replaces a session by a newer one of the same agent at once', async () => {
+    const { registry, clones } = makeRegistry()
+    const old = connect(registry, 'm1', 'a')
+    await expect.poll(() => registry.online('m1')).toBe(true)
+    const fresh = connect(registry, 'm1', 'a')
+    await expect.poll(() => old.end.error).toMatchObject({ code: status.ABORTED })
+    await expect.poll(() => fresh.cases()).toContain('welcome')
+    expect(registry.online('m1')).toBe(true)
+    expect(clones).toEqual([])
+  })
+
+  it('T19: ends the session of a machine that is banned, at once and again at its next word', async () => {
+    const { registry, banned } = makeRegistry()
+    const agent = connect(registry, 'm1', 'a')
+    await expect.poll(() => registry.online('m1')).toBe(true)
+    banned.add('m1')
+    agent.say({ message: { case: 'heartbeat', value: {} } })
+    await expect.poll(() => agent.end.error).toMatchObject({ code: status.PERMISSION_DENIED })
+    expect(agent.cases()).not.toContain('heartbeatAck')
+    banned.clear()
+    const other = connect(registry, 'm1', 'a')
+    await expect.poll(() => registry.online('m1')).toBe(true)
+    registry.end('m1', 'evicted')
+    await expect
+      .poll(() => other.end.error)
+      .toMatchObject({ code: status.PERMISSION_DENIED, message: 'evicted' })
+  })
+
+  it('delivers an order once to a session, however often it is woken', async () => {
+    const { registry, orders } = makeRegistry()
+    const agent = connect(registry, 'm1', 'a')
+    await expect.poll(() => agent.cases()).toContain('welcome')
+    orders.push({ operationId: 'op1', revision: 1n })
+    for (let round = 0; round < 20; round++) registry.wake('m1')
+    await expect.poll(() => agent.cases().filter(kind => kind === 'apply')).toHaveLength(1)
+    registry.wake('m1')
+    await new Promise(resolve => setTimeout(resolve, 20))
+    expect(agent.cases().filter(kind => kind === 'apply')).toHaveLength(1)
+  })
+
+  it('T54: ends sessions that fell silent, so that nothing stays online that does not speak', async () => {
+    const { registry } = makeRegistry({ heartbeatMs: 20 })
+    const running = registry.run()
+    const agent = connect(registry, 'm1', 'a')
+    await expect.poll(() => registry.online('m1')).toBe(true)
+    await expect.poll(() => registry.online('m1'), { timeout: 5000 }).toBe(false)
+    expect(agent.end.error).toMatchObject({ code: status.DEADLINE_EXCEEDED })
+    stops[0]?.abort()
+    await running
+  })
+
+  it('writes liveness in batches', async () => {
+    const { registry, seen } = makeRegistry()
+    const agents = ['m1', 'm2', 'm3'].map(machine => connect(registry, machine, 'a'))
+    for (const agent of agents) {
+      for (let beat = 0; beat < 10; beat++) agent.say({ message: { case: 'heartbeat', value: {} } })
+    }
+    await expect
+      .poll(() => agents.every(a => a.cases().filter(c => c === 'heartbeatAck').length === 10))
+      .toBe(true)
+    expect(seen).toEqual([])
+    await registry.flush()
+    expect(seen.toSorted()).toEqual(['m1', 'm2', 'm3'])
+    await registry.flush()
+    expect(seen).toHaveLength(3)
+  })
+
+  it('answers a probe with what the machine says, and with a reason when it does not', async () => {
+    const { registry } = makeRegistry()
+    await expect(registry.probe('m1', 'facts', 100)).rejects.toMatchObject({ code: status.UNAVAILABLE })
+    const agent = connect(registry, 'm1', 'a')
+    await expect.poll(() => registry.online('m1')).toBe(true)
+    await expect(registry.probe('m1', 'facts', 50)).rejects.toMatchObject({ code: status.DEADLINE_EXCEEDED })
+    const answer = registry.probe('m1', 'facts', 5000)
+    const asked = () => agent.received.findLast(item => item.case === 'probe')
+    await expect.poll(() => agent.cases().filter(kind => kind === 'probe')).toHaveLength(2)
+    const last = asked()
+    const probeId = last?.case === 'probe' ? last.value.probeId : ''
+    const stranger = connect(registry, 'm2', 'a')
+    stranger.say({ message: { case: 'probeAnswer', value: { probeId, json: '"forged"' } } })
+    await expect.poll(() => registry.online('m2')).toBe(true)
+    agent.say({ message: { case: 'probeAnswer', value: { probeId, json: '{"cpu":1}' } } })
+    await expect(answer).resolves.toBe('{"cpu":1}')
+  })
+})
