@@ -1,0 +1,116 @@
+import { basename } from 'node:path'
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { NixosFactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
+import { cleanText } from './clean-values.ts'
+import { isObject, parseJson, stringAt } from './parse-json.ts'
+import { type Part, rebootReasons, type SystemParts } from './reboot-reasons.ts'
+import type { Source } from './source.ts'
+
+type Nixos = MessageInitShape<typeof NixosFactsSchema>
+
+const BOOTED = '/run/booted-system'
+const CURRENT = '/run/current-system'
+const PROFILE = '/nix/var/nix/profiles/system'
+
+/** What NixOS runs and would boot. On other systems only Nix's own version. */
+export async function collectNixos(source: Source): Promise<Nixos | undefined> {
+  const nixVersion = await readNixVersion(source)
+  const current = await storeLink(source, CURRENT)
+  if (current === undefined) return nixVersion === undefined ? undefined : { nixVersion }
+  const booted = await storeLink(source, BOOTED)
+  const { generation, path: profile } = await readProfile(source)
+  return {
+    ...(await readNixosVersion(source)),
+    nixVersion,
+    booted,
+    current,
+    profile,
+    generation,
+    rebootReasons: await reasons(source, booted, current, profile),
+  }
+}
+
+async function reasons(
+  source: Source,
+  booted: string | undefined,
+  current: string,
+  profile: string | undefined,
+): Promise<string[]> {
+  if (booted === undefined || profile === undefined) {
+    source.warn(
+      `${booted === undefined ? BOOTED : PROFILE}: no store path; whether a reboot is due is unknown`,
+    )
+    return []
+  }
+  const answer = rebootReasons({
+    booted: await readParts(source, booted),
+    next: await readParts(source, profile),
+    current,
+  })
+  for (const part of answer.unknown)
+    source.warn(`${profile}: ${part} cannot be compared with what was booted`)
+  return [...answer.reasons]
+}
+
+async function readParts(source: Source, path: string): Promise<SystemParts> {
+  return {
+    path,
+    kernel: await linkPart(source, `${path}/kernel`),
+    initrd: await linkPart(source, `${path}/initrd`),
+    modules: await linkPart(source, `${path}/kernel-modules`),
+    params: await filePart(source, `${path}/kernel-params`),
+    initInterface: await filePart(source, `${path}/init-interface-version`),
+    systemd: await linkPart(source, `${path}/systemd`),
+    inhibitors: await filePart(source, `${path}/switch-inhibitors`),
+  }
+}
+
+async function linkPart(source: Source, path: string): Promise<Part> {
+  const reading = await source.system.readLink(path)
+  if (reading.kind === 'link') return { kind: 'value', value: reading.target }
+  return reading.kind === 'missing' ? reading : { kind: 'unknown' }
+}
+
+async function filePart(source: Source, path: string): Promise<Part> {
+  const reading = await source.system.readFile(path, 64 * 1024)
+  if (reading.kind === 'file' && !reading.truncated) {
+    return { kind: 'value', value: reading.bytes.toString('utf8').trim() }
+  }
+  return reading.kind === 'missing' ? reading : { kind: 'unknown' }
+}
+
+/** The profile is a link to `system-N-link` beside it, and that a link into the store. */
+async function readProfile(source: Source): Promise<{ generation?: bigint; path?: string }> {
+  const link = await source.link(PROFILE)
+  const number = /^system-(\d{1,9})-link$/.exec(basename(link ?? ''))?.[1]
+  if (number === undefined) return {}
+  const path = await storeLink(source, `/nix/var/nix/profiles/system-${number}-link`)
+  return { generation: BigInt(number), ...(path === undefined ? {} : { path }) }
+}
+
+async function storeLink(source: Source, path: string): Promise<string | undefined> {
+  const target = await source.link(path)
+  if (target === undefined) return undefined
+  if (/^\/nix\/store\/[0-9a-z]{32}-[0-9A-Za-z+._?=-]{1,200}$/.test(target)) return target
+  source.warn(`${path}: leads to no store path`)
+  return undefined
+}
+
+async function readNixosVersion(source: Source): Promise<Nixos> {
+  const printed = await source.output('nixos-version', ['--json'])
+  const json = printed === undefined ? undefined : parseJson(source, 'nixos-version', printed)
+  if (!isObject(json)) return {}
+  return {
+    version: cleanText(stringAt(json, 'nixosVersion') ?? '', 128),
+    configurationRevision: cleanText(stringAt(json, 'configurationRevision') ?? '', 128),
+  }
+}
+
+/** "nix (Nix) 2.24.9": the last word. */
+async function readNixVersion(source: Source): Promise<string | undefined> {
+  const printed = await source.output('nix', ['--version'])
+  if (printed === undefined) return undefined
+  const version = /^nix \(.*\) (\d+\.\S{1,63})$/.exec(printed.trim())?.[1]
+  if (version === undefined) source.warn('nix: tells no version')
+  return version
+}
