@@ -1,0 +1,224 @@
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { status } from '@grpc/grpc-js'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import {
+  OperationReportSchema,
+  OutcomeClass,
+  Phase,
+  PhaseRecordSchema,
+} from '../../shared/gen/muster/v1/operation_pb.ts'
+import { addMachine, type SampleFleet, START, sampleFleet } from '../revisions/sample-fleet.ts'
+import { listEventRows } from '../store/events.ts'
+import { findMachine } from '../store/machines.ts'
+import { findOperation, insertOperations, outcomeOf, phasesOf } from '../store/operations.ts'
+import { ChangeFeed } from './change-feed.ts'
+import { expireOrders, markDelivered, pendingOrders } from './orders.ts'
+import { mergePhases, recordReport } from './record-report.ts'
+import { SILENCE_MS } from './transition.ts'
+
+const OLAF = 'a'.repeat(64)
+const NAS = 'b'.repeat(64)
+const HOUR_MS = 3_600_000
+
+let fleet: SampleFleet
+let deps: SampleFleet & { operationFeed: ChangeFeed }
+beforeEach(async () => {
+  fleet = await sampleFleet()
+  deps = { ...fleet, operationFeed: new ChangeFeed() }
+  await addMachine(fleet.store, OLAF)
+  await addMachine(fleet.store, NAS)
+})
+afterEach(() => fleet[Symbol.asyncDispose]())
+
+async function order(id: string, machine: string, revision: number): Promise<string> {
+  await fleet.store.transact(tx =>
+    insertOperations(tx, [
+      {
+        id,
+        machine,
+        host: 'olaf',
+        revision,
+        manifest_digest: 'd'.repeat(64),
+        ordered: fleet.clock.at.getTime(),
+        ordered_by: 'anna',
+        expires: fleet.clock.at.getTime() + HOUR_MS,
+        delivered: null,
+        phase: 0,
+        outcome: null,
+        outcome_class: 0,
+        ended: null,
+      },
+    ]),
+  )
+  return id
+}
+
+const started = (sequence: number, phase: Phase, ended = false) =>
+  create(PhaseRecordSchema, {
+    sequence: BigInt(sequence),
+    phase,
+    started: timestampFromDate(START),
+    ...(ended && { ended: timestampFromDate(START), exitCode: 0 }),
+  })
+
+function report(
+  operationId: string,
+  revision: number,
+  change: MessageInitShape<typeof OperationReportSchema> = {},
+) {
+  return create(OperationReportSchema, { operationId, revision: BigInt(revision), host: 'olaf', ...change })
+}
+
+const outcome = (kind: OutcomeClass, reason = 'as ordered') => ({ class: kind, reason, phase: Phase.DONE })
+const pass = (ms: number) => {
+  fleet.clock.at = deps.clock.at = new Date(fleet.clock.at.getTime() + ms)
+}
+
+describe('reports of operations', () => {
+  it('keeps phases and outcome however often and in whatever pieces they are told', async () => {
+    await order('one', OLAF, 3)
+    const early = report('one', 3, { phases: [started(4, Phase.VERIFY)] })
+    const whole = report('one', 3, {
+      phases: [started(4, Phase.VERIFY, true), started(6, Phase.BUILD, true)],
+      outcome: outcome(OutcomeClass.SUCCEEDED),
+    })
+    expect(await recordReport(deps, OLAF, early)).toEqual({
+      operationId: 'one',
+      sequence: 4n,
+      outcome: false,
+    })
+    for (let time = 0; time < 3; time++) {
+      expect(await recordReport(deps, OLAF, whole)).toEqual({
+        operationId: 'one',
+        sequence: 6n,
+        outcome: true,
+      })
+    }
+    // A report that was overtaken takes nothing back.
+    expect(await recordReport(deps, OLAF, early)).toMatchObject({ sequence: 6n, outcome: false })
+    const phases = (await phasesOf(fleet.store.db, ['one'])).get('one') ?? []
+    expect(phases.map(({ sequence, ended }) => [sequence, ended !== undefined])).toEqual([
+      [4n, true],
+      [6n, true],
+    ])
+    expect((await findMachine(fleet.store.db, OLAF))?.applied_revision).toBe(3)
+    const events = await listEventRows(fleet.store.db, { machine: OLAF, limit: 10 })
+    expect(events.map(event => event.class)).toEqual(['operation'])
+  })
+
+  it('writes an outcome once: a later one changes nothing and is shown', async () => {
+    await order('one', OLAF, 3)
+    await recordReport(deps, OLAF, report('one', 3, { outcome: outcome(OutcomeClass.BUILD_FAILED, 'no') }))
+    await recordReport(deps, OLAF, report('one', 3, { outcome: outcome(OutcomeClass.UNKNOWN) }))
+    const row = await findOperation(fleet.store.db, 'one')
+    expect(row && outcomeOf(row)).toMatchObject({ class: OutcomeClass.BUILD_FAILED, reason: 'no' })
+    const [newest] = await listEventRows(fleet.store.db, { machine: OLAF, limit: 1 })
+    expect(newest?.class).toBe('late-report')
+  })
+
+  it('takes no word about another machine’s operation, and shows who tried', async () => {
+    await order('one', OLAF, 3)
+    const forged = report('one', 3, { outcome: outcome(OutcomeClass.SUCCEEDED) })
+    for (let time = 0; time < 3; time++) {
+      await expect(recordReport(deps, NAS, forged)).rejects.toMatchObject({ code: status.PERMISSION_DENIED })
+    }
+    expect((await findOperation(fleet.store.db, 'one'))?.outcome_class).toBe(0)
+    const events = await listEventRows(fleet.store.db, { machine: NAS, limit: 10 })
+    expect(events.map(event => event.class)).toEqual(['foreign-operation'])
+  })
+
+  it('T62: takes in operations that a restored store does not know, up to a bound', async () => {
+    const done = { outcome: outcome(OutcomeClass.SUCCEEDED) }
+    expect(await recordReport(deps, OLAF, report('lost', 7, done))).toMatchObject({ outcome: true })
+    expect(await findOperation(fleet.store.db, 'lost')).toMatchObject({ ordered_by: 'unknown', revision: 7 })
+    expect((await findMachine(fleet.store.db, OLAF))?.applied_revision).toBe(7)
+    for (let number = 0; number < 120; number++) {
+      expect(await recordReport(deps, OLAF, report(`flood-${number}`, 7, done))).toMatchObject({
+        outcome: true,
+      })
+    }
+    const rows = await fleet.store.db.selectFrom('operations').select('id').execute()
+    expect(rows.length).toBe(100)
+  })
+
+  it('refuses what no agent sends', async () => {
+    for (const bad of [
+      report('no spaces', 1),
+      report('', 1),
+      report('x', 1, { phases: [started(0, Phase.BUILD)] }),
+      report('x', 1, { phases: Array.from({ length: 300 }, (_, at) => started(at + 1, Phase.BUILD)) }),
+    ]) {
+      await expect(recordReport(deps, OLAF, bad)).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })
+    }
+  })
+
+  it('does not let the report of an old operation take back the revision of a newer one', async () => {
+    await order('old', OLAF, 3)
+    pass(1000)
+    await order('new', OLAF, 4)
+    await recordReport(deps, OLAF, report('new', 4, { outcome: outcome(OutcomeClass.SUCCEEDED) }))
+    await recordReport(deps, OLAF, report('old', 3, { outcome: outcome(OutcomeClass.SUCCEEDED) }))
+    expect((await findMachine(fleet.store.db, OLAF))?.applied_revision).toBe(4)
+  })
+
+  it('merging phases never loses one, and an end that is known stays', () => {
+    const records = fc.array(
+      fc
+        .record({ sequence: fc.integer({ min: 1, max: 9 }), ended: fc.boolean() })
+        .map(({ sequence, ended }) => started(sequence, Phase.BUILD, ended)),
+      { maxLength: 12 },
+    )
+    fc.assert(
+      fc.property(records, records, (first, second) => {
+        const stored = mergePhases([], first).changed
+        const one = new Map(stored.map(record => [record.sequence, record]))
+        const { changed, newest } = mergePhases([...one.values()], second)
+        const after = new Map([...one, ...changed.map(record => [record.sequence, record] as const)])
+        for (const record of [...first, ...second]) {
+          expect(after.has(record.sequence)).toBe(true)
+          if (record.ended) expect(after.get(record.sequence)?.ended).toBeDefined()
+          expect(newest).toBeGreaterThanOrEqual(Number(record.sequence))
+        }
+      }),
+    )
+  })
+})
+
+describe('orders', () => {
+  it('T54: are sent until the machine speaks of them, and expire when it never does', async () => {
+    await order('spoken', OLAF, 3)
+    await order('silent', NAS, 3)
+    await order('absent', NAS, 3)
+    const ids = async (machine: string) =>
+      (await pendingOrders(fleet.store.db, machine, deps.clock.at)).map(({ operationId }) => operationId)
+    await markDelivered(deps, OLAF, ['spoken'])
+    await markDelivered(deps, OLAF, ['silent']) // not its own
+    await markDelivered(deps, NAS, ['silent'])
+    expect(await ids(OLAF)).toEqual(['spoken'])
+    expect((await ids(NAS)).toSorted()).toEqual(['absent', 'silent'])
+    await recordReport(deps, OLAF, report('spoken', 3, { phases: [started(1, Phase.VERIFY)] }))
+    expect(await ids(OLAF)).toEqual([])
+    pass(HOUR_MS)
+    expect(await ids(NAS)).toEqual([])
+    expect(await expireOrders(deps)).toBe(1)
+    const absent = await findOperation(fleet.store.db, 'absent')
+    expect(absent && outcomeOf(absent)).toMatchObject({ class: OutcomeClass.REFUSED, refusal: 'expired' })
+    pass(SILENCE_MS)
+    expect(await expireOrders(deps)).toBe(1)
+    const silent = await findOperation(fleet.store.db, 'silent')
+    expect(silent && outcomeOf(silent)).toMatchObject({ class: OutcomeClass.UNKNOWN })
+    pass(1000 * HOUR_MS)
+    expect(await expireOrders(deps)).toBe(0)
+    expect((await findOperation(fleet.store.db, 'spoken'))?.outcome_class).toBe(0)
+  })
+
+  it('N12: a report after the expiry does not bring an operation back', async () => {
+    await order('late', OLAF, 3)
+    pass(HOUR_MS)
+    await recordReport(deps, OLAF, report('late', 3, { outcome: outcome(OutcomeClass.SUCCEEDED) }))
+    const row = await findOperation(fleet.store.db, 'late')
+    expect(row && outcomeOf(row)).toMatchObject({ class: OutcomeClass.REFUSED, refusal: 'expired' })
+  })
+})

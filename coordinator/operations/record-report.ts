@@ -1,0 +1,229 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import { create } from '@bufbuild/protobuf'
+import { timestampMs } from '@bufbuild/protobuf/wkt'
+import type { Transaction } from 'kysely'
+import { denied, invalid } from '../../shared/errors.ts'
+import type { OperationAckSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import {
+  type OperationReport,
+  type Outcome,
+  OutcomeClass,
+  OutcomeSchema,
+  type PhaseRecord,
+  PhaseRecordSchema,
+} from '../../shared/gen/muster/v1/operation_pb.ts'
+import { isDigest } from '../../shared/ids.ts'
+import { isHostName } from '../../shared/revision/host-name.ts'
+import { listEventRows, recordEvent } from '../store/events.ts'
+import {
+  countUnordered,
+  findOperation,
+  insertOperations,
+  type OperationRow,
+  phasesOf,
+  putPhases,
+  setAppliedRevision,
+  UNKNOWN_ORDERER,
+} from '../store/operations.ts'
+import type { Database } from '../store/tables.ts'
+import { moveOperation } from './move-operation.ts'
+import type { OrderDeps } from './orders.ts'
+
+type Ack = MessageInitShape<typeof OperationAckSchema>
+
+const MAX_PHASES = 256
+const MAX_TEXT_CHARS = 4 * 1024
+/** Operations a machine may tell of that nobody ordered here. */
+const MAX_UNORDERED = 100
+/** A machine that keeps doing what it should not is shown once in this time. */
+const EVENT_PAUSE_MS = 60_000
+const LAST_PHASE = 12
+
+/** Outcomes after which the node runs what it was ordered to. */
+export const SUCCESSES: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+
+/**
+ * Takes down what a node says of one of its operations. Idempotent: a report carries the operation's whole state. The
+ * outcome is written once; the answer tells the node what it need not send again.
+ */
+export async function recordReport(
+  { store, clock, operationFeed }: OrderDeps,
+  machine: string,
+  report: OperationReport,
+): Promise<Ack> {
+  const { id, phases, outcome } = readReport(report)
+  const now = clock.now()
+  const result = await store.transact(async tx => {
+    const known = await findOperation(tx, id)
+    if (known && known.machine !== machine) {
+      await recordSeldom(
+        tx,
+        'foreign-operation',
+        machine,
+        now,
+        `reported operation ${id} of ${known.machine}`,
+      )
+      return 'foreign'
+    }
+    const row = known ?? (await adopt(tx, machine, report, now))
+    if (!row) return { sequence: newestOf(phases), outcome: outcome !== undefined }
+    const merged = mergePhases((await phasesOf(tx, [id])).get(id) ?? [], phases)
+    await putPhases(tx, id, merged.changed)
+    const phase = Math.max(outcome?.phase ?? 0, ...phases.map(record => record.phase))
+    const input = { kind: 'report', phase, outcomeClass: outcome?.class ?? 0 } as const
+    const moved = await moveOperation(tx, row, input, outcome, now)
+    await noteLateOutcome(tx, row, moved, outcome, now)
+    const asOrdered = BigInt(row.revision) === report.revision
+    if (outcome && SUCCESSES.includes(outcome.class) && asOrdered) await setAppliedRevision(tx, row, SUCCESSES)
+    const ended = row.outcome_class !== 0 || (moved.kind === 'next' && moved.state.outcomeClass !== 0)
+    return { sequence: merged.newest, outcome: ended && outcome !== undefined }
+  })
+  if (result === 'foreign') throw denied(`operation ${id}: belongs to another machine`)
+  operationFeed.notify(id)
+  return { operationId: id, sequence: BigInt(result.sequence), outcome: result.outcome }
+}
+
+interface ReadReport {
+  readonly id: string
+  readonly phases: readonly PhaseRecord[]
+  readonly outcome: Outcome | undefined
+}
+
+/** Checks and bounds what a machine sent. Its texts are cut, not refused: the outcome matters more than its words. */
+function readReport(report: OperationReport): ReadReport {
+  const { operationId: id, phases, outcome } = report
+  if (!/^[A-Za-z0-9._-]{1,64}$/.test(id)) {
+    throw invalid('operation_id: must be 1 to 64 letters, digits, dots, dashes or underscores')
+  }
+  if (phases.length > MAX_PHASES) {
+    throw invalid(`phases: ${phases.length}, at most ${MAX_PHASES} are allowed`)
+  }
+  for (const { sequence, phase } of phases) {
+    if (sequence < 1n || sequence > BigInt(Number.MAX_SAFE_INTEGER)) {
+      throw invalid('phases sequence: must be at least 1')
+    }
+    if (phase < 1 || phase > LAST_PHASE) throw invalid(`phases phase: ${phase} is none`)
+  }
+  if (outcome && (outcome.class < 1 || outcome.class > OutcomeClass.UNKNOWN)) {
+    throw invalid(`outcome class: ${outcome.class} is none`)
+  }
+  return {
+    id,
+    phases: phases.map(record =>
+      create(PhaseRecordSchema, { ...record, detail: record.detail.slice(0, MAX_TEXT_CHARS) }),
+    ),
+    outcome:
+      outcome &&
+      create(OutcomeSchema, {
+        ...outcome,
+        reason: outcome.reason.slice(0, MAX_TEXT_CHARS),
+        refusal: outcome.refusal.slice(0, 64),
+        storePath: outcome.storePath.slice(0, MAX_TEXT_CHARS),
+        simulated: outcome.simulated.slice(0, 64).map(text => text.slice(0, 256)),
+      }),
+  }
+}
+
+/** Phases as they stand after a report, and those to write. A phase that ended stays as it ended. */
+export function mergePhases(
+  stored: readonly PhaseRecord[],
+  reported: readonly PhaseRecord[],
+): { readonly changed: readonly PhaseRecord[]; readonly newest: number } {
+  const bySequence = new Map(stored.map(record => [record.sequence, record]))
+  const changed: PhaseRecord[] = []
+  for (const record of reported) {
+    const known = bySequence.get(record.sequence)
+    if (known && (known.ended || !record.ended)) continue
+    if (!known && bySequence.size >= MAX_PHASES) continue
+    bySequence.set(record.sequence, record)
+    changed.push(record)
+  }
+  return { changed, newest: newestOf([...stored, ...reported]) }
+}
+
+function newestOf(records: readonly PhaseRecord[]): number {
+  return records.reduce((most, { sequence }) => Math.max(most, Number(sequence)), 0)
+}
+
+/**
+ * Takes in an operation that only its node knows: this store is older than the order, for instance after a restore. Says
+ * undefined when the machine has told of too many.
+ */
+async function adopt(
+  tx: Transaction<Database>,
+  machine: string,
+  report: OperationReport,
+  now: Date,
+): Promise<OperationRow | undefined> {
+  const id = report.operationId
+  if ((await countUnordered(tx, machine)) >= MAX_UNORDERED) {
+    await recordSeldom(
+      tx,
+      'unknown-operation',
+      machine,
+      now,
+      `reported operation ${id}, and ${MAX_UNORDERED} others, that nobody ordered here; it is not kept`,
+    )
+    return undefined
+  }
+  const started = report.phases.map(({ started: at }) => (at ? timestampMs(at) : now.getTime()))
+  await insertOperations(tx, [
+    {
+      id,
+      machine,
+      host: isHostName(report.host) ? report.host : '',
+      revision: Number(BigInt.asUintN(53, report.revision)),
+      manifest_digest: isDigest(report.manifestDigest) ? report.manifestDigest : '',
+      // A node's clock may be ahead; nothing was ordered in the future.
+      ordered: Math.max(0, Math.min(now.getTime(), ...started)),
+      ordered_by: UNKNOWN_ORDERER,
+      expires: now.getTime(),
+      delivered: now.getTime(),
+      phase: 0,
+      outcome: null,
+      outcome_class: 0,
+      ended: null,
+    },
+  ])
+  await recordEvent(tx, {
+    at: now,
+    class: 'unknown-operation',
+    machine,
+    reason: `reported operation ${id} to revision ${report.revision}, which nobody ordered here; was an older copy of the store restored?`,
+    actor: machine,
+  })
+  return await findOperation(tx, id)
+}
+
+/** A node that tells of another end than the one on record: the record stays, and people are shown both. */
+async function noteLateOutcome(
+  tx: Transaction<Database>,
+  row: OperationRow,
+  moved: Awaited<ReturnType<typeof moveOperation>>,
+  outcome: Outcome | undefined,
+  now: Date,
+): Promise<void> {
+  if (!outcome) return
+  const final = moved.kind === 'same' ? row.outcome_class : moved.state.outcomeClass
+  if (final === outcome.class || final === 0) return
+  await recordSeldom(
+    tx,
+    'late-report',
+    row.machine,
+    now,
+    `operation ${row.id} ended as ${final} here before the machine reported ${outcome.class}: ${outcome.reason}`,
+  )
+}
+
+/** Records an event unless the machine's newest one is of the same class and not a minute old. */
+async function recordSeldom(
+  tx: Transaction<Database>,
+  kind: string,
+  machine: string,
+  now: Date,
+  reason: string,
+): Promise<void> {
+  const [last] = await listEventRows(tx, { machine, limit: 1 })
+  if (last?.class === kind && now.getTime() - last.at < EVENT_PAUSE_MS) return
+  await recordEvent(tx, { at: now, class: kind, machine, reason, actor: machine })
+}

@@ -1,0 +1,213 @@
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
+import {
+  type Outcome,
+  OutcomeSchema,
+  type PhaseRecord,
+  PhaseRecordSchema,
+} from '../../shared/gen/muster/v1/operation_pb.ts'
+import type { Database, OperationsTable } from './tables.ts'
+
+export type OperationRow = Selectable<OperationsTable>
+export type NewOperationRow = Insertable<OperationsTable>
+
+/** Ids or rows that go into one statement; both stores bound the parameters of a statement. */
+const CHUNK = 500
+
+export async function insertOperations(
+  tx: Transaction<Database>,
+  rows: readonly NewOperationRow[],
+): Promise<void> {
+  for (let at = 0; at < rows.length; at += CHUNK) {
+    await tx
+      .insertInto('operations')
+      .values(rows.slice(at, at + CHUNK))
+      .execute()
+  }
+}
+
+export async function findOperation(db: Kysely<Database>, id: string): Promise<OperationRow | undefined> {
+  return await db.selectFrom('operations').selectAll().where('id', '=', id).executeTakeFirst()
+}
+
+/** Those of the ids that exist, in no order. */
+export async function findOperations(db: Kysely<Database>, ids: readonly string[]): Promise<OperationRow[]> {
+  const rows: OperationRow[] = []
+  for (let at = 0; at < ids.length; at += CHUNK) {
+    const some = ids.slice(at, at + CHUNK)
+    rows.push(...(await db.selectFrom('operations').selectAll().where('id', 'in', some).execute()))
+  }
+  return rows
+}
+
+/** Newest first; of one machine, or of all. */
+export async function listOperationRows(
+  db: Kysely<Database>,
+  input: { readonly machine?: string; readonly limit: number },
+): Promise<OperationRow[]> {
+  let query = db.selectFrom('operations').selectAll()
+  if (input.machine !== undefined) query = query.where('machine', '=', input.machine)
+  return await query.orderBy('ordered', 'desc').orderBy('id', 'desc').limit(input.limit).execute()
+}
+
+/** The operation of a machine that was ordered last. */
+export async function newestOperation(
+  db: Kysely<Database>,
+  machine: string,
+): Promise<OperationRow | undefined> {
+  const [row] = await listOperationRows(db, { machine, limit: 1 })
+  return row
+}
+
+/** Operations without an outcome of these machines. */
+export async function openOperations(
+  db: Kysely<Database>,
+  machines: readonly string[],
+): Promise<OperationRow[]> {
+  const rows: OperationRow[] = []
+  for (let at = 0; at < machines.length; at += CHUNK) {
+    const some = await db
+      .selectFrom('operations')
+      .selectAll()
+      .where('outcome_class', '=', 0)
+      .where('machine', 'in', machines.slice(at, at + CHUNK))
+      .orderBy('ordered')
+      .orderBy('id')
+      .execute()
+    rows.push(...some)
+  }
+  return rows
+}
+
+/**
+ * Operations without an outcome of which the node never spoke, whose order expired: undelivered ones by `expiredMs`,
+ * delivered ones by `silentMs`. Oldest first.
+ */
+export async function silentOperations(
+  db: Kysely<Database>,
+  input: { readonly expiredMs: number; readonly silentMs: number; readonly limit: number },
+): Promise<OperationRow[]> {
+  return await db
+    .selectFrom('operations')
+    .selectAll()
+    .where('outcome_class', '=', 0)
+    .where('phase', '=', 0)
+    .where(({ or, and, eb }) =>
+      or([
+        and([eb('delivered', 'is', null), eb('expires', '<=', input.expiredMs)]),
+        eb('expires', '<=', input.silentMs),
+      ]),
+    )
+    .orderBy('expires')
+    .orderBy('id')
+    .limit(input.limit)
+    .execute()
+}
+
+/** Sets what a transition changed. Compare and set: an operation that has an outcome is left as it is. */
+export async function advanceOperation(
+  tx: Transaction<Database>,
+  id: string,
+  change: {
+    readonly delivered: number | null
+    readonly phase: number
+    readonly outcome: Outcome | undefined
+    readonly nowMs: number
+  },
+): Promise<boolean> {
+  const { outcome } = change
+  const { numUpdatedRows } = await tx
+    .updateTable('operations')
+    .set({
+      delivered: change.delivered,
+      phase: change.phase,
+      ...(outcome && {
+        outcome: toBinary(OutcomeSchema, outcome),
+        outcome_class: outcome.class,
+        ended: change.nowMs,
+      }),
+    })
+    .where('id', '=', id)
+    .where('outcome_class', '=', 0)
+    .executeTakeFirst()
+  return numUpdatedRows === 1n
+}
+
+export function outcomeOf(row: Pick<OperationRow, 'outcome'>): Outcome | undefined {
+  return row.outcome ? fromBinary(OutcomeSchema, row.outcome) : undefined
+}
+
+/** The phases of some operations, each in the order of the node's journal. */
+export async function phasesOf(
+  db: Kysely<Database>,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, PhaseRecord[]>> {
+  const found = new Map<string, PhaseRecord[]>()
+  for (let at = 0; at < ids.length; at += CHUNK) {
+    const rows = await db
+      .selectFrom('operation_phases')
+      .selectAll()
+      .where('operation', 'in', ids.slice(at, at + CHUNK))
+      .orderBy('operation')
+      .orderBy('sequence')
+      .execute()
+    for (const row of rows) {
+      const record = fromBinary(PhaseRecordSchema, row.record)
+      const list = found.get(row.operation)
+      if (list) list.push(record)
+      else found.set(row.operation, [record])
+    }
+  }
+  return found
+}
+
+export async function putPhases(
+  tx: Transaction<Database>,
+  operation: string,
+  records: readonly PhaseRecord[],
+): Promise<void> {
+  for (const record of records) {
+    const bytes = toBinary(PhaseRecordSchema, record)
+    await tx
+      .insertInto('operation_phases')
+      .values({ operation, sequence: Number(record.sequence), record: bytes })
+      .onConflict(conflict => conflict.columns(['operation', 'sequence']).doUpdateSet({ record: bytes }))
+      .execute()
+  }
+}
+
+/** How many operations of a machine nobody ordered here. */
+export async function countUnordered(db: Kysely<Database>, machine: string): Promise<number> {
+  const row = await db
+    .selectFrom('operations')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('machine', '=', machine)
+    .where('ordered_by', '=', UNKNOWN_ORDERER)
+    .executeTakeFirstOrThrow()
+  return Number(row.count)
+}
+
+/** Who "ordered" an operation that only its node knows: this store is older than the order. */
+export const UNKNOWN_ORDERER = 'unknown'
+
+/** Follows a node to the revision of an operation that succeeded, unless a newer order of it succeeded already. */
+export async function setAppliedRevision(
+  tx: Transaction<Database>,
+  operation: Pick<OperationRow, 'id' | 'machine' | 'ordered' | 'revision'>,
+  successes: readonly number[],
+): Promise<void> {
+  const newer = await tx
+    .selectFrom('operations')
+    .select('id')
+    .where('machine', '=', operation.machine)
+    .where('ordered', '>', operation.ordered)
+    .where('outcome_class', 'in', [...successes])
+    .limit(1)
+    .executeTakeFirst()
+  if (newer) return
+  await tx
+    .updateTable('machines')
+    .set({ applied_revision: operation.revision })
+    .where('id', '=', operation.machine)
+    .execute()
+}
