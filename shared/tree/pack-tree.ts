@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { reasonOf } from '../errors.ts'
 import { escapeText } from '../escape.ts'
 import { listTree, type TreeListing } from './list-tree.ts'
@@ -81,7 +80,7 @@ async function* readContent(full: string, path: string, size: number): AsyncGene
 async function writeNew(file: string, source: AsyncIterable<Uint8Array>): Promise<void> {
   const handle = await open(file, 'wx', 0o600)
   try {
-    await pipeline(source, handle.createWriteStream({ autoClose: false }))
+    for await (const chunk of source) await handle.writeFile(chunk)
     await handle.sync()
   } finally {
     await handle.close()

@@ -5,6 +5,8 @@ import { readTree } from './read-tree.ts'
 import { MAX_TREE_BYTES } from './tree-limits.ts'
 import { TreeRefusal } from './tree-refusal.ts'
 
+const CHUNK_BYTES = 64 * 1024
+
 /** What the signed manifest says of a packed tree. */
 export interface ExpectedTree {
   readonly digest: string
@@ -100,8 +102,13 @@ export async function checkFile(handle: FileHandle, expected: ExpectedTree): Pro
 }
 
 /** The content of an open file from its beginning; the handle stays open. */
-export function readAll(handle: FileHandle): AsyncIterable<Buffer> {
-  return handle.createReadStream({ start: 0, autoClose: false })
+export async function* readAll(handle: FileHandle): AsyncGenerator<Buffer> {
+  for (let position = 0; ; ) {
+    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, position)
+    if (bytesRead === 0) return
+    position += bytesRead
+    yield buffer.subarray(0, bytesRead)
+  }
 }
 
 /** The content of a file as a stream, for `checkTree` and for sending. */
