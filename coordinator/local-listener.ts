@@ -1,0 +1,61 @@
+import { chmod, mkdir, rm, stat } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { dirname } from 'node:path'
+import { type Server, ServerCredentials } from '@grpc/grpc-js'
+import { hasCode } from '../shared/errors.ts'
+import { type Listener, openListener } from './listener.ts'
+
+/** The longest path of a unix socket that Linux takes. */
+const MAX_PATH_BYTES = 107
+
+/**
+ * The socket of root on this machine. Whoever may open it is an operator without further ceremony, so its folder and
+ * the socket itself are the access control: 0700 and 0600.
+ */
+export async function openLocalListener(
+  path: string,
+  addServices: (server: Server) => void,
+): Promise<Listener> {
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
+    throw new Error(
+      `socket: ${path} is longer than the ${MAX_PATH_BYTES} bytes Linux takes; choose a shorter one`,
+    )
+  }
+  const folder = dirname(path)
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  if (((await stat(folder)).mode & 0o022) !== 0) {
+    throw new Error(
+      `socket: ${folder} may be written by others than its owner; use a folder of mode 0755 or less`,
+    )
+  }
+  await removeStale(path)
+  // grpc-js makes the socket by itself; the mask is the only way to have no moment at which others may open it.
+  const before = process.umask(0o177)
+  try {
+    const listener = await openListener(`unix:${path}`, ServerCredentials.createInsecure(), addServices)
+    await chmod(path, 0o600)
+    return listener
+  } finally {
+    process.umask(before)
+  }
+}
+
+/** Removes a socket nobody listens on, and nothing else. */
+async function removeStale(path: string): Promise<void> {
+  try {
+    if (!(await stat(path)).isSocket()) throw new Error(`socket: ${path} is there and is no socket`)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return
+    throw error
+  }
+  const answered = await new Promise<boolean>(resolve => {
+    const probe = connect(path)
+    probe.once('connect', () => {
+      probe.destroy()
+      resolve(true)
+    })
+    probe.once('error', () => resolve(false))
+  })
+  if (answered) throw new Error(`socket: another coordinator listens on ${path}`)
+  await rm(path, { force: true })
+}
