@@ -10,6 +10,7 @@ import { pageMachines } from '../store/machines.ts'
 import type { Database } from '../store/tables.ts'
 import { entryOf, heldBecause, isLive, type MachineEntry, type MachineState, STATES } from './entry.ts'
 import { hardwareOf } from './identity.ts'
+import { MultiIndex } from './multi-index.ts'
 import { MAX_FACTS_BYTES, readFacts } from './read-facts.ts'
 import { compileRules, type GroupRules, judgeRules, NO_VERDICTS } from './rule-verdicts.ts'
 
@@ -33,7 +34,10 @@ const SLICE = 100
 export class MachineDirectory {
   readonly #known = new Map<string, Known>()
   /** The machines of each host; more than one is a conflict. Only machines that were let in count. */
-  readonly #claims = new Map<string, Set<string>>()
+  readonly #claims = new MultiIndex()
+  /** Machines by claimed serial and by claimed UUID, for showing who shares one. */
+  readonly #bySerial = new MultiIndex()
+  readonly #byUuid = new MultiIndex()
   readonly #handOf = new Map<string, string>()
   readonly #counts = new Map<MachineState, number>(STATES.map(state => [state, 0]))
   #targets: FleetTargets = NO_TARGETS
@@ -98,7 +102,7 @@ export class MachineDirectory {
     if (!known) return { kind: 'none', reason: 'there is no such machine' }
     if (known.own.kind !== 'host') return known.own
     const { host } = known.own
-    const others = [...(this.#claims.get(host) ?? [])].filter(other => other !== id).toSorted()
+    const others = [...this.#claims.get(host)].filter(other => other !== id).toSorted()
     if (others.length === 0) return known.own
     const names = others.map(other => other.slice(0, 12)).join(', ')
     return { kind: 'conflict', reason: `host ${host} is claimed by another machine too: ${names}` }
@@ -107,17 +111,23 @@ export class MachineDirectory {
   /** The machine of a host; undefined when there is none or several claim it. */
   machineOf(host: string): string | undefined {
     const claims = this.#claims.get(host)
-    return claims?.size === 1 ? claims.values().next().value : undefined
+    return claims.size === 1 ? claims.values().next().value : undefined
   }
 
   /** All machines that were let in and claim this host. */
   claimants(host: string): readonly string[] {
-    return [...(this.#claims.get(host) ?? [])]
+    return [...this.#claims.get(host)]
   }
 
   /** What a machine with these facts would be, by the rules in force. */
   judge(entry: Pick<MachineEntry, 'id' | 'identity'>, facts: Facts): Assignment {
     return this.#assign(entry, judgeRules(this.#rules, facts))
+  }
+
+  /** Other machines, let in or waiting, that claim the serial or the UUID of this one. */
+  alike({ id, identity, accepted }: MachineEntry): readonly string[] {
+    const ids = new Set([...this.#bySerial.get(identity.serial), ...this.#byUuid.get(identity.uuid)])
+    return [...ids].filter(other => other !== id && !accepted.includes(other)).toSorted()
   }
 
   handBinding(machine: string): string | undefined {
@@ -195,22 +205,20 @@ export class MachineDirectory {
     const before = this.#known.get(id)
     if (before) {
       this.#count(before.entry.state, -1)
-      if (before.own.kind === 'host') {
-        const claims = this.#claims.get(before.own.host)
-        claims?.delete(id)
-        if (claims?.size === 0) this.#claims.delete(before.own.host)
-      }
+      if (before.own.kind === 'host') this.#claims.delete(before.own.host, id)
+      this.#bySerial.delete(before.entry.identity.serial, id)
+      this.#byUuid.delete(before.entry.identity.uuid, id)
     }
     this.#known.set(id, known)
     this.#count(state, 1)
     this.#claim(known)
+    if (!isLive(state) && state !== 'pending') return
+    this.#bySerial.add(known.entry.identity.serial, id)
+    this.#byUuid.add(known.entry.identity.uuid, id)
   }
 
   #claim({ entry, own }: Known): void {
-    if (own.kind !== 'host' || !isLive(entry.state)) return
-    const claims = this.#claims.get(own.host)
-    if (claims) claims.add(entry.id)
-    else this.#claims.set(own.host, new Set([entry.id]))
+    if (own.kind === 'host' && isLive(entry.state)) this.#claims.add(own.host, entry.id)
   }
 
   #count(state: MachineState, by: number): void {
