@@ -101,10 +101,14 @@ export async function checkFile(handle: FileHandle, expected: ExpectedTree): Pro
   return compare({ digest: hash.digest('hex'), length: size }, expected)
 }
 
-/** The content of an open file from its beginning; the handle stays open. */
+/**
+ * The content of an open file from its beginning; the handle stays open. A chunk is valid until the next is asked for:
+ * one buffer serves them all, so that a tree of any size leaves the agent small.
+ */
 export async function* readAll(handle: FileHandle): AsyncGenerator<Buffer> {
+  const buffer = Buffer.alloc(CHUNK_BYTES)
   for (let position = 0; ; ) {
-    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, position)
+    const { bytesRead } = await handle.read(buffer, 0, CHUNK_BYTES, position)
     if (bytesRead === 0) return
     position += bytesRead
     yield buffer.subarray(0, bytesRead)

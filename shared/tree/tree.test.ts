@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import fc from 'fast-check'
-import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { sha256Hex } from '../ids.ts'
 import { gitState } from './git.ts'
 import { packTree } from './pack-tree.ts'
@@ -233,6 +233,22 @@ describe('a git repository', () => {
     execFileSync('git', ['-C', join(dir, 'inner'), 'init', '-q'])
     git('status')
     expect(await packTree(dir)).toMatchObject({ kind: 'refused', reason: expect.stringContaining('inner') })
+  })
+
+  it('is an error that names the cure when the program git is missing', async () => {
+    const path = join(base, 'bin-without-git')
+    await mkdir(path)
+    await symlink('/usr/bin/env', join(path, 'env'))
+    vi.stubEnv('PATH', path)
+    try {
+      const result = await packTree(dir)
+      expect(result).toMatchObject({ kind: 'refused', reason: expect.stringContaining('install git') })
+      dir = join(base, String(count++))
+      await write('x', 'x')
+      expect(await packTree(dir)).toMatchObject({ kind: 'packed' })
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 
   it('that git cannot read is an error and not the absence of a repository', async () => {
