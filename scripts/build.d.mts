@@ -1,0 +1,6 @@
+/** A digest over the names, sizes and times of all sources. */
+export function sourceStamp(): Promise<string>
+/** Whether dist/ was built from the sources as they are. */
+export function isBuilt(): Promise<boolean>
+/** Builds all programs into dist/. */
+export function build(): Promise<void>
