@@ -1,0 +1,177 @@
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { reasonOf } from '../shared/errors.ts'
+import { isDigest } from '../shared/ids.ts'
+import { ConfigError, ConfigFields } from './config-fields.ts'
+import { LOG_LEVELS, type LogLevel } from './log.ts'
+
+/** What a coordinator can be allowed to order; whatever is not named in `allow` is refused here. */
+export const VERBS = [
+  'apply',
+  'rollback',
+  'reboot',
+  'drain',
+  'leave',
+  'restore',
+  'rotate',
+  'kubeconfig',
+  'wipe',
+] as const
+export type Verb = (typeof VERBS)[number]
+
+/** The agent's configuration, as its file gives it. */
+export interface AgentConfig {
+  /** host:port of the coordinator's enrolment listener. */
+  readonly coordinator: string
+  /** SHA-256 of the coordinator's authority. May come from the token, or from an earlier start. */
+  readonly caPin: string | undefined
+  /** SHA-256 of the trust set. Without it the first set offered is taken once and shown as such. */
+  readonly trustPin: string | undefined
+  /** A root-only file with `id.secret.ca.trust`. */
+  readonly tokenFile: string | undefined
+  readonly stateDir: string
+  /** The agent's own socket, for root. */
+  readonly socket: string
+  readonly allow: readonly Verb[]
+  readonly sourceBuild: { readonly enabled: boolean; readonly leastMemoryBytes: number }
+  /** "never": everything but the switch itself. */
+  readonly activation: 'switch' | 'never'
+  /** A made-up root folder to read the facts from. */
+  readonly factsRoot: string | undefined
+  /** Folder in which /run/current-system, /nix/var/nix/profiles and so on live; for simulated machines. */
+  readonly systemRoot: string | undefined
+  readonly simulated: boolean
+  /** PATH for the tools the agent runs. */
+  readonly toolPath: string
+  /** Where a person at the machine reads why it waits: a device or file, "-" for standard error, "none". */
+  readonly console: string
+  /** Back-off between attempts, and how long one attempt to connect may take. */
+  readonly retry: { readonly firstMs: number; readonly mostMs: number; readonly connectMs: number }
+  readonly keyBits: number
+  readonly factsEveryMs: number
+  /** How long a build and a switch may take before they are ended. */
+  readonly deadlines: { readonly buildMs: number; readonly switchMs: number }
+  readonly logLevel: LogLevel
+}
+
+export const DEFAULT_CONFIG = '/etc/muster/agent.json'
+export const DEFAULT_SOCKET = '/run/muster-agent/agent.sock'
+/** sockaddr_un.sun_path holds 108 bytes with its end. */
+const MAX_SOCKET_BYTES = 107
+const GIB = 1024 ** 3
+
+/** Checks a configuration. `source` stands at the start of every message. */
+export function parseConfig(source: string, value: unknown): AgentConfig {
+  const fields = new ConfigFields(source, value)
+  const pin = '64 lower-case hex characters, as `muster status` shows them'
+  const retry = fields.inner('retry')
+  const sourceBuild = fields.inner('sourceBuild')
+  const deadlines = fields.inner('deadlines')
+  const simulated = fields.flag('simulated', false)
+  const path = (name: string, fallback?: string) => {
+    const text = fields.optionalText(name, 'a path') ?? fallback
+    return text === undefined ? undefined : resolve(text)
+  }
+  const config: AgentConfig = {
+    coordinator: fields.text(
+      'coordinator',
+      'host:port or [IPv6]:port of the enrolment listener',
+      text => parseAddress(text) !== undefined,
+    ),
+    caPin: fields.optionalText('caPin', pin, isDigest),
+    trustPin: fields.optionalText('trustPin', pin, isDigest),
+    tokenFile: path('tokenFile'),
+    stateDir: path('stateDir', '/var/lib/muster-agent') ?? '',
+    socket: path('socket', DEFAULT_SOCKET) ?? '',
+    allow: fields.choices('allow', ['apply'], VERBS),
+    sourceBuild: {
+      enabled: sourceBuild.flag('enabled', true),
+      leastMemoryBytes: sourceBuild.integer('leastMemoryBytes', 2 * GIB, 0, Number.MAX_SAFE_INTEGER),
+    },
+    activation: fields.choice('activation', 'switch', ['switch', 'never']),
+    factsRoot: path('factsRoot'),
+    systemRoot: path('systemRoot'),
+    simulated,
+    toolPath: fields.optionalText('toolPath', 'a PATH', text => text.length > 0) ?? childPath(),
+    console:
+      fields.optionalText('console', 'a device or file, "-" or "none"') ??
+      (simulated ? 'none' : '/dev/console'),
+    retry: {
+      firstMs: retry.integer('firstMs', 1_000, 1, 3_600_000),
+      mostMs: retry.integer('mostMs', 300_000, 1, 86_400_000),
+      connectMs: retry.integer('connectMs', 30_000, 100, 600_000),
+    },
+    keyBits: fields.integer('keyBits', 3072, 2048, 4096),
+    factsEveryMs: fields.integer('factsEveryMs', 86_400_000, 1_000, 2_000_000_000),
+    deadlines: {
+      buildMs: deadlines.integer('buildMs', 6 * 3_600_000, 1_000, 2_000_000_000),
+      switchMs: deadlines.integer('switchMs', 1_800_000, 1_000, 2_000_000_000),
+    },
+    logLevel: fields.choice('logLevel', 'info', LOG_LEVELS),
+  }
+  fields.finish()
+  retry.finish()
+  sourceBuild.finish()
+  deadlines.finish()
+  if (config.retry.firstMs > config.retry.mostMs) retry.fail('mostMs', 'must not be below retry.firstMs')
+  if (Buffer.byteLength(config.socket) > MAX_SOCKET_BYTES) {
+    fields.fail('socket', `must take at most ${MAX_SOCKET_BYTES} bytes, as all unix sockets`)
+  }
+  if ((config.factsRoot ?? config.systemRoot) !== undefined && !simulated) {
+    fields.fail('simulated', 'must be true where factsRoot or systemRoot is given: such a machine is made up')
+  }
+  return config
+}
+
+/** Reads the configuration file, lays what the command line says over it, and checks the whole. */
+export async function loadConfig(path: string | undefined, flags: ConfigFlags = {}): Promise<AgentConfig> {
+  const fromFile = path === undefined ? {} : await readJson(path)
+  const source = path ?? 'command line'
+  if (typeof fromFile !== 'object' || fromFile === null) return parseConfig(source, fromFile)
+  return parseConfig(source, overlay(fromFile, flags))
+}
+
+/** What the command line may say, by the names of the file; one level of objects. */
+export type ConfigFlags = { readonly [name: string]: unknown }
+
+function overlay(base: object, flags: ConfigFlags): object {
+  const merged = new Map<string, unknown>(Object.entries(base))
+  for (const [name, value] of Object.entries(flags)) {
+    const before = merged.get(name)
+    const both = isPlain(before) && isPlain(value) ? { ...before, ...value } : value
+    merged.set(name, both)
+  }
+  return Object.fromEntries(merged)
+}
+
+function isPlain(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+async function readJson(path: string): Promise<unknown> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    throw new ConfigError(`${path}: cannot be read: ${reasonOf(error)}`, { cause: error })
+  }
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new ConfigError(`${path}: is not JSON: ${reasonOf(error)}`, { cause: error })
+  }
+}
+
+/** PATH of this process: a child gets the agent's tool path as its own. */
+export function childPath(): string {
+  return process.env.PATH ?? ''
+}
+
+/** Takes host:port apart; an IPv6 address stands in brackets, which the host here is without. */
+export function parseAddress(text: string): { readonly host: string; readonly port: number } | undefined {
+  const [, v6, name, digits] =
+    /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):([0-9]{1,5})$/.exec(text) ?? []
+  const host = v6 ?? name
+  const port = Number(digits)
+  return host !== undefined && port >= 1 && port <= 65535 ? { host, port } : undefined
+}

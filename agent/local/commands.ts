@@ -1,0 +1,94 @@
+import { readFile, stat } from 'node:fs/promises'
+import { enumToJson, fromBinary, fromJsonString, toJsonString } from '@bufbuild/protobuf'
+import { timestampDate } from '@bufbuild/protobuf/wkt'
+import { credentials } from '@grpc/grpc-js'
+import { reasonOf } from '../../shared/errors.ts'
+import { escapeText } from '../../shared/escape.ts'
+import {
+  type GetStatusResponse,
+  GetStatusResponseSchema,
+  LocalService,
+} from '../../shared/gen/muster/v1/local_pb.ts'
+import { OutcomeClassSchema, PhaseSchema } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { type TrustChain, TrustChainSchema } from '../../shared/gen/muster/v1/trust_pb.ts'
+import { createClient } from '../../shared/rpc/client.ts'
+import { ConfigError } from '../config-fields.ts'
+
+const MAX_TRUST_BYTES = 16 * 1024 * 1024
+const DEADLINE_MS = 10_000
+
+// The one channel without TLS: a socket in the file system that only root can open.
+const connectLocal = (socket: string) =>
+  createClient(LocalService, `unix:${socket}`, credentials.createInsecure())
+
+/** What `muster-agent status` prints. */
+export async function statusText(socket: string, json: boolean): Promise<string> {
+  using client = connectLocal(socket)
+  const status = await client.getStatus({}, { deadlineMs: DEADLINE_MS })
+  return json ? `${toJsonString(GetStatusResponseSchema, status)}\n` : formatStatus(status)
+}
+
+export function formatStatus(status: GetStatusResponse): string {
+  const rows: [string, string][] = [
+    ['machine', status.machine],
+    ['host', status.host || 'none'],
+    ['state', status.reason === '' ? status.state : `${status.state}: ${status.reason}`],
+    ['coordinator', status.coordinator],
+    [
+      'certificate',
+      status.certificateExpires
+        ? `until ${timestampDate(status.certificateExpires).toISOString()}`
+        : 'none yet',
+    ],
+    ['trust set', trustText(status)],
+    ['revision', status.highestRevision === 0n ? 'none accepted yet' : String(status.highestRevision)],
+    ['agent', `${status.version}, process ${status.processId}`],
+    ...status.operations.map((operation): [string, string] => [
+      'operation',
+      `${operation.operationId} to revision ${operation.revision}: ${
+        operation.outcome
+          ? `${word(enumToJson(OutcomeClassSchema, operation.outcome.class))}. ${operation.outcome.reason}`
+          : `in ${word(enumToJson(PhaseSchema, operation.phases.at(-1)?.phase ?? 0))}`
+      }`,
+    ]),
+  ]
+  return rows.map(([name, value]) => `${name.padEnd(12)} ${escapeText(value)}\n`).join('')
+}
+
+/** OUTCOME_CLASS_BUILD_FAILED is "build failed". */
+function word(name: unknown): string {
+  return String(name)
+    .replace(/^(OUTCOME_CLASS|PHASE)_/, '')
+    .replaceAll('_', ' ')
+    .toLowerCase()
+}
+
+function trustText({ trustNumber, trustFirstUse }: GetStatusResponse): string {
+  if (trustNumber === 0n) return 'none yet: no revision is taken'
+  return trustFirstUse ? `${trustNumber}, first use: not confirmed by an operator` : String(trustNumber)
+}
+
+/** Replaces the trust set of the agent that runs here, and says what counts from then on. */
+export async function setTrust(socket: string, file: string): Promise<string> {
+  const trust = await readTrustFile(file)
+  using client = connectLocal(socket)
+  const { number, digest } = await client.setTrust({ trust }, { deadlineMs: DEADLINE_MS })
+  return `trust set ${number} counts on this machine from now on\ndigest ${digest}\n`
+}
+
+/** A chain as `muster trust show --out FILE` writes it: the message itself, or its JSON. */
+export async function readTrustFile(file: string): Promise<TrustChain> {
+  try {
+    const { size } = await stat(file)
+    if (size > MAX_TRUST_BYTES) throw new Error(`${size} bytes are too many`)
+    const bytes = await readFile(file)
+    const chain =
+      bytes[0] === '{'.charCodeAt(0)
+        ? fromJsonString(TrustChainSchema, bytes.toString('utf8'))
+        : fromBinary(TrustChainSchema, bytes)
+    if (chain.envelopes.length === 0) throw new Error('it holds no trust set')
+    return chain
+  } catch (error) {
+    throw new ConfigError(`${file}: is no chain of trust sets: ${reasonOf(error)}`, { cause: error })
+  }
+}

@@ -1,0 +1,130 @@
+import { chmod, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { dirname } from 'node:path'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { Server, ServerCredentials } from '@grpc/grpc-js'
+import type { Clock } from '../../shared/clock.ts'
+import { makePrivateDirectory } from '../../shared/durable-file.ts'
+import { hasCode, invalid } from '../../shared/errors.ts'
+import { LocalService } from '../../shared/gen/muster/v1/local_pb.ts'
+import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
+import { serve } from '../../shared/rpc/serve.ts'
+import { VERSION } from '../../shared/version.ts'
+import type { CertificateStore } from '../identity/certificate-store.ts'
+import type { Log } from '../log.ts'
+import type { Operations } from '../operation/operations.ts'
+import { recordEvent } from '../session/event-messages.ts'
+import type { StateDirectory } from '../state/state-directory.ts'
+import { StateError } from '../state/state-error.ts'
+import type { TrustStore } from '../trust/trust-store.ts'
+import type { StatusBoard } from './status-board.ts'
+
+export interface LocalDeps {
+  readonly directory: StateDirectory
+  readonly certificates: CertificateStore
+  readonly trust: TrustStore
+  readonly operations: Operations
+  readonly board: StatusBoard
+  readonly clock: Clock
+  readonly log: Log
+  /** Called after root replaced the trust set. */
+  readonly onTrustSet: () => void
+}
+
+const MAX_OPERATIONS = 20
+const DRAIN_MS = 1_000
+
+/** Serves root on this machine. Who may connect is decided by the modes of the socket and of its folder. */
+export async function serveLocal(deps: LocalDeps, path: string): Promise<AsyncDisposable> {
+  await makePrivateDirectory(dirname(path))
+  if (await answers(path)) throw new StateError(`${path}: another agent answers on this socket`)
+  await rm(path, { force: true })
+  const server = new Server()
+  serve(server, LocalService, localHandlers(deps), {
+    onBug: (method, error) => deps.log.error({ method, err: error }, 'local call failed'),
+  })
+  await bindPrivately(server, path)
+  return {
+    async [Symbol.asyncDispose]() {
+      await drain(server)
+      await rm(path, { force: true })
+    },
+  }
+}
+
+/** The socket is never open to others, not even between its making and a chmod. */
+async function bindPrivately(server: Server, path: string): Promise<void> {
+  const before = process.umask(0o177)
+  try {
+    await new Promise<void>((resolve, reject) =>
+      server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), error =>
+        error ? reject(error) : resolve(),
+      ),
+    )
+  } finally {
+    process.umask(before)
+  }
+  await chmod(path, 0o600)
+}
+
+function drain(server: Server): Promise<void> {
+  return new Promise(resolve => {
+    const timer = setTimeout(() => {
+      server.forceShutdown()
+      resolve()
+    }, DRAIN_MS)
+    server.tryShutdown(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', error => {
+      if (hasCode(error, 'ENOENT') || hasCode(error, 'ECONNREFUSED')) resolve(false)
+      else reject(new StateError(`${path}: ${error.message}`, { cause: error }))
+    })
+  })
+}
+
+export function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
+  const { directory, certificates, trust, operations, board, clock, log } = deps
+  return {
+    async getStatus() {
+      const notAfter = certificates.current?.notAfter
+      const report = trust.report()
+      return {
+        machine: directory.identity.id,
+        host: directory.state.current.host,
+        state: board.phase,
+        reason: board.reason,
+        coordinator: board.coordinator,
+        ...(notAfter ? { certificateExpires: timestampFromDate(notAfter) } : {}),
+        trustNumber: report.number,
+        trustFirstUse: report.firstUse,
+        highestRevision: operations.memory().highest,
+        operations: operations.history().slice(0, MAX_OPERATIONS),
+        version: VERSION,
+        processId: process.pid,
+      }
+    },
+    async setTrust({ trust: chain }) {
+      const before = trust.report()
+      const walk = await trust.replace(chain?.envelopes ?? [])
+      if (walk.kind === 'refused') throw invalid(`trust: ${walk.class}: ${walk.reason}`)
+      const { number, digest } = walk.trust
+      log.warn({ number, digest, before: before.digest }, 'trust set replaced by hand')
+      const reason = `trust set ${number} (${digest}) set by hand on this machine, before it was ${before.number} (${before.digest || 'none'})`
+      await recordEvent(directory.state, 'trust-set-by-hand', reason, clock.now())
+      deps.onTrustSet()
+      return { number: BigInt(number), digest }
+    },
+  }
+}

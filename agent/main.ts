@@ -1,0 +1,46 @@
+import { reasonOf } from '../shared/errors.ts'
+import { signalOfProcess, untilAborted } from '../shared/lifecycle.ts'
+import { VERSION } from '../shared/version.ts'
+import { HELP, readArguments } from './arguments.ts'
+import { childPath, loadConfig } from './config.ts'
+import { isFactsChild, runFactsChild } from './facts/child.ts'
+import { setTrust, statusText } from './local/commands.ts'
+import { createParts } from './parts.ts'
+import { startAgent } from './start.ts'
+
+/** Runs the agent until a signal, or one of its commands. Gives the exit code. */
+async function main(argv: readonly string[]): Promise<number> {
+  if (isFactsChild(argv)) {
+    const { stdin, stdout, stderr } = process
+    return runFactsChild({ argv, path: childPath(), stdin, stdout, stderr, signal: signalOfProcess() })
+  }
+  const wanted = readArguments(argv)
+  switch (wanted.command) {
+    case 'help':
+      process.stdout.write(HELP)
+      return 0
+    case 'version':
+      process.stdout.write(`muster-agent ${VERSION}\n`)
+      return 0
+    case 'status':
+      process.stdout.write(await statusText(wanted.socket, wanted.json))
+      return 0
+    case 'trust-set':
+      process.stdout.write(await setTrust(wanted.socket, wanted.file))
+      return 0
+    case 'run': {
+      const signal = signalOfProcess()
+      const config = await loadConfig(wanted.configFile, wanted.flags)
+      await using agent = await startAgent(config, createParts(config))
+      await Promise.race([untilAborted(signal), agent.ended])
+      return 0
+    }
+  }
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  process.stderr.write(`muster-agent: ${reasonOf(error)}\n`)
+  process.exitCode = 1
+}

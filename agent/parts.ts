@@ -1,0 +1,26 @@
+import type { AgentConfig } from './config.ts'
+import { collectFactsInChild, evaluateRuleInChild, type FactsChildConfig } from './facts/collect-in-child.ts'
+import type { AgentParts } from './start.ts'
+import { createRealSystem } from './system/real-system.ts'
+
+/** For one child as a whole; a single tool that hangs costs its own facts only. */
+const FACTS_DEADLINE_MS = 30_000
+
+/** The doors of this agent to its machine: commands, files, and children of its own program. */
+export function createParts(config: AgentConfig): AgentParts {
+  const system = createRealSystem({ root: '/', path: config.toolPath })
+  const [program, script] = [process.execPath, process.argv[1] ?? '']
+  const child: FactsChildConfig = {
+    system,
+    command: [program, ...process.execArgv, script],
+    root: config.factsRoot,
+    deadlineMs: FACTS_DEADLINE_MS,
+  }
+  return {
+    system,
+    children: {
+      facts: signal => collectFactsInChild(child, signal),
+      rule: (rule, signal) => evaluateRuleInChild(child, rule, signal),
+    },
+  }
+}

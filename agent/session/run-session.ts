@@ -1,0 +1,322 @@
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { status } from '@grpc/grpc-js'
+import type { Clock } from '../../shared/clock.ts'
+import { RpcError, reasonOf } from '../../shared/errors.ts'
+import type { Assignment, SessionResponse, Welcome } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { pause } from '../../shared/lifecycle.ts'
+import { jittered } from '../../shared/retry.ts'
+import { msFromDuration } from '../../shared/time.ts'
+import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN, VERSION } from '../../shared/version.ts'
+import type { StatusBoard } from '../local/status-board.ts'
+import type { Log } from '../log.ts'
+import type { Operations } from '../operation/operations.ts'
+import type { AgentStateFile } from '../state/agent-state.ts'
+import { answerProbe } from './answer-probe.ts'
+import type { ClockSkew } from './clock-skew.ts'
+import { eventMessages, recordEvent } from './event-messages.ts'
+import type { FactsKeeper } from './facts-keeper.ts'
+import type { FleetClient, FleetLink } from './fleet-link.ts'
+import { makeHeartbeat } from './heartbeat.ts'
+import { operationMessages } from './operation-messages.ts'
+import { type Outgoing, Sender } from './sender.ts'
+import type { SessionEnd } from './session-end.ts'
+import { followTrust, type TrustUpdateDeps } from './trust-updates.ts'
+
+export interface SessionDeps extends TrustUpdateDeps {
+  readonly link: FleetLink
+  readonly state: AgentStateFile
+  readonly facts: FactsKeeper
+  readonly operations: Operations
+  readonly skew: ClockSkew
+  readonly board: StatusBoard
+  readonly clock: Clock
+  readonly log: Log
+  readonly allowed: readonly string[]
+  readonly simulated: boolean
+  /** Until the welcome. */
+  readonly deadlineMs: number
+}
+
+const DEFAULT_INTERVAL_MS = 10_000
+const LEAST_INTERVAL_MS = 50
+const MOST_INTERVAL_MS = 600_000
+/** So many intervals without an acknowledgement are a dead connection. */
+const SILENT_INTERVALS = 3
+const MAX_PROBES = 4
+
+/**
+ * One session, from Hello to its end. INVARIANTS: nothing but Hello is sent before the welcome; `end` says once and for
+ * all why it ended; when it returns, everything it started has come to rest.
+ */
+export async function runSession(
+  deps: SessionDeps,
+  instance: string,
+  signal: AbortSignal,
+): Promise<SessionEnd> {
+  if (signal.aborted) return signal.reason instanceof SessionCut ? signal.reason.end : { kind: 'stopped' }
+  using session = new Session(deps, instance)
+  return await session.run(signal)
+}
+
+/** The reason to abort a session's signal with when it is to end otherwise than by the agent's stop. */
+export class SessionCut extends Error {
+  override readonly name = 'SessionCut'
+  readonly end: SessionEnd
+
+  constructor(end: SessionEnd) {
+    super(end.kind)
+    this.end = end
+  }
+}
+
+class Session implements Disposable {
+  readonly #deps: SessionDeps
+  readonly #instance: string
+  readonly #client: FleetClient
+  readonly #sender: Sender
+  readonly #events: ReturnType<typeof eventMessages>
+  readonly #stop = new AbortController()
+  readonly #running = new Set<Promise<void>>()
+  #end: SessionEnd | undefined
+  #welcomed = false
+  #lastAckMs = 0
+  #probes = 0
+  #factsSent = ''
+
+  constructor(deps: SessionDeps, instance: string) {
+    this.#deps = deps
+    this.#instance = instance
+    this.#client = deps.link.open()
+    this.#events = eventMessages(deps.state)
+    this.#sender = new Sender([this.#events, operationMessages(deps.operations)])
+  }
+
+  [Symbol.dispose](): void {
+    this.#client[Symbol.dispose]()
+  }
+
+  async run(signal: AbortSignal): Promise<SessionEnd> {
+    const deps = this.#deps
+    const onAbort = () =>
+      this.#finish(signal.reason instanceof SessionCut ? signal.reason.end : { kind: 'stopped' })
+    signal.addEventListener('abort', onAbort, { once: true })
+    const late = setTimeout(
+      () => this.#finish(this.#lost(`no welcome within ${deps.deadlineMs} ms`)),
+      deps.deadlineMs,
+    )
+    const unsubscribe = deps.operations.onChange(() => this.#sender.wake())
+    const unfollow = deps.facts.onChange(() => this.#offerFacts())
+    try {
+      this.#send(this.#hello())
+      for await (const response of this.#client.session(this.#sender, { signal: this.#stop.signal })) {
+        await this.#handle(response)
+        if (this.#welcomed) clearTimeout(late)
+        if (this.#end) break
+      }
+      this.#finish(this.#lost('the coordinator ended the session'))
+    } catch (error) {
+      this.#finish(this.#fromError(error))
+    } finally {
+      clearTimeout(late)
+      unsubscribe()
+      unfollow()
+      signal.removeEventListener('abort', onAbort)
+      this.#deps.link.setConnected(false)
+      this.#sender.close()
+      this.#stop.abort()
+      await Promise.all(this.#running)
+    }
+    return this.#end ?? this.#lost('the session ended')
+  }
+
+  /** The first reason counts. */
+  #finish(end: SessionEnd): void {
+    this.#end ??= end
+    this.#stop.abort(new Error(this.#end.kind))
+  }
+
+  #lost(reason: string): SessionEnd {
+    return { kind: 'lost', reason, welcomed: this.#welcomed }
+  }
+
+  #fromError(error: unknown): SessionEnd {
+    if (!(error instanceof RpcError)) this.#deps.log.error({ err: error }, 'session failed')
+    const denied =
+      error instanceof RpcError &&
+      (error.code === status.PERMISSION_DENIED || error.code === status.UNAUTHENTICATED)
+    return denied ? { kind: 'denied', reason: error.message } : this.#lost(reasonOf(error))
+  }
+
+  #send(message: Outgoing): void {
+    if (!this.#sender.push(message)) this.#finish(this.#lost('the connection takes no more messages'))
+  }
+
+  /** Work beside the reading loop; its failure is logged, and the session's end waits for it. */
+  #start(name: string, work: () => Promise<void>): void {
+    const done: Promise<void> = work()
+      .catch((error: unknown) => {
+        if (!this.#stop.signal.aborted)
+          this.#deps.log.error({ err: error, work: name }, 'session work failed')
+      })
+      .finally(() => this.#running.delete(done))
+    this.#running.add(done)
+  }
+
+  #hello(): Outgoing {
+    const { state, operations, trust, clock, allowed, simulated } = this.#deps
+    const { highest, highestDigest, host } = operations.memory()
+    const { factsDigest, bootId, bootCount } = state.current
+    return {
+      message: {
+        case: 'hello',
+        value: {
+          protocolMin: PROTOCOL_MIN,
+          protocolMax: PROTOCOL_MAX,
+          version: VERSION,
+          factsDigest,
+          bootId,
+          bootCount: BigInt(bootCount),
+          journalSequence: operations.journalSequence(),
+          highestRevision: highest,
+          highestDigest,
+          host,
+          instance: this.#instance,
+          trust: trust.report(),
+          now: timestampFromDate(clock.now()),
+          allowed: [...allowed],
+          simulated,
+        },
+      },
+    }
+  }
+
+  async #handle({ message }: SessionResponse): Promise<void> {
+    const { operations, facts, state, clock, skew } = this.#deps
+    if (!this.#welcomed && message.case !== 'welcome' && message.case !== 'challenge') {
+      this.#finish(this.#lost('the coordinator sent something before its welcome'))
+      return
+    }
+    switch (message.case) {
+      case 'welcome':
+        return this.#onWelcome(message.value)
+      case 'apply':
+        return operations.accept(message.value)
+      case 'factsRequest':
+        return this.#start('facts', async () => {
+          // What is asked for is sent even when nothing changed: the coordinator may have lost it.
+          this.#factsSent = ''
+          await facts.refresh()
+          this.#offerFacts(true)
+        })
+      case 'factsAck': {
+        const { digest } = message.value
+        return state.update(before => ({ ...before, factsDigest: digest }))
+      }
+      case 'operationAck':
+        return operations.acknowledge(message.value)
+      case 'probe': {
+        const probe = message.value
+        if (this.#probes >= MAX_PROBES) {
+          const value = {
+            probeId: probe.probeId,
+            json: '',
+            error: `${MAX_PROBES} other questions are being answered`,
+          }
+          return this.#send({ message: { case: 'probeAnswer', value } })
+        }
+        this.#probes += 1
+        return this.#start('probe', async () => {
+          const value = await answerProbe(() => facts.refresh(), probe, this.#stop.signal)
+          this.#probes -= 1
+          if (!this.#stop.signal.aborted) this.#send({ message: { case: 'probeAnswer', value } })
+        })
+      }
+      case 'trust': {
+        const notice = message.value
+        return this.#start('trust', async () => {
+          const changed = await followTrust(this.#deps, this.#client, notice, this.#stop.signal)
+          if (changed) this.#send({ message: { case: 'trust', value: this.#deps.trust.report() } })
+          this.#sender.wake()
+        })
+      }
+      case 'assignment':
+        return this.#onAssignment(message.value)
+      case 'challenge':
+        return this.#finish({ kind: 'challenged', reason: message.value.reason })
+      case 'heartbeatAck': {
+        this.#lastAckMs = performance.now()
+        const sentence = skew.observe(message.value.now, clock.now())
+        if (sentence) await this.#reportSkew(sentence)
+        return this.#events.settle()
+      }
+      case 'revision':
+        // What a revision means for this node comes with an order; the notice alone leads to nothing.
+        return this.#deps.log.debug({ number: message.value.number }, 'revision announced')
+      case undefined:
+        return this.#deps.log.debug({}, 'message of a newer coordinator passed over')
+    }
+  }
+
+  async #onWelcome(welcome: Welcome): Promise<void> {
+    const { board, link, log, skew, clock } = this.#deps
+    if (commonProtocol(welcome.protocol, welcome.protocol) === undefined) {
+      return this.#finish(
+        this.#lost(
+          `the coordinator speaks protocol ${welcome.protocol}, this agent ${PROTOCOL_MIN} to ${PROTOCOL_MAX}`,
+        ),
+      )
+    }
+    if (this.#welcomed) return
+    this.#welcomed = true
+    this.#lastAckMs = performance.now()
+    board.set('connected', '', link.address)
+    link.setConnected(true)
+    log.info({ coordinator: link.address, version: welcome.version }, 'session opened')
+    const sentence = skew.observe(welcome.now, clock.now())
+    if (sentence) await this.#reportSkew(sentence)
+    if (welcome.assignment) await this.#onAssignment(welcome.assignment)
+    const wanted = welcome.heartbeatInterval ? msFromDuration(welcome.heartbeatInterval) : DEFAULT_INTERVAL_MS
+    const intervalMs = Math.min(Math.max(wanted, LEAST_INTERVAL_MS), MOST_INTERVAL_MS)
+    this.#start('heartbeat', () => this.#beat(intervalMs))
+    this.#sender.open()
+    this.#offerFacts()
+  }
+
+  async #onAssignment(assignment: Assignment): Promise<void> {
+    const { operations, state, log } = this.#deps
+    operations.setAssignment(assignment)
+    const { host } = assignment
+    if (host === state.current.host) return
+    log.info({ host, group: assignment.group }, 'host assigned')
+    await state.update(before => ({ ...before, host }))
+  }
+
+  async #beat(intervalMs: number): Promise<void> {
+    const { clock, simulated } = this.#deps
+    while (await pause(jittered(intervalMs), this.#stop.signal)) {
+      const silentMs = performance.now() - this.#lastAckMs
+      if (silentMs > SILENT_INTERVALS * intervalMs * 1.2) {
+        return this.#finish(this.#lost(`the coordinator was silent for ${Math.round(silentMs)} ms`))
+      }
+      const beat = await makeHeartbeat(clock.now(), simulated)
+      this.#events.mark()
+      this.#send(beat)
+    }
+  }
+
+  /** Sends the newest facts when the coordinator has others, or when it asked. */
+  #offerFacts(asked = false): void {
+    const { latest } = this.#deps.facts
+    if (!this.#welcomed || !latest || latest.digest === this.#factsSent) return
+    if (!asked && latest.digest === this.#deps.state.current.factsDigest) return
+    this.#factsSent = latest.digest
+    this.#send({ message: { case: 'facts', value: { facts: latest.bytes } } })
+  }
+
+  async #reportSkew(sentence: string): Promise<void> {
+    const { state, clock, log } = this.#deps
+    log.warn({ skewMs: this.#deps.skew.ms }, 'clock differs from the coordinator’s')
+    await recordEvent(state, 'clock', sentence, clock.now())
+    this.#sender.wake()
+  }
+}

@@ -1,0 +1,66 @@
+import { backoffMs } from '../../shared/retry.ts'
+
+/** How a session ended. */
+export type SessionEnd =
+  /** The agent stops. */
+  | { readonly kind: 'stopped' }
+  /** There is a new certificate or address: connect again at once, as the same instance. */
+  | { readonly kind: 'renewed' }
+  /** The coordinator wants to see who really has the key: connect again as a new instance. */
+  | { readonly kind: 'challenged'; readonly reason: string }
+  /** The coordinator takes this machine's certificate no more: evicted, banned, or expired. */
+  | { readonly kind: 'denied'; readonly reason: string }
+  /** Anything else: no connection, a coordinator that stopped, silence. */
+  | { readonly kind: 'lost'; readonly reason: string; readonly welcomed: boolean }
+
+export interface NextStep {
+  /** "enrol": ask the enrolment listener first, which also says why this machine is not taken. */
+  readonly kind: 'stop' | 'connect' | 'enrol'
+  readonly waitMs: number
+  /** Connect as a new instance of the agent. */
+  readonly freshInstance: boolean
+  /** Try the next of the coordinator's addresses. */
+  readonly nextAddress: boolean
+  readonly why: string
+}
+
+/** After so many attempts in a row that never reached a welcome, the enrolment listener is asked: the certificate may be
+ * unknown to a restored coordinator, or the fleet listener's address may have changed. */
+const ASK_AGAIN_EVERY = 6
+const CHALLENGE_WAIT = { firstMs: 200, mostMs: 2_000 }
+
+/** What to do after a session. `failures` counts the sessions in a row without a welcome, this one included. */
+export function afterSession(
+  end: SessionEnd,
+  failures: number,
+  retry: { readonly firstMs: number; readonly mostMs: number },
+): NextStep {
+  const step = { freshInstance: false, nextAddress: false }
+  switch (end.kind) {
+    case 'stopped':
+      return { ...step, kind: 'stop', waitMs: 0, why: 'the agent stops' }
+    case 'renewed':
+      return { ...step, kind: 'connect', waitMs: 0, why: 'new certificate' }
+    case 'challenged':
+      return {
+        ...step,
+        kind: 'connect',
+        waitMs: backoffMs(0, { ...CHALLENGE_WAIT, mostMs: Math.min(CHALLENGE_WAIT.mostMs, retry.mostMs) }),
+        freshInstance: true,
+        why: end.reason,
+      }
+    case 'denied':
+      return { ...step, kind: 'enrol', waitMs: backoffMs(failures, retry), why: end.reason }
+    case 'lost': {
+      const ask = !end.welcomed && failures > 0 && failures % ASK_AGAIN_EVERY === 0
+      return {
+        ...step,
+        kind: ask ? 'enrol' : 'connect',
+        // A welcome resets the count, so a restarted coordinator is back soon, each machine at its own moment.
+        waitMs: backoffMs(Math.max(0, failures - 1), retry),
+        nextAddress: !end.welcomed,
+        why: end.reason,
+      }
+    }
+  }
+}

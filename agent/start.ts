@@ -1,0 +1,200 @@
+import { fromBinary } from '@bufbuild/protobuf'
+import { type Clock, systemClock } from '../shared/clock.ts'
+import { FactsSchema } from '../shared/gen/muster/v1/facts_pb.ts'
+import { Disposers } from '../shared/lifecycle.ts'
+import type { AgentConfig } from './config.ts'
+import { CertificateStore } from './identity/certificate-store.ts'
+import { ConsoleWriter } from './identity/console.ts'
+import type { EnrolmentDeps } from './identity/enrolment.ts'
+import { choosePins, loadToken } from './identity/token.ts'
+import { serveLocal } from './local/serve-local.ts'
+import { StatusBoard } from './local/status-board.ts'
+import { createLog, type Log } from './log.ts'
+import type { OperationsDeps } from './operation/context.ts'
+import { initialiseMemory } from './operation/memory.ts'
+import { startOperations } from './operation/operations.ts'
+import { ClockSkew } from './session/clock-skew.ts'
+import { FactsKeeper, type SerialisedFacts } from './session/facts-keeper.ts'
+import { FleetLink } from './session/fleet-link.ts'
+import { keepConnected } from './session/keep-connected.ts'
+import { openStateDirectory } from './state/state-directory.ts'
+import { TrustStore } from './trust/trust-store.ts'
+
+/** What runs in short-lived children, so that this process never holds what it takes. */
+export interface AgentChildren {
+  readonly facts: (signal: AbortSignal) => Promise<SerialisedFacts>
+  readonly rule: OperationsDeps['rule']
+}
+
+/** The agent's doors to its machine. */
+export interface AgentParts {
+  readonly system: OperationsDeps['system']
+  readonly children: AgentChildren
+}
+
+/** What tests and the demo put in the place of the real thing. */
+export interface AgentOverrides {
+  readonly clock?: Clock
+  readonly log?: Log
+  readonly bootId?: string
+}
+
+export interface Agent extends AsyncDisposable {
+  readonly machine: string
+  readonly board: StatusBoard
+  /** Settles when the agent has come to rest; rejects when it broke. */
+  readonly ended: Promise<void>
+}
+
+/**
+ * Builds the agent and sets it going. What cannot be right without a person (state that is damaged or in use, pins that
+ * are missing or disagree) throws; everything else is waited out.
+ */
+export async function startAgent(
+  config: AgentConfig,
+  parts: AgentParts,
+  overrides: AgentOverrides = {},
+): Promise<Agent> {
+  const disposers = new Disposers()
+  try {
+    return await build(config, parts, overrides, disposers)
+  } catch (error) {
+    await disposers[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+async function build(
+  config: AgentConfig,
+  { children, system }: AgentParts,
+  overrides: AgentOverrides,
+  disposers: Disposers,
+): Promise<Agent> {
+  const clock = overrides.clock ?? systemClock
+  const log = overrides.log ?? createLog(config.logLevel)
+  const token = config.tokenFile === undefined ? undefined : await loadToken(config.tokenFile)
+  const directory = disposers.use(
+    await openStateDirectory(config.stateDir, {
+      keyBits: config.keyBits,
+      prepare: initialiseMemory,
+      ...(overrides.bootId === undefined ? {} : { bootId: overrides.bootId }),
+    }),
+  )
+  const { state, identity } = directory
+  const pins = choosePins(config, token, state.current)
+  const trust = await TrustStore.open(directory.path, state)
+  // Known by heart now: a set that was taken at first use and is the very one that a pin names needs no operator.
+  if (pins.trustPin !== undefined) await trust.confirm(pins.trustPin)
+  const certificates = await CertificateStore.open(directory.path, identity.id)
+  const board = new StatusBoard(config.coordinator)
+  const skew = new ClockSkew()
+  const { retry } = config
+
+  const stop = new AbortController()
+  const facts = new FactsKeeper({ collect: children.facts, everyMs: config.factsEveryMs, log }, stop.signal)
+  const link = new FleetLink({ directory, certificates, trust, pins, clock, connectMs: retry.connectMs })
+  const operations = await startOperations(
+    {
+      stateDir: directory.path,
+      system,
+      link,
+      trust: () => trust.current,
+      adoptTrust: async adopted => {
+        await trust.adopt(adopted)
+      },
+      machineId: identity.id,
+      config: {
+        allow: config.allow,
+        activation: config.activation,
+        sourceBuild: config.sourceBuild,
+        systemRoot: config.systemRoot ?? '/',
+        simulates: simulationsOf(config),
+        buildDeadlineMs: config.deadlines.buildMs,
+        switchDeadlineMs: config.deadlines.switchMs,
+        retry,
+      },
+      clock,
+      log: log.child({ part: 'operations' }),
+      facts: async () => fromBinary(FactsSchema, (await facts.refresh()).bytes),
+      rule: children.rule,
+      skewMs: () => skew.ms,
+    },
+    stop.signal,
+  )
+  disposers.use(operations)
+  // Before the operations are waited for: what runs must know that it is to stop.
+  disposers.defer(() => stop.abort(new Error('the agent stops')))
+
+  let reopen = () => {}
+  const local = { directory, certificates, trust, operations, board, clock, log }
+  disposers.use(await serveLocal({ ...local, onTrustSet: () => reopen() }, config.socket))
+
+  const enrolment: EnrolmentDeps = {
+    coordinator: config.coordinator,
+    directory,
+    certificates,
+    trust,
+    pins,
+    token,
+    clock,
+    facts: () => facts.forEnrolment(),
+    serial: () => facts.serial(),
+    connectMs: retry.connectMs,
+    retry,
+    console: new ConsoleWriter(config.console, log),
+    board,
+    log,
+  }
+  log.info(
+    { machine: identity.id, coordinator: config.coordinator, stateDir: config.stateDir },
+    'agent started',
+  )
+  const connection = keepConnected(
+    {
+      ...{
+        link,
+        state,
+        trust,
+        facts,
+        operations,
+        skew,
+        board,
+        clock,
+        log,
+        pins,
+        enrolment,
+        certificates,
+        retry,
+      },
+      allowed: config.allow,
+      simulated: config.simulated,
+      deadlineMs: retry.connectMs,
+      onReopen: handle => {
+        reopen = handle
+      },
+    },
+    stop.signal,
+  )
+  const ended = Promise.all([connection, facts.keepFresh()]).then(() => {})
+  ended.catch(() => {}) // main waits for it; until then it must not count as unhandled
+  disposers.defer(async () => {
+    stop.abort(new Error('the agent stops'))
+    await ended
+    log.info({}, 'agent stopped')
+  })
+  return {
+    machine: identity.id,
+    board,
+    ended,
+    [Symbol.asyncDispose]: () => disposers[Symbol.asyncDispose](),
+  }
+}
+
+/** What every outcome on this machine has to say about itself. */
+function simulationsOf({ simulated, factsRoot, systemRoot }: AgentConfig): readonly string[] {
+  if (!simulated) return []
+  return [
+    ...(factsRoot === undefined ? [] : [`facts read from ${factsRoot}`]),
+    ...(systemRoot === undefined ? [] : [`system kept in ${systemRoot}`]),
+  ]
+}
