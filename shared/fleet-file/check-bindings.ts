@@ -3,11 +3,11 @@ import { quote } from './problem.ts'
 import type { Sections } from './read-sections.ts'
 import type { Placed } from './value-type.ts'
 
-/** Checks that no two hosts claim the same hardware, and that a host which is not installed is not configured. */
+/** Checks that no two hosts claim the same hardware. */
 export function checkBindings({ hosts }: Sections, report: Report): void {
   const owners = new Map<string, { readonly host: string; readonly at: Place }>()
   for (const { name, table } of hosts.values()) {
-    const { machine, serial, uuid, mac, disk, os, config } = table.values
+    const { machine, serial, uuid, mac, disk } = table.values
     const parts: readonly (readonly [what: string, placed: Placed<string> | undefined])[] = [
       ['machine', machine],
       ['serial', serial],
@@ -25,13 +25,6 @@ export function checkBindings({ hosts }: Sections, report: Report): void {
       }
       const where = `host ${quote(owner.host)} in line ${owner.at.line}`
       report(placed.at, placed.path, `this ${what} binds ${where} too; one machine can be one host only`)
-    }
-    if (os !== undefined && config !== undefined) {
-      report(
-        config.at,
-        config.path,
-        'nothing is installed on a machine with os = "external"; remove one of the two',
-      )
     }
   }
 }

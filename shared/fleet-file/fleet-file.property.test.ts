@@ -219,6 +219,55 @@ describe('any valid fleet', () => {
   })
 })
 
+// Each mistake is put into a random host of a random valid fleet. `line` is what is written, `key` what must be named.
+const slips: readonly { readonly line: string; readonly key: string; readonly message: RegExp }[] = [
+  { line: 'colour = "red"', key: 'colour', message: /^unknown key/ },
+  { line: 'labells = {}', key: 'labells', message: /did you mean "labels"/ },
+  { line: 'admit = "true"', key: 'admit', message: /belong here but in \[groups.NAME\]/ },
+  { line: 'serial = 7', key: 'serial', message: /^a number stands where/ },
+  { line: 'serial = "  "', key: 'serial', message: /is empty/ },
+  { line: 'uuid = "x"', key: 'uuid', message: /is no UUID/ },
+  { line: 'machine = ["x"]', key: 'machine', message: /^a list stands where/ },
+  { line: 'disk = {}', key: 'disk.serial', message: /^is missing/ },
+  { line: 'disk = { serial = "S1", size = 3 }', key: 'disk.size', message: /^unknown key/ },
+  { line: 'serial = "DOUBLE"', key: 'serial', message: /binds host "other" in line \d+ too/ },
+  { line: 'machine = 2020-01-01', key: 'machine', message: /^Nix reads no dates/ },
+]
+
+describe('any single mistake in any valid fleet', () => {
+  it('is named with its line, column and key, and no other error is', () => {
+    fc.assert(
+      fc.property(model, fc.nat(), fc.constantFrom(...slips), (fleet, choice, slip) => {
+        const names = Object.keys(fleet.hosts)
+        const name = names[choice % names.length] ?? ''
+        const valid = `${section('fleet', { name: 'home', id })}[hosts.other]\nrole = "none"\nserial = "DOUBLE"\n${write(fleet).split('\n').slice(3).join('\n')}`
+        accept(valid)
+        const lines = valid.split('\n')
+        const line = lines.indexOf(`[hosts.${name}]`) + 2
+        const { ok, problems } = readFleetFile(
+          lines.toSpliced(line - 1, 0, slip.line).join('\n'),
+          'fleet.toml',
+        )
+        expect(ok).toBe(false)
+        const errors = problems.filter(({ severity }) => severity === 'error')
+        expect(errors).toEqual([
+          expect.objectContaining({
+            line,
+            path: `hosts.${name}.${slip.key}`,
+            message: expect.stringMatching(slip.message),
+          }),
+        ])
+        const column = errors[0]?.column ?? 0
+        const atKey = column === 1
+        const atValue = column === slip.line.indexOf('=') + 3
+        const inTable = slip.line[column - 1] === 's'
+        expect(atKey || atValue || inTable).toBe(true)
+      }),
+      { numRuns: 150 },
+    )
+  })
+})
+
 const nix = ['--extra-experimental-features', 'nix-command', 'eval', '--impure', '--json', '--expr']
 const hasNix = spawnSync('nix', [...nix, '1'], { timeout: 30_000 }).status === 0
 

@@ -25,6 +25,7 @@ address = "dhcp"
 # disk = { serial = "…" }, serial, uuid, mac or machine; "muster pending" shows them.
 # [hosts.olaf]
 # address = "10.0.100.2"
+# interface = "enp0s20f0"
 # disk = { serial = "S4EVNX0M123456" }
 # labels = { rack = "a" }
 # users = { ada = { keys = ["ssh-ed25519 … ada"] } }

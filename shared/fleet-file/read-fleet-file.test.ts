@@ -129,13 +129,22 @@ describe('a good fleet file', () => {
     expect(readFleetFile(text, 'fleet.toml').ok).toBe(true)
   })
 
-  it('may have each comment of the initial file made into a key', () => {
+  it('is the one that init writes with all that stands in comments', () => {
     const text = initialFleetFile({ name: 'home', id })
-    for (const line of text.split('\n').filter(line => /^# [a-z-]+ = /.test(line) && !line.includes('…'))) {
-      expect(
-        check(`[hosts.x]\n${line.slice(2)}\n[clusters]\n[fleet]\nname = "a"\nid = "${id}"\n`),
-      ).not.toContain('TOML')
-    }
+      .split('\n')
+      .map(line => (/^# (\[|[a-z-]+ = )/.test(line) && !line.includes(';') ? line.slice(2) : line))
+      .join('\n')
+      .replace('cache.example-1:…', `cache.example-1:${'A'.repeat(43)}=`)
+      .replace(
+        'ssh-ed25519 …',
+        'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl',
+      )
+      .replace('[hosts.olaf]', '[hosts.olaf]\nrole = "server"\ncluster = "main"')
+    expect(check(text)).toBe('')
+    const result = readFleetFile(text, 'fleet.toml')
+    expect(result.ok && result.fleet.hosts.map(({ name }) => name)).toEqual(['olaf', 'nas'])
+    expect(result.ok && result.fleet.groups[0]?.admission?.nameTemplate).toBe('edge-{serial}')
+    expect(result.ok && result.fleet.publicKeys).toHaveLength(1)
   })
 
   it('is refused to be begun with a name or an id that would not pass', () => {
@@ -533,6 +542,11 @@ const mistakes: readonly (readonly [from: string, to: string, line: string])[] =
     'config = "nixosConfigurations.nas"',
     'disk.serial = "S4EVNX0M123456"',
     '35:15: error: hosts.nas.disk.serial: this disk serial binds host "olaf" in line 30 too',
+  ],
+  [
+    'config = "nixosConfigurations.nas"',
+    'config = "nixosConfigurations.olaf"',
+    '35:10: warning: hosts.nas.config: host "olaf" in line 25 has this configuration too; both machines would get one name',
   ],
   [
     'config = "nixosConfigurations.nas"',

@@ -1,4 +1,5 @@
 import { checkBindings } from './check-bindings.ts'
+import { checkConfigurations } from './check-configurations.ts'
 import { type CheckRule, checkGroups } from './check-groups.ts'
 import { checkMembership } from './check-membership.ts'
 import { checkNetwork } from './check-network.ts'
@@ -30,6 +31,7 @@ export function readFleetFile(text: string, path: string, options: FleetFileOpti
   checkGroups(sections, problems.report, options.checkRule)
   checkNetwork(sections, problems.report)
   checkBindings(sections, problems.report)
+  checkConfigurations(sections, problems.report)
   const fleet = problems.hasErrors ? undefined : resolveFleet(sections)
   return fleet === undefined
     ? { ok: false, problems: problems.list() }
