@@ -215,7 +215,11 @@ const mistakes: readonly (readonly [from: string, to: string, line: string])[] =
     'store = "cache.home"',
     '4:9: error: fleet.store: "cache.home" is no store URL',
   ],
-  ['store = "https://cache.home"', 'store = "https://u:pass@cache.home"', '4:9: error: fleet.store: '],
+  [
+    'store = "https://cache.home"',
+    'store = "https://token@cache.home"',
+    '4:9: error: fleet.store: "https://token@cache.home" is no store URL: who logs in',
+  ],
   ['prefix-length = 24', 'prefix-length = "24"', '7:17: error: defaults.prefix-length: text stands where'],
   [
     'prefix-length = 24',

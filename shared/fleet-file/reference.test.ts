@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
-import { ProblemList } from './problem.ts'
+import { formatProblems, ProblemList } from './problem.ts'
+import { readFleetFile } from './read-fleet-file.ts'
 import { referenceLines, referenceRow } from './reference.ts'
 import { readToml } from './toml-document.ts'
 
@@ -31,5 +32,11 @@ describe('the reference of the fleet file', () => {
       expect(line.type.read(value, [key], problems.report), key).toBeDefined()
       expect(problems.list(), key).toEqual([])
     }
+  })
+
+  it('shows a whole file that passes the check without a warning', () => {
+    const example = /```toml\n([\s\S]*?)```/.exec(page)?.[1] ?? ''
+    expect(example).toContain('[hosts.olaf]')
+    expect(formatProblems(readFleetFile(example, 'fleet.toml').problems)).toBe('')
   })
 })

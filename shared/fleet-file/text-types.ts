@@ -195,7 +195,9 @@ export const storeUrlText = text('store URL', value => {
     // An unreadable URL is this file's mistake like any other.
     return cure
   }
-  if (url.password !== '') return 'a password in a URL is readable by every node; use netrc or a key'
+  const secretUser = url.username !== '' && /^https?:$/.test(url.protocol)
+  if (url.password !== '' || secretUser)
+    return 'who logs in by a URL shows it to every node; use netrc or a key'
   return url.host === '' && url.protocol !== 'file:' ? cure : undefined
 })
 
