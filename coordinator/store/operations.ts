@@ -211,3 +211,9 @@ export async function setAppliedRevision(
     .where('id', '=', operation.machine)
     .execute()
 }
+
+/** The revision each machine is on, by its own reports. */
+export async function appliedRevisions(db: Kysely<Database>): Promise<ReadonlyMap<string, number>> {
+  const rows = await db.selectFrom('machines').select(['id', 'applied_revision']).execute()
+  return new Map(rows.map(row => [row.id, row.applied_revision]))
+}

@@ -1,0 +1,28 @@
+import type { MachineEntry } from '../machines/entry.ts'
+import { answerFromStore, compileField, type FleetQueryDeps } from './evaluate-fleet.ts'
+
+/** A machine for which the selector could not be evaluated, and why. */
+export interface SelectionError {
+  readonly machine: string
+  readonly reason: string
+}
+
+export const MAX_SELECTION_ERRORS = 100
+
+/** The machines that a selector matches; those it cannot be evaluated for are named, at most 100 of them. */
+export async function selectMachines(
+  deps: FleetQueryDeps,
+  where: string,
+  wanted: (entry: MachineEntry) => boolean,
+): Promise<{ readonly matched: MachineEntry[]; readonly errors: SelectionError[] }> {
+  const question = { where: compileField('where', where), select: [] }
+  const matched: MachineEntry[] = []
+  const errors: SelectionError[] = []
+  for await (const one of answerFromStore(deps, question, wanted)) {
+    if (one.kind === 'match') matched.push(one.entry)
+    else if (one.kind === 'error' && errors.length < MAX_SELECTION_ERRORS) {
+      errors.push({ machine: one.entry.id, reason: one.reason })
+    }
+  }
+  return { matched, errors }
+}
