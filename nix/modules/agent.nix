@@ -28,7 +28,9 @@ let
       leastMemoryBytes = cfg.sourceBuilds.leastMemory;
     };
   };
-  settingsFile = pkgs.writeText "muster-agent.json" (builtins.toJSON (lib.filterAttrs (_: value: value != null) settings));
+  settingsFile = pkgs.writeText "muster-agent.json" (
+    builtins.toJSON (cfg.extraSettings // lib.filterAttrs (_: value: value != null) settings)
+  );
 
   # Every program that the agent starts. A unit on NixOS finds nothing else: a tool missing here is a fact missing there.
   tools = [
@@ -194,6 +196,8 @@ in
         description = "`IOWeight=` of `muster-build.slice`. Everything else on the node has 100.";
       };
     };
+
+    extraSettings = types.extraSettings "agent" { logLevel = "debug"; };
 
     extraTools = mkOption {
       type = lib.types.listOf lib.types.package;

@@ -10,20 +10,20 @@ let
   types = import ../lib/types.nix { inherit lib; };
   inherit (lib) mkEnableOption mkIf mkOption;
 
-  settingsFile = pkgs.writeText "muster-coordinator.json" (
-    builtins.toJSON {
-      inherit (cfg)
-        stateDir
-        names
-        logLevel
-        machineCertificateDays
-        heartbeatSeconds
-        ;
-      enrolmentListen = cfg.listen.enrolment;
-      fleetListen = cfg.listen.fleet;
-      socket = "/run/muster-coordinator/coordinator.sock";
-    }
-  );
+  settings = {
+    inherit (cfg)
+      stateDir
+      names
+      logLevel
+      machineCertificateDays
+      heartbeatSeconds
+      ;
+    enrolmentListen = cfg.listen.enrolment;
+    fleetListen = cfg.listen.fleet;
+    socket = "/run/muster-coordinator/coordinator.sock";
+  }
+  // lib.optionalAttrs (cfg.fleetAddress != null) { inherit (cfg) fleetAddress; };
+  settingsFile = pkgs.writeText "muster-coordinator.json" (builtins.toJSON (cfg.extraSettings // settings));
 
   portOf = listen: lib.toInt (lib.last (lib.splitString ":" listen));
 in
@@ -72,6 +72,14 @@ in
       };
     };
 
+    fleetAddress = mkOption {
+      type = lib.types.nullOr types.hostPort;
+      default = null;
+      description = ''
+        Host and port of the fleet listener as machines reach it. `null`: the first of `names`, with the listener's port.
+      '';
+    };
+
     openFirewall = mkOption {
       type = lib.types.bool;
       default = false;
@@ -89,7 +97,6 @@ in
 
     logLevel = mkOption {
       type = lib.types.enum [
-        "trace"
         "debug"
         "info"
         "warn"
@@ -110,9 +117,11 @@ in
 
     heartbeatSeconds = mkOption {
       type = lib.types.ints.between 1 3600;
-      default = 15;
+      default = 10;
       description = "Time between two heartbeats of an agent, before jitter.";
     };
+
+    extraSettings = types.extraSettings "coordinator" { retention.days = 30; };
 
     stopSeconds = mkOption {
       type = lib.types.ints.between 1 3600;

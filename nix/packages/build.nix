@@ -28,7 +28,6 @@ stdenv.mkDerivation {
     inherit root;
     fileset = lib.fileset.unions [
       (root + "/package.json")
-      (root + "/tsconfig.json")
       (root + "/agent")
       (root + "/cli")
       (root + "/coordinator")

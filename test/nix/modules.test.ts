@@ -2,6 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
+import { parseConfig as parseAgentConfig, VERBS } from '../../agent/config.ts'
+import { parseConfig as parseCoordinatorConfig } from '../../coordinator/config.ts'
 import { describeModule, unitSection } from './described.ts'
 import { evaluate, whyNoNixTests } from './nix-library.ts'
 
@@ -36,6 +38,27 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
         sourceBuild: { enabled: true, leastMemoryBytes: 2 * 1024 ** 3 },
       },
     })
+  })
+
+  test('writes what the agent itself takes, with every verb that it knows', () => {
+    const verbs = VERBS.map(verb => `"${verb}"`).join(' ')
+    const { settings } = agentWith(`allow = [ ${verbs} ]; trustPin = "${pin}"; tokenFile = "/var/lib/t";`)
+    expect(parseAgentConfig('agent.json', settings['muster/agent.json'])).toMatchObject({
+      coordinator: 'c.home:7443',
+      allow: [...VERBS],
+      tokenFile: '/run/credentials/muster-agent.service/token',
+      simulated: false,
+    })
+  })
+
+  test('reaches settings without an option of their own, which never win over one that has', () => {
+    const settings = (text: string) => agentWith(text).settings['muster/agent.json']
+    expect(settings('extraSettings = { logLevel = "debug"; activation = "never"; };')).toMatchObject({
+      logLevel: 'debug',
+      activation: 'switch',
+    })
+    const unknown = settings('extraSettings.colour = "blue";')
+    expect(() => parseAgentConfig('agent.json', unknown)).toThrow(/colour: unknown key/)
   })
 
   test('leaves out what is not set instead of writing null', () => {
@@ -165,8 +188,20 @@ describe.skipIf(why !== undefined)(`the NixOS module of the coordinator ${why ??
         socket: '/run/muster-coordinator/coordinator.sock',
         logLevel: 'info',
         machineCertificateDays: 30,
-        heartbeatSeconds: 15,
+        heartbeatSeconds: 10,
       },
+    })
+  })
+
+  test('writes what the coordinator itself takes', () => {
+    const { settings } = coordinatorWith(
+      'fleetAddress = "c.home:9444"; logLevel = "debug"; extraSettings.retention.days = 30;',
+    )
+    expect(parseCoordinatorConfig(settings['muster/coordinator.json'], 'coordinator.json')).toMatchObject({
+      names: ['c.home'],
+      fleetAddress: 'c.home:9444',
+      logLevel: 'debug',
+      retention: { days: 30 },
     })
   })
 
