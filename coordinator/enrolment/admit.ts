@@ -185,6 +185,7 @@ async function writeAdmission(
   const change: MachineChange = {
     ...seenColumns(asked, row, findings),
     certificate_not_after: notAfter.getTime(),
+    certificate_issuer: issued.issuer,
     ...(isKnown
       ? {}
       : {

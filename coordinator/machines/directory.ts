@@ -130,6 +130,14 @@ export class MachineDirectory {
     return [...ids].filter(other => other !== id && !accepted.includes(other)).toSorted()
   }
 
+  /** What a known machine would be if it were bound to this host by hand. */
+  preview(id: string, host: string): Assignment {
+    const known = this.#known.get(id)
+    if (!known) return { kind: 'none', reason: 'there is no such machine' }
+    const hardware = hardwareOf(id, known.entry.identity)
+    return assignHost(hardware, this.#targets, host, known.verdicts)
+  }
+
   handBinding(machine: string): string | undefined {
     return this.#handOf.get(machine)
   }

@@ -29,6 +29,8 @@ export interface MachineEntry {
   readonly trustNumber: number
   readonly trustDigest: string
   readonly trustFirstUse: boolean
+  /** Digest of the set that an operator confirmed; empty: none. */
+  readonly trustConfirmed: string
   readonly highestRevision: number
   readonly certificateNotAfterMs: number | undefined
   readonly admittedAtMs: number | undefined
@@ -57,6 +59,7 @@ export function entryOf(
     trustNumber: row.trust_number,
     trustDigest: row.trust_digest,
     trustFirstUse: row.trust_first_use === 1,
+    trustConfirmed: row.trust_confirmed,
     highestRevision: row.highest_revision,
     certificateNotAfterMs: row.certificate_not_after ?? undefined,
     admittedAtMs: row.admitted_at ?? undefined,

@@ -37,9 +37,11 @@ export function newMachineRow(input: {
     simulated: 0,
     agent_version: '',
     certificate_not_after: null,
+    certificate_issuer: '',
     trust_number: 0,
     trust_digest: '',
     trust_first_use: 0,
+    trust_confirmed: '',
     boot_count: 0,
     boot_id: '',
     journal_sequence: 0,
@@ -145,13 +147,18 @@ export async function touchMachines(
   }
 }
 
-/** Whether any machine that is let in hangs on a certificate that ends after this time. */
-export async function countLiveCertificates(db: Kysely<Database>, afterMs: number): Promise<number> {
+/** How many machines that are let in hang on a certificate of this authority that is still good. */
+export async function countCertificatesOf(
+  db: Kysely<Database>,
+  issuer: string,
+  nowMs: number,
+): Promise<number> {
   const row = await db
     .selectFrom('machines')
     .select(({ fn }) => fn.countAll<number>().as('count'))
     .where('state', 'in', ['enrolled', 'active'])
-    .where('certificate_not_after', '>', afterMs)
+    .where('certificate_issuer', '=', issuer)
+    .where('certificate_not_after', '>', nowMs)
     .executeTakeFirstOrThrow()
   return Number(row.count)
 }

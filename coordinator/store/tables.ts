@@ -45,9 +45,13 @@ export interface MachinesTable {
   simulated: Flag
   agent_version: string
   certificate_not_after: Millis | null
+  /** Pin of the authority that issued its newest certificate; empty: it has none. */
+  certificate_issuer: string
   trust_number: number
   trust_digest: string
   trust_first_use: Flag
+  /** Digest of the set that an operator confirmed for it; empty: none. */
+  trust_confirmed: string
   /** What the last session said; going backwards is held. */
   boot_count: number
   boot_id: string
@@ -118,6 +122,8 @@ export interface OperatorsTable {
   id: string
   created: Millis
   not_after: Millis
+  /** Pin of the authority that issued its certificate. */
+  issuer: string
   removed: Flag
 }
 

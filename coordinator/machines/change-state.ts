@@ -1,0 +1,69 @@
+import type { Transaction } from 'kysely'
+import { notFound, precondition } from '../../shared/errors.ts'
+import type { Sessions } from '../sessions/sessions.ts'
+import { deleteBindingOfMachine } from '../store/bindings.ts'
+import { clearConditions } from '../store/conditions.ts'
+import { recordEvent } from '../store/events.ts'
+import { changeMachine, findMachine, type MachineChange, type MachineRow } from '../store/machines.ts'
+import type { Database } from '../store/tables.ts'
+import { type DescribeDeps, describeMachine, type MachineInit } from './describe-machines.ts'
+import { type MachineState, readState } from './entry.ts'
+import { refreshMachines } from './refresh.ts'
+import { settleCollisions } from './settle-collisions.ts'
+
+export interface ChangeStateDeps extends DescribeDeps {
+  readonly sessions: Pick<Sessions, 'online' | 'lastMessage' | 'end' | 'wake'>
+}
+
+/** Longest reason an operator may give. */
+export const MAX_REASON_CHARS = 1_000
+
+/** Sends a machine away: its state and its binding change in one transaction, then its live sessions end at once. */
+export async function sendAway(
+  deps: ChangeStateDeps,
+  machineId: string,
+  input: {
+    readonly state: 'rejected' | 'evicted' | 'banned'
+    /** States from which this verb leads there, and what to say of the others. */
+    readonly from: readonly MachineState[]
+    readonly otherwise: string
+    readonly reason: string
+    readonly actor: string
+  },
+): Promise<MachineInit> {
+  const { store, directory, sessions, clock } = deps
+  const reason = input.reason.slice(0, MAX_REASON_CHARS)
+  const now = clock.now()
+  const settled = await store.transact(async tx => {
+    const row = await requireMachine(tx, machineId)
+    const state = readState(row.state)
+    if (state === input.state) return []
+    if (!input.from.includes(state)) throw precondition(`ref: the machine is ${state}; ${input.otherwise}`)
+    const change: MachineChange = {
+      state: input.state,
+      ...(input.state === 'rejected'
+        ? {}
+        : {
+            evicted_at: now.getTime(),
+            certificate_not_after: null,
+            certificate_issuer: '',
+          }),
+    }
+    await changeMachine(tx, row, change)
+    await deleteBindingOfMachine(tx, machineId)
+    await clearConditions(tx, machineId, ['clone', 'collision', 'went-back', 'similar', 'clock'])
+    await recordEvent(tx, { at: now, class: input.state, machine: machineId, reason, actor: input.actor })
+    return await settleCollisions(tx, row.serial, now)
+  })
+  directory.bind(machineId, undefined)
+  await refreshMachines(store.db, directory, [machineId, ...settled])
+  sessions.end(machineId, reason === '' ? `this machine was ${input.state}` : `${input.state}: ${reason}`)
+  for (const id of settled) sessions.wake(id)
+  return await describeMachine(deps, machineId)
+}
+
+export async function requireMachine(tx: Transaction<Database>, id: string): Promise<MachineRow> {
+  const row = await findMachine(tx, id)
+  if (!row) throw notFound(`ref: there is no machine ${id}`)
+  return row
+}
