@@ -82,6 +82,9 @@ describe('verifyEnvelope', () => {
     const typeSwapped = { ...signed, payloadType: TRUST_SET_TYPE }
     expect(verifyEnvelope(typeSwapped, TRUST_SET_TYPE, [ann], 1).kind).toBe('refused')
     expect(verifyEnvelope(typeSwapped, MANIFEST_TYPE, [ann], 1).kind).toBe('refused')
+    const otherKind = signEnvelope(payload, TRUST_SET_TYPE, [ann])
+    expect(verifyEnvelope(otherKind, TRUST_SET_TYPE, [ann], 1).kind).toBe('verified')
+    expect(verifyEnvelope(otherKind, MANIFEST_TYPE, [ann], 1).kind).toBe('refused')
   })
 
   it('counts different keys, not signatures', () => {

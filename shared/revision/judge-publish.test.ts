@@ -1,9 +1,14 @@
+import { create, toBinary } from '@bufbuild/protobuf'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { signEnvelope } from '../envelope/envelope.ts'
 import { generateSigningKey } from '../envelope/keys.ts'
+import { MANIFEST_TYPE } from '../envelope/payload-types.ts'
+import { HostEntrySchema, ManifestSchema, TargetSchema } from '../gen/muster/v1/manifest_pb.ts'
 import { makeNextTrustSet } from '../trust/make-trust-set.ts'
 import type { ManifestInput } from './build-manifest.ts'
 import { judgePublish, type PublishInput } from './judge-publish.ts'
+import { targetDigest } from './read-target.ts'
 import {
   type SampleRevision,
   sampleGroupTarget,
@@ -87,6 +92,17 @@ describe('judgePublish', () => {
     }
     expect(judge(successor(), { targets: [one!, Buffer.from('no target')] })).toMatchObject({
       class: 'malformed',
+    })
+  })
+
+  it('refuses a target of another fleet, even when a good manifest names it', () => {
+    const bytes = toBinary(TargetSchema, { ...sampleTarget(), fleetId: 'f'.repeat(32) })
+    const entry = create(HostEntrySchema, { host: 'olaf', targetDigest: targetDigest(bytes) })
+    const manifest = create(ManifestSchema, { ...successor().manifest.manifest, hosts: [entry], groups: [] })
+    const envelope = signEnvelope(toBinary(ManifestSchema, manifest), MANIFEST_TYPE, [sampleKey])
+    expect(judge(successor(), { envelope, targets: [bytes] })).toMatchObject({
+      kind: 'refused',
+      class: 'fleet',
     })
   })
 

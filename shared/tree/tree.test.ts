@@ -11,6 +11,7 @@ import {
   readlink,
   rm,
   symlink,
+  truncate,
   utimes,
   writeFile,
 } from 'node:fs/promises'
@@ -20,11 +21,12 @@ import fc from 'fast-check'
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { sha256Hex } from '../ids.ts'
 import { gitState } from './git.ts'
-import { packTree } from './pack-tree.ts'
+import { listTree } from './list-tree.ts'
+import { packTree, streamTree } from './pack-tree.ts'
 import { checkTree, receiveTree } from './receive-tree.ts'
 import { END_OF_TREE, encodeHeader, paddingOf } from './tar-header.ts'
 import { sortEntries, type TreeEntry } from './tree-entry.ts'
-import { MAX_FILE_BYTES } from './tree-limits.ts'
+import { MAX_ENTRIES, MAX_FILE_BYTES, MAX_TREE_BYTES } from './tree-limits.ts'
 import { unpackTree } from './unpack-tree.ts'
 
 const base = await mkdtemp(join(tmpdir(), 'muster-tree-'))
@@ -146,6 +148,39 @@ describe('packing', () => {
     await rm(join(dir, 'new\nline'))
     await writeFile(Buffer.concat([Buffer.from(`${dir}/`), Buffer.from([0xff, 0xfe])]), '')
     expect(await packTree(dir)).toMatchObject({ kind: 'refused', reason: expect.stringContaining('UTF-8') })
+  })
+
+  it('refuses more than a tree may hold before it reads any of it', async () => {
+    await write('fleet.toml', '')
+    for (let index = 0; index < 5; index++) {
+      await write(`big-${index}`, '')
+      await truncate(join(dir, `big-${index}`), MAX_FILE_BYTES - 1024)
+    }
+    expect(await packTree(dir)).toMatchObject({ kind: 'refused', reason: expect.stringContaining('bytes') })
+    await truncate(join(dir, 'big-0'), MAX_FILE_BYTES + 1)
+    expect(await packTree(dir)).toMatchObject({ kind: 'refused', reason: expect.stringContaining('big-0') })
+  })
+
+  it('refuses a file that changes while it is packed', async () => {
+    await write('a', 'text')
+    const path = join(dir, 'a')
+    const drain = async () => {
+      for await (const _ of streamTree(listing)) {
+        // Only the end is of interest.
+      }
+    }
+    const listing = await listTree(dir)
+    await drain()
+    for (const content of ['longer text', 'tex']) {
+      await writeFile(path, content)
+      await expect(drain()).rejects.toThrow('changed while')
+    }
+    await rm(path)
+    execFileSync('mkfifo', [path])
+    await expect(drain()).rejects.toThrow('changed while')
+    await rm(path)
+    await symlink('/etc/hostname', path)
+    await expect(drain()).rejects.toThrow('ELOOP')
   })
 
   it('refuses a folder without files', async () => {
@@ -317,7 +352,7 @@ describe('unpacking', () => {
     ['an absolute link', [link('a', '/etc')]],
     ['a link out of the tree', [link('a', '../x')]],
     ['a link out of the tree from below', [link('d/a', '../../x')]],
-    ['a link that goes up behind another link', [link('d/k', '..'), link('d/l', 'k/../../x')]],
+    ['a link that goes up behind another link', [link('d/e/k', '../..'), link('d/e/l', 'k/../x')]],
     ['an empty link', [link('a', '')]],
     ['a file over the limit', [{ kind: 'file', path: 'a', size: MAX_FILE_BYTES + 1, executable: false }]],
   ])('refuses %s', async (_, entries) => {
@@ -342,6 +377,33 @@ describe('unpacking', () => {
     await write('a', 'x')
     const foreign = execFileSync('tar', ['-C', dir, '-cf', '-', 'a'])
     expect((await unpack(foreign)).check).toMatchObject({ kind: 'refused', class: 'malformed' })
+  })
+
+  it('refuses more entries or folders than are allowed, while it reads them', async () => {
+    async function* headers(count: number, pathOf: (index: number) => string) {
+      for (let index = 0; index < count; index++) yield encodeHeader(file(pathOf(index)))
+      yield END_OF_TREE
+    }
+    const number = (index: number) => String(index).padStart(6, '0')
+    const expected = { digest: 'a'.repeat(64), length: MAX_TREE_BYTES }
+    const folders = (count: number) =>
+      checkTree(
+        headers(count, index => `${number(index)}/${'d/'.repeat(61)}f`),
+        expected,
+      )
+    expect(await folders(1612)).toMatchObject({ class: 'length' }) // 1612 * 62 folders: only the length is wrong
+    expect(await folders(1613)).toMatchObject({
+      class: 'malformed',
+      reason: expect.stringContaining('folders'),
+    })
+    const entries = (count: number) => checkTree(headers(count, number), expected)
+    expect(await entries(MAX_ENTRIES)).toMatchObject({ class: 'length' })
+    expect(await entries(MAX_ENTRIES + 1)).toMatchObject({ class: 'malformed' })
+  })
+
+  it('stops a stream that is longer than announced', async () => {
+    const check = await checkTree(chunks(good), { digest: sha256Hex(good), length: good.length - 512 })
+    expect(check).toMatchObject({ kind: 'refused', class: 'length' })
   })
 
   it('refuses arbitrary bytes', async () => {

@@ -102,6 +102,11 @@ describe('walkTrust', () => {
     expect(fromFirst(second.envelope, second.envelope)).toMatchObject({ class: 'gap' })
   })
 
+  it('refuses a chain of another fleet also where nothing in it is newer', () => {
+    const stranger = forge({ fleetId: 'f'.repeat(32) }, [ann, bob])
+    expect(walkTrust({ kind: 'current', trust: third.trust }, [stranger])).toMatchObject({ class: 'fleet' })
+  })
+
   it('believes all of a chain or nothing of it', () => {
     const broken = { ...third.envelope, signatures: [] }
     expect(fromFirst(second.envelope, broken)).toMatchObject({ kind: 'refused', class: 'signature' })
