@@ -55,12 +55,12 @@ let
       ];
       buildCommand = builtins.readFile ./fetch-archive.sh;
     };
+  archives = lib.mapAttrs archiveOf entries;
 in
 stdenvNoCC.mkDerivation {
   name = "muster-node-modules";
-  places = lib.concatStrings (
-    lib.mapAttrsToList (path: entry: "${path} ${archiveOf path entry}\n") entries
-  );
+  places = lib.concatStrings (lib.mapAttrsToList (path: archive: "${path} ${archive}\n") archives);
   passAsFile = [ "places" ];
   buildCommand = builtins.readFile ./unpack-archives.sh;
+  passthru = { inherit archives; };
 }

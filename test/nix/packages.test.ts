@@ -1,0 +1,92 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { evaluate, whyNoNixTests } from './nix-library.ts'
+
+const why = whyNoNixTests()
+const root = join(import.meta.dirname, '../..')
+
+const lock = z
+  .object({
+    packages: z.record(
+      z.string(),
+      z.object({
+        version: z.string(),
+        integrity: z.string().optional(),
+        resolved: z.string().optional(),
+        dev: z.boolean().optional(),
+      }),
+    ),
+  })
+  .parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')))
+const entries = Object.entries(lock.packages).filter(([path]) => path !== '')
+
+const archive = z.object({ spec: z.string(), outputHash: z.string(), outputHashMode: z.string() })
+const modules = z.object({ places: z.string(), archives: z.record(z.string(), archive) })
+
+/** What node-modules.nix makes of the lock file, with a mkDerivation that hands its arguments back. */
+function modulesOn(system: string) {
+  return modules.parse(
+    evaluate(`
+      let
+        inherit (e) lib;
+        made = import ${root}/nix/packages/node-modules.nix {
+          inherit lib;
+          stdenvNoCC = {
+            hostPlatform = lib.systems.elaborate "${system}";
+            mkDerivation = arguments: arguments // { outPath = "<\${arguments.spec or ""}>"; };
+          };
+          nodejs = "nodejs";
+          cacert = "cacert";
+        } {
+          lockFile = ${root}/package-lock.json;
+          select = path: entry: path == "node_modules/esbuild" || lib.hasPrefix "node_modules/@esbuild/" path || !(entry.dev or false);
+        };
+      in {
+        inherit (made) places;
+        archives = lib.mapAttrs (_: one: { inherit (one) spec outputHash outputHashMode; }) made.passthru.archives;
+      }`),
+  )
+}
+
+describe('package-lock.json', () => {
+  test('names no URL, and has for every package the hash that the Nix build takes it by', () => {
+    expect(entries.filter(([, { resolved }]) => resolved !== undefined)).toEqual([])
+    expect(
+      entries.filter(([, { integrity }]) => !/^sha512-[A-Za-z0-9+/]{86}==$/.test(integrity ?? '')),
+    ).toEqual([])
+  })
+})
+
+describe.skipIf(why !== undefined)(`the node_modules of the Nix build ${why ?? ''}`, () => {
+  test('hold every package that the programs need, each by the hash of the lock file', () => {
+    const { archives } = modulesOn('x86_64-linux')
+    const needed = entries.filter(([, { dev }]) => dev !== true)
+    expect(needed.length).toBeGreaterThan(20)
+    for (const [path, { version, integrity }] of needed) {
+      const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
+      expect(archives[path]).toEqual({
+        spec: `${name}@${version}`,
+        outputHash: integrity,
+        outputHashMode: 'flat',
+      })
+    }
+  })
+
+  test('hold of the tools only esbuild, for the platform that builds', () => {
+    const tools = (system: string) =>
+      Object.keys(modulesOn(system).archives).filter(path => lock.packages[path]?.dev === true)
+    expect(tools('x86_64-linux')).toEqual(['node_modules/@esbuild/linux-x64', 'node_modules/esbuild'])
+    expect(tools('aarch64-linux')).toEqual(['node_modules/@esbuild/linux-arm64', 'node_modules/esbuild'])
+  })
+
+  test('name a place for each archive', () => {
+    const { places, archives } = modulesOn('x86_64-linux')
+    const lines = places.trimEnd().split('\n')
+    expect(lines).toContain(
+      `node_modules/better-sqlite3 <better-sqlite3@${lock.packages['node_modules/better-sqlite3']?.version}>`,
+    )
+    expect(lines.length).toBe(Object.keys(archives).length)
+  })
+})
