@@ -33,6 +33,16 @@ const STEPS: readonly { readonly what: string; apply(facts: Facts): void }[] = [
       facts.disks = facts.disks.slice(0, 64)
     },
   },
+  {
+    what: 'all but 16 of everything',
+    apply: facts => {
+      if (facts.memory) facts.memory.modules = facts.memory.modules.slice(0, 16)
+      facts.pci = facts.pci.slice(0, 16)
+      facts.interfaces = facts.interfaces.slice(0, 16)
+      facts.disks = facts.disks.slice(0, 16)
+      facts.warnings = facts.warnings.slice(0, 16)
+    },
+  },
 ]
 
 /** Shortens facts until they fit, and says in a warning what was left out. */

@@ -52,15 +52,19 @@ const PLACEHOLDER_UUIDS = new Set([
   'fefefefe-fefe-fefe-fefe-fefefefefefe',
 ])
 
-/** Text on one line, without control characters and surrounding spaces, of bounded length; undefined when empty. */
-export function cleanText(text: string, maxLength = MAX_TEXT): string | undefined {
+/** Text on one line, without control characters and surrounding spaces, bounded in bytes; undefined when empty. */
+export function cleanText(text: string, maxBytes = MAX_TEXT): string | undefined {
   const line = wellFormed(text)
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this looks for
     .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')
     .replace(/ {2,}/g, ' ')
     .trim()
-  const cut = line.length > maxLength ? wellFormed(line.slice(0, maxLength - 1)) : line
-  return cut === '' ? undefined : cut
+  if (Buffer.byteLength(line) <= maxBytes) return line === '' ? undefined : line
+  // A character cut in two decodes to a replacement character at the end, which is longer than what it replaces.
+  return Buffer.from(line)
+    .toString('utf8', 0, maxBytes)
+    .replace(/\ufffd+$/, '')
+    .trim()
 }
 
 /** Halves of characters become replacement characters, as everything that encodes text would make them. */

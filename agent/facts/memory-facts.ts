@@ -63,9 +63,9 @@ export function parseMemoryModules(text: string): Module[] {
 function parseSize(text: string): bigint | undefined {
   const match = /^(\d{1,9}) (bytes|kB|KB|MB|GB|TB)$/.exec(text.trim())
   const power = match?.[2] === undefined ? undefined : UNITS[match[2]]
-  return match?.[1] === undefined || power === undefined
-    ? undefined
-    : BigInt(match[1]) * 1024n ** BigInt(power)
+  if (match?.[1] === undefined || power === undefined) return undefined
+  const size = BigInt(match[1]) * 1024n ** BigInt(power)
+  return size <= BigInt(Number.MAX_SAFE_INTEGER) ? size : undefined
 }
 
 /** By code units: the same on every machine, whatever its locale. */
