@@ -74,7 +74,8 @@ export async function recordReport(
     const moved = await moveOperation(tx, row, input, outcome, now)
     await noteLateOutcome(tx, row, moved, outcome, now)
     const asOrdered = BigInt(row.revision) === report.revision
-    if (outcome && SUCCESSES.includes(outcome.class) && asOrdered) await setAppliedRevision(tx, row, SUCCESSES)
+    if (outcome && SUCCESSES.includes(outcome.class) && asOrdered)
+      await setAppliedRevision(tx, row, SUCCESSES)
     const ended = row.outcome_class !== 0 || (moved.kind === 'next' && moved.state.outcomeClass !== 0)
     return { sequence: merged.newest, outcome: ended && outcome !== undefined }
   })

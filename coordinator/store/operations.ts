@@ -6,6 +6,7 @@ import {
   type PhaseRecord,
   PhaseRecordSchema,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { readTexts } from './json.ts'
 import type { Database, OperationsTable } from './tables.ts'
 
 export type OperationRow = Selectable<OperationsTable>
@@ -216,4 +217,21 @@ export async function setAppliedRevision(
 export async function appliedRevisions(db: Kysely<Database>): Promise<ReadonlyMap<string, number>> {
   const rows = await db.selectFrom('machines').select(['id', 'applied_revision']).execute()
   return new Map(rows.map(row => [row.id, row.applied_revision]))
+}
+
+/** What each of these machines says it may be ordered to do. */
+export async function allowedVerbs(
+  db: Kysely<Database>,
+  machines: readonly string[],
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  const found = new Map<string, readonly string[]>()
+  for (let at = 0; at < machines.length; at += CHUNK) {
+    const rows = await db
+      .selectFrom('machines')
+      .select(['id', 'allowed'])
+      .where('id', 'in', machines.slice(at, at + CHUNK))
+      .execute()
+    for (const row of rows) found.set(row.id, readTexts(row.allowed))
+  }
+  return found
 }
