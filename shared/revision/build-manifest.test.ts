@@ -78,7 +78,6 @@ describe('targets', () => {
       'labels',
       sampleTarget({ labels: Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`k${i}`, ''])) }),
     ],
-    ['neither', sampleTarget({ way: { case: undefined } })],
     ['attribute', sampleTarget({ way: { case: 'source', value: { ...sourceOf('olaf"; x') } } })],
     ['attribute', sampleTarget({ way: { case: 'source', value: { ...sourceOf('') } } })],
     ['store_path', sampleTarget({ way: closure({ storePath: `${storePath}/bin/sh` }) })],

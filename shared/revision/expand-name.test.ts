@@ -10,7 +10,7 @@ describe('expandName', () => {
   it.each([
     ['edge-{serial}', 'edge-sn123'],
     ['{uuid}', '11111111-2222-3333-4444-555555555555'],
-    ['n-{mac}', 'n-525400000001'],
+    ['n-{mac}', 'n-52-54-00-00-00-01'],
     ['{machine}', 'abababababab'],
     ['{serial}-{machine}', 'sn123-abababababab'],
   ])('%s gives %s', (template, name) => {

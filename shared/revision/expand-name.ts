@@ -24,12 +24,12 @@ const PLACEHOLDERS: Readonly<Record<string, (hardware: Hardware) => string | und
   serial: ({ serial }) => serial,
   uuid: ({ uuid }) => uuid,
   // The lowest address, so that the order in which interfaces appear does not change the name.
-  mac: ({ macs }) => macs?.map(mac => mac.toLowerCase().replaceAll(':', '')).sort()[0],
+  mac: ({ macs }) => macs?.map(mac => mac.toLowerCase().replaceAll(':', '-')).sort()[0],
   machine: ({ machineId }) => machineId.slice(0, MACHINE_DIGITS),
 }
 
 /**
- * The name that a group's template gives to a machine: `{serial}`, `{uuid}`, `{mac}` (the lowest, without colons) and
+ * The name that a group's template gives to a machine: `{serial}`, `{uuid}`, `{mac}` (the lowest, with dashes) and
  * `{machine}` (the first 12 digits) are replaced, lower-cased. A result that is no host name is refused, not repaired:
  * two machines must not become one name by leaving characters out.
  */

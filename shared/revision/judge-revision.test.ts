@@ -309,6 +309,11 @@ describe('the target', () => {
   })
 })
 
+it('a host without a way to install anything is publishable, and every revision is refused on it', () => {
+  const external = sampleRevision({ targets: [sampleTarget({ way: { case: undefined } })] })
+  expect(judge({}, external)).toMatchObject({ kind: 'refused', class: 'system' })
+})
+
 describe('binding', () => {
   const bound = sampleRevision({
     targets: [

@@ -78,7 +78,8 @@ export function judgeRevision(input: RevisionInput): AcceptedRevision | Refused 
     return refuse('order-mismatch', `${place}: the order names another revision or another digest`)
   }
 
-  const found = findTarget(manifest, input.targetBytes, input.assignment)
+  const { assignment, hardware, ruleVerdict } = input
+  const found = findTarget(manifest, input.targetBytes, assignment)
   if (found.kind === 'refused') return found
   const { target } = found
   if (target.system !== input.system) {
@@ -87,7 +88,9 @@ export function judgeRevision(input: RevisionInput): AcceptedRevision | Refused 
       `${place}: made for ${target.system}, this machine is ${input.system || 'of an unknown kind'}`,
     )
   }
-  const { assignment, hardware, ruleVerdict } = input
+  if (target.way.case === undefined) {
+    return refuse('system', `${place}: nothing can be installed on ${assignment.host}, it is no NixOS host`)
+  }
   const lastHost = step.memory.host
   const bound = judgeBinding({ target, hardware, assignment, ruleVerdict, lastHost })
   if (bound.kind === 'refused') return bound

@@ -113,7 +113,8 @@ function checkHardware(place: string, binding: Binding | undefined): string | un
 function checkWay(place: string, { way }: Target): string | undefined {
   switch (way.case) {
     case undefined:
-      return `${place}: names neither a source build nor a closure`
+      // A machine with another system: it stands in the fleet, and nothing can be installed on it.
+      return undefined
     case 'source':
       // The attribute becomes part of a flake reference, so nothing that could end it or start another may stand in it.
       return /^[A-Za-z0-9_][A-Za-z0-9_'-]{0,127}$/.test(way.value.attribute)
