@@ -13,6 +13,8 @@ import { checkEntry, comparePaths, countNewFolders, type TreeEntry } from './tre
 import { MAX_ENTRIES } from './tree-limits.ts'
 import { TreeRefusal } from './tree-refusal.ts'
 
+const ZEROS = Buffer.alloc(BLOCK_BYTES)
+
 /** An entry and its content, which must be read to its end before the next entry is asked for. */
 export interface TreeItem {
   readonly entry: TreeEntry
@@ -108,5 +110,5 @@ function checkOrder(before: TreeEntry | undefined, entry: TreeEntry): void {
 }
 
 function isZero(bytes: Buffer): boolean {
-  return bytes.every(byte => byte === 0)
+  return bytes.equals(ZEROS.subarray(0, bytes.length))
 }

@@ -75,7 +75,8 @@ function encodeBlock({ name, mode, size, type, target }: Block): Buffer {
   block.write('ustar\x0000', 257, 'latin1')
   block.write(octal(0, 7), 329, 'latin1')
   block.write(octal(0, 7), 337, 'latin1')
-  const sum = block.reduce((total, byte) => total + byte, 0)
+  let sum = 0
+  for (let at = 0; at < BLOCK_BYTES; at++) sum += block[at] ?? 0
   block.write(`${octal(sum, 6)}\0 `, 148, 'latin1')
   return block
 }
