@@ -3,7 +3,12 @@ export type Caller =
   /** root on the coordinator's own machine, by the socket only root may open. */
   | { readonly kind: 'local' }
   | { readonly kind: 'operator'; readonly id: string; readonly name: string }
-  | { readonly kind: 'machine'; readonly id: string }
+  | {
+      readonly kind: 'machine'
+      readonly id: string
+      /** End of the certificate it came with. */
+      readonly notAfter: Date
+    }
   | { readonly kind: 'stranger' }
 
 /** A caller's name for records: "local", an operator's name, a machine's id. */

@@ -130,6 +130,7 @@ export class SessionRegistry implements Sessions {
     requests: AsyncIterable<SessionRequest>,
     address: string,
     signal: AbortSignal,
+    notAfter?: Date,
   ): AsyncGenerator<SessionMessage | Encoded> {
     const { hooks, clock } = this.#deps
     const reader = requests[Symbol.asyncIterator]()
@@ -137,6 +138,7 @@ export class SessionRegistry implements Sessions {
     const admission = await hooks.admit(machine, hello, address)
     if (admission.kind === 'refused') throw new RpcError(status.PERMISSION_DENIED, admission.reason)
     const session = new LiveSession(machine, hello.instance, address, clock.now().getTime())
+    session.notAfterMs = notAfter?.getTime() ?? Number.POSITIVE_INFINITY
     await this.#enter(session)
     const leave = () => session.end(status.CANCELLED, 'the machine went away')
     signal.addEventListener('abort', leave, { once: true })
@@ -167,6 +169,12 @@ export class SessionRegistry implements Sessions {
       session.outbox.close()
       this.#leave(session)
     }
+  }
+
+  /** Goes once through the queue that orders go through: what hangs there shows as bad health. */
+  async roundTrip(): Promise<void> {
+    await new Promise<void>(resolve => setImmediate(resolve))
+    if (this.#deps.signal.aborted) throw new Error('the coordinator stops')
   }
 
   /** Writes liveness and ends sessions that fell silent, until the signal fires. */
@@ -396,10 +404,13 @@ export class SessionRegistry implements Sessions {
 
   #endSilent(): void {
     const { clock, heartbeatMs } = this.#deps
-    const oldest = clock.now().getTime() - 3 * heartbeatMs - 1_000
+    const nowMs = clock.now().getTime()
+    const oldest = nowMs - 3 * heartbeatMs - 1_000
     for (const machine of [...this.#live.keys()]) {
       for (const session of [...this.#all(machine)]) {
-        if (session.lastMessageMs < oldest) {
+        if (session.notAfterMs <= nowMs) {
+          session.end(status.UNAUTHENTICATED, 'the certificate has ended; renew it and connect anew')
+        } else if (session.lastMessageMs < oldest) {
           session.end(status.DEADLINE_EXCEEDED, `silent for three heartbeats of ${heartbeatMs} ms`)
         }
       }

@@ -1,0 +1,113 @@
+import { denied } from '../../shared/errors.ts'
+import type { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { CallContext, Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
+import { addOperator } from '../api/add-operator.ts'
+import { apply } from '../api/apply.ts'
+import { approveMachine } from '../api/approve-machine.ts'
+import { backup } from '../api/backup.ts'
+import { banMachine } from '../api/ban-machine.ts'
+import { bindHost } from '../api/bind-host.ts'
+import type { Caller } from '../api/caller.ts'
+import { confirmTrust } from '../api/confirm-trust.ts'
+import { createToken } from '../api/create-token.ts'
+import { downloadRevisionTree } from '../api/download-revision-tree.ts'
+import { evictMachine } from '../api/evict-machine.ts'
+import { followLogs } from '../api/follow-logs.ts'
+import { getFleet } from '../api/get-fleet.ts'
+import { getFleetRevision } from '../api/get-fleet-revision.ts'
+import { getFleetTrust } from '../api/get-fleet-trust.ts'
+import { getMachine } from '../api/get-machine.ts'
+import { listEvents } from '../api/list-events.ts'
+import { listMachines } from '../api/list-machines.ts'
+import { listOperations } from '../api/list-operations.ts'
+import { listOperators } from '../api/list-operators.ts'
+import { listRevisions } from '../api/list-revisions.ts'
+import { listTokens } from '../api/list-tokens.ts'
+import { publishRevision } from '../api/publish-revision.ts'
+import { query } from '../api/query.ts'
+import { rejectMachine } from '../api/reject-machine.ts'
+import { releaseMachine } from '../api/release-machine.ts'
+import { removeOperator } from '../api/remove-operator.ts'
+import { restore } from '../api/restore.ts'
+import { revokeToken } from '../api/revoke-token.ts'
+import { rotateAuthority } from '../api/rotate-authority.ts'
+import { setFleetTrust } from '../api/set-fleet-trust.ts'
+import { unbindHost } from '../api/unbind-host.ts'
+import { watchOperations } from '../api/watch-operations.ts'
+
+type Deps = Parameters<typeof addOperator>[0] &
+  Parameters<typeof apply>[0] &
+  Parameters<typeof approveMachine>[0] &
+  Parameters<typeof backup>[0] &
+  Parameters<typeof confirmTrust>[0] &
+  Parameters<typeof createToken>[0] &
+  Parameters<typeof downloadRevisionTree>[0] &
+  Parameters<typeof followLogs>[0] &
+  Parameters<typeof getFleet>[0] &
+  Parameters<typeof getFleetTrust>[0] &
+  Parameters<typeof listMachines>[0] &
+  Parameters<typeof listOperators>[0] &
+  Parameters<typeof publishRevision>[0] &
+  Parameters<typeof query>[0] &
+  Parameters<typeof removeOperator>[0] &
+  Parameters<typeof restore>[0] &
+  Parameters<typeof rotateAuthority>[0] &
+  Parameters<typeof setFleetTrust>[0] &
+  Parameters<typeof watchOperations>[0]
+
+type Handler<Request, Answer> = (request: Request, caller: Caller, signal: AbortSignal) => Answer
+
+/** What operators may call, and root by the local socket. `callerOf` says who calls. */
+export function operatorService(
+  deps: Deps,
+  callerOf: (peer: Peer) => Caller,
+): ServiceHandlers<typeof OperatorService> {
+  /** Hands a handler the caller that the connection proves, once it is one who may call. */
+  const as =
+    <Request, Answer>(handler: Handler<Request, Answer>) =>
+    (request: Request, { peer, signal }: CallContext): Answer => {
+      const caller = callerOf(peer)
+      if (caller.kind !== 'operator' && caller.kind !== 'local')
+        throw denied('only an operator may call this')
+      return handler(request, caller, signal)
+    }
+  /** The same for answers that are promised, so that a refusal is a rejection and not a throw. */
+  const asked =
+    <Request, Answer>(handler: Handler<Request, Promise<Answer>>) =>
+    async (request: Request, context: CallContext): Promise<Answer> =>
+      await as(handler)(request, context)
+  return {
+    getFleet: asked(getFleet(deps)),
+    listMachines: asked(listMachines(deps)),
+    getMachine: asked(getMachine(deps)),
+    approveMachine: asked(approveMachine(deps)),
+    rejectMachine: asked(rejectMachine(deps)),
+    evictMachine: asked(evictMachine(deps)),
+    banMachine: asked(banMachine(deps)),
+    releaseMachine: asked(releaseMachine(deps)),
+    bindHost: asked(bindHost(deps)),
+    unbindHost: asked(unbindHost(deps)),
+    createToken: asked(createToken(deps)),
+    listTokens: asked(listTokens(deps)),
+    revokeToken: asked(revokeToken(deps)),
+    getFleetTrust: asked(getFleetTrust(deps)),
+    setFleetTrust: asked(setFleetTrust(deps)),
+    confirmTrust: asked(confirmTrust(deps)),
+    rotateAuthority: asked(rotateAuthority(deps)),
+    addOperator: asked(addOperator(deps)),
+    listOperators: asked(listOperators(deps)),
+    removeOperator: asked(removeOperator(deps)),
+    publishRevision: asked(publishRevision(deps)),
+    listRevisions: asked(listRevisions(deps)),
+    getFleetRevision: asked(getFleetRevision(deps)),
+    downloadRevisionTree: as(downloadRevisionTree(deps)),
+    apply: asked(apply(deps)),
+    listOperations: asked(listOperations(deps)),
+    watchOperations: as(watchOperations(deps)),
+    followLogs: as(followLogs(deps)),
+    query: as(query(deps)),
+    listEvents: asked(listEvents(deps)),
+    backup: as(backup(deps)),
+    restore: asked(restore(deps)),
+  }
+}

@@ -1,0 +1,55 @@
+import type { Clock } from '../shared/clock.ts'
+import type { Logger } from '../shared/log.ts'
+import { admitSession } from './machines/admit-session.ts'
+import type { MachineDirectory } from './machines/directory.ts'
+import type { FleetTrust } from './machines/fleet-trust.ts'
+import { recordFacts } from './machines/record-facts.ts'
+import { AgentEvents, recordClone, recordLastSeen, recordTrustReport } from './machines/record-session.ts'
+import type { ChangeFeed } from './operations/change-feed.ts'
+import { markDelivered, pendingOrders } from './operations/orders.ts'
+import { recordLog } from './operations/record-log.ts'
+import { recordReport } from './operations/record-report.ts'
+import type { SessionHooks } from './sessions/hooks.ts'
+import type { FactsLimits } from './store/facts.ts'
+import type { Store } from './store/store.ts'
+
+export interface SessionHookDeps {
+  readonly store: Store
+  readonly directory: MachineDirectory
+  readonly clock: Clock
+  readonly log: Logger
+  readonly operationFeed: ChangeFeed
+  readonly logFeed: ChangeFeed
+  readonly factsLimits: FactsLimits
+  readonly trust: FleetTrust
+}
+
+/** What sessions ask of the rest of the coordinator, by the parts that answer it. */
+export function sessionHooks(deps: SessionHookDeps): SessionHooks {
+  const { store, directory, clock, log, trust } = deps
+  const events = new AgentEvents(deps)
+  return {
+    admit: (machine, hello, address) => admitSession(deps, machine, hello, address),
+    allowed: machine => directory.isAllowed(machine),
+    facts: (machine, facts) => recordFacts(deps, machine, facts),
+    report: (machine, report) => recordReport(deps, machine, report),
+    log: (machine, lines) => recordLog(deps, machine, lines),
+    async event(machine, event) {
+      if (!(await events.record(machine, event))) log.warn({ machineId: machine }, 'machine says too much')
+    },
+    trust: (machine, report) => recordTrustReport(deps, machine, report),
+    async orders(machine) {
+      // Orders wait for a machine that is held or in conflict; who it is must be settled by a person first.
+      if (!directory.mayAct(machine) || directory.assignment(machine).kind !== 'host') return []
+      return await pendingOrders(store.db, machine, clock.now())
+    },
+    delivered: (machine, operations) => markDelivered(deps, machine, operations),
+    async assignment(machine) {
+      const assignment = directory.assignment(machine)
+      return assignment.kind === 'host' ? { host: assignment.host, group: assignment.group } : {}
+    },
+    clone: (machine, reason) => recordClone(deps, machine, reason),
+    lastSeen: batch => recordLastSeen(deps, batch),
+    trustNumber: () => BigInt(trust.number),
+  }
+}

@@ -1,0 +1,269 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { status } from '@grpc/grpc-js'
+import { type Clock, systemClock } from '../shared/clock.ts'
+import { makePrivateDirectory } from '../shared/durable-file.ts'
+import { RpcError } from '../shared/errors.ts'
+import { Health } from '../shared/gen/grpc/health/v1/health_pb.ts'
+import { AgentService, SessionResponseSchema } from '../shared/gen/muster/v1/agent_pb.ts'
+import { EnrolmentService } from '../shared/gen/muster/v1/enrolment_pb.ts'
+import { OperatorService } from '../shared/gen/muster/v1/operator_pb.ts'
+import { Disposers } from '../shared/lifecycle.ts'
+import type { Logger } from '../shared/log.ts'
+import { lockDirectory } from '../shared/process-lock.ts'
+import { Encoded, type Peer } from '../shared/rpc/definition.ts'
+import { type ServeOptions, serve } from '../shared/rpc/serve.ts'
+import { type Authorities, openAuthorities } from './authority/authorities.ts'
+import { watchRefusedHandshakes } from './authority/refused-handshakes.ts'
+import { createRenewableServerCredentials } from './authority/server-credentials.ts'
+import { applyStagedRestore } from './backup/apply-staged-restore.ts'
+import { callerOf } from './caller-of.ts'
+import type { CoordinatorConfig } from './config.ts'
+import { Nonces } from './enrolment/nonces.ts'
+import { RefusalLog } from './enrolment/refusal-log.ts'
+import { Throttle } from './enrolment/throttle.ts'
+import { housekeeping } from './housekeeping.ts'
+import { type Listener, openListener } from './listener.ts'
+import { openLocalListener } from './local-listener.ts'
+import { MachineDirectory } from './machines/directory.ts'
+import { FleetTrust } from './machines/fleet-trust.ts'
+import { OperatorBook } from './machines/operator-book.ts'
+import { ChangeFeed } from './operations/change-feed.ts'
+import { FactsCache } from './queries/facts-cache.ts'
+import { openBlobs } from './revisions/blobs.ts'
+import { fleetTargetsCache } from './revisions/fleet-targets.ts'
+import { agentService } from './services/agent-service.ts'
+import { enrolmentService } from './services/enrolment-service.ts'
+import { healthService } from './services/health-service.ts'
+import { operatorService } from './services/operator-service.ts'
+import { sessionHooks } from './session-hooks.ts'
+import { SessionRegistry } from './sessions/registry.ts'
+import { newestRevision } from './store/revisions.ts'
+import { openStore } from './store/store.ts'
+
+const DAY_MS = 86_400_000
+
+export interface CoordinatorOverrides {
+  readonly clock?: Clock
+}
+
+/** A running coordinator. */
+export interface Coordinator extends AsyncDisposable {
+  readonly enrolmentPort: number
+  readonly fleetPort: number
+  readonly caPin: string
+  /** Resolves when it wants to be started anew on the same state, for instance after a restore. */
+  readonly restartWanted: Promise<string>
+}
+
+/** Builds a coordinator and sets it going. It answers nothing before all it knows is loaded. */
+export async function startCoordinator(
+  config: CoordinatorConfig,
+  log: Logger,
+  overrides: CoordinatorOverrides = {},
+): Promise<Coordinator> {
+  const disposers = new Disposers()
+  try {
+    return await build(config, log, overrides.clock ?? systemClock, disposers)
+  } catch (error) {
+    await disposers[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+async function build(
+  config: CoordinatorConfig,
+  log: Logger,
+  clock: Clock,
+  disposers: Disposers,
+): Promise<Coordinator> {
+  const { stateDir } = config
+  await makePrivateDirectory(stateDir)
+  disposers.use(await lockDirectory(stateDir, 'coordinator'))
+  await applyStagedRestore(stateDir)
+  const store = disposers.use(await openStore(join(stateDir, 'store.sqlite'), clock.now()))
+  const blobs = await openBlobs(join(stateDir, 'blobs'))
+  const fleetTargets = fleetTargetsCache()
+  await fleetTargets.reload(store.db)
+  const directory = await MachineDirectory.load(store.db, fleetTargets.current())
+  const trust = await FleetTrust.load(store.db)
+  const operators = await OperatorBook.load(store.db)
+  const authorities = disposers.use(await openAuthority(config, clock, log, directory))
+
+  const stop = new AbortController()
+  let wantRestart: (why: string) => void = () => {}
+  const restartWanted = new Promise<string>(resolve => {
+    wantRestart = resolve
+  })
+  const operationFeed = new ChangeFeed()
+  const logFeed = new ChangeFeed()
+  const conditions = {
+    stuckAfterMs: config.stuckMinutes * 60_000,
+    certificateWarnMs: (config.machineCertificateDays * DAY_MS) / 6,
+  }
+  const factsLimits = { keep: 100, maxAgeMs: config.retention.days * DAY_MS }
+  const base = { store, directory, clock, log, operationFeed, logFeed, factsLimits, trust }
+  const registry: SessionRegistry = new SessionRegistry({
+    hooks: sessionHooks(base),
+    clock,
+    log,
+    heartbeatMs: config.heartbeatSeconds * 1000,
+    challengeMs: config.challengeSeconds * 1000,
+    signal: stop.signal,
+  })
+
+  const onTrustChanged = async () => {
+    await trust.reload(store.db)
+    registry.broadcast(
+      Encoded.of(SessionResponseSchema, {
+        message: { case: 'trust', value: { number: BigInt(trust.number) } },
+      }),
+    )
+  }
+  const onPublished = ({ trustChanged }: { readonly number: number; readonly trustChanged: boolean }) => {
+    const told = trustChanged ? onTrustChanged().then(announce) : announce()
+    told.catch((error: unknown) => log.error({ err: error }, 'revision not announced'))
+  }
+  /** Tells every connected machine of the newest revision; who is away asks when it is ordered there. */
+  const announce = async () => {
+    const newest = await newestRevision(store.db)
+    if (!newest) return
+    const { manifest, envelope } = newest
+    registry.broadcast(
+      Encoded.of(SessionResponseSchema, {
+        message: {
+          case: 'revision',
+          value: { number: BigInt(manifest.number), manifestDigest: manifest.digest, envelope },
+        },
+      }),
+    )
+    await directory.retarget(store.db, fleetTargets.current())
+    for (const machine of registry.machines()) registry.wake(machine)
+  }
+
+  let addresses = { enrolment: config.enrolmentListen, fleet: config.fleetListen }
+  const deps = {
+    ...base,
+    ...{ authorities, blobs, fleetTargets, operators, registry, conditions },
+    sessions: registry,
+    factsCache: new FactsCache(),
+    nonces: new Nonces(),
+    strangers: new Throttle(config.strangersPerSecond, config.strangersPerSecond * 2),
+    refusals: new RefusalLog(store, clock),
+    maxPending: config.pendingMachines,
+    waitSeconds: Math.max(1, Math.round(config.heartbeatSeconds)),
+    orderLifetimeMs: config.orderMinutes * 60_000,
+    trustChain: () => trust.chain(),
+    fleetAddress: () => addresses.fleet,
+    enrolmentAddress: () => addresses.enrolment,
+    stateDir,
+    started: clock.now(),
+    onPublished,
+    onTrustChanged,
+    requestRestart: (why: string) => wantRestart(why),
+  }
+
+  const remote = (peer: Peer) => callerOf({ directory, operators }, peer)
+  const health = healthService({ store, registry })
+  const options: ServeOptions = {
+    onBug: (method, error) => log.error({ err: error, method }, 'call failed'),
+  }
+  const enrolment = await openListener(
+    config.enrolmentListen,
+    createRenewableServerCredentials(authorities, { requireClientCertificate: false }),
+    server => {
+      serve(server, EnrolmentService, enrolmentService(deps), options)
+      serve(server, Health, health, options)
+    },
+  )
+  disposers.use(enrolment)
+  const fleet = await openListener(
+    config.fleetListen,
+    createRenewableServerCredentials(authorities, { requireClientCertificate: true }),
+    server => {
+      serve(server, AgentService, agentService({ ...deps, callerOf: remote }), options)
+      serve(server, OperatorService, operatorService(deps, remote), options)
+      serve(server, Health, health, options)
+    },
+  )
+  disposers.use(fleet)
+  logRefusedHandshakes(fleet, log, clock)
+  const first = config.names[0] ?? '127.0.0.1'
+  addresses = {
+    enrolment: reachedAt(first, enrolment.port),
+    fleet: config.fleetAddress ?? reachedAt(first, fleet.port),
+  }
+  disposers.use(
+    await openLocalListener(config.socket, server => {
+      serve(
+        server,
+        OperatorService,
+        operatorService(deps, () => ({ kind: 'local' })),
+        options,
+      )
+      serve(server, Health, health, options)
+    }),
+  )
+  disposers.defer(() => rm(config.socket, { force: true }))
+
+  const running = Promise.all([registry.run(), housekeeping({ ...deps, config }, stop.signal)])
+  disposers.defer(async () => {
+    stop.abort(new RpcError(status.UNAVAILABLE, 'the coordinator stops'))
+    await running
+  })
+  log.info(
+    {
+      stateDir,
+      enrolment: addresses.enrolment,
+      fleet: addresses.fleet,
+      socket: config.socket,
+      caPin: authorities.shownPin,
+    },
+    'coordinator ready',
+  )
+  return {
+    enrolmentPort: enrolment.port,
+    fleetPort: fleet.port,
+    caPin: authorities.shownPin,
+    restartWanted,
+    async [Symbol.asyncDispose]() {
+      await disposers[Symbol.asyncDispose]()
+      log.info({}, 'coordinator stopped')
+    },
+  }
+}
+
+/** The authority is made at the first start only: one that is missing beside enrolled machines is an error. */
+async function openAuthority(
+  config: CoordinatorConfig,
+  clock: Clock,
+  log: Logger,
+  directory: MachineDirectory,
+): Promise<Authorities> {
+  const known = [...directory.ids()].length > 0
+  return await openAuthorities(join(config.stateDir, 'authority'), {
+    clock,
+    names: config.names,
+    lifetimes: { machineMs: config.machineCertificateDays * DAY_MS },
+    mayCreate: !known,
+    onRenewalError: error => log.error({ err: error }, 'certificate of the listeners not renewed'),
+  })
+}
+
+/** host:port, with brackets where the host is an IPv6 address. */
+function reachedAt(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+/** Strangers can cause these at will, so one reason of one address is logged once a minute. */
+function logRefusedHandshakes({ server }: Listener, log: Logger, clock: Clock): void {
+  const seen = new Map<string, number>()
+  watchRefusedHandshakes(server, ({ reason, remoteAddress }) => {
+    const key = `${reason} ${remoteAddress ?? ''}`
+    const now = clock.now().getTime()
+    if (now - (seen.get(key) ?? 0) < 60_000) return
+    if (seen.size > 1_000) seen.clear()
+    seen.set(key, now)
+    log.warn({ reason, address: remoteAddress }, 'connection refused')
+  })
+}
