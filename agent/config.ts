@@ -162,6 +162,18 @@ async function readJson(path: string): Promise<unknown> {
   }
 }
 
+const PASSED_ON = /^(HOME|USER|TMPDIR|(NIX|SSL|XDG|MUSTER)_[A-Z_]+)$/
+
+/** What tools find in their environment beside PATH; nothing else of the agent's own reaches them. */
+export function toolEnvironment(): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) =>
+      // What NIX_PATH names would count where a verified tree is all that may.
+      PASSED_ON.test(name) && name !== 'NIX_PATH' && value !== undefined ? [[name, value] as const] : [],
+    ),
+  )
+}
+
 /** PATH of this process: a child gets the agent's tool path as its own. */
 export function childPath(): string {
   return process.env.PATH ?? ''

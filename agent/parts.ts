@@ -1,4 +1,4 @@
-import type { AgentConfig } from './config.ts'
+import { type AgentConfig, toolEnvironment } from './config.ts'
 import { collectFactsInChild, evaluateRuleInChild, type FactsChildConfig } from './facts/collect-in-child.ts'
 import type { AgentParts } from './start.ts'
 import { createRealSystem } from './system/real-system.ts'
@@ -8,7 +8,7 @@ const FACTS_DEADLINE_MS = 30_000
 
 /** The doors of this agent to its machine: commands, files, and children of its own program. */
 export function createParts(config: AgentConfig): AgentParts {
-  const system = createRealSystem({ root: '/', path: config.toolPath })
+  const system = createRealSystem({ root: '/', path: config.toolPath, env: toolEnvironment() })
   const [program, script] = [process.execPath, process.argv[1] ?? '']
   const child: FactsChildConfig = {
     system,
