@@ -119,6 +119,11 @@ export class MachineDirectory {
     return [...this.#claims.get(host)]
   }
 
+  /** Hosts that several machines claim. */
+  contested(): readonly string[] {
+    return this.#claims.shared()
+  }
+
   /** What a machine with these facts would be, by the rules in force. */
   judge(entry: Pick<MachineEntry, 'id' | 'identity'>, facts: Facts): Assignment {
     return this.#assign(entry, judgeRules(this.#rules, facts))

@@ -19,6 +19,11 @@ export class MultiIndex {
     return this.#ids.get(key) ?? NOBODY
   }
 
+  /** The texts that more than one id carries. */
+  shared(): readonly string[] {
+    return [...this.#ids].flatMap(([key, ids]) => (ids.size > 1 ? [key] : [])).toSorted()
+  }
+
   clear(): void {
     this.#ids.clear()
   }

@@ -28,3 +28,15 @@ export async function putOperator(tx: Transaction<Database>, row: OperatorRow): 
 export async function markOperatorRemoved(tx: Transaction<Database>, name: string): Promise<void> {
   await tx.updateTable('operators').set({ removed: 1 }).where('name', '=', name).execute()
 }
+
+/** How many operators hang on a certificate of this authority that is still good. */
+export async function countOperatorsOf(db: Kysely<Database>, issuer: string, nowMs: number): Promise<number> {
+  const row = await db
+    .selectFrom('operators')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('removed', '=', 0)
+    .where('issuer', '=', issuer)
+    .where('not_after', '>', nowMs)
+    .executeTakeFirstOrThrow()
+  return Number(row.count)
+}

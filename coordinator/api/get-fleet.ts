@@ -1,0 +1,74 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import type { GetFleetRequest, GetFleetResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { VERSION } from '../../shared/version.ts'
+import type { Authorities } from '../authority/authorities.ts'
+import type { DescribeDeps } from '../machines/describe-machines.ts'
+import { STATES } from '../machines/entry.ts'
+import { fleetProblems } from '../machines/fleet-problems.ts'
+import type { FleetTrust } from '../machines/fleet-trust.ts'
+import type { Sessions } from '../sessions/sessions.ts'
+import { findRevision } from '../store/revisions.ts'
+import type { Caller } from './caller.ts'
+
+export interface GetFleetDeps extends Pick<DescribeDeps, 'store' | 'directory' | 'clock'> {
+  readonly sessions: Pick<Sessions, 'count'>
+  readonly authorities: Pick<Authorities, 'list' | 'shownPin'>
+  readonly trust: FleetTrust
+  readonly started: Date
+  readonly enrolmentAddress: () => string
+  readonly fleetAddress: () => string
+  readonly maxPending: number
+  /** What else is wrong, such as a backup that failed. */
+  readonly otherProblems: () => readonly string[]
+}
+
+const MAX_SHOWN = 1_000
+
+/** The fleet at a glance, and what is wrong with the coordinator itself. */
+export function getFleet(deps: GetFleetDeps) {
+  return async (
+    _request: GetFleetRequest,
+    _caller: Caller,
+  ): Promise<MessageInitShape<typeof GetFleetResponseSchema>> => {
+    const { authorities, clock, directory, sessions, store, trust } = deps
+    const { targets } = directory
+    const now = clock.now()
+    const newest = targets.revision > 0 ? await findRevision(store.db, targets.revision) : undefined
+    const hosts = [...targets.hosts.keys()].toSorted()
+    const problems = fleetProblems(
+      {
+        trustNumber: trust.number,
+        authorities: authorities.list(),
+        caPins: trust.newest?.set.caPins ?? [],
+        revision: newest && { number: targets.revision, expires: newest.manifest.expires },
+        ambiguous: targets.ambiguous,
+        contested: directory.contested(),
+        pending: directory.count('pending'),
+        maxPending: deps.maxPending,
+      },
+      now,
+    )
+    return {
+      fleetId: trust.newest?.set.fleetId ?? '',
+      version: VERSION,
+      caPin: authorities.shownPin,
+      trustPin: trust.newest?.digest ?? '',
+      trustNumber: BigInt(trust.number),
+      enrolmentAddress: deps.enrolmentAddress(),
+      fleetAddress: deps.fleetAddress(),
+      revision: BigInt(targets.revision),
+      manifestDigest: targets.manifestDigest,
+      machinesByState: Object.fromEntries(STATES.map(state => [state, BigInt(directory.count(state))])),
+      online: BigInt(sessions.count()),
+      problems: [...problems, ...deps.otherProblems()].slice(0, MAX_SHOWN),
+      started: timestampFromDate(deps.started),
+      now: timestampFromDate(now),
+      authorityPem: authorities
+        .list()
+        .map(({ certificatePem }) => certificatePem)
+        .join(''),
+      unboundHosts: hosts.filter(host => directory.claimants(host).length === 0).slice(0, MAX_SHOWN),
+    }
+  }
+}

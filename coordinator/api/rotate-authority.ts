@@ -1,0 +1,83 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { Clock } from '../../shared/clock.ts'
+import { invalid, precondition } from '../../shared/errors.ts'
+import type {
+  RotateAuthorityRequest,
+  RotateAuthorityResponseSchema,
+} from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { Authorities, RotationResult } from '../authority/authorities.ts'
+import type { FleetTrust } from '../machines/fleet-trust.ts'
+import { recordEvent } from '../store/events.ts'
+import { countCertificatesOf } from '../store/machines.ts'
+import { countOperatorsOf } from '../store/operators.ts'
+import type { Store } from '../store/store.ts'
+import { actorOf, type Caller } from './caller.ts'
+import { describeAuthorities } from './describe-authorities.ts'
+
+export interface RotateAuthorityDeps {
+  readonly store: Store
+  readonly authorities: Pick<Authorities, 'list' | 'add' | 'switchTo' | 'drop'>
+  readonly trust: FleetTrust
+  readonly clock: Clock
+  /** Told which authority is trusted no more, to end the connections it let in. */
+  readonly onAuthorityDropped: (pin: string) => void
+}
+
+/** Replaces the coordinator's authority step by step; each step is refused while it would lock a machine out. */
+export function rotateAuthority(deps: RotateAuthorityDeps) {
+  return async (
+    { step, force }: RotateAuthorityRequest,
+    caller: Caller,
+  ): Promise<MessageInitShape<typeof RotateAuthorityResponseSchema>> => {
+    const { store, authorities, clock } = deps
+    const result = await takeStep(deps, step, force)
+    if (!result.ok) throw precondition(`step: ${result.reason}`)
+    await store.transact(tx =>
+      recordEvent(tx, {
+        at: clock.now(),
+        class: 'authority',
+        reason: `${step}${force ? ' (forced)' : ''}: ${result.pin}`,
+        actor: actorOf(caller),
+      }),
+    )
+    if (step === 'drop') deps.onAuthorityDropped(result.pin)
+    return { authorities: describeAuthorities(authorities) }
+  }
+}
+
+async function takeStep(
+  { authorities, trust, store, clock }: RotateAuthorityDeps,
+  step: string,
+  force: boolean,
+): Promise<RotationResult> {
+  const known = authorities.list()
+  switch (step) {
+    case 'add':
+      return await authorities.add()
+    case 'switch': {
+      const next = known.at(-1)
+      if (!next || next.issuing) throw precondition('step: there is no other authority; `add` one first')
+      if (!trust.newest?.set.caPins.includes(next.pin)) {
+        throw precondition(
+          `step: trust set ${trust.number} does not list ${next.pin} yet; sign one that lists both authorities and give it with \`muster trust set\``,
+        )
+      }
+      return await authorities.switchTo(next.pin)
+    }
+    case 'drop': {
+      const old = known.find(({ issuing }) => !issuing)
+      if (!old) throw precondition('step: there is no authority that could be dropped')
+      const nowMs = clock.now().getTime()
+      const machines = await countCertificatesOf(store.db, old.pin, nowMs)
+      const operators = await countOperatorsOf(store.db, old.pin, nowMs)
+      if (!force && machines + operators > 0) {
+        throw precondition(
+          `step: ${machines} machines and ${operators} operators hang on certificates of ${old.pin}; wait until they renewed, or force it`,
+        )
+      }
+      return await authorities.drop(old.pin)
+    }
+    default:
+      throw invalid('step: is one of add, switch, drop')
+  }
+}
