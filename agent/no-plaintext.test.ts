@@ -1,0 +1,25 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+
+const sources = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' })
+  .filter(name => name.endsWith('.ts') && !name.endsWith('.test.ts') && !name.includes('testing/'))
+  .map(name => ({ name, text: readFileSync(join(import.meta.dirname, name), 'utf8') }))
+
+it('T10: has no plaintext client but the one of the socket on this machine', () => {
+  const insecure = sources.filter(({ text }) => /credentials\.createInsecure\(/.test(text))
+  expect(insecure.map(({ name }) => name)).toEqual(['local/commands.ts'])
+  expect(insecure[0]?.text.match(/createInsecure/g)).toHaveLength(1)
+  expect(insecure[0]?.text).toMatch(
+    /createClient\(LocalService, `unix:\$\{socket\}`, credentials\.createInsecure\(\)\)/,
+  )
+  for (const { name, text } of sources) {
+    expect(text, name).not.toMatch(/from 'node:(http|http2)'|\bfetch\(/)
+  }
+})
+
+it('N43: takes its roots on purpose, never the system’s', () => {
+  for (const { name, text } of sources) {
+    expect(text, name).not.toMatch(/createSsl\(|rejectUnauthorized|NODE_TLS_REJECT/)
+  }
+})
