@@ -1,10 +1,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
-import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { signEnvelope } from '../envelope/envelope.ts'
 import { generateSigningKey } from '../envelope/keys.ts'
-import { MANIFEST_TYPE } from '../envelope/payload-types.ts'
 import { type Manifest, ManifestSchema, TargetSchema } from '../gen/muster/v1/manifest_pb.ts'
 import { makeFirstTrustSet, makeNextTrustSet } from '../trust/make-trust-set.ts'
 import {
@@ -18,14 +15,12 @@ import { manifestDigest } from './read-manifest.ts'
 import { targetDigest } from './read-target.ts'
 import {
   type SampleRevision,
-  sampleFleetId,
-  sampleGroupTarget,
-  sampleHardware,
+  sampleInput,
   sampleKey,
   sampleNow,
+  samplePayloadInput,
   sampleRecoveryKey,
   sampleRevision,
-  sampleRule,
   sampleTarget,
   sampleTrust,
 } from './sample-fleet.ts'
@@ -33,32 +28,14 @@ import {
 const good = sampleRevision()
 const minutes = (count: number) => new Date(sampleNow.getTime() + count * 60_000)
 
-function inputFor(revision: SampleRevision, change: Partial<RevisionInput> = {}): RevisionInput {
-  return {
-    envelope: revision.envelope,
-    targetBytes: revision.targets[0]!.bytes,
-    trust: sampleTrust.trust,
-    now: sampleNow,
-    memory: freshMemory,
-    order: { revision: revision.manifest.number, manifestDigest: revision.manifest.digest },
-    hardware: sampleHardware,
-    assignment: { host: 'olaf', group: '' },
-    system: 'x86_64-linux',
-    ...change,
-  }
-}
 const judge = (change: Partial<RevisionInput> = {}, revision = good) =>
-  judgeRevision(inputFor(revision, change))
+  judgeRevision(sampleInput(revision, change))
 
 /** A manifest that the builder would not make, signed all the same. */
 function signAnyway(change: Partial<Manifest>): RevisionInput {
-  return signPayload(
+  return samplePayloadInput(
     toBinary(ManifestSchema, create(ManifestSchema, { ...good.manifest.manifest, ...change })),
   )
-}
-function signPayload(payload: Uint8Array): RevisionInput {
-  const order = { revision: good.manifest.number, manifestDigest: manifestDigest(payload) }
-  return inputFor(good, { envelope: signEnvelope(payload, MANIFEST_TYPE, [sampleKey]), order })
 }
 const memory = (highest: number, floor: number, digest = '9'.repeat(64)): KnownMemory => ({
   kind: 'known',
@@ -87,7 +64,7 @@ describe('a good revision', () => {
 
   it('N23: is accepted with fields that this program does not know, because bytes are verified', () => {
     const unknown = Buffer.concat([good.payload, Buffer.from('c23e0568656c6c6f', 'hex')]) // field 1000, "hello"
-    const input = signPayload(unknown)
+    const input = samplePayloadInput(unknown)
     expect(judgeRevision(input)).toMatchObject({
       kind: 'accepted',
       manifest: { digest: input.order.manifestDigest },
@@ -312,171 +289,4 @@ describe('the target', () => {
 it('a host without a way to install anything is publishable, and every revision is refused on it', () => {
   const external = sampleRevision({ targets: [sampleTarget({ way: { case: undefined } })] })
   expect(judge({}, external)).toMatchObject({ kind: 'refused', class: 'system' })
-})
-
-describe('binding', () => {
-  const bound = sampleRevision({
-    targets: [
-      sampleTarget({
-        binding: {
-          machine: sampleHardware.machineId,
-          serial: 'SN123',
-          uuid: '11111111-2222-3333-4444-555555555555',
-          mac: '52:54:00:00:00:01',
-          diskSerial: 'S4EVNX0M123456',
-        },
-      }),
-    ],
-  })
-
-  it('holds when every part holds', () => {
-    const hardware = {
-      ...sampleHardware,
-      uuid: sampleHardware.uuid?.toUpperCase(),
-      macs: ['52:54:00:00:00:01'.toUpperCase()],
-    }
-    expect(judge({ hardware }, bound)).toMatchObject({ kind: 'accepted', loose: false })
-  })
-
-  it.each([
-    ['machine', { machineId: 'cd'.repeat(32) }],
-    ['serial', { serial: 'SN124' }],
-    ['uuid', { uuid: '21111111-2222-3333-4444-555555555555' }],
-    ['mac', { macs: ['52:54:00:00:00:03'] }],
-    ['disk serial', { diskSerials: ['other'] }],
-  ])('refuses the wrong machine when its %s is another', (part, change) => {
-    const verdict = judge({ hardware: { ...sampleHardware, ...change } }, bound)
-    expect(verdict).toMatchObject({ class: 'wrong-machine', reason: expect.stringContaining(part) })
-  })
-
-  it.each([
-    ['serial', { serial: undefined }],
-    ['serial', { serial: '' }],
-    ['uuid', { uuid: undefined }],
-    ['mac', { macs: undefined }],
-    ['mac', { macs: [] }],
-    ['disk serial', { diskSerials: undefined }],
-    ['disk serial', { diskSerials: [''] }],
-  ])('T2: refuses when the %s cannot be read', (part, change) => {
-    const verdict = judge({ hardware: { ...sampleHardware, ...change } }, bound)
-    expect(verdict).toMatchObject({ class: 'unreadable-fact', reason: expect.stringContaining(part) })
-  })
-
-  it('lets the signed binding give a machine another host', () => {
-    expect(judge({ memory: { ...freshMemory, host: 'anna' } })).toMatchObject({
-      kind: 'accepted',
-      host: 'olaf',
-    })
-  })
-
-  it('takes a loose binding once, and no other host after it', () => {
-    const loose = sampleRevision({ targets: [sampleTarget({ binding: {} })] })
-    expect(judge({}, loose)).toMatchObject({ kind: 'accepted', loose: true, newMemory: { host: 'olaf' } })
-    expect(judge({ memory: { ...freshMemory, host: 'olaf' } }, loose)).toMatchObject({ kind: 'accepted' })
-    expect(judge({ memory: { ...freshMemory, host: 'anna' } }, loose)).toMatchObject({
-      class: 'host-changed',
-    })
-  })
-})
-
-describe('groups', () => {
-  const verdict = { rule: sampleRule, kind: 'match', reason: '' } as const
-  const asEdge = (change: Partial<RevisionInput> = {}, revision = good) =>
-    judge(
-      {
-        targetBytes: revision.targets.at(-1)!.bytes,
-        assignment: { host: 'edge-sn123', group: 'edge' },
-        ruleVerdict: verdict,
-        ...change,
-      },
-      revision,
-    )
-
-  it('make a machine a host whose name the signed template gives', () => {
-    expect(asEdge()).toMatchObject({
-      kind: 'accepted',
-      host: 'edge-sn123',
-      newMemory: { host: 'edge-sn123' },
-    })
-    expect(asEdge({ assignment: { host: 'edge-1', group: 'edge' } })).toMatchObject({
-      class: 'wrong-machine',
-    })
-    expect(asEdge({ hardware: { ...sampleHardware, serial: undefined } })).toMatchObject({
-      class: 'unreadable-fact',
-    })
-    expect(asEdge({ hardware: { ...sampleHardware, serial: 'a b' } })).toMatchObject({ class: 'malformed' })
-  })
-
-  it('need the verdict of the very rule that was signed', () => {
-    expect(asEdge({ ruleVerdict: undefined })).toMatchObject({ class: 'unreadable-fact' })
-    expect(asEdge({ ruleVerdict: { ...verdict, rule: 'true' } })).toMatchObject({ class: 'target-mismatch' })
-    expect(asEdge({ ruleVerdict: { ...verdict, kind: 'no-match' } })).toMatchObject({
-      class: 'wrong-machine',
-    })
-    expect(asEdge({ ruleVerdict: { ...verdict, kind: 'error' } })).toMatchObject({ class: 'unreadable-fact' })
-  })
-
-  it('may not name a machine like a host of its own', () => {
-    const taken = sampleRevision({ targets: [sampleTarget({ host: 'edge-sn123' }), sampleGroupTarget()] })
-    expect(asEdge({}, taken)).toMatchObject({ class: 'target-mismatch' })
-  })
-
-  it('hold hardware parts beside the rule', () => {
-    const both = sampleRevision({
-      targets: [
-        sampleGroupTarget({
-          binding: { rule: sampleRule, nameTemplate: 'edge-{serial}', diskSerial: 'other' },
-        }),
-      ],
-    })
-    expect(asEdge({}, both)).toMatchObject({ class: 'wrong-machine' })
-  })
-})
-
-describe('a manifest that is signed but not whole', () => {
-  it.each<[string, Partial<Manifest>]>([
-    ['number', { number: 0n }],
-    ['number', { number: 2n ** 63n }],
-    ['predecessor', { predecessor: '' }],
-    ['predecessor', { number: 1n, floor: 1n }],
-    ['floor', { floor: 0n }],
-    ['floor', { floor: 6n }],
-    ['tree_digest', { treeDigest: '' }],
-    ['tree_length', { treeLength: 0n }],
-    ['tree_length', { treeLength: 2n ** 40n }],
-    ['hosts', { hosts: [...good.manifest.manifest.hosts, ...good.manifest.manifest.hosts] }],
-    ['hosts', { hosts: [{ ...good.manifest.manifest.hosts[0]!, host: '../olaf' }] }],
-    ['hosts', { hosts: [{ ...good.manifest.manifest.hosts[0]!, targetDigest: '' }] }],
-    ['fleet_id', { fleetId: '' }],
-    ['created', { created: { ...timestampFromDate(sampleNow), nanos: -1 } }],
-    ['expires', { expires: { ...timestampFromDate(sampleNow), seconds: 2n ** 62n } }],
-    ['expires', { expires: good.manifest.manifest.created! }],
-  ])('T2: is refused when its %s is missing or out of bounds', (field, change) => {
-    const verdict = judgeRevision(signAnyway(change))
-    expect(verdict).toMatchObject({ class: 'malformed', reason: expect.stringContaining(field) })
-  })
-
-  it.each(['created', 'expires', 'trustSet', 'provenance'] as const)('T2: is refused without %s', field => {
-    const manifest = fromBinary(ManifestSchema, good.payload)
-    delete manifest[field]
-    expect(judgeRevision(signPayload(toBinary(ManifestSchema, manifest)))).toMatchObject({
-      class: 'malformed',
-    })
-  })
-
-  it('is refused when it is cut or no manifest at all', () => {
-    for (let length = 1; length < good.payload.length; length += 7) {
-      expect(judgeRevision(signPayload(good.payload.subarray(0, length))).kind).toBe('refused')
-    }
-    fc.assert(
-      fc.property(fc.uint8Array({ minLength: 1, maxLength: 200 }), bytes => {
-        expect(judgeRevision(signPayload(bytes)).kind).toBe('refused')
-      }),
-    )
-  })
-
-  it('is of this fleet in the sample, so that the refusals above have their own causes', () => {
-    expect(good.manifest.manifest.fleetId).toBe(sampleFleetId)
-    expect(judgeRevision(signAnyway({}))).toMatchObject({ kind: 'accepted' })
-  })
 })

@@ -7,6 +7,8 @@ import { BindingSchema, type Target, TargetSchema } from '../gen/muster/v1/manif
 import { makeFirstTrustSet } from '../trust/make-trust-set.ts'
 import { type BuiltManifest, buildManifest, type ManifestInput } from './build-manifest.ts'
 import type { Hardware } from './expand-name.ts'
+import { freshMemory, type RevisionInput } from './judge-revision.ts'
+import { manifestDigest } from './read-manifest.ts'
 
 /** A small fleet with real keys, for tests. */
 export const sampleFleetId = '0123456789abcdef0123456789abcdef'
@@ -88,4 +90,27 @@ export function sampleRevision(change: Partial<ManifestInput> = {}, key = sample
     ...change,
   })
   return { ...built, envelope: signEnvelope(built.payload, MANIFEST_TYPE, [key]) }
+}
+
+/** What a fresh machine, which is host olaf, is asked to judge; `change` says what is different. */
+export function sampleInput(revision: SampleRevision, change: Partial<RevisionInput> = {}): RevisionInput {
+  return {
+    envelope: revision.envelope,
+    targetBytes: revision.targets[0]!.bytes,
+    trust: sampleTrust.trust,
+    now: sampleNow,
+    memory: freshMemory,
+    order: { revision: revision.manifest.number, manifestDigest: revision.manifest.digest },
+    hardware: sampleHardware,
+    assignment: { host: 'olaf', group: '' },
+    system: 'x86_64-linux',
+    ...change,
+  }
+}
+
+/** The input with a payload that need not be one the builder would make, signed and ordered all the same. */
+export function samplePayloadInput(payload: Uint8Array): RevisionInput {
+  const order = { revision: 5, manifestDigest: manifestDigest(payload) }
+  const envelope = signEnvelope(payload, MANIFEST_TYPE, [sampleKey])
+  return sampleInput(sampleRevision(), { envelope, order })
 }
