@@ -18,7 +18,7 @@ const NET = '/sys/class/net'
  * interface backed by hardware is always told; so are bonds, bridges, VLANs, WireGuard and the like.
  */
 const COMES_AND_GOES =
-  /^(lo$|veth|cali|cilium|lxc|docker|podman|br-[0-9a-f]{12}$|cni|flannel|kube-|nodelocaldns|tunl\d|ip6tnl\d|sit\d|gre\d|gretap\d|erspan\d|ip_vti\d|ip6_vti\d|ip6gre\d|vxlan|geneve|genev_|weave|datapath|ovs-|ovn-|antrea-|virbr|vnet|tap|ifb\d|dummy\d|nerdctl|bonding_masters$)/
+  /^(lo$|veth|cali|cilium|lxc|docker|podman|br-[0-9a-f]{12}$|cni|flannel|kube-|nodelocaldns|tunl\d|ip6tnl\d|sit\d|gre\d|gretap\d|erspan\d|ip_vti\d|ip6_vti\d|ip6gre\d|vxlan|geneve|genev_|weave|datapath|ovs-|ovn-|antrea-|virbr|vnet|fwbr\d|fwpr\d|fwln\d|tap|azv|eni[0-9a-f]{11}$|gke[0-9a-f]{11}$|ifb\d|dummy\d|nerdctl|bonding_masters$)/
 
 /** What an interface has, as `ip -j addr` and /sys tell it. */
 export async function collectInterfaces(source: Source): Promise<Interface[]> {

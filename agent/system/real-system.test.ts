@@ -166,6 +166,24 @@ describe('stream', () => {
     expect(rest).toEqual([])
   })
 
+  test('T32: a slow reader gets every line, and the command waits for it instead of filling the memory', async () => {
+    const script = 'for (let i = 0; i < 40000; i++) console.log(String(i).padEnd(60, "x"))'
+    const running = system.stream(node, ['-e', script], { deadlineMs: 60_000 })
+    let count = 0
+    for await (const line of running.lines) {
+      expect(Number.parseInt(line.text, 10)).toBe(count)
+      count += 1
+      if (count % 100 === 0) await new Promise(resolve => setImmediate(resolve))
+    }
+    expect(count).toBe(40_000)
+    expect(await running.result).toEqual({ ending: { kind: 'exited', exitCode: 0 }, truncated: false })
+  })
+
+  test('the deadline ends a command that nobody reads', async () => {
+    const running = system.stream('sh', ['-c', 'while :; do echo line; done'], { deadlineMs: 400 })
+    expect((await running.result).ending).toEqual({ kind: 'timed-out', deadlineMs: 400 })
+  })
+
   test('a tool that is missing ends the stream without lines', async () => {
     const running = system.stream('no-such-tool-here', [], { deadlineMs: 1_000 })
     expect(await collect(running)).toEqual([])
