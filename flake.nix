@@ -33,7 +33,11 @@
         agent = withPackages "agent" ./nix/modules/agent.nix "agent";
         coordinator = withPackages "coordinator" ./nix/modules/coordinator.nix "coordinator";
         # What fleet.toml says of a machine; lib.mkFleet brings it along.
-        host = ./nix/modules/host.nix;
+        host = {
+          _file = ./flake.nix;
+          key = "muster-host";
+          imports = [ ./nix/modules/host.nix ];
+        };
       };
 
       lib.mkFleet = import ./nix/lib/make-fleet.nix {

@@ -1,6 +1,6 @@
 # docs/reference/nixos-options.md, made from the modules' options. Evaluates with the library of nixpkgs alone:
 #
-#   nix-instantiate --eval --json --arg lib 'import PATH/TO/nixpkgs/lib' nix/options-doc.nix
+#   nix-instantiate --eval --strict --json --arg lib 'import PATH/TO/nixpkgs/lib' nix/options-doc.nix
 { lib }:
 let
   modules = [

@@ -24,16 +24,24 @@ stdenv.mkDerivation {
   pname = "muster";
   inherit ((lib.importJSON (root + "/package.json"))) version;
 
-  src = lib.fileset.toSource {
-    inherit root;
-    fileset = lib.fileset.unions [
-      (root + "/package.json")
-      (root + "/agent")
-      (root + "/cli")
-      (root + "/coordinator")
-      (root + "/scripts")
-      (root + "/shared")
-    ];
+  # Only what goes into the programs: a changed test or document builds nothing anew.
+  src = builtins.path {
+    name = "muster-source";
+    path = root;
+    filter =
+      path: _:
+      let
+        relative = lib.removePrefix "${toString root}/" path;
+      in
+      builtins.elem (lib.head (lib.splitString "/" relative)) [
+        "agent"
+        "cli"
+        "coordinator"
+        "package.json"
+        "scripts"
+        "shared"
+      ]
+      && !(lib.hasSuffix ".test.ts" relative);
   };
 
   nativeBuildInputs = [
