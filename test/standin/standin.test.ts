@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
+import { readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
 import { hasNix, nixEnvironment } from '../nix/nix-library.ts'
 
 // The stand-ins keep the contract that the agent relies on; here they are held to it.
@@ -76,6 +77,17 @@ const profile = (root: string) => {
   return readlinkSync(join(folder, readlinkSync(join(folder, 'system'))))
 }
 const built = (host: string) => rebuild('build', host).stdout.trim()
+
+test('the fleet file beside the stand-in systems passes the check, and each host is one of them', () => {
+  const text = readFileSync(join(basic, 'fleet.toml'), 'utf8')
+  const result = readFleetFile(text, 'fleet.toml')
+  expect(result).toMatchObject({ ok: true, problems: [] })
+  const systems = readFileSync(join(basic, 'hosts.nix'), 'utf8')
+  for (const host of result.ok ? result.fleet.hosts : []) {
+    expect(host).toMatchObject({ attribute: host.name, ownConfig: true })
+    expect(systems).toMatch(new RegExp(`^  ${host.name}[. ]`, 'm'))
+  }
+})
 
 describe.skipIf(!hasNix)(
   `the stand-in for nixos-rebuild ${hasNix ? '' : 'skipped: the command nix is missing'}`,
