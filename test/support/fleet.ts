@@ -1,8 +1,11 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { credentials } from '@grpc/grpc-js'
 import { expect } from 'vitest'
-import { type Hardware, writeMadeUpRoot } from '../../scripts/made-up-root.ts'
+import { type MadeUpMachine, writeMadeUpRoot } from '../../scripts/made-up-root.ts'
+import { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
 import { freePort } from './free-port.ts'
 import { type Finished, Program, type ProgramOptions, programFile, runProgram } from './program.ts'
 
@@ -14,6 +17,7 @@ export class Fleet implements AsyncDisposable {
   readonly #config: object
   readonly agents: AgentProcess[] = []
   coordinator: Program | undefined
+  #api: RpcClient<typeof OperatorService> | undefined
 
   constructor(dir: string, enrolmentPort: number, fleetPort: number, config: object) {
     this.dir = dir
@@ -28,6 +32,12 @@ export class Fleet implements AsyncDisposable {
 
   get coordinatorState(): string {
     return join(this.dir, 'c')
+  }
+
+  /** The operators' API by the local socket; for what a test asks often, since a command takes a process each time. */
+  get api(): RpcClient<typeof OperatorService> {
+    this.#api ??= createClient(OperatorService, `unix:${this.socket}`, credentials.createInsecure())
+    return this.#api
   }
 
   /** Starts the coordinator, again on the same state, and waits until it answers. */
@@ -53,11 +63,11 @@ export class Fleet implements AsyncDisposable {
         async () => {
           if (!program.running)
             throw new Error(`the coordinator ended:\n${program.stdout}\n${program.stderr}`)
-          return (await this.muster('status', '-o', 'json')).code
+          return (await this.api.getFleet({}, { deadlineMs: 2_000 })).caPin
         },
-        { timeout: 30_000, interval: 200 },
+        { timeout: 30_000, interval: 100 },
       )
-      .toBe(0)
+      .not.toBe('')
   }
 
   /** Runs the operator's command by the coordinator's local socket. */
@@ -98,8 +108,7 @@ export class Fleet implements AsyncDisposable {
   }
 
   async caPin(): Promise<string> {
-    const { caPin } = await this.json('status')
-    return String(caPin)
+    return (await this.api.getFleet({})).caPin
   }
 
   /** A new machine with hardware of its own; started at once unless told otherwise. */
@@ -113,13 +122,14 @@ export class Fleet implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.agents.map(agent => agent.kill()))
+    this.#api?.[Symbol.dispose]()
     await this.coordinator?.kill('SIGTERM')
     if (!process.env.MUSTER_KEEP) await rm(this.dir, { recursive: true, force: true })
   }
 }
 
 export interface AgentOptions {
-  readonly hardware?: Partial<Hardware>
+  readonly hardware?: Partial<MadeUpMachine>
   /** Laid over the agent's configuration. */
   readonly config?: object
   /** Text of a token; put into a file only root may read. */
@@ -134,12 +144,14 @@ export class AgentProcess {
   readonly dir: string
   readonly #fleet: Fleet
   readonly #options: AgentOptions
+  readonly #index: number
   program: Program | undefined
   /** Everything that was printed by all its processes. */
   readonly programs: Program[] = []
 
   constructor(fleet: Fleet, name: string, options: AgentOptions) {
     this.#fleet = fleet
+    this.#index = fleet.agents.length + 1
     this.name = name
     this.dir = join(fleet.dir, 'a', name)
     this.#options = options
@@ -167,7 +179,7 @@ export class AgentProcess {
 
   async prepare(): Promise<void> {
     await mkdir(join(this.dir, 'root'), { recursive: true })
-    await writeMadeUpRoot(join(this.dir, 'hardware'), { seed: this.name, ...this.#options.hardware })
+    await writeMadeUpRoot(join(this.dir, 'hardware'), { index: this.#index, ...this.#options.hardware })
     const tokenFile = join(this.dir, 'token')
     if (this.#options.token !== undefined) await writeFile(tokenFile, this.#options.token, { mode: 0o600 })
     await this.configure(this.#options.token === undefined ? {} : { tokenFile })

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, stat, utimes } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RpcError, reasonOf } from '../../../shared/errors.ts'
 import type { ClosureFetch } from '../../../shared/gen/muster/v1/manifest_pb.ts'
@@ -69,15 +69,21 @@ async function isThere(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false
 }
 
-/** Removes all but the newest few trees. The folder's own time says when a tree was last used. */
+/**
+ * Removes all but the newest few trees. When one was last used stands in an empty file beside it: a flake sees the times
+ * of the tree itself, which must be the same on every node.
+ */
 async function keepNewest(folder: string, used: string): Promise<void> {
-  await utimes(join(folder, used), new Date(), new Date())
+  await writeFile(join(folder, `${used}.used`), '')
   const names = (await readdir(folder)).filter(isDigest)
-  const trees = await Promise.all(
-    names.map(async name => ({ name, at: (await stat(join(folder, name))).mtimeMs })),
-  )
+  const lastUsed = async (name: string) =>
+    (await stat(join(folder, `${name}.used`)).catch(() => undefined))?.mtimeMs ?? 0
+  const trees = await Promise.all(names.map(async name => ({ name, at: await lastUsed(name) })))
   const old = trees.toSorted((a, b) => b.at - a.at).slice(KEPT_TREES)
-  for (const { name } of old) await rm(join(folder, name), { recursive: true, force: true })
+  for (const { name } of old) {
+    await rm(join(folder, name), { recursive: true, force: true })
+    await rm(join(folder, `${name}.used`), { force: true })
+  }
 }
 
 /** Fetches the very store path that the manifest names, from the places and with the keys it names, and nothing else. */
