@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 export interface MadeUpDisk {
@@ -10,9 +10,9 @@ export interface MadeUpDisk {
   readonly transport: 'nvme' | 'sata'
 }
 
-/** A machine that does not exist. What is left out is made from `index`, the same each time. */
-export interface MadeUpMachine {
-  readonly index: number
+/** The hardware of a machine that does not exist. What is left out is made from `seed`, the same each time. */
+export interface Hardware {
+  readonly seed: string | number
   readonly vendor?: string
   readonly product?: string
   readonly serial?: string
@@ -27,9 +27,9 @@ export interface MadeUpMachine {
 /**
  * Writes the files and canned command output of a made-up machine into a folder, in the layout that the agent's
  * `--facts-root` reads: `sys/`, `proc/`, `etc/` as on a machine, and `commands/NAME.json` or `.txt` for what the tools
- * print. Facts from such a folder are marked as simulated.
+ * print. Facts from such a folder are marked as simulated. Written again, the folder holds the new machine's hardware.
  */
-export async function writeMadeUpRoot(root: string, machine: MadeUpMachine): Promise<void> {
+export async function writeMadeUpRoot(root: string, machine: Hardware): Promise<void> {
   const whole = completed(machine)
   const files = new Map([
     ...boardFiles(whole),
@@ -38,6 +38,10 @@ export async function writeMadeUpRoot(root: string, machine: MadeUpMachine): Pro
     ...interfaceFiles(whole),
     ...systemFiles(whole),
   ])
+  // What an earlier machine in this folder had more of must not stay.
+  for (const path of ['dev/disk/by-id', 'sys/class/net']) {
+    await rm(join(root, path), { recursive: true, force: true })
+  }
   for (const [path, text] of files) {
     await mkdir(join(root, dirname(path)), { recursive: true })
     await writeFile(join(root, path), text)
@@ -45,17 +49,17 @@ export async function writeMadeUpRoot(root: string, machine: MadeUpMachine): Pro
   await writeLinks(root, whole)
 }
 
-type Machine = Required<MadeUpMachine>
+type Machine = Required<Hardware> & { readonly digits: string }
 type Files = readonly (readonly [string, string | Uint8Array])[]
 
-function completed(machine: MadeUpMachine): Machine {
-  const { index } = machine
-  const hex = (what: string) => createHash('sha256').update(`made-up ${what} ${index}`).digest('hex')
+function completed(machine: Hardware): Machine {
+  const { seed } = machine
+  const hex = (what: string) => createHash('sha256').update(`made-up ${what} ${seed}`).digest('hex')
   const digits = hex('uuid')
   return {
     vendor: 'Made Up Machines',
     product: 'MM-100',
-    serial: `MM${String(index).padStart(6, '0')}`,
+    serial: `MM${hex('serial').slice(0, 8).toUpperCase()}`,
     uuid: [
       digits.slice(0, 8),
       digits.slice(8, 12),
@@ -63,7 +67,7 @@ function completed(machine: MadeUpMachine): Machine {
       `8${digits.slice(17, 20)}`,
       digits.slice(20, 32),
     ].join('-'),
-    hostname: `made-up-${index}`,
+    hostname: `made-up-${String(seed).replace(/[^A-Za-z0-9]+/g, '-')}`,
     disks: [
       {
         name: 'nvme0n1',
@@ -77,6 +81,7 @@ function completed(machine: MadeUpMachine): Machine {
     macs: [`02:6d:75:${[0, 2, 4].map(at => hex('mac').slice(at, at + 2)).join(':')}`],
     memoryBytes: 16 * 1024 ** 3,
     threads: 4,
+    digits: hex('system'),
     ...machine,
   }
 }
@@ -143,7 +148,7 @@ function diskFiles({ disks }: Machine): Files {
   return [['commands/lsblk.json', `${JSON.stringify({ blockdevices }, undefined, 2)}\n`]]
 }
 
-function interfaceFiles({ macs, index }: Machine): Files {
+function interfaceFiles({ macs, digits }: Machine): Files {
   const list = macs.map((mac, i) => ({
     ifname: `enp${i + 1}s0`,
     flags: ['BROADCAST', 'MULTICAST', 'UP', 'LOWER_UP'],
@@ -153,7 +158,14 @@ function interfaceFiles({ macs, index }: Machine): Files {
     // From the block that is set aside for documentation; nobody can be reached there.
     addr_info:
       i === 0
-        ? [{ family: 'inet', local: `192.0.2.${(index % 250) + 2}`, prefixlen: 24, scope: 'global' }]
+        ? [
+            {
+              family: 'inet',
+              local: `192.0.2.${(Number.parseInt(digits.slice(0, 4), 16) % 250) + 2}`,
+              prefixlen: 24,
+              scope: 'global',
+            },
+          ]
         : [],
   }))
   return [
@@ -171,16 +183,15 @@ function interfaceFiles({ macs, index }: Machine): Files {
   ]
 }
 
-function systemFiles({ hostname, index }: Machine): Files {
-  const hash = createHash('sha256').update(`made-up system ${index}`).digest('hex')
+function systemFiles({ hostname, digits }: Machine): Files {
   return [
-    ['etc/machine-id', `${hash.slice(0, 32)}\n`],
+    ['etc/machine-id', `${digits.slice(0, 32)}\n`],
     ['etc/os-release', 'ID=nixos\nPRETTY_NAME="NixOS 25.11 (made up)"\n'],
     ['proc/sys/kernel/hostname', `${hostname}\n`],
     ['proc/sys/kernel/osrelease', '6.12.58\n'],
     [
       'proc/sys/kernel/random/boot_id',
-      `${hash.slice(0, 8)}-${hash.slice(8, 12)}-4${hash.slice(13, 16)}-8${hash.slice(17, 20)}-${hash.slice(20, 32)}\n`,
+      `${digits.slice(0, 8)}-${digits.slice(8, 12)}-4${digits.slice(13, 16)}-8${digits.slice(17, 20)}-${digits.slice(20, 32)}\n`,
     ],
     ['proc/stat', 'cpu  1 0 1 1 0 0 0 0 0 0\nbtime 1767225600\n'],
     ['commands/systemd-detect-virt.txt', 'none\n'],
@@ -209,6 +220,7 @@ async function writeLinks(root: string, { disks, macs, hostname }: Machine): Pro
   ]
   for (const [path, target] of links) {
     await mkdir(join(root, dirname(path)), { recursive: true })
+    await rm(join(root, path), { force: true })
     await symlink(target, join(root, path))
   }
 }

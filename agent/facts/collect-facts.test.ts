@@ -98,11 +98,13 @@ describe('made-up machines', () => {
     const folder = await mkdtemp(join(tmpdir(), 'muster-made-up-'))
     try {
       const seen = new Set<string>()
-      for (const index of [1, 2, 3]) {
-        const root = join(folder, String(index))
-        await writeMadeUpRoot(root, { index, memoryBytes: 4 * 1024 ** 3 })
+      for (const seed of [1, 'one', 'one two']) {
+        const root = join(folder, String(seed))
+        await writeMadeUpRoot(root, { seed: 'earlier', macs: ['02:00:00:00:00:01', '02:00:00:00:00:02'] })
+        await writeMadeUpRoot(root, { seed, memoryBytes: 4 * 1024 ** 3 })
         const facts = await collectFacts(createMadeUpSystem(root), options)
         expect(facts.warnings).toEqual([])
+        expect(facts.interfaces).toHaveLength(1)
         expect(facts).toMatchObject({ simulated: true, memory: { total: 4n * 1024n ** 3n } })
         for (const own of [
           facts.system?.serial,

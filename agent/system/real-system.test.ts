@@ -52,6 +52,12 @@ describe('run', () => {
     expect(ending.kind).toBe('not-started')
   })
 
+  test('a script whose interpreter is missing was not started, and did not fail', async () => {
+    const script = join(folder, 'script')
+    await writeFile(script, '#!/absent/interpreter\n', { mode: 0o755 })
+    expect((await system.run(script, [], { deadlineMs: 5_000 })).ending.kind).toBe('not-started')
+  })
+
   test('what is fed to it arrives whole', async () => {
     const input = 'ä'.repeat(200_000)
     const result = await system.run('cat', [], { deadlineMs: 20_000, input })

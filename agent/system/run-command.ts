@@ -22,12 +22,19 @@ export async function runInGroup(
   if (options.input !== undefined) group.child.stdin?.end(options.input)
   const { ending, drained } = await group.ended
   return {
-    ending,
+    ending: toldByWrapper(command, ending, stderr) ?? ending,
     stdout: stdout.text(),
     stdoutBytes: stdout.bytes(),
     stderr: stderr.text(),
     truncated: !drained || stdout.truncated || stderr.truncated,
   }
+}
+
+/** The wrapper that ties a command to our life finds out later than we would that the command cannot be executed. */
+function toldByWrapper(command: string, ending: Ending, stderr: BoundedOutput): Ending | undefined {
+  if (ending.kind !== 'exited' || (ending.exitCode !== 126 && ending.exitCode !== 127)) return undefined
+  const reason = /^setpriv: failed to execute .*: ([^:\n]+)\n$/.exec(stderr.text())?.[1]
+  return reason === undefined ? undefined : { kind: 'not-started', command, reason }
 }
 
 /** The result of a command that printed nothing, because it never ran. */
