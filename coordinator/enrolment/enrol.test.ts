@@ -1,0 +1,409 @@
+import { X509Certificate } from 'node:crypto'
+import { create } from '@bufbuild/protobuf'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  ApproveMachineRequestSchema,
+  BanMachineRequestSchema,
+  CreateTokenRequestSchema,
+  EvictMachineRequestSchema,
+  ListEventsRequestSchema,
+  ListTokensRequestSchema,
+  RejectMachineRequestSchema,
+  ReleaseMachineRequestSchema,
+  RevokeTokenRequestSchema,
+} from '../../shared/gen/muster/v1/operator_pb.ts'
+import { durationFromMs } from '../../shared/time.ts'
+import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'
+import { readPeerIdentity } from '../../shared/x509/peer-identity.ts'
+import { approveMachine } from '../api/approve-machine.ts'
+import { banMachine } from '../api/ban-machine.ts'
+import { createToken } from '../api/create-token.ts'
+import { evictMachine } from '../api/evict-machine.ts'
+import { listEvents } from '../api/list-events.ts'
+import { listTokens } from '../api/list-tokens.ts'
+import { rejectMachine } from '../api/reject-machine.ts'
+import { releaseMachine } from '../api/release-machine.ts'
+import { revokeToken } from '../api/revoke-token.ts'
+import { admitSession } from '../machines/admit-session.ts'
+import { describeMachine } from '../machines/describe-machines.ts'
+import { readFacts } from '../machines/read-facts.ts'
+import {
+  factsBytes,
+  helloOf,
+  idOf,
+  openTestAuthorities,
+  openTestFleet,
+  type TestFleet,
+  targetOf,
+} from '../machines/test-fleet.ts'
+import { findMachine } from '../store/machines.ts'
+import { findToken } from '../store/tokens.ts'
+import { admitMachine } from './admit.ts'
+import { readShownToken } from './shown-token.ts'
+
+let made: Awaited<ReturnType<typeof openTestAuthorities>>
+let key: GeneratedKey
+let otherKey: GeneratedKey
+
+beforeAll(async () => {
+  made = await openTestAuthorities()
+  ;[key, otherKey] = await Promise.all([generateMachineKey(2048), generateMachineKey(2048)])
+})
+afterAll(() => made[Symbol.asyncDispose]())
+
+const open = () => openTestFleet(made.authorities)
+const local = { kind: 'local' } as const
+const machineOf = (serial: string, disk: string, uuid = `uuid-of-${serial}`) => ({
+  system: { serial, uuid, product: 'N100' },
+  disks: [{ name: 'sda', serial: disk }],
+})
+
+async function tokenFor(
+  fleet: TestFleet,
+  wanted: { uses?: number; lifetimeMs?: number; host?: string; labels?: Record<string, string> } = {},
+): Promise<string> {
+  const { uses = 1, lifetimeMs = 3_600_000, host = '', labels = {} } = wanted
+  const request = { lifetime: durationFromMs(lifetimeMs), uses, host, labels }
+  const answer = await createToken(fleet.deps)(create(CreateTokenRequestSchema, request), local)
+  return answer.token ?? ''
+}
+
+describe('a token', () => {
+  it('lets a machine in: certificate, row, labels and use belong together', async () => {
+    await using fleet = await open()
+    const token = await tokenFor(fleet, { labels: { rack: 'a' } })
+    expect(token.split('.')).toEqual([
+      expect.stringMatching(/^[0-9a-f]{16}$/),
+      expect.stringMatching(/^[\w-]{43}$/),
+      made.authorities.shownPin,
+      '',
+    ])
+    const answer = await fleet.ask({ key, token, facts: machineOf('S1', 'D1') })
+    if (answer.case !== 'certificate') throw new Error(`answered ${JSON.stringify(answer)}`)
+    const certificate = new X509Certificate(answer.value.chainPem ?? '')
+    expect(readPeerIdentity(certificate)).toMatchObject({
+      ok: true,
+      identity: { kind: 'machine', id: idOf(key) },
+    })
+    const row = await findMachine(fleet.deps.store.db, idOf(key))
+    expect(row).toMatchObject({
+      state: 'enrolled',
+      admitted_by: `token ${token.split('.')[0]}`,
+      labels: '{"rack":"a"}',
+      serial: 'S1',
+      certificate_not_after: new Date(certificate.validTo).getTime(),
+      certificate_issuer: made.authorities.issuingPin,
+    })
+    expect(fleet.deps.directory.isAllowed(idOf(key))).toBe(true)
+    const { tokens } = await listTokens(fleet.deps)(create(ListTokensRequestSchema), local)
+    expect(tokens).toMatchObject([{ used: 1, uses: 1, machines: [idOf(key)] }])
+  })
+
+  it('is kept only as a hash of its secret', async () => {
+    await using fleet = await open()
+    const [id = '', secret = ''] = (await tokenFor(fleet)).split('.')
+    const row = await findToken(fleet.deps.store.db, id)
+    expect(JSON.stringify(row)).not.toContain(secret)
+    expect(row?.secret_hash).toMatch(/^[0-9a-f]{64}$/)
+  })
+
+  it('is refused with its class when unknown, forged, expired, used up or revoked, and operators see it', async () => {
+    await using fleet = await open()
+    const good = await tokenFor(fleet)
+    const [id = ''] = good.split('.')
+    const classOf = async (token: string, by = key) => {
+      const answer = await fleet.ask({ key: by, token })
+      return answer.case === 'refusal' ? [answer.value.class, answer.value.retry] : answer.case
+    }
+    expect(await classOf('0000000000000000.x..')).toEqual(['token-unknown', false])
+    expect(await classOf(`${id}.${'A'.repeat(43)}..`)).toEqual(['token-unknown', false])
+    const short = await tokenFor(fleet, { lifetimeMs: 1_000 })
+    fleet.pass(1_000)
+    expect(await classOf(short)).toEqual(['token-expired', false])
+    expect(await classOf(good, otherKey)).toBe('certificate')
+    expect(await classOf(good)).toEqual(['token-used-up', false])
+    const revoked = await tokenFor(fleet)
+    await revokeToken(fleet.deps)(
+      create(RevokeTokenRequestSchema, { id: revoked.split('.')[0] ?? '' }),
+      local,
+    )
+    expect(await classOf(revoked)).toEqual(['token-revoked', false])
+    expect(await findMachine(fleet.deps.store.db, idOf(key))).toBeUndefined()
+    const { events } = await listEvents(fleet.deps)(
+      create(ListEventsRequestSchema, { ref: idOf(key) }),
+      local,
+    )
+    expect(events?.map(event => event.reason?.split(':')[0])).toEqual(
+      expect.arrayContaining(['token-unknown', 'token-expired', 'token-used-up', 'token-revoked']),
+    )
+  })
+
+  it('N15: with one use has one consumer among a hundred machines that come at once', async () => {
+    await using fleet = await open()
+    const token = await tokenFor(fleet, { uses: 1 })
+    const [tokenId = '', tokenSecret = ''] = token.split('.')
+    const facts = readFacts(factsBytes({}), 1_000)
+    if (facts.kind !== 'ok') throw new Error(facts.reason)
+    const outcomes = await Promise.all(
+      Array.from({ length: 100 }, async (_, index) => {
+        // One key stands for all, since only its id is counted here.
+        const machineId = index.toString(16).padStart(64, '0')
+        const shown = await readShownToken(fleet.deps.store.db, { tokenId, tokenSecret }, machineId)
+        const proved = {
+          kind: 'proved',
+          machineId,
+          publicKey: key.publicKeyDer,
+          facts,
+          token: shown,
+        } as const
+        return admitMachine(fleet.deps, proved, tokenSecret, '192.0.2.1', fleet.deps.clock.now())
+      }),
+    )
+    expect(outcomes.filter(({ kind }) => kind === 'certificate')).toHaveLength(1)
+    expect(
+      outcomes.filter(outcome => outcome.kind === 'refuse' && outcome.class === 'token-used-up'),
+    ).toHaveLength(99)
+    expect(await findToken(fleet.deps.store.db, tokenId)).toMatchObject({ used: 1 })
+    const rows = await fleet.deps.store.db.selectFrom('machines').select('id').execute()
+    expect(rows).toHaveLength(1)
+  })
+
+  it('N17: gives the same key its certificate again without another use, as after an answer that was lost', async () => {
+    await using fleet = await open()
+    const token = await tokenFor(fleet)
+    expect((await fleet.ask({ key, token })).case).toBe('certificate')
+    expect((await fleet.ask({ key, token })).case).toBe('certificate')
+    expect(await findToken(fleet.deps.store.db, token.split('.')[0] ?? '')).toMatchObject({ used: 1 })
+  })
+
+  it('T8: says nothing about which machine somebody is: only its own host follows from it, bound in the same step', async () => {
+    await using fleet = await open()
+    await fleet.target(1, [
+      targetOf({ host: 'olaf', role: 'server', binding: { serial: 'S1' } }),
+      targetOf({ host: 'nas' }),
+    ])
+    const token = await tokenFor(fleet, { host: 'nas' })
+    // It claims to be called olaf; a name that a machine gives itself is worth nothing.
+    const facts = { system: { hostname: 'olaf', serial: 'other' } }
+    expect((await fleet.ask({ key, token, facts })).case).toBe('certificate')
+    expect(fleet.deps.directory.assignment(idOf(key))).toMatchObject({
+      kind: 'host',
+      host: 'nas',
+      boundBy: 'hand',
+    })
+    await expect(tokenFor(fleet, { host: 'nas' })).rejects.toThrow('is machine')
+  })
+})
+
+describe('a machine without a token', () => {
+  it('waits, is shown with what lets it in, and gets its certificate after an operator approved it', async () => {
+    await using fleet = await open()
+    const waiting = await fleet.ask({ key, facts: machineOf('S1', 'D1') })
+    expect(waiting).toMatchObject({
+      case: 'waiting',
+      value: { command: `muster approve ${idOf(key).slice(0, 12)}`, retryAfterSeconds: 10 },
+    })
+    expect(await describeMachine(fleet.deps, idOf(key))).toMatchObject({
+      state: 1,
+      serial: 'S1',
+      conditions: [{ class: 'waiting' }],
+    })
+    const { machine } = await approveMachine(fleet.deps)(
+      create(ApproveMachineRequestSchema, { ref: idOf(key).slice(0, 6) }),
+      local,
+    )
+    expect(machine).toMatchObject({ state: 2, admittedBy: 'operator local' })
+    expect((await fleet.ask({ key, facts: machineOf('S1', 'D1') })).case).toBe('certificate')
+  })
+
+  it('is turned away when rejected, and may be approved later', async () => {
+    await using fleet = await open()
+    await fleet.ask({ key })
+    await rejectMachine(fleet.deps)(
+      create(RejectMachineRequestSchema, { ref: idOf(key), reason: 'not ours' }),
+      local,
+    )
+    expect(await fleet.ask({ key })).toMatchObject({
+      case: 'refusal',
+      value: { class: 'rejected', retry: true },
+    })
+    await approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref: idOf(key) }), local)
+    expect((await fleet.ask({ key })).case).toBe('certificate')
+  })
+
+  it('is let in by the rule of a group that allows it, and becomes the host that the group names', async () => {
+    await using fleet = await open()
+    const binding = { rule: "facts.system.product == 'N100'", nameTemplate: 'edge-{serial}' }
+    await fleet.target(1, [targetOf({ group: 'edge', binding })])
+    expect((await fleet.ask({ key, facts: machineOf('S1', 'D1') })).case).toBe('certificate')
+    expect(await describeMachine(fleet.deps, idOf(key))).toMatchObject({
+      host: 'edge-s1',
+      group: 'edge',
+      boundBy: 3,
+      admittedBy: 'rule edge',
+    })
+    // The same claims once more would be the same host: no rule gives a host to a second machine.
+    const second = await fleet.ask({ key: otherKey, facts: machineOf('S1', 'D2') })
+    expect(second).toMatchObject({ case: 'waiting', value: { reason: expect.stringContaining('edge-s1') } })
+  })
+
+  it('is never made a server by a rule, nor a host that the file lists', async () => {
+    await using fleet = await open()
+    const binding = { rule: 'true', nameTemplate: 'edge-{serial}' }
+    await fleet.target(1, [targetOf({ group: 'edge', role: 'server', binding })])
+    expect((await fleet.ask({ key, facts: machineOf('S1', 'D1') })).case).toBe('waiting')
+    await fleet.target(2, [
+      targetOf({ group: 'edge', binding }),
+      targetOf({ host: 'olaf', role: 'server', binding: { diskSerial: 'D1' } }),
+    ])
+    expect((await fleet.ask({ key, facts: machineOf('S1', 'D1') })).case).toBe('waiting')
+    expect((await fleet.ask({ key, facts: machineOf('S1', 'D9') })).case).toBe('certificate')
+  })
+
+  it('is bounded: so many requests a second, so many that wait; a valid token is not throttled', async () => {
+    await using fleet = await open()
+    const token = await tokenFor(fleet, { uses: 30 })
+    const answers: string[] = []
+    for (let i = 0; i < 22; i++) {
+      const answer = await fleet.ask({ key })
+      answers.push(
+        answer.case === 'refusal'
+          ? `${answer.value.class} ${answer.value.retryAfterSeconds}`
+          : (answer.case ?? ''),
+      )
+    }
+    expect(answers.slice(0, 20)).toEqual(Array(20).fill('waiting'))
+    expect(answers.slice(20)).toEqual(['full 1', 'full 1'])
+    expect((await fleet.ask({ key: otherKey, token })).case).toBe('certificate')
+    fleet.pass(1_000)
+    expect((await fleet.ask({ key })).case).toBe('waiting')
+  })
+})
+
+describe('the proof', () => {
+  it('is refused when made by another key, for another authority, or with a nonce that served before', async () => {
+    await using fleet = await open()
+    const token = await tokenFor(fleet, { uses: 9 })
+    const classOf = async (asking: Omit<Parameters<TestFleet['ask']>[0], 'key'>) => {
+      const answer = await fleet.ask({ key, token, ...asking })
+      return answer.case === 'refusal' ? answer.value.class : answer.case
+    }
+    expect(await classOf({ proof: new Uint8Array(256) })).toBe('proof')
+    expect(await classOf({ caId: 'a'.repeat(64) })).toBe('proof')
+    const nonce = fleet.deps.nonces.issue(fleet.deps.clock.now().getTime())
+    expect(await classOf({ nonce })).toBe('certificate')
+    expect(await classOf({ nonce })).toBe('nonce')
+    expect(await classOf({ nonce: new Uint8Array(32) })).toBe('nonce')
+    const old = fleet.deps.nonces.issue(fleet.deps.clock.now().getTime())
+    fleet.pass(5 * 60_000)
+    expect(await classOf({ nonce: old })).toBe('nonce')
+  })
+
+  it('T6: is needed again by a machine that is known, whose key nobody else gets an identity for', async () => {
+    await using fleet = await open()
+    await fleet.ask({ key, token: await tokenFor(fleet) })
+    const thief = { privateKeyPem: otherKey.privateKeyPem, publicKeyDer: key.publicKeyDer }
+    expect(await fleet.ask({ key: thief })).toMatchObject({ case: 'refusal', value: { class: 'proof' } })
+  })
+})
+
+describe('a machine that was let in', () => {
+  it('N19: comes back with its old key after its certificate expired, without a token', async () => {
+    await using fleet = await open()
+    await fleet.ask({ key, token: await tokenFor(fleet), facts: machineOf('S1', 'D1') })
+    await admitSession(fleet.deps, idOf(key), helloOf({}), '192.0.2.7')
+    fleet.pass(60 * 86_400_000)
+    const answer = await fleet.ask({ key, facts: machineOf('S1', 'D1') })
+    expect(answer.case).toBe('certificate')
+    expect(await findMachine(fleet.deps.store.db, idOf(key))).toMatchObject({ state: 'active' })
+  })
+
+  it('returns after an eviction only by a token made later, or by hand', async () => {
+    await using fleet = await open()
+    const early = await tokenFor(fleet, { uses: 5 })
+    await fleet.ask({ key, token: early })
+    fleet.online.add(idOf(key))
+    await evictMachine(fleet.deps)(
+      create(EvictMachineRequestSchema, { ref: idOf(key), reason: 'sold' }),
+      local,
+    )
+    expect(fleet.ended).toEqual([{ machine: idOf(key), reason: 'evicted: sold' }])
+    const evicted = { case: 'refusal', value: { class: 'evicted', retry: false } }
+    expect(await fleet.ask({ key })).toMatchObject(evicted)
+    expect(await fleet.ask({ key, token: early })).toMatchObject(evicted)
+    fleet.pass(1)
+    const later = await tokenFor(fleet)
+    expect((await fleet.ask({ key, token: later })).case).toBe('certificate')
+    await evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: idOf(key), reason: '' }), local)
+    await approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref: idOf(key) }), local)
+    expect((await fleet.ask({ key })).case).toBe('certificate')
+  })
+
+  it('never returns after a ban', async () => {
+    await using fleet = await open()
+    await fleet.ask({ key, token: await tokenFor(fleet) })
+    await banMachine(fleet.deps)(create(BanMachineRequestSchema, { ref: idOf(key), reason: '' }), local)
+    fleet.pass(1)
+    const later = await tokenFor(fleet)
+    expect(await fleet.ask({ key, token: later })).toMatchObject({
+      case: 'refusal',
+      value: { class: 'banned' },
+    })
+    await expect(
+      approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref: idOf(key) }), local),
+    ).rejects.toThrow('for good')
+  })
+})
+
+describe('two machines that claim the same hardware', () => {
+  it('T7: collide: neither is acted on, neither gets a certificate, until a person released it', async () => {
+    await using fleet = await open()
+    const { directory } = fleet.deps
+    const token = await tokenFor(fleet, { uses: 9 })
+    await fleet.ask({ key, token, facts: machineOf('S1', 'D1', 'U1') })
+    expect(directory.mayAct(idOf(key))).toBe(true)
+    const second = await fleet.ask({ key: otherKey, token, facts: machineOf('S1', 'D1', 'U2') })
+    expect(second).toMatchObject({ case: 'refusal', value: { class: 'conflict', retry: true } })
+    expect(directory.get(idOf(otherKey))).toMatchObject({ state: 'pending' })
+    for (const of of [key, otherKey]) {
+      expect(directory.mayAct(idOf(of))).toBe(false)
+      expect(directory.get(idOf(of))?.conditions).toMatchObject([{ class: 'collision' }])
+    }
+    expect(await fleet.ask({ key, facts: machineOf('S1', 'D1', 'U1') })).toMatchObject({
+      case: 'refusal',
+      value: { class: 'conflict' },
+    })
+    await releaseMachine(fleet.deps)(
+      create(ReleaseMachineRequestSchema, { ref: idOf(key), reason: 'this is the one' }),
+      local,
+    )
+    expect(directory.mayAct(idOf(key))).toBe(true)
+    expect((await fleet.ask({ key, facts: machineOf('S1', 'D1', 'U1') })).case).toBe('certificate')
+    // The other one stays out, and does not bring the collision back by asking again.
+    expect((await fleet.ask({ key: otherKey, token, facts: machineOf('S1', 'D1', 'U2') })).case).toBe(
+      'refusal',
+    )
+    expect(directory.mayAct(idOf(key))).toBe(true)
+  })
+
+  it('are free again when the other one was sent away, as after a machine was installed anew', async () => {
+    await using fleet = await open()
+    const token = await tokenFor(fleet, { uses: 9 })
+    await fleet.ask({ key, token, facts: machineOf('S1', 'D1') })
+    expect((await fleet.ask({ key: otherKey, token, facts: machineOf('S1', 'D1') })).case).toBe('refusal')
+    await evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: idOf(key), reason: '' }), local)
+    expect((await fleet.ask({ key: otherKey, token, facts: machineOf('S1', 'D1') })).case).toBe('certificate')
+  })
+
+  it('with one SMBIOS UUID, or without any serial, are only shown or not even that', async () => {
+    await using fleet = await open()
+    const token = await tokenFor(fleet, { uses: 9 })
+    await fleet.ask({ key, token, facts: machineOf('S1', 'D1', 'same') })
+    expect((await fleet.ask({ key: otherKey, token, facts: machineOf('S2', 'D2', 'same') })).case).toBe(
+      'certificate',
+    )
+    const machine = await describeMachine(fleet.deps, idOf(key))
+    expect(machine.conditions?.map(condition => condition.class)).toEqual(['similar'])
+    expect(fleet.deps.directory.mayAct(idOf(key))).toBe(true)
+  })
+})
