@@ -110,6 +110,16 @@ describe('bounds', () => {
     expect(performance.now() - start).toBeLessThan(5_000)
   })
 
+  test('a value that a small loop blows up is an error, not a full memory', () => {
+    const compilation = compileExpression('facts.pci.map(a, facts.pci.map(b, facts.pci))')
+    if (compilation.kind === 'refused') throw new Error(compilation.reason)
+    const many = { pci: Array.from({ length: 120 }, () => ({})) }
+    expect(evaluate(compilation.expression, { facts: many })).toEqual({
+      kind: 'error',
+      reason: 'the value of the expression is too large',
+    })
+  })
+
   test('the cost is counted afresh for each evaluation', () => {
     const compilation = compileExpression('facts.disks.all(a, facts.disks.all(b, true))')
     if (compilation.kind === 'refused') throw new Error(compilation.reason)

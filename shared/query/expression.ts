@@ -10,6 +10,7 @@ import {
 } from '@bufbuild/cel'
 import { reasonOf } from '../errors.ts'
 import { checkBounds, METER, meterLoops, RANGE_METER, tooDeep } from './expression-bounds.ts'
+import { fitsInto } from './value-size.ts'
 
 /** What an expression may speak of. What a caller leaves out is unknown to the expression, and using it an error. */
 export interface QueryVariables {
@@ -45,7 +46,9 @@ export type Selection =
 export const MAX_EXPRESSION_BYTES = 4 * 1024
 /** Loop rounds one evaluation may take, and the time for them. */
 const MAX_ROUNDS = 100_000
-const MAX_MS = 500
+const MAX_MS = 1_000
+/** Elements and characters of one result. */
+const MAX_VALUE_SIZE = 256 * 1024
 
 /** Parses and bounds a CEL expression over `facts`, `machine`, `host`, `labels` and `status`. */
 export function compileExpression(text: string): Compilation {
@@ -115,10 +118,8 @@ function createMeter(): Meter {
       exhausted = false
     },
     spend(count) {
-      const before = rounds
       rounds += count
-      const looksAtClock = Math.floor(before / 256) !== Math.floor(rounds / 256)
-      if (rounds > MAX_ROUNDS || (looksAtClock && performance.now() - startedAt > MAX_MS)) exhausted = true
+      if (rounds > MAX_ROUNDS || performance.now() - startedAt > MAX_MS) exhausted = true
       if (exhausted) throw new Error('too costly')
     },
     get exhausted() {
@@ -147,6 +148,8 @@ function evaluateMetered(
     if (meter.exhausted)
       return { kind: 'error', reason: 'the expression is too costly: it loops over too much' }
     if (isCelError(value)) return { kind: 'error', reason: oneLine(value.message) }
+    if (!fitsInto(value, MAX_VALUE_SIZE))
+      return { kind: 'error', reason: 'the value of the expression is too large' }
     return { kind: 'value', value }
   } catch (error) {
     return { kind: 'error', reason: oneLine(reasonOf(error)) }
