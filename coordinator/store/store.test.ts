@@ -1,0 +1,160 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import SqliteDatabase from 'better-sqlite3'
+import { Kysely, SqliteDialect, sql } from 'kysely'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { recordEvent } from './events.ts'
+import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
+import { isUniqueViolation, openStore } from './store.ts'
+
+let folder: string
+let count = 0
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'muster-store-'))
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+const now = new Date()
+const newPath = () => join(folder, `${count++}`, 'store.sqlite')
+const event = { at: now, class: 'test', reason: 'because', actor: 'local' }
+
+describe('openStore', () => {
+  it('makes an empty store with every table, durable at each commit', async () => {
+    const path = newPath()
+    await using store = await openStore(path, now)
+    await store.transact(tx => recordEvent(tx, event))
+    expect(await store.db.selectFrom('events').selectAll().execute()).toMatchObject([
+      { id: 1, class: 'test' },
+    ])
+    const read = async (name: string) => {
+      const { rows } = await sql<Record<string, unknown>>`pragma ${sql.raw(name)}`.execute(store.db)
+      return Object.values(rows[0] ?? {})[0]
+    }
+    expect(await read('journal_mode')).toBe('wal')
+    expect(await read('synchronous')).toBe(2) // FULL
+    expect(await read('foreign_keys')).toBe(1)
+  })
+
+  it('opens what another start wrote, and copies nothing when there is nothing to migrate', async () => {
+    const path = newPath()
+    {
+      await using store = await openStore(path, now)
+      await store.transact(tx => recordEvent(tx, event))
+    }
+    await using store = await openStore(path, now)
+    expect(await store.db.selectFrom('events').selectAll().execute()).toHaveLength(1)
+    expect((await readdir(join(path, '..'))).filter(name => name.includes('before-schema'))).toEqual([])
+  })
+
+  it('refuses a store with a newer schema, and names the copy that was made before it', async () => {
+    const path = newPath()
+    {
+      await using store = await openStore(path, now)
+      await sql`insert into schema_migrations (number, at) values (${MIGRATIONS.length + 1}, 0)`.execute(
+        store.db,
+      )
+    }
+    await expect(openStore(path, now)).rejects.toThrow('restore a backup made with this version')
+    const copy = join(path, '..', `store-before-schema-${MIGRATIONS.length + 1}.sqlite`)
+    new SqliteDatabase(copy).close()
+    await expect(openStore(path, now)).rejects.toThrow(NewerSchemaError)
+    await expect(openStore(path, now)).rejects.toThrow(copy)
+  })
+})
+
+describe('migrate', () => {
+  const openRaw = () => {
+    const sqlite = new SqliteDatabase(':memory:')
+    return new Kysely<unknown>({ dialect: new SqliteDialect({ database: sqlite }) })
+  }
+  const step = (name: string) => async (db: Kysely<unknown>) => {
+    await db.schema.createTable(name).addColumn('id', 'integer').execute()
+  }
+
+  it('runs what is missing, once, in order', async () => {
+    const db = openRaw()
+    expect(await migrate(db, now, [step('one')])).toEqual([1])
+    expect(await migrate(db, now, [step('one'), step('two')])).toEqual([2])
+    expect(await migrate(db, now, [step('one'), step('two')])).toEqual([])
+    expect(await schemaNumber(db)).toBe(2)
+    await db.destroy()
+  })
+
+  it('undoes a step that fails, and all of it', async () => {
+    const db = openRaw()
+    const failing = async (db: Kysely<unknown>) => {
+      await step('half')(db)
+      throw new Error('in the middle')
+    }
+    await expect(migrate(db, now, [step('one'), failing])).rejects.toThrow('in the middle')
+    expect(await schemaNumber(db)).toBe(1)
+    const tables = await db.introspection.getTables()
+    expect(tables.map(table => table.name)).not.toContain('half')
+    await db.destroy()
+  })
+
+  it('never runs an older program on a newer schema', async () => {
+    const db = openRaw()
+    await migrate(db, now, [step('one'), step('two')])
+    await expect(migrate(db, now, [step('one')])).rejects.toThrow(NewerSchemaError)
+    await db.destroy()
+  })
+})
+
+describe('transact', () => {
+  it('writes all of it or nothing', async () => {
+    await using store = await openStore(newPath(), now)
+    const work = store.transact(async tx => {
+      await recordEvent(tx, event)
+      throw new Error('after the first row')
+    })
+    await expect(work).rejects.toThrow('after the first row')
+    expect(await store.db.selectFrom('events').selectAll().execute()).toEqual([])
+  })
+
+  it('refuses the store itself and a second transaction inside one, instead of waiting for ever', async () => {
+    await using store = await openStore(newPath(), now)
+    const refusal = 'store used inside its own transaction'
+    await expect(store.transact(() => store.db.selectFrom('events').selectAll().execute())).rejects.toThrow(
+      refusal,
+    )
+    await expect(store.transact(() => store.transact(async () => {}))).rejects.toThrow(refusal)
+    await expect(store.transact(() => store.copyTo(`${store.path}.copy`))).rejects.toThrow(refusal)
+  })
+
+  it('takes one after the other: what reads, adds and writes loses nothing', async () => {
+    await using store = await openStore(newPath(), now)
+    await store.db.insertInto('meta').values({ key: 'n', value: '0' }).execute()
+    const add = () =>
+      store.transact(async tx => {
+        const { value } = await tx.selectFrom('meta').selectAll().executeTakeFirstOrThrow()
+        await tx
+          .updateTable('meta')
+          .set({ value: String(Number(value) + 1) })
+          .execute()
+      })
+    await Promise.all(Array.from({ length: 8 }, add))
+    expect(await store.db.selectFrom('meta').selectAll().execute()).toEqual([{ key: 'n', value: '8' }])
+  })
+
+  it('tells a key that exists already from other errors', async () => {
+    await using store = await openStore(newPath(), now)
+    const insert = () => store.db.insertInto('meta').values({ key: 'a', value: '' }).execute()
+    await insert()
+    const error = await insert().catch((error: unknown) => error)
+    expect(isUniqueViolation(error)).toBe(true)
+    expect(isUniqueViolation(new Error('other'))).toBe(false)
+  })
+})
+
+describe('copyTo', () => {
+  it('writes a whole copy while the store is used', async () => {
+    await using store = await openStore(newPath(), now)
+    await store.transact(tx => recordEvent(tx, event))
+    const target = `${store.path}.copy`
+    await Promise.all([store.copyTo(target), store.transact(tx => recordEvent(tx, event))])
+    await using copy = await openStore(target, now)
+    expect((await copy.db.selectFrom('events').selectAll().execute()).length).toBeGreaterThanOrEqual(1)
+  })
+})
