@@ -37,10 +37,20 @@ export async function listRevisionRows(db: Kysely<Database>, limit: number): Pro
   return rows.map(decodeRevision)
 }
 
-/** Digests of all trees that a revision names. */
+/** All trees that a revision names. */
+export async function trees(db: Kysely<Database>): Promise<{ digest: string; length: number }[]> {
+  const rows = await db
+    .selectFrom('revisions')
+    .select(['tree_digest', 'tree_length'])
+    .distinct()
+    .orderBy('tree_digest')
+    .execute()
+  return rows.map(row => ({ digest: row.tree_digest, length: row.tree_length }))
+}
+
+/** Digests of all trees that a revision names: what a sweep must keep. */
 export async function treeDigests(db: Kysely<Database>): Promise<Set<string>> {
-  const rows = await db.selectFrom('revisions').select('tree_digest').distinct().execute()
-  return new Set(rows.map(row => row.tree_digest))
+  return new Set((await trees(db)).map(({ digest }) => digest))
 }
 
 /** Takes down a revision that was judged. Fails on its number when somebody was faster. */
