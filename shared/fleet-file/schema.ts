@@ -1,5 +1,5 @@
+import { checkNameTemplate } from '../revision/expand-name.ts'
 import { freeTable } from './free-value.ts'
-import { templateProblem } from './name-template.ts'
 import { table } from './read-table.ts'
 import * as types from './text-types.ts'
 import { integer, type Key, listOf, mapOf, oneOf, text } from './value-type.ts'
@@ -138,7 +138,7 @@ export const groupKeys = {
     meaning: 'CEL rule over `facts`: machines that match become hosts of this group. Never for servers.',
   }),
   name: key({
-    type: text('name template', templateProblem),
+    type: text('name template', checkNameTemplate),
     fallback: 'needed with `admit`',
     example: '"edge-{serial}"',
     meaning: 'How admitted machines are named; `{serial}`, `{uuid}`, `{mac}` and `{machine}` are filled in.',

@@ -35,7 +35,7 @@ const PLACEHOLDERS: Readonly<Record<string, (hardware: Hardware) => string | und
  */
 export function expandName(template: string, hardware: Hardware): ExpandedName {
   const problem = checkNameTemplate(template)
-  if (problem) return { kind: 'refused', reason: problem }
+  if (problem) return { kind: 'refused', reason: `name template: ${problem}` }
   const missing: string[] = []
   const name = template.replace(/\{([a-z]+)\}/g, (_, placeholder: string) => {
     const value = PLACEHOLDERS[placeholder]?.(hardware)
@@ -59,14 +59,16 @@ export function expandName(template: string, hardware: Hardware): ExpandedName {
 
 /** What is wrong with a template, or undefined. It must tell machines apart, so it needs a placeholder. */
 export function checkNameTemplate(template: string): string | undefined {
-  if (template.length > 256) return 'name template: longer than 256 characters'
+  if (template.length > 256) return 'longer than 256 characters'
+  const known = Object.keys(PLACEHOLDERS)
+    .map(placeholder => `{${placeholder}}`)
+    .join(', ')
   const found = [...template.matchAll(/\{([^{}]*)\}/g)].map(([, placeholder]) => placeholder ?? '')
-  const unknown = found.find(placeholder => !Object.hasOwn(PLACEHOLDERS, placeholder))
-  if (unknown !== undefined) {
-    return `name template: {${unknown}} is unknown; there are {serial}, {uuid}, {mac} and {machine}`
+  if (found.some(placeholder => !Object.hasOwn(PLACEHOLDERS, placeholder))) {
+    return `the placeholder is not known; known are ${known}`
   }
-  if (found.length === 0) return 'name template: needs one of {serial}, {uuid}, {mac} and {machine}'
-  return /^[a-z0-9-]*$/.test(template.replace(/\{[a-z]+\}/g, ''))
+  if (found.length === 0) return `every machine of the group would get the same name; put in one of ${known}`
+  return isHostName(template.replace(/\{[a-z]+\}/g, '0'))
     ? undefined
-    : 'name template: only a-z, 0-9 and - beside the placeholders'
+    : 'around the placeholders use lower-case letters, digits and dashes, at most 63 together'
 }

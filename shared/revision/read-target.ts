@@ -93,7 +93,7 @@ function checkBinding(place: string, { binding, group }: Target): string | undef
   if (binding.rule.length > MAX_RULE_CHARS)
     return `${place} binding rule: longer than ${MAX_RULE_CHARS} characters`
   const problem = checkNameTemplate(binding.nameTemplate)
-  return problem ? `${place} binding ${problem}` : checkHardware(place, binding)
+  return problem ? `${place} binding name template: ${problem}` : checkHardware(place, binding)
 }
 
 function checkHardware(place: string, binding: Binding | undefined): string | undefined {

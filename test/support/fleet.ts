@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentials } from '@grpc/grpc-js'
 import { expect } from 'vitest'
-import { type MadeUpMachine, writeMadeUpRoot } from '../../scripts/made-up-root.ts'
+import { type Hardware, writeMadeUpRoot } from '../../scripts/made-up-root.ts'
 import { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
 import { freePort } from './free-port.ts'
@@ -129,7 +129,7 @@ export class Fleet implements AsyncDisposable {
 }
 
 export interface AgentOptions {
-  readonly hardware?: Partial<MadeUpMachine>
+  readonly hardware?: Partial<Hardware>
   /** Laid over the agent's configuration. */
   readonly config?: object
   /** Text of a token; put into a file only root may read. */
@@ -144,14 +144,12 @@ export class AgentProcess {
   readonly dir: string
   readonly #fleet: Fleet
   readonly #options: AgentOptions
-  readonly #index: number
   program: Program | undefined
   /** Everything that was printed by all its processes. */
   readonly programs: Program[] = []
 
   constructor(fleet: Fleet, name: string, options: AgentOptions) {
     this.#fleet = fleet
-    this.#index = fleet.agents.length + 1
     this.name = name
     this.dir = join(fleet.dir, 'a', name)
     this.#options = options
@@ -179,7 +177,7 @@ export class AgentProcess {
 
   async prepare(): Promise<void> {
     await mkdir(join(this.dir, 'root'), { recursive: true })
-    await writeMadeUpRoot(join(this.dir, 'hardware'), { index: this.#index, ...this.#options.hardware })
+    await writeMadeUpRoot(join(this.dir, 'hardware'), { seed: this.name, ...this.#options.hardware })
     const tokenFile = join(this.dir, 'token')
     if (this.#options.token !== undefined) await writeFile(tokenFile, this.#options.token, { mode: 0o600 })
     await this.configure(this.#options.token === undefined ? {} : { tokenFile })
