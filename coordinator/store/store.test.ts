@@ -47,6 +47,26 @@ describe('openStore', () => {
     expect((await readdir(join(path, '..'))).filter(name => name.includes('before-schema'))).toEqual([])
   })
 
+  it('copies the old file beside the store before it migrates it, with everything in it', async () => {
+    const path = newPath()
+    {
+      await using store = await openStore(path, now)
+      await store.transact(tx => recordEvent(tx, event))
+    }
+    const next = async (db: Kysely<unknown>) => {
+      await db.schema.dropTable('events').execute()
+    }
+    {
+      await using store = await openStore(path, now, [...MIGRATIONS, next])
+      await expect(store.db.selectFrom('events').selectAll().execute()).rejects.toThrow('no such table')
+    }
+    const copy = join(path, '..', `store-before-schema-${MIGRATIONS.length + 1}.sqlite`)
+    // The older program is told of the very file that it can go on with.
+    await expect(openStore(path, now)).rejects.toThrow(copy)
+    await using before = await openStore(copy, now)
+    expect(await before.db.selectFrom('events').selectAll().execute()).toHaveLength(1)
+  })
+
   it('refuses a store with a newer schema, and names the copy that was made before it', async () => {
     const path = newPath()
     {

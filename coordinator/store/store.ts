@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { copyFile, mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { copyFile, mkdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import { Kysely, type KyselyPlugin, SqliteDialect, type Transaction } from 'kysely'
@@ -22,14 +22,14 @@ export interface Store extends AsyncDisposable {
   readonly path: string
 }
 
-/** The name a store of schema N is copied to before it is migrated. */
+/** The name a store is copied to before it is brought to schema N. */
 const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
 
 /**
  * Opens the embedded store, makes it at first use, brings its schema up to date. Before a migration the old file is
  * copied beside it; a store with a newer schema is refused, naming that copy.
  */
-export async function openStore(path: string, now: Date): Promise<Store> {
+export async function openStore(path: string, now: Date, migrations = MIGRATIONS): Promise<Store> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const sqlite = new SqliteDatabase(path)
   try {
@@ -38,7 +38,7 @@ export async function openStore(path: string, now: Date): Promise<Store> {
     sqlite.pragma('synchronous = FULL')
     sqlite.pragma('foreign_keys = ON')
     const base = new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
-    await bringUpToDate(base, sqlite, path, now)
+    await bringUpToDate(base, sqlite, path, now, migrations)
     return storeOver(base, path, target => sqlite.backup(target).then(() => undefined))
   } catch (error) {
     sqlite.close()
@@ -51,23 +51,21 @@ async function bringUpToDate(
   sqlite: SqliteDatabase.Database,
   path: string,
   now: Date,
+  migrations: typeof MIGRATIONS,
 ): Promise<void> {
   // Migrations work on a handle without our tables' types.
   const untyped = base as unknown as Kysely<unknown>
   const before = await schemaNumber(untyped)
-  if (before > MIGRATIONS.length) {
-    const copies = (await readdir(dirname(path)))
-      .filter(name => /^store-before-schema-\d+\.sqlite$/.test(name))
-      .toSorted()
-    const copy = copies.at(-1)
+  if (before > migrations.length) {
+    // The copy that this program can run is the one made at the first step beyond what it knows.
+    const copy = join(dirname(path), backupName(migrations.length + 1))
+    const cure = (await exists(copy)) ? `put ${copy} in its place` : 'restore a backup made with this version'
     throw new NewerSchemaError(
-      `${path} has schema ${before}, this program knows up to ${MIGRATIONS.length}: run the newer program, or ${
-        copy ? `put ${join(dirname(path), copy)} in its place` : 'restore a backup made with this version'
-      }`,
+      `${path} has schema ${before}, this program knows up to ${migrations.length}: run the newer program, or ${cure}`,
     )
   }
-  if (before > 0 && before < MIGRATIONS.length) {
-    const copy = join(dirname(path), backupName(MIGRATIONS.length))
+  if (before > 0 && before < migrations.length) {
+    const copy = join(dirname(path), backupName(before + 1))
     const partial = `${copy}.partial`
     await rm(partial, { force: true })
     await sqlite.backup(partial)
@@ -75,7 +73,17 @@ async function bringUpToDate(
     await rm(partial, { force: true })
     await syncDirectory(dirname(path))
   }
-  await migrate(untyped, now)
+  await migrate(untyped, now, migrations)
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false
+    throw error
+  }
 }
 
 /** The store's surface over any Kysely handle, with the guard against using it inside its own transaction. */

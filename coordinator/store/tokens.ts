@@ -3,10 +3,7 @@ import type { Database, TokensTable } from './tables.ts'
 
 export type TokenRow = Selectable<TokensTable>
 
-export async function insertToken(
-  tx: Transaction<Database>,
-  row: Insertable<TokensTable>,
-): Promise<void> {
+export async function insertToken(tx: Transaction<Database>, row: Insertable<TokensTable>): Promise<void> {
   await tx.insertInto('tokens').values(row).execute()
 }
 
@@ -16,13 +13,7 @@ export function findToken(db: Kysely<Database>, id: string): Promise<TokenRow | 
 
 /** The newest tokens first. */
 export function listTokenRows(db: Kysely<Database>, limit: number): Promise<TokenRow[]> {
-  return db
-    .selectFrom('tokens')
-    .selectAll()
-    .orderBy('created', 'desc')
-    .orderBy('id')
-    .limit(limit)
-    .execute()
+  return db.selectFrom('tokens').selectAll().orderBy('created', 'desc').orderBy('id').limit(limit).execute()
 }
 
 /** Takes one use, if there is one: the statement itself is the check, so a hundred at once cannot both win the last. */
