@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { create, fromBinary } from '@bufbuild/protobuf'
 import { credentials, status } from '@grpc/grpc-js'
@@ -8,6 +8,7 @@ import { denied, RpcError, unavailable } from '../shared/errors.ts'
 import { FactsSchema } from '../shared/gen/muster/v1/facts_pb.ts'
 import { LocalService } from '../shared/gen/muster/v1/local_pb.ts'
 import { TrustChainSchema } from '../shared/gen/muster/v1/trust_pb.ts'
+import { sha256Hex } from '../shared/ids.ts'
 import { createClient } from '../shared/rpc/client.ts'
 import { durationFromMs } from '../shared/time.ts'
 import { makeFirstTrustSet, makeNextTrustSet, type SignedTrust } from '../shared/trust/make-trust-set.ts'
@@ -189,6 +190,23 @@ describe('enrolment', () => {
     expect(hub.calls).toEqual([])
   })
 
+  it('N17: asks for no certificate that it could not keep, and says so', async () => {
+    await using hub = await Hub.start(keys, made => {
+      made.answer = () => ({ case: 'waiting', value: { reason: 'an operator must look' } })
+    })
+    await using test = await agentOf(hub)
+    await test.start()
+    await poll(() => hub.enrolments.length).toBeGreaterThan(0)
+    await rm(test.stateDir, { recursive: true })
+    await poll(() => hub.failures.at(-1)?.class).toBe('local')
+    expect(hub.failures.at(-1)?.reason).toContain('cannot be written')
+    const { length } = hub.enrolments
+    const begun = () => hub.calls.filter(call => call === 'begin').length
+    const before = begun()
+    await poll(begun).toBeGreaterThan(before + 2)
+    expect(hub.enrolments.length).toBe(length)
+  })
+
   it('enrols without facts when they cannot be read, and says so in them', async () => {
     await using hub = await Hub.start(keys)
     await using test = await agentOf(hub)
@@ -213,7 +231,6 @@ describe('a session', () => {
     await poll(() => hub.sessions.length).toBe(2)
     expect(hub.newest?.hello.factsDigest).toBe('d'.repeat(64))
     await poll(() => hub.newest?.of('facts').length).toBe(1)
-    const { sha256Hex } = await import('../shared/ids.ts')
     const digest = sha256Hex(hub.newest?.of('facts')[0]?.value.facts ?? '')
     hub.newest?.send({ case: 'factsAck', value: { digest } })
     await poll(() => test.state()).toMatchObject({ factsDigest: digest })
@@ -313,7 +330,7 @@ describe('a session', () => {
     const key = hub.enrolments[0]?.publicKey ?? new Uint8Array()
     await writeFile(test.file('certificate.pem'), hub.issue(key))
     hub.certificateMs = 86_400_000
-    await (await import('node:fs/promises')).rm(tokenFile)
+    await rm(tokenFile)
     expect((await test.start()).machine).toBe(machine)
     await poll(() => test.phase).toBe('connected')
     expect(hub.enrolments.map(request => request.tokenId)).toEqual(['abc', ''])
@@ -352,6 +369,29 @@ describe('a session', () => {
 })
 
 describe('trust', () => {
+  it('goes to another address of the trust set when the one it was told does not answer', async () => {
+    await using hub = await Hub.start(keys)
+    const set = makeFirstTrustSet({
+      fleetId: '0123456789abcdef0123456789abcdef',
+      created: new Date(),
+      keys: [{ key: signer, comment: '' }],
+      threshold: 1,
+      recoveryKeys: [],
+      caPins: [],
+      coordinators: ['127.0.0.1:1', `127.0.0.1:${hub.fleetPort}`],
+      signers: [signer],
+    })
+    hub.trust = chainOf(set)
+    hub.answer = request => ({
+      case: 'certificate',
+      value: { chainPem: hub.issue(request.publicKey), fleetAddress: '127.0.0.1:2' },
+    })
+    await using test = await agentOf(hub)
+    await test.start()
+    await poll(() => test.phase).toBe('connected')
+    expect(test.agent?.board.coordinator).toBe(`127.0.0.1:${hub.fleetPort}`)
+  })
+
   it('walks up to a newer set, and follows the fleet to the authority which that set lists', async () => {
     await using hub = await Hub.start(keys, made => {
       made.trust = chainOf(first)

@@ -1,8 +1,8 @@
 import { readFile, stat } from 'node:fs/promises'
 import { enumToJson, fromBinary, fromJsonString, toJsonString } from '@bufbuild/protobuf'
 import { timestampDate } from '@bufbuild/protobuf/wkt'
-import { credentials } from '@grpc/grpc-js'
-import { reasonOf } from '../../shared/errors.ts'
+import { credentials, status } from '@grpc/grpc-js'
+import { RpcError, reasonOf } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import {
   type GetStatusResponse,
@@ -11,39 +11,47 @@ import {
 } from '../../shared/gen/muster/v1/local_pb.ts'
 import { OutcomeClassSchema, PhaseSchema } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type TrustChain, TrustChainSchema } from '../../shared/gen/muster/v1/trust_pb.ts'
-import { createClient } from '../../shared/rpc/client.ts'
+import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
 import { ConfigError } from '../config-fields.ts'
 
 const MAX_TRUST_BYTES = 16 * 1024 * 1024
 const DEADLINE_MS = 10_000
 
-// The one channel without TLS: a socket in the file system that only root can open.
-const connectLocal = (socket: string) =>
-  createClient(LocalService, `unix:${socket}`, credentials.createInsecure())
+type LocalClient = RpcClient<typeof LocalService>
+
+/** Asks the agent of this machine. Its socket is the one channel without TLS: a file that only root can open. */
+async function askAgent<T>(socket: string, ask: (client: LocalClient) => Promise<T>): Promise<T> {
+  using client = createClient(LocalService, `unix:${socket}`, credentials.createInsecure())
+  try {
+    return await ask(client)
+  } catch (error) {
+    if (!(error instanceof RpcError) || error.code !== status.UNAVAILABLE) throw error
+    throw new Error(`${socket}: no agent answers there; is it running, and are you root?`, { cause: error })
+  }
+}
 
 /** What `muster-agent status` prints. */
 export async function statusText(socket: string, json: boolean): Promise<string> {
-  using client = connectLocal(socket)
-  const status = await client.getStatus({}, { deadlineMs: DEADLINE_MS })
-  return json ? `${toJsonString(GetStatusResponseSchema, status)}\n` : formatStatus(status)
+  const answer = await askAgent(socket, client => client.getStatus({}, { deadlineMs: DEADLINE_MS }))
+  return json ? `${toJsonString(GetStatusResponseSchema, answer)}\n` : formatStatus(answer)
 }
 
-export function formatStatus(status: GetStatusResponse): string {
+export function formatStatus(answer: GetStatusResponse): string {
   const rows: [string, string][] = [
-    ['machine', status.machine],
-    ['host', status.host || 'none'],
-    ['state', status.reason === '' ? status.state : `${status.state}: ${status.reason}`],
-    ['coordinator', status.coordinator],
+    ['machine', answer.machine],
+    ['host', answer.host || 'none'],
+    ['state', answer.reason === '' ? answer.state : `${answer.state}: ${answer.reason}`],
+    ['coordinator', answer.coordinator],
     [
       'certificate',
-      status.certificateExpires
-        ? `until ${timestampDate(status.certificateExpires).toISOString()}`
+      answer.certificateExpires
+        ? `until ${timestampDate(answer.certificateExpires).toISOString()}`
         : 'none yet',
     ],
-    ['trust set', trustText(status)],
-    ['revision', status.highestRevision === 0n ? 'none accepted yet' : String(status.highestRevision)],
-    ['agent', `${status.version}, process ${status.processId}`],
-    ...status.operations.map((operation): [string, string] => [
+    ['trust set', trustText(answer)],
+    ['revision', answer.highestRevision === 0n ? 'none accepted yet' : String(answer.highestRevision)],
+    ['agent', `${answer.version}, process ${answer.processId}`],
+    ...answer.operations.map((operation): [string, string] => [
       'operation',
       `${operation.operationId} to revision ${operation.revision}: ${
         operation.outcome
@@ -71,8 +79,9 @@ function trustText({ trustNumber, trustFirstUse }: GetStatusResponse): string {
 /** Replaces the trust set of the agent that runs here, and says what counts from then on. */
 export async function setTrust(socket: string, file: string): Promise<string> {
   const trust = await readTrustFile(file)
-  using client = connectLocal(socket)
-  const { number, digest } = await client.setTrust({ trust }, { deadlineMs: DEADLINE_MS })
+  const { number, digest } = await askAgent(socket, client =>
+    client.setTrust({ trust }, { deadlineMs: DEADLINE_MS }),
+  )
   return `trust set ${number} counts on this machine from now on\ndigest ${digest}\n`
 }
 
