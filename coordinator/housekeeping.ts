@@ -2,11 +2,15 @@ import { pause } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import type { CoordinatorConfig } from './config.ts'
 import { expireOrders, type OrderDeps } from './operations/orders.ts'
-import { type RetentionDeps, retain } from './retention/retain.ts'
+import { diskProblem } from './retention/disk-space.ts'
+import { type RetentionDeps, trim } from './retention/trim.ts'
+import { RETENTION } from './retention/what-to-delete.ts'
 
 export interface HousekeepingDeps extends OrderDeps, RetentionDeps {
   readonly log: Logger
   readonly config: CoordinatorConfig
+  /** Told how full the disk of the state folder is, when that is a problem. */
+  readonly onDisk: (problem: string | undefined) => void
 }
 
 const ORDERS_EVERY_MS = 10_000
@@ -14,13 +18,16 @@ const RETENTION_EVERY_MS = 3_600_000
 
 /** What has to be done by the clock: orders that expire, and records that are kept long enough. */
 export async function housekeeping(deps: HousekeepingDeps, signal: AbortSignal): Promise<void> {
+  const { days, logBytes } = deps.config.retention
+  const policy = { ...RETENTION, maxAgeMs: days * 86_400_000, logBytes }
   let retained = Number.NEGATIVE_INFINITY
   do {
     try {
+      deps.onDisk(await diskProblem(deps.config.stateDir))
       await expireOrders(deps)
       if (performance.now() - retained >= RETENTION_EVERY_MS) {
         retained = performance.now()
-        await retain(deps, signal)
+        await trim({ ...deps, policy }, signal)
       }
     } catch (error) {
       deps.log.error({ err: error }, 'housekeeping failed; it is tried again')

@@ -16,7 +16,7 @@ import { type ServeOptions, serve } from '../shared/rpc/serve.ts'
 import { type Authorities, openAuthorities } from './authority/authorities.ts'
 import { watchRefusedHandshakes } from './authority/refused-handshakes.ts'
 import { createRenewableServerCredentials } from './authority/server-credentials.ts'
-import { applyStagedRestore } from './backup/apply-staged-restore.ts'
+import { applyStagedRestore } from './backup/apply-restore.ts'
 import { callerOf } from './caller-of.ts'
 import type { CoordinatorConfig } from './config.ts'
 import { Nonces } from './enrolment/nonces.ts'
@@ -80,7 +80,8 @@ async function build(
   const { stateDir } = config
   await makePrivateDirectory(stateDir)
   disposers.use(await lockDirectory(stateDir, 'coordinator'))
-  await applyStagedRestore(stateDir)
+  const restored = await applyStagedRestore(stateDir)
+  if (restored) log.warn(restored, 'restored from a backup')
   const store = disposers.use(await openStore(join(stateDir, 'store.sqlite'), clock.now()))
   const blobs = await openBlobs(join(stateDir, 'blobs'))
   const fleetTargets = fleetTargetsCache()
@@ -141,6 +142,7 @@ async function build(
     for (const machine of registry.machines()) registry.wake(machine)
   }
 
+  let diskProblem: string | undefined
   let addresses = { enrolment: config.enrolmentListen, fleet: config.fleetListen }
   const deps = {
     ...base,
@@ -158,6 +160,10 @@ async function build(
     enrolmentAddress: () => addresses.enrolment,
     stateDir,
     started: clock.now(),
+    otherProblems: () => (diskProblem === undefined ? [] : [diskProblem]),
+    onDisk: (problem: string | undefined) => {
+      diskProblem = problem
+    },
     onPublished,
     onTrustChanged,
     requestRestart: (why: string) => wantRestart(why),
