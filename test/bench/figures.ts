@@ -1,0 +1,102 @@
+/** What the benchmark measures: the names and units of the file that `--json` writes. */
+export interface Figures {
+  readonly enrolments_per_second: number
+  readonly floor_connects_per_second: number
+  readonly memory_per_agent_bytes: number
+  readonly floor_memory_per_connection_bytes: number
+  readonly heartbeats_per_second_500: number
+  readonly heartbeats_per_second_5000: number
+  readonly fanout_seconds: number
+  readonly floor_fanout_seconds: number
+  readonly query_stored_p99_ms: number
+  readonly query_live_p99_ms: number
+  readonly agent_idle_rss_bytes: number
+  readonly agent_idle_cpu_percent: number
+}
+
+/** What a figure should be, and whether it is. */
+export interface Judged {
+  readonly name: string
+  readonly shown: string
+  /** What it is held against, measured in the same run; empty where there is nothing. */
+  readonly beside: string
+  readonly aim: string
+  readonly met: boolean
+}
+
+const MIB = 1024 ** 2
+
+/** Holds the figures against their aims. */
+export function judgeFigures(figures: Figures): readonly Judged[] {
+  const enrolments = figures.enrolments_per_second / figures.floor_connects_per_second
+  const memory = figures.memory_per_agent_bytes / figures.floor_memory_per_connection_bytes
+  const growth = figures.heartbeats_per_second_5000 / figures.heartbeats_per_second_500
+  const fanout = figures.fanout_seconds / figures.floor_fanout_seconds
+  const { query_stored_p99_ms: stored, query_live_p99_ms: live } = figures
+  const { agent_idle_rss_bytes: rss, agent_idle_cpu_percent: cpu } = figures
+  return [
+    {
+      name: 'enrolments per second',
+      shown: whole(figures.enrolments_per_second),
+      beside: `${whole(figures.floor_connects_per_second)} bare TLS connects, ${ratio(enrolments)}`,
+      aim: 'at least 0.4 of the connects',
+      met: enrolments >= 0.4,
+    },
+    {
+      name: 'memory per connected agent',
+      shown: kib(figures.memory_per_agent_bytes),
+      beside: `${kib(figures.floor_memory_per_connection_bytes)} a raw stream, ${ratio(memory)}`,
+      aim: 'at most 1.25 raw streams',
+      met: figures.memory_per_agent_bytes > 0 && memory > 0 && memory <= 1.25,
+    },
+    {
+      name: 'heartbeats per second, 500 machines',
+      shown: whole(figures.heartbeats_per_second_500),
+      beside: '',
+      aim: '',
+      met: true,
+    },
+    {
+      name: 'heartbeats per second, 5,000 machines',
+      shown: whole(figures.heartbeats_per_second_5000),
+      beside: `${whole(figures.heartbeats_per_second_500)} with 500, ${ratio(growth)}`,
+      aim: 'at least 0.8 of those with 500',
+      met: growth >= 0.8,
+    },
+    {
+      name: 'published revision reaches all',
+      shown: seconds(figures.fanout_seconds),
+      beside: `${seconds(figures.floor_fanout_seconds)} the bare bytes, ${ratio(fanout)}`,
+      aim: 'at most 1.3 times the bare bytes',
+      met: fanout <= 1.3,
+    },
+    {
+      name: 'question to the store, p99',
+      shown: ms(stored),
+      beside: '',
+      aim: 'below 100 ms',
+      met: stored < 100,
+    },
+    { name: 'question asked live, p99', shown: ms(live), beside: '', aim: 'below 1 s', met: live < 1000 },
+    {
+      name: 'memory of the idle agent',
+      shown: `${(rss / MIB).toFixed(1)} MiB`,
+      beside: '',
+      aim: 'at most 64 MiB',
+      met: rss > 0 && rss <= 64 * MIB,
+    },
+    {
+      name: 'processor of the idle agent',
+      shown: `${cpu.toFixed(3)} %`,
+      beside: '',
+      aim: 'at most 0.1 % of a core',
+      met: cpu <= 0.1,
+    },
+  ]
+}
+
+const whole = (value: number) => value.toFixed(0)
+const ratio = (value: number) => `ratio ${value.toFixed(2)}`
+const kib = (bytes: number) => `${(bytes / 1024).toFixed(1)} KiB`
+const seconds = (value: number) => `${value.toFixed(3)} s`
+const ms = (value: number) => `${value.toFixed(1)} ms`

@@ -1,0 +1,21 @@
+import { readdir, readFile } from 'node:fs/promises'
+
+/** Resident memory of a process in bytes. */
+export async function residentBytes(pid: number): Promise<number> {
+  const [, kib] = /^VmRSS:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? []
+  if (kib === undefined) throw new Error(`/proc/${pid}/status: has no VmRSS`)
+  return Number(kib) * 1024
+}
+
+/**
+ * Processor time of all threads of a process in nanoseconds. Of schedstat, because the clock ticks of /proc/PID/stat are
+ * as long as an idle agent works in ten seconds.
+ */
+export async function processorNs(pid: number): Promise<number> {
+  let sum = 0
+  for (const thread of await readdir(`/proc/${pid}/task`)) {
+    const text = await readFile(`/proc/${pid}/task/${thread}/schedstat`, 'utf8')
+    sum += Number(text.split(' ')[0])
+  }
+  return sum
+}
