@@ -3,7 +3,7 @@ import { invalid, notFound } from '../../shared/errors.ts'
 import type { FollowLogsRequest, FollowLogsResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { resolveMachine } from '../machines/resolve.ts'
-import type { ChangeFeed } from '../operations/change-feed.ts'
+import { type ChangeFeed, logKey } from '../operations/change-feed.ts'
 import { readLogChunks, tailStart } from '../store/logs.ts'
 import { findOperation, newestOperation, type OperationRow } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
@@ -31,7 +31,7 @@ export function followLogs(deps: FollowLogsDeps) {
     if (request.tail > MAX_TAIL) throw invalid(`tail: at most ${MAX_TAIL} lines`)
     const operationId = (await findLogOperation(deps, request)).id
     // Before the first look, so that no line falls between the two.
-    using watch = operationFeed.watch([operationId])
+    using watch = operationFeed.watch([operationId, logKey(operationId)])
     let { from, skip } =
       request.tail > 0 ? await tailStart(store.db, operationId, request.tail) : { from: 0, skip: 0 }
     let told = 0

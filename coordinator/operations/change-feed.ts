@@ -1,3 +1,8 @@
+/** The key under which the output of an operation changes; the operation itself changes under its id. */
+export function logKey(operation: string): string {
+  return `log ${operation}`
+}
+
 /**
  * Tells watchers that something changed, never what: they read the store again, so a slow one needs no queue.
  * INVARIANTS: a change after `watch` returned is never missed, also while the watcher is busy reading; what is kept for
@@ -51,10 +56,14 @@ export class Watch implements Disposable {
   async next(signal: AbortSignal): Promise<ReadonlySet<string>> {
     if (this.#changed.size === 0 && !signal.aborted) {
       await new Promise<void>(resolve => {
-        this.#wake = resolve
-        signal.addEventListener('abort', () => resolve(), { once: true })
+        const done = () => {
+          signal.removeEventListener('abort', done)
+          this.#wake = undefined
+          resolve()
+        }
+        this.#wake = done
+        signal.addEventListener('abort', done, { once: true })
       })
-      this.#wake = undefined
     }
     const changed = this.#changed
     this.#changed = new Set()

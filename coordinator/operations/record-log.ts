@@ -2,6 +2,7 @@ import { denied, invalid } from '../../shared/errors.ts'
 import type { LogLines } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { findLogChunk, lastLogChunk, logTotals, putLogChunk } from '../store/logs.ts'
 import { findOperation } from '../store/operations.ts'
+import { logKey } from './change-feed.ts'
 import type { OrderDeps } from './orders.ts'
 import { type LogLimits, placeLogChunk } from './place-log-chunk.ts'
 
@@ -47,5 +48,5 @@ export async function recordLog(
     return chunk ? 'kept' : 'known'
   })
   if (result === 'foreign') throw denied(`operation ${operationId}: belongs to another machine`)
-  if (result === 'kept') operationFeed.notify(operationId)
+  if (result === 'kept') operationFeed.notify(logKey(operationId))
 }
