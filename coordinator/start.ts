@@ -35,6 +35,7 @@ import { fleetTargetsCache } from './revisions/fleet-targets.ts'
 import { agentService } from './services/agent-service.ts'
 import { enrolmentService } from './services/enrolment-service.ts'
 import { healthService } from './services/health-service.ts'
+import { OperatorCalls } from './services/operator-calls.ts'
 import { operatorService } from './services/operator-service.ts'
 import { sessionHooks } from './session-hooks.ts'
 import { SessionRegistry } from './sessions/registry.ts'
@@ -144,8 +145,15 @@ async function build(
 
   let diskProblem: string | undefined
   let addresses = { enrolment: config.enrolmentListen, fleet: config.fleetListen }
+  const operatorCalls = new OperatorCalls()
   const deps = {
     ...base,
+    operatorCalls,
+    onAuthorityDropped: () => {
+      const pins = new Set(authorities.list().map(({ pin }) => pin))
+      registry.endIssuedBy(pin => pins.has(pin))
+    },
+    onOperatorRemoved: (id: string) => operatorCalls.end(id),
     ...{ authorities, blobs, fleetTargets, operators, registry, conditions },
     sessions: registry,
     factsCache: new FactsCache(),

@@ -6,6 +6,7 @@ import type { Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
 import { agentDownloadTree } from '../api/agent-download-tree.ts'
 import { agentGetRevision } from '../api/agent-get-revision.ts'
 import type { Caller } from '../api/caller.ts'
+import type { Authorities } from '../authority/authorities.ts'
 import { renewCertificate } from '../machines/renew-certificate.ts'
 import type { SessionRegistry } from '../sessions/registry.ts'
 
@@ -13,6 +14,7 @@ type Deps = Parameters<typeof agentGetRevision>[0] &
   Parameters<typeof agentDownloadTree>[0] &
   Parameters<typeof renewCertificate>[0] & {
     readonly registry: SessionRegistry
+    readonly authorities: Pick<Authorities, 'issuerOf'>
     readonly callerOf: (peer: Peer) => Caller
     readonly trustChain: () => readonly Envelope[]
   }
@@ -29,7 +31,8 @@ export function agentService(deps: Deps): ServiceHandlers<typeof AgentService> {
   return {
     session(requests, { peer, signal }) {
       const { id, notAfter } = machineOf(peer)
-      return deps.registry.serve(id, requests, peer.address, signal, notAfter)
+      const issuer = peer.certificate && deps.authorities.issuerOf(peer.certificate)
+      return deps.registry.serve(id, requests, { address: peer.address, notAfter, issuer }, signal)
     },
     async renew({ publicKey }, { peer }) {
       const { chainPem, notAfter } = await renewCertificate(deps, machineOf(peer).id, publicKey)

@@ -34,6 +34,7 @@ import { rotateAuthority } from '../api/rotate-authority.ts'
 import { setFleetTrust } from '../api/set-fleet-trust.ts'
 import { unbindHost } from '../api/unbind-host.ts'
 import { watchOperations } from '../api/watch-operations.ts'
+import type { OperatorCalls } from './operator-calls.ts'
 
 type Deps = Parameters<typeof addOperator>[0] &
   Parameters<typeof apply>[0] &
@@ -53,7 +54,7 @@ type Deps = Parameters<typeof addOperator>[0] &
   Parameters<typeof restore>[0] &
   Parameters<typeof rotateAuthority>[0] &
   Parameters<typeof setFleetTrust>[0] &
-  Parameters<typeof watchOperations>[0]
+  Parameters<typeof watchOperations>[0] & { readonly operatorCalls: OperatorCalls }
 
 type Handler<Request, Answer> = (request: Request, caller: Caller, signal: AbortSignal) => Answer
 
@@ -62,20 +63,21 @@ export function operatorService(
   deps: Deps,
   callerOf: (peer: Peer) => Caller,
 ): ServiceHandlers<typeof OperatorService> {
-  /** Hands a handler the caller that the connection proves, once it is one who may call. */
-  const as =
-    <Request, Answer>(handler: Handler<Request, Answer>) =>
-    (request: Request, { peer, signal }: CallContext): Answer => {
-      const caller = callerOf(peer)
-      if (caller.kind !== 'operator' && caller.kind !== 'local')
-        throw denied('only an operator may call this')
-      return handler(request, caller, signal)
-    }
-  /** The same for answers that are promised, so that a refusal is a rejection and not a throw. */
+  const allowed = (peer: Peer): Caller => {
+    const caller = callerOf(peer)
+    if (caller.kind !== 'operator' && caller.kind !== 'local') throw denied('only an operator may call this')
+    return caller
+  }
   const asked =
     <Request, Answer>(handler: Handler<Request, Promise<Answer>>) =>
-    async (request: Request, context: CallContext): Promise<Answer> =>
-      await as(handler)(request, context)
+    async (request: Request, { peer, signal }: CallContext): Promise<Answer> =>
+      await handler(request, allowed(peer), signal)
+  const streamed =
+    <Request, Item>(handler: Handler<Request, AsyncIterable<Item>>) =>
+    (request: Request, { peer, signal }: CallContext): AsyncIterable<Item> => {
+      const caller = allowed(peer)
+      return deps.operatorCalls.stream(caller, signal, inner => handler(request, caller, inner))
+    }
   return {
     getFleet: asked(getFleet(deps)),
     listMachines: asked(listMachines(deps)),
@@ -100,14 +102,14 @@ export function operatorService(
     publishRevision: asked(publishRevision(deps)),
     listRevisions: asked(listRevisions(deps)),
     getFleetRevision: asked(getFleetRevision(deps)),
-    downloadRevisionTree: as(downloadRevisionTree(deps)),
+    downloadRevisionTree: streamed(downloadRevisionTree(deps)),
     apply: asked(apply(deps)),
     listOperations: asked(listOperations(deps)),
-    watchOperations: as(watchOperations(deps)),
-    followLogs: as(followLogs(deps)),
-    query: as(query(deps)),
+    watchOperations: streamed(watchOperations(deps)),
+    followLogs: streamed(followLogs(deps)),
+    query: streamed(query(deps)),
     listEvents: asked(listEvents(deps)),
-    backup: as(backup(deps)),
+    backup: streamed(backup(deps)),
     restore: asked(restore(deps)),
   }
 }

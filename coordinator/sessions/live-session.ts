@@ -22,6 +22,8 @@ export class LiveSession {
   messages = 0
   /** Milliseconds; when the certificate it came with ends. TLS looks at that only when a connection begins. */
   notAfterMs = Number.POSITIVE_INFINITY
+  /** Pin of the authority that made that certificate. */
+  issuer: string | undefined
   /** Another holder of the key is connected and the dispute is not settled: nothing is sent that acts. */
   disputed = false
   /** Host and group last told, as one text, so that a change is told and nothing else. */

@@ -70,7 +70,7 @@ function connect(registry: SessionRegistry, machine: string, instance: string, {
   const end: { error?: unknown; done: boolean } = { done: false }
   const finished = (async () => {
     try {
-      for await (const item of registry.serve(machine, sent, '127.0.0.1', gone.signal)) {
+      for await (const item of registry.serve(machine, sent, { address: '127.0.0.1' }, gone.signal)) {
         if (item instanceof Encoded) continue
         const { message } = create(SessionResponseSchema, item)
         received.push(message)
@@ -107,7 +107,7 @@ describe('the registry of sessions', () => {
     const { registry } = makeRegistry()
     const sent = new Outbox<SessionRequest>(10)
     sent.push(create(SessionRequestSchema, { message: { case: 'heartbeat', value: {} } }))
-    const stream = registry.serve('m1', sent, '', new AbortController().signal)
+    const stream = registry.serve('m1', sent, { address: '' }, new AbortController().signal)
     await expect(stream.next()).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })
   })
 

@@ -24,6 +24,15 @@ export interface RegistryDeps {
   readonly signal: AbortSignal
 }
 
+/** What the listener knows of the other end of a session. */
+export interface SessionPeer {
+  readonly address: string
+  /** End of the certificate it came with. */
+  readonly notAfter?: Date | undefined
+  /** Pin of the authority that made it. */
+  readonly issuer?: string | undefined
+}
+
 interface PendingProbe {
   readonly machine: string
   resolve(json: string): void
@@ -85,6 +94,17 @@ export class SessionRegistry implements Sessions {
     for (const session of this.#all(machine)) session.end(status.PERMISSION_DENIED, reason)
   }
 
+  /** Ends the sessions whose certificate comes from an authority that is trusted no longer. */
+  endIssuedBy(isTrusted: (pin: string) => boolean): void {
+    for (const machine of [...this.#live.keys()]) {
+      for (const session of [...this.#all(machine)]) {
+        if (session.issuer !== undefined && !isTrusted(session.issuer)) {
+          session.end(status.UNAUTHENTICATED, 'the authority of this certificate was dropped; enrol anew')
+        }
+      }
+    }
+  }
+
   wake(machine: string): void {
     if (this.#live.has(machine)) this.#orders.trigger(machine)
   }
@@ -128,9 +148,8 @@ export class SessionRegistry implements Sessions {
   async *serve(
     machine: string,
     requests: AsyncIterable<SessionRequest>,
-    address: string,
+    { address, notAfter, issuer }: SessionPeer,
     signal: AbortSignal,
-    notAfter?: Date,
   ): AsyncGenerator<SessionMessage | Encoded> {
     const { hooks, clock } = this.#deps
     const reader = requests[Symbol.asyncIterator]()
@@ -139,6 +158,7 @@ export class SessionRegistry implements Sessions {
     if (admission.kind === 'refused') throw new RpcError(status.PERMISSION_DENIED, admission.reason)
     const session = new LiveSession(machine, hello.instance, address, clock.now().getTime())
     session.notAfterMs = notAfter?.getTime() ?? Number.POSITIVE_INFINITY
+    session.issuer = issuer
     await this.#enter(session)
     const leave = () => session.end(status.CANCELLED, 'the machine went away')
     signal.addEventListener('abort', leave, { once: true })
