@@ -26,6 +26,7 @@ export class FactsKeeper {
   readonly #listeners = new Set<() => void>()
   readonly #signal: AbortSignal
   #latest: SerialisedFacts | undefined
+  #readAtMs = Number.NEGATIVE_INFINITY
   #reading: Promise<SerialisedFacts> | undefined
 
   constructor(deps: FactsKeeperDeps, signal: AbortSignal) {
@@ -50,10 +51,17 @@ export class FactsKeeper {
     return this.#reading
   }
 
+  /** The newest facts when they are not older than this, else read afresh. */
+  recent(mostAgeMs: number): Promise<SerialisedFacts> {
+    const young = this.#latest && performance.now() - this.#readAtMs <= mostAgeMs
+    return young && this.#latest ? Promise.resolve(this.#latest) : this.refresh()
+  }
+
   async #read(): Promise<SerialisedFacts> {
     const facts = await this.#deps.collect(this.#signal)
     const changed = facts.digest !== this.#latest?.digest
     this.#latest = facts
+    this.#readAtMs = performance.now()
     if (changed) for (const listener of this.#listeners) listener()
     return facts
   }

@@ -40,7 +40,8 @@ export async function keepConnected(deps: ConnectionDeps, signal: AbortSignal): 
     },
     signal,
   )
-  let instance = randomId()
+  // One for each start: by it the coordinator tells an agent that comes back from another holder of its key.
+  const instance = randomId()
   let failures = 0
   let lastReason = ''
   while (!signal.aborted) {
@@ -59,7 +60,6 @@ export async function keepConnected(deps: ConnectionDeps, signal: AbortSignal): 
     lastReason = step.why
     log.info({ end: end.kind, why: step.why, waitMs: step.waitMs, failures }, 'session ended')
     board.set(end.kind === 'denied' ? 'refused' : 'connecting', step.why, link.address)
-    if (step.freshInstance) instance = randomId()
     const seen = step.nextAddress ? await lookAround(deps, signal) : undefined
     if (seen?.reason !== undefined) {
       lastReason = seen.reason

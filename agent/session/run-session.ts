@@ -43,10 +43,12 @@ const MOST_INTERVAL_MS = 600_000
 /** So many intervals without an acknowledgement are a dead connection. */
 const SILENT_INTERVALS = 3
 const MAX_PROBES = 4
+/** Facts read so recently are what is asked for. */
+const RECENT_FACTS_MS = 30_000
 
 /**
- * One session, from Hello to its end. INVARIANTS: nothing but Hello is sent before the welcome; `end` says once and for
- * all why it ended; when it returns, everything it started has come to rest.
+ * One session, from Hello to its end. INVARIANTS: nothing but Hello and the answer to a challenge is sent before the
+ * welcome; `end` says once and for all why it ended; when it returns, everything it started has come to rest.
  */
 export async function runSession(
   deps: SessionDeps,
@@ -81,7 +83,7 @@ class Session implements Disposable {
   #welcomed = false
   #lastAckMs = 0
   #probes = 0
-  #factsSent = ''
+  #factsInFlight = ''
 
   constructor(deps: SessionDeps, instance: string) {
     this.#deps = deps
@@ -203,13 +205,12 @@ class Session implements Disposable {
         return operations.accept(message.value)
       case 'factsRequest':
         return this.#start('facts', async () => {
-          // What is asked for is sent even when nothing changed: the coordinator may have lost it.
-          this.#factsSent = ''
-          await facts.refresh()
+          await facts.recent(RECENT_FACTS_MS)
           this.#offerFacts(true)
         })
       case 'factsAck': {
         const { digest } = message.value
+        if (this.#factsInFlight === digest) this.#factsInFlight = ''
         return state.update(before => ({ ...before, factsDigest: digest }))
       }
       case 'operationAck':
@@ -242,7 +243,7 @@ class Session implements Disposable {
       case 'assignment':
         return this.#onAssignment(message.value)
       case 'challenge':
-        return this.#finish({ kind: 'challenged', reason: message.value.reason })
+        return this.#answerChallenge(message.value.reason)
       case 'heartbeatAck': {
         this.#lastAckMs = performance.now()
         const sentence = skew.observe(message.value.now, clock.now())
@@ -291,6 +292,16 @@ class Session implements Disposable {
     await state.update(before => ({ ...before, host }))
   }
 
+  /**
+   * Another holder of this key is connected, or a dead connection of our own still seems to be. Whoever is alive says so
+   * at once and stays; what follows is for the coordinator, and for a person, to decide.
+   */
+  async #answerChallenge(reason: string): Promise<void> {
+    const { clock, simulated, log } = this.#deps
+    log.warn({ reason }, 'challenged by the coordinator')
+    this.#send(await makeHeartbeat(clock.now(), simulated))
+  }
+
   async #beat(intervalMs: number): Promise<void> {
     const { clock, simulated } = this.#deps
     while (await pause(jittered(intervalMs), this.#stop.signal)) {
@@ -304,12 +315,12 @@ class Session implements Disposable {
     }
   }
 
-  /** Sends the newest facts when the coordinator has others, or when it asked. */
+  /** Sends the newest facts when the coordinator has others, or when it asked: it may have lost what it had. */
   #offerFacts(asked = false): void {
     const { latest } = this.#deps.facts
-    if (!this.#welcomed || !latest || latest.digest === this.#factsSent) return
+    if (!this.#welcomed || !latest || latest.digest === this.#factsInFlight) return
     if (!asked && latest.digest === this.#deps.state.current.factsDigest) return
-    this.#factsSent = latest.digest
+    this.#factsInFlight = latest.digest
     this.#send({ message: { case: 'facts', value: { facts: latest.bytes } } })
   }
 

@@ -6,8 +6,6 @@ export type SessionEnd =
   | { readonly kind: 'stopped' }
   /** There is a new certificate or address: connect again at once, as the same instance. */
   | { readonly kind: 'renewed' }
-  /** The coordinator wants to see who really has the key: connect again as a new instance. */
-  | { readonly kind: 'challenged'; readonly reason: string }
   /** The coordinator takes this machine's certificate no more: evicted, banned, or expired. */
   | { readonly kind: 'denied'; readonly reason: string }
   /** Anything else: no connection, a coordinator that stopped, silence. */
@@ -17,8 +15,6 @@ export interface NextStep {
   /** "enrol": ask the enrolment listener first, which also says why this machine is not taken. */
   readonly kind: 'stop' | 'connect' | 'enrol'
   readonly waitMs: number
-  /** Connect as a new instance of the agent. */
-  readonly freshInstance: boolean
   /** Try the next of the coordinator's addresses. */
   readonly nextAddress: boolean
   readonly why: string
@@ -27,7 +23,6 @@ export interface NextStep {
 /** After so many attempts in a row that never reached a welcome, the enrolment listener is asked: the certificate may be
  * unknown to a restored coordinator, or the fleet listener's address may have changed. */
 const ASK_AGAIN_EVERY = 6
-const CHALLENGE_WAIT = { firstMs: 200, mostMs: 2_000 }
 
 /** What to do after a session. `failures` counts the sessions in a row without a welcome, this one included. */
 export function afterSession(
@@ -35,20 +30,12 @@ export function afterSession(
   failures: number,
   retry: { readonly firstMs: number; readonly mostMs: number },
 ): NextStep {
-  const step = { freshInstance: false, nextAddress: false }
+  const step = { nextAddress: false }
   switch (end.kind) {
     case 'stopped':
       return { ...step, kind: 'stop', waitMs: 0, why: 'the agent stops' }
     case 'renewed':
       return { ...step, kind: 'connect', waitMs: 0, why: 'new certificate' }
-    case 'challenged':
-      return {
-        ...step,
-        kind: 'connect',
-        waitMs: backoffMs(0, { ...CHALLENGE_WAIT, mostMs: Math.min(CHALLENGE_WAIT.mostMs, retry.mostMs) }),
-        freshInstance: true,
-        why: end.reason,
-      }
     case 'denied':
       return { ...step, kind: 'enrol', waitMs: backoffMs(failures, retry), why: end.reason }
     case 'lost': {

@@ -13,7 +13,6 @@ import { afterSession, type SessionEnd } from './session-end.ts'
 const end: fc.Arbitrary<SessionEnd> = fc.oneof(
   fc.constant<SessionEnd>({ kind: 'stopped' }),
   fc.constant<SessionEnd>({ kind: 'renewed' }),
-  fc.constant<SessionEnd>({ kind: 'challenged', reason: 'x' }),
   fc.constant<SessionEnd>({ kind: 'denied', reason: 'x' }),
   fc.boolean().map((welcomed): SessionEnd => ({ kind: 'lost', reason: 'x', welcomed })),
 )
@@ -30,7 +29,6 @@ describe('afterSession', () => {
           expect(step.kind === 'stop').toBe(what.kind === 'stopped')
           expect(step.waitMs).toBeLessThanOrEqual(mostMs)
           expect(step.waitMs > 0).toBe(what.kind !== 'stopped' && what.kind !== 'renewed')
-          expect(step.freshInstance).toBe(what.kind === 'challenged')
         },
       ),
     )
