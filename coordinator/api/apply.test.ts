@@ -67,7 +67,8 @@ async function prepare(): Promise<ApplyDeps & SampleFleet> {
   return {
     ...fleet,
     directory: await MachineDirectory.load(fleet.store.db, fleet.fleetTargets.current()),
-    sessions: { online: () => false, wake: machine => woken.push(machine) },
+    sessions: { online: () => false, lastMessage: () => undefined, wake: machine => woken.push(machine) },
+    conditions: { stuckAfterMs: 600_000, certificateWarnMs: 86_400_000 },
     factsCache: new FactsCache(),
     operationFeed: new ChangeFeed(),
     log,
@@ -156,7 +157,7 @@ describe('ordering machines to a revision', () => {
       [{ refs: ['olaf'], where: 'true', requestId: 'x' }, status.INVALID_ARGUMENT],
       [{ refs: ['olaf'] }, status.INVALID_ARGUMENT],
       [{ refs: ['olaf'], requestId: 'x', revision: 9n }, status.NOT_FOUND],
-      [{ where: "host.name == 'nobody'", requestId: 'x' }, status.NOT_FOUND],
+      [{ where: "host == 'nobody'", requestId: 'x' }, status.NOT_FOUND],
       [{ where: 'no(such', requestId: 'x' }, status.INVALID_ARGUMENT],
     ] as const) {
       await expect(order(deps, { ...request, refs: [...(request.refs ?? [])] })).rejects.toMatchObject({
@@ -170,7 +171,7 @@ describe('ordering machines to a revision', () => {
   it('selects by expression and tells for which machines it could not be evaluated', async () => {
     const deps = await prepare()
     const { operations, errors } = await order(deps, {
-      where: "host.name == 'olaf' || (host.name == 'nas' && labels.rack == 'a')",
+      where: "host == 'olaf' || (host == 'nas' && labels.rack == 'a')",
       requestId: 'one',
     })
     expect(operations?.map(({ host }) => host)).toEqual(['olaf'])

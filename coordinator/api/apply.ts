@@ -1,11 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Transaction } from 'kysely'
-import type { Clock } from '../../shared/clock.ts'
 import { exists, invalid, notFound, precondition, RpcError, reasonOf } from '../../shared/errors.ts'
 import type { ApplyRequest, ApplyResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { operationId, sha256Hex } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { MachineDirectory } from '../machines/directory.ts'
 import { heldBecause, type MachineEntry } from '../machines/entry.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import type { ChangeFeed } from '../operations/change-feed.ts'
@@ -27,18 +25,14 @@ import { actorOf, type Caller } from './caller.ts'
 
 const MAX_REFS = 10_000
 const MAX_REQUEST_ID_CHARS = 64
-/** Problems that are written out; the others are counted. */
-const SHOWN_PROBLEMS = 50
+/** Problems that are written out, each to this length; the others are counted. A status travels in one header. */
+const SHOWN_PROBLEMS = 20
+const MAX_PROBLEM_CHARS = 250
 export const ORDER_LIFETIME_MS = 3_600_000
 
 export interface ApplyDeps extends FleetQueryDeps {
-  readonly directory: Pick<
-    MachineDirectory,
-    'entries' | 'assignment' | 'targets' | 'get' | 'ids' | 'claimants'
-  >
-  readonly sessions: Pick<Sessions, 'online' | 'wake'>
+  readonly sessions: FleetQueryDeps['sessions'] & Pick<Sessions, 'wake'>
   readonly operationFeed: ChangeFeed
-  readonly clock: Clock
   readonly log: Logger
   /** How long an order may wait for its machine; absent: one hour. */
   readonly orderLifetimeMs?: number
@@ -259,6 +253,9 @@ function refusal(problems: readonly string[]): RpcError {
 
 function listProblems(problems: readonly string[]): string {
   const more = problems.length - SHOWN_PROBLEMS
-  const shown = problems.slice(0, SHOWN_PROBLEMS).join('\n')
+  const shown = problems
+    .slice(0, SHOWN_PROBLEMS)
+    .map(text => text.slice(0, MAX_PROBLEM_CHARS))
+    .join('\n')
   return more > 0 ? `${shown}\nand ${more} more` : shown
 }

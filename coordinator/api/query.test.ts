@@ -42,12 +42,14 @@ async function addMachines(count: number, change: Parameters<typeof addMachine>[
 
 const OFFLINE: QueryDeps['sessions'] = {
   online: () => false,
+  lastMessage: () => undefined,
   probe: () => Promise.reject(unavailable('not online')),
 }
 
 async function depsOf(sessions: QueryDeps['sessions'] = OFFLINE): Promise<QueryDeps> {
   const directory = await MachineDirectory.load(fleet.store.db, fleet.fleetTargets.current())
-  return { store: fleet.store, directory, sessions, factsCache: new FactsCache() }
+  const conditions = { stuckAfterMs: 600_000, certificateWarnMs: 86_400_000 }
+  return { ...fleet, directory, sessions, conditions, factsCache: new FactsCache() }
 }
 
 async function ask(deps: QueryDeps, request: MessageInitShape<typeof QueryRequestSchema>) {
@@ -65,7 +67,7 @@ describe('questions to the store', () => {
     await addMachines(20)
     const { rows, end } = await ask(await depsOf(), {
       expression: "facts.cpu.cores >= 16 && facts.system.product == 'N100' && labels.rack == 'b'",
-      select: ['facts.cpu.cores', 'facts.disks', 'host.name', 'status.online', 'status.appliedRevision'],
+      select: ['facts.cpu.cores', 'facts.disks', 'host', 'status.online', 'status.appliedRevision'],
     })
     const values = rows.map(row => row.values ?? []).toSorted(([a = ''], [b = '']) => Number(a) - Number(b))
     expect(values.map(([cores, , ...others]) => [cores, ...others])).toEqual([
@@ -140,6 +142,7 @@ describe('questions asked live', () => {
     const dead = new Set([3, 30, 60].map(idOf))
     const absent = new Set([4, 44].map(idOf))
     const deps = await depsOf({
+      ...OFFLINE,
       online: machine => !absent.has(machine),
       probe: async (machine, _kind, deadlineMs, signal) => {
         const number = Array.from({ length: 100 }, (_, at) => at).find(at => idOf(at) === machine) ?? 0
@@ -173,6 +176,7 @@ describe('questions asked live', () => {
       release = resolve
     })
     const deps = await depsOf({
+      ...OFFLINE,
       online: () => true,
       probe: async machine => {
         if (machine === idOf(1)) await held

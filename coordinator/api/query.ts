@@ -6,17 +6,15 @@ import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import type { QueryRequest, QueryResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { factsToCel } from '../../shared/query/message-to-cel.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
-import type { MachineDirectory } from '../machines/directory.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import {
   type Answer,
   answer,
   answerFromStore,
-  appliedWhereAsked,
   compileField,
-  contextOf,
   type FleetQueryDeps,
   type FleetQuestion,
+  readContexts,
 } from '../queries/evaluate-fleet.ts'
 import { MAX_SELECTION_ERRORS, type SelectionError } from '../queries/select-machines.ts'
 import type { Sessions } from '../sessions/sessions.ts'
@@ -30,8 +28,7 @@ const MOST_DEADLINE_MS = 60_000
 const ANSWERS: readonly status[] = [status.FAILED_PRECONDITION, status.OUT_OF_RANGE]
 
 export interface QueryDeps extends FleetQueryDeps {
-  readonly directory: Pick<MachineDirectory, 'entries' | 'assignment' | 'targets'>
-  readonly sessions: Pick<Sessions, 'online' | 'probe'>
+  readonly sessions: FleetQueryDeps['sessions'] & Pick<Sessions, 'probe'>
 }
 
 type Item = MessageInitShape<typeof QueryResponseSchema>
@@ -100,7 +97,7 @@ async function* answerLive(
   signal: AbortSignal,
 ): AsyncGenerator<LiveAnswer> {
   const entries = [...deps.directory.entries()].filter(({ state }) => state === 'active')
-  const applied = await appliedWhereAsked(deps, question)
+  const contextOf = await readContexts(deps, question, entries)
   // Room for one answer of each machine: nobody's is dropped because the reader is slow.
   const outbox = new Outbox<LiveAnswer>(entries.length)
   const askOne = async (entry: MachineEntry) => {
@@ -117,7 +114,7 @@ async function* answerLive(
   const judge = (entry: MachineEntry, json: string): Answer => {
     try {
       const facts = fromJson(FactsSchema, JSON.parse(json), { ignoreUnknownFields: true })
-      return answer(question, entry, { ...contextOf(deps, entry, applied), facts: factsToCel(facts) })
+      return answer(question, entry, { ...contextOf(entry), facts: factsToCel(facts) })
     } catch (error) {
       return { kind: 'error', entry, reason: `its answer is not readable: ${reasonOf(error).slice(0, 200)}` }
     }

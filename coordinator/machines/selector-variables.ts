@@ -50,7 +50,7 @@ export function selectorVariables(
 }
 
 /** Labels of the signed fleet file count before those that came with a token or by hand. */
-function labelsOf(
+export function labelsOf(
   directory: DescribeDeps['directory'],
   id: string,
   own: Readonly<Record<string, string>>,

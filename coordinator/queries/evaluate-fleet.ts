@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import type { Clock } from '../../shared/clock.ts'
 import { invalid } from '../../shared/errors.ts'
 import { celToJson } from '../../shared/query/cel-to-json.ts'
 import {
@@ -8,18 +9,20 @@ import {
   type QueryVariables,
   select,
 } from '../../shared/query/expression.ts'
+import type { DescribeDeps } from '../machines/describe-machines.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import type { MachineEntry } from '../machines/entry.ts'
-import type { Sessions } from '../sessions/sessions.ts'
-import { appliedRevisions } from '../store/operations.ts'
+import { labelsOf, selectorVariables } from '../machines/selector-variables.ts'
+import { findMachines, type MachineRow } from '../store/machines.ts'
 import type { Store } from '../store/store.ts'
 import type { FactsCache } from './facts-cache.ts'
-import { machineVariables } from './variables.ts'
 
 export interface FleetQueryDeps {
   readonly store: Store
-  readonly directory: Pick<MachineDirectory, 'entries' | 'assignment' | 'targets'>
-  readonly sessions: Pick<Sessions, 'online'>
+  readonly clock: Clock
+  readonly directory: MachineDirectory
+  readonly sessions: DescribeDeps['sessions']
+  readonly conditions: DescribeDeps['conditions']
   readonly factsCache: FactsCache
 }
 
@@ -59,14 +62,14 @@ export async function* answerFromStore(
 ): AsyncGenerator<Answer> {
   const { store, directory, factsCache } = deps
   const entries = [...directory.entries()].filter(wanted)
-  const applied = await appliedWhereAsked(deps, question)
   let sliceStart = performance.now()
   for (let at = 0; at < entries.length; at += PAGE) {
     const page = entries.slice(at, at + PAGE)
     const facts = await factsCache.read(store.db, page)
+    const contextOf = await readContexts(deps, question, page)
     for (const entry of page) {
       const own = facts.get(entry.id)
-      const variables = contextOf(deps, entry, applied)
+      const variables = contextOf(entry)
       yield answer(question, entry, own === undefined ? variables : { ...variables, facts: own })
       if (performance.now() - sliceStart > SLICE_MS) {
         await setImmediate()
@@ -76,26 +79,31 @@ export async function* answerFromStore(
   }
 }
 
-/** Where each machine is, read only for questions that speak of it: a scan of all machines. */
-export async function appliedWhereAsked(
-  { store }: Pick<FleetQueryDeps, 'store'>,
-  { where, select: selected }: FleetQuestion,
-): Promise<ReadonlyMap<string, number>> {
-  const asked = [where, ...selected].some(({ text }) => /\bstatus\b/.test(text))
-  return asked ? await appliedRevisions(store.db) : new Map()
-}
-
-export function contextOf(
-  { directory, sessions }: Omit<FleetQueryDeps, 'store' | 'factsCache'>,
-  entry: MachineEntry,
-  applied: ReadonlyMap<string, number>,
-): QueryVariables {
-  return machineVariables(entry, {
-    assignment: directory.assignment(entry.id),
-    targets: directory.targets,
-    online: sessions.online(entry.id),
-    appliedRevision: applied.get(entry.id),
-  })
+/**
+ * All variables of these machines but their facts. Rows are read only for questions that speak of what stands in them;
+ * what an expression does not use costs nothing.
+ */
+export async function readContexts(
+  deps: Omit<FleetQueryDeps, 'factsCache'>,
+  question: FleetQuestion,
+  entries: readonly MachineEntry[],
+): Promise<(entry: MachineEntry) => QueryVariables> {
+  const { store, directory, clock } = deps
+  const asked = [question.where, ...question.select].some(({ text }) => /\b(machine|status)\b/.test(text))
+  const rows = new Map<string, MachineRow>()
+  for (let at = 0; asked && at < entries.length; at += PAGE) {
+    const ids = entries.slice(at, at + PAGE).map(({ id }) => id)
+    for (const row of await findMachines(store.db, ids)) rows.set(row.id, row)
+  }
+  return entry => {
+    const row = rows.get(entry.id)
+    if (row) return selectorVariables(deps, row, undefined, clock.now().getTime())
+    const assignment = directory.assignment(entry.id)
+    return {
+      host: assignment.kind === 'host' ? assignment.host : '',
+      labels: new Map(Object.entries(labelsOf(directory, entry.id, entry.labels))),
+    }
+  }
 }
 
 /** One machine's answer. A selector that errs is neither yes nor no. */

@@ -59,6 +59,17 @@ export function findMachine(db: Kysely<Database>, id: string): Promise<MachineRo
   return db.selectFrom('machines').selectAll().where('id', '=', id).executeTakeFirst()
 }
 
+/** Those of these machines that exist, in no order; at most 500 at a time. */
+export async function findMachines(db: Kysely<Database>, ids: readonly string[]): Promise<MachineRow[]> {
+  if (ids.length > 500) throw new RangeError('findMachines: at most 500 machines at a time')
+  if (ids.length === 0) return []
+  return await db
+    .selectFrom('machines')
+    .selectAll()
+    .where('id', 'in', [...ids])
+    .execute()
+}
+
 export async function insertMachine(tx: Transaction<Database>, row: NewMachineRow): Promise<void> {
   await tx.insertInto('machines').values(row).execute()
 }

@@ -213,12 +213,6 @@ export async function setAppliedRevision(
     .execute()
 }
 
-/** The revision each machine is on, by its own reports. */
-export async function appliedRevisions(db: Kysely<Database>): Promise<ReadonlyMap<string, number>> {
-  const rows = await db.selectFrom('machines').select(['id', 'applied_revision']).execute()
-  return new Map(rows.map(row => [row.id, row.applied_revision]))
-}
-
 /** What each of these machines says it may be ordered to do. */
 export async function allowedVerbs(
   db: Kysely<Database>,
