@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentials } from '@grpc/grpc-js'
-import { expect } from 'vitest'
+import { vi } from 'vitest'
 import { type Hardware, writeMadeUpRoot } from '../../scripts/made-up-root.ts'
 import { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
@@ -58,16 +58,16 @@ export class Fleet implements AsyncDisposable {
     )
     const program = new Program(process.execPath, [programFile('coordinator'), '--config', config])
     this.coordinator = program
-    await expect
-      .poll(
-        async () => {
-          if (!program.running)
-            throw new Error(`the coordinator ended:\n${program.stdout}\n${program.stderr}`)
-          return (await this.api.getFleet({}, { deadlineMs: 2_000 })).caPin
-        },
-        { timeout: 30_000, interval: 100 },
-      )
-      .not.toBe('')
+    // Not expect.poll: hooks start fleets too, and there it does not exist.
+    await vi.waitFor(
+      async () => {
+        // Ended: no more waiting helps.
+        if (!program.running) return
+        await this.api.getFleet({}, { deadlineMs: 2_000 })
+      },
+      { timeout: 30_000, interval: 100 },
+    )
+    if (!program.running) throw new Error(`the coordinator ended:\n${program.stdout}\n${program.stderr}`)
   }
 
   /** Runs the operator's command by the coordinator's local socket. */
