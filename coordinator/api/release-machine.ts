@@ -12,6 +12,7 @@ import { identityColumns, identityOfFacts } from '../machines/identity.ts'
 import { MAX_FACTS_BYTES, readFacts } from '../machines/read-facts.ts'
 import { refreshMachines } from '../machines/refresh.ts'
 import { resolveMachine } from '../machines/resolve.ts'
+import { abandonOperations } from '../operations/orders.ts'
 import { clearConditions, conditionsOf } from '../store/conditions.ts'
 import { recordEvent } from '../store/events.ts'
 import { newestFacts } from '../store/facts.ts'
@@ -34,7 +35,7 @@ export function releaseMachine(deps: ChangeStateDeps) {
     const { store, directory, sessions, clock } = deps
     const { id } = resolveMachine(directory, request.ref)
     const now = clock.now()
-    await store.transact(async tx => {
+    const ended = await store.transact(async tx => {
       const row = await requireMachine(tx, id)
       const held = (await conditionsOf(tx, id)).map(condition => condition.class)
       const released = [...HOLDING, 'similar'].filter(kind => held.includes(kind))
@@ -51,7 +52,12 @@ export function releaseMachine(deps: ChangeStateDeps) {
         reason: `${released.join(', ')}: ${request.reason.slice(0, MAX_REASON_CHARS)}`,
         actor: actorOf(caller),
       })
+      // A journal that went back may not know what it was doing; waiting for it would keep the machine from every order.
+      return released.includes('went-back')
+        ? await abandonOperations(tx, id, 'the machine was released after its journal went back', now)
+        : []
     })
+    for (const operation of ended) deps.operationFeed?.notify(operation)
     await refreshMachines(store.db, directory, [id])
     sessions.wake(id)
     return { machine: await describeMachine(deps, id) }

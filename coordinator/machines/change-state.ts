@@ -1,5 +1,7 @@
 import type { Transaction } from 'kysely'
 import { notFound, precondition } from '../../shared/errors.ts'
+import type { ChangeFeed } from '../operations/change-feed.ts'
+import { abandonOperations } from '../operations/orders.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import { deleteBindingOfMachine } from '../store/bindings.ts'
 import { clearConditions } from '../store/conditions.ts'
@@ -13,6 +15,8 @@ import { settleCollisions } from './settle-collisions.ts'
 
 export interface ChangeStateDeps extends DescribeDeps {
   readonly sessions: Pick<Sessions, 'online' | 'lastMessage' | 'end' | 'wake'>
+  /** Told of the operations that end with the machine. */
+  readonly operationFeed?: Pick<ChangeFeed, 'notify'>
 }
 
 /** Longest reason an operator may give. */
@@ -34,10 +38,10 @@ export async function sendAway(
   const { store, directory, sessions, clock } = deps
   const reason = input.reason.slice(0, MAX_REASON_CHARS)
   const now = clock.now()
-  const settled = await store.transact(async tx => {
+  const { settled, ended } = await store.transact(async tx => {
     const row = await requireMachine(tx, machineId)
     const state = readState(row.state)
-    if (state === input.state) return []
+    if (state === input.state) return { settled: [], ended: [] }
     if (!input.from.includes(state)) throw precondition(`ref: the machine is ${state}; ${input.otherwise}`)
     const change: MachineChange = {
       state: input.state,
@@ -53,8 +57,10 @@ export async function sendAway(
     await deleteBindingOfMachine(tx, machineId)
     await clearConditions(tx, machineId, ['clone', 'collision', 'went-back', 'similar', 'clock'])
     await recordEvent(tx, { at: now, class: input.state, machine: machineId, reason, actor: input.actor })
-    return await settleCollisions(tx, row.serial, now)
+    const ended = await abandonOperations(tx, machineId, `the machine was ${input.state}`, now)
+    return { settled: await settleCollisions(tx, row.serial, now), ended }
   })
+  for (const id of ended) deps.operationFeed?.notify(id)
   directory.bind(machineId, undefined)
   await refreshMachines(store.db, directory, [machineId, ...settled])
   sessions.end(machineId, reason === '' ? `this machine was ${input.state}` : `${input.state}: ${reason}`)

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import type { Kysely } from 'kysely'
+import type { Kysely, Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { ApplyOrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { findOperation, openOperations, silentOperations } from '../store/operations.ts'
@@ -51,6 +51,21 @@ export async function markDelivered(
     }
   })
   for (const id of operations) operationFeed.notify(id)
+}
+
+/**
+ * Ends all open operations of a machine of which nobody will hear again, in the transaction that makes it so. Says
+ * which, for the feed.
+ */
+export async function abandonOperations(
+  tx: Transaction<Database>,
+  machine: string,
+  reason: string,
+  now: Date,
+): Promise<string[]> {
+  const open = await openOperations(tx, [machine])
+  for (const row of open) await moveOperation(tx, row, { kind: 'abandoned', reason }, undefined, now)
+  return open.map(row => row.id)
 }
 
 const BATCH = 200

@@ -14,7 +14,7 @@ import { listEventRows } from '../store/events.ts'
 import { findMachine } from '../store/machines.ts'
 import { findOperation, insertOperations, outcomeOf, phasesOf } from '../store/operations.ts'
 import { ChangeFeed } from './change-feed.ts'
-import { expireOrders, markDelivered, pendingOrders } from './orders.ts'
+import { abandonOperations, expireOrders, markDelivered, pendingOrders } from './orders.ts'
 import { mergePhases, recordReport } from './record-report.ts'
 import { SILENCE_MS } from './transition.ts'
 
@@ -212,6 +212,17 @@ describe('orders', () => {
     pass(1000 * HOUR_MS)
     expect(await expireOrders(deps)).toBe(0)
     expect((await findOperation(fleet.store.db, 'spoken'))?.outcome_class).toBe(0)
+  })
+
+  it('of a machine that was sent away end as unknown, and a machine that comes back is free for others', async () => {
+    await order('running', OLAF, 3)
+    await recordReport(deps, OLAF, report('running', 3, { phases: [started(1, Phase.BUILD)] }))
+    await order('other', NAS, 3)
+    const ended = await fleet.store.transact(tx => abandonOperations(tx, OLAF, 'evicted', deps.clock.at))
+    expect(ended).toEqual(['running'])
+    const row = await findOperation(fleet.store.db, 'running')
+    expect(row && outcomeOf(row)).toMatchObject({ class: OutcomeClass.UNKNOWN, reason: 'evicted' })
+    expect((await findOperation(fleet.store.db, 'other'))?.outcome_class).toBe(0)
   })
 
   it('N12: a report after the expiry does not bring an operation back', async () => {

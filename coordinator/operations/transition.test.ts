@@ -10,6 +10,7 @@ const inputs: fc.Arbitrary<{ input: OperationInput; after: number }> = fc.record
   input: fc.oneof(
     fc.constant<OperationInput>({ kind: 'clock' }),
     fc.constant<OperationInput>({ kind: 'delivered' }),
+    fc.constant<OperationInput>({ kind: 'abandoned', reason: 'evicted' }),
     fc.record({
       kind: fc.constant('report' as const),
       phase: fc.integer({ min: 1, max: 12 }),
@@ -83,6 +84,14 @@ describe('an operation’s transitions', () => {
         })
       }),
     )
+  })
+
+  it('an operation whose machine was sent away ends as unknown, whatever it was doing', () => {
+    const end = transition({ ...fresh, delivered: 5, phase: 4 }, { kind: 'abandoned', reason: 'evicted' }, 10)
+    expect(end).toMatchObject({
+      state: { outcomeClass: OutcomeClass.UNKNOWN, phase: 4 },
+      givenUp: { reason: 'evicted' },
+    })
   })
 
   it('an operation that its node works on is not ended by any clock', () => {

@@ -26,6 +26,8 @@ export type OperationInput =
   /** The order was written to a live session. */
   | { readonly kind: 'delivered' }
   | { readonly kind: 'report'; readonly phase: number; readonly outcomeClass: number }
+  /** Nobody will ever report: the machine was sent away, or lost its journal. */
+  | { readonly kind: 'abandoned'; readonly reason: string }
 
 export type Transition =
   /** Nothing changes; `late` says that a node reported something that came after the end. */
@@ -50,6 +52,10 @@ export function transition(state: OperationState, input: OperationInput, now: nu
       return state.delivered === undefined
         ? { kind: 'next', state: { ...state, delivered: now }, givenUp: undefined }
         : { kind: 'same', late: false }
+    case 'abandoned': {
+      const givenUp = { class: OutcomeClass.UNKNOWN, refusal: '', reason: input.reason }
+      return { kind: 'next', state: { ...state, outcomeClass: givenUp.class }, givenUp }
+    }
     case 'report': {
       const phase = Math.max(state.phase, input.phase)
       if (phase === state.phase && input.outcomeClass === 0) return { kind: 'same', late: false }
