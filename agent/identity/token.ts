@@ -34,7 +34,7 @@ export function parseToken(source: string, text: string): EnrolmentToken {
   return { id, secret, caPin, trustPin: trustPin === '' ? undefined : trustPin }
 }
 
-/** The token of a file, or undefined when the file is gone: it may be deleted once the machine is enrolled. */
+/** The token of a file, or undefined when the file is gone or empty: it may be deleted once the machine is enrolled. */
 export async function loadToken(path: string): Promise<EnrolmentToken | undefined> {
   try {
     const { mode, size } = await stat(path)
@@ -42,7 +42,9 @@ export async function loadToken(path: string): Promise<EnrolmentToken | undefine
       throw new ConfigError(`${path}: holds a secret that every user here can read; make it \`chmod 600\``)
     }
     if (size > MAX_BYTES) throw new ConfigError(`${path}: ${size} bytes are too many for a token`)
-    return parseToken(path, await readFile(path, 'utf8'))
+    const text = await readFile(path, 'utf8')
+    // systemd hands over an empty credential where the operator's file is gone.
+    return text.trim() === '' ? undefined : parseToken(path, text)
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined
     if (error instanceof ConfigError) throw error

@@ -9,11 +9,11 @@ import { exitCodeOf, runLogged } from '../run-logged.ts'
 const ATTRIBUTE = /^[A-Za-z0-9_][A-Za-z0-9_'-]{0,127}$/
 
 /**
- * What keeps a build to the verified tree: the lock file is neither written nor updated, the flake's own Nix
+ * What keeps a build to the verified tree: a lock file that lacks something is an error, the flake's own Nix
  * configuration is not accepted, nothing is asked of a registry. Understood by Nix 2.8 and by newer ones.
+ * Not --no-write-lock-file: beside it Nix 2.8 takes a missing lock for a warning and fetches what is not pinned.
  */
 const HERMETIC = [
-  '--no-write-lock-file',
   '--no-update-lock-file',
   '--option',
   'accept-flake-config',
@@ -40,12 +40,13 @@ export async function buildTree(
   const folder = join(deps.stateDir, 'builds', operation)
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  const run = await runLogged(
-    context,
-    'nixos-rebuild',
-    ['build', '--flake', `path:${tree}#${attribute}`, ...HERMETIC, '-L'],
-    { deadlineMs: deps.config.buildDeadlineMs, signal, cwd: folder },
-  )
+  const rebuild = ['nixos-rebuild', 'build', '--flake', `path:${tree}#${attribute}`, ...HERMETIC, '-L']
+  const [command = '', ...args] = [...(await sliceOf(context)), ...rebuild]
+  const run = await runLogged(context, command, args, {
+    deadlineMs: deps.config.buildDeadlineMs,
+    signal,
+    cwd: folder,
+  })
   if (signal.aborted) return STOPPED
   if (!succeeded(run.ending)) {
     return failed(
@@ -62,4 +63,16 @@ export async function buildTree(
     )
   }
   return { kind: 'ok', value: link.target, detail: link.target }
+}
+
+/** The unit that evaluation and builds run under, with the limits that the NixOS module gives it. */
+const BUILD_SLICE = 'muster-build.slice'
+
+/** Puts a build under the slice where systemd runs the machine, so that it starves nothing else of memory. */
+async function sliceOf({ deps }: PhaseContext): Promise<readonly string[]> {
+  if (deps.config.systemRoot !== '/') return []
+  const running = await deps.system.exists('/run/systemd/system')
+  return running.kind === 'present'
+    ? ['systemd-run', '--scope', '--quiet', '--collect', `--slice=${BUILD_SLICE}`, '--']
+    : []
 }
