@@ -39,7 +39,7 @@ import { OperatorCalls } from './services/operator-calls.ts'
 import { operatorService } from './services/operator-service.ts'
 import { sessionHooks } from './session-hooks.ts'
 import { SessionRegistry } from './sessions/registry.ts'
-import { newestRevision } from './store/revisions.ts'
+import { newestRevision, treeDigests } from './store/revisions.ts'
 import { openStore } from './store/store.ts'
 
 const DAY_MS = 86_400_000
@@ -85,6 +85,8 @@ async function build(
   if (restored) log.warn(restored, 'restored from a backup')
   const store = disposers.use(await openStore(join(stateDir, 'store.sqlite'), clock.now()))
   const blobs = await openBlobs(join(stateDir, 'blobs'))
+  // What a kill left behind: trees that were received whole or in part, but of which no revision was written.
+  await blobs.sweep(await treeDigests(store.db))
   const fleetTargets = fleetTargetsCache()
   await fleetTargets.reload(store.db)
   const directory = await MachineDirectory.load(store.db, fleetTargets.current())
