@@ -42,6 +42,8 @@ export class MachineDirectory {
   readonly #counts = new Map<MachineState, number>(STATES.map(state => [state, 0]))
   #targets: FleetTargets = NO_TARGETS
   #rules: GroupRules = compileRules(NO_TARGETS)
+  /** One revision after the other: each is judged against the rules that were in force before it. */
+  #turn: Promise<unknown> = Promise.resolve()
 
   /** Reads all machines from the store. */
   static async load(db: Kysely<Database>, targets: FleetTargets): Promise<MachineDirectory> {
@@ -156,6 +158,14 @@ export class MachineDirectory {
     this.#set({ entry, verdicts, own: this.#assign(entry, verdicts) })
   }
 
+  /** Takes over that a machine was forgotten. */
+  remove(id: string): void {
+    const known = this.#known.get(id)
+    if (!known) return
+    this.#unlink(known)
+    this.#known.delete(id)
+  }
+
   /** Takes over a binding by hand that was committed; undefined: the machine has none any more. */
   bind(machine: string, host: string | undefined): void {
     if (host === undefined) this.#handOf.delete(machine)
@@ -168,7 +178,14 @@ export class MachineDirectory {
    * Follows a newly published revision. Facts are read again only where the rules of groups changed; meanwhile the
    * directory answers by the targets it had.
    */
-  async retarget(db: Kysely<Database>, targets: FleetTargets): Promise<void> {
+  retarget(db: Kysely<Database>, targets: FleetTargets): Promise<void> {
+    const done = this.#turn.then(() => this.#retarget(db, targets))
+    this.#turn = done.catch(() => {}) // whoever asked hears of it; the next in turn starts from what is there
+    return done
+  }
+
+  async #retarget(db: Kysely<Database>, targets: FleetTargets): Promise<void> {
+    if (targets.revision < this.#targets.revision) return
     const rules = compileRules(targets)
     const judged = new Map<string, { digest: string; verdicts: ReadonlyMap<string, RuleVerdict> }>()
     const missing = () =>
@@ -195,7 +212,6 @@ export class MachineDirectory {
         }
       }
     }
-    if (targets.revision < this.#targets.revision) return
     this.#targets = targets
     this.#rules = rules
     this.#claims.clear()
@@ -216,18 +232,20 @@ export class MachineDirectory {
   #set(known: Known): void {
     const { id, state } = known.entry
     const before = this.#known.get(id)
-    if (before) {
-      this.#count(before.entry.state, -1)
-      if (before.own.kind === 'host') this.#claims.delete(before.own.host, id)
-      this.#bySerial.delete(before.entry.identity.serial, id)
-      this.#byUuid.delete(before.entry.identity.uuid, id)
-    }
+    if (before) this.#unlink(before)
     this.#known.set(id, known)
     this.#count(state, 1)
     this.#claim(known)
     if (!isLive(state) && state !== 'pending') return
     this.#bySerial.add(known.entry.identity.serial, id)
     this.#byUuid.add(known.entry.identity.uuid, id)
+  }
+
+  #unlink({ entry, own }: Known): void {
+    this.#count(entry.state, -1)
+    if (own.kind === 'host') this.#claims.delete(own.host, entry.id)
+    this.#bySerial.delete(entry.identity.serial, entry.id)
+    this.#byUuid.delete(entry.identity.uuid, entry.id)
   }
 
   #claim({ entry, own }: Known): void {

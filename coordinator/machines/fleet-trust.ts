@@ -1,8 +1,8 @@
 import type { Kysely } from 'kysely'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
-import type { KnownTrust } from '../../shared/trust/trust-set.ts'
+import { type KnownTrust, readTrustSet } from '../../shared/trust/trust-set.ts'
 import type { Database } from '../store/tables.ts'
-import { newestTrust, trustChain } from '../store/trust-sets.ts'
+import { trustChain } from '../store/trust-sets.ts'
 
 interface Snapshot {
   readonly chain: readonly Envelope[]
@@ -21,8 +21,8 @@ export class FleetTrust {
 
   /** Reads the store again, after a set was given or came with a revision. Never goes back. */
   async reload(db: Kysely<Database>): Promise<void> {
-    const newest = await newestTrust(db)
     const chain = await trustChain(db)
+    const newest = newestOf(chain)
     if ((newest?.number ?? 0) >= this.number) this.#snapshot = { chain, newest }
   }
 
@@ -38,4 +38,13 @@ export class FleetTrust {
   get number(): number {
     return this.#snapshot.newest?.number ?? 0
   }
+}
+
+/** From the chain itself, so that a set that is given meanwhile is in both or in neither. */
+function newestOf(chain: readonly Envelope[]): KnownTrust | undefined {
+  const last = chain.at(-1)
+  if (!last) return undefined
+  const read = readTrustSet(last.payload)
+  if (read.kind === 'ok') return read.trust
+  throw new Error(`the newest trust set in the store is damaged (${read.reason}): restore a backup`)
 }

@@ -17,6 +17,7 @@ import { findMachine } from '../store/machines.ts'
 import { admitSession } from './admit-session.ts'
 import { describeMachine } from './describe-machines.ts'
 import { MachineDirectory } from './directory.ts'
+import { forgetPending } from './forget-pending.ts'
 import { wentBack } from './judge-hello.ts'
 import { recordFacts } from './record-facts.ts'
 import { AgentEvents, recordClone, recordLastSeen, recordTrustReport } from './record-session.ts'
@@ -25,12 +26,13 @@ import { factsBytes, helloOf, idOf, openTestAuthorities, openTestFleet, targetOf
 
 let made: Awaited<ReturnType<typeof openTestAuthorities>>
 let key: GeneratedKey
+let otherKey: GeneratedKey
 let id: string
 const local = { kind: 'local' } as const
 
 beforeAll(async () => {
   made = await openTestAuthorities()
-  key = await generateMachineKey(2048)
+  ;[key, otherKey] = await Promise.all([generateMachineKey(2048), generateMachineKey(2048)])
   id = idOf(key)
 })
 afterAll(() => made[Symbol.asyncDispose]())
@@ -269,6 +271,23 @@ describe('what sessions tell', () => {
     expect((await describeMachine(fleet.deps, id)).conditions).toEqual([])
     fleet.pass(28 * 86_400_000)
     expect((await describeMachine(fleet.deps, id)).conditions).toMatchObject([{ class: 'certificate' }])
+  })
+})
+
+describe('forgetPending', () => {
+  it('forgets waiting machines that fell silent, and nobody else', async () => {
+    await using fleet = await openWithMachine()
+    const { deps } = fleet
+    await fleet.ask({ key: otherKey })
+    expect(deps.directory.count('pending')).toBe(1)
+    fleet.pass(86_400_000)
+    expect(await forgetPending(deps, 86_400_000)).toBe(0)
+    fleet.pass(1)
+    expect(await forgetPending(deps, 86_400_000)).toBe(1)
+    expect(deps.directory.get(idOf(otherKey))).toBeUndefined()
+    expect(deps.directory.count('pending')).toBe(0)
+    expect(await findMachine(deps.store.db, idOf(otherKey))).toBeUndefined()
+    expect(deps.directory.isAllowed(id)).toBe(true)
   })
 })
 

@@ -17,6 +17,7 @@ import { type EnrolDeps, enrol } from '../enrolment/enrol.ts'
 import { Nonces } from '../enrolment/nonces.ts'
 import { RefusalLog } from '../enrolment/refusal-log.ts'
 import { Throttle } from '../enrolment/throttle.ts'
+import { FactsCache } from '../queries/facts-cache.ts'
 import { indexTargets } from '../revisions/fleet-targets.ts'
 import { openStore } from '../store/store.ts'
 import { MachineDirectory } from './directory.ts'
@@ -62,6 +63,7 @@ export async function openTestFleet(authorities: Authorities) {
     trustChain: (): readonly Envelope[] => trust.chain(),
     factsLimits: { keep: 5, maxAgeMs: 90 * 86_400_000 },
     conditions: { stuckAfterMs: 600_000, certificateWarnMs: 7 * 86_400_000 },
+    factsCache: new FactsCache(),
     maxPending: 1_000,
     waitSeconds: 10,
   }

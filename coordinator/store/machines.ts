@@ -173,3 +173,36 @@ export async function countCertificatesOf(
     .executeTakeFirstOrThrow()
   return Number(row.count)
 }
+
+/** Waiting machines that were last heard of before this time, oldest first. */
+export async function stalePending(
+  db: Kysely<Database>,
+  beforeMs: number,
+  limit: number,
+): Promise<readonly string[]> {
+  const rows = await db
+    .selectFrom('machines')
+    .select('id')
+    .where('state', '=', 'pending')
+    .where('last_seen', '<', beforeMs)
+    .orderBy('last_seen')
+    .limit(limit)
+    .execute()
+  return rows.map(row => row.id)
+}
+
+/** Forgets waiting machines with all that is known of them; their events stay. */
+export async function deletePending(tx: Transaction<Database>, ids: readonly string[]): Promise<void> {
+  if (ids.length === 0) return
+  for (const table of ['facts', 'conditions', 'bindings'] as const) {
+    await tx
+      .deleteFrom(table)
+      .where('machine', 'in', [...ids])
+      .execute()
+  }
+  await tx
+    .deleteFrom('machines')
+    .where('id', 'in', [...ids])
+    .where('state', '=', 'pending')
+    .execute()
+}
