@@ -129,6 +129,12 @@ async function build(
   const local = { directory, certificates, trust, operations, board, clock, log }
   disposers.use(await serveLocal({ ...local, onTrustSet: () => reopen() }, config.socket))
 
+  let reported = ''
+  const isNews = (text: string) => {
+    const news = text !== reported
+    reported = text
+    return news
+  }
   const enrolment: EnrolmentDeps = {
     coordinator: config.coordinator,
     directory,
@@ -140,6 +146,7 @@ async function build(
     facts: () => facts.forEnrolment(),
     serial: () => facts.serial(),
     connectMs: retry.connectMs,
+    isNews,
     retry,
     console: new ConsoleWriter(config.console, log),
     board,

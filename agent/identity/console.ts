@@ -46,10 +46,10 @@ function cureFor(
   switch (outcome.kind) {
     case 'waiting': {
       const command = clean(outcome.command)
-      return `to let it in   ${command === '' ? `muster approve ${machine}` : command}`
+      return `to let it in ${command === '' ? `muster approve ${machine}` : command}`
     }
     case 'refused':
-      return outcome.class === 'banned' ? undefined : `to let it in   muster approve ${machine}`
+      return outcome.class === 'banned' ? undefined : `to let it in muster approve ${machine}`
     case 'failed':
       switch (outcome.class) {
         case 'clock':

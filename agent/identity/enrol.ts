@@ -31,6 +31,8 @@ export interface EnrolDeps {
   /** SMBIOS serial for failure reports; empty when unknown. */
   readonly serial: () => string
   readonly connectMs: number
+  /** Whether this was not reported last; the coordinator need not hear the same at every attempt. */
+  readonly isNews: (text: string) => boolean
 }
 
 const failed = (name: string, reason: string): EnrolmentOutcome => ({ kind: 'failed', class: name, reason })
@@ -66,7 +68,9 @@ export async function enrolOnce(
     CHANNEL_OPTIONS,
   )
   const outcome = await ask(deps, client, proof, token, signal)
-  if (outcome.kind === 'failed' || outcome.kind === 'refused') await report(deps, client, outcome, signal)
+  if ((outcome.kind === 'failed' || outcome.kind === 'refused') && !BUSY.has(outcome.class)) {
+    await report(deps, client, outcome, signal)
+  }
   return outcome
 }
 
@@ -192,13 +196,17 @@ const MAY_PASS: ReadonlySet<status> = new Set([
   status.UNKNOWN,
 ])
 
+/** Refusals that only ask to come back later; a report on top would be one more stranger's call. */
+const BUSY: ReadonlySet<string> = new Set(['full', 'nonce'])
+
 /** Tells the coordinator why. Its answer changes nothing: the next attempt comes anyway. */
 async function report(
-  { directory, serial, connectMs }: EnrolDeps,
+  { directory, serial, connectMs, isNews }: EnrolDeps,
   client: RpcClient<typeof EnrolmentService>,
   outcome: { readonly class: string; readonly reason: string },
   signal: AbortSignal,
 ): Promise<void> {
+  if (!isNews(`${outcome.class}: ${outcome.reason}`)) return
   try {
     const reason = outcome.reason.slice(0, 1024)
     const machine = directory.identity.id
