@@ -35,7 +35,7 @@ export function enrol(deps: EnrolDeps) {
 }
 
 async function answer(
-  { log, fleetAddress, waitSeconds, refusals }: EnrolDeps,
+  { log, fleetAddress, waitSeconds, refusals, strangers, directory }: EnrolDeps,
   admitted: Admitted,
   request: EnrolRequest,
   address: string,
@@ -48,7 +48,9 @@ async function answer(
     }
     case 'wait': {
       const { reason, command } = admitted
-      return { answer: { case: 'waiting', value: { reason, command, retryAfterSeconds: waitSeconds } } }
+      // The more machines wait, the less often each asks: together they stay within what strangers may.
+      const retryAfterSeconds = Math.max(waitSeconds, strangers.spreadSeconds(directory.count('pending')))
+      return { answer: { case: 'waiting', value: { reason, command, retryAfterSeconds } } }
     }
     case 'refuse': {
       const { reason, retry, retryAfterSeconds } = admitted

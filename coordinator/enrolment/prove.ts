@@ -49,7 +49,10 @@ export async function proveRequest(
   const isGood = token.kind === 'known' && judgeToken(token, nowMs).kind === 'admit'
   if (!isGood && !isKnown) {
     const seconds = strangers.take(nowMs)
-    if (seconds > 0) return retryLater('full', 'too many machines without a valid token ask at once', seconds)
+    if (seconds > 0) {
+      const wait = Math.max(seconds, strangers.spreadSeconds(directory.count('pending')))
+      return retryLater('full', 'too many machines without a valid token ask at once', wait)
+    }
   }
   if (!nonces.take(nonce, nowMs)) {
     return retryLater('nonce', 'the nonce is unknown, too old or was used before; begin again', 1)
