@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { create } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ReportFailureRequestSchema } from '../../shared/gen/muster/v1/enrolment_pb.ts'
 import {
   ApproveMachineRequestSchema,
   BanMachineRequestSchema,
@@ -12,6 +13,7 @@ import {
   ReleaseMachineRequestSchema,
   RevokeTokenRequestSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { createLogger } from '../../shared/log.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'
 import { readPeerIdentity } from '../../shared/x509/peer-identity.ts'
@@ -39,6 +41,7 @@ import {
 import { findMachine } from '../store/machines.ts'
 import { findToken } from '../store/tokens.ts'
 import { admitMachine } from './admit.ts'
+import { reportFailure } from './report-failure.ts'
 import { readShownToken } from './shown-token.ts'
 
 let made: Awaited<ReturnType<typeof openTestAuthorities>>
@@ -277,6 +280,61 @@ describe('a machine without a token', () => {
     expect((await fleet.ask({ key: otherKey, token })).case).toBe('certificate')
     fleet.pass(1_000)
     expect((await fleet.ask({ key })).case).toBe('waiting')
+  })
+})
+
+describe('what is kept and written of strangers', () => {
+  it('takes down no more machines than may wait', async () => {
+    await using fleet = await open()
+    fleet.deps.maxPending = 1
+    expect((await fleet.ask({ key })).case).toBe('waiting')
+    expect(await fleet.ask({ key: otherKey })).toMatchObject({ value: { class: 'full', retry: true } })
+    expect((await fleet.ask({ key })).case).toBe('waiting')
+    expect(await findMachine(fleet.deps.store.db, idOf(otherKey))).toBeUndefined()
+  })
+
+  it('T66: no log line, event or row holds the secret of a token, whether it was good or not', async () => {
+    await using fleet = await open()
+    const lines: string[] = []
+    fleet.deps.log = createLogger('trace', { write: line => lines.push(line) })
+    const token = await tokenFor(fleet)
+    const secret = token.split('.')[1] ?? ''
+    const wrong = 'W'.repeat(43)
+    await fleet.ask({ key, token: `${token.split('.')[0]}.${wrong}..` })
+    await fleet.ask({ key, token })
+    await fleet.ask({ key: otherKey, token })
+    expect(lines.length).toBeGreaterThan(0)
+    const { db } = fleet.deps.store
+    const rows = [
+      await db.selectFrom('events').selectAll().execute(),
+      await db.selectFrom('tokens').selectAll().execute(),
+      await db.selectFrom('machines').selectAll().execute(),
+    ]
+    for (const text of [lines.join(''), JSON.stringify(rows)]) {
+      expect(text).not.toContain(secret)
+      expect(text).not.toContain(wrong)
+    }
+  })
+
+  it('shows what a machine reports before it has an identity, as a claim, within a bound', async () => {
+    await using fleet = await open()
+    const report = (reason: string) =>
+      reportFailure(fleet.deps)(
+        create(ReportFailureRequestSchema, { class: 'clock', reason, serial: 'S1' }),
+        { peer: { address: '192.0.2.7', certificate: undefined } },
+      )
+    await report('the clock is a year behind')
+    const { events } = await listEvents(fleet.deps)(create(ListEventsRequestSchema), local)
+    expect(events).toMatchObject([
+      {
+        class: 'enrolment-failed',
+        reason: expect.stringContaining('claimed by 192.0.2.7'),
+        actor: 'stranger',
+      },
+    ])
+    await expect(report('x'.repeat(5_000))).rejects.toThrow('4096')
+    const reports = Promise.all(Array.from({ length: 30 }, () => report('again')))
+    await expect(reports).rejects.toThrow('too many')
   })
 })
 
