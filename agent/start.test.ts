@@ -132,6 +132,20 @@ describe('enrolment', () => {
     await poll(() => test.phase).toBe('connected')
   })
 
+  it('refuses a trust set that does not list the authority of the coordinator which offers it', async () => {
+    await using hub = await Hub.start(keys, made => {
+      made.trust = chainOf(firstTrust(signer, [keys.other.pin]))
+    })
+    await using test = await agentOf(hub)
+    await test.start()
+    await poll(() => hub.failures.at(0)?.reason).toContain('does not list the authority')
+    expect(hub.enrolments).toEqual([])
+    // Told once, however often it tries again.
+    const begun = () => hub.calls.filter(call => call === 'begin').length
+    await poll(begun).toBeGreaterThan(3)
+    expect(hub.failures.length).toBe(1)
+  })
+
   it('marks a trust set taken without a pin as first use until it is confirmed', async () => {
     await using hub = await Hub.start(keys, made => {
       made.trust = chainOf(first)
@@ -318,6 +332,21 @@ describe('a session', () => {
     expect(hub.sessions[1]?.hello.instance).toBe(hub.sessions[0]?.hello.instance)
     expect(await readFile(test.file('certificate.pem'), 'utf8')).not.toBe(before)
     expect(hub.enrolments.length).toBe(1)
+  })
+
+  it('goes back to the enrolment listener when its certificate runs out under a session', async () => {
+    await using hub = await Hub.start(keys, made => {
+      made.certificateMs = 2_500
+      made.renews = false
+    })
+    await using test = await agentOf(hub)
+    await test.start()
+    await poll(() => test.phase).toBe('connected')
+    hub.certificateMs = 86_400_000
+    await poll(() => hub.enrolments.length).toBe(2)
+    await poll(() => hub.sessions.length).toBe(2)
+    expect(hub.renewals.length).toBeGreaterThan(1)
+    expect(hub.enrolments[1]?.publicKey).toEqual(hub.enrolments[0]?.publicKey)
   })
 
   it('N19: comes back by its key alone after its certificate ran out, with the token file gone', async () => {

@@ -1,6 +1,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
+import { unavailable } from '../../../shared/errors.ts'
 import {
   AgentService,
   type Hello,
@@ -85,6 +86,7 @@ export class Hub implements AsyncDisposable {
   answer: (request: EnrolRequest) => EnrolAnswer | Promise<EnrolAnswer>
   onHello: (hello: Hello) => void = () => {}
   acknowledges = true
+  renews = true
   heartbeatMs = 100
   certificateMs = 10 * DAY_MS
   authority: Authority
@@ -242,6 +244,7 @@ export class Hub implements AsyncDisposable {
         renew: async request => {
           hub.calls.push('renew')
           hub.renewals.push(request)
+          if (!hub.renews) throw unavailable('not now')
           return { chainPem: hub.issue(request.publicKey) }
         },
         getRevision: async () => ({}),
