@@ -1,0 +1,76 @@
+import { escapeText } from '../../shared/escape.ts'
+import type { Machine } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { Cli } from '../cli.ts'
+import { type Connection, withCoordinator } from '../connect.ts'
+import type { Format } from '../output/format.ts'
+import { machineRecord, shortId, stateWord } from '../output/machine-listing.ts'
+import { showOne } from '../output/show-list.ts'
+
+export interface DecideOptions {
+  readonly output?: Format | undefined
+  readonly reason?: string | undefined
+}
+
+export interface ApproveOptions extends DecideOptions {
+  readonly host?: string | undefined
+  readonly label?: Readonly<Record<string, string>> | undefined
+}
+
+export async function approve(cli: Cli, ref: string, options: ApproveOptions): Promise<void> {
+  await decide(cli, options, 'approved', ({ client, call }) =>
+    client.approveMachine({ ref, host: options.host ?? '', labels: { ...options.label } }, call),
+  )
+}
+
+export async function reject(cli: Cli, ref: string, options: DecideOptions): Promise<void> {
+  await decide(cli, options, 'rejected', ({ client, call }) =>
+    client.rejectMachine({ ref, reason: options.reason ?? '' }, call),
+  )
+}
+
+export async function evict(cli: Cli, ref: string, options: DecideOptions): Promise<void> {
+  await decide(cli, options, 'evicted', ({ client, call }) =>
+    client.evictMachine({ ref, reason: options.reason ?? '' }, call),
+  )
+}
+
+export async function ban(cli: Cli, ref: string, options: DecideOptions): Promise<void> {
+  await decide(cli, options, 'banned for good', ({ client, call }) =>
+    client.banMachine({ ref, reason: options.reason ?? '' }, call),
+  )
+}
+
+export async function release(cli: Cli, ref: string, options: DecideOptions): Promise<void> {
+  await decide(cli, options, 'released', ({ client, call }) =>
+    client.releaseMachine({ ref, reason: options.reason ?? '' }, call),
+  )
+}
+
+export async function bind(cli: Cli, host: string, machine: string, options: DecideOptions): Promise<void> {
+  await decide(cli, options, `bound to ${host} (loose: by your word alone)`, ({ client, call }) =>
+    client.bindHost({ host, machine }, call),
+  )
+}
+
+export async function unbind(cli: Cli, host: string): Promise<void> {
+  await withCoordinator(cli, async ({ client, call }) => {
+    await client.unbindHost({ host }, call)
+    cli.io.out(`${escapeText(host)}: bound to no machine any more; what runs there keeps running\n`)
+  })
+}
+
+async function decide(
+  cli: Cli,
+  { output }: DecideOptions,
+  done: string,
+  act: (connection: Connection) => Promise<{ readonly machine?: Machine | undefined }>,
+): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    const { machine } = await act(connection)
+    if (!machine) return
+    await showOne(cli.io, machineRecord(machine), output, () => {
+      const host = machine.host === '' ? '' : `, host ${machine.host}`
+      return `${escapeText(`${shortId(machine.id)} (${machine.product || 'unknown hardware'}): ${done}; is ${stateWord(machine.state)}${host}`)}\n`
+    })
+  })
+}

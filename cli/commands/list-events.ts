@@ -1,0 +1,54 @@
+import { escapeText } from '../../shared/escape.ts'
+import type { Event } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { pause } from '../../shared/lifecycle.ts'
+import { millisOf } from '../../shared/time.ts'
+import type { Cli } from '../cli.ts'
+import { withCoordinator } from '../connect.ts'
+import { paint } from '../output/colour.ts'
+import { eventListing } from '../output/event-listing.ts'
+import type { Format } from '../output/format.ts'
+import { showList } from '../output/show-list.ts'
+
+export interface EventOptions {
+  readonly follow?: boolean | undefined
+  readonly limit?: number | undefined
+  readonly output?: Format | undefined
+}
+
+const POLL_MS = 2_000
+
+/** What happened, oldest first. Following, each event is one line, or one JSON object a line. */
+export async function listEvents(cli: Cli, ref: string | undefined, options: EventOptions): Promise<void> {
+  await withCoordinator(cli, async ({ client, call }) => {
+    const first = await client.listEvents({ ref: ref ?? '', limit: options.limit ?? 0, after: 0n }, call)
+    const shown = [...first.events].reverse()
+    if (!options.follow) return showList(cli.io, shown, eventListing(cli.clock.now()), options.output)
+    const asJson = options.output === 'json'
+    for (const event of shown) cli.io.out(lineOf(cli, event, asJson))
+    let after = newest(shown, 0n)
+    while (await pause(POLL_MS, cli.signal)) {
+      const { events } = await client.listEvents({ ref: ref ?? '', limit: 1000, after }, call)
+      for (const event of [...events].reverse()) cli.io.out(lineOf(cli, event, asJson))
+      after = newest(events, after)
+    }
+  })
+}
+
+function newest(events: readonly Event[], before: bigint): bigint {
+  return events.reduce((most, { id }) => (id > most ? id : most), before)
+}
+
+function lineOf({ io, clock }: Cli, event: Event, asJson: boolean): string {
+  const { fields, record } = eventListing(clock.now())
+  if (asJson) {
+    const found = record(event)
+    return `${JSON.stringify(Object.fromEntries(fields.map(field => [field, found[field]])))}\n`
+  }
+  const at = new Date(millisOf(event.at) ?? 0).toISOString()
+  const who = event.host || event.machine.slice(0, 12)
+  return `${paint(at, 'dim', io.colour)}  ${escapeText(
+    [event.class, who, event.reason, event.actor && `by ${event.actor}`]
+      .filter(text => text !== '')
+      .join('  '),
+  )}\n`
+}

@@ -1,0 +1,110 @@
+import { escapeText } from '../../shared/escape.ts'
+import type { OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { phaseName } from '../../shared/operation-names.ts'
+import { millisOf } from '../../shared/time.ts'
+import type { Cli } from '../cli.ts'
+import { type Connection, withCoordinator } from '../connect.ts'
+import { formatDuration } from '../duration.ts'
+import { CliError } from '../exit-codes.ts'
+import type { Format } from '../output/format.ts'
+import {
+  nameOf,
+  operationListing,
+  operationStyle,
+  reasonOfOperation,
+  stateOf,
+} from '../output/operation-listing.ts'
+import { renderList } from '../output/show-list.ts'
+import { renderFields, renderTable } from '../output/table.ts'
+import { watch } from '../output/watch.ts'
+
+export interface OperationsOptions {
+  readonly limit?: number | undefined
+  readonly output?: Format | undefined
+  readonly watch?: number | boolean | undefined
+}
+
+/** As `operationId` in shared/ids.ts makes them. */
+function isOperationId(text: string): boolean {
+  return /^[0-9a-z]{9}-[0-9a-f]{12}$/.test(text)
+}
+
+/** The newest operations, of all machines or one; an operation's id shows that one with its phases. */
+export async function listOperations(
+  cli: Cli,
+  ref: string | undefined,
+  options: OperationsOptions,
+): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    await watch(cli, options.watch, () =>
+      ref !== undefined && isOperationId(ref)
+        ? renderOne(cli, connection, ref, options)
+        : renderAll(cli, connection, ref, options),
+    )
+  })
+}
+
+async function renderAll(
+  cli: Cli,
+  { client, call }: Connection,
+  ref: string | undefined,
+  { limit, output }: OperationsOptions,
+): Promise<string> {
+  const { operations } = await client.listOperations({ ref: ref ?? '', limit: limit ?? 0 }, call)
+  const text = await renderList(cli.io, operations, operationListing(cli.clock.now()), output)
+  return text === '' ? 'no operations\n' : text
+}
+
+async function renderOne(
+  cli: Cli,
+  { client, call }: Connection,
+  id: string,
+  { output }: OperationsOptions,
+): Promise<string> {
+  const { operations } = await client.listOperations({ operationIds: [id] }, call)
+  const operation = operations.find(({ operationId }) => operationId === id)
+  if (!operation) throw new CliError('notFound', `operation ${id}: not known`)
+  if (output !== undefined && output !== 'table' && output !== 'wide') {
+    return renderList(cli.io, [operation], operationListing(cli.clock.now()), output)
+  }
+  return describe(cli, operation)
+}
+
+function describe({ io, clock }: Cli, operation: OperationSummary): string {
+  const { outcome } = operation
+  const fields = renderFields(
+    [
+      ['Operation', operation.operationId],
+      ['Host', nameOf(operation)],
+      ['Machine', operation.machine],
+      ['Revision', String(operation.revision)],
+      ['Ordered', `${new Date(millisOf(operation.ordered) ?? 0).toISOString()} by ${operation.orderedBy}`],
+      ['State', stateOf(operation), operationStyle(operation)],
+      ['Reason', reasonOfOperation(operation)],
+      ['Exit code', outcome?.exitCode === undefined ? undefined : String(outcome.exitCode)],
+      ['System', outcome?.storePath],
+    ],
+    io.colour,
+  )
+  if (operation.phases.length === 0) return fields
+  const now = clock.now().getTime()
+  const table = renderTable(
+    operation.phases,
+    [
+      { title: 'PHASE', text: record => phaseName(record.phase) },
+      {
+        title: 'TOOK',
+        text: record => {
+          const started = millisOf(record.started)
+          const ended = millisOf(record.ended)
+          if (started === undefined) return ''
+          return ended === undefined ? `${formatDuration(now - started)} …` : formatDuration(ended - started)
+        },
+      },
+      { title: 'EXIT', text: record => (record.exitCode === undefined ? '' : String(record.exitCode)) },
+      { title: 'DETAIL', text: record => record.detail },
+    ],
+    { wide: true, colour: io.colour },
+  )
+  return `${fields}\n${table}\nIts output: muster logs ${escapeText(nameOf(operation))} --operation ${operation.operationId}\n`
+}

@@ -1,0 +1,169 @@
+import { join } from 'node:path'
+import { writeFileDurably } from '../../shared/durable-file.ts'
+import {
+  generateSigningKey,
+  loadSigningKey,
+  type SigningKeyPair,
+  signingKeyPem,
+} from '../../shared/envelope/keys.ts'
+import { reasonOf } from '../../shared/errors.ts'
+import type { AuthorityInfo } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { makeNextTrustSet, type SignedTrust, type TrustContent } from '../../shared/trust/make-trust-set.ts'
+import type { Cli } from '../cli.ts'
+import { type Connection, withCoordinator } from '../connect.ts'
+import { CliError } from '../exit-codes.ts'
+import { adoptKey } from '../fleets/adopt-key.ts'
+import {
+  FLEET_FILES,
+  type FleetKnowledge,
+  loadKeys,
+  requireFleet,
+  saveTrust,
+} from '../fleets/fleet-folder.ts'
+import { readPrivateFile } from '../fleets/private-file.ts'
+import { synchroniseTrust } from '../fleets/synchronise-trust.ts'
+import { PROFILE_FILES } from '../profiles.ts'
+
+export interface RotateOptions {
+  readonly key?: readonly string[] | undefined
+  /** Signs in place of a lost or leaked signing key. */
+  readonly recoveryKey?: string | undefined
+  readonly comment?: string | undefined
+  readonly force?: boolean | undefined
+}
+
+/** The fleet as the coordinator names it, with the trust that is known here. */
+async function openFleet(cli: Cli, connection: Connection): Promise<FleetKnowledge> {
+  const { fleetId } = await connection.client.getFleet({}, connection.call)
+  if (fleetId === '') {
+    throw new CliError(
+      'refused',
+      'the coordinator has no trust set yet: give it one with `muster trust set FILE`',
+    )
+  }
+  const fleet = await synchroniseTrust(connection, await requireFleet(cli.settings.configHome, fleetId))
+  await adoptKey(fleet.folder, fleet.trust)
+  return fleet
+}
+
+async function loadSigners(
+  fleet: FleetKnowledge,
+  { key, recoveryKey }: RotateOptions,
+): Promise<SigningKeyPair[]> {
+  if (recoveryKey === undefined) return loadKeys(fleet, key)
+  return [loadSigningKey(await readPrivateFile(recoveryKey, 'it lies where you keep it offline'))]
+}
+
+function makeNext(
+  cli: Cli,
+  fleet: FleetKnowledge,
+  change: Partial<TrustContent>,
+  signers: readonly SigningKeyPair[],
+): SignedTrust {
+  try {
+    return makeNextTrustSet({ current: fleet.trust, change, created: cli.clock.now(), signers })
+  } catch (error) {
+    throw new CliError('refused', reasonOf(error), { cause: error })
+  }
+}
+
+/**
+ * Replaces this operator's signing key; with a recovery key, all signing keys. The new key is on disk before the
+ * coordinator hears of it, and stays there when no answer comes: the set may be in force all the same.
+ */
+export async function rotateKeys(cli: Cli, options: RotateOptions): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    const fleet = await openFleet(cli, connection)
+    const signers = await loadSigners(fleet, options)
+    const ownPath = join(fleet.folder, FLEET_FILES.signingKey)
+    const fresh = generateSigningKey()
+    const before = fleet.trust.set.keys.map(({ publicKey, comment }, index) => ({
+      key: { der: publicKey },
+      comment,
+      replaced: options.recoveryKey !== undefined || fleet.trust.keys[index]?.keyId === signers[0]?.keyId,
+    }))
+    const comment = options.comment ?? before.find(({ replaced }) => replaced)?.comment ?? 'operator'
+    const keys = [...before.filter(({ replaced }) => !replaced), { key: fresh, comment }]
+    const threshold = Math.min(fleet.trust.set.threshold, keys.length)
+    const next = makeNext(cli, fleet, { keys, threshold }, signers)
+    await writeFileDurably(`${ownPath}.next`, signingKeyPem(fresh))
+    await push(connection, fleet, next)
+    await adoptKey(fleet.folder, next.trust)
+    cli.io.out(
+      `trust set ${next.trust.number} is in force; the trust pin is ${next.trust.digest}\n` +
+        `The new signing key is ${ownPath}.\n` +
+        'Machines take the set over when they connect; `muster machines -o json` tells which have it (trust.number).\n' +
+        'Publish once more (`muster publish --renew`), so that the newest revision is signed by the new key. ' +
+        (options.recoveryKey === undefined
+          ? `When every machine has the new set, destroy the old key (${ownPath}.${fleet.trust.number}).\n`
+          : 'Every earlier signing key is out of the set. Put the recovery key back where it is offline.\n'),
+    )
+  })
+}
+
+/** Pushes a set and, once it counts, keeps it. */
+async function push({ client, call }: Connection, fleet: FleetKnowledge, next: SignedTrust): Promise<void> {
+  const chain = [...fleet.chain, next.envelope]
+  const { number, digest } = await client.setFleetTrust({ trust: { envelopes: chain } }, call)
+  if (Number(number) !== next.trust.number || digest !== next.trust.digest) {
+    throw new CliError(
+      'refused',
+      `the coordinator answers with trust set ${number} (${digest}) instead of the new one`,
+    )
+  }
+  await saveTrust(fleet.folder, chain)
+}
+
+/** The three steps by which a fleet gets another certificate authority, none of which a machine has to be visited for. */
+export async function rotateAuthority(
+  cli: Cli,
+  step: 'add' | 'switch' | 'drop',
+  options: RotateOptions,
+): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    const fleet = await openFleet(cli, connection)
+    // Keys are read first: an authority without its trust set would be of no use.
+    const signers = step === 'switch' ? [] : await loadSigners(fleet, options)
+    const { client, call, profile } = connection
+    const before = await client.getFleetTrust({}, call)
+    // A run that was cut off after the authority was made goes on with that one.
+    const unlisted = before.authorities.some(({ pin }) => !listed(fleet, before.authorities).includes(pin))
+    const { authorities } =
+      step === 'add' && unlisted
+        ? before
+        : await client.rotateAuthority({ step, force: options.force ?? false }, call)
+    const pins = authorities.map(({ pin }) => pin)
+    if (profile) {
+      await writeFileDurably(
+        join(profile.folder, PROFILE_FILES.authority),
+        authorities.map(({ certificatePem }) => certificatePem).join(''),
+        0o644,
+      )
+    }
+    if (step === 'switch') {
+      cli.io.out(
+        `certificates are issued by ${current(authorities)} now\n` +
+          'Machines and operators get theirs at their next renewal. When all have one, end the old authority: muster trust rotate ca drop\n',
+      )
+      return
+    }
+    const next = makeNext(cli, fleet, { caPins: pins }, signers)
+    await push(connection, fleet, next)
+    cli.io.out(
+      `trust set ${next.trust.number} lists ${pins.length === 1 ? 'one authority' : `${pins.length} authorities`}: ${pins.join(', ')}\n` +
+        (step === 'add'
+          ? 'When every machine has this set (`muster machines -o json`, trust.number), issue from the new one: muster trust rotate ca switch\n'
+          : 'The old authority counts nowhere any more. New machines need the new CA pin; operators elsewhere need the new ca.pem of this profile.\n'),
+    )
+  })
+}
+
+/** Pins that the newest set allows; an empty list means the one authority machines were given. */
+function listed(fleet: FleetKnowledge, authorities: readonly AuthorityInfo[]): readonly string[] {
+  const { caPins } = fleet.trust.set
+  return caPins.length > 0 ? caPins : authorities.filter(({ current }) => current).map(({ pin }) => pin)
+}
+
+function current(authorities: readonly AuthorityInfo[]): string {
+  return authorities.find(authority => authority.current)?.pin ?? 'no authority'
+}

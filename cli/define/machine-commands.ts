@@ -1,0 +1,223 @@
+import { Argument, type Command, Option } from '@commander-js/extra-typings'
+import type { Cli } from '../cli.ts'
+import {
+  collectLabel,
+  numberBetween,
+  outputOption,
+  parseTime,
+  watchOption,
+  whereOption,
+} from '../option-types.ts'
+
+const STATES = ['pending', 'enrolled', 'active', 'rejected', 'evicted', 'banned'] as const
+const REF = 'a host, or the start of a machine’s id'
+
+export function defineMachineCommands(program: Command, cli: Cli): void {
+  program.commandsGroup('Machines:')
+
+  program
+    .command('status')
+    .description('Show the whole fleet on one screen: the coordinator, every machine, and what to look at.')
+    .addOption(outputOption())
+    .addOption(watchOption())
+    .addHelpText('after', '\nExample:\n  $ muster status --watch 5\n')
+    .action(async options => {
+      const { showStatus } = await import('../commands/show-status.ts')
+      await showStatus(cli, options)
+    })
+
+  const list = async (options: {
+    where?: string | undefined
+    state?: ('pending' | 'enrolled' | 'active' | 'rejected' | 'evicted' | 'banned')[] | undefined
+    output?: 'table' | 'wide' | 'json' | 'yaml' | 'csv' | undefined
+    watch?: number | true | undefined
+  }) => {
+    const { listMachines } = await import('../commands/list-machines.ts')
+    await listMachines(cli, options)
+  }
+  const machines = program
+    .command('machines')
+    .description('List machines.')
+    .addOption(whereOption())
+    .addOption(new Option('--state <state...>', 'only machines in these states').choices(STATES))
+    .addOption(outputOption())
+    .addOption(watchOption())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ muster machines --where 'facts.disks.exists(d, d.size > 1000000000000)'
+  $ muster machines --where "labels.rack == 'a' && status.online" -o wide
+  $ muster machines --state pending enrolled -o json
+
+An expression speaks of machine, host, facts, labels and status. A fact that a machine does not have is an error for that
+machine, which is told and left out; ask with has(facts.memory.total) first where that may be.
+`,
+    )
+    .action(list)
+  machines
+    .command('list', { hidden: true })
+    .description('List machines.')
+    .addOption(whereOption())
+    .addOption(new Option('--state <state...>', 'only machines in these states').choices(STATES))
+    .addOption(outputOption())
+    .addOption(watchOption())
+    .action((_, command) => list(command.optsWithGlobals()))
+
+  program
+    .command('show')
+    .description('Show one machine in full: identity, hardware, operations, events.')
+    .argument('<ref>', REF)
+    .option('--nix', 'write its hardware as a NixOS module')
+    .option('--facts', 'write its facts alone, one on a line')
+    .option('--history <n>', 'show how its facts changed, up to 20 sets back', numberBetween(1, 20))
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ muster show olaf
+  $ muster show 4f2a --nix > hosts/olaf-hardware.nix
+  $ muster show olaf --facts | grep disks
+  $ muster show olaf --history 3
+`,
+    )
+    .action(async (ref, options) => {
+      const { showMachine } = await import('../commands/show-machine.ts')
+      await showMachine(cli, ref, options)
+    })
+
+  program
+    .command('pending')
+    .description('List the machines that wait for an operator, with what they say they are.')
+    .addOption(outputOption())
+    .addOption(watchOption())
+    .action(async options => {
+      const { listPending } = await import('../commands/list-machines.ts')
+      await listPending(cli, options)
+    })
+
+  program
+    .command('approve')
+    .description('Let a waiting machine in.')
+    .argument('<ref>', REF)
+    .option('--host <host>', 'bind it to this host as well')
+    .option('--label <key=value>', 'give it a label; may be said several times', collectLabel)
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `
+Compare the fingerprint with the one on the machine’s console first (\`muster pending -o wide\`).
+
+Example:
+  $ muster approve 4f2a --host olaf --label rack=a
+`,
+    )
+    .action(async (ref, options) => {
+      const { approve } = await import('../commands/decide-machine.ts')
+      await approve(cli, ref, options)
+    })
+
+  program
+    .command('reject')
+    .description('Turn a waiting machine away. It may be approved later.')
+    .argument('<ref>', REF)
+    .option('--reason <text>', 'why; kept with the event')
+    .addOption(outputOption())
+    .action(async (ref, options) => {
+      const { reject } = await import('../commands/decide-machine.ts')
+      await reject(cli, ref, options)
+    })
+
+  program
+    .command('evict')
+    .description('Take a machine’s identity from it at once. It returns by hand or by a token made later.')
+    .argument('<ref>', REF)
+    .option('--reason <text>', 'why; kept with the event')
+    .addOption(outputOption())
+    .action(async (ref, options) => {
+      const { evict } = await import('../commands/decide-machine.ts')
+      await evict(cli, ref, options)
+    })
+
+  program
+    .command('ban')
+    .description('Evict a machine for good: its key never comes back.')
+    .argument('<ref>', REF)
+    .option('--reason <text>', 'why; kept with the event')
+    .addOption(outputOption())
+    .action(async (ref, options) => {
+      const { ban } = await import('../commands/decide-machine.ts')
+      await ban(cli, ref, options)
+    })
+
+  program
+    .command('release')
+    .description(
+      'Clear a hold (restored disk) or a conflict (clone, collision) after looking at the machine.',
+    )
+    .argument('<ref>', REF)
+    .option('--reason <text>', 'what was found; kept with the event')
+    .addOption(outputOption())
+    .action(async (ref, options) => {
+      const { release } = await import('../commands/decide-machine.ts')
+      await release(cli, ref, options)
+    })
+
+  program
+    .command('bind')
+    .description('Bind a host of the fleet file to a machine by your word alone (loose).')
+    .argument('<host>', 'a host of the fleet file')
+    .argument('<machine>', 'the start of a machine’s id')
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      '\nWriting the machine’s serial, disk or key into fleet.toml binds it better: the node checks that itself.\n',
+    )
+    .action(async (host, machine, options) => {
+      const { bind } = await import('../commands/decide-machine.ts')
+      await bind(cli, host, machine, options)
+    })
+
+  program
+    .command('unbind')
+    .description('Take a host from the machine it was bound to by hand.')
+    .argument('<host>', 'a host of the fleet file')
+    .action(async host => {
+      const { unbind } = await import('../commands/decide-machine.ts')
+      await unbind(cli, host)
+    })
+
+  program
+    .command('query')
+    .description('Ask a question of every machine: over what is stored, or of each node now.')
+    .argument('<expr>', 'a CEL expression that is true for the machines wanted')
+    .option('--select <expr...>', 'also tell the value of these expressions, at most 32')
+    .option('--live', 'ask the nodes themselves instead of the store')
+    .option('--deadline <time>', 'with --live: how long to wait, 1s to 60s (10s)', parseTime)
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ muster query 'facts.nixos.rebootReasons.size() > 0' --select facts.os.kernel
+  $ muster query true --live --deadline 5s --select facts.os.bootId
+`,
+    )
+    .action(async (expression, options) => {
+      const { runQuery } = await import('../commands/run-query.ts')
+      await runQuery(cli, expression, options)
+    })
+
+  program
+    .command('events')
+    .description('Show what happened, oldest first.')
+    .addArgument(new Argument('[ref]', `only of this machine: ${REF}`))
+    .option('-f, --follow', 'go on with what happens; with -o json one object a line')
+    .option('--limit <n>', 'how many at most (100)', numberBetween(1, 1000))
+    .addOption(outputOption())
+    .action(async (ref, options) => {
+      const { listEvents } = await import('../commands/list-events.ts')
+      await listEvents(cli, ref, options)
+    })
+}

@@ -1,0 +1,65 @@
+import { Argument, type Command } from '@commander-js/extra-typings'
+import { VERSION } from '../../shared/version.ts'
+import type { Cli } from '../cli.ts'
+
+export function defineOtherCommands(program: Command, cli: Cli): void {
+  program.commandsGroup('Coordinator and command:')
+
+  program
+    .command('backup')
+    .description(
+      'Copy everything the coordinator keeps (store, authority, revisions) into a new file, while it runs.',
+    )
+    .argument('<file>', 'the file; it must not exist')
+    .addHelpText(
+      'after',
+      '\nThe file holds the keys of the certificate authority: keep it as you keep those.\n',
+    )
+    .action(async file => {
+      const { backup } = await import('../commands/backup.ts')
+      await backup(cli, file)
+    })
+
+  program
+    .command('restore')
+    .description('Replace everything the coordinator keeps by a backup.')
+    .argument('<file>', 'a file of `muster backup`')
+    .option('--yes', 'do it: what happened since that backup is forgotten')
+    .action(async (file, options) => {
+      const { restore } = await import('../commands/backup.ts')
+      await restore(cli, file, options)
+    })
+
+  program
+    .command('completion')
+    .description('Print a script that completes commands, options and hosts in your shell.')
+    .addArgument(new Argument('<shell>', 'your shell').choices(['bash', 'zsh', 'fish'] as const))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ source <(muster completion bash)                              in ~/.bashrc
+  $ muster completion zsh > "\${fpath[1]}/_muster"
+  $ muster completion fish > ~/.config/fish/completions/muster.fish
+`,
+    )
+    .action(async shell => {
+      const { completionScript } = await import('../commands/completion.ts')
+      cli.io.out(completionScript(shell))
+    })
+
+  program
+    .command('version')
+    .description('Print the version.')
+    .action(() => cli.io.out(`muster ${VERSION}\n`))
+
+  program
+    .command('__complete', { hidden: true })
+    .argument('[words...]')
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(async words => {
+      const { complete } = await import('../commands/completion.ts')
+      cli.io.out((await complete(cli, program, words)).map(word => `${word}\n`).join(''))
+    })
+}

@@ -1,0 +1,50 @@
+const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const
+const LONGEST_MS = 3_660 * UNITS.d
+
+/** Reads a duration such as "90s", "5m", "1h30m", "90d" or "2w"; undefined when it is none. */
+export function parseDuration(text: string): number | undefined {
+  if (!/^(\d{1,9}[smhdw])+$/.test(text)) return undefined
+  let ms = 0
+  for (const [, count, unit] of text.matchAll(/(\d+)([smhdw])/g)) {
+    const size =
+      unit === 's'
+        ? UNITS.s
+        : unit === 'm'
+          ? UNITS.m
+          : unit === 'h'
+            ? UNITS.h
+            : unit === 'd'
+              ? UNITS.d
+              : UNITS.w
+    ms += Number(count) * size
+  }
+  return ms > 0 && ms <= LONGEST_MS ? ms : undefined
+}
+
+/** A duration in at most two units, for tables: "12s", "5m", "2h10m", "3d4h", "90d". */
+export function formatDuration(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000))
+  if (seconds < 60) return `${seconds}s`
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 60) return `${minutes}m`
+  const hours = Math.floor(minutes / 60)
+  if (hours < 24) return two(hours, 'h', minutes % 60, 'm', hours < 10)
+  const days = Math.floor(hours / 24)
+  return two(days, 'd', hours % 24, 'h', days < 10)
+}
+
+function two(large: number, unit: string, small: number, smallUnit: string, both: boolean): string {
+  return both && small > 0 ? `${large}${unit}${small}${smallUnit}` : `${large}${unit}`
+}
+
+/** Bytes for people: "512 B", "1.5 GiB". */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
+  let value = bytes
+  let unit = 0
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024
+    unit += 1
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`
+}

@@ -1,0 +1,63 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { hasCode } from '../../shared/errors.ts'
+import type { Fleet } from '../../shared/fleet-file/fleet.ts'
+import { formatProblems, type Problem } from '../../shared/fleet-file/problem.ts'
+import { readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
+import { compileExpression } from '../../shared/query/expression.ts'
+import { CliError } from '../exit-codes.ts'
+
+export const FLEET_FILE = 'fleet.toml'
+const MAX_FLEET_FILE_BYTES = 16 * 1024 * 1024
+
+export type CheckedDirectory =
+  | { readonly ok: true; readonly fleet: Fleet; readonly problems: readonly Problem[] }
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+
+/** Reads and checks the fleet file of a directory. */
+export async function checkDirectory(dir: string): Promise<CheckedDirectory> {
+  const path = join(dir, FLEET_FILE)
+  return checkText(await readText(path), path)
+}
+
+export function checkText(text: string, path: string): CheckedDirectory {
+  return readFleetFile(text, path, {
+    checkRule: rule => {
+      const compiled = compileExpression(rule)
+      return compiled.kind === 'refused' ? compiled.reason : undefined
+    },
+  })
+}
+
+/** The fleet of a directory; a file with errors is a failure that names all of them. */
+export async function requireFleetFile(
+  dir: string,
+): Promise<{ readonly fleet: Fleet; readonly problems: readonly Problem[] }> {
+  const checked = await checkDirectory(dir)
+  if (checked.ok) return checked
+  throw new CliError(
+    'error',
+    `${join(dir, FLEET_FILE)} has errors:\n${formatProblems(checked.problems).trimEnd()}`,
+  )
+}
+
+async function readText(path: string): Promise<string> {
+  let bytes: Buffer
+  try {
+    bytes = await readFile(path)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) {
+      throw new CliError('notFound', `${path}: no such file; \`muster init DIR\` writes a fleet directory`)
+    }
+    if (hasCode(error, 'EACCES')) throw new CliError('refused', `${path}: may not be read by you`)
+    throw error
+  }
+  if (bytes.length > MAX_FLEET_FILE_BYTES) {
+    throw new CliError('error', `${path}: larger than ${MAX_FLEET_FILE_BYTES} bytes`)
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new CliError('error', `${path}: is not UTF-8 text`)
+  }
+}

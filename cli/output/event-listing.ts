@@ -1,0 +1,24 @@
+import { type Event, EventSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { millisOf } from '../../shared/time.ts'
+import { ago, shortId } from './machine-listing.ts'
+import { plainOf } from './plain.ts'
+import type { Listing } from './show-list.ts'
+
+export const EVENT_FIELDS = ['id', 'at', 'class', 'machine', 'host', 'reason', 'actor'] as const
+
+export function eventListing(now: Date): Listing<Event> {
+  return {
+    fields: EVENT_FIELDS,
+    record: event => plainOf(EventSchema, event),
+    empty: 'no events',
+    columns: [
+      { title: 'AGE', text: event => ago(millisOf(event.at), now.getTime()) },
+      { title: 'EVENT', text: event => event.class },
+      { title: 'HOST', text: event => event.host || shortId(event.machine) },
+      { title: 'MACHINE', wide: true, text: event => shortId(event.machine) },
+      { title: 'BY', text: event => event.actor },
+      { title: 'AT', wide: true, text: event => new Date(millisOf(event.at) ?? 0).toISOString() },
+      { title: 'REASON', text: event => event.reason },
+    ],
+  }
+}

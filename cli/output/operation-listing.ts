@@ -1,0 +1,82 @@
+import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { type OperationSummary, OperationSummarySchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { outcomeName, phaseName } from '../../shared/operation-names.ts'
+import { millisOf } from '../../shared/time.ts'
+import { formatDuration } from '../duration.ts'
+import { isGood } from '../outcome-exit.ts'
+import type { Style } from './colour.ts'
+import { ago, shortId } from './machine-listing.ts'
+import { plainOf } from './plain.ts'
+import type { Listing } from './show-list.ts'
+
+export const OPERATION_FIELDS = [
+  'operationId',
+  'machine',
+  'host',
+  'revision',
+  'phase',
+  'outcome',
+  'ordered',
+  'orderedBy',
+  'delivered',
+  'phases',
+] as const
+
+export function nameOf(operation: OperationSummary): string {
+  return operation.host || shortId(operation.machine)
+}
+
+/** The state in a few words: the outcome, or the phase that runs. */
+export function stateOf({ outcome, phase, delivered, phases }: OperationSummary): string {
+  if (outcome) {
+    const refusal = outcome.refusal === '' ? '' : ` (${outcome.refusal})`
+    return `${outcomeName(outcome.class)}${refusal}`
+  }
+  if (phases.length === 0) return delivered ? 'delivered' : 'ordered'
+  return phaseName(phase)
+}
+
+export function operationStyle({ outcome }: OperationSummary): Style {
+  if (!outcome) return 'plain'
+  if (outcome.class === OutcomeClass.SUCCEEDED) return 'good'
+  return isGood(outcome.class) ? 'warn' : 'bad'
+}
+
+/** What was simulated must be seen wherever the outcome is. */
+export function reasonOfOperation({ outcome }: OperationSummary): string {
+  if (!outcome) return ''
+  const simulated = outcome.simulated.length > 0 ? `simulated: ${outcome.simulated.join(', ')}` : ''
+  return [outcome.reason, simulated].filter(text => text !== '').join('; ')
+}
+
+/** How long it ran, or has been running. */
+export function tookMs(operation: OperationSummary, now: number): number | undefined {
+  const start = millisOf(operation.ordered)
+  return start === undefined ? undefined : (millisOf(operation.outcome?.ended) ?? now) - start
+}
+
+export function operationListing(now: Date): Listing<OperationSummary> {
+  const at = now.getTime()
+  return {
+    fields: OPERATION_FIELDS,
+    record: operation => plainOf(OperationSummarySchema, operation),
+    empty: 'no operations',
+    columns: [
+      { title: 'OPERATION', text: operation => operation.operationId },
+      { title: 'HOST', text: nameOf },
+      { title: 'MACHINE', wide: true, text: operation => shortId(operation.machine) },
+      { title: 'REVISION', text: operation => String(operation.revision) },
+      { title: 'STATE', text: stateOf, style: operationStyle },
+      { title: 'AGE', text: operation => ago(millisOf(operation.ordered), at) },
+      {
+        title: 'TOOK',
+        text: operation => {
+          const ms = operation.outcome ? tookMs(operation, at) : undefined
+          return ms === undefined ? '' : formatDuration(ms)
+        },
+      },
+      { title: 'BY', wide: true, text: operation => operation.orderedBy },
+      { title: 'REASON', text: reasonOfOperation },
+    ],
+  }
+}
