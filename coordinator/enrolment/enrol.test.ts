@@ -29,6 +29,7 @@ import { revokeToken } from '../api/revoke-token.ts'
 import { admitSession } from '../machines/admit-session.ts'
 import { describeMachine } from '../machines/describe-machines.ts'
 import { readFacts } from '../machines/read-facts.ts'
+import { recordFacts } from '../machines/record-facts.ts'
 import {
   factsBytes,
   helloOf,
@@ -39,7 +40,7 @@ import {
   targetOf,
 } from '../machines/test-fleet.ts'
 import { findMachine } from '../store/machines.ts'
-import { findToken } from '../store/tokens.ts'
+import { consumeToken, findToken } from '../store/tokens.ts'
 import { admitMachine } from './admit.ts'
 import { reportFailure } from './report-failure.ts'
 import { readShownToken } from './shown-token.ts'
@@ -47,10 +48,15 @@ import { readShownToken } from './shown-token.ts'
 let made: Awaited<ReturnType<typeof openTestAuthorities>>
 let key: GeneratedKey
 let otherKey: GeneratedKey
+let thirdKey: GeneratedKey
 
 beforeAll(async () => {
   made = await openTestAuthorities()
-  ;[key, otherKey] = await Promise.all([generateMachineKey(2048), generateMachineKey(2048)])
+  ;[key, otherKey, thirdKey] = await Promise.all([
+    generateMachineKey(2048),
+    generateMachineKey(2048),
+    generateMachineKey(2048),
+  ])
 })
 afterAll(() => made[Symbol.asyncDispose]())
 
@@ -169,6 +175,22 @@ describe('a token', () => {
     expect(await findToken(fleet.deps.store.db, tokenId)).toMatchObject({ used: 1 })
     const rows = await fleet.deps.store.db.selectFrom('machines').select('id').execute()
     expect(rows).toHaveLength(1)
+  })
+
+  it('is taken by the statement itself only while it is good, whatever was read before', async () => {
+    await using fleet = await open()
+    const { store } = fleet.deps
+    const idOfToken = async () => (await tokenFor(fleet)).split('.')[0] ?? ''
+    const take = (id: string) =>
+      store.transact(tx => consumeToken(tx, id, idOf(key), fleet.deps.clock.now().getTime()))
+    const revoked = await idOfToken()
+    await revokeToken(fleet.deps)(create(RevokeTokenRequestSchema, { id: revoked }), local)
+    expect(await take(revoked)).toBe(false)
+    const good = await idOfToken()
+    expect([await take(good), await take(good)]).toEqual([true, false])
+    const late = await idOfToken()
+    fleet.pass(3_600_000)
+    expect(await take(late)).toBe(false)
   })
 
   it('N17: gives the same key its certificate again without another use, as after an answer that was lost', async () => {
@@ -442,6 +464,43 @@ describe('two machines that claim the same hardware', () => {
       'refusal',
     )
     expect(directory.mayAct(idOf(key))).toBe(true)
+  })
+
+  it('stay let be after a release, also when their facts change', async () => {
+    await using fleet = await open()
+    const { directory } = fleet.deps
+    const token = await tokenFor(fleet, { uses: 9 })
+    await fleet.ask({ key, token, facts: machineOf('S1', 'D1') })
+    await fleet.ask({ key: otherKey, token, facts: machineOf('S1', 'D1') })
+    await releaseMachine(fleet.deps)(create(ReleaseMachineRequestSchema, { ref: idOf(key) }), local)
+    const changed = factsBytes({ ...machineOf('S1', 'D1'), memory: { total: 5n } })
+    await recordFacts(fleet.deps, idOf(key), changed)
+    expect(directory.mayAct(idOf(key))).toBe(true)
+    expect(directory.mayAct(idOf(otherKey))).toBe(false)
+  })
+
+  it('are only free of those that went: two of three still collide', async () => {
+    await using fleet = await open()
+    const { directory } = fleet.deps
+    const token = await tokenFor(fleet, { uses: 9 })
+    for (const each of [key, otherKey, thirdKey]) {
+      await fleet.ask({ key: each, token, facts: machineOf('S1', 'D1') })
+    }
+    await banMachine(fleet.deps)(create(BanMachineRequestSchema, { ref: idOf(key) }), local)
+    for (const each of [otherKey, thirdKey]) {
+      expect(directory.get(idOf(each))?.conditions).toMatchObject([{ class: 'collision' }])
+    }
+  })
+
+  it('T7: with one key are a clone, found when it asks as another machine; what is known of it stays', async () => {
+    await using fleet = await open()
+    await fleet.ask({ key, token: await tokenFor(fleet), facts: machineOf('S1', 'D1') })
+    const elsewhere = await fleet.ask({ key, facts: machineOf('S2', 'D2') })
+    expect(elsewhere).toMatchObject({ case: 'refusal', value: { class: 'conflict' } })
+    expect(fleet.deps.directory.get(idOf(key))).toMatchObject({
+      conditions: [{ class: 'clone' }],
+      identity: { serial: 'S1' },
+    })
   })
 
   it('are free again when the other one was sent away, as after a machine was installed anew', async () => {
