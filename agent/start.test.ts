@@ -127,7 +127,7 @@ describe('enrolment', () => {
     await poll(() => hub.failures.length).toBeGreaterThan(0)
     expect(hub.failures[0]).toMatchObject({ class: 'trust', machine: test.agent?.machine })
     expect(hub.enrolments).toEqual([])
-    expect(test.phase).toBe('refused')
+    await poll(() => test.phase).toBe('refused')
     hub.trust = chainOf(first)
     await poll(() => test.phase).toBe('connected')
   })

@@ -85,7 +85,7 @@ export async function setTrust(socket: string, file: string): Promise<string> {
   return `trust set ${number} counts on this machine from now on\ndigest ${digest}\n`
 }
 
-/** A chain as `muster trust show --out FILE` writes it: the message itself, or its JSON. */
+/** A chain of trust sets as it stands in the operator’s fleet folder: the serialised message, or its JSON. */
 export async function readTrustFile(file: string): Promise<TrustChain> {
   try {
     const { size } = await stat(file)

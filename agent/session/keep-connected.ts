@@ -5,8 +5,8 @@ import { type CertificateStore, judgeCertificate } from '../identity/certificate
 import { enrolOnce } from '../identity/enrol.ts'
 import { type EnrolmentDeps, enrolUntilAdmitted } from '../identity/enrolment.ts'
 import { keepRenewed } from './renewal.ts'
-import { runSession, SessionCut, type SessionDeps } from './run-session.ts'
-import { afterSession, type SessionEnd } from './session-end.ts'
+import { runSession, type SessionDeps } from './run-session.ts'
+import { afterSession, SessionCut, type SessionEnd } from './session-end.ts'
 
 export interface ConnectionDeps extends SessionDeps {
   readonly enrolment: EnrolmentDeps

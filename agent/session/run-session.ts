@@ -1,4 +1,3 @@
-import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
 import { RpcError, reasonOf } from '../../shared/errors.ts'
@@ -6,7 +5,7 @@ import type { Assignment, SessionResponse, Welcome } from '../../shared/gen/must
 import { pause } from '../../shared/lifecycle.ts'
 import { jittered } from '../../shared/retry.ts'
 import { msFromDuration } from '../../shared/time.ts'
-import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN, VERSION } from '../../shared/version.ts'
+import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import type { StatusBoard } from '../local/status-board.ts'
 import type { Log } from '../log.ts'
 import type { Operations } from '../operation/operations.ts'
@@ -17,12 +16,13 @@ import { eventMessages, recordEvent } from './event-messages.ts'
 import type { FactsKeeper } from './facts-keeper.ts'
 import type { FleetClient, FleetLink } from './fleet-link.ts'
 import { makeHeartbeat } from './heartbeat.ts'
+import { type HelloDeps, makeHello } from './make-hello.ts'
 import { operationMessages } from './operation-messages.ts'
 import { type Outgoing, Sender } from './sender.ts'
-import type { SessionEnd } from './session-end.ts'
+import { SessionCut, type SessionEnd } from './session-end.ts'
 import { followTrust, type TrustUpdateDeps } from './trust-updates.ts'
 
-export interface SessionDeps extends TrustUpdateDeps {
+export interface SessionDeps extends TrustUpdateDeps, HelloDeps {
   readonly link: FleetLink
   readonly state: AgentStateFile
   readonly facts: FactsKeeper
@@ -31,8 +31,6 @@ export interface SessionDeps extends TrustUpdateDeps {
   readonly board: StatusBoard
   readonly clock: Clock
   readonly log: Log
-  readonly allowed: readonly string[]
-  readonly simulated: boolean
   /** Until the welcome. */
   readonly deadlineMs: number
 }
@@ -58,17 +56,6 @@ export async function runSession(
   if (signal.aborted) return signal.reason instanceof SessionCut ? signal.reason.end : { kind: 'stopped' }
   using session = new Session(deps, instance)
   return await session.run(signal)
-}
-
-/** The reason to abort a session's signal with when it is to end otherwise than by the agent's stop. */
-export class SessionCut extends Error {
-  override readonly name = 'SessionCut'
-  readonly end: SessionEnd
-
-  constructor(end: SessionEnd) {
-    super(end.kind)
-    this.end = end
-  }
 }
 
 class Session implements Disposable {
@@ -109,7 +96,7 @@ class Session implements Disposable {
     const unsubscribe = deps.operations.onChange(() => this.#sender.wake())
     const unfollow = deps.facts.onChange(() => this.#offerFacts())
     try {
-      this.#send(this.#hello())
+      this.#send(makeHello(deps, this.#instance))
       for await (const response of this.#client.session(this.#sender, { signal: this.#stop.signal })) {
         await this.#handle(response)
         if (this.#welcomed) clearTimeout(late)
@@ -162,34 +149,6 @@ class Session implements Disposable {
       })
       .finally(() => this.#running.delete(done))
     this.#running.add(done)
-  }
-
-  #hello(): Outgoing {
-    const { state, operations, trust, clock, allowed, simulated } = this.#deps
-    const { highest, highestDigest, host } = operations.memory()
-    const { factsDigest, bootId, bootCount } = state.current
-    return {
-      message: {
-        case: 'hello',
-        value: {
-          protocolMin: PROTOCOL_MIN,
-          protocolMax: PROTOCOL_MAX,
-          version: VERSION,
-          factsDigest,
-          bootId,
-          bootCount: BigInt(bootCount),
-          journalSequence: operations.journalSequence(),
-          highestRevision: highest,
-          highestDigest,
-          host,
-          instance: this.#instance,
-          trust: trust.report(),
-          now: timestampFromDate(clock.now()),
-          allowed: [...allowed],
-          simulated,
-        },
-      },
-    }
   }
 
   async #handle({ message }: SessionResponse): Promise<void> {

@@ -11,6 +11,17 @@ export type SessionEnd =
   /** Anything else: no connection, a coordinator that stopped, silence. */
   | { readonly kind: 'lost'; readonly reason: string; readonly welcomed: boolean }
 
+/** The reason to abort a session's signal with when it is to end otherwise than by the agent's stop. */
+export class SessionCut extends Error {
+  override readonly name = 'SessionCut'
+  readonly end: SessionEnd
+
+  constructor(end: SessionEnd) {
+    super(end.kind)
+    this.end = end
+  }
+}
+
 export interface NextStep {
   /** "enrol": ask the enrolment listener first, which also says why this machine is not taken. */
   readonly kind: 'stop' | 'connect' | 'enrol'
