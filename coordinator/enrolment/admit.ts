@@ -3,22 +3,14 @@ import { precondition } from '../../shared/errors.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { disputedBecause, entryOf, readState } from '../machines/entry.ts'
-import { type ClaimedIdentity, identityColumns, identityOfFacts } from '../machines/identity.ts'
+import { identityOfFacts } from '../machines/identity.ts'
 import { refreshMachines } from '../machines/refresh.ts'
 import { insertBinding } from '../store/bindings.ts'
 import { type ConditionRow, conditionsOf } from '../store/conditions.ts'
 import { recordEvent } from '../store/events.ts'
-import { type FactsLimits, insertFacts, pruneFacts } from '../store/facts.ts'
+import type { FactsLimits } from '../store/facts.ts'
 import { readLabels } from '../store/json.ts'
-import {
-  changeMachine,
-  findMachine,
-  insertMachine,
-  type MachineChange,
-  type MachineRow,
-  type NewMachineRow,
-  newMachineRow,
-} from '../store/machines.ts'
+import { findMachine, type MachineChange, type MachineRow, newMachineRow } from '../store/machines.ts'
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import { consumeToken } from '../store/tokens.ts'
@@ -30,11 +22,12 @@ import {
   type Refuse,
   retryLater,
 } from './admission.ts'
-import { type Assignment, isServer } from './assign.ts'
+import { isServer } from './assign.ts'
 import { findConflicts, recordFindings } from './find-conflicts.ts'
 import type { IdentityFinding } from './judge-identity.ts'
 import type { Proved } from './prove.ts'
 import { readShownToken } from './shown-token.ts'
+import { type Asked, seenColumns, withFindings, writeFacts, writeRow } from './write-asking.ts'
 
 export interface AdmitDeps {
   readonly store: Store
@@ -87,14 +80,6 @@ export async function admitMachine(
   if (step.row) directory.put(entryOf(step.row, step.conditions ?? []), proved.facts.facts)
   if (step.others) await refreshMachines(store.db, directory, step.others)
   return step.outcome
-}
-
-interface Asked extends Proved {
-  readonly tokenSecret: string
-  readonly address: string
-  readonly now: Date
-  readonly identity: ClaimedIdentity
-  readonly assignment: Assignment
 }
 
 async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked: Asked): Promise<Step> {
@@ -196,7 +181,7 @@ async function writeAdmission(
           labels: JSON.stringify({ ...readLabels(before.labels), ...admission.labels }),
         }),
   }
-  const written = await write(tx, row, before, change)
+  const written = await writeRow(tx, row, before, change)
   await writeFacts(tx, asked, row, factsLimits)
   if (admission.host !== '') {
     const by = { host: admission.host, machine: machineId, bound_by: admission.admittedBy, at: nowMs }
@@ -243,7 +228,7 @@ async function writeSeen(
   if (!isNews && row.address === address && nowMs - row.last_seen < TOUCH_MS) return { outcome }
   const before =
     row ?? newMachineRow({ id: machineId, publicKey: asked.publicKey, state: 'pending', nowMs, address })
-  const written = await write(tx, row, before, seenColumns(asked, row, findings))
+  const written = await writeRow(tx, row, before, seenColumns(asked, row, findings))
   await writeFacts(tx, asked, row, factsLimits)
   const others = await recordFindings(tx, machineId, findings, now)
   if (!row && outcome.kind === 'wait') {
@@ -256,66 +241,4 @@ async function writeSeen(
     })
   }
   return { outcome, row: written, conditions: withFindings(conditions, machineId, findings, nowMs), others }
-}
-
-/** Columns from what it says now. In a dispute the identity stays what it was: a person decides which one is right. */
-function seenColumns(
-  { facts, identity, address, now }: Asked,
-  row: MachineRow | undefined,
-  findings: readonly IdentityFinding[],
-): MachineChange {
-  const isClone = findings.some(finding => finding.class === 'clone')
-  return {
-    last_seen: Math.max(row?.last_seen ?? 0, now.getTime()),
-    address,
-    ...(row?.facts_digest === facts.digest
-      ? {}
-      : {
-          facts_digest: facts.digest,
-          simulated: facts.facts.simulated ? 1 : 0,
-          reboot_reasons: JSON.stringify(facts.facts.nixos?.rebootReasons ?? []),
-          ...(isClone ? {} : identityColumns(identity)),
-        }),
-  }
-}
-
-async function write(
-  tx: Transaction<Database>,
-  row: MachineRow | undefined,
-  before: NewMachineRow,
-  change: MachineChange,
-): Promise<Omit<MachineRow, 'public_key'>> {
-  if (row) {
-    await changeMachine(tx, row, change)
-    return { ...row, ...change, generation: row.generation + 1 }
-  }
-  const fresh = { ...before, ...change }
-  await insertMachine(tx, fresh)
-  return fresh
-}
-
-async function writeFacts(
-  tx: Transaction<Database>,
-  { machineId, facts, now }: Asked,
-  row: MachineRow | undefined,
-  limits: FactsLimits,
-): Promise<void> {
-  if (row?.facts_digest === facts.digest) return
-  const { digest, bytes } = facts
-  await insertFacts(tx, { machine: machineId, digest, at: now.getTime(), facts: bytes })
-  if (row && row.facts_digest !== '') await pruneFacts(tx, machineId, now.getTime(), limits)
-}
-
-function withFindings(
-  conditions: readonly ConditionRow[],
-  machine: string,
-  findings: readonly IdentityFinding[],
-  since: number,
-): readonly ConditionRow[] {
-  const kept = new Map(conditions.map(row => [row.class, row]))
-  for (const { class: kind, reason, others } of findings) {
-    if (kind === 'similar' && others.length > 0) continue
-    kept.set(kind, { machine, class: kind, reason, since: kept.get(kind)?.since ?? since })
-  }
-  return [...kept.values()]
 }
