@@ -24,7 +24,7 @@ import type { Fleet } from './fleet.ts'
 import { until } from './shown.ts'
 
 export type EnrolRequestInit = MessageInitShape<typeof EnrolRequestSchema>
-export type RawFacts = Exclude<MessageInitShape<typeof FactsSchema>, Facts>
+export type RawFacts = MessageInitShape<typeof FactsSchema>
 
 export interface RawEnrolment {
   readonly facts?: RawFacts
@@ -41,6 +41,8 @@ export class RawMachine {
   readonly key: GeneratedKey
   readonly id: string
   readonly #fleet: Fleet
+  /** What it says of itself unless told otherwise. */
+  facts: RawFacts = factsOf()
   chainPem = ''
 
   constructor(fleet: Fleet, key: GeneratedKey) {
@@ -68,7 +70,7 @@ export class RawMachine {
   async request(options: RawEnrolment = {}): Promise<EnrolRequestInit> {
     const caId = await this.#fleet.caPin()
     const nonce = options.nonce ?? (await this.nonce())
-    const facts = toBinary(FactsSchema, factsOf(options.facts))
+    const facts = toBinary(FactsSchema, factsOf(options.facts ?? this.facts))
     const [tokenId = '', tokenSecret = ''] = options.token?.split('.') ?? []
     const publicKey = this.key.publicKeyDer
     const text = enrolmentProofText({ nonce, caId, publicKey, facts, tokenId })
@@ -164,7 +166,8 @@ export class RawSession implements AsyncDisposable {
 }
 
 /** Facts of a machine of its own, unless told which. */
-export function factsOf(facts: RawFacts = {}): Facts {
+export function factsOf(facts?: RawFacts): Facts {
+  if (facts) return create(FactsSchema, facts)
   const serial = randomId().slice(0, 12).toUpperCase()
   return create(FactsSchema, {
     system: {
@@ -174,6 +177,5 @@ export function factsOf(facts: RawFacts = {}): Facts {
     },
     disks: [{ name: 'sda', serial: `D${serial}` }],
     simulated: true,
-    ...facts,
   })
 }
