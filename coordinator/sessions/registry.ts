@@ -316,7 +316,10 @@ export class SessionRegistry implements Sessions {
       if (next) this.#promote(next)
     } else {
       const live = this.#live.get(machine)
-      if (live && !this.#others.has(machine)) live.disputed = false
+      if (live?.disputed && !this.#others.has(machine)) {
+        live.disputed = false
+        this.wake(machine) // what waited while there were two of them
+      }
     }
     if (!this.#live.has(machine)) {
       for (const probe of [...this.#probes.values()]) {
