@@ -22,6 +22,8 @@ export interface OperationState {
   readonly attempts: number
   readonly host: string
   readonly targetDigest: string
+  /** When its revision was accepted. */
+  readonly verifiedAt: Date | undefined
   /** Store path that ran when the operation began. */
   readonly previous: string
   readonly storePath: string
@@ -59,6 +61,7 @@ function draftOf(order: ApplyOrder, { at }: JournalRecord): Draft {
     attempts: 0,
     host: '',
     targetDigest: '',
+    verifiedAt: undefined,
     previous: '',
     storePath: '',
     outcome: undefined,
@@ -94,6 +97,7 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
     case 'target':
       state.host = record.host
       state.targetDigest = record.targetDigest
+      state.verifiedAt = record.at
       state.previous = record.previous
       return
     case 'system':
@@ -109,6 +113,18 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
       state.outcomeAcknowledged ||= record.outcome
       return
   }
+}
+
+/**
+ * The latest time at which this node accepted a revision: its clock was right then, by the coordinator's word. What a
+ * clock says now may be behind it, after an empty battery.
+ */
+export function provenTime(states: Iterable<OperationState>): Date | undefined {
+  let latest: Date | undefined
+  for (const { verifiedAt } of states) {
+    if (verifiedAt && (!latest || verifiedAt > latest)) latest = verifiedAt
+  }
+  return latest
 }
 
 /** Whether the coordinator still lacks something of an operation. */

@@ -10,50 +10,61 @@ export class JournalDamagedError extends Error {
   override readonly name = 'JournalDamagedError'
 }
 
-/** A file that holds more than this is rewritten at the next start with what is still needed. */
+/** A file that holds more than this is rewritten with what is still needed. */
 const COMPACT_BYTES = 1024 * 1024
 
 /**
  * The node's record of its operations: one JSON line each, on disk (fdatasync) when `append` returns.
  * INVARIANTS: sequences grow by one and never repeat, also over compaction; a torn last line, which is what a power cut
- * leaves, was never acted on and is cut off; damage anywhere else is an error.
+ * leaves, was never acted on and is cut off; damage anywhere else is an error. What an append that failed left behind is
+ * cut off before the next one; when that is not possible, no append succeeds until the agent starts anew.
  */
 export class Journal implements AsyncDisposable {
   readonly #path: string
   readonly #clock: Clock
+  readonly #keep: Keep
   #handle: FileHandle
+  /** Length of the file's good part. */
+  #bytes: number
+  /** Length after the last compaction, which may not have made it small. */
+  #compacted = 0
+  #broken: unknown
   #records: JournalRecord[]
   #sequence: number
   /** Appends run one after the other. */
   #tail: Promise<void> = Promise.resolve()
 
-  private constructor(path: string, clock: Clock, handle: FileHandle, records: JournalRecord[]) {
+  private constructor(
+    path: string,
+    clock: Clock,
+    keep: Keep,
+    handle: FileHandle,
+    { records, goodBytes }: ParsedJournal,
+  ) {
     this.#path = path
     this.#clock = clock
+    this.#keep = keep
     this.#handle = handle
+    this.#bytes = goodBytes
     this.#records = records
     this.#sequence = records.at(-1)?.sequence ?? 0
   }
 
-  /** Opens or makes the journal. `keep` says which operations' records survive a compaction. */
-  static async open(
-    stateDir: string,
-    clock: Clock,
-    keep: (records: readonly JournalRecord[]) => ReadonlySet<string>,
-  ): Promise<Journal> {
+  /** Opens or makes the journal. */
+  static async open(stateDir: string, clock: Clock, keep: Keep): Promise<Journal> {
     const path = join(stateDir, 'journal.jsonl')
     await makePrivateDirectory(stateDir)
     await rm(`${path}.new`, { force: true })
     const bytes = (await readFileIfThere(path)) ?? Buffer.alloc(0)
-    const { records, goodBytes } = parseJournal(bytes, path)
+    const parsed = parseJournal(bytes, path)
     const handle = await open(path, 'a', 0o600)
-    if (goodBytes < bytes.length) {
-      await handle.truncate(goodBytes)
+    if (parsed.goodBytes < bytes.length) {
+      await handle.truncate(parsed.goodBytes)
       await handle.sync()
     }
     await syncDirectory(dirname(path))
-    const journal = new Journal(path, clock, handle, records)
-    if (bytes.length > COMPACT_BYTES) await journal.#compact(keep(records))
+    const journal = new Journal(path, clock, keep, handle, parsed)
+    await journal.compact()
     return journal
   }
 
@@ -67,14 +78,34 @@ export class Journal implements AsyncDisposable {
 
   /** Adds a record; durable when it returns. */
   append(record: NewRecord): Promise<JournalRecord> {
-    const work = this.#tail.then(async () => {
+    return this.#afterOthers(async () => {
+      if (this.#broken !== undefined) throw this.#brokenError()
       const whole: JournalRecord = { ...record, sequence: this.#sequence + 1, at: this.#clock.now() }
-      await this.#handle.appendFile(`${encodeRecord(whole)}\n`)
-      await this.#handle.datasync()
+      const line = Buffer.from(`${encodeRecord(whole)}\n`)
+      try {
+        await this.#handle.appendFile(line)
+        await this.#handle.datasync()
+      } catch (error) {
+        await this.#cutOff(error)
+        throw error
+      }
+      this.#bytes += line.length
       this.#sequence = whole.sequence
       this.#records.push(whole)
       return whole
     })
+  }
+
+  /** Rewrites a file that has grown large with what is still needed. */
+  compact(): Promise<void> {
+    return this.#afterOthers(async () => {
+      if (this.#broken !== undefined || this.#bytes <= COMPACT_BYTES + this.#compacted) return
+      await this.#rewrite(this.#keep(this.#records))
+    })
+  }
+
+  #afterOthers<T>(task: () => Promise<T>): Promise<T> {
+    const work = this.#tail.then(task)
     this.#tail = work.then(
       () => {},
       () => {},
@@ -82,29 +113,63 @@ export class Journal implements AsyncDisposable {
     return work
   }
 
+  /** Half a line in front of the next record would be damage in the middle. */
+  async #cutOff(cause: unknown): Promise<void> {
+    try {
+      await this.#handle.truncate(this.#bytes)
+      await this.#handle.datasync()
+    } catch {
+      this.#broken = cause
+    }
+  }
+
+  #brokenError(): Error {
+    return new Error(`${this.#path}: cannot be written since an earlier failure: ${reasonOf(this.#broken)}`, {
+      cause: this.#broken,
+    })
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#tail
     await this.#handle.close()
   }
 
-  async #compact(keep: ReadonlySet<string>): Promise<void> {
+  async #rewrite(keep: ReadonlySet<string>): Promise<void> {
     // The newest record always stays: it carries the sequence on.
     const kept = this.#records.filter(
       record => keep.has(record.operation) || record.sequence === this.#sequence,
     )
-    const fresh = await open(`${this.#path}.new`, 'wx', 0o600)
-    await fresh.writeFile(kept.map(record => `${encodeRecord(record)}\n`).join(''))
-    await fresh.sync()
-    await fresh.close()
-    await rename(`${this.#path}.new`, this.#path)
-    await syncDirectory(dirname(this.#path))
-    await this.#handle.close()
-    this.#handle = await open(this.#path, 'a', 0o600)
+    const bytes = Buffer.from(kept.map(record => `${encodeRecord(record)}\n`).join(''))
+    await rm(`${this.#path}.new`, { force: true })
+    // Appended to from here on: there is no moment in which records could go to the old file.
+    const fresh = await open(`${this.#path}.new`, 'ax', 0o600)
+    try {
+      await fresh.writeFile(bytes)
+      await fresh.sync()
+      await rename(`${this.#path}.new`, this.#path)
+    } catch (error) {
+      await fresh.close()
+      throw error
+    }
+    const old = this.#handle
+    this.#handle = fresh
+    this.#bytes = bytes.length
+    this.#compacted = bytes.length
     this.#records = kept
+    await old.close()
+    await syncDirectory(dirname(this.#path))
   }
 }
 
-function parseJournal(bytes: Buffer, path: string): { records: JournalRecord[]; goodBytes: number } {
+/** Says which operations' records survive a compaction. */
+type Keep = (records: readonly JournalRecord[]) => ReadonlySet<string>
+
+interface ParsedJournal {
+  readonly records: JournalRecord[]
+  readonly goodBytes: number
+}
+
+function parseJournal(bytes: Buffer, path: string): ParsedJournal {
   const records: JournalRecord[] = []
   let start = 0
   for (let line = 1; start < bytes.length; line++) {

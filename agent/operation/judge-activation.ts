@@ -54,7 +54,12 @@ export function judgeActivation(facts: ActivationFacts): ActivationVerdict {
             'a check before the switch failed (exit 1); nothing was touched',
           )
     case 2:
-      return verdict(OutcomeClass.ACTIVATION_FAILED, `the activation script failed (exit 2); ${now}`)
+      return facts.activating
+        ? verdict(OutcomeClass.ACTIVATION_FAILED, `the activation script failed (exit 2); ${now}`)
+        : verdict(
+            OutcomeClass.ACTIVATION_FAILED,
+            'the switch ended before it began (exit 2: no NixOS machine, or an incomplete system); nothing was touched',
+          )
     case 4:
       return verdict(
         OutcomeClass.ACTIVATION_FAILED,
@@ -67,6 +72,8 @@ export function judgeActivation(facts: ActivationFacts): ActivationVerdict {
         ? verdict(OutcomeClass.BUSY, 'another switch is running (lock held); nothing was touched')
         : verdict(OutcomeClass.ACTIVATION_FAILED, `the switch broke off in the middle (exit 11); ${now}`)
     case 100:
+      if (facts.activating)
+        return verdict(OutcomeClass.UNKNOWN, `the switch ended with 100 in the middle; ${now}`)
       return verdict(
         OutcomeClass.REBOOT_REQUIRED,
         'the init interface changed: this system can only be reached by a reboot (exit 100); nothing was touched',

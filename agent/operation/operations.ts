@@ -8,20 +8,25 @@ import {
   type OperationAck,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { pause } from '../../shared/lifecycle.ts'
+import { backoffMs } from '../../shared/retry.ts'
 import type { OperationsDeps } from './context.ts'
-import { foldJournal, isUnreported, neededOperations, reportOf } from './fold.ts'
+import { foldJournal, isUnreported, neededOperations, type OperationState, reportOf } from './fold.ts'
 import { Journal } from './journal.ts'
 import { readMemory } from './memory.ts'
 import { OperationLog } from './operation-log.ts'
 import { resumeOperation } from './resume.ts'
+import { keepRoots } from './roots.ts'
 import { conclude, runOperation } from './run-operation.ts'
 
 /** Ended operations whose records stay in the journal. */
 const HISTORY = 50
+/** Operations without an outcome that this node takes on; a coordinator has one for each of its machines. */
+const MAX_OPEN = 32
 
 /** The node's operations: durable, one at a time, each reported until the coordinator has it. */
 export interface Operations extends AsyncDisposable {
-  /** Takes an order; one that is known already is nothing new. Durable when it returns. */
+  /** Takes an order; one that is known already is nothing new, whatever else it says. Durable when it returns. */
   accept(order: ApplyOrder): Promise<void>
   /** Everything the coordinator has not acknowledged. */
   reports(): readonly OperationReport[]
@@ -41,7 +46,8 @@ export interface Operations extends AsyncDisposable {
 
 /**
  * INVARIANTS: one operation runs at a time, in the order of acceptance; an order is in the journal before anything is
- * done for it; at start every operation without an outcome is either taken up again or concluded.
+ * done for it; at start, and after a failure of the agent itself (such as a full disk), every operation without an
+ * outcome is either taken up again or concluded.
  */
 export async function startOperations(deps: OperationsDeps, stop: AbortSignal): Promise<Operations> {
   const journal = await Journal.open(deps.stateDir, deps.clock, records => neededOperations(records, HISTORY))
@@ -50,7 +56,13 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     for (const listener of listeners) listener()
   }
   const output = new OperationLog(changed)
-  const states = () => foldJournal(journal.records)
+  // Asked for at every line of output: folded anew only when the journal grew.
+  let folded = { sequence: -1, states: foldJournal([]) }
+  const states = (): ReadonlyMap<string, OperationState> => {
+    const { sequence } = journal
+    if (folded.sequence !== sequence) folded = { sequence, states: foldJournal(journal.records) }
+    return folded.states
+  }
   let assignment = create(AssignmentSchema)
   let memory = await readMemory(deps.stateDir)
   let queue: Promise<void> = Promise.resolve()
@@ -61,41 +73,62 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     const resume = resumeOperation(state)
     if (resume.kind === 'finished') return
     if (resume.kind === 'conclude') {
-      const { class: outcome, phase, reason } = resume
-      await conclude(deps, journal, id, {
-        class: outcome,
-        refusal: '',
-        reason,
-        phase,
-        storePath: state.storePath,
-      })
+      const { kind: _, ...rest } = resume
+      await conclude(deps, journal, id, { ...rest, storePath: state.storePath })
       return changed()
     }
     output.begin(id)
-    await runOperation(deps, journal, {
-      order: state.order,
-      assignment: () => assignment,
-      signal: stop,
-      say: line => output.add(line),
-      changed,
-    })
-    output.end()
-    memory = await readMemory(deps.stateDir)
+    try {
+      await runOperation(deps, journal, {
+        order: state.order,
+        assignment: () => assignment,
+        earlier: [...states().values()],
+        signal: stop,
+        say: line => output.add(line),
+        changed,
+      })
+    } finally {
+      output.end()
+      memory = await readMemory(deps.stateDir)
+    }
+    await keepRoots(deps.stateDir, id)
+    await journal.compact()
+  }
+  /** Nobody else would take up an operation that broke off, so it is tried until it has an outcome. */
+  const runToEnd = async (id: string) => {
+    for (let attempt = 0; !stop.aborted; attempt++) {
+      try {
+        return await run(id)
+      } catch (error) {
+        deps.log.error({ operationId: id, err: reasonOf(error) }, 'operation broke off')
+      }
+      await pause(backoffMs(attempt, deps.config.retry), stop)
+    }
   }
   const enqueue = (id: string) => {
-    queue = queue
-      .then(() => run(id))
-      .catch((error: unknown) =>
-        deps.log.error({ operationId: id, err: reasonOf(error) }, 'operation broke off'),
-      )
+    queue = queue.then(() => runToEnd(id))
   }
   for (const [id, state] of states()) if (!state.outcome) enqueue(id)
 
   return {
     async accept(order) {
       const { operationId } = order
-      if (operationId === '' || operationId.length > 64) return
-      if (states().has(operationId)) return changed() // reported again, done once
+      if (!/^[A-Za-z0-9._-]{1,64}$/.test(operationId) || /^\.+$/.test(operationId)) {
+        return deps.log.warn(
+          { operationId: operationId.slice(0, 64) },
+          'order without a usable id passed over',
+        )
+      }
+      const known = states().get(operationId)
+      if (known) {
+        // Reported again, done once. What is done is what was accepted; another order under its id is none.
+        const { revision, manifestDigest } = known.order
+        if (revision !== order.revision || manifestDigest !== order.manifestDigest)
+          deps.log.warn({ operationId }, 'order passed over: this id was used for another one')
+        return changed()
+      }
+      const open = [...states().values()].filter(state => !state.outcome).length
+      if (open >= MAX_OPEN) return deps.log.warn({ operationId, open }, 'order passed over: too many wait')
       await journal.append({ operation: operationId, kind: 'accepted', order })
       changed()
       enqueue(operationId)
@@ -104,9 +137,11 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     async acknowledge(ack) {
       const state = states().get(ack.operationId)
       if (!state) return
-      const upTo = Number(ack.sequence)
+      // Nobody can have committed more than there is.
+      const newest = BigInt(journal.sequence)
+      const upTo = Number(ack.sequence < newest ? ack.sequence : newest)
       const outcome = ack.outcome && state.outcome !== undefined
-      if (upTo <= state.acknowledged && outcome === state.outcomeAcknowledged) return
+      if (upTo <= state.acknowledged && (!outcome || state.outcomeAcknowledged)) return
       await journal.append({ operation: ack.operationId, kind: 'acknowledged', upTo, outcome })
     },
     logs: () => output.waiting(),

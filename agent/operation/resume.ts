@@ -1,4 +1,5 @@
 import { OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { failureBefore } from './failure-before.ts'
 import type { OperationState } from './fold.ts'
 
 /** What to do with an operation that the journal holds when the agent starts. */
@@ -9,6 +10,8 @@ export type Resume =
   | {
       readonly kind: 'conclude'
       readonly class: OutcomeClass
+      /** Class of a refusal; empty for anything else. */
+      readonly refusal: string
       readonly phase: Phase
       readonly reason: string
     }
@@ -25,6 +28,7 @@ export function resumeOperation(state: OperationState): Resume {
     return {
       kind: 'conclude',
       class: OutcomeClass.UNKNOWN,
+      refusal: '',
       phase: Phase.ACTIVATE,
       reason: touched.ended
         ? `the agent ended after the switch to ${where}, before its outcome was written; look at /run/current-system`
@@ -32,10 +36,12 @@ export function resumeOperation(state: OperationState): Resume {
     }
   }
   if (state.attempts >= MAX_ATTEMPTS) {
+    const phase = state.running ?? state.phases.at(-1)?.phase ?? Phase.VERIFY
     return {
       kind: 'conclude',
-      class: OutcomeClass.UNKNOWN,
-      phase: state.running ?? Phase.VERIFY,
+      class: failureBefore(phase).class,
+      refusal: failureBefore(phase).refusal,
+      phase,
       reason: `begun ${state.attempts} times and cut off each time; nothing was activated`,
     }
   }

@@ -6,24 +6,31 @@ import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
 import type { KnownManifest } from '../../shared/revision/read-manifest.ts'
+import { alreadyReached } from './already-reached.ts'
 import {
-  failed,
   type OperationsDeps,
   type PhaseContext,
   type PhaseFailure,
   type PhaseResult,
+  STOPPED,
 } from './context.ts'
+import { failureBefore, isBeforeActivation } from './failure-before.ts'
+import { type OperationState, provenTime } from './fold.ts'
 import type { Journal } from './journal.ts'
-import { activate, currentSystem, inspectToplevel } from './phases/activate.ts'
+import { activate, currentSystem, inspectToplevel, profileSystem } from './phases/activate.ts'
 import { buildTree } from './phases/build.ts'
 import { fetchClosure, fetchTree } from './phases/fetch.ts'
 import { preflight } from './phases/preflight.ts'
 import { nixSystem, verify } from './phases/verify.ts'
 
+const MAX_REASON_CHARS = 2000
+
 export interface RunInput {
   readonly order: ApplyOrder
   /** As the coordinator last told it; asked once the revision is here, for after a start it is told only then. */
   readonly assignment: () => Assignment
+  /** What the journal holds of all operations, this one included. */
+  readonly earlier: readonly OperationState[]
   readonly signal: AbortSignal
   readonly say: (line: string) => void
   /** Tells whoever reports that the journal grew. */
@@ -43,11 +50,14 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
   ): Promise<PhaseResult<T>> => {
     await journal.append({ operation, kind: 'started', phase: which })
     input.changed()
-    const result = await attempt(() =>
+    const tried = await attempt(which, () =>
       work({ deps, operation, phase: which, signal: input.signal, say: input.say }),
     )
+    // What fails while the agent stops was most likely cut off by that; it is begun again, which harms nothing here.
+    const cut = tried.kind === 'failed' && input.signal.aborted && isBeforeActivation(which)
+    const result = cut ? STOPPED : tried
     if (result.kind !== 'stopped') {
-      const detail = result.kind === 'ok' ? result.detail : result.reason
+      const detail = (result.kind === 'ok' ? result.detail : result.reason).slice(0, MAX_REASON_CHARS)
       const exitCode = result.kind === 'failed' ? result.exitCode : undefined
       await journal.append({ operation, kind: 'ended', phase: which, detail, exitCode })
       input.changed()
@@ -57,7 +67,11 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
   const fail = (which: Phase, failure: PhaseFailure, storePath = '') =>
     conclude(deps, journal, operation, { ...failure, phase: which, storePath }).then(input.changed)
 
-  const verified = await phase(Phase.VERIFY, context => verify(context, input.order, input.assignment))
+  const proven = provenTime(input.earlier)
+  const now = () => latest(deps.clock.now(), proven)
+  const verified = await phase(Phase.VERIFY, context =>
+    verify(context, { order: input.order, assignment: input.assignment, now }),
+  )
   if (verified.kind === 'stopped') return
   if (verified.kind === 'failed') return fail(Phase.VERIFY, verified)
   const { target, manifest, host, facts } = verified.value
@@ -81,7 +95,9 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
   const storePath = system.result.value
   await journal.append({ operation, kind: 'system', storePath })
 
-  if (previous === storePath && deps.config.activation === 'switch') {
+  const profile = await profileSystem({ deps })
+  const others = input.earlier.filter(({ order }) => order.operationId !== operation)
+  if (alreadyReached({ storePath, current: previous, profile, others })) {
     await conclude(deps, journal, operation, {
       class: OutcomeClass.SUCCEEDED,
       refusal: '',
@@ -150,12 +166,16 @@ function digestOf(manifest: KnownManifest, target: Target): string {
 }
 
 /** A bug in a phase ends the operation with an outcome that says so, not the agent. */
-async function attempt<T>(work: () => Promise<PhaseResult<T>>): Promise<PhaseResult<T>> {
+async function attempt<T>(phase: Phase, work: () => Promise<PhaseResult<T>>): Promise<PhaseResult<T>> {
   try {
     return await work()
   } catch (error) {
-    return failed(OutcomeClass.UNKNOWN, `the agent failed: ${reasonOf(error)}`)
+    return { kind: 'failed', ...failureBefore(phase), reason: `the agent failed: ${reasonOf(error)}` }
   }
+}
+
+function latest(a: Date, b: Date | undefined): Date {
+  return b && b > a ? b : a
 }
 
 export interface Conclusion {
@@ -176,7 +196,7 @@ export async function conclude(
 ): Promise<void> {
   const outcome = create(OutcomeSchema, {
     ...rest,
-    reason: rest.reason.slice(0, 2000),
+    reason: rest.reason.slice(0, MAX_REASON_CHARS),
     ended: timestampFromDate(deps.clock.now()),
     simulated: [...deps.config.simulates],
     ...(exitCode !== undefined && { exitCode }),

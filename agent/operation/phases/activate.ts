@@ -1,9 +1,9 @@
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { describeEnding, succeeded } from '../../system/system.ts'
 import { failed, type PhaseContext, type PhaseFailure, type PhaseResult } from '../context.ts'
 import { judgeActivation } from '../judge-activation.ts'
-import { exitCodeOf, runLogged } from '../run-logged.ts'
+import { exitCodeOf, type LoggedRun, runLogged } from '../run-logged.ts'
 
 /** Files whose absence makes the switch program do the wrong thing, or nothing, without a word. */
 const NEEDED = [
@@ -12,6 +12,8 @@ const NEEDED = [
   'nixos-version',
   'system',
   'bin/switch-to-configuration',
+  'systemd/lib/systemd/systemd',
+  'etc/systemd/system/sysinit-reactivation.target',
 ]
 
 /** Whether a toplevel may be activated at all: looked at before the activation is recorded as begun. */
@@ -24,6 +26,12 @@ export async function inspectToplevel(
     return refused(
       'not-allowed',
       `built ${storePath}; activation is switched off on this node (option activation), nothing was touched`,
+    )
+  }
+  if ((await currentSystem({ deps })) === undefined) {
+    return refused(
+      'no-current-system',
+      '/run/current-system cannot be read: nobody could say what to go back to',
     )
   }
   for (const name of NEEDED) {
@@ -81,8 +89,8 @@ async function promote(
   program: string,
 ): Promise<PhaseResult<undefined>> {
   const { deps } = context
-  const profile = join(deps.config.systemRoot, 'nix/var/nix/profiles/system')
-  const set = await runLogged(context, 'nix-env', ['-p', profile, '--set', storePath], { deadlineMs: 60_000 })
+  const before = await profileSystem(context)
+  const set = await setProfile(context, storePath)
   if (!succeeded(set.ending)) {
     return failed(
       OutcomeClass.ACTIVATION_FAILED,
@@ -92,13 +100,44 @@ async function promote(
   }
   const boot = await runLogged(context, program, ['boot'], { deadlineMs: deps.config.switchDeadlineMs })
   if (!succeeded(boot.ending)) {
+    const undone = await demote(context, before)
     return failed(
       OutcomeClass.ACTIVATION_FAILED,
-      `${storePath} runs, but its boot entry was not written: ${describeEnding('switch-to-configuration boot', boot.ending)}`,
+      `${storePath} runs, but its boot entry was not written: ${describeEnding('switch-to-configuration boot', boot.ending)}; ${undone}`,
       exitCodeOf(boot.ending),
     )
   }
   return { kind: 'ok', value: undefined, detail: `runs ${storePath}` }
+}
+
+/** Puts profile and boot entry back: half a promotion would be the default of the next boot. */
+async function demote(context: PhaseContext, before: string | undefined): Promise<string> {
+  if (before === undefined) return 'what was the boot default before is not known: look at it by hand'
+  const set = await setProfile(context, before)
+  const program = join(before, 'bin/switch-to-configuration')
+  const boot = await runLogged(context, program, ['boot'], {
+    deadlineMs: context.deps.config.switchDeadlineMs,
+  })
+  return succeeded(set.ending) && succeeded(boot.ending)
+    ? `the boot default is ${before} again`
+    : `the boot default could not be put back to ${before}: look at it by hand`
+}
+
+const PROFILE = 'nix/var/nix/profiles/system'
+
+function setProfile(context: PhaseContext, storePath: string): Promise<LoggedRun> {
+  const args = ['-p', join(context.deps.config.systemRoot, PROFILE), '--set', storePath]
+  return runLogged(context, 'nix-env', args, { deadlineMs: 60_000 })
+}
+
+/** The system that the profile names, the boot default; undefined: cannot be read. */
+export async function profileSystem({ deps }: Pick<PhaseContext, 'deps'>): Promise<string | undefined> {
+  const profile = join(deps.config.systemRoot, PROFILE)
+  const first = await deps.system.readLink(profile)
+  if (first.kind !== 'link') return undefined
+  if (first.target.startsWith('/nix/store/')) return first.target
+  const second = await deps.system.readLink(resolve(dirname(profile), first.target))
+  return second.kind === 'link' ? second.target : undefined
 }
 
 /** What /run/current-system points to; undefined: it cannot be read. */

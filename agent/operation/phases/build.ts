@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { describeEnding, succeeded } from '../../system/system.ts'
 import { failed, type PhaseContext, type PhaseResult, STOPPED } from '../context.ts'
+import { buildFolder } from '../roots.ts'
 import { exitCodeOf, runLogged } from '../run-logged.ts'
 
 /** A flake attribute that may stand after `#` without being taken apart any further. */
@@ -26,6 +27,9 @@ const HERMETIC = [
   'true',
 ]
 
+/** Without it nixos-rebuild first builds itself anew from the tree, and runs that. The flag for it has had two names. */
+const NO_REEXEC = { _NIXOS_REBUILD_REEXEC: '1' }
+
 /** Builds the verified tree's attribute with nixos-rebuild. Its output goes to the log; says which system came out. */
 export async function buildTree(
   context: PhaseContext,
@@ -37,7 +41,7 @@ export async function buildTree(
     return failed(OutcomeClass.BUILD_FAILED, `target: ${JSON.stringify(attribute)} is no flake attribute`)
   }
   // nixos-rebuild leaves its link `result` in the current folder; the link is a root for the garbage collector.
-  const folder = join(deps.stateDir, 'builds', operation)
+  const folder = buildFolder(deps.stateDir, operation)
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const rebuild = ['nixos-rebuild', 'build', '--flake', `path:${tree}#${attribute}`, ...HERMETIC, '-L']
@@ -46,6 +50,7 @@ export async function buildTree(
     deadlineMs: deps.config.buildDeadlineMs,
     signal,
     cwd: folder,
+    env: NO_REEXEC,
   })
   if (signal.aborted) return STOPPED
   if (!succeeded(run.ending)) {

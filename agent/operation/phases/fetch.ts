@@ -1,16 +1,19 @@
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { status } from '@grpc/grpc-js'
 import { RpcError, reasonOf } from '../../../shared/errors.ts'
 import type { ClosureFetch } from '../../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { isDigest } from '../../../shared/ids.ts'
 import { pause } from '../../../shared/lifecycle.ts'
 import { backoffMs } from '../../../shared/retry.ts'
+import { closureDigest } from '../../../shared/revision/closure-digest.ts'
 import type { KnownManifest } from '../../../shared/revision/read-manifest.ts'
 import { receiveTree, type TreeCheck } from '../../../shared/tree/receive-tree.ts'
 import { unpackTree } from '../../../shared/tree/unpack-tree.ts'
 import { describeEnding, succeeded } from '../../system/system.ts'
 import { failed, type PhaseContext, type PhaseFailure, type PhaseResult, STOPPED } from '../context.ts'
+import { fetchRoot } from '../roots.ts'
 import { exitCodeOf, runLogged } from '../run-logged.ts'
 
 /** Downloads that fail this often in a row are given up; each one goes on where the last one ended. */
@@ -42,7 +45,7 @@ export async function fetchTree(
         break
       } catch (error) {
         if (signal.aborted) return STOPPED
-        if (attempt + 1 >= MAX_TRIES || !(error instanceof RpcError || error instanceof Error)) {
+        if (attempt + 1 >= MAX_TRIES || isFinal(error)) {
           return failed(OutcomeClass.FETCH_FAILED, `tree not downloaded: ${reasonOf(error)}`)
         }
         deps.log.warn({ err: reasonOf(error) }, 'download of the tree broke off')
@@ -59,6 +62,12 @@ export async function fetchTree(
     value: destination,
     detail: `tree ${expected.digest.slice(0, 12)}, ${expected.length} bytes`,
   }
+}
+
+/** An answer that asking again does not change. */
+function isFinal(error: unknown): boolean {
+  const final = [status.NOT_FOUND, status.PERMISSION_DENIED, status.INVALID_ARGUMENT]
+  return error instanceof RpcError && final.includes(error.code)
 }
 
 function refusedTree(check: Extract<TreeCheck, { kind: 'refused' }>): PhaseFailure {
@@ -101,7 +110,7 @@ export async function fetchClosure(
       '--realise',
       closure.storePath,
       '--add-root',
-      join(roots, operation),
+      fetchRoot(deps.stateDir, operation),
       '--option',
       'substituters',
       closure.substituters.join(' '),
@@ -128,5 +137,43 @@ export async function fetchClosure(
       exitCodeOf(run.ending),
     )
   }
-  return { kind: 'ok', value: closure.storePath, detail: closure.storePath }
+  const problem = await checkClosure(context, closure)
+  return problem ?? { kind: 'ok', value: closure.storePath, detail: closure.storePath }
+}
+
+/** Paths whose hashes are asked for at once; they stand on a command line. */
+const QUERIED = 500
+const MAX_CLOSURE_BYTES = 16 * 1024 * 1024
+
+/**
+ * Compares what is in the store now with what the publisher built and signed: a path's name says what it was built from,
+ * not what is in it, and one that was here before was not fetched from anywhere.
+ */
+async function checkClosure(
+  { deps, signal }: PhaseContext,
+  { storePath, closureDigest: expected }: ClosureFetch,
+): Promise<PhaseResult<never> | undefined> {
+  const query = async (args: readonly string[]) => {
+    const { ending, stdout, truncated } = await deps.system.run('nix-store', ['--query', ...args], {
+      deadlineMs: 120_000,
+      signal,
+      maxOutputBytes: MAX_CLOSURE_BYTES,
+    })
+    return succeeded(ending) && !truncated ? stdout.trim().split('\n') : undefined
+  }
+  const paths = await query(['--requisites', storePath])
+  const hashes: string[] = []
+  for (let at = 0; paths && at < paths.length; at += QUERIED) {
+    hashes.push(...((await query(['--hash', ...paths.slice(at, at + QUERIED)])) ?? []))
+  }
+  if (signal.aborted) return STOPPED
+  if (!paths || hashes.length !== paths.length) {
+    return failed(OutcomeClass.FETCH_FAILED, `what is in the closure of ${storePath} cannot be read`)
+  }
+  const found = closureDigest(paths.map((path, at) => ({ path, narHash: hashes[at] ?? '' })))
+  if (found === expected) return undefined
+  return failed(
+    OutcomeClass.FETCH_FAILED,
+    `the closure of ${storePath} is not what was published (its digest is ${found ?? 'unknown'}, signed is ${expected}); if a path of it was in the store before, \`nix-store --delete\` it and order again`,
+  )
 }

@@ -61,6 +61,7 @@ async function toolsProblem(
   for (const tool of source ? ['nix-env', 'nixos-rebuild'] : ['nix-env', 'nix-store']) {
     if (tool === 'nixos-rebuild') continue // has no harmless call that all its versions know
     const { ending } = await deps.system.run(tool, ['--version'], { deadlineMs: 20_000, signal })
+    if (ending.kind === 'cancelled') return undefined // the agent stops, which whoever called sees
     if (ending.kind === 'not-found') return refused('tool-missing', `${tool}: not found in the agent's PATH`)
     if (!succeeded(ending)) return refused('tool-missing', `${tool} --version does not work here`)
   }

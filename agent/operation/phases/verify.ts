@@ -18,11 +18,17 @@ export interface Verified extends AcceptedRevision {
   readonly facts: Facts
 }
 
+export interface VerifyInput {
+  readonly order: ApplyOrder
+  readonly assignment: () => Assignment
+  /** The agent's time, which never falls behind what it knows to be past. */
+  readonly now: () => Date
+}
+
 /** Fetches the revision, judges it by what this node knows and reads itself, and remembers it before anything is done. */
 export async function verify(
   context: PhaseContext,
-  order: ApplyOrder,
-  assignment: () => Assignment,
+  { order, assignment, now }: VerifyInput,
 ): Promise<PhaseResult<Verified>> {
   const { deps, signal } = context
   if (!deps.config.allow.includes('apply')) {
@@ -33,7 +39,7 @@ export async function verify(
   }
   const trust = deps.trust()
   if (!trust) return refused('trust', 'this node has no trust set yet')
-  const response = await fetchRevision(context, order)
+  const response = await fetchRevision(context, order, now)
   if (response.kind !== 'ok') return response
 
   const { envelope, target: targetBytes } = response.value
@@ -49,7 +55,7 @@ export async function verify(
     envelope,
     targetBytes,
     trust,
-    now: deps.clock.now(),
+    now: now(),
     clockSkewMs: deps.skewMs(),
     memory: await readMemory(deps.stateDir),
     order: { revision: Number(order.revision), manifestDigest: order.manifestDigest },
@@ -72,13 +78,13 @@ export async function verify(
 async function fetchRevision(
   { deps, signal }: PhaseContext,
   order: ApplyOrder,
+  now: () => Date,
 ): Promise<PhaseResult<GetRevisionResponse>> {
   const expires = instantOf(order.expires)
   if (!expires) return refused('malformed', 'the order has no expiry')
   for (let attempt = 0; ; attempt++) {
     if (signal.aborted) return STOPPED
-    if (deps.clock.now() >= expires)
-      return refused('expired', `the order expired at ${expires.toISOString()}`)
+    if (now() >= expires) return refused('expired', `the order expired at ${expires.toISOString()}`)
     try {
       if (deps.link.connected()) {
         return { kind: 'ok', value: await deps.link.getRevision(order.revision, signal), detail: '' }
