@@ -254,6 +254,9 @@ describe('a session', () => {
     expect(hub.newest?.of('facts')).toEqual([])
     hub.newest?.send({ case: 'factsRequest', value: {} })
     await poll(() => hub.newest?.of('facts').length).toBe(1)
+    hub.newest?.send({ case: 'factsAck', value: { digest } })
+    hub.newest?.send({ case: 'factsRequest', value: {} })
+    await poll(() => hub.newest?.of('facts').length).toBe(2)
   })
 
   it('comes back as the same instance after the coordinator restarts', async () => {
