@@ -1,0 +1,52 @@
+// For tests: runs one command line in this process, with its output kept.
+import { systemClock } from '../../shared/clock.ts'
+import type { Settings } from '../config.ts'
+import { runCli } from '../run-cli.ts'
+
+export interface Ran {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+export interface RunOptions {
+  readonly settings?: Partial<Settings>
+  readonly terminal?: boolean
+  readonly signal?: AbortSignal
+  readonly onErr?: (text: string) => void
+  readonly onOut?: (text: string) => void
+}
+
+export async function runMuster(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  let out = ''
+  let err = ''
+  const terminal = options.terminal ?? false
+  const settings: Settings = {
+    socket: undefined,
+    profile: undefined,
+    configHome: '/nonexistent/muster',
+    noColour: false,
+    columns: undefined,
+    ...options.settings,
+  }
+  const code = await runCli(words, {
+    io: {
+      out: text => {
+        out += text
+        options.onOut?.(text)
+      },
+      err: text => {
+        err += text
+        options.onErr?.(text)
+      },
+      outIsTerminal: terminal,
+      errIsTerminal: terminal,
+      columns: 100,
+      colour: terminal && !settings.noColour,
+    },
+    settings,
+    signal: options.signal ?? new AbortController().signal,
+    clock: systemClock,
+  })
+  return { code, out, err }
+}
