@@ -58,6 +58,7 @@ describe('parseConfig', () => {
     [{ ...least, retry: 5 }, 'agent.json: retry: must be an object'],
     [{ ...least, retry: { firstMs: 0 } }, 'retry.firstMs: must be a whole number from 1'],
     [{ ...least, retry: { firstMs: 500, mostMs: 100 } }, 'retry.mostMs: must not be below retry.firstMs'],
+    [{ ...least, storeDir: '/tmp/store' }, 'simulated: must be true where storeDir is given'],
     [{ ...least, allow: ['aply'] }, 'allow: "aply" is none of apply'],
     [{ ...least, activation: 'maybe' }, 'activation: must be one of switch, never'],
     [{ ...least, socket: `/${'x'.repeat(120)}` }, 'socket: must take at most 107 bytes'],

@@ -40,6 +40,8 @@ export interface AgentConfig {
   readonly factsRoot: string | undefined
   /** Folder in which /run/current-system, /nix/var/nix/profiles and so on live; for simulated machines. */
   readonly systemRoot: string | undefined
+  /** Where systems are built: /nix/store, or on a simulated machine without Nix a folder of its own. */
+  readonly storeDir: string
   readonly simulated: boolean
   /** PATH for the tools the agent runs. */
   readonly toolPath: string
@@ -59,6 +61,7 @@ export const DEFAULT_SOCKET = '/run/muster-agent/agent.sock'
 /** sockaddr_un.sun_path holds 108 bytes with its end. */
 const MAX_SOCKET_BYTES = 107
 const GIB = 1024 ** 3
+export const NIX_STORE = '/nix/store'
 
 /** Checks a configuration. `source` stands at the start of every message. */
 export function parseConfig(source: string, value: unknown): AgentConfig {
@@ -91,6 +94,7 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
     activation: fields.choice('activation', 'switch', ['switch', 'never']),
     factsRoot: path('factsRoot'),
     systemRoot: path('systemRoot'),
+    storeDir: path('storeDir', NIX_STORE) ?? '',
     simulated,
     toolPath: fields.optionalText('toolPath', 'a PATH', text => text.length > 0) ?? childPath(),
     console:
@@ -119,6 +123,9 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
   }
   if ((config.factsRoot ?? config.systemRoot) !== undefined && !simulated) {
     fields.fail('simulated', 'must be true where factsRoot or systemRoot is given: such a machine is made up')
+  }
+  if (config.storeDir !== NIX_STORE && !simulated) {
+    fields.fail('simulated', 'must be true where storeDir is given: a real machine builds into /nix/store')
   }
   return config
 }

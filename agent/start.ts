@@ -2,7 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { FactsSchema } from '../shared/gen/muster/v1/facts_pb.ts'
 import { Disposers } from '../shared/lifecycle.ts'
-import type { AgentConfig } from './config.ts'
+import { type AgentConfig, NIX_STORE } from './config.ts'
 import { CertificateStore } from './identity/certificate-store.ts'
 import { ConsoleWriter } from './identity/console.ts'
 import type { EnrolmentDeps } from './identity/enrolment.ts'
@@ -108,6 +108,7 @@ async function build(
         activation: config.activation,
         sourceBuild: config.sourceBuild,
         systemRoot: config.systemRoot ?? '/',
+        storeDir: config.storeDir,
         simulates: simulationsOf(config),
         buildDeadlineMs: config.deadlines.buildMs,
         switchDeadlineMs: config.deadlines.switchMs,
@@ -198,10 +199,11 @@ async function build(
 }
 
 /** What every outcome on this machine has to say about itself. */
-function simulationsOf({ simulated, factsRoot, systemRoot }: AgentConfig): readonly string[] {
+function simulationsOf({ simulated, factsRoot, systemRoot, storeDir }: AgentConfig): readonly string[] {
   if (!simulated) return []
   return [
     ...(factsRoot === undefined ? [] : [`facts read from ${factsRoot}`]),
     ...(systemRoot === undefined ? [] : [`system kept in ${systemRoot}`]),
+    ...(storeDir === NIX_STORE ? [] : [`built without Nix in ${storeDir}`]),
   ]
 }

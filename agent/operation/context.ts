@@ -22,6 +22,8 @@ export interface OperationsConfig {
   readonly sourceBuild: { readonly enabled: boolean; readonly leastMemoryBytes: number }
   /** Folder that holds run/current-system and nix/var/nix/profiles; "/" on a real machine. */
   readonly systemRoot: string
+  /** What is built must lie below it. */
+  readonly storeDir: string
   /** What is simulated here because this is no NixOS machine; told in every outcome. */
   readonly simulates: readonly string[]
   readonly buildDeadlineMs: number

@@ -61,7 +61,7 @@ export async function buildTree(
     )
   }
   const link = await deps.system.readLink(join(folder, 'result'))
-  if (link.kind !== 'link' || !link.target.startsWith('/nix/store/')) {
+  if (link.kind !== 'link' || !link.target.startsWith(`${deps.config.storeDir}/`)) {
     return failed(
       OutcomeClass.BUILD_FAILED,
       'nixos-rebuild build reported success, but left no link to a store path',
