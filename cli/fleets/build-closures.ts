@@ -1,6 +1,6 @@
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import type { BuiltClosure } from '../../shared/fleet-file/fleet-targets.ts'
-import { sha256Hex } from '../../shared/ids.ts'
+import { closureDigest } from '../../shared/revision/closure-digest.ts'
 import { CliError } from '../exit-codes.ts'
 import { runNix } from './nix.ts'
 import { readPrivateFile } from './private-file.ts'
@@ -77,9 +77,11 @@ async function describeClosure(storePath: string, signal: AbortSignal): Promise<
   if (!paths.some(({ path }) => path === storePath)) {
     throw new CliError('error', `nix path-info does not know ${storePath}, which it just built`)
   }
+  const digest = closureDigest(paths)
+  if (digest === undefined) throw unreadable()
   return {
     storePath,
-    closureDigest: closureDigest(paths),
+    closureDigest: digest,
     closureBytes: paths.reduce((sum, { narSize }) => sum + BigInt(narSize), 0n),
   }
 }
@@ -88,16 +90,6 @@ export interface PathInfo {
   readonly path: string
   readonly narHash: string
   readonly narSize: number
-}
-
-/** SHA-256 over the lines "path narHash", sorted, each with a line end. */
-export function closureDigest(paths: readonly Pick<PathInfo, 'path' | 'narHash'>[]): string {
-  return sha256Hex(
-    paths
-      .map(({ path, narHash }) => `${path} ${narHash}\n`)
-      .sort()
-      .join(''),
-  )
 }
 
 /** Reads `nix path-info --json`: a list up to Nix 2.18, an object by path since. */
