@@ -1,18 +1,24 @@
 import { pause } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import type { CoordinatorConfig } from './config.ts'
+import type { MachineDirectory } from './machines/directory.ts'
+import { forgetPending } from './machines/forget-pending.ts'
 import { expireOrders, type OrderDeps } from './operations/orders.ts'
 import { diskProblem } from './retention/disk-space.ts'
 import { type RetentionDeps, trim } from './retention/trim.ts'
 import { RETENTION } from './retention/what-to-delete.ts'
+import { pruneTokens } from './store/tokens.ts'
 
 export interface HousekeepingDeps extends OrderDeps, RetentionDeps {
   readonly log: Logger
+  readonly directory: MachineDirectory
   readonly config: CoordinatorConfig
   /** Told how full the disk of the state folder is, when that is a problem. */
   readonly onDisk: (problem: string | undefined) => void
 }
 
+/** How long a waiting machine that is not heard of any more is remembered. */
+const PENDING_KEPT_MS = 86_400_000
 const ORDERS_EVERY_MS = 10_000
 const RETENTION_EVERY_MS = 3_600_000
 
@@ -28,6 +34,9 @@ export async function housekeeping(deps: HousekeepingDeps, signal: AbortSignal):
       if (performance.now() - retained >= RETENTION_EVERY_MS) {
         retained = performance.now()
         await trim({ ...deps, policy }, signal)
+        await forgetPending(deps, PENDING_KEPT_MS)
+        const endedBeforeMs = deps.clock.now().getTime() - policy.maxAgeMs
+        await deps.store.transact(tx => pruneTokens(tx, endedBeforeMs))
       }
     } catch (error) {
       deps.log.error({ err: error }, 'housekeeping failed; it is tried again')

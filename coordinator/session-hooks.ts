@@ -5,6 +5,7 @@ import type { MachineDirectory } from './machines/directory.ts'
 import type { FleetTrust } from './machines/fleet-trust.ts'
 import { recordFacts } from './machines/record-facts.ts'
 import { AgentEvents, recordClone, recordLastSeen, recordTrustReport } from './machines/record-session.ts'
+import { trustNotice } from './machines/trust-notice.ts'
 import type { ChangeFeed } from './operations/change-feed.ts'
 import { markDelivered, pendingOrders } from './operations/orders.ts'
 import { recordLog } from './operations/record-log.ts'
@@ -19,7 +20,6 @@ export interface SessionHookDeps {
   readonly clock: Clock
   readonly log: Logger
   readonly operationFeed: ChangeFeed
-  readonly logFeed: ChangeFeed
   readonly factsLimits: FactsLimits
   readonly trust: FleetTrust
 }
@@ -50,6 +50,6 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
     },
     clone: (machine, reason) => recordClone(deps, machine, reason),
     lastSeen: batch => recordLastSeen(deps, batch),
-    trustNumber: () => BigInt(trust.number),
+    trustNotice: machine => trustNotice(directory.get(machine), trust.number),
   }
 }

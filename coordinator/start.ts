@@ -100,13 +100,12 @@ async function build(
     wantRestart = resolve
   })
   const operationFeed = new ChangeFeed()
-  const logFeed = new ChangeFeed()
   const conditions = {
     stuckAfterMs: config.stuckMinutes * 60_000,
     certificateWarnMs: (config.machineCertificateDays * DAY_MS) / 6,
   }
   const factsLimits = { keep: 100, maxAgeMs: config.retention.days * DAY_MS }
-  const base = { store, directory, clock, log, operationFeed, logFeed, factsLimits, trust }
+  const base = { store, directory, clock, log, operationFeed, factsLimits, trust }
   const registry: SessionRegistry = new SessionRegistry({
     hooks: sessionHooks(base),
     clock,
@@ -175,7 +174,9 @@ async function build(
       diskProblem = problem
     },
     onPublished,
-    onTrustChanged,
+    onTrustChanged: () => {
+      onTrustChanged().catch((error: unknown) => log.error({ err: error }, 'trust set not announced'))
+    },
     requestRestart: (why: string) => wantRestart(why),
   }
 

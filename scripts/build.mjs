@@ -43,6 +43,14 @@ export async function isBuilt() {
   }
 }
 
+/** What stands before a bundle: grpc-js is CommonJS and calls require; the agent asks V8 for memory before speed. */
+function banner(name) {
+  const needed =
+    "import{createRequire as musterRequire}from'node:module';const require=musterRequire(import.meta.url);"
+  if (name !== 'agent.mjs') return needed
+  return `import musterV8 from'node:v8';musterV8.setFlagsFromString('--optimize-for-size');${needed}`
+}
+
 /** Builds all programs. Each file is replaced whole, so that a program that starts meanwhile finds one or the other. */
 export async function build() {
   const { build: bundle } = await import('esbuild')
@@ -59,14 +67,12 @@ export async function build() {
       target: 'node20.19',
       format: 'esm',
       minify: true,
-      keepNames: true,
+      // Names of functions cost the agent a megabyte of memory; its errors carry names of their own.
+      keepNames: name !== 'agent.mjs',
       legalComments: 'none',
       external,
       logLevel: 'warning',
-      // grpc-js is CommonJS and calls require.
-      banner: {
-        js: "import{createRequire as musterRequire}from'node:module';const require=musterRequire(import.meta.url);",
-      },
+      banner: { js: banner(name) },
     })
     await rename(partial, join(out, name))
   }

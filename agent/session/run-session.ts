@@ -1,9 +1,15 @@
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
 import { RpcError, reasonOf } from '../../shared/errors.ts'
-import type { Assignment, SessionResponse, Welcome } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type {
+  Assignment,
+  RevisionNotice,
+  SessionResponse,
+  Welcome,
+} from '../../shared/gen/muster/v1/agent_pb.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { jittered } from '../../shared/retry.ts'
+import { verifyManifest } from '../../shared/revision/verify-revision.ts'
 import { msFromDuration } from '../../shared/time.ts'
 import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import type { StatusBoard } from '../local/status-board.ts'
@@ -210,11 +216,23 @@ class Session implements Disposable {
         return this.#events.settle()
       }
       case 'revision':
-        // What a revision means for this node comes with an order; the notice alone leads to nothing.
-        return this.#deps.log.debug({ number: message.value.number }, 'revision announced')
+        return await this.#onRevision(message.value)
       case undefined:
         return this.#deps.log.debug({}, 'message of a newer coordinator passed over')
     }
+  }
+
+  /** A notice leads to nothing here, but one with a bad signature is told at once: somebody makes up revisions. */
+  async #onRevision({ number, envelope }: RevisionNotice): Promise<void> {
+    const { trust, log, state, clock } = this.#deps
+    if (!trust.current) return
+    const verified = verifyManifest(envelope, trust.current)
+    if (verified.kind === 'verified') return log.info({ revision: number }, 'revision announced')
+    log.warn(
+      { revision: number, refusal: verified.class, reason: verified.reason },
+      'announced revision refused',
+    )
+    await recordEvent(state, 'revision-refused', `revision ${number}: ${verified.reason}`, clock.now())
   }
 
   async #onWelcome(welcome: Welcome): Promise<void> {

@@ -9,6 +9,7 @@ import {
   type Outcome,
   OutcomeClass,
   OutcomeSchema,
+  Phase,
   type PhaseRecord,
   PhaseRecordSchema,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
@@ -23,6 +24,7 @@ import {
   phasesOf,
   putPhases,
   setAppliedRevision,
+  setHighestRevision,
   UNKNOWN_ORDERER,
 } from '../store/operations.ts'
 import type { Database } from '../store/tables.ts'
@@ -76,6 +78,10 @@ export async function recordReport(
     const asOrdered = BigInt(row.revision) === report.revision
     if (outcome && SUCCESSES.includes(outcome.class) && asOrdered)
       await setAppliedRevision(tx, row, SUCCESSES)
+    // Past the first phase the node has the revision on record as accepted.
+    if (asOrdered && phases.some(record => record.phase > Phase.VERIFY)) {
+      await setHighestRevision(tx, machine, { revision: row.revision, manifestDigest: row.manifest_digest })
+    }
     const ended = row.outcome_class !== 0 || (moved.kind === 'next' && moved.state.outcomeClass !== 0)
     return { sequence: merged.newest, outcome: ended && outcome !== undefined }
   })

@@ -28,8 +28,8 @@ export interface SessionHooks {
   /** Two live holders of one key were found. */
   clone(machine: string, reason: string): Promise<void>
   lastSeen(batch: ReadonlyMap<string, Date>): Promise<void>
-  /** Number of the newest trust set; 0: none yet. */
-  trustNumber(): bigint
+  /** What the machine is to be told about trust at its welcome; undefined: nothing that it does not know. */
+  trustNotice(machine: string): { readonly number: bigint; readonly confirmedDigest: string } | undefined
 }
 
 export type SessionAdmission =

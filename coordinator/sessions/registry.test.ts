@@ -45,7 +45,7 @@ function makeRegistry({ hooks, heartbeatMs = 60_000, challengeMs = 300 }: Over =
     assignment: async () => ({ host: 'olaf', group: '' }),
     clone: async machine => void clones.push(machine),
     lastSeen: async batch => void seen.push(...batch.keys()),
-    trustNumber: () => 0n,
+    trustNotice: () => undefined,
     ...hooks,
   }
   const registry = new SessionRegistry({

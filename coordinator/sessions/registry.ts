@@ -178,9 +178,8 @@ export class SessionRegistry implements Sessions {
         },
       })
       if (admission.needFacts) session.send({ message: { case: 'factsRequest', value: {} } })
-      if ((hello.trust?.number ?? 0n) < hooks.trustNumber()) {
-        session.send({ message: { case: 'trust', value: { number: hooks.trustNumber() } } })
-      }
+      const notice = hooks.trustNotice(machine)
+      if (notice) session.send({ message: { case: 'trust', value: notice } })
       this.wake(machine)
       void this.#read(session, reader)
       yield* session.outbox

@@ -213,6 +213,20 @@ export async function setAppliedRevision(
     .execute()
 }
 
+/** Follows a node that accepted a revision: it will say so itself at its next Hello, and is shown by it until then. */
+export async function setHighestRevision(
+  tx: Transaction<Database>,
+  machine: string,
+  accepted: { readonly revision: number; readonly manifestDigest: string },
+): Promise<void> {
+  await tx
+    .updateTable('machines')
+    .set({ highest_revision: accepted.revision, highest_digest: accepted.manifestDigest })
+    .where('id', '=', machine)
+    .where('highest_revision', '<', accepted.revision)
+    .execute()
+}
+
 /** What each of these machines says it may be ordered to do. */
 export async function allowedVerbs(
   db: Kysely<Database>,
