@@ -54,6 +54,8 @@ export interface SmallCoordinator extends AsyncDisposable {
   /** How operations of a host end; succeeded where nothing is said. */
   readonly outcomes: Map<string, OutcomeClass>
   readonly restored: Buffer[]
+  /** Runs in the middle of the next publication. */
+  meanwhile: (() => Promise<unknown>) | undefined
   /** While true, operations get no outcome. */
   stuck: boolean
   trust(): KnownTrust | undefined
@@ -102,6 +104,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     calls: [],
     outcomes: new Map(),
     restored: [],
+    meanwhile: undefined,
     stuck: false,
     trust: () => known,
     loseRevisions: () => void state.revisions.splice(0),
@@ -264,17 +267,21 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       const first = await reader.next()
       if (first.done || first.value.part.case !== 'header') throw invalid('part: the header comes first')
       const header = first.value.part.value
-      const verdict = judgePublish({
-        newest: newest()?.manifest,
-        envelope: header.envelope,
-        targets: header.targets,
-        trust: known,
-        expectedPredecessor: header.expectedPredecessor,
-        renew: header.renew,
-        now: new Date(),
-      })
-      if (verdict.kind === 'refused')
+      const trust = known
+      const judge = () => {
+        const verdict = judgePublish({
+          newest: newest()?.manifest,
+          envelope: header.envelope,
+          targets: header.targets,
+          trust,
+          expectedPredecessor: header.expectedPredecessor,
+          renew: header.renew,
+          now: new Date(),
+        })
+        if (verdict.kind !== 'refused') return verdict
         throw verdict.class === 'conflict' ? aborted(verdict.reason) : denied(verdict.reason)
+      }
+      const verdict = judge()
       const { manifest } = verdict
       const answer = { number: BigInt(manifest.number), manifestDigest: manifest.digest }
       if (verdict.kind === 'unchanged' || !header.envelope) return { ...answer, unchanged: true }
@@ -291,6 +298,10 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       })()
       const check = await checkTree(source, { digest, length: Number(treeLength) })
       if (check.kind === 'refused') throw invalid(check.reason)
+      const { meanwhile } = state
+      state.meanwhile = undefined
+      await meanwhile?.()
+      judge()
       state.revisions.push({
         manifest,
         envelope: header.envelope,

@@ -1,0 +1,454 @@
+// Each command against a real gRPC server: what is asked of it, what people and programs are shown, how it ends.
+
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
+import { OutcomeClass } from '../shared/gen/muster/v1/operation_pb.ts'
+import { MachineState } from '../shared/gen/muster/v1/operator_pb.ts'
+import { exitCodes } from './exit-codes.ts'
+import { MACHINE_FIELDS } from './output/machine-listing.ts'
+import { HAZARDOUS } from './testing/hazardous.ts'
+import { type Ran, type RunOptions, runMuster } from './testing/run-muster.ts'
+import {
+  type SmallCoordinator,
+  sampleEvent,
+  sampleMachine,
+  startSmallCoordinator,
+} from './testing/small-coordinator.ts'
+
+let coordinator: SmallCoordinator
+let home: string
+
+function muster(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  return runMuster(words, { ...options, settings: { socket: coordinator.socket, configHome: home } })
+}
+const run = (...words: string[]) => muster(words)
+
+beforeEach(async () => {
+  coordinator = await startSmallCoordinator()
+  home = await mkdtemp(join(tmpdir(), 'muster-home-'))
+})
+afterEach(async () => {
+  await coordinator[Symbol.asyncDispose]()
+  await rm(home, { recursive: true, force: true })
+})
+
+function addMachines(): void {
+  coordinator.machines.push(
+    sampleMachine({ id: 'cd'.repeat(32), host: 'anna', labels: { rack: 'a' }, online: false }),
+    sampleMachine({
+      id: 'ef'.repeat(32),
+      host: '',
+      state: MachineState.PENDING,
+      online: false,
+      facts: new Uint8Array(),
+    }),
+  )
+}
+
+describe('listing machines', () => {
+  it('lists all of them over several pages, hosts first, as an aligned table', async () => {
+    addMachines()
+    const { code, out } = await run('machines')
+    expect(code).toBe(0)
+    const lines = out.trimEnd().split('\n')
+    expect(lines.map(line => line.slice(0, 4).trim())).toEqual(['HOST', 'anna', 'olaf', '-'])
+    expect((await run('machines', 'list')).out).toBe(out)
+  })
+
+  it('gives programs every documented field, in JSON, YAML and CSV', async () => {
+    const json: unknown = JSON.parse((await run('machines', '-o', 'json')).out)
+    expect(json).toEqual([
+      expect.objectContaining({
+        host: 'olaf',
+        online: true,
+        state: 'active',
+        group: '',
+        lastOperation: null,
+      }),
+    ])
+    expect(Object.keys(Array.isArray(json) ? json[0] : {}).sort()).toEqual([...MACHINE_FIELDS].sort())
+    const yaml: unknown = parse((await run('machines', '-o', 'yaml')).out)
+    expect(yaml).toEqual([expect.objectContaining({ host: 'olaf' })])
+    const csv = (await run('machines', '-o', 'csv')).out.split('\r\n')
+    expect(csv[0]).toBe(MACHINE_FIELDS.join(','))
+    expect(csv).toHaveLength(3)
+  })
+
+  it('writes times as ISO instants', async () => {
+    const { out } = await run('machines', '-o', 'json')
+    expect(out).toMatch(/"lastSeen": "\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"/)
+  })
+
+  it('selects by a CEL expression and by state', async () => {
+    addMachines()
+    const big = await run('machines', '--where', "has(labels.rack) && labels.rack == 'a'", '-o', 'json')
+    expect(JSON.parse(big.out)).toHaveLength(1)
+    const pending = await run('machines', '--state', 'pending', '-o', 'json')
+    expect(JSON.parse(pending.out)).toMatchObject([{ state: 'pending' }])
+  })
+
+  it('names the machines for which a selector failed, and fails only when nothing matches', async () => {
+    addMachines()
+    const some = await run('machines', '--where', 'facts.memory.total > 1000')
+    expect(some.code).toBe(0)
+    expect(some.err).toContain(`selector: ${'ef'.repeat(32)}`)
+    const none = await run('machines', '--where', "labels.nothing == 'a'")
+    expect(none.code).toBe(exitCodes.notFound.code)
+    expect(none.err).toContain('olaf')
+    expect((await run('machines', '--where', 'facts.memory.total > 99999999999999', '-o', 'json')).code).toBe(
+      3,
+    )
+    expect((await run('machines', '--where', 'labels ==')).code).toBe(exitCodes.usage.code)
+  })
+
+  it('uses colour on a terminal only, and not where NO_COLOR is set', async () => {
+    expect((await run('machines')).out).not.toContain('\u001b')
+    const terminal = { socket: coordinator.socket, configHome: home }
+    expect((await runMuster(['machines'], { terminal: true, settings: terminal })).out).toContain(
+      '\u001b[32m',
+    )
+    const noColour = { ...terminal, noColour: true }
+    expect((await runMuster(['machines'], { terminal: true, settings: noColour })).out).not.toContain(
+      '\u001b',
+    )
+  })
+
+  it('hostile text from a machine reaches no terminal, in any format', async () => {
+    const hostile = '\u001b[2J\u202eevil\u0007\r\nnew\u009b31m'
+    coordinator.machines[0] = sampleMachine({
+      product: hostile,
+      serial: hostile,
+      labels: { x: hostile },
+      conditions: [{ class: hostile, reason: hostile }],
+    })
+    coordinator.events.push(sampleEvent(1n, { reason: hostile }))
+    for (const words of [
+      ['machines', '-o', 'wide'],
+      ['machines', '-o', 'json'],
+      ['machines', '-o', 'yaml'],
+      ['machines', '-o', 'csv'],
+      ['status'],
+      ['show', 'olaf'],
+      ['events'],
+      ['evict', 'olaf'],
+    ]) {
+      const { code, out, err } = await run(...words)
+      expect(code).toBe(0)
+      expect((out + err).replaceAll('\r\n', '').replaceAll('\n', '')).not.toMatch(HAZARDOUS)
+    }
+  })
+
+  it('shows the picture again and again with --watch, until stopped', async () => {
+    const stop = new AbortController()
+    let pictures = 0
+    const { code } = await muster(['status', '--watch', '0.01'], {
+      signal: stop.signal,
+      onOut: () => {
+        pictures += 1
+        if (pictures === 3) stop.abort()
+      },
+    })
+    expect({ code, pictures }).toEqual({ code: 0, pictures: 3 })
+  })
+})
+
+describe('deciding on machines', () => {
+  it('approves with host and labels', async () => {
+    coordinator.machines[0] = sampleMachine({ host: '', state: MachineState.PENDING })
+    const pending = await run('pending')
+    expect(pending.out).toContain('abababababab')
+    const { code, out } = await run(
+      'approve',
+      'abab',
+      '--host',
+      'nils',
+      '--label',
+      'rack=a',
+      '--label',
+      'row=2',
+    )
+    expect(code).toBe(0)
+    expect(out).toContain('host nils')
+    expect(coordinator.calls.at(-1)?.request).toMatchObject({
+      ref: 'abab',
+      host: 'nils',
+      labels: { rack: 'a', row: '2' },
+    })
+  })
+
+  it('rejects, evicts, bans, releases, binds and unbinds', async () => {
+    expect((await run('unbind', 'olaf')).code).toBe(0)
+    expect((await run('bind', 'nils', 'abab')).out).toContain('loose')
+    expect((await run('bind', 'nils', 'abab')).code).toBe(exitCodes.conflict.code)
+    for (const [verb, state] of [
+      ['reject', 'rejected'],
+      ['evict', 'evicted'],
+      ['ban', 'banned'],
+      ['release', 'active'],
+    ] as const) {
+      const { out } = await run(verb, 'nils', '-o', 'json', '--reason', 'why')
+      expect(JSON.parse(out)).toMatchObject({ state })
+    }
+    expect((await run('ban', 'nobody')).code).toBe(exitCodes.notFound.code)
+  })
+
+  it('shows one machine, its facts, their history, and a hardware module', async () => {
+    const shown = await run('show', 'olaf', '--history', '3')
+    expect(shown.out).toContain('16.0 GiB')
+    expect(shown.out).toContain('memory.total: 8589934592 → 17179869184')
+    expect((await run('show', 'olaf', '--facts')).out).toContain('disks[0].size = 1000204886016')
+    expect(JSON.parse((await run('show', 'olaf', '-o', 'json')).out)).toMatchObject({
+      facts: { system: { product: 'N100' } },
+    })
+    expect((await run('show', 'olaf', '--nix')).out).toContain(
+      'nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux"',
+    )
+    expect((await run('show', 'nobody')).code).toBe(exitCodes.notFound.code)
+  })
+})
+
+describe('tokens', () => {
+  it('prints a token once, alone on standard output', async () => {
+    const { code, out } = await run('token', 'create', '--ttl', '1h', '--uses', '3', '--label', 'rack=a')
+    expect(code).toBe(0)
+    expect(out).toMatch(/^[0-9a-f]{12}\.secret\.[^\n]*\n$/)
+    expect(coordinator.calls.at(-1)?.request).toMatchObject({
+      uses: 3,
+      lifetime: { seconds: 3600n },
+      labels: { rack: 'a' },
+    })
+    const [token] = coordinator.tokens
+    const listed = await run('token', 'list')
+    expect(listed.out).toContain(token?.id)
+    expect(listed.out).not.toContain('secret')
+    expect((await run('token', 'revoke', token?.id ?? '')).code).toBe(0)
+    expect((await run('token', 'list')).out).toContain('revoked')
+  })
+
+  it('writes a token to a file that only its owner may read, and to no other place', async () => {
+    const file = join(home, 'token')
+    const { out, err } = await run('token', 'create', '--ttl', '1h', '--uses', '1', '--out', file)
+    expect(out + err).not.toContain('secret')
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    expect(await readFile(file, 'utf8')).toContain('.secret.')
+    expect((await run('token', 'create', '--ttl', '1h', '--uses', '1', '--out', file)).code).toBe(
+      exitCodes.conflict.code,
+    )
+  })
+
+  it('wants a lifetime and a number of uses', async () => {
+    expect((await run('token', 'create', '--uses', '1')).code).toBe(exitCodes.usage.code)
+    expect((await run('token', 'create', '--ttl', 'soon', '--uses', '1')).err).toContain('duration')
+    expect((await run('token', 'create', '--ttl', '1h', '--uses', '0')).code).toBe(exitCodes.usage.code)
+  })
+})
+
+describe('apply', () => {
+  it('waits, tells each change, and ends with 0 when all succeeded', async () => {
+    const { code, out, err } = await run('apply', 'olaf', '--revision', '4')
+    expect(code).toBe(0)
+    expect(err).toContain('olaf: revision 4: build')
+    expect(out).toContain('succeeded')
+  })
+
+  it.each([
+    [OutcomeClass.BUILD_FAILED, 'failed'],
+    [OutcomeClass.REFUSED, 'refused'],
+    [OutcomeClass.REBOOT_REQUIRED, 'rebootRequired'],
+    [OutcomeClass.DEGRADED, 'degraded'],
+    [OutcomeClass.UNKNOWN, 'unknown'],
+  ] as const)('ends by the outcome %d as %s', async (outcome, exit) => {
+    coordinator.outcomes.set('olaf', outcome)
+    expect((await run('apply', 'olaf')).code).toBe(exitCodes[exit].code)
+  })
+
+  it('says partly when one of two failed', async () => {
+    addMachines()
+    coordinator.outcomes.set('anna', OutcomeClass.FETCH_FAILED)
+    expect((await run('apply', 'olaf', 'anna')).code).toBe(exitCodes.partial.code)
+  })
+
+  it('orders without waiting', async () => {
+    const { code, out } = await run('apply', 'olaf', '--no-wait', '-o', 'json')
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toMatchObject([{ host: 'olaf', outcome: null, phase: null }])
+  })
+
+  it('wants hosts or a selector, and orders nothing when nothing matches', async () => {
+    expect((await run('apply')).code).toBe(exitCodes.usage.code)
+    expect((await run('apply', 'olaf', '--where', 'true')).code).toBe(exitCodes.usage.code)
+    expect((await run('apply', '--where', 'false')).code).toBe(exitCodes.notFound.code)
+    expect((await run('apply', 'nobody')).code).toBe(exitCodes.notFound.code)
+  })
+
+  it('stops waiting after the timeout and when interrupted; the operation goes on', async () => {
+    coordinator.stuck = true
+    const late = await run('apply', 'olaf', '--timeout', '1s')
+    expect(late.code).toBe(exitCodes.unavailable.code)
+    expect(late.err).toContain('go on')
+    const stop = new AbortController()
+    const stopped = await muster(['apply', 'olaf'], {
+      signal: stop.signal,
+      onErr: text => text.includes('build') && stop.abort(),
+    })
+    expect(stopped.code).toBe(exitCodes.interrupted.code)
+  })
+
+  it('shows operations, and one of them in detail', async () => {
+    await run('apply', 'olaf')
+    const [id] = coordinator.operations.keys()
+    expect((await run('operations')).out).toContain(id)
+    expect((await run('operations', id ?? '')).out).toContain('PHASE')
+    expect((await run('operations', `${'0'.repeat(9)}-${'0'.repeat(12)}`)).code).toBe(exitCodes.notFound.code)
+  })
+})
+
+describe('asking', () => {
+  it('prints logs with line breaks and without terminal codes, and says what was dropped', async () => {
+    const { code, out, err } = await run('logs', 'olaf')
+    expect({ code, out }).toEqual({ code: 0, out: 'building\nwarning:\\u001b[2J    tab\ndone\n' })
+    expect(err).toContain('3 lines were dropped')
+  })
+
+  it('answers questions with chosen values', async () => {
+    const { code, out, err } = await run('query', 'true', '--select', 'facts.a', '-o', 'json')
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toEqual([{ host: 'olaf', machine: 'ab'.repeat(32), 'facts.a': { a: 1 } }])
+    expect(err).toContain('1 match of 1')
+    expect((await run('query', 'labels.no == 1')).code).toBe(exitCodes.notFound.code)
+  })
+
+  it('names the silent of a live question', async () => {
+    const { code, err } = await run('query', 'true', '--live', '--deadline', '1s')
+    expect(code).toBe(exitCodes.unavailable.code)
+    expect(err).toContain('silent: olaf')
+    expect((await run('query', 'true', '--deadline', '1s')).code).toBe(exitCodes.usage.code)
+  })
+
+  it('shows events oldest first, and follows them', async () => {
+    coordinator.events.push(sampleEvent(1n), sampleEvent(2n, { class: 'active' }))
+    const { out } = await run('events')
+    expect(out.indexOf('enrolled')).toBeLessThan(out.indexOf('active'))
+    const stop = new AbortController()
+    const followed = await muster(['events', '--follow', '-o', 'json'], {
+      signal: stop.signal,
+      onOut: text => text.includes('active') && stop.abort(),
+    })
+    expect(
+      followed.out
+        .trimEnd()
+        .split('\n')
+        .map(line => JSON.parse(line).class),
+    ).toEqual(['enrolled', 'active'])
+  })
+
+  it('shows the fleet on one screen', async () => {
+    const { out } = await run('status')
+    expect(out).toContain('muster trust set')
+    expect(out).toContain('olaf')
+    expect(JSON.parse((await run('status', '-o', 'json')).out)).toMatchObject({
+      machines: [{ host: 'olaf' }],
+    })
+  })
+
+  it('lists no revisions where there are none', async () => {
+    expect(await run('revisions')).toMatchObject({
+      code: 0,
+      out: '',
+      err: expect.stringContaining('publish'),
+    })
+    expect((await run('revisions', '-o', 'json')).out).toBe('[]\n')
+  })
+})
+
+describe('backup and restore', () => {
+  it('writes a copy that only its owner may read, and never over another', async () => {
+    const file = join(home, 'backup')
+    expect((await run('backup', file)).code).toBe(0)
+    expect(await readFile(file, 'utf8')).toBe('backup')
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    expect((await run('backup', file)).code).toBe(exitCodes.conflict.code)
+    expect(await readdir(home)).toEqual(['backup'])
+  })
+
+  it('restores only when told --yes', async () => {
+    const file = join(home, 'copy')
+    await writeFile(file, 'x'.repeat(100_000))
+    expect((await run('restore', file)).code).toBe(exitCodes.refused.code)
+    expect(coordinator.restored).toHaveLength(0)
+    expect(await run('restore', file, '--yes')).toMatchObject({ code: 0, out: 'restored\n' })
+    expect(Buffer.concat(coordinator.restored)).toHaveLength(100_000)
+    expect((await run('restore', join(home, 'none'), '--yes')).code).toBe(exitCodes.notFound.code)
+  })
+})
+
+describe('operators', () => {
+  it('takes a public key and writes a profile without a private one', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+    const pub = join(home, 'ann.pub')
+    await writeFile(pub, publicKey.export({ type: 'spki', format: 'pem' }))
+    const folder = join(home, 'ann')
+    expect(await run('operator', 'add', 'ann', '--public-key', pub, '--out', folder)).toMatchObject({
+      code: 0,
+      err: '',
+    })
+    expect((await readdir(folder)).sort()).toEqual([
+      'ca.pem',
+      'certificate.pem',
+      'operator.json',
+      'public.pem',
+    ])
+    expect((await stat(folder)).mode & 0o777).toBe(0o700)
+    const secret = join(home, 'ann.key')
+    await writeFile(secret, privateKey.export({ type: 'pkcs8', format: 'pem' }))
+    expect((await run('operator', 'add', 'eve', '--public-key', secret)).code).toBe(exitCodes.refused.code)
+    expect((await run('operator', 'add', 'Eve!')).code).toBe(exitCodes.usage.code)
+    expect((await run('operator', 'list')).out).toContain('ann')
+    expect((await run('operator', 'remove', 'ann')).code).toBe(0)
+    expect((await run('operator', 'remove', 'eve')).code).toBe(exitCodes.notFound.code)
+    expect((await run('operator', 'renew')).code).toBe(exitCodes.usage.code)
+  })
+})
+
+describe('the command line', () => {
+  it('says where it looked when no coordinator is there', async () => {
+    const socket = join(home, 'none.sock')
+    const { code, err } = await runMuster(['status', '--socket', socket])
+    expect(code).toBe(exitCodes.unavailable.code)
+    expect(err).toContain(socket)
+    expect(err).toContain('systemctl status')
+  })
+
+  it('ends with 2 for what its help does not say, and suggests what may be meant', async () => {
+    expect(await run('machins')).toMatchObject({ code: 2, err: expect.stringContaining('machines') })
+    expect((await run('machines', '-o', 'xml')).code).toBe(2)
+    expect((await run('--socket', 'a', '--profile', 'b', 'status')).code).toBe(2)
+    expect((await run('--help')).code).toBe(0)
+    expect(await run('version')).toMatchObject({ code: 0, out: expect.stringMatching(/^muster \d/) })
+  })
+
+  it('completes commands, options, choices and hosts', async () => {
+    const complete = async (...words: string[]) =>
+      (await run('__complete', '--', ...words)).out.split('\n').slice(0, -1)
+    expect(await complete('mach')).toEqual(['machines'])
+    expect(await complete('token', '')).toEqual(['create', 'list', 'revoke'])
+    expect(await complete('apply', '--no')).toEqual(['--no-wait'])
+    expect(await complete('machines', '-o', 'c')).toEqual(['csv'])
+    expect(await complete('show', 'o')).toEqual(['olaf'])
+    expect(await complete('approve', 'abab', '--host', '')).toEqual(['olaf'])
+    expect(await complete('__')).toEqual([])
+    coordinator.machines[0] = sampleMachine({ host: '$(reboot)' })
+    expect(await complete('show', '')).toEqual([])
+  })
+
+  it('prints completion scripts that their shells can read', async () => {
+    for (const shell of ['bash', 'zsh', 'fish']) {
+      expect((await run('completion', shell)).out).toContain('muster __complete')
+    }
+    expect((await run('completion', 'tcsh')).code).toBe(2)
+  })
+})

@@ -1,0 +1,278 @@
+// init, check, trust, publish, diff, export and import, with real files, keys and git, against a real gRPC server.
+import { execFileSync } from 'node:child_process'
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { exitCodes } from './exit-codes.ts'
+import { type Ran, runMuster } from './testing/run-muster.ts'
+import { type SmallCoordinator, startSmallCoordinator } from './testing/small-coordinator.ts'
+
+let coordinator: SmallCoordinator
+let home: string
+let dir: string
+let fleetFolder: string
+
+function muster(...words: string[]): Promise<Ran> {
+  return runMuster(words, { settings: { socket: coordinator.socket, configHome: join(home, 'config') } })
+}
+
+function git(...args: string[]): void {
+  execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', ...args], { cwd: dir, stdio: 'pipe' })
+}
+
+async function addHost(name: string, lines = ''): Promise<void> {
+  const file = join(dir, 'fleet.toml')
+  await writeFile(file, `${await readFile(file, 'utf8')}\n[hosts.${name}]\n${lines}`)
+}
+
+beforeAll(async () => {
+  coordinator = await startSmallCoordinator()
+  home = await mkdtemp(join(tmpdir(), 'muster-home-'))
+  dir = join(home, 'fleet dir')
+})
+afterAll(async () => {
+  await coordinator[Symbol.asyncDispose]()
+  await rm(home, { recursive: true, force: true })
+})
+
+describe('from an empty folder to a published revision', () => {
+  it('init writes a directory that check finds good, and keys that only their owner can read', async () => {
+    const made = await muster('init', dir)
+    expect(made).toMatchObject({ code: 0, err: '' })
+    expect(made.out).toMatch(/Trust pin +[0-9a-f]{64}/)
+    expect((await readdir(dir)).sort()).toEqual([
+      '.gitignore',
+      'README.md',
+      'flake.nix',
+      'fleet.toml',
+      'hosts',
+    ])
+    const [fleetId] = await readdir(join(home, 'config/fleets'))
+    fleetFolder = join(home, 'config/fleets', fleetId ?? '')
+    for (const file of ['signing.key', 'recovery.key', 'trust.bin']) {
+      expect((await stat(join(fleetFolder, file))).mode & 0o777).toBe(0o600)
+    }
+    expect(made.out).not.toContain('PRIVATE')
+    expect(await muster('check', dir)).toMatchObject({ code: 0, err: '' })
+  })
+
+  it('init refuses to overwrite and leaves nothing behind', async () => {
+    const before = await readFile(join(dir, 'fleet.toml'), 'utf8')
+    const again = await muster('init', dir)
+    expect(again.code).toBe(exitCodes.conflict.code)
+    expect(again.err).toContain('fleet.toml')
+    expect(await readFile(join(dir, 'fleet.toml'), 'utf8')).toBe(before)
+    expect(await readdir(join(home, 'config/fleets'))).toHaveLength(1)
+    const nowhere = await muster('init', join(home, 'other'), '--recovery-key', join(home, 'no/such/key'))
+    expect(nowhere.code).toBe(exitCodes.notFound.code)
+    expect(await readdir(join(home, 'config/fleets'))).toHaveLength(1)
+    await expect(stat(join(home, 'other'))).rejects.toThrow('ENOENT')
+  })
+
+  it('check names every problem with its place and ends with 1', async () => {
+    const bad = join(home, 'bad')
+    await muster('init', bad, '--name', 'bad')
+    await writeFile(join(bad, 'fleet.toml'), '[fleet]\nname = "x"\nid = 5\nwrong = 1\n')
+    const checked = await muster('check', bad)
+    expect(checked.code).toBe(1)
+    expect(checked.out).toMatch(/bad\/fleet\.toml:3:\d+: error: fleet\.id: /)
+    expect(checked.out).toMatch(/bad\/fleet\.toml:4:\d+: error: fleet\.wrong: /)
+    const json: unknown = JSON.parse((await muster('check', bad, '-o', 'json')).out)
+    expect(json).toContainEqual(expect.objectContaining({ line: 4, severity: 'error', path: 'fleet.wrong' }))
+    expect((await muster('check', join(home, 'nothing'))).code).toBe(exitCodes.notFound.code)
+  })
+
+  it('check finds what is wrong with a CEL rule', async () => {
+    const ruled = join(home, 'ruled')
+    await muster('init', ruled)
+    const file = join(ruled, 'fleet.toml')
+    const text = await readFile(file, 'utf8')
+    await writeFile(file, `${text}\n[groups.g]\nadmit = "facts.x =="\nname = "g-{serial}"\n`)
+    const checked = await muster('check', ruled)
+    expect(checked.code).toBe(1)
+    expect(checked.out).toContain('groups.g.admit')
+  })
+
+  it('publish without a trust set at the coordinator says what to do', async () => {
+    const early = await muster('publish', dir)
+    expect(early.code).toBe(exitCodes.refused.code)
+    expect(early.err).toContain('muster trust set')
+  })
+
+  it('trust set makes the keys count, and trust show tells them', async () => {
+    expect(await muster('trust', 'set', join(fleetFolder, 'trust.bin'))).toMatchObject({ code: 0 })
+    const shown = await muster('trust', 'show')
+    expect(shown.out).toContain(coordinator.trust()?.digest)
+    expect(shown.out).not.toContain('word alone')
+  })
+
+  it('publish refuses a dirty tree, and takes a clean one', async () => {
+    await addHost('olaf', 'serial = "SN1"\n')
+    git('init', '-q')
+    const dirty = await muster('publish', dir)
+    expect(dirty.code).toBe(exitCodes.refused.code)
+    expect(dirty.err).toContain('--allow-dirty')
+    expect(coordinator.revisions).toHaveLength(0)
+    git('add', '-A')
+    git('commit', '-qm', 'first')
+    const published = await muster('publish', dir)
+    expect(published).toMatchObject({ code: 0 })
+    expect(published.out).toContain('revision 1 is published')
+    const provenance = coordinator.revisions[0]?.manifest.manifest.provenance
+    expect(provenance).toMatchObject({ dirty: false, commit: expect.stringMatching(/^[0-9a-f]{40}$/) })
+  })
+
+  it('the same directory again publishes nothing', async () => {
+    const again = await muster('publish', dir, '-o', 'json')
+    expect(JSON.parse(again.out)).toMatchObject({ number: 1, unchanged: true })
+    expect(coordinator.revisions).toHaveLength(1)
+  })
+
+  it('diff shows hosts and files that would change', async () => {
+    await addHost('anna')
+    await writeFile(join(dir, 'hosts/olaf.nix'), '{ }\n')
+    const changed = await muster('diff', dir)
+    expect(changed.code).toBe(0)
+    expect(changed.out).toContain('+ host anna')
+    expect(changed.out).toContain('+ hosts/olaf.nix')
+    expect(changed.out).toContain('~ fleet.toml')
+    expect(changed.out).not.toContain('host olaf')
+    expect(await muster('publish', dir, '--allow-dirty')).toMatchObject({ code: 0 })
+    expect((await muster('diff', '1', '2')).out).toContain('+ host anna')
+    expect((await muster('diff', '2')).out).toContain('are the same')
+    expect((await muster('diff', dir)).out).toContain('are the same')
+    expect((await muster('diff', dir, '1', '-o', 'json')).out).toContain('"anna"')
+    expect((await muster('diff', '7')).code).toBe(exitCodes.notFound.code)
+  })
+
+  it('check and diff name the command for a host that is dropped', async () => {
+    const file = join(dir, 'fleet.toml')
+    const text = await readFile(file, 'utf8')
+    await writeFile(file, text.replace('[hosts.anna]', ''))
+    expect((await muster('check', dir)).out).toContain('`muster remove anna`')
+    expect((await muster('diff', dir)).out).toContain('`muster remove anna`')
+    await writeFile(file, text)
+  })
+
+  it('renew signs the same tree anew, and sends no tree', async () => {
+    const renewed = await muster('publish', dir, '--renew', '--expires-in', '30d', '--allow-dirty')
+    expect(renewed).toMatchObject({ code: 0, err: '' })
+    const [, second, third] = coordinator.revisions
+    expect(third?.manifest.number).toBe(3)
+    expect(third?.manifest.manifest.treeDigest).toBe(second?.manifest.manifest.treeDigest)
+    const days = (Number(third?.manifest.expires) - Number(third?.manifest.created)) / 86_400_000
+    expect(days).toBe(30)
+  })
+
+  it('a floor never falls and never passes the number', async () => {
+    expect((await muster('publish', dir, '--allow-dirty', '--floor', '9')).code).toBe(exitCodes.usage.code)
+    expect(await muster('publish', dir, '--allow-dirty', '--floor', '3')).toMatchObject({ code: 0 })
+    expect(coordinator.revisions.at(-1)?.manifest).toMatchObject({ number: 4, floor: 3 })
+    const lower = await muster('publish', dir, '--allow-dirty', '--floor', '2')
+    expect(lower.err).toContain('never falls')
+  })
+
+  it('a coordinator that shows less than was seen before is not followed', async () => {
+    const kept = coordinator.revisions.splice(2)
+    const older = await muster('publish', dir, '--allow-dirty')
+    expect(older.code).toBe(exitCodes.refused.code)
+    expect(older.err).toContain('--accept-older')
+    coordinator.revisions.push(...kept)
+  })
+
+  it('a key that others can read is refused', async () => {
+    await chmod(join(fleetFolder, 'signing.key'), 0o644)
+    const lax = await muster('publish', dir, '--allow-dirty')
+    expect(lax.code).toBe(exitCodes.refused.code)
+    expect(lax.err).toContain('chmod 600')
+    await chmod(join(fleetFolder, 'signing.key'), 0o600)
+  })
+
+  it('another operator’s key is refused before anything is sent', async () => {
+    const before = coordinator.revisions.length
+    const [other] = (await readdir(join(home, 'config/fleets'))).filter(id => !fleetFolder.endsWith(id))
+    const key = join(home, 'config/fleets', other ?? '', 'signing.key')
+    const refused = await muster('publish', dir, '--allow-dirty', '--key', key)
+    expect(refused.code).toBe(exitCodes.refused.code)
+    expect(refused.err).toContain('machines would refuse')
+    expect(coordinator.revisions).toHaveLength(before)
+  })
+
+  it('export writes one file that import publishes elsewhere, as it was signed', async () => {
+    await addHost('third')
+    const file = join(home, 'third.muster')
+    expect(await muster('publish', dir, '--allow-dirty', '--export', file)).toMatchObject({ code: 0 })
+    const published = coordinator.revisions.pop()
+    const imported = await muster('import', file)
+    expect(imported).toMatchObject({ code: 0 })
+    expect(coordinator.revisions.at(-1)?.manifest.digest).toBe(published?.manifest.digest)
+    expect((await muster('import', file)).out).toContain('is there already')
+    expect((await muster('import', file, '--cache', join(home, 'c'))).code).toBe(exitCodes.usage.code)
+  })
+
+  it('trust rotate keys replaces the signing key, and publishing goes on', async () => {
+    const old = await readFile(join(fleetFolder, 'signing.key'), 'utf8')
+    const rotated = await muster('trust', 'rotate', 'keys')
+    expect(rotated).toMatchObject({ code: 0, err: '' })
+    expect(coordinator.trust()?.number).toBe(2)
+    expect(await readFile(join(fleetFolder, 'signing.key'), 'utf8')).not.toBe(old)
+    expect(await readFile(join(fleetFolder, 'signing.key.1'), 'utf8')).toBe(old)
+    expect(await muster('publish', dir, '--renew', '--allow-dirty')).toMatchObject({ code: 0 })
+  })
+
+  it('the recovery key replaces every signing key', async () => {
+    await rm(join(fleetFolder, 'signing.key'))
+    const lost = await muster('publish', dir, '--renew')
+    expect(lost.code).toBe(exitCodes.notFound.code)
+    const key = join(fleetFolder, 'recovery.key')
+    expect(await muster('trust', 'rotate', 'keys', '--recovery-key', key)).toMatchObject({ code: 0, err: '' })
+    expect(coordinator.trust()).toMatchObject({ number: 3, keys: { length: 1 } })
+    expect(await muster('publish', dir, '--renew')).toMatchObject({ code: 0 })
+  })
+
+  it('the authority is replaced in three steps, each with its trust set', async () => {
+    expect(await muster('trust', 'rotate', 'ca', 'add')).toMatchObject({ code: 0, err: '' })
+    expect(coordinator.trust()?.set.caPins).toEqual(['c'.repeat(64), 'e'.repeat(64)])
+    expect(await muster('trust', 'rotate', 'ca', 'switch')).toMatchObject({ code: 0, err: '' })
+    expect(await muster('trust', 'rotate', 'ca', 'drop')).toMatchObject({ code: 0, err: '' })
+    expect(coordinator.trust()?.set.caPins).toEqual(['e'.repeat(64)])
+  })
+
+  it('goes on where machines are when the coordinator lost its revisions', async () => {
+    const last = coordinator.revisions.at(-1)?.manifest
+    coordinator.loseRevisions()
+    const published = await muster('publish', dir, '--allow-dirty')
+    expect(published.err).toContain('the coordinator has no revisions')
+    expect(coordinator.revisions.at(-1)?.manifest.number).toBe((last?.number ?? 0) + 1)
+  })
+
+  it('signs offline into a file, and takes it to the coordinator later', async () => {
+    const file = join(home, 'offline.muster')
+    await addHost('fourth')
+    const before = coordinator.revisions.length
+    expect(await muster('publish', dir, '--allow-dirty', '--offline', '--export', file)).toMatchObject({
+      code: 0,
+    })
+    expect(coordinator.revisions).toHaveLength(before)
+    expect(await muster('import', file)).toMatchObject({ code: 0 })
+    expect(coordinator.revisions).toHaveLength(before + 1)
+    expect((await muster('publish', dir, '--offline')).code).toBe(exitCodes.usage.code)
+  })
+
+  it('two operators who publish from the same revision: one wins, the other is told', async () => {
+    const other = join(home, 'second')
+    execFileSync('cp', ['-r', join(home, 'config'), other])
+    await addHost('fifth')
+    coordinator.meanwhile = async () => {
+      const first = await runMuster(['publish', dir, '--allow-dirty', '--floor', '5'], {
+        settings: { socket: coordinator.socket, configHome: other },
+      })
+      expect(first).toMatchObject({ code: 0 })
+    }
+    const slower = await muster('publish', dir, '--allow-dirty', '--floor', '4')
+    expect(slower.code).toBe(exitCodes.conflict.code)
+    expect(slower.err).toContain('was published meanwhile')
+    expect(coordinator.revisions.at(-1)?.manifest.floor).toBe(5)
+  })
+})
