@@ -1,0 +1,237 @@
+// The reference of the command, docs/reference/cli.md, made from the command itself. `npx vitest run cli/reference -u`
+// writes it anew.
+import type { CommandUnknownOpts } from '@commander-js/extra-typings'
+import { systemClock } from '../../shared/clock.ts'
+import { PROBLEM_FIELDS } from '../commands/check.ts'
+import { CHANGE_FIELDS } from '../commands/diff.ts'
+import { REVISION_FIELDS } from '../commands/list-revisions.ts'
+import { OPERATOR_FIELDS } from '../commands/operators.ts'
+import { STATUS_FIELDS } from '../commands/show-status.ts'
+import { TOKEN_FIELDS } from '../commands/tokens.ts'
+import { EVENT_FIELDS } from '../output/event-listing.ts'
+import { MACHINE_FIELDS } from '../output/machine-listing.ts'
+import { OPERATION_FIELDS } from '../output/operation-listing.ts'
+import { buildProgram } from '../program.ts'
+
+/** What the fields of each listing mean. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  actor: 'who caused it: an operator, `local`, `coordinator`',
+  address: 'where it was last seen from',
+  admittedBy: '`token ID`, `rule GROUP` or `operator NAME`',
+  agentVersion: 'version of its agent',
+  appliedRevision: 'revision of its newest operation that succeeded; 0: none',
+  at: 'when',
+  authorityPem: 'certificate of the authority that issues',
+  boundBy: '`key`, `hardware`, `rule`, `hand`, or null',
+  caPin: 'SHA-256 of the public key of the authority that issues',
+  certificateExpires: 'end of its certificate, or null',
+  change: '`added`, `removed` or `changed`',
+  class: 'what kind of event',
+  column: 'from 1',
+  commit: 'commit of the fleet directory; empty without git',
+  conditions: 'what a person must look at: objects of `class`, `reason`, `since`',
+  created: 'when it was made',
+  createdBy: 'who made it',
+  delivered: 'whether the order reached the node',
+  dirty: 'whether the tree differed from the commit',
+  enrolmentAddress: 'host:port for new machines',
+  expires: 'end of its use',
+  fields: 'what differs: objects of `field`, `from`, `to`',
+  file: 'path of the file',
+  firstSeen: 'when it first asked',
+  fleetAddress: 'host:port for machines and operators',
+  fleetId: 'id of the fleet; empty before the first trust set',
+  floor: 'machines that accepted it refuse revisions below this number',
+  group: 'the group whose rule made it a host; empty: none',
+  groups: 'how many groups it has targets for',
+  highestRevision: 'highest revision the node accepted',
+  host: 'name of the host; empty: none',
+  hosts: 'how many hosts it has targets for',
+  id: 'identifier',
+  kind: '`host` or `group`',
+  labels: 'object of texts',
+  lastOperation: 'its newest operation, or null',
+  lastSeen: 'when it last answered, or null',
+  line: 'from 1',
+  machine: 'id of the machine',
+  machines: 'ids of the machines it let in',
+  machinesByState: 'object of numbers',
+  manifestDigest: 'SHA-256 of the manifest: the identity of the revision',
+  message: 'what is wrong, and what would be right',
+  name: 'its name',
+  notAfter: 'end of the certificate',
+  notes: 'what it does not do by itself, and the command that would',
+  now: 'the clock of the coordinator',
+  number: 'number of the revision',
+  online: 'whether it is connected; in `status` how many are',
+  operationId: 'identifier of the operation',
+  ordered: 'when it was ordered',
+  orderedBy: 'by whom',
+  outcome:
+    'null while it runs; else `class`, `refusal`, `reason`, `phase`, `exitCode`, `ended`, `simulated`, `storePath`',
+  path: 'the key, such as `hosts.olaf.address`',
+  phase:
+    '`verify`, `preflight`, `fetch`, `build`, `plan`, `drain`, `arm`, `activate`, `reboot`, `prove`, `confirm`, `done`, or null',
+  phases: 'objects of `phase`, `started`, `ended`, `exitCode`, `detail`, `sequence`',
+  problems: 'what is wrong with the coordinator itself',
+  product: 'what it says it is',
+  published: 'when the coordinator took it',
+  publishedBy: 'from whom',
+  reason: 'one sentence',
+  rebootReasons: 'why it wants a reboot',
+  removed: 'whether it is refused now',
+  revision: 'number of the revision',
+  revoked: 'whether it was ended by hand',
+  serial: 'its serial number, as it says',
+  severity: '`error` or `warning`',
+  signers: 'ids of the keys that signed',
+  simulated: 'whether its hardware is made up',
+  started: 'when the coordinator started',
+  state: '`pending`, `enrolled`, `active`, `rejected`, `evicted` or `banned`',
+  treeDigest: 'SHA-256 of the packed tree',
+  treeLength: 'its length in bytes',
+  trust: 'the trust set it has: `number`, `digest`, `firstUse`; or null',
+  trustNumber: 'number of the trust set in force',
+  trustPin: 'SHA-256 of the trust set in force',
+  unboundHosts: 'hosts of the newest revision without a machine',
+  used: 'how many machines it let in',
+  uses: 'how many machines it lets in',
+  version: 'version of the coordinator',
+}
+
+const LISTINGS: readonly (readonly [commands: string, fields: readonly string[]])[] = [
+  ['machines`, `pending`, `approve`, `reject`, `evict`, `ban`, `release`, `bind', MACHINE_FIELDS],
+  ['status', STATUS_FIELDS],
+  ['operations`, `apply', OPERATION_FIELDS],
+  ['revisions', REVISION_FIELDS],
+  ['events', EVENT_FIELDS],
+  ['token list', TOKEN_FIELDS],
+  ['operator list', OPERATOR_FIELDS],
+  ['check', PROBLEM_FIELDS],
+  ['diff', CHANGE_FIELDS],
+]
+
+const INTRO = `# The command \`muster\`
+
+Tables are for people; \`-o json\`, \`yaml\` and \`csv\` are for programs. Exit codes: [exit-codes.md](../exit-codes.md).
+
+## Reaching the coordinator
+
+In this order: \`--socket PATH\` or \`--profile NAME\`; \`$MUSTER_SOCKET\` or \`$MUSTER_PROFILE\`; the socket of a coordinator on
+this machine (\`/var/lib/muster-coordinator/coordinator.sock\`, else \`/run/muster-coordinator/coordinator.sock\`), which only
+root may use; the one operator profile that is there. A profile is a folder below \`operators/\` in the configuration, as
+\`muster operator add\` writes it, and speaks mutual TLS: the coordinator must show a certificate of the profile's \`ca.pem\`.
+
+## Environment
+
+| variable | meaning |
+| --- | --- |
+| \`MUSTER_SOCKET\` | socket of the coordinator |
+| \`MUSTER_PROFILE\` | name of an operator profile |
+| \`MUSTER_CONFIG_HOME\` | the configuration, instead of \`$XDG_CONFIG_HOME/muster\` or \`~/.config/muster\` |
+| \`NO_COLOR\` | when set to anything: no colour. There is none where the output is no terminal |
+| \`COLUMNS\` | width for help where the output is no terminal |
+
+## Files
+
+| below the configuration | holds |
+| --- | --- |
+| \`fleets/ID/signing.key\` | the operator's Ed25519 signing key (0600; refused when others may read it) |
+| \`fleets/ID/signing.key.N\` | the key that was replaced after trust set N |
+| \`fleets/ID/recovery.key\` | the recovery key, until it is moved to where it is offline |
+| \`fleets/ID/trust.bin\` | all trust sets that are known here |
+| \`fleets/ID/last-revision.bin\` | the newest revision seen from here: nothing older is followed unasked |
+| \`operators/NAME/\` | \`operator.json\`, \`key.pem\` (0600), \`public.pem\`, \`certificate.pem\`, \`ca.pem\` |
+
+## Output for programs
+
+\`-o json\` writes an array of objects (one object for a single thing), \`-o yaml\` the same in YAML, \`-o csv\` a line of field
+names and one line each, in which lists and objects are JSON texts. Times are ISO 8601 in UTC, sizes bytes, what is not
+known is null (empty in CSV). \`-o wide\` is the table with more columns. Control and bidi characters in texts of machines are
+escaped in all of them; JSON and YAML decode to the same text, CSV keeps the escapes. Remarks go to standard error.
+
+`
+
+/** The whole page. */
+export function renderReference(): string {
+  const fields = LISTINGS.map(
+    ([commands, names]) =>
+      `### Fields of \`${commands}\`\n\n| field | meaning |\n| --- | --- |\n${names
+        .map(name => `| \`${name}\` | ${meaningOf(name)} |\n`)
+        .join('')}\n`,
+  ).join('')
+  const program = programForHelp()
+  const globals = program.options.map(({ flags, description }) => row(flags, description)).join('')
+  return `${INTRO}${fields}## Options of every command\n\n| option | meaning |\n| --- | --- |\n${globals}\n## Commands\n\n${walk(
+    program,
+  )
+    .map(({ path, command }) => section(path, command))
+    .join('\n')}`
+}
+
+function meaningOf(name: string): string {
+  const meaning = MEANINGS[name]
+  if (meaning === undefined) throw new Error(`the field ${name} has no meaning in the reference`)
+  return meaning
+}
+
+export function programForHelp(out: (text: string) => void = () => {}): CommandUnknownOpts {
+  return buildProgram({
+    io: { out, err: () => {}, outIsTerminal: false, errIsTerminal: false, columns: 120, colour: false },
+    settings: { socket: undefined, profile: undefined, configHome: '/', noColour: true, columns: undefined },
+    signal: new AbortController().signal,
+    clock: systemClock,
+  })
+}
+
+interface Found {
+  readonly path: string
+  readonly command: CommandUnknownOpts
+}
+
+/** All commands that do something themselves, in the order of the help. */
+export function walk(command: CommandUnknownOpts, path = 'muster'): Found[] {
+  const visible = command.commands.filter(sub => command.createHelp().visibleCommands(command).includes(sub))
+  return visible.flatMap(sub => {
+    const below = `${path} ${sub.name()}`
+    const deeper = walk(sub, below)
+    return deeper.length > 0 ? deeper : [{ path: below, command: sub }]
+  })
+}
+
+function section(path: string, command: CommandUnknownOpts): string {
+  const usage = command.registeredArguments
+    .map(argument => {
+      const name = `${argument.name()}${argument.variadic ? '...' : ''}`
+      return argument.required ? ` <${name}>` : ` [${name}]`
+    })
+    .join('')
+  const args = command.registeredArguments
+    .map(argument => row(argument.name(), `${argument.description}${choices(argument.argChoices)}`))
+    .join('')
+  const options = command.options
+    .map(option => row(option.flags, `${option.description}${choices(option.argChoices)}${fallback(option)}`))
+    .join('')
+  const table = (title: string, rows: string) =>
+    rows === '' ? '' : `\n| ${title} | meaning |\n| --- | --- |\n${rows}`
+  return `### \`${path}${usage}\`\n\n${command.description()}\n${table('argument', args)}${table('option', options)}`
+}
+
+function fallback({
+  defaultValue,
+  defaultValueDescription,
+}: {
+  defaultValue?: unknown
+  defaultValueDescription?: string | undefined
+}): string {
+  if (defaultValueDescription !== undefined) return ` (${defaultValueDescription})`
+  return typeof defaultValue === 'string' ? ` (${defaultValue})` : ''
+}
+
+function choices(values: readonly string[] | undefined): string {
+  return values ? `: ${values.join(', ')}` : ''
+}
+
+function row(name: string, meaning: string): string {
+  return `| \`${name.replaceAll('|', '\\|')}\` | ${meaning.replaceAll('|', '\\|')} |\n`
+}
