@@ -138,7 +138,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       const state = states().get(ack.operationId)
       if (!state) return
       // Nobody can have committed more than there is.
-      const newest = BigInt(journal.sequence)
+      const newest = BigInt(state.newest)
       const upTo = Number(ack.sequence < newest ? ack.sequence : newest)
       const outcome = ack.outcome && state.outcome !== undefined
       if (upTo <= state.acknowledged && (!outcome || state.outcomeAcknowledged)) return

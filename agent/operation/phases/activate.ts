@@ -135,9 +135,10 @@ export async function profileSystem({ deps }: Pick<PhaseContext, 'deps'>): Promi
   const profile = join(deps.config.systemRoot, PROFILE)
   const first = await deps.system.readLink(profile)
   if (first.kind !== 'link') return undefined
-  if (first.target.startsWith('/nix/store/')) return first.target
-  const second = await deps.system.readLink(resolve(dirname(profile), first.target))
-  return second.kind === 'link' ? second.target : undefined
+  const target = resolve(dirname(profile), first.target)
+  if (dirname(target) !== dirname(profile)) return target
+  const generation = await deps.system.readLink(target)
+  return generation.kind === 'link' ? generation.target : undefined
 }
 
 /** What /run/current-system points to; undefined: it cannot be read. */

@@ -1,0 +1,575 @@
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { notFound, unavailable } from '../../shared/errors.ts'
+import { OperationAckSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { FactsSchema, MemoryFactsSchema, NixosFactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
+import { ClosureFetchSchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
+import { Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { closureDigest } from '../../shared/revision/closure-digest.ts'
+import { sampleTarget } from '../../shared/revision/testing/sample-fleet.ts'
+import type { OperationsConfig } from './context.ts'
+import { MAX_ATTEMPTS } from './resume.ts'
+import { inWords, NodeUnderTest } from './testing/node-under-test.ts'
+import { type Script, ScriptedSystem } from './testing/scripted-system.ts'
+
+const OLD = `/nix/store/${'0'.repeat(32)}-nixos-system-olaf-1`
+const NEW = `/nix/store/${'1'.repeat(32)}-nixos-system-olaf-2`
+const CURRENT = '/root/run/current-system'
+const PROFILE = '/root/nix/var/nix/profiles/system'
+const SWITCH = join(NEW, 'bin/switch-to-configuration')
+
+let tree: string
+beforeAll(async () => {
+  tree = await mkdtemp(join(tmpdir(), 'tree-'))
+  await writeFile(join(tree, 'flake.nix'), '{ outputs = _: { }; }')
+})
+afterAll(() => rm(tree, { recursive: true }))
+
+/** A machine that runs OLD, builds NEW, and switches to it when it is told to. */
+function machine(): ScriptedSystem {
+  const system = new ScriptedSystem()
+  system.links.set(CURRENT, OLD)
+  system.links.set(PROFILE, 'system-1-link')
+  system.links.set('/root/nix/var/nix/profiles/system-1-link', OLD)
+  for (const name of [
+    ...['activate', 'init-interface-version', 'nixos-version', 'bin/switch-to-configuration'],
+    ...['systemd/lib/systemd/systemd', 'etc/systemd/system/sysinit-reactivation.target'],
+    'etc/systemd/system/muster-agent.service',
+  ]) {
+    system.files.set(join(NEW, name), '')
+  }
+  system.files.set(join(NEW, 'system'), 'x86_64-linux\n')
+  system.scripts.set('nixos-rebuild', (_, cwd) => {
+    system.links.set(join(cwd ?? '', 'result'), NEW)
+    return { stdout: [NEW], stderr: ['building…'] }
+  })
+  system.scripts.set('nix-env', args => {
+    if (args[0] === '--version') return { stdout: ['nix-env (Nix) 2.8.0'] }
+    system.links.set('/root/nix/var/nix/profiles/system-2-link', args[3] ?? '')
+    system.links.set(PROFILE, 'system-2-link')
+    return {}
+  })
+  system.scripts.set('nix-store', () => ({ stdout: [] }))
+  system.scripts.set(SWITCH, ([action]) => {
+    if (action === 'test') system.links.set(CURRENT, NEW)
+    return action === 'test' ? { stderr: ['activating the configuration...'] } : {}
+  })
+  system.scripts.set(join(OLD, 'bin/switch-to-configuration'), () => ({}))
+  return system
+}
+
+const bootDefault = (system: ScriptedSystem) =>
+  system.links.get(join('/root/nix/var/nix/profiles', system.links.get(PROFILE) ?? ''))
+
+async function applied(system: ScriptedSystem, config: Partial<OperationsConfig> = {}) {
+  await using node = await NodeUnderTest.start(system, config)
+  return await node.apply(await node.publish(tree))
+}
+
+/** What stands before a switch: nothing of the machine was written. */
+function expectUntouched(system: ScriptedSystem): void {
+  expect(system.links.get(CURRENT)).toBe(OLD)
+  expect(bootDefault(system)).toBe(OLD)
+  expect(system.commands.filter(line => line.includes('switch-to-configuration'))).toEqual([])
+}
+
+describe('an operation', () => {
+  it('goes through its phases in order, activates by `test`, and promotes only then', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    const id = await node.order(await node.publish(tree))
+    const outcome = await node.outcome(id)
+    expect(inWords(outcome)).toBe('succeeded')
+    expect(outcome).toMatchObject({ phase: Phase.DONE, storePath: NEW, simulated: ['this machine'] })
+    expect(node.report(id)?.phases.map(({ phase }) => phase)).toEqual([
+      ...[Phase.VERIFY, Phase.PREFLIGHT, Phase.FETCH, Phase.BUILD, Phase.PLAN, Phase.ACTIVATE],
+    ])
+    const steps = system.commands.filter(line => /switch-to|--set/.test(line))
+    expect(steps).toEqual([`${SWITCH} test`, `nix-env -p ${PROFILE} --set ${NEW}`, `${SWITCH} boot`])
+    expect(bootDefault(system)).toBe(NEW)
+  })
+
+  it('T3: builds the verified tree, with nothing that could update or open it, and activates what came out', async () => {
+    const system = machine()
+    await applied(system)
+    const build = system.commands.find(line => line.startsWith('nixos-rebuild')) ?? ''
+    expect(build).toMatch(
+      /^nixos-rebuild build --flake path:\S+\/trees\/[0-9a-f]{64}#olaf --no-update-lock-file/,
+    )
+    expect(build).toContain('--option accept-flake-config false')
+    expect(build).toContain('--option use-registries false')
+    expect(build).not.toMatch(/--no-write-lock-file|--impure|--refresh|--upgrade/)
+  })
+
+  it('that reached its target does nothing when it is ordered again', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    await node.apply(revision)
+    system.commands.length = 0
+    const again = await node.apply(revision)
+    expect(inWords(again)).toBe('succeeded')
+    expect(again.reason).toContain('nothing was done')
+    expect(system.commands.filter(line => /switch-to|--set/.test(line))).toEqual([])
+  })
+
+  it('T25: fails again for an unchanged target whose switch failed, though that system runs', async () => {
+    const system = machine()
+    system.scripts.set(SWITCH, () => {
+      system.links.set(CURRENT, NEW)
+      return {
+        exitCode: 4,
+        stderr: ['activating the configuration...', 'warning: the following units failed: x'],
+      }
+    })
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    for (const _ of [1, 2]) {
+      const outcome = await node.apply(revision)
+      expect(inWords(outcome)).toBe('activation failed')
+      expect(outcome.exitCode).toBe(4)
+    }
+    expect(bootDefault(system)).toBe(OLD)
+  })
+
+  it.each<[string, Script, string, RegExp]>([
+    [
+      'exits 1 before',
+      () => ({ exitCode: 1, stderr: ["Pre-switch check 'x' failed"] }),
+      'activation failed',
+      /nothing was touched/,
+    ],
+    [
+      'exits 2',
+      () => ({ exitCode: 2, stderr: ['activating the configuration...'] }),
+      'activation failed',
+      /activation script/,
+    ],
+    ['exits 2 before it began', () => ({ exitCode: 2 }), 'activation failed', /nothing was touched/],
+    ['exits 11', () => ({ exitCode: 11, stderr: ['Could not acquire lock'] }), 'busy', /nothing was touched/],
+    ['exits 100', () => ({ exitCode: 100 }), 'reboot required', /reboot/],
+    [
+      'says 0 and changed nothing',
+      () => ({ stderr: ['activating the configuration...'] }),
+      'activation failed',
+      /reported success, but/,
+    ],
+    [
+      'is killed',
+      () => ({ ending: { kind: 'signalled', signal: 'SIGKILL' } }),
+      'unknown',
+      /killed by SIGKILL/,
+    ],
+    [
+      'takes too long',
+      () => ({ ending: { kind: 'timed-out', deadlineMs: 1 } }),
+      'unknown',
+      /stopped before its end/,
+    ],
+    ['panics', () => ({ exitCode: 101 }), 'unknown', /101/],
+  ])('whose switch %s leaves the boot default alone (T29, T30)', async (_, script, words, reason) => {
+    const system = machine()
+    system.scripts.set(SWITCH, script)
+    const outcome = await applied(system)
+    expect(inWords(outcome)).toBe(words)
+    expect(outcome.reason).toMatch(reason)
+    expect(bootDefault(system)).toBe(OLD)
+    expect(system.commands.filter(line => /--set| boot$/.test(line))).toEqual([])
+  })
+
+  it('T30: takes the profile back when the boot entry could not be written', async () => {
+    const system = machine()
+    system.scripts.set(SWITCH, ([action]) => {
+      if (action === 'test') system.links.set(CURRENT, NEW)
+      return { exitCode: action === 'boot' ? 1 : 0 }
+    })
+    const outcome = await applied(system)
+    expect(inWords(outcome)).toBe('activation failed')
+    expect(outcome.reason).toContain(`the boot default is ${OLD} again`)
+    expect(bootDefault(system)).toBe(OLD)
+    expect(system.commands.at(-1)).toBe(`${OLD}/bin/switch-to-configuration boot`)
+  })
+
+  it.each<[string, (system: ScriptedSystem) => void, string, RegExp]>([
+    [
+      'lacks the agent',
+      system => system.files.delete(join(NEW, 'etc/systemd/system/muster-agent.service')),
+      'refused no-agent',
+      /cut this node off/,
+    ],
+    [
+      'is made for another machine',
+      system => system.files.set(join(NEW, 'system'), 'riscv64-linux'),
+      'refused system',
+      /riscv64-linux/,
+    ],
+    [
+      'says of no machine',
+      system => system.files.delete(join(NEW, 'system')),
+      'refused incomplete',
+      /no system/,
+    ],
+    [
+      'has no activation script',
+      system => system.files.delete(join(NEW, 'activate')),
+      'refused incomplete',
+      /no activate/,
+    ],
+    [
+      'has no systemd',
+      system => system.files.delete(join(NEW, 'systemd/lib/systemd/systemd')),
+      'refused incomplete',
+      /systemd/,
+    ],
+    [
+      'replaces one that nobody can name',
+      system => system.links.delete(CURRENT),
+      'refused no-current-system',
+      /go back/,
+    ],
+  ])('refuses a system that %s, and touches nothing', async (_, change, words, reason) => {
+    const system = machine()
+    change(system)
+    const outcome = await applied(system)
+    expect(inWords(outcome)).toBe(words)
+    expect(outcome.reason).toMatch(reason)
+    expect(system.commands.filter(line => /switch-to|--set/.test(line))).toEqual([])
+  })
+
+  it.each<[string, Partial<OperationsConfig>, string]>([
+    ['not allowed to apply', { allow: ['reboot'] }, 'refused not-allowed'],
+    ['not allowed to build', { sourceBuild: { enabled: false, leastMemoryBytes: 0 } }, 'refused not-allowed'],
+    ['too small to build', { sourceBuild: { enabled: true, leastMemoryBytes: 2 ** 40 } }, 'refused memory'],
+    ['told never to activate', { activation: 'never' }, 'refused not-allowed'],
+  ])('is refused on a node that is %s', async (_, config, words) => {
+    const system = machine()
+    expect(inWords(await applied(system, config))).toBe(words)
+    expectUntouched(system)
+  })
+
+  it('of a node that never activates succeeds once a person has switched', async () => {
+    const system = machine()
+    system.links.set(CURRENT, NEW)
+    system.links.set('/root/nix/var/nix/profiles/system-1-link', NEW)
+    expect(inWords(await applied(system, { activation: 'never' }))).toBe('succeeded')
+  })
+
+  it('is refused where the least memory or version of Nix cannot be shown', async () => {
+    await using node = await NodeUnderTest.start(machine(), {
+      sourceBuild: { enabled: true, leastMemoryBytes: 1 },
+    })
+    const facts = node.facts
+    node.facts = create(FactsSchema, { ...facts, memory: create(MemoryFactsSchema) })
+    expect(inWords(await node.apply(await node.publish(tree)))).toBe('refused memory')
+    node.facts = create(FactsSchema, { ...facts, nixos: create(NixosFactsSchema) })
+    expect(inWords(await node.apply(await node.publish(tree, { number: 6, leastNixVersion: '2.4' })))).toBe(
+      'refused nix-version',
+    )
+    node.facts = facts
+    expect(inWords(await node.apply(await node.publish(tree, { number: 7, leastNixVersion: '99.1' })))).toBe(
+      'refused nix-version',
+    )
+  })
+
+  it('names a tool that is missing, and the build that failed with its own words', async () => {
+    const system = machine()
+    system.scripts.delete('nix-env')
+    expect(inWords(await applied(system))).toBe('refused tool-missing')
+    const failing = machine()
+    failing.scripts.set('nixos-rebuild', () => ({
+      exitCode: 1,
+      stderr: ['error: attribute olaf is missing', 'bye'],
+    }))
+    const outcome = await applied(failing)
+    expect(inWords(outcome)).toBe('build failed')
+    expect(outcome).toMatchObject({ exitCode: 1, phase: Phase.BUILD })
+    expect(outcome.reason).toContain('attribute olaf is missing')
+    const without = machine()
+    without.scripts.delete('nixos-rebuild')
+    expect((await applied(without)).reason).toContain('nixos-rebuild: not found')
+    const silent = machine()
+    silent.scripts.set('nixos-rebuild', () => ({}))
+    expect((await applied(silent)).reason).toContain('left no link')
+    for (const machineAfter of [system, failing, without, silent]) expectUntouched(machineAfter)
+  })
+
+  it('whose attribute could be taken for more than one is refused before Nix sees it', async () => {
+    await using node = await NodeUnderTest.start(machine())
+    const way = {
+      case: 'source',
+      value: { $typeName: 'muster.v1.SourceBuild', attribute: 'olaf', leastMemoryBytes: 0n },
+    } as const
+    for (const attribute of ['olaf"; x', 'a.b', '../x', '']) {
+      const targets = [sampleTarget({ way: { ...way, value: { ...way.value, attribute } } })]
+      const revision = await node.publish(tree, { targets }).catch(() => undefined)
+      if (revision) expect(inWords(await node.apply(revision))).toMatch(/^(build failed|refused malformed)$/)
+    }
+  })
+})
+
+describe('a closure', () => {
+  const digest = closureDigest([{ path: NEW, narHash: `sha256:${'a'.repeat(64)}` }]) ?? ''
+  const closure = (over: MessageInitShape<typeof ClosureFetchSchema> = {}) =>
+    sampleTarget({
+      way: {
+        case: 'closure',
+        value: create(ClosureFetchSchema, {
+          storePath: NEW,
+          substituters: ['https://cache.home'],
+          publicKeys: ['home:key'],
+          closureDigest: digest,
+          ...over,
+        }),
+      },
+    })
+  const storeWith =
+    (hash: string): Script =>
+    args => {
+      if (args.includes('--requisites')) return { stdout: [NEW] }
+      if (args.includes('--hash')) return { stdout: [hash] }
+      return {}
+    }
+
+  const storeThat = (fails: string, why: string): Script => {
+    const good = storeWith(`sha256:${'a'.repeat(64)}`)
+    return (args, cwd) => (args.includes(fails) ? { exitCode: 1, stderr: [why] } : good(args, cwd))
+  }
+
+  async function fetched(target: ReturnType<typeof closure>, script: Script) {
+    const system = machine()
+    system.scripts.set('nix-store', script)
+    await using node = await NodeUnderTest.start(system)
+    return { outcome: await node.apply(await node.publish(tree, { targets: [target] })), system }
+  }
+
+  it('is fetched by its name from the places and with the keys that the manifest names', async () => {
+    const { outcome, system } = await fetched(closure(), storeWith(`sha256:${'a'.repeat(64)}`))
+    expect(inWords(outcome)).toBe('succeeded')
+    const fetch = system.commands.find(line => line.includes('--realise')) ?? ''
+    expect(fetch).toContain(`--realise ${NEW}`)
+    expect(fetch).toContain('--option substituters https://cache.home')
+    expect(fetch).toContain('--option trusted-public-keys home:key')
+    expect(fetch).toContain('--option require-sigs true')
+    expect(fetch).toContain('--option max-jobs 0')
+    expect(system.commands.some(line => line.startsWith('nixos-rebuild'))).toBe(false)
+  })
+
+  it.each([
+    [
+      'holds something else than was published',
+      storeWith(`sha256:${'b'.repeat(64)}`),
+      /is not what was published/,
+    ],
+    ['cannot be described', storeWith('sha256:what'), /is not what was published/],
+    ['cannot be read', storeThat('--hash', 'error: disk I/O error'), /cannot be read/],
+    ['is not there', storeThat('--realise', 'error: path is not valid'), /path is not valid/],
+  ] as const)('that %s is not activated', async (_, script, reason) => {
+    const { outcome, system } = await fetched(closure(), script)
+    expect(inWords(outcome)).toBe('fetch failed')
+    expect(outcome.reason).toMatch(reason)
+    expectUntouched(system)
+  })
+})
+
+describe('the node’s operations', () => {
+  it('take an id that is a path for none: no folder outside of theirs is ever removed', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    for (const id of ['..', '.', '../..', 'a/b', '../trees', '', 'x'.repeat(65), 'a b'])
+      await node.order(revision, id)
+    expect(node.operations.history()).toEqual([])
+    const id = await node.order(revision)
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
+    expect(existsSync(join(node.stateDir, 'revisions.json'))).toBe(true)
+  })
+
+  it('T57: do an order once, however often it comes, and nothing else under its id', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    const id = await node.order(revision)
+    const other = await node.publish(tree, { number: 6 })
+    await Promise.all([node.order(revision, id), node.order(other, id), node.order(revision, id)])
+    await node.outcome(id)
+    await node.order(other, id)
+    expect(node.operations.history()).toHaveLength(1)
+    expect(node.report(id)?.revision).toBe(5n)
+    expect(system.commands.filter(line => line === `${SWITCH} test`)).toHaveLength(1)
+    expect(node.lines.join('')).toContain('this id was used for another one')
+  })
+
+  it('are bounded while they wait', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    node.connected = false
+    const revision = await node.publish(tree)
+    for (let count = 0; count < 40; count++) await node.order(revision)
+    expect(node.operations.history()).toHaveLength(32)
+    node.connected = true
+  })
+
+  it('an acknowledgement of more than there is does not damage the journal', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    const id = await node.order(await node.publish(tree))
+    await node.outcome(id)
+    const ack = { operationId: id, sequence: 2n ** 63n, outcome: true }
+    await node.operations.acknowledge(create(OperationAckSchema, ack))
+    await node.operations.acknowledge(create(OperationAckSchema, { ...ack, outcome: false }))
+    const before = await node.journal()
+    await node.operations.acknowledge(create(OperationAckSchema, ack))
+    expect(await node.journal()).toBe(before)
+    await node.stop()
+    await node.start()
+    expect(node.operations.reports()).toEqual([])
+  })
+
+  it('are taken up again after a stop in any phase before the switch, and end as if nothing had been', async () => {
+    for (const command of ['nix-env --version', 'nixos-rebuild']) {
+      const system = machine()
+      await using node = await NodeUnderTest.start(system)
+      const [name = ''] = command.split(' ')
+      const whole = system.scripts.get(name)
+      let begun = () => {}
+      const isBegun = new Promise<void>(resolve => {
+        begun = resolve
+      })
+      let end = () => {}
+      system.scripts.set(name, async () => {
+        begun()
+        await new Promise<void>(resolve => {
+          end = resolve
+        })
+        return { ending: { kind: 'cancelled' } }
+      })
+      const id = await node.order(await node.publish(tree))
+      await isBegun
+      const stopped = node.stop()
+      end()
+      await stopped
+      if (whole) system.scripts.set(name, whole)
+      expect(await node.journal()).not.toContain('"kind":"outcome"')
+      await node.start()
+      expect(inWords(await node.outcome(id))).toBe('succeeded')
+    }
+  })
+
+  it('are given up after a few attempts, with the class of the phase they never left', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    const id = await node.order(await node.publish(tree, {}))
+    await node.outcome(id)
+    await node.stop()
+    // The journal of a node that was cut off in each of its builds.
+    const journal = (await node.journal()).split('\n')
+    const build = journal.findIndex(
+      line => line.includes('"kind":"started"') && line.includes(`"phase":${Phase.BUILD}`),
+    )
+    const once = journal.slice(1, build + 1)
+    const lines = [journal[0], ...Array.from({ length: MAX_ATTEMPTS }, () => once).flat()]
+    const numbered = lines.map((line, at) => JSON.stringify({ ...JSON.parse(line ?? '{}'), seq: at + 1 }))
+    await writeFile(join(node.stateDir, 'journal.jsonl'), `${numbered.join('\n')}\n`)
+    await node.start()
+    const outcome = await node.outcome(id)
+    expect(inWords(outcome)).toBe('build failed')
+    expect(outcome.reason).toContain(`begun ${MAX_ATTEMPTS} times`)
+  })
+
+  it('say so when the agent itself fails, with the class of the phase: nothing was touched yet', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    node.readFacts = async () => {
+      throw new Error('no child could be started')
+    }
+    const outcome = await node.apply(revision)
+    expect(inWords(outcome)).toBe('refused agent-failed')
+    expect(outcome.reason).toContain('no child could be started')
+    expectUntouched(system)
+  })
+
+  it('wait for the coordinator until the order expires', async () => {
+    await using node = await NodeUnderTest.start(machine())
+    const revision = await node.publish(tree)
+    node.connected = false
+    const id = await node.order(revision)
+    await expect.poll(() => node.report(id)?.phases).toHaveLength(1)
+    node.now = new Date(node.now.getTime() + 3_600_001)
+    expect(inWords(await node.outcome(id))).toBe('refused expired')
+  })
+
+  it('try again while the coordinator fails, and believe it when it says no', async () => {
+    await using node = await NodeUnderTest.start(machine())
+    const revision = await node.publish(tree)
+    const good = node.answer
+    let failures = 3
+    node.answer = number => {
+      if (failures-- > 0) throw unavailable('restarting')
+      return good(number)
+    }
+    expect(inWords(await node.apply(revision))).toBe('succeeded')
+    node.answer = () => {
+      throw notFound('no target')
+    }
+    expect(inWords(await node.apply(revision))).toBe('refused target-mismatch')
+  })
+
+  it('T11: refuse everything while the record of accepted revisions is missing or unreadable', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    const file = join(node.stateDir, 'revisions.json')
+    const good = await readFile(file)
+    for (const text of [
+      undefined,
+      '',
+      '{}',
+      'null',
+      '{"v":2}',
+      '{"v":1,"highest":9,"highestDigest":"","floor":0}',
+      '{"v":1,"highest":0,"highestDigest":"","floor":5}',
+    ]) {
+      await rm(file)
+      if (text !== undefined) await writeFile(file, text)
+      else await symlink('/no/such/file', file).then(() => rm(file))
+      expect(inWords(await node.apply(revision))).toBe('refused missing-state')
+      if (text === undefined) expect(existsSync(file)).toBe(false)
+      await writeFile(file, good)
+    }
+    await rm(file)
+    await mkdir(file)
+    expect(inWords(await node.apply(revision))).toBe('refused missing-state')
+    expectUntouched(system)
+  })
+
+  it('use the time at which a revision was last accepted when the clock falls behind it', async () => {
+    await using node = await NodeUnderTest.start(machine())
+    await node.apply(await node.publish(tree))
+    const expired = await node.publish(tree, {
+      number: 6,
+      created: new Date(node.now.getTime() - 86_400_000),
+      expires: new Date(node.now.getTime() - 1_000),
+    })
+    node.now = new Date(node.now.getTime() - 3_600_000)
+    expect(inWords(await node.apply(expired))).toBe('refused expired')
+  })
+
+  it('keep only the newest few builds from the garbage collector', async () => {
+    await using node = await NodeUnderTest.start(machine())
+    const revision = await node.publish(tree)
+    const ids: string[] = []
+    for (let count = 0; count < 5; count++) {
+      const id = await node.order(revision)
+      await node.outcome(id)
+      ids.push(id)
+    }
+    await node.stop()
+    const kept = ids.filter(id => existsSync(join(node.stateDir, 'builds', id)))
+    expect(kept).toEqual(ids.slice(-3))
+  })
+})

@@ -1,0 +1,213 @@
+import { createReadStream } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { create } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { unavailable } from '../../../shared/errors.ts'
+import {
+  ApplyOrderSchema,
+  AssignmentSchema,
+  type GetRevisionResponse,
+  GetRevisionResponseSchema,
+} from '../../../shared/gen/muster/v1/agent_pb.ts'
+import { type Facts, FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.ts'
+import type { OperationReport, Outcome } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { outcomeName } from '../../../shared/operation-names.ts'
+import {
+  type SampleRevision,
+  sampleHardware,
+  sampleNow,
+  sampleRevision,
+  sampleTrust,
+} from '../../../shared/revision/testing/sample-fleet.ts'
+import { packTree } from '../../../shared/tree/pack-tree.ts'
+import { createLog } from '../../log.ts'
+import type { System } from '../../system/system.ts'
+import type { OperationsConfig, OperationsDeps } from '../context.ts'
+import { initialiseMemory } from '../memory.ts'
+import { type Operations, startOperations } from '../operations.ts'
+
+/** A revision with the tree it was made of. */
+export interface RevisionWithTree extends SampleRevision {
+  readonly treeFile: string
+}
+
+/** The operations of one node, with everything around them under a test's control; its folder outlives a restart. */
+export class NodeUnderTest implements AsyncDisposable {
+  readonly dir: string
+  readonly system: System
+  readonly lines: string[] = []
+  readonly reports: OperationReport[] = []
+  /** All output that was handed out to be sent. */
+  readonly output: string[] = []
+  now = sampleNow
+  skewMs: number | undefined = 0
+  connected = true
+  facts: Facts = create(FactsSchema, {
+    system: { serial: sampleHardware.serial ?? '', uuid: sampleHardware.uuid ?? '' },
+    cpu: { architecture: 'x86_64' },
+    memory: { total: 8n * 1024n ** 3n },
+    disks: [{ serial: 'S4EVNX0M123456' }],
+    nixos: { nixVersion: '2.8.0' },
+  })
+  readFacts = async (): Promise<Facts> => this.facts
+  /** What the coordinator answers; a test may lie. */
+  answer: (number: bigint) => Promise<GetRevisionResponse> | GetRevisionResponse = () => {
+    throw unavailable('no revision was published')
+  }
+  treeFile = ''
+  config: OperationsConfig
+  #operations: Operations | undefined
+  #stop = new AbortController()
+  #count = 0
+
+  private constructor(dir: string, system: System, config: Partial<OperationsConfig>) {
+    this.dir = dir
+    this.system = system
+    this.config = {
+      allow: ['apply'],
+      activation: 'switch',
+      sourceBuild: { enabled: true, leastMemoryBytes: 0 },
+      systemRoot: '/root',
+      storeDir: '/nix/store',
+      simulates: ['this machine'],
+      buildDeadlineMs: 60_000,
+      switchDeadlineMs: 60_000,
+      retry: { firstMs: 5, mostMs: 20 },
+      ...config,
+    }
+  }
+
+  static async start(system: System, config: Partial<OperationsConfig> = {}): Promise<NodeUnderTest> {
+    const node = new NodeUnderTest(await mkdtemp(join(tmpdir(), 'mn-')), system, config)
+    await initialiseMemory(node.stateDir)
+    await node.start()
+    return node
+  }
+
+  get stateDir(): string {
+    return join(this.dir, 'state')
+  }
+
+  get operations(): Operations {
+    if (!this.#operations) throw new Error('the node is stopped')
+    return this.#operations
+  }
+
+  async start(): Promise<void> {
+    this.#stop = new AbortController()
+    const deps: OperationsDeps = {
+      stateDir: this.stateDir,
+      system: this.system,
+      link: {
+        getRevision: async number => await this.answer(number),
+        downloadTree: (_, offset) => createReadStream(this.treeFile, { start: Number(offset) }),
+        connected: () => this.connected,
+      },
+      trust: () => sampleTrust.trust,
+      adoptTrust: async () => {},
+      machineId: sampleHardware.machineId,
+      config: this.config,
+      clock: { now: () => this.now },
+      log: createLog('debug', line => this.lines.push(line)),
+      facts: () => this.readFacts(),
+      rule: async rule => ({ rule, kind: 'match', reason: '' }),
+      skewMs: () => this.skewMs,
+    }
+    const operations = await startOperations(deps, this.#stop.signal)
+    operations.setAssignment(create(AssignmentSchema, { host: 'olaf' }))
+    this.#operations = operations
+  }
+
+  /** Stops it as a service manager does: what runs is told and waited for. */
+  async stop(): Promise<void> {
+    const operations = this.#operations
+    this.#operations = undefined
+    this.#stop.abort(new Error('stopped by the test'))
+    await operations?.[Symbol.asyncDispose]()
+  }
+
+  /** Makes a revision out of a folder, which the coordinator hands out from now on. */
+  async publish(
+    folder: string,
+    change: Parameters<typeof sampleRevision>[0] = {},
+  ): Promise<RevisionWithTree> {
+    this.#count += 1
+    const treeFile = join(this.dir, `tree-${this.#count}`)
+    const tree = await packTree(folder, treeFile)
+    if (tree.kind === 'refused') throw new Error(tree.reason)
+    const revision = sampleRevision({ tree, ...change })
+    this.offer(revision)
+    this.treeFile = treeFile
+    return { ...revision, treeFile }
+  }
+
+  offer(revision: SampleRevision): void {
+    const [target] = revision.targets
+    this.answer = () =>
+      create(GetRevisionResponseSchema, {
+        envelope: revision.envelope,
+        target: target?.bytes ?? new Uint8Array(),
+      })
+  }
+
+  /** Gives an order; its id. */
+  async order(
+    revision: SampleRevision,
+    id = `op-${this.#count}-${Math.random().toString(16).slice(2, 10)}`,
+  ): Promise<string> {
+    await this.operations.accept(
+      create(ApplyOrderSchema, {
+        operationId: id,
+        revision: BigInt(revision.manifest.number),
+        manifestDigest: revision.manifest.digest,
+        expires: timestampFromDate(new Date(this.now.getTime() + 3_600_000)),
+      }),
+    )
+    return id
+  }
+
+  report(id: string): OperationReport | undefined {
+    return this.operations.history().find(({ operationId }) => operationId === id)
+  }
+
+  /** Waits for the end of an operation, and takes its output. */
+  async outcome(id: string): Promise<Outcome> {
+    const ended = await new Promise<Outcome>(resolve => {
+      const look = () => {
+        const outcome = this.report(id)?.outcome
+        if (outcome) resolve(outcome)
+      }
+      this.operations.onChange(look)
+      look()
+    })
+    this.takeOutput()
+    return ended
+  }
+
+  takeOutput(): void {
+    for (const waiting of [...this.operations.logs()]) {
+      this.output.push(...waiting.lines)
+      this.operations.logSent(waiting)
+    }
+  }
+
+  async apply(revision: SampleRevision): Promise<Outcome> {
+    return await this.outcome(await this.order(revision))
+  }
+
+  async journal(): Promise<string> {
+    return await readFile(join(this.stateDir, 'journal.jsonl'), 'utf8')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+    await rm(this.dir, { recursive: true, force: true })
+  }
+}
+
+/** An outcome in words, as tests write them: "succeeded", "refused not-allowed". */
+export function inWords({ class: kind, refusal }: Outcome): string {
+  return [outcomeName(kind), refusal].filter(text => text !== '').join(' ')
+}

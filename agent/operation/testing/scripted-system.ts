@@ -1,0 +1,81 @@
+import type { Ending, OutputLine, RunResult, System } from '../../system/system.ts'
+
+/** What a scripted command does: what it changes of the machine, what it says, how it ends. */
+export interface ScriptedRun {
+  /** 0 where nothing is said. */
+  readonly exitCode?: number
+  readonly ending?: Ending
+  readonly stdout?: readonly string[]
+  readonly stderr?: readonly string[]
+}
+export type Script = (args: readonly string[], cwd: string | undefined) => ScriptedRun | Promise<ScriptedRun>
+
+/** A machine that exists only in a test: links and files in memory, commands that do what the test says. */
+export class ScriptedSystem implements System {
+  /** By path: the text of a link. */
+  readonly links = new Map<string, string>()
+  /** By path: the text of a file. */
+  readonly files = new Map<string, string>()
+  /** By the command's last name. A command without a script is not found. */
+  readonly scripts = new Map<string, Script>()
+  /** All commands so far, each as one line. */
+  readonly commands: string[] = []
+
+  async run(
+    command: string,
+    args: readonly string[],
+    options: { cwd?: string | undefined },
+  ): Promise<RunResult> {
+    const { ending, stdout, stderr } = await this.#play(command, args, options.cwd)
+    const text = (lines: readonly string[]) => lines.map(line => `${line}\n`).join('')
+    return {
+      ending,
+      stdout: text(stdout),
+      stdoutBytes: Buffer.from(text(stdout)),
+      stderr: text(stderr),
+      truncated: false,
+    }
+  }
+
+  stream(command: string, args: readonly string[], options: { cwd?: string | undefined }) {
+    const played = this.#play(command, args, options.cwd)
+    const lines = async function* (): AsyncGenerator<OutputLine> {
+      const { stdout, stderr } = await played
+      for (const text of stderr) yield { source: 'stderr', text, cut: false }
+      for (const text of stdout) yield { source: 'stdout', text, cut: false }
+    }
+    return {
+      lines: lines(),
+      result: played.then(({ ending }) => ({ ending, truncated: false })),
+      cancel: () => {},
+    }
+  }
+
+  async readFile(path: string, maxBytes: number) {
+    const text = this.files.get(path)
+    if (text === undefined) return { kind: 'missing' } as const
+    return { kind: 'file', bytes: Buffer.from(text).subarray(0, maxBytes), truncated: false } as const
+  }
+
+  async readLink(path: string) {
+    const target = this.links.get(path)
+    return target === undefined ? ({ kind: 'missing' } as const) : ({ kind: 'link', target } as const)
+  }
+
+  async listDir() {
+    return { kind: 'missing' } as const
+  }
+
+  async exists(path: string) {
+    return { kind: this.files.has(path) || this.links.has(path) ? 'present' : 'missing' } as const
+  }
+
+  async #play(command: string, args: readonly string[], cwd: string | undefined) {
+    const name = command.slice(command.lastIndexOf('/') + 1)
+    this.commands.push([command, ...args].join(' '))
+    const script = this.scripts.get(command) ?? this.scripts.get(name)
+    if (!script) return { ending: { kind: 'not-found', command } as const, stdout: [], stderr: [] }
+    const { exitCode = 0, ending, stdout = [], stderr = [] } = await script(args, cwd)
+    return { ending: ending ?? ({ kind: 'exited', exitCode } as const), stdout, stderr }
+  }
+}
