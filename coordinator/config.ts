@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { reasonOf } from '../shared/errors.ts'
@@ -89,9 +88,4 @@ export async function loadConfig(path: string | undefined, flags: object = {}): 
   }
   if (typeof input !== 'object' || input === null) throw new ConfigError(`${path}: must be a JSON object`)
   return parseConfig({ ...input, ...flags }, path)
-}
-
-/** All names the listeners' certificate must hold. */
-export function certificateNames(config: CoordinatorConfig): string[] {
-  return [...new Set([...config.names, hostname(), 'localhost', '127.0.0.1', '::1'])]
 }

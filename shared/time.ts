@@ -1,11 +1,9 @@
 import { create } from '@bufbuild/protobuf'
-import {
-  type Duration,
-  DurationSchema,
-  type Timestamp,
-  timestampDate,
-  timestampFromDate,
-} from '@bufbuild/protobuf/wkt'
+import { type Duration, DurationSchema, type Timestamp } from '@bufbuild/protobuf/wkt'
+
+/** Years 0001 to 9999, as the Timestamp message allows. */
+const LEAST_SECONDS = -62_135_596_800n
+const MOST_SECONDS = 253_402_300_799n
 
 /** Milliseconds as a Duration. */
 export function durationFromMs(ms: number): Duration {
@@ -20,12 +18,15 @@ export function msFromDuration(duration: Duration): number {
   return Number(duration.seconds) * 1000 + Math.trunc(duration.nanos / 1_000_000)
 }
 
-/** A point in time that may be absent, in milliseconds since 1970. */
-export function millisOf(timestamp: Timestamp | undefined): number | undefined {
-  return timestamp && timestampDate(timestamp).getTime()
+/** A time from a message; undefined when it is missing or out of the range that a Timestamp may have. */
+export function instantOf(timestamp: Timestamp | undefined): Date | undefined {
+  if (!timestamp) return undefined
+  const { seconds, nanos } = timestamp
+  if (seconds < LEAST_SECONDS || seconds > MOST_SECONDS || nanos < 0 || nanos > 999_999_999) return undefined
+  return new Date(Number(seconds) * 1000 + Math.floor(nanos / 1_000_000))
 }
 
-/** The other way round. */
-export function timestampOfMillis(millis: number | null | undefined): Timestamp | undefined {
-  return millis === null || millis === undefined ? undefined : timestampFromDate(new Date(millis))
+/** The same in milliseconds since 1970. */
+export function millisOf(timestamp: Timestamp | undefined): number | undefined {
+  return instantOf(timestamp)?.getTime()
 }

@@ -1,5 +1,5 @@
 import type { Timestamp } from '@bufbuild/protobuf/wkt'
-import { instantOf } from '../../shared/revision/instant.ts'
+import { instantOf } from '../../shared/time.ts'
 
 /** Above this a skew is reported. */
 export const REPORT_SKEW_MS = 30_000

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { countBoot, FRESH_STATE, parseState } from './agent-state.ts'
-import { lockStateDirectory } from './lock.ts'
 import { openStateDirectory } from './state-directory.ts'
 import { StateError } from './state-error.ts'
 
@@ -50,21 +49,6 @@ describe('the state directory', () => {
     await using second = await open()
     expect(second.identity.id).toBe(first.identity.id)
     expect((await readdir(path)).filter(name => name.includes('lock'))).toEqual(['lock'])
-  })
-
-  it('gives the lock to exactly one of many, also over a lock left behind', async () => {
-    await mkdir(join(folder, 's'))
-    await writeFile(join(folder, 's/lock'), JSON.stringify({ pid: 1, started: 'x', bootId: 'another boot' }))
-    const tries = await Promise.allSettled(
-      Array.from({ length: 20 }, () => lockStateDirectory(join(folder, 's'))),
-    )
-    expect(tries.filter(result => result.status === 'fulfilled')).toHaveLength(1)
-  })
-
-  it('refuses a lock it cannot understand', async () => {
-    await mkdir(join(folder, 's'))
-    await writeFile(join(folder, 's/lock'), 'rubbish')
-    await expect(open()).rejects.toThrow('cannot be understood')
   })
 
   it('T11: refuses when a file that was there is missing, and never starts afresh by itself', async () => {

@@ -2,9 +2,9 @@ import { chmod, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makePrivateDirectory, readFileIfThere, writeFileDurably } from '../../shared/durable-file.ts'
 import { reasonOf } from '../../shared/errors.ts'
+import { lockDirectory, readBootId } from '../../shared/process-lock.ts'
 import { type MachineIdentity, makeIdentity, readIdentity } from '../identity/machine-identity.ts'
 import { AgentStateFile, countBoot } from './agent-state.ts'
-import { lockStateDirectory, readBootId } from './lock.ts'
 import { StateError } from './state-error.ts'
 
 export interface StateDirectory extends AsyncDisposable {
@@ -29,7 +29,7 @@ export async function openStateDirectory(path: string, options: OpenStateOptions
   await makePrivateDirectory(path)
   const mode = (await stat(path)).mode & 0o777
   if ((mode & 0o077) !== 0) await chmod(path, 0o700)
-  const lock = await lockStateDirectory(path)
+  const lock = await lockDirectory(path, 'muster-agent')
   try {
     await proveWritable(path)
     const state = await openState(path, options)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { sampleRevision } from '../../shared/revision/sample-fleet.ts'
+import { sampleRevision } from '../../shared/revision/testing/sample-fleet.ts'
 import { decideSuccession } from './decide-succession.ts'
 
 const one = sampleRevision({ number: 1, predecessor: '', floor: 1 }).manifest

@@ -1,7 +1,7 @@
 import type { DescEnum, DescField, DescMessage, MessageShape } from '@bufbuild/protobuf'
 import { type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect'
 import { timestampDate } from '@bufbuild/protobuf/wkt'
-import { instantOf } from '../../shared/revision/instant.ts'
+import { instantOf } from '../../shared/time.ts'
 
 /** Data as programs read it: times as ISO texts, enums as words, numbers as numbers. */
 export type Plain = null | boolean | number | string | readonly Plain[] | { readonly [key: string]: Plain }

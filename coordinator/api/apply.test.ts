@@ -23,7 +23,7 @@ import {
   sampleRevision,
   streamOf,
   targetOf,
-} from '../revisions/sample-fleet.ts'
+} from '../revisions/testing/sample-fleet.ts'
 import { listEventRows } from '../store/events.ts'
 import { type ApplyDeps, apply, ORDER_LIFETIME_MS } from './apply.ts'
 import type { Caller } from './caller.ts'

@@ -10,7 +10,7 @@ import { ChangeFeed } from '../operations/change-feed.ts'
 import { placeLogChunk } from '../operations/place-log-chunk.ts'
 import { recordLog } from '../operations/record-log.ts'
 import { recordReport } from '../operations/record-report.ts'
-import { addMachine, type SampleFleet, sampleFleet } from '../revisions/sample-fleet.ts'
+import { addMachine, type SampleFleet, sampleFleet } from '../revisions/testing/sample-fleet.ts'
 import type { LogChunk } from '../store/logs.ts'
 import { type FollowLogsDeps, followLogs } from './follow-logs.ts'
 

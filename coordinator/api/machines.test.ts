@@ -26,7 +26,7 @@ import {
   openTestFleet,
   type TestFleet,
   targetOf,
-} from '../machines/test-fleet.ts'
+} from '../machines/testing/test-fleet.ts'
 import { insertMachine, newMachineRow } from '../store/machines.ts'
 import { approveMachine } from './approve-machine.ts'
 import { bindHost } from './bind-host.ts'

@@ -15,7 +15,7 @@ import {
   sampleRevision,
   streamOf,
   targetOf,
-} from '../revisions/sample-fleet.ts'
+} from '../revisions/testing/sample-fleet.ts'
 import { listEventRows } from '../store/events.ts'
 import { newestRevision, treeDigests } from '../store/revisions.ts'
 import { newestTrust } from '../store/trust-sets.ts'

@@ -8,7 +8,7 @@ import { QueryRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { MachineDirectory } from '../machines/directory.ts'
 import { FactsCache } from '../queries/facts-cache.ts'
-import { addMachine, type SampleFleet, START, sampleFleet } from '../revisions/sample-fleet.ts'
+import { addMachine, type SampleFleet, START, sampleFleet } from '../revisions/testing/sample-fleet.ts'
 import { insertFacts } from '../store/facts.ts'
 import { type QueryDeps, query } from './query.ts'
 

@@ -19,7 +19,7 @@ import { makeFirstTrustSet, makeNextTrustSet, type TrustContent } from '../../sh
 import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'
 import { OperatorBook } from '../machines/operator-book.ts'
 import { recordTrustReport } from '../machines/record-session.ts'
-import { idOf, openTestAuthorities, openTestFleet, type TestFleet } from '../machines/test-fleet.ts'
+import { idOf, openTestAuthorities, openTestFleet, type TestFleet } from '../machines/testing/test-fleet.ts'
 import { trustNotice } from '../machines/trust-notice.ts'
 import { addOperator } from './add-operator.ts'
 import { approveMachine } from './approve-machine.ts'

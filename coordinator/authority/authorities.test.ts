@@ -273,7 +273,7 @@ describe('rotation', () => {
 
   it('leaves one whole state behind when it is killed at any moment of a write', async () => {
     const directory = await copy()
-    const program = join(import.meta.dirname, 'fixtures/rotate-for-ever.ts')
+    const program = join(import.meta.dirname, 'testing/rotate-for-ever.ts')
     const seen = new Set<string>()
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 1, max: 12 }), async events => {

@@ -18,7 +18,7 @@ import {
   sampleFleet,
   sampleRevision,
   streamOf,
-} from '../revisions/sample-fleet.ts'
+} from '../revisions/testing/sample-fleet.ts'
 import { listEventRows } from '../store/events.ts'
 import { newestRevision } from '../store/revisions.ts'
 import { openStore } from '../store/store.ts'

@@ -4,18 +4,9 @@ import type { Clock } from '../../shared/clock.ts'
 import { precondition } from '../../shared/errors.ts'
 import type { BeginRequest, BeginResponseSchema } from '../../shared/gen/muster/v1/enrolment_pb.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
+import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { Nonces } from './nonces.ts'
-
-/** The versions of the protocol that this coordinator speaks. */
-export const PROTOCOL_MIN = 1
-export const PROTOCOL_MAX = 1
-
-/** The highest version that both sides speak; undefined: there is none. */
-export function commonProtocol(min: number, max: number): number | undefined {
-  const highest = Math.min(max, PROTOCOL_MAX)
-  return highest >= Math.max(min, PROTOCOL_MIN) ? highest : undefined
-}
 
 export interface BeginDeps {
   readonly nonces: Nonces

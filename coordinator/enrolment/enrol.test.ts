@@ -38,7 +38,7 @@ import {
   openTestFleet,
   type TestFleet,
   targetOf,
-} from '../machines/test-fleet.ts'
+} from '../machines/testing/test-fleet.ts'
 import { findMachine } from '../store/machines.ts'
 import { consumeToken, findToken } from '../store/tokens.ts'
 import { admitMachine } from './admit.ts'

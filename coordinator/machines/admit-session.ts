@@ -2,7 +2,7 @@ import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { Hello } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
-import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../enrolment/begin.ts'
+import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import { clearConditions, conditionsOf, setCondition } from '../store/conditions.ts'
 import { recordEvent } from '../store/events.ts'
 import {

@@ -17,15 +17,6 @@ export interface ClaimedIdentity {
 
 const MAX_TEXT_CHARS = 256
 
-export const NO_IDENTITY: ClaimedIdentity = {
-  serial: '',
-  uuid: '',
-  product: '',
-  macs: [],
-  diskSerials: [],
-  disksDigest: '',
-}
-
 export function identityOfFacts(facts: Facts): ClaimedIdentity {
   const diskSerials = unique(
     // A stick that is plugged in or out changes nothing about which machine this is.

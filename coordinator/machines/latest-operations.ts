@@ -1,9 +1,5 @@
-import type { MessageInitShape } from '@bufbuild/protobuf'
-import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Kysely } from 'kysely'
-import { Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
-import type { OperationSummarySchema } from '../../shared/gen/muster/v1/operator_pb.ts'
-import { type OperationRow, outcomeOf } from '../store/operations.ts'
+import type { OperationRow } from '../store/operations.ts'
 import type { Database } from '../store/tables.ts'
 
 /** The operation of each machine that was ordered last; at most 500 machines at a time. */
@@ -28,20 +24,4 @@ export async function latestOperations(
     .orderBy('operations.id')
     .execute()
   return new Map(rows.map(row => [row.machine, row]))
-}
-
-/** An operation in a table of machines: what became of it, without its phases. */
-export function summarise(row: OperationRow): MessageInitShape<typeof OperationSummarySchema> {
-  const outcome = outcomeOf(row)
-  return {
-    operationId: row.id,
-    machine: row.machine,
-    host: row.host,
-    revision: BigInt(row.revision),
-    phase: Object.values(Phase).find(phase => phase === row.phase) ?? Phase.UNSPECIFIED,
-    ordered: timestampFromMs(row.ordered),
-    orderedBy: row.ordered_by,
-    delivered: row.delivered !== null,
-    ...(outcome && { outcome }),
-  }
 }

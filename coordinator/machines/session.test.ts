@@ -22,7 +22,14 @@ import { wentBack } from './judge-hello.ts'
 import { recordFacts } from './record-facts.ts'
 import { AgentEvents, recordClone, recordLastSeen, recordTrustReport } from './record-session.ts'
 import { renewCertificate } from './renew-certificate.ts'
-import { factsBytes, helloOf, idOf, openTestAuthorities, openTestFleet, targetOf } from './test-fleet.ts'
+import {
+  factsBytes,
+  helloOf,
+  idOf,
+  openTestAuthorities,
+  openTestFleet,
+  targetOf,
+} from './testing/test-fleet.ts'
 
 let made: Awaited<ReturnType<typeof openTestAuthorities>>
 let key: GeneratedKey

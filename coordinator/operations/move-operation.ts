@@ -2,10 +2,10 @@ import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import type { Transaction } from 'kysely'
 import { type Outcome, OutcomeSchema } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { outcomeName } from '../../shared/operation-names.ts'
 import { recordEvent } from '../store/events.ts'
 import { advanceOperation, type OperationRow } from '../store/operations.ts'
 import type { Database } from '../store/tables.ts'
-import { outcomeName } from './describe-operation.ts'
 import { type OperationInput, type OperationState, type Transition, transition } from './transition.ts'
 
 /** A row as transitions see it. */

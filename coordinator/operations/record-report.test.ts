@@ -9,7 +9,7 @@ import {
   Phase,
   PhaseRecordSchema,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { addMachine, type SampleFleet, START, sampleFleet } from '../revisions/sample-fleet.ts'
+import { addMachine, type SampleFleet, START, sampleFleet } from '../revisions/testing/sample-fleet.ts'
 import { listEventRows } from '../store/events.ts'
 import { findMachine } from '../store/machines.ts'
 import { findOperation, insertOperations, outcomeOf, phasesOf } from '../store/operations.ts'

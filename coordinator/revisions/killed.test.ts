@@ -12,13 +12,13 @@ import { newestRevision, treeDigests, trees } from '../store/revisions.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { openBlobs } from './blobs.ts'
 import { loadFleetTargets } from './fleet-targets.ts'
-import { addMachine, KEY, sampleFleet } from './sample-fleet.ts'
+import { addMachine, KEY, sampleFleet } from './testing/sample-fleet.ts'
 
 const OLAF = 'a'.repeat(64)
 
 /** Runs the program until so many changes on disk were seen; says what it had answered by then. */
 async function runUntilKilled(folder: string, changes: number): Promise<string[]> {
-  const program = join(import.meta.dirname, 'fixtures/publish-and-order.ts')
+  const program = join(import.meta.dirname, 'testing/publish-and-order.ts')
   const child = spawn(process.execPath, ['--import', 'tsx', program, folder, OLAF], {
     cwd: import.meta.dirname,
     stdio: ['ignore', 'pipe', 'inherit'],

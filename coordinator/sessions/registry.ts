@@ -190,7 +190,7 @@ export class SessionRegistry implements Sessions {
     }
   }
 
-  /** Goes once through the queue that orders go through: what hangs there shows as bad health. */
+  /** Goes once through the event loop that serves all sessions, and fails when they are served no longer. */
   async roundTrip(): Promise<void> {
     await new Promise<void>(resolve => setImmediate(resolve))
     if (this.#deps.signal.aborted) throw new Error('the coordinator stops')

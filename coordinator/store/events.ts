@@ -40,19 +40,3 @@ export function listEventRows(
   if (input.after !== undefined && input.after > 0) query = query.where('id', '>', input.after)
   return query.orderBy('id', 'desc').limit(input.limit).execute()
 }
-
-/** Keeps the newest `keep` events, and of those none older than `beforeMs`. */
-export async function pruneEvents(
-  tx: Transaction<Database>,
-  input: { readonly keep: number; readonly beforeMs: number },
-): Promise<void> {
-  const newest = await tx
-    .selectFrom('events')
-    .select(({ fn }) => fn.max('id').as('id'))
-    .executeTakeFirst()
-  const last = Number(newest?.id ?? 0)
-  await tx
-    .deleteFrom('events')
-    .where(({ or, eb }) => or([eb('id', '<=', last - input.keep), eb('at', '<', input.beforeMs)]))
-    .execute()
-}

@@ -1,9 +1,15 @@
-import { create } from '@bufbuild/protobuf'
+import { create, toBinary } from '@bufbuild/protobuf'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type ClosureFetch, ClosureFetchSchema, type Target } from '../gen/muster/v1/manifest_pb.ts'
+import {
+  type ClosureFetch,
+  ClosureFetchSchema,
+  type Target,
+  TargetSchema,
+} from '../gen/muster/v1/manifest_pb.ts'
 import { encodeTarget, readTarget } from './read-target.ts'
 import { sameContent } from './same-content.ts'
-import { sampleGroupTarget, sampleRevision, sampleTarget } from './sample-fleet.ts'
+import { sampleGroupTarget, sampleRevision, sampleTarget } from './testing/sample-fleet.ts'
 
 const storePath = `/nix/store/${'0'.repeat(32)}-nixos-system-olaf-25.11`
 const closure = (change: Partial<ClosureFetch> = {}): Target['way'] => ({
@@ -65,6 +71,25 @@ describe('targets', () => {
   it('come back from their bytes', () => {
     const { bytes, target } = encodeTarget(sampleTarget({ way: closure() }))
     expect(readTarget(bytes)).toEqual({ kind: 'ok', target })
+  })
+
+  it('have the same bytes whatever the order in which labels were written', () => {
+    const labels = fc.uniqueArray(
+      fc.tuple(fc.stringMatching(/^[a-z0-9]{1,6}$/), fc.stringMatching(/^[a-z]{0,3}$/)),
+      { selector: ([name]) => name, maxLength: 12 },
+    )
+    const shuffled = labels.chain(list =>
+      fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length })),
+    )
+    fc.assert(
+      fc.property(shuffled, ([one, other]) => {
+        const encode = (entries: [string, string][]) =>
+          encodeTarget(sampleTarget({ labels: Object.fromEntries(entries) }))
+        expect(encode(other)).toEqual(encode(one))
+      }),
+    )
+    const unsorted = (of: Record<string, string>) => toBinary(TargetSchema, sampleTarget({ labels: of }))
+    expect(unsorted({ a: '1', b: '2' })).not.toEqual(unsorted({ b: '2', a: '1' }))
   })
 
   it.each<[string, Target]>([

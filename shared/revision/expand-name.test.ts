@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkNameTemplate, expandName } from './expand-name.ts'
 import { isHostName } from './host-name.ts'
-import { sampleHardware } from './sample-fleet.ts'
+import { sampleHardware } from './testing/sample-fleet.ts'
 
 const nameOf = (template: string, change = {}) => expandName(template, { ...sampleHardware, ...change })
 

@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf'
 import { describe, expect, it } from 'vitest'
 import { ClosureFetchSchema, type Target } from '../gen/muster/v1/manifest_pb.ts'
 import { diffRevisions } from './explain-diff.ts'
-import { sampleGroupTarget, sampleTarget } from './sample-fleet.ts'
+import { sampleGroupTarget, sampleTarget } from './testing/sample-fleet.ts'
 
 const diff = (before: Target[], after: Target[]) => diffRevisions({ targets: before }, { targets: after })
 

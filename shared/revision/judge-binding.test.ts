@@ -7,7 +7,7 @@ import {
   sampleRevision,
   sampleRule,
   sampleTarget,
-} from './sample-fleet.ts'
+} from './testing/sample-fleet.ts'
 
 const good = sampleRevision()
 const judge = (change: Partial<RevisionInput> = {}, revision = good) =>

@@ -17,7 +17,7 @@ import {
   sampleRevision,
   sampleTarget,
   sampleTrust,
-} from './sample-fleet.ts'
+} from './testing/sample-fleet.ts'
 
 const newest = sampleRevision()
 const otherTree = { digest: 'e'.repeat(64), length: 4096 }

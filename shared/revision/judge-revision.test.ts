@@ -23,7 +23,7 @@ import {
   sampleRevision,
   sampleTarget,
   sampleTrust,
-} from './sample-fleet.ts'
+} from './testing/sample-fleet.ts'
 
 const good = sampleRevision()
 const minutes = (count: number) => new Date(sampleNow.getTime() + count * 60_000)

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Manifest, ManifestSchema } from '../gen/muster/v1/manifest_pb.ts'
 import { judgeRevision, type RevisionInput } from './judge-revision.ts'
-import { sampleFleetId, sampleNow, samplePayloadInput, sampleRevision } from './sample-fleet.ts'
+import { sampleFleetId, sampleNow, samplePayloadInput, sampleRevision } from './testing/sample-fleet.ts'
 
 const good = sampleRevision()
 /** A manifest that the builder would not make, signed all the same. */

@@ -1,10 +1,10 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { type Manifest, ManifestSchema, type Provenance } from '../gen/muster/v1/manifest_pb.ts'
 import { isDigest, sha256Hex } from '../ids.ts'
+import { instantOf } from '../time.ts'
 import { MAX_TREE_BYTES } from '../tree/tree-limits.ts'
 import { isFleetId } from '../trust/trust-set.ts'
 import { isHostName } from './host-name.ts'
-import { instantOf } from './instant.ts'
 
 export const MAX_TARGETS = 20_000
 const MAX_TEXT_CHARS = 256

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { gitState } from './git.ts'
 import { packTree } from './pack-tree.ts'
-import { writeIn } from './sample-tree.ts'
+import { writeIn } from './testing/sample-tree.ts'
 
 const base = await mkdtemp(join(tmpdir(), 'muster-tree-'))
 afterAll(() => rm(base, { recursive: true }))

@@ -20,7 +20,7 @@ import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { sha256Hex } from '../ids.ts'
 import { listTree } from './list-tree.ts'
 import { packTree, streamTree } from './pack-tree.ts'
-import { writeIn } from './sample-tree.ts'
+import { writeIn } from './testing/sample-tree.ts'
 import { MAX_FILE_BYTES } from './tree-limits.ts'
 import { unpackTree } from './unpack-tree.ts'
 

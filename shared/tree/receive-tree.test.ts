@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { sha256Hex } from '../ids.ts'
 import { receiveTree } from './receive-tree.ts'
-import { chunks, file, pack } from './sample-tree.ts'
+import { chunks, file, pack } from './testing/sample-tree.ts'
 
 const base = await mkdtemp(join(tmpdir(), 'muster-tree-'))
 afterAll(() => rm(base, { recursive: true }))

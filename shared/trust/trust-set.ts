@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { parseVerifyingKey, type VerifyingKey } from '../envelope/keys.ts'
 import { type SigningKey, type TrustSet, TrustSetSchema } from '../gen/muster/v1/trust_pb.ts'
 import { isDigest, sha256Hex } from '../ids.ts'
-import { instantOf } from '../revision/instant.ts'
+import { instantOf } from '../time.ts'
 
 export const MAX_KEYS = 16
 export const MAX_RECOVERY_KEYS = 4

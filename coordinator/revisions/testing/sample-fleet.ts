@@ -4,31 +4,31 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
-import { signEnvelope } from '../../shared/envelope/envelope.ts'
-import { generateSigningKey, type SigningKeyPair } from '../../shared/envelope/keys.ts'
-import { MANIFEST_TYPE } from '../../shared/envelope/payload-types.ts'
+import { signEnvelope } from '../../../shared/envelope/envelope.ts'
+import { generateSigningKey, type SigningKeyPair } from '../../../shared/envelope/keys.ts'
+import { MANIFEST_TYPE } from '../../../shared/envelope/payload-types.ts'
 import {
   BindingSchema,
   SourceBuildSchema,
   type Target,
   TargetSchema,
-} from '../../shared/gen/muster/v1/manifest_pb.ts'
+} from '../../../shared/gen/muster/v1/manifest_pb.ts'
 import {
   type PublishRevisionRequest,
   PublishRevisionRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
-import { randomId, sha256Hex } from '../../shared/ids.ts'
+} from '../../../shared/gen/muster/v1/operator_pb.ts'
+import { randomId, sha256Hex } from '../../../shared/ids.ts'
 import {
   type BuiltManifest,
   buildManifest,
   type ManifestInput,
-} from '../../shared/revision/build-manifest.ts'
-import { makeFirstTrustSet, type SignedTrust } from '../../shared/trust/make-trust-set.ts'
-import { type NewMachineRow, newMachineRow } from '../store/machines.ts'
-import { openStore, type Store } from '../store/store.ts'
-import { appendTrustSet } from '../store/trust-sets.ts'
-import { type Blobs, openBlobs } from './blobs.ts'
-import { type FleetTargetsCache, fleetTargetsCache } from './fleet-targets.ts'
+} from '../../../shared/revision/build-manifest.ts'
+import { makeFirstTrustSet, type SignedTrust } from '../../../shared/trust/make-trust-set.ts'
+import { type NewMachineRow, newMachineRow } from '../../store/machines.ts'
+import { openStore, type Store } from '../../store/store.ts'
+import { appendTrustSet } from '../../store/trust-sets.ts'
+import { type Blobs, openBlobs } from '../blobs.ts'
+import { type FleetTargetsCache, fleetTargetsCache } from '../fleet-targets.ts'
 
 const DAY_MS = 86_400_000
 export const KEY = generateSigningKey()

@@ -1,7 +1,7 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { END_OF_TREE, encodeHeader, paddingOf } from './tar-header.ts'
-import type { TreeEntry } from './tree-entry.ts'
+import { END_OF_TREE, encodeHeader, paddingOf } from '../tar-header.ts'
+import type { TreeEntry } from '../tree-entry.ts'
 
 /* Trees for tests, also such as no packer would write. */
 
