@@ -1,4 +1,4 @@
-// Bundles the three programs into dist/: one file each, so that nothing but Node is needed to start them.
+// Bundles the programs, and what `npm start` runs, into dist/: one file each, so that nothing but Node is needed for them.
 // better-sqlite3 is native and stays outside the coordinator's bundle.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
@@ -6,12 +6,13 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const top = join(dirname(fileURLToPath(import.meta.url)), '..')
-const SOURCES = ['shared', 'coordinator', 'agent', 'cli']
+const SOURCES = ['shared', 'coordinator', 'agent', 'cli', 'scripts']
 
 const programs = {
   'agent.mjs': { entry: 'agent/main.ts', external: [] },
   'coordinator.mjs': { entry: 'coordinator/main.ts', external: ['better-sqlite3'] },
   'muster.mjs': { entry: 'cli/main.ts', external: [] },
+  'start.mjs': { entry: 'scripts/start/main.ts', external: ['better-sqlite3'] },
 }
 
 async function* sourceFiles(folder) {

@@ -1,0 +1,103 @@
+import { styleText } from 'node:util'
+import { DemoError } from './demo-error.ts'
+import { type Ran, runCommand } from './run-command.ts'
+
+export interface WalkOptions {
+  readonly muster: string
+  readonly env: Readonly<Record<string, string>>
+  readonly cwd: string
+  readonly signal: AbortSignal
+  readonly colour: boolean
+  readonly write: (text: string) => void
+}
+
+export interface Step {
+  readonly title: string
+  readonly run: () => Promise<void>
+}
+
+const MOST_LINES = 40
+
+/** Tells the demo: titles, commands with what they print, and what was checked. Whatever is not as claimed throws. */
+export class Walk {
+  readonly #options: WalkOptions
+
+  constructor(options: WalkOptions) {
+    this.#options = options
+  }
+
+  title(text: string): void {
+    this.#line(`\n${this.#style('bold', text)}`)
+  }
+
+  say(text: string): void {
+    this.#line(text.replace(/^/gm, '  '))
+  }
+
+  /** Runs the operator's command as a person would type it, shows what it prints, and insists on its exit code. */
+  async muster(args: readonly string[], { exit = 0, show = (text: string) => text } = {}): Promise<Ran> {
+    const { muster, env, cwd, signal } = this.#options
+    this.#line(`  ${this.#style('cyan', `$ muster ${args.map(word).join(' ')}`)}`)
+    const ran = await runCommand(process.execPath, [muster, ...args], { env, cwd, signal })
+    const lines = show(ran.both).trimEnd().split('\n')
+    const shown =
+      lines.length > MOST_LINES
+        ? [...lines.slice(0, MOST_LINES), `… ${lines.length - MOST_LINES} more lines`]
+        : lines
+    for (const line of shown) if (ran.both !== '') this.#line(`    ${line}`)
+    if (ran.code !== exit) throw new DemoError(`muster ${args[0]}: ended with ${ran.code}, not with ${exit}`)
+    return ran
+  }
+
+  /** The same with an answer for programs, which is not shown. */
+  async json(...args: string[]): Promise<Record<string, unknown>> {
+    const { muster, env, cwd, signal } = this.#options
+    const ran = await runCommand(process.execPath, [muster, ...args, '-o', 'json'], { env, cwd, signal })
+    try {
+      return { answer: JSON.parse(ran.stdout) }
+    } catch (error) {
+      throw new DemoError(`muster ${args.join(' ')} -o json: is not JSON: ${ran.both.slice(0, 500)}`, {
+        cause: error,
+      })
+    }
+  }
+
+  /** States something that was looked at. */
+  check(holds: boolean, claim: string, seen = ''): void {
+    if (!holds) throw new DemoError(`not so: ${claim}${seen === '' ? '' : `; seen: ${seen}`}`)
+    this.#line(`  ${this.#style('green', 'ok')}  ${claim}`)
+  }
+
+  /** Runs the steps in order, and tells how many were seen to work: the first that was not is the last. */
+  async run(steps: readonly Step[]): Promise<number> {
+    for (const [index, { title, run }] of steps.entries()) {
+      this.title(`[${index + 1}/${steps.length}] ${title}`)
+      try {
+        await run()
+      } catch (error) {
+        if (this.#options.signal.aborted) return index
+        const what =
+          error instanceof DemoError
+            ? error.message
+            : error instanceof Error
+              ? (error.stack ?? '')
+              : String(error)
+        this.#line(`  ${this.#style('red', 'FAILED')}  ${what}`)
+        return index
+      }
+    }
+    return steps.length
+  }
+
+  #line(text: string): void {
+    this.#options.write(`${text}\n`)
+  }
+
+  #style(style: 'bold' | 'cyan' | 'green' | 'red', text: string): string {
+    return this.#options.colour ? styleText(style, text) : text
+  }
+}
+
+function word(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

@@ -1,0 +1,66 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+
+/** Why a port cannot be listened on; undefined: it can, at the moment. */
+async function portProblem(host: string, port: number): Promise<string | undefined> {
+  const server = createServer()
+  try {
+    const listening = once(server, 'listening')
+    server.listen(port, host)
+    await listening
+    return undefined
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+  } finally {
+    server.close()
+  }
+}
+
+/** A port that nobody listens on at the moment, and that was not given out before. */
+export async function freePort(host: string, except: readonly number[] = []): Promise<number> {
+  for (;;) {
+    const server = createServer()
+    const listening = once(server, 'listening')
+    server.listen(0, host)
+    await listening
+    const bound = server.address()
+    const closed = once(server, 'close')
+    server.close()
+    await closed
+    if (typeof bound === 'object' && bound !== null && !except.includes(bound.port)) return bound.port
+  }
+}
+
+export interface WantedPort {
+  readonly option: string
+  /** What the person said; it is taken, or nothing is. */
+  readonly given: number | undefined
+  /** What was used before, or is usual. */
+  readonly usual: number
+}
+
+export interface ChosenPort {
+  readonly port: number
+  /** What to tell when it is not the usual one. */
+  readonly note: string | undefined
+}
+
+/** Chooses a port that can be listened on. Throws with the cure when the one that was asked for cannot be had. */
+export async function choosePort(
+  host: string,
+  wanted: WantedPort,
+  except: readonly number[],
+): Promise<ChosenPort> {
+  const { option, given, usual } = wanted
+  const port = given ?? usual
+  const problem = except.includes(port) ? 'EADDRINUSE' : await portProblem(host, port)
+  if (problem === undefined) return { port, note: undefined }
+  if (problem === 'EADDRNOTAVAIL') throw new Error(`--listen ${host}: is no address of this machine`)
+  const why = problem === 'EADDRINUSE' ? 'is taken by another program' : `cannot be listened on (${problem})`
+  if (given !== undefined) {
+    const free = await freePort(host, except)
+    throw new Error(`${option} ${given}: ${why}; choose another one, such as ${option} ${free}`)
+  }
+  const other = await freePort(host, except)
+  return { port: other, note: `Port ${usual} ${why}, so ${other} is used instead (${option} N chooses one).` }
+}
