@@ -130,6 +130,14 @@ async function openSocket(path: string): Promise<Opened> {
 
 async function openProfile(cli: Cli, name: string): Promise<Opened> {
   const folder = profileFolder(cli.settings.configHome, name)
+  const known = await listProfiles(cli.settings.configHome)
+  if (!known.includes(name)) {
+    const there = known.length > 0 ? `here are ${known.join(', ')}` : 'here are none'
+    throw new CliError(
+      'notFound',
+      `${folder}: no such profile; ${there}. \`muster operator add ${name}\` at the coordinator writes one`,
+    )
+  }
   const profile = await readProfile(folder, cli.clock.now())
   const { address: place, chainPem, privateKeyPem } = profile
   let credentials: ChannelCredentials

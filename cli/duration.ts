@@ -37,6 +37,11 @@ function two(large: number, unit: string, small: number, smallUnit: string, both
   return both && small > 0 ? `${large}${unit}${small}${smallUnit}` : `${large}${unit}`
 }
 
+/** What is left of a time, rounded up to whole minutes above an hour: "1h" just after one hour was given. */
+export function formatRemaining(ms: number): string {
+  return formatDuration(ms > 3_540_000 ? Math.ceil(ms / 60_000) * 60_000 : ms)
+}
+
 /** Bytes for people: "512 B", "1.5 GiB". */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']

@@ -10,6 +10,9 @@ process.stdout.on('error', (error: unknown) => {
   if (!hasCode(error, 'EPIPE')) throw error
 })
 
+// Node's warnings about its own future are for us and not for whoever runs a command.
+process.noDeprecation = true
+
 const settings = readSettings()
 process.exitCode = await runCli(process.argv.slice(2), {
   io: processIo(process, settings),

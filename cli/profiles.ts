@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { readFileIfThere } from '../shared/durable-file.ts'
 import { hasCode, reasonOf } from '../shared/errors.ts'
 import { CliError } from './exit-codes.ts'
+import { readPrivateFile } from './fleets/private-file.ts'
 
 /** What a folder of an operator's profile holds. */
 export interface Profile {
@@ -72,9 +73,7 @@ export async function readProfile(folder: string, now: Date): Promise<Profile> {
     if (bytes) return bytes.toString()
     throw new CliError(
       'notFound',
-      file === PROFILE_FILES.key
-        ? `${join(folder, file)}: no such file; the key stays with whoever made it: copy it here with mode 0600`
-        : `${join(folder, file)}: no such file; \`muster operator add NAME\` at the coordinator writes a profile`,
+      `${join(folder, file)}: no such file; \`muster operator add NAME\` at the coordinator writes a profile`,
     )
   }
   const about = parseAbout(await read(PROFILE_FILES.about), join(folder, PROFILE_FILES.about))
@@ -91,7 +90,10 @@ export async function readProfile(folder: string, now: Date): Promise<Profile> {
   return {
     folder,
     ...about,
-    privateKeyPem: await read(PROFILE_FILES.key),
+    privateKeyPem: await readPrivateFile(
+      join(folder, PROFILE_FILES.key),
+      'the key stays with whoever made it: copy it here with mode 0600',
+    ),
     chainPem,
     caPem: await read(PROFILE_FILES.authority),
     notAfter,

@@ -2,7 +2,7 @@ import { type Revision, RevisionSchema } from '../../shared/gen/muster/v1/operat
 import { millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
-import { formatBytes, formatDuration } from '../duration.ts'
+import { formatBytes, formatRemaining } from '../duration.ts'
 import type { Format } from '../output/format.ts'
 import { ago } from '../output/machine-listing.ts'
 import { plainOf } from '../output/plain.ts'
@@ -46,7 +46,7 @@ function revisionListing(now: Date): Listing<Revision> {
         title: 'EXPIRES',
         text: revision => {
           const left = (millisOf(revision.expires) ?? 0) - at
-          return left > 0 ? `in ${formatDuration(left)}` : 'expired'
+          return left > 0 ? `in ${formatRemaining(left)}` : 'expired'
         },
         style: revision => ((millisOf(revision.expires) ?? 0) > at ? 'plain' : 'bad'),
       },

@@ -10,7 +10,7 @@ import { generateMachineKey } from '../../shared/x509/machine-key.ts'
 import { readRsaPublicKey } from '../../shared/x509/public-key.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
-import { formatDuration } from '../duration.ts'
+import { formatDuration, formatRemaining } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
 import { writeNewFile } from '../fleets/private-file.ts'
 import type { Format } from '../output/format.ts'
@@ -95,7 +95,7 @@ function addedText(
   withKey: boolean,
   { out }: AddOptions,
 ): string {
-  const left = formatDuration(about.notAfter.getTime() - cli.clock.now().getTime())
+  const left = formatRemaining(about.notAfter.getTime() - cli.clock.now().getTime())
   const use =
     out === undefined
       ? `Use it here with --profile ${name}, or carry the folder to ~/.config/muster/operators/${name} elsewhere.`
@@ -185,7 +185,7 @@ function operatorListing(now: Date): Listing<Operator> {
         title: 'CERTIFICATE',
         text: operator => {
           const left = (millisOf(operator.notAfter) ?? 0) - now.getTime()
-          return left > 0 ? `${formatDuration(left)} left` : `expired ${formatDuration(-left)} ago`
+          return left > 0 ? `${formatRemaining(left)} left` : `expired ${formatDuration(-left)} ago`
         },
       },
       { title: 'KEY', text: operator => operator.id.slice(0, 12) },

@@ -248,6 +248,12 @@ async function buildTargets(
       'publish --build: write where closures go (store in [fleet] of fleet.toml), or say --export FILE',
     )
   }
+  if (options.signingKeyFile === undefined && fleet.publicKeys.length === 0) {
+    throw new CliError(
+      'usage',
+      'publish --build: machines need a key to check closures by; say --signing-key-file FILE, or write public-keys in [fleet]',
+    )
+  }
   const tree = join(scratch, 'unpacked')
   const unpacked = await unpackTree({ file, destination: tree, digest: packed.digest, length: packed.length })
   if (unpacked.kind === 'refused') throw new CliError('error', unpacked.reason)
@@ -261,12 +267,6 @@ async function buildTargets(
     onBuild: name => cli.io.err(`building ${name}\n`),
     onOutput,
   })
-  if (publicKeys.length === 0 && fleet.publicKeys.length === 0) {
-    throw new CliError(
-      'usage',
-      'publish --build: machines need a key to check closures by; say --signing-key-file FILE, or write public-keys in [fleet]',
-    )
-  }
   const paths = [...storePaths.values()].map(({ storePath }) => storePath)
   if (fleet.store !== undefined && paths.length > 0) {
     cli.io.err(`copying to ${fleet.store}\n`)
@@ -420,7 +420,7 @@ function publishedText(
   const what = changes.length === 0 ? 'no host changes but by its files' : `${names.join(', ')}${more}`
   return (
     `${head}  tree ${formatBytes(length)}; ${escapeText(what)}\n${notes.join('')}` +
-    `Look: muster diff ${number - 1 > 0 ? `${number - 1} ${number}` : number}   Apply: muster apply HOST, or --where 'true'\n`
+    `${number > 1 ? `Look: muster diff ${number - 1} ${number}   ` : ''}Apply: muster apply HOST, or --where 'true'\n`
   )
 }
 

@@ -3,7 +3,7 @@ import { type Token, TokenSchema } from '../../shared/gen/muster/v1/operator_pb.
 import { durationFromMs, millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
-import { formatDuration } from '../duration.ts'
+import { formatDuration, formatRemaining } from '../duration.ts'
 import { writeNewFile } from '../fleets/private-file.ts'
 import type { Format } from '../output/format.ts'
 import { plainOf } from '../output/plain.ts'
@@ -84,7 +84,7 @@ export function tokenListing(now: Date): Listing<Token> {
         title: 'EXPIRES',
         text: token => {
           const left = (millisOf(token.expires) ?? 0) - at
-          return left > 0 ? `in ${formatDuration(left)}` : `${formatDuration(-left)} ago`
+          return left > 0 ? `in ${formatRemaining(left)}` : `${formatDuration(-left)} ago`
         },
       },
       { title: 'HOST', text: token => token.host },

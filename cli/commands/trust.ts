@@ -88,7 +88,7 @@ function trustText(
     ({ pin, current, notAfter }) =>
       [
         'Authority',
-        `${pin}, ${current ? 'issues' : 'still trusted'}, until ${isoOf(millisOf(notAfter)) ?? 'unknown'}`,
+        `${pin}, ${current ? 'issues' : 'trusted, does not issue'}, until ${isoOf(millisOf(notAfter)) ?? 'unknown'}`,
       ] as const,
   )
   if (!newest) {

@@ -45,7 +45,7 @@ export async function buildClosures(input: BuildInput): Promise<BuiltClosures> {
       args: [
         'build',
         '--no-link',
-        '--print-out-paths',
+        '--json',
         '--no-update-lock-file',
         '--print-build-logs',
         ...options,
@@ -54,8 +54,8 @@ export async function buildClosures(input: BuildInput): Promise<BuiltClosures> {
       signal,
       onOutput,
     })
-    const storePath = printed.trim()
-    if (!/^\/nix\/store\/[^\s/]+$/.test(storePath)) {
+    const storePath = parseBuilt(printed)
+    if (storePath === undefined) {
       throw new CliError('failed', `building ${name} gave no store path: ${printed.trim()}`)
     }
     if (signingKeyFile !== undefined) {
@@ -68,6 +68,17 @@ export async function buildClosures(input: BuildInput): Promise<BuiltClosures> {
     storePaths.set(name, await describeClosure(storePath, signal))
   }
   return { storePaths, publicKeys: publicKey === undefined ? [] : [publicKey] }
+}
+
+/** The output of `nix build --json`: one result with an output named out. */
+export function parseBuilt(text: string): string | undefined {
+  const parsed: unknown = JSON.parse(text)
+  const first: unknown = Array.isArray(parsed) && parsed.length === 1 ? parsed[0] : undefined
+  if (typeof first !== 'object' || first === null || !('outputs' in first)) return undefined
+  const { outputs } = first
+  const out: unknown =
+    typeof outputs === 'object' && outputs !== null && 'out' in outputs ? outputs.out : undefined
+  return typeof out === 'string' && /^\/nix\/store\/[^\s/]+$/.test(out) ? out : undefined
 }
 
 /** Digest and size of a closure, as the manifest's documentation defines them. */

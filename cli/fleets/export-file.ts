@@ -194,11 +194,14 @@ function damaged(path: string): CliError {
 /** The files of a binary cache in a folder, as they are named in it. */
 export async function listCache(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-  return entries
+  const names = entries
     .filter(entry => entry.isFile())
     .map(entry => join(entry.parentPath ?? entry.path, entry.name).slice(folder.length + 1))
-    .filter(isCacheName)
     .sort()
+  // Left out silently, it would be missed where no network is.
+  const stranger = names.find(name => !isCacheName(name))
+  if (stranger === undefined) return names
+  throw new CliError('error', `${join(folder, stranger)}: is no file of a binary cache that is known here`)
 }
 
 /** A name in a binary cache: what an export may write to is nothing else. */

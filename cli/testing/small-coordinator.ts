@@ -59,6 +59,8 @@ export interface SmallCoordinator extends AsyncDisposable {
   /** While true, operations get no outcome. */
   stuck: boolean
   trust(): KnownTrust | undefined
+  /** Another server of the same coordinator, not yet listening. */
+  secondServer(): Server
   loseRevisions(): void
 }
 
@@ -107,6 +109,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     meanwhile: undefined,
     stuck: false,
     trust: () => known,
+    secondServer: () => new Server(),
     loseRevisions: () => void state.revisions.splice(0),
   }
 
@@ -433,12 +436,17 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     },
   }
 
-  const server = new Server()
-  serve(server, OperatorService, handlers, {
-    onBug: (method, error) => {
-      throw new RpcError(status.INTERNAL, `${method}: ${String(error)}`)
-    },
-  })
+  const newServer = () => {
+    const server = new Server()
+    serve(server, OperatorService, handlers, {
+      onBug: (method, error) => {
+        throw new RpcError(status.INTERNAL, `${method}: ${String(error)}`)
+      },
+    })
+    return server
+  }
+  const server = newServer()
+  state.secondServer = newServer
   await listenLocally(server, socket)
   return Object.assign(state, {
     async [Symbol.asyncDispose]() {
