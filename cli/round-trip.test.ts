@@ -1,5 +1,6 @@
 // init, check, trust, publish, diff, export and import, with real files, keys and git, against a real gRPC server.
 import { execFileSync } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -229,6 +230,30 @@ describe('from an empty folder to a published revision', () => {
     expect(await muster('trust', 'rotate', 'keys', '--recovery-key', key)).toMatchObject({ code: 0, err: '' })
     expect(coordinator.trust()).toMatchObject({ number: 3, keys: { length: 1 } })
     expect(await muster('publish', dir, '--renew')).toMatchObject({ code: 0 })
+  })
+
+  it('a second person may sign, or must, or may no more', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+    const [pub, key] = [join(home, 'ann.pub'), join(home, 'ann.key')]
+    await writeFile(pub, publicKey.export({ type: 'spki', format: 'pem' }))
+    await writeFile(key, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 })
+    const own = join(fleetFolder, 'signing.key')
+    expect((await muster('trust', 'rotate', 'keys', '--add', key)).err).toContain('private key')
+    expect(await muster('trust', 'rotate', 'keys', '--add', pub, '--comment', 'ann')).toMatchObject({
+      code: 0,
+      err: '',
+    })
+    expect(await muster('publish', dir, '--renew', '--key', key)).toMatchObject({ code: 0 })
+    expect(await muster('trust', 'rotate', 'keys', '--threshold', '2')).toMatchObject({ code: 0 })
+    expect((await muster('publish', dir, '--renew')).code).toBe(exitCodes.refused.code)
+    expect(await muster('publish', dir, '--renew', '--key', own, key)).toMatchObject({ code: 0 })
+    expect((await muster('trust', 'rotate', 'keys', '--remove', 'zzzz', '--key', own, key)).code).toBe(
+      exitCodes.notFound.code,
+    )
+    const annId = coordinator.trust()?.keys[1]?.keyId ?? ''
+    const removed = await muster('trust', 'rotate', 'keys', '--remove', annId.slice(0, 8), '--key', own, key)
+    expect(removed).toMatchObject({ code: 0 })
+    expect(coordinator.trust()).toMatchObject({ keys: { length: 1 }, set: { threshold: 1 } })
   })
 
   it('the authority is replaced in three steps, each with its trust set', async () => {

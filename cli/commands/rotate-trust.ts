@@ -1,14 +1,22 @@
-import { join } from 'node:path'
+import { createPublicKey } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { writeFileDurably } from '../../shared/durable-file.ts'
 import {
   generateSigningKey,
   loadSigningKey,
+  parseVerifyingKey,
   type SigningKeyPair,
   signingKeyPem,
 } from '../../shared/envelope/keys.ts'
-import { reasonOf } from '../../shared/errors.ts'
+import { hasCode, reasonOf } from '../../shared/errors.ts'
 import type { AuthorityInfo } from '../../shared/gen/muster/v1/operator_pb.ts'
-import { makeNextTrustSet, type SignedTrust, type TrustContent } from '../../shared/trust/make-trust-set.ts'
+import {
+  makeNextTrustSet,
+  type SignedTrust,
+  type TrustContent,
+  type TrustedKey,
+} from '../../shared/trust/make-trust-set.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
@@ -30,6 +38,11 @@ export interface RotateOptions {
   readonly recoveryKey?: string | undefined
   readonly comment?: string | undefined
   readonly force?: boolean | undefined
+  /** Files with public keys that may sign as well. */
+  readonly add?: readonly string[] | undefined
+  /** Starts of ids of keys that may sign no more. */
+  readonly remove?: readonly string[] | undefined
+  readonly threshold?: number | undefined
 }
 
 /** The fleet as the coordinator names it, with the trust that is known here. */
@@ -75,6 +88,9 @@ export async function rotateKeys(cli: Cli, options: RotateOptions): Promise<void
   await withCoordinator(cli, async connection => {
     const fleet = await openFleet(cli, connection)
     const signers = await loadSigners(fleet, options)
+    if (options.add ?? options.remove ?? options.threshold) {
+      return changeKeys(cli, connection, fleet, signers, options)
+    }
     const ownPath = join(fleet.folder, FLEET_FILES.signingKey)
     const fresh = generateSigningKey()
     const before = fleet.trust.set.keys.map(({ publicKey, comment }, index) => ({
@@ -99,6 +115,63 @@ export async function rotateKeys(cli: Cli, options: RotateOptions): Promise<void
           : 'Every earlier signing key is out of the set. Put the recovery key back where it is offline.\n'),
     )
   })
+}
+
+/** Changes who may sign, without touching this operator's own key. */
+async function changeKeys(
+  cli: Cli,
+  connection: Connection,
+  fleet: FleetKnowledge,
+  signers: readonly SigningKeyPair[],
+  options: RotateOptions,
+): Promise<void> {
+  const { set, keys: parsed } = fleet.trust
+  for (const start of options.remove ?? []) {
+    const found = parsed.filter(({ keyId }) => start.length >= 4 && keyId.startsWith(start))
+    if (found.length !== 1) {
+      throw new CliError(
+        'notFound',
+        `--remove ${start}: names ${found.length} keys of the trust set, must be one`,
+      )
+    }
+  }
+  const kept = set.keys.flatMap(({ publicKey, comment }, index) => {
+    const keyId = parsed[index]?.keyId ?? ''
+    return options.remove?.some(start => keyId.startsWith(start))
+      ? []
+      : [{ key: { der: publicKey }, comment }]
+  })
+  const added = await Promise.all((options.add ?? []).map(file => readVerifyingKey(file, options.comment)))
+  const keys = [...kept, ...added]
+  const threshold = options.threshold ?? Math.min(set.threshold, keys.length)
+  const next = makeNext(cli, fleet, { keys, threshold }, signers)
+  await push(connection, fleet, next)
+  cli.io.out(
+    `trust set ${next.trust.number} is in force; the trust pin is ${next.trust.digest}\n` +
+      `${threshold} of ${keys.length} ${keys.length === 1 ? 'key' : 'keys'} must sign. Whoever signs needs this trust.bin: ${fleet.folder}/${FLEET_FILES.trust}\n`,
+  )
+}
+
+async function readVerifyingKey(file: string, comment: string | undefined): Promise<TrustedKey> {
+  const pem = await readFile(file, 'utf8').catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT')) throw new CliError('notFound', `${file}: no such file`)
+    throw error
+  })
+  if (pem.includes('PRIVATE KEY')) {
+    throw new CliError(
+      'refused',
+      `${file}: is a private key, which stays with its owner; the public half is wanted (openssl pkey -in KEY -pubout)`,
+    )
+  }
+  let der: Buffer
+  try {
+    der = createPublicKey(pem).export({ type: 'spki', format: 'der' })
+  } catch {
+    throw new CliError('error', `${file}: holds no public key in PEM`)
+  }
+  const read = parseVerifyingKey(der)
+  if (read.kind === 'refused') throw new CliError('error', `${file}: ${read.reason}`)
+  return { key: read.key, comment: comment ?? basename(file) }
 }
 
 /** Pushes a set and, once it counts, keeps it. */

@@ -106,6 +106,19 @@ The certificate authority, in three steps; wait between them until all machines 
     .addOption(keyOption())
     .option('--recovery-key <file>', 'sign with this instead: every earlier signing key is replaced')
     .option('--comment <text>', 'whose key it is, for people')
+    .option('--add <file...>', 'instead of replacing your key: add these public keys (Ed25519, PEM)')
+    .option('--remove <id...>', 'instead: take out the keys whose ids begin so')
+    .option('--threshold <n>', 'instead: how many keys must sign', numberBetween(1, 16))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ muster trust rotate keys                                   a new key in place of yours
+  $ muster trust rotate keys --add ann.pub --comment ann       Ann may sign as well
+  $ muster trust rotate keys --threshold 2                     two must sign from now on (--key, twice)
+  $ muster trust rotate keys --remove 4f2a                     that key counts no more
+`,
+    )
     .action(async options => {
       const { rotateKeys } = await import('../commands/rotate-trust.ts')
       await rotateKeys(cli, options)
