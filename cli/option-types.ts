@@ -20,9 +20,9 @@ export function whereOption() {
 
 export function keyOption() {
   return new Option(
-    '--key <file...>',
-    "the operator's signing key, or several where the trust set wants several",
-  )
+    '--key <file>',
+    "a signing key instead of the operator's own; several times where several must sign",
+  ).argParser(collectText)
 }
 
 function parseSeconds(text: string): number {

@@ -246,12 +246,22 @@ describe('from an empty folder to a published revision', () => {
     expect(await muster('publish', dir, '--renew', '--key', key)).toMatchObject({ code: 0 })
     expect(await muster('trust', 'rotate', 'keys', '--threshold', '2')).toMatchObject({ code: 0 })
     expect((await muster('publish', dir, '--renew')).code).toBe(exitCodes.refused.code)
-    expect(await muster('publish', dir, '--renew', '--key', own, key)).toMatchObject({ code: 0 })
-    expect((await muster('trust', 'rotate', 'keys', '--remove', 'zzzz', '--key', own, key)).code).toBe(
-      exitCodes.notFound.code,
-    )
+    expect(await muster('publish', dir, '--renew', '--key', own, '--key', key)).toMatchObject({ code: 0 })
+    expect(
+      (await muster('trust', 'rotate', 'keys', '--remove', 'zzzz', '--key', own, '--key', key)).code,
+    ).toBe(exitCodes.notFound.code)
     const annId = coordinator.trust()?.keys[1]?.keyId ?? ''
-    const removed = await muster('trust', 'rotate', 'keys', '--remove', annId.slice(0, 8), '--key', own, key)
+    const removed = await muster(
+      'trust',
+      'rotate',
+      'keys',
+      '--remove',
+      annId.slice(0, 8),
+      '--key',
+      own,
+      '--key',
+      key,
+    )
     expect(removed).toMatchObject({ code: 0 })
     expect(coordinator.trust()).toMatchObject({ keys: { length: 1 }, set: { threshold: 1 } })
   })

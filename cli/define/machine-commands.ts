@@ -2,6 +2,7 @@ import { Argument, type Command, Option } from '@commander-js/extra-typings'
 import type { Cli } from '../cli.ts'
 import {
   collectLabel,
+  collectText,
   numberBetween,
   outputOption,
   parseTime,
@@ -192,7 +193,7 @@ Example:
     .command('query')
     .description('Ask a question of every machine: over what is stored, or of each node now.')
     .argument('<expr>', 'a CEL expression that is true for the machines wanted')
-    .option('--select <expr...>', 'also tell the value of these expressions, at most 32')
+    .option('--select <expr>', 'also tell the value of this expression; up to 32 times', collectText)
     .option('--live', 'ask the nodes themselves instead of the store')
     .option('--deadline <time>', 'with --live: how long to wait, 1s to 60s (10s)', parseTime)
     .addOption(outputOption())

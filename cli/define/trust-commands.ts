@@ -1,6 +1,13 @@
 import { type Command, Option } from '@commander-js/extra-typings'
 import type { Cli } from '../cli.ts'
-import { collectLabel, keyOption, numberBetween, outputOption, parseTime } from '../option-types.ts'
+import {
+  collectLabel,
+  collectText,
+  keyOption,
+  numberBetween,
+  outputOption,
+  parseTime,
+} from '../option-types.ts'
 
 export function defineTrustCommands(program: Command, cli: Cli): void {
   program.commandsGroup('Access and trust:')
@@ -106,8 +113,16 @@ The certificate authority, in three steps; wait between them until all machines 
     .addOption(keyOption())
     .option('--recovery-key <file>', 'sign with this instead: every earlier signing key is replaced')
     .option('--comment <text>', 'whose key it is, for people')
-    .option('--add <file...>', 'instead of replacing your key: add these public keys (Ed25519, PEM)')
-    .option('--remove <id...>', 'instead: take out the keys whose ids begin so')
+    .option(
+      '--add <file>',
+      'instead of replacing your key: add this public key (Ed25519, PEM); may be said several times',
+      collectText,
+    )
+    .option(
+      '--remove <id>',
+      'instead: take out the key whose id begins so; may be said several times',
+      collectText,
+    )
     .option('--threshold <n>', 'instead: how many keys must sign', numberBetween(1, 16))
     .addHelpText(
       'after',
@@ -115,7 +130,7 @@ The certificate authority, in three steps; wait between them until all machines 
 Examples:
   $ muster trust rotate keys                                   a new key in place of yours
   $ muster trust rotate keys --add ann.pub --comment ann       Ann may sign as well
-  $ muster trust rotate keys --threshold 2                     two must sign from now on (--key, twice)
+  $ muster trust rotate keys --threshold 2                     two must sign from now on (then say --key twice)
   $ muster trust rotate keys --remove 4f2a                     that key counts no more
 `,
     )
