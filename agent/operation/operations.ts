@@ -8,6 +8,7 @@ import {
   type OperationAck,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { isDigest } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
 import type { OperationsDeps } from './context.ts'
@@ -23,6 +24,11 @@ import { conclude, runOperation } from './run-operation.ts'
 const HISTORY = 50
 /** Operations without an outcome that this node takes on; a coordinator has one for each of its machines. */
 const MAX_OPEN = 32
+/**
+ * Operations of which the coordinator lacks something. Their records survive every compaction, so one that never
+ * acknowledges could otherwise fill the disk with orders.
+ */
+const MAX_UNREPORTED = 64
 
 /** The node's operations: durable, one at a time, each reported until the coordinator has it. */
 export interface Operations extends AsyncDisposable {
@@ -85,6 +91,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         earlier: [...states().values()],
         signal: stop,
         say: line => output.add(line),
+        lastLine: () => output.end(),
         changed,
       })
     } finally {
@@ -119,6 +126,10 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
           'order without a usable id passed over',
         )
       }
+      // Nothing else names a manifest, and it is written down as it came.
+      if (!isDigest(order.manifestDigest)) {
+        return deps.log.warn({ operationId }, 'order without the digest of a manifest passed over')
+      }
       const known = states().get(operationId)
       if (known) {
         // Reported again, done once. What is done is what was accepted; another order under its id is none.
@@ -127,7 +138,12 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
           deps.log.warn({ operationId }, 'order passed over: this id was used for another one')
         return changed()
       }
-      const open = [...states().values()].filter(state => !state.outcome).length
+      const others = [...states().values()]
+      const unreported = others.filter(isUnreported).length
+      if (unreported >= MAX_UNREPORTED) {
+        return deps.log.warn({ operationId, unreported }, 'order passed over: too many are unacknowledged')
+      }
+      const open = others.filter(state => !state.outcome).length
       if (open >= MAX_OPEN) return deps.log.warn({ operationId, open }, 'order passed over: too many wait')
       await journal.append({ operation: operationId, kind: 'accepted', order })
       changed()

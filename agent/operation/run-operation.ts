@@ -33,6 +33,8 @@ export interface RunInput {
   readonly earlier: readonly OperationState[]
   readonly signal: AbortSignal
   readonly say: (line: string) => void
+  /** No more output comes. */
+  readonly lastLine: () => void
   /** Tells whoever reports that the journal grew. */
   readonly changed: () => void
 }
@@ -64,8 +66,14 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
     }
     return result
   }
+  const end = async (conclusion: Conclusion) => {
+    // Whoever follows the output stops at the outcome.
+    input.lastLine()
+    await conclude(deps, journal, operation, conclusion)
+    input.changed()
+  }
   const fail = (which: Phase, failure: PhaseFailure, storePath = '') =>
-    conclude(deps, journal, operation, { ...failure, phase: which, storePath }).then(input.changed)
+    end({ ...failure, phase: which, storePath })
 
   const proven = provenTime(input.earlier)
   const now = () => latest(deps.clock.now(), proven)
@@ -98,14 +106,13 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
   const profile = await profileSystem({ deps })
   const others = input.earlier.filter(({ order }) => order.operationId !== operation)
   if (alreadyReached({ storePath, current: previous, profile, others })) {
-    await conclude(deps, journal, operation, {
+    return await end({
       class: OutcomeClass.SUCCEEDED,
       refusal: '',
       reason: `already runs ${storePath}; nothing was done`,
       phase: Phase.PLAN,
       storePath,
     })
-    return input.changed()
   }
   const plan = await phase(Phase.PLAN, async context => {
     const problem = await inspectToplevel(context, storePath, nixSystem(facts.cpu?.architecture))
@@ -124,14 +131,13 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
   const done = await phase(Phase.ACTIVATE, context => activate(context, storePath))
   if (done.kind === 'stopped') return
   if (done.kind === 'failed') return fail(Phase.ACTIVATE, done, storePath)
-  await conclude(deps, journal, operation, {
+  await end({
     class: OutcomeClass.SUCCEEDED,
     refusal: '',
     reason: done.detail,
     phase: Phase.DONE,
     storePath,
   })
-  input.changed()
 }
 
 type RunPhase = <T>(
