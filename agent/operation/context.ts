@@ -28,6 +28,8 @@ export interface OperationsConfig {
   readonly simulates: readonly string[]
   readonly buildDeadlineMs: number
   readonly switchDeadlineMs: number
+  /** How long a download may stand still; a minute where nothing is said. */
+  readonly stallMs?: number
   readonly retry: { readonly firstMs: number; readonly mostMs: number }
 }
 

@@ -13,6 +13,7 @@ import { receiveTree, type TreeCheck } from '../../../shared/tree/receive-tree.t
 import { unpackTree } from '../../../shared/tree/unpack-tree.ts'
 import { describeEnding, succeeded } from '../../system/system.ts'
 import { failed, type PhaseContext, type PhaseFailure, type PhaseResult, STOPPED } from '../context.ts'
+import { flowing } from '../flowing.ts'
 import { fetchRoot } from '../roots.ts'
 import { exitCodeOf, runLogged } from '../run-logged.ts'
 
@@ -20,6 +21,8 @@ import { exitCodeOf, runLogged } from '../run-logged.ts'
 const MAX_TRIES = 20
 /** Unpacked trees that stay for the next operation. */
 const KEPT_TREES = 3
+/** A download from which nothing comes for so long has stalled. */
+const STALL_MS = 60_000
 
 /** Brings the revision's tree here, checked against the verified manifest, and unpacks it. Says where it lies. */
 export async function fetchTree(
@@ -32,20 +35,30 @@ export async function fetchTree(
   const expected = { digest: manifest.manifest.treeDigest, length: Number(manifest.manifest.treeLength) }
   const file = join(folder, `${expected.digest}.packed`)
   const destination = join(folder, expected.digest)
+  await dropUnfinished(folder, expected.digest)
   if (!(await isThere(destination))) {
+    const limits = {
+      stallMs: deps.config.stallMs ?? STALL_MS,
+      endMs: performance.now() + deps.config.buildDeadlineMs,
+    }
     for (let attempt = 0; ; attempt++) {
       if (signal.aborted) return STOPPED
       try {
         const received = await receiveTree({
           ...expected,
           file,
-          openSource: offset => deps.link.downloadTree(BigInt(manifest.number), BigInt(offset), signal),
+          openSource: offset =>
+            flowing(
+              inner => deps.link.downloadTree(BigInt(manifest.number), BigInt(offset), inner),
+              limits,
+              signal,
+            ),
         })
         if (received.kind === 'refused') return refusedTree(received)
         break
       } catch (error) {
         if (signal.aborted) return STOPPED
-        if (attempt + 1 >= MAX_TRIES || isFinal(error)) {
+        if (attempt + 1 >= MAX_TRIES || isFinal(error) || performance.now() >= limits.endMs) {
           return failed(OutcomeClass.FETCH_FAILED, `tree not downloaded: ${reasonOf(error)}`)
         }
         deps.log.warn({ err: reasonOf(error) }, 'download of the tree broke off')
@@ -76,6 +89,17 @@ function refusedTree(check: Extract<TreeCheck, { kind: 'refused' }>): PhaseFailu
 
 async function isThere(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false
+}
+
+/**
+ * Removes what broken downloads of other trees left: they are not gone on with, and a coordinator that breaks off every
+ * download would fill the disk with them.
+ */
+async function dropUnfinished(folder: string, current: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (name === `${current}.packed` || !/\.(packed|partial)$/.test(name)) continue
+    await rm(join(folder, name), { recursive: true, force: true })
+  }
 }
 
 /**
@@ -119,7 +143,7 @@ export async function fetchClosure(
       closure.publicKeys.join(' '),
       '--option',
       'require-sigs',
-      closure.publicKeys.length > 0 ? 'true' : 'false',
+      'true',
       '--option',
       'narinfo-cache-negative-ttl',
       '0',

@@ -57,6 +57,9 @@ export class NodeUnderTest implements AsyncDisposable {
     throw unavailable('no revision was published')
   }
   treeFile = ''
+  /** How the coordinator serves the tree; a test may have it break off or stand still. */
+  download: (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array> = offset =>
+    createReadStream(this.treeFile, { start: offset })
   config: OperationsConfig
   #operations: Operations | undefined
   #stop = new AbortController()
@@ -102,7 +105,7 @@ export class NodeUnderTest implements AsyncDisposable {
       system: this.system,
       link: {
         getRevision: async number => await this.answer(number),
-        downloadTree: (_, offset) => createReadStream(this.treeFile, { start: Number(offset) }),
+        downloadTree: (_, offset, signal) => this.download(Number(offset), signal),
         connected: () => this.connected,
       },
       trust: () => sampleTrust.trust,
