@@ -1,0 +1,197 @@
+import { fromBinary } from '@bufbuild/protobuf'
+import { status } from '@grpc/grpc-js'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { RpcError } from '../../../shared/errors.ts'
+import { AgentService } from '../../../shared/gen/muster/v1/agent_pb.ts'
+import { EnrolmentService } from '../../../shared/gen/muster/v1/enrolment_pb.ts'
+import { ManifestSchema, TargetSchema } from '../../../shared/gen/muster/v1/manifest_pb.ts'
+import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { OperatorService } from '../../../shared/gen/muster/v1/operator_pb.ts'
+import { randomId } from '../../../shared/ids.ts'
+import { createClient } from '../../../shared/rpc/client.ts'
+import { createClientCredentials } from '../../../shared/x509/client-credentials.ts'
+import { generateMachineKey } from '../../../shared/x509/machine-key.ts'
+import { type Fleet, startFleet } from '../../support/fleet.ts'
+import { addOperator, type Operator } from '../../support/operator.ts'
+import { RawMachine } from '../../support/raw-machine.ts'
+import { events, makeToken, shownMachine, until, untilEvent } from '../../support/shown.ts'
+
+let fleet: Fleet
+let operator: Operator
+let olaf: RawMachine
+let other: RawMachine
+let hostless: RawMachine
+
+beforeAll(async () => {
+  fleet = await startFleet()
+  operator = await addOperator(fleet)
+  await operator.publish({ toml: '[hosts.olaf]\n[hosts.other]\n' })
+  const machines = ['olaf', 'other', ''].map(async host => {
+    const raw = await RawMachine.make(fleet)
+    await raw.enrol({ token: await makeToken(fleet, { host }) })
+    return raw
+  })
+  ;[olaf, other, hostless] = (await Promise.all(machines)) as [RawMachine, RawMachine, RawMachine]
+})
+
+afterAll(async () => {
+  await fleet?.[Symbol.asyncDispose]()
+  await operator?.[Symbol.asyncDispose]()
+})
+
+const codeOf = (error: unknown) => (error instanceof RpcError ? status[error.code] : String(error))
+
+/** Calls a method with an empty request and says how it ended. */
+async function outcomeOf(call: unknown): Promise<string> {
+  try {
+    if (call instanceof Promise) await call
+    else for await (const _ of call as AsyncIterable<unknown>) break
+    return 'OK'
+  } catch (error) {
+    return codeOf(error)
+  }
+}
+
+async function* nothing(): AsyncGenerator<never> {}
+
+describe('the certificate of a machine', () => {
+  it('opens not one method of the operators’ service', async () => {
+    using client = await olaf.fleetClient(OperatorService)
+    const before = await fleet.api.listMachines({})
+    const asked = new Map<string, string>()
+    for (const method of OperatorService.methods) {
+      const call = (client as unknown as Record<string, (input: unknown) => unknown>)[method.localName]!
+      const streams = method.methodKind === 'client_streaming' || method.methodKind === 'bidi_streaming'
+      asked.set(method.name, await outcomeOf(call(streams ? nothing() : {})))
+    }
+    expect(asked.size).toBeGreaterThan(35)
+    expect(new Set(asked.values()), JSON.stringify([...asked])).toEqual(new Set(['PERMISSION_DENIED']))
+    expect((await fleet.api.listMachines({})).machines.map(({ id }) => id)).toEqual(
+      before.machines.map(({ id }) => id),
+    )
+  })
+
+  it('reads its own target and no other', async () => {
+    using client = await olaf.fleetClient(AgentService)
+    const { envelope, target } = await client.getRevision({ number: 1n })
+    expect(fromBinary(TargetSchema, target).host).toBe('olaf')
+    // The manifest names the others by digest alone; what they are to become is not in it.
+    const manifest = fromBinary(ManifestSchema, envelope?.payload ?? new Uint8Array())
+    expect(manifest.hosts.map(({ host }) => host)).toEqual(['olaf', 'other'])
+    await expect(client.getRevision({ number: 2n })).rejects.toThrow(/no target/)
+    await expect(client.getRevision({ number: 0n })).rejects.toThrow(/names no revision/)
+
+    using none = await hostless.fleetClient(AgentService)
+    await expect(none.getRevision({ number: 1n })).rejects.toThrow(/bound to no host/)
+    expect(await outcomeOf(none.downloadTree({ number: 1n }))).toBe('NOT_FOUND')
+  })
+
+  it('reports no operation of another machine, and the attempt is shown', async () => {
+    const active = await other.session()
+    await active.untilReceived('welcome')
+    const { operations } = await fleet.api.apply({ refs: ['other'], requestId: randomId() })
+    const operationId = operations[0]?.operationId ?? ''
+    await using session = await olaf.session()
+    await session.untilReceived('welcome')
+    session.send({
+      message: {
+        case: 'operation',
+        value: { operationId, revision: 1n, phases: [{ sequence: 1n, phase: Phase.VERIFY }] },
+      },
+    })
+    expect(await session.untilEnded()).toMatch(/belongs to another machine/)
+    await untilEvent(fleet, olaf.id, 'foreign-operation', /reported operation/)
+    const { operations: shown } = await fleet.api.listOperations({ operationIds: [operationId] })
+    expect(shown[0]).toMatchObject({ machine: other.id, phases: [] })
+    await active[Symbol.asyncDispose]()
+  })
+
+  it('writes no log line into another machine’s operation', async () => {
+    const { operations } = await fleet.api.listOperations({ ref: 'other' })
+    const operationId = operations[0]?.operationId ?? ''
+    await using session = await olaf.session()
+    await session.untilReceived('welcome')
+    session.send({ message: { case: 'log', value: { operationId, first: 0n, lines: ['forged line'] } } })
+    session.beat()
+    await until('an answer', () =>
+      session.kinds().includes('heartbeatAck') || session.end !== undefined ? true : undefined,
+    )
+    const lines: string[] = []
+    for await (const part of fleet.api.followLogs({ ref: 'other', operationId })) {
+      lines.push(...part.lines)
+      if (part.end) break
+    }
+    expect(lines).toEqual([])
+  })
+
+  it('speaks for itself alone: what it says lands under the id that its connection proves', async () => {
+    await using session = await olaf.session()
+    await session.untilReceived('welcome')
+    session.send({ message: { case: 'event', value: { class: 'told', reason: `I am ${other.id}` } } })
+    const told = await untilEvent(fleet, olaf.id, 'told')
+    expect(told.actor).toBe(olaf.id)
+    expect((await events(fleet, other.id)).some(({ class: kind }) => kind === 'told')).toBe(false)
+  })
+
+  it('of another authority opens nothing', async () => {
+    await using elsewhere = await startFleet()
+    const foreign = await RawMachine.make(elsewhere)
+    await foreign.enrol({ token: await makeToken(elsewhere) })
+    const { authorityPem } = await fleet.api.getFleet({})
+    const identity = { chainPem: foreign.chainPem, privateKeyPem: foreign.key.privateKeyPem }
+    const credentials = createClientCredentials({ caPem: [authorityPem], identity })
+    using client = createClient(AgentService, `127.0.0.1:${fleet.fleetPort}`, credentials)
+    await expect(client.getTrust({}, { deadlineMs: 5_000 })).rejects.toThrow()
+    await until('the log', () => fleet.coordinator?.log().find(({ msg }) => msg === 'connection refused'))
+    expect(await shownMachine(fleet, foreign.id)).toBeUndefined()
+  })
+
+  it('is not needed on the enrolment listener and not accepted there for anything else', async () => {
+    using client = await olaf.fleetClient(EnrolmentService)
+    await expect(client.begin({ protocolMin: 1, protocolMax: 1 })).rejects.toThrow(/does not implement/)
+  })
+})
+
+describe('the certificate of an operator', () => {
+  it('opens the operators’ service from afar, is recorded by name, and ends with its removal', async () => {
+    const key = await generateMachineKey(2048)
+    const { chainPem, authorityPem } = await fleet.api.addOperator({
+      name: 'ada',
+      publicKey: key.publicKeyDer,
+    })
+    const credentials = createClientCredentials({
+      caPem: [authorityPem],
+      identity: { chainPem, privateKeyPem: key.privateKeyPem },
+    })
+    using remote = createClient(OperatorService, `127.0.0.1:${fleet.fleetPort}`, credentials)
+    expect((await remote.listMachines({})).machines.length).toBeGreaterThan(0)
+    await remote.createToken({ lifetime: { seconds: 60n }, uses: 1 })
+    expect((await events(fleet)).find(({ class: kind }) => kind === 'token-created')?.actor).toBe('ada')
+    // It is no machine.
+    using asMachine = createClient(AgentService, `127.0.0.1:${fleet.fleetPort}`, credentials)
+    await expect(asMachine.getTrust({})).rejects.toThrow(/only a machine may call this/)
+
+    await fleet.api.removeOperator({ name: 'ada' })
+    await expect(remote.listMachines({})).rejects.toThrow(/removed, or is not known/)
+    await expect(fleet.api.addOperator({ name: 'ada', publicKey: key.publicKeyDer })).rejects.toThrow(
+      /removed/,
+    )
+  })
+
+  it('a machine’s key cannot be made an operator’s', async () => {
+    await expect(fleet.api.addOperator({ name: 'sly', publicKey: olaf.key.publicKeyDer })).rejects.toThrow(
+      /is that of a machine/,
+    )
+  })
+
+  it('nor can an operator’s key enrol as a machine', async () => {
+    const raw = await RawMachine.make(fleet)
+    await fleet.api.addOperator({ name: 'both', publicKey: raw.key.publicKeyDer })
+    const answer = await raw.enrol({ token: await makeToken(fleet) })
+    // A certificate says machine or operator, never both.
+    if (answer.case === 'certificate') {
+      using client = await raw.fleetClient(OperatorService)
+      await expect(client.getFleet({})).rejects.toMatchObject({ code: status.PERMISSION_DENIED })
+    }
+  })
+})
