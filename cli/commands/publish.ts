@@ -1,41 +1,25 @@
-import { access, mkdtemp, readFile, rm } from 'node:fs/promises'
-import { hostname, tmpdir, userInfo } from 'node:os'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { encodeEnvelope } from '../../shared/envelope/decode-envelope.ts'
-import { signEnvelope } from '../../shared/envelope/envelope.ts'
-import { MANIFEST_TYPE } from '../../shared/envelope/payload-types.ts'
-import { hasCode, reasonOf } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
-import { fleetTargets } from '../../shared/fleet-file/fleet-targets.ts'
 import { formatProblems } from '../../shared/fleet-file/problem.ts'
-import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
-import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
-import { buildManifest } from '../../shared/revision/build-manifest.ts'
 import { diffRevisions } from '../../shared/revision/explain-diff.ts'
-import { type GitState, gitState } from '../../shared/tree/git.ts'
-import { packTree } from '../../shared/tree/pack-tree.ts'
 import { readTreeFile } from '../../shared/tree/receive-tree.ts'
-import { unpackTree } from '../../shared/tree/unpack-tree.ts'
-import { VERSION } from '../../shared/version.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { formatBytes } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
 import { adoptKey } from '../fleets/adopt-key.ts'
-import { buildClosures, copyClosures } from '../fleets/build-closures.ts'
 import { decideSuccession, type Succession } from '../fleets/decide-succession.ts'
 import { listCache, writeExport } from '../fleets/export-file.ts'
 import { type FleetKnowledge, loadKeys, requireFleet } from '../fleets/fleet-folder.ts'
-import {
-  fetchRevision,
-  type KnownRevision,
-  readLastSeen,
-  verifyKnown,
-  writeLastSeen,
-} from '../fleets/known-revision.ts'
+import { fetchRevision, type KnownRevision, readLastSeen, writeLastSeen } from '../fleets/known-revision.ts'
+import { type Content, type ContentOptions, prepareContent, renewed } from '../fleets/prepare-content.ts'
 import { requireFleetFile } from '../fleets/read-fleet-directory.ts'
+import { floorOf, signRevision } from '../fleets/sign-revision.ts'
 import { synchroniseTrust } from '../fleets/synchronise-trust.ts'
 import { upload } from '../fleets/upload.ts'
 import type { Format } from '../output/format.ts'
@@ -44,18 +28,13 @@ import { showOne } from '../output/show-list.ts'
 
 const DAY_MS = 86_400_000
 
-export interface PublishOptions {
-  readonly allowDirty?: boolean | undefined
+export interface PublishOptions extends ContentOptions {
   readonly acceptOlder?: boolean | undefined
-  readonly build?: boolean | undefined
   readonly renew?: boolean | undefined
   readonly offline?: boolean | undefined
   readonly floor?: number | undefined
   readonly expiresIn?: number | undefined
-  readonly export?: string | undefined
   readonly key?: readonly string[] | undefined
-  readonly signingKeyFile?: string | undefined
-  readonly option?: readonly (readonly [string, string])[] | undefined
   readonly output?: Format | undefined
 }
 
@@ -107,11 +86,11 @@ async function publishOne(
   try {
     const content = options.renew ? renewed(newest) : await prepareContent(cli, dir, fleet, scratch, options)
     const created = cli.clock.now()
-    const envelope = sign(known, {
+    const envelope = signRevision(known, {
       fleet,
       content,
       succession,
-      floor: floorOf(options, fleet, succession),
+      floor: floorOf(options.floor, fleet, succession),
       created,
       expires: new Date(created.getTime() + (options.expiresIn ?? fleet.expiresDays * DAY_MS)),
       signers,
@@ -137,231 +116,6 @@ async function sameFleet(
     )
   }
   return synchroniseTrust(connection, known)
-}
-
-/** What a revision is made of, apart from number and time. */
-interface Content {
-  readonly tree: { readonly digest: string; readonly length: number; readonly file: string | undefined }
-  readonly targets: readonly Target[]
-  readonly provenance: { readonly commit: string; readonly dirty: boolean; readonly lockDigest: string }
-  readonly leastNixVersion: string | undefined
-  /** A binary cache with the closures, for exporting. */
-  readonly cache: string | undefined
-}
-
-function renewed(newest: KnownRevision | undefined): Content {
-  if (!newest)
-    throw new CliError('notFound', 'publish --renew: there is no revision yet that could be renewed')
-  const { manifest } = newest.manifest
-  const { commit, dirty, lockDigest } = manifest.provenance ?? { commit: '', dirty: false, lockDigest: '' }
-  return {
-    tree: { digest: manifest.treeDigest, length: Number(manifest.treeLength), file: undefined },
-    targets: newest.targets,
-    provenance: { commit, dirty, lockDigest },
-    leastNixVersion: manifest.requirements?.leastNixVersion || undefined,
-    cache: undefined,
-  }
-}
-
-async function prepareContent(
-  cli: Cli,
-  dir: string,
-  fleet: Fleet,
-  scratch: string,
-  options: PublishOptions,
-): Promise<Content> {
-  const git = await gitState(dir)
-  refuseDirty(dir, git, options.allowDirty ?? false)
-  const file = join(scratch, 'tree')
-  const packed = await packTree(dir, file)
-  if (packed.kind === 'refused') throw new CliError('refused', packed.reason)
-  for (const note of packed.notes) cli.io.err(`note: ${escapeText(note)}\n`)
-  const lockDigest = await digestOfLock(dir)
-  const { targets, cache } = options.build
-    ? await buildTargets(cli, fleet, packed, file, scratch, options)
-    : { targets: fleetTargets(fleet, { mode: 'source' }), cache: undefined }
-  if (!options.build) await warnAboutFlake(cli, dir, lockDigest)
-  for (const { host } of targets.filter(({ way }) => way.case === undefined)) {
-    cli.io.err(
-      `note: ${escapeText(host)} runs another system (os = "external"): it is shown, and no part of the revision\n`,
-    )
-  }
-  return {
-    tree: { digest: packed.digest, length: packed.length, file },
-    targets: targets.filter(({ way }) => way.case !== undefined),
-    provenance: {
-      commit: git.kind === 'none' ? '' : (git.commit ?? ''),
-      dirty: git.kind === 'dirty',
-      lockDigest,
-    },
-    leastNixVersion: fleet.leastNixVersion,
-    cache,
-  }
-}
-
-function refuseDirty(dir: string, git: GitState, allowed: boolean): void {
-  if (git.kind !== 'dirty' || allowed) return
-  const files = git.dirtyFiles.slice(0, 10).map(file => `  ${escapeText(file)}`)
-  const more = git.dirtyFiles.length > 10 ? `\n  … and ${git.dirtyFiles.length - 10} more` : ''
-  const what = git.commit === undefined ? 'has no commit yet' : 'differs from its commit'
-  throw new CliError(
-    'refused',
-    `${dir}: ${what}, so nobody could tell later what was published. Commit first, or say --allow-dirty${
-      files.length > 0 ? `:\n${files.join('\n')}${more}` : ''
-    }`,
-  )
-}
-
-async function digestOfLock(dir: string): Promise<string> {
-  try {
-    return sha256Hex(await readFile(join(dir, 'flake.lock')))
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return ''
-    throw error
-  }
-}
-
-async function warnAboutFlake(cli: Cli, dir: string, lockDigest: string): Promise<void> {
-  const hasFlake = await access(join(dir, 'flake.nix')).then(
-    () => true,
-    () => false,
-  )
-  if (!hasFlake) cli.io.err(`warning: ${dir} has no flake.nix, from which machines build\n`)
-  else if (lockDigest === '') {
-    cli.io.err(
-      `warning: ${dir} has no flake.lock; machines update no inputs, so a flake with inputs fails there: nix flake lock\n`,
-    )
-  }
-}
-
-async function buildTargets(
-  cli: Cli,
-  fleet: Fleet,
-  packed: { readonly digest: string; readonly length: number },
-  file: string,
-  scratch: string,
-  options: PublishOptions,
-): Promise<{ readonly targets: readonly Target[]; readonly cache: string | undefined }> {
-  if (fleet.store === undefined && options.export === undefined) {
-    throw new CliError(
-      'usage',
-      'publish --build: write where closures go (store in [fleet] of fleet.toml), or say --export FILE',
-    )
-  }
-  if (options.signingKeyFile === undefined && fleet.publicKeys.length === 0) {
-    throw new CliError(
-      'usage',
-      'publish --build: machines need a key to check closures by; say --signing-key-file FILE, or write public-keys in [fleet]',
-    )
-  }
-  const tree = join(scratch, 'unpacked')
-  const unpacked = await unpackTree({ file, destination: tree, digest: packed.digest, length: packed.length })
-  if (unpacked.kind === 'refused') throw new CliError('error', unpacked.reason)
-  const onOutput = (text: string) => cli.io.err(shownOutput(text))
-  const { storePaths, publicKeys } = await buildClosures({
-    fleet,
-    tree,
-    options: options.option ?? [],
-    signingKeyFile: options.signingKeyFile,
-    signal: cli.signal,
-    onBuild: name => cli.io.err(`building ${name}\n`),
-    onOutput,
-  })
-  const paths = [...storePaths.values()].map(({ storePath }) => storePath)
-  if (fleet.store !== undefined && paths.length > 0) {
-    cli.io.err(`copying to ${fleet.store}\n`)
-    await copyClosures(fleet.store, paths, cli.signal, onOutput)
-  }
-  const cache = options.export === undefined ? undefined : join(scratch, 'cache')
-  if (cache !== undefined && paths.length > 0)
-    await copyClosures(`file://${cache}`, paths, cli.signal, onOutput)
-  const bytes = [...storePaths.values()].reduce((sum, { closureBytes }) => sum + Number(closureBytes), 0)
-  cli.io.err(
-    `built ${storePaths.size} ${storePaths.size === 1 ? 'system' : 'systems'}, ${formatBytes(bytes)} unpacked\n`,
-  )
-  return { targets: fleetTargets(fleet, { mode: 'closure', storePaths, publicKeys }), cache }
-}
-
-/** What Nix says, with its lines kept and everything else that could steer the terminal shown. */
-function shownOutput(text: string): string {
-  return text
-    .split(/\r?\n|\r/)
-    .map(escapeText)
-    .join('\n')
-}
-
-function floorOf(
-  { floor }: PublishOptions,
-  fleet: Fleet,
-  succession: Extract<Succession, { kind: 'next' }>,
-): number {
-  const wanted = floor ?? fleet.floor ?? succession.floor
-  if (wanted > succession.number) {
-    throw new CliError(
-      'usage',
-      `floor ${wanted}: may not be above ${succession.number}, the number of this revision`,
-    )
-  }
-  if (wanted < succession.floor && floor !== undefined) {
-    throw new CliError(
-      'usage',
-      `floor ${wanted}: is below ${succession.floor}, that of the revision before, and a floor never falls`,
-    )
-  }
-  return Math.max(wanted, succession.floor)
-}
-
-function sign(
-  known: FleetKnowledge,
-  input: {
-    readonly fleet: Fleet
-    readonly content: Content
-    readonly succession: Extract<Succession, { kind: 'next' }>
-    readonly floor: number
-    readonly created: Date
-    readonly expires: Date
-    readonly signers: Awaited<ReturnType<typeof loadKeys>>
-  },
-): KnownRevision {
-  const { content, succession } = input
-  const trustSet: Envelope | undefined = known.chain.at(-1)
-  if (!trustSet) throw new CliError('error', `${known.folder}: holds no trust set`)
-  const provenance = {
-    ...content.provenance,
-    publisher: `${userInfo().username}@${hostname()}`.slice(0, 256),
-    tool: `muster ${VERSION}`,
-  }
-  let built: ReturnType<typeof buildManifest>
-  try {
-    built = buildManifest({
-      fleetId: input.fleet.id,
-      number: succession.number,
-      predecessor: succession.predecessor,
-      floor: input.floor,
-      tree: content.tree,
-      targets: content.targets,
-      created: input.created,
-      expires: input.expires,
-      provenance,
-      ...(content.leastNixVersion === undefined ? {} : { leastNixVersion: content.leastNixVersion }),
-      trustSet,
-    })
-  } catch (error) {
-    throw new CliError('error', `the revision cannot be made: ${reasonOf(error)}`, { cause: error })
-  }
-  const envelope = signEnvelope(built.payload, MANIFEST_TYPE, input.signers)
-  const revision = verifyKnown(
-    envelope,
-    built.targets.map(({ bytes }) => bytes),
-    known,
-  )
-  if ('kind' in revision) {
-    throw new CliError(
-      'refused',
-      `machines would refuse this revision: ${revision.reason}. Is the key the one of the trust set (\`muster trust show\`)? Further keys are given with --key`,
-    )
-  }
-  return revision
 }
 
 async function send(
