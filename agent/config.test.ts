@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { readArguments } from './arguments.ts'
-import { loadConfig, parseAddress, parseConfig } from './config.ts'
+import { loadConfig, parseConfig } from './config.ts'
 import { ConfigError } from './config-fields.ts'
 
 const least = { coordinator: 'hub.example:7701' }
@@ -87,14 +87,6 @@ describe('parseConfig', () => {
       }),
     )
   })
-})
-
-it('reads addresses with names, IPv4 and IPv6', () => {
-  expect(parseAddress('hub.example:7443')).toEqual({ host: 'hub.example', port: 7443 })
-  expect(parseAddress('[fd00::1]:1')).toEqual({ host: 'fd00::1', port: 1 })
-  for (const bad of ['', 'hub', 'hub:', ':1', 'hub:65536', 'fd00::1:7443', 'a b:1', 'hub:7443/x']) {
-    expect(parseAddress(bad)).toBeUndefined()
-  }
 })
 
 describe('the command line', () => {

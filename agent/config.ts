@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { reasonOf } from '../shared/errors.ts'
+import { parseHostPort } from '../shared/host-port.ts'
 import { isDigest } from '../shared/ids.ts'
 import { ConfigError, ConfigFields } from './config-fields.ts'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
@@ -79,7 +80,7 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
     coordinator: fields.text(
       'coordinator',
       'host:port or [IPv6]:port of the enrolment listener',
-      text => parseAddress(text) !== undefined,
+      text => parseHostPort(text) !== undefined,
     ),
     caPin: fields.optionalText('caPin', pin, isDigest),
     trustPin: fields.optionalText('trustPin', pin, isDigest),
@@ -184,13 +185,4 @@ export function toolEnvironment(): Readonly<Record<string, string>> {
 /** PATH of this process: a child gets the agent's tool path as its own. */
 export function childPath(): string {
   return process.env.PATH ?? ''
-}
-
-/** Takes host:port apart; an IPv6 address stands in brackets, which the host here is without. */
-export function parseAddress(text: string): { readonly host: string; readonly port: number } | undefined {
-  const [, v6, name, digits] =
-    /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):([0-9]{1,5})$/.exec(text) ?? []
-  const host = v6 ?? name
-  const port = Number(digits)
-  return host !== undefined && port >= 1 && port <= 65535 ? { host, port } : undefined
 }

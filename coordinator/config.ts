@@ -2,11 +2,12 @@ import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { reasonOf } from '../shared/errors.ts'
+import { parseHostPort } from '../shared/host-port.ts'
 
 const listen = (port: number) =>
   z
     .string()
-    .regex(/^(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):\d{1,5}$/, 'host:port or [IPv6]:port to listen on')
+    .refine(text => parseHostPort(text, 0) !== undefined, 'host:port or [IPv6]:port to listen on')
     .default(`0.0.0.0:${port}`)
 
 const positive = z.number().positive()
@@ -14,17 +15,20 @@ const positive = z.number().positive()
 /** The coordinator's configuration file. Durations are numbers in the unit that their name ends with. */
 const schema = z.strictObject({
   /** Everything the coordinator keeps: store, authority, blobs. */
-  stateDir: z.string().default('/var/lib/muster-coordinator'),
+  stateDir: z.string().min(1).default('/var/lib/muster-coordinator'),
   /** For strangers: server TLS only. */
   enrolmentListen: listen(7443),
   /** For machines and operators: mutual TLS. */
   fleetListen: listen(7444),
   /** host:port of the fleet listener as machines reach it; absent: the first name and the listener's port. */
-  fleetAddress: z.string().optional(),
+  fleetAddress: z
+    .string()
+    .refine(text => parseHostPort(text) !== undefined, 'host:port or [IPv6]:port that machines reach')
+    .optional(),
   /** Names and addresses the coordinator is reached by; they stand in its certificate. */
   names: z.array(z.string().min(1).max(253)).max(64).default([]),
   /** The socket for root on this machine. */
-  socket: z.string().optional(),
+  socket: z.string().min(1).optional(),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   heartbeatSeconds: positive.max(3600).default(10),
   /** Lifetime of machines' certificates. */
@@ -86,6 +90,8 @@ export async function loadConfig(path: string | undefined, flags: object = {}): 
   } catch (error) {
     throw new ConfigError(`${path}: ${reasonOf(error)}`, { cause: error })
   }
-  if (typeof input !== 'object' || input === null) throw new ConfigError(`${path}: must be a JSON object`)
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    throw new ConfigError(`${path}: must be a JSON object`)
+  }
   return parseConfig({ ...input, ...flags }, path)
 }

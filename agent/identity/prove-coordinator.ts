@@ -1,7 +1,7 @@
 import { reasonOf } from '../../shared/errors.ts'
+import { parseHostPort } from '../../shared/host-port.ts'
 import { type ChainFault, verifyPinnedChain } from '../../shared/x509/pinned-chain.ts'
 import { readServerChain } from '../../shared/x509/server-chain.ts'
-import { parseAddress } from '../config.ts'
 
 export type CoordinatorProof =
   | { readonly ok: true; readonly caPem: string; readonly pin: string }
@@ -21,7 +21,7 @@ export async function proveCoordinator(
   signal: AbortSignal,
 ): Promise<CoordinatorProof> {
   const { address, pins, now, timeoutMs } = input
-  const parsed = parseAddress(address)
+  const parsed = parseHostPort(address)
   if (!parsed) return { ok: false, fault: 'malformed', reason: `${address} is not host:port` }
   let chain: readonly Buffer[]
   try {

@@ -3,6 +3,7 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import type { Clock } from '../../shared/clock.ts'
 import { exists, invalid, precondition } from '../../shared/errors.ts'
 import type { AddOperatorRequest, AddOperatorResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { isHostName } from '../../shared/revision/host-name.ts'
 import { msFromDuration } from '../../shared/time.ts'
 import { keyId } from '../../shared/x509/key-id.ts'
 import { readRsaPublicKey } from '../../shared/x509/public-key.ts'
@@ -33,8 +34,8 @@ export function addOperator({ store, operators, authorities, clock, fleetAddress
     { name, publicKey, lifetime }: AddOperatorRequest,
     caller: Caller,
   ): Promise<MessageInitShape<typeof AddOperatorResponseSchema>> => {
-    if (!/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(name) || RESERVED.includes(name)) {
-      throw invalid('name: lower-case letters, digits and dashes, at most 63; not local or coordinator')
+    if (!isHostName(name) || RESERVED.includes(name)) {
+      throw invalid(`name: lower-case letters, digits and dashes, at most 63; not ${RESERVED.join(', ')}`)
     }
     const key = readRsaPublicKey(publicKey)
     if (!key.ok) throw invalid(`public_key: ${key.reason}`)

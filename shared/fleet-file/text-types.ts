@@ -1,11 +1,10 @@
+import { isHostName } from '../revision/host-name.ts'
 import { addressWidth, parseAddress, unusableAddress } from './address.ts'
 import { pattern, text, type ValueType } from './value-type.ts'
 
-const nameShape = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
-
 /** Why a text cannot name a host, a group, a cluster or a fleet; undefined when it can. */
 export function nameProblem(name: string): string | undefined {
-  if (nameShape.test(name)) return name === 'localhost' ? 'localhost means every machine itself' : undefined
+  if (isHostName(name)) return name === 'localhost' ? 'localhost means every machine itself' : undefined
   return 'use lower-case letters, digits and dashes, at most 63, a letter or digit at both ends'
 }
 

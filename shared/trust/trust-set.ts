@@ -1,6 +1,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { parseVerifyingKey, type VerifyingKey } from '../envelope/keys.ts'
 import { type SigningKey, type TrustSet, TrustSetSchema } from '../gen/muster/v1/trust_pb.ts'
+import { parseHostPort } from '../host-port.ts'
 import { isDigest, sha256Hex } from '../ids.ts'
 import { instantOf } from '../time.ts'
 
@@ -113,14 +114,9 @@ function checkCoordinators(addresses: readonly string[]): string | undefined {
   if (addresses.length > MAX_COORDINATORS) {
     return `trust set coordinators: ${addresses.length}, at most ${MAX_COORDINATORS} are allowed`
   }
-  return addresses.every(isAddress)
+  return addresses.every(address => parseHostPort(address) !== undefined)
     ? undefined
     : 'trust set coordinators: each must be host:port or [IPv6]:port'
-}
-
-function isAddress(text: string): boolean {
-  const [, port] = /^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})$/.exec(text) ?? []
-  return port !== undefined && Number(port) >= 1 && Number(port) <= 65535
 }
 
 function refused(reason: string): { readonly kind: 'refused'; readonly reason: string } {
