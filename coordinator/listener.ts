@@ -1,4 +1,5 @@
-import { Server, type ServerCredentials } from '@grpc/grpc-js'
+import { Server as NetServer } from 'node:net'
+import { Server, type ServerCredentials, type ServerOptions } from '@grpc/grpc-js'
 
 /** Idle connections are probed, so that a cable that was pulled is noticed without anybody speaking. */
 const OPTIONS = {
@@ -6,6 +7,30 @@ const OPTIONS = {
   'grpc.keepalive_timeout_ms': 20_000,
   'grpc.max_receive_message_length': 4 * 1024 * 1024,
   'grpc.max_send_message_length': 20 * 1024 * 1024,
+  // Its book-keeping of every connection and call has no reader here and costs memory for each agent.
+  'grpc.enable_channelz': 0,
+}
+
+/** What strangers may hold open: facts of 64 KiB fit, and a connection serves for an enrolment, not for a life. */
+export const STRANGERS: ListenerOptions = {
+  channel: {
+    'grpc.max_receive_message_length': 128 * 1024,
+    'grpc.max_concurrent_streams': 16,
+    'grpc.max_connection_idle_ms': 30_000,
+    'grpc.max_connection_age_ms': 120_000,
+    'grpc.max_connection_age_grace_ms': 10_000,
+  },
+  maxConnections: 4_096,
+}
+
+/** For those who hold a certificate: streams last, but one connection has no need of thousands. */
+export const MEMBERS: ListenerOptions = { channel: { 'grpc.max_concurrent_streams': 128 } }
+
+export interface ListenerOptions {
+  /** Laid over what holds for all listeners. */
+  readonly channel?: ServerOptions
+  /** Connections at once; further ones are closed before TLS begins, so that they cost no memory. */
+  readonly maxConnections?: number
 }
 
 /** How long calls may go on once a listener stops taking new ones. */
@@ -22,8 +47,9 @@ export async function openListener(
   address: string,
   credentials: ServerCredentials,
   addServices: (server: Server) => void,
+  { channel = {}, maxConnections }: ListenerOptions = {},
 ): Promise<Listener> {
-  const server = new Server(OPTIONS)
+  const server = new Server({ ...OPTIONS, ...channel })
   addServices(server)
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(address, credentials, (error, bound) => (error ? reject(error) : resolve(bound)))
@@ -33,7 +59,19 @@ export async function openListener(
       { cause: error },
     )
   })
+  if (maxConnections !== undefined) limitConnections(server, maxConnections)
   return { server, port, [Symbol.asyncDispose]: () => drain(server) }
+}
+
+/** grpc-js has no option for it, hence the look at its listeners; a version that keeps them elsewhere makes this throw. */
+function limitConnections(server: Server, most: number): void {
+  const listeners: unknown = Reflect.get(server, 'http2Servers')
+  const found = listeners instanceof Map ? [...listeners.keys()] : []
+  if (found.length === 0) throw new Error('the server has no listeners: see where grpc-js keeps them')
+  for (const listener of found) {
+    if (!(listener instanceof NetServer)) throw new Error('a listener of grpc-js is no server of node:net')
+    listener.maxConnections = most
+  }
 }
 
 /** Lets calls that run come to their end, for a bounded time. */

@@ -10,7 +10,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { Encoded } from '../../shared/rpc/definition.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { VERSION } from '../../shared/version.ts'
-import type { SessionHooks } from './hooks.ts'
+import type { SessionAdmission, SessionHooks } from './hooks.ts'
 import { LiveSession, type SessionMessage } from './live-session.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -32,6 +32,8 @@ export interface SessionPeer {
   /** Pin of the authority that made it. */
   readonly issuer?: string | undefined
 }
+
+type Admitted = Extract<SessionAdmission, { kind: 'ok' }>
 
 interface PendingProbe {
   readonly machine: string
@@ -148,38 +150,15 @@ export class SessionRegistry implements Sessions {
   async *serve(
     machine: string,
     requests: AsyncIterable<SessionRequest>,
-    { address, notAfter, issuer }: SessionPeer,
+    peer: SessionPeer,
     signal: AbortSignal,
   ): AsyncGenerator<SessionMessage | Encoded> {
-    const { hooks, clock } = this.#deps
     const reader = requests[Symbol.asyncIterator]()
-    const hello = await this.#readHello(reader)
-    const admission = await hooks.admit(machine, hello, address)
-    if (admission.kind === 'refused') throw new RpcError(status.PERMISSION_DENIED, admission.reason)
-    const session = new LiveSession(machine, hello.instance, address, clock.now().getTime())
-    session.notAfterMs = notAfter?.getTime() ?? Number.POSITIVE_INFINITY
-    session.issuer = issuer
-    await this.#enter(session)
+    const { session, admission } = await this.#admit(machine, reader, peer)
     const leave = () => session.end(status.CANCELLED, 'the machine went away')
     signal.addEventListener('abort', leave, { once: true })
     try {
-      const assignment = await hooks.assignment(machine)
-      session.assignment = `${assignment.host ?? ''}\0${assignment.group ?? ''}`
-      session.send({
-        message: {
-          case: 'welcome',
-          value: {
-            protocol: admission.protocol,
-            heartbeatInterval: durationFromMs(this.#deps.heartbeatMs),
-            now: timestampFromDate(clock.now()),
-            assignment,
-            version: VERSION,
-          },
-        },
-      })
-      if (admission.needFacts) session.send({ message: { case: 'factsRequest', value: {} } })
-      const notice = hooks.trustNotice(machine)
-      if (notice) session.send({ message: { case: 'trust', value: notice } })
+      await this.#welcome(session, admission)
       this.wake(machine)
       void this.#read(session, reader)
       yield* session.outbox
@@ -188,6 +167,48 @@ export class SessionRegistry implements Sessions {
       session.outbox.close()
       this.#leave(session)
     }
+  }
+
+  /**
+   * Hears the greeting and lets the machine in. Apart from `serve`, whose frame lives as long as the session: what it
+   * held only for the greeting would be kept for every connected machine.
+   */
+  async #admit(
+    machine: string,
+    reader: AsyncIterator<SessionRequest>,
+    { address, notAfter, issuer }: SessionPeer,
+  ): Promise<{ readonly session: LiveSession; readonly admission: Admitted }> {
+    const { hooks, clock } = this.#deps
+    const hello = await this.#readHello(reader)
+    const admission = await hooks.admit(machine, hello, address)
+    if (admission.kind === 'refused') throw new RpcError(status.PERMISSION_DENIED, admission.reason)
+    const session = new LiveSession(machine, hello.instance, address, clock.now().getTime())
+    session.notAfterMs = notAfter?.getTime() ?? Number.POSITIVE_INFINITY
+    session.issuer = issuer
+    await this.#enter(session)
+    return { session, admission }
+  }
+
+  async #welcome(session: LiveSession, admission: Admitted): Promise<void> {
+    const { hooks, clock } = this.#deps
+    const { machine } = session
+    const assignment = await hooks.assignment(machine)
+    session.assignment = `${assignment.host ?? ''}\0${assignment.group ?? ''}`
+    session.send({
+      message: {
+        case: 'welcome',
+        value: {
+          protocol: admission.protocol,
+          heartbeatInterval: durationFromMs(this.#deps.heartbeatMs),
+          now: timestampFromDate(clock.now()),
+          assignment,
+          version: VERSION,
+        },
+      },
+    })
+    if (admission.needFacts) session.send({ message: { case: 'factsRequest', value: {} } })
+    const notice = hooks.trustNotice(machine)
+    if (notice) session.send({ message: { case: 'trust', value: notice } })
   }
 
   /** Goes once through the event loop that serves all sessions, and fails when they are served no longer. */

@@ -70,6 +70,17 @@ function adapt(method: DescMethod, handler: AnyHandler, options: ServeOptions) {
       end: () => controller.abort(new Error('the call is complete')),
     }
   }
+  // Apart from its caller, whose frame lives as long as the stream: the peer's certificate would be kept as long.
+  const openStream = async (
+    call: ServerWritableStream<object, object> | ServerDuplexStream<object, object>,
+  ) => {
+    const { context, end } = await begin(call)
+    const input =
+      method.methodKind === 'bidi_streaming'
+        ? readAll(call as ServerDuplexStream<object, object>)
+        : (call as ServerWritableStream<object, object>).request
+    return { items: handler(input, context) as AsyncIterable<object>, signal: context.signal, end }
+  }
   switch (method.methodKind) {
     case 'unary':
     case 'client_streaming':
@@ -101,15 +112,11 @@ function adapt(method: DescMethod, handler: AnyHandler, options: ServeOptions) {
         // An 'error' without a listener would end the process; the cancelled event carries what matters.
         call.on('error', () => {})
         try {
-          const begun = await begin(call)
-          end = begun.end
-          const input =
-            method.methodKind === 'bidi_streaming'
-              ? readAll(call as ServerDuplexStream<object, object>)
-              : (call as ServerWritableStream<object, object>).request
-          for await (const item of handler(input, begun.context) as AsyncIterable<object>) {
-            if (begun.context.signal.aborted) break
-            if (!call.write(item)) await once(call, 'drain', { signal: begun.context.signal })
+          const open = await openStream(call)
+          end = open.end
+          for await (const item of open.items) {
+            if (open.signal.aborted) break
+            if (!call.write(item)) await once(call, 'drain', { signal: open.signal })
           }
           call.end()
         } catch (error) {

@@ -20,19 +20,24 @@ interface Range {
   readonly parallel: number
 }
 
+/**
+ * Every machine twice, the twins in the second half: so the same machines can be connected to two servers at once, and
+ * what is measured in turns need not connect anew each time.
+ */
 const agents: EmulatedAgent[] = []
-let authorityPem = ''
 let beatsPaused = false
 
 async function prepare(input: { readonly keys: string; readonly count: number }): Promise<void> {
-  for (const [index, key] of (await keyPool(input.keys, input.count)).entries()) {
-    agents.push(new EmulatedAgent(index, key))
+  const keys = await keyPool(input.keys, input.count)
+  for (let twin = 0; twin < 2; twin++) {
+    for (const [index, key] of keys.entries()) agents.push(new EmulatedAgent(index, key))
   }
 }
 
 function certify(input: { readonly caPem: string; readonly chains: readonly string[] }): void {
-  authorityPem = input.caPem
-  for (const [index, chain] of input.chains.entries()) agents[index]?.certify(chain, authorityPem)
+  for (const [index, agent] of agents.entries()) {
+    agent.certify(input.chains[index % input.chains.length] ?? '', input.caPem)
+  }
 }
 
 async function each({ from, count, parallel }: Range, work: (agent: EmulatedAgent) => Promise<unknown>) {
@@ -110,8 +115,6 @@ function awaitRevision(input: Pick<Range, 'from' | 'count'> & { readonly length:
   })
 }
 
-const machineIds = () => agents.map(agent => agent.machineId)
-
 const commands = {
   prepare,
   certify,
@@ -122,7 +125,6 @@ const commands = {
   countConnected,
   beat,
   awaitRevision,
-  machineIds,
 }
 export type ClientCommands = typeof commands
 

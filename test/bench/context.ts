@@ -1,6 +1,5 @@
 import type { ClientCommands } from './client.ts'
 import type { FloorCommands, FloorStart } from './floor-server.ts'
-import type { HookCommands } from './hook.ts'
 import type { BenchOptions } from './options.ts'
 import type { Places } from './places.ts'
 import { Worker } from './worker.ts'
@@ -11,6 +10,8 @@ export interface BenchContext {
   readonly places: Places
   /** The process of the emulated agents; the same one for all measurements. */
   readonly client: Worker<ClientCommands>
+  /** Index of the first machine's twin at the client; the others follow. */
+  readonly twins: number
   /** Starts the floors anew in a process of their own. */
   startFloor(): Promise<Floor>
   /** Tells how it goes. */
@@ -20,17 +21,14 @@ export interface BenchContext {
 /** The servers that the coordinator is held against. */
 export interface Floor extends AsyncDisposable {
   readonly worker: Worker<FloorCommands>
-  /** The same process, for its memory. */
-  readonly hook: Worker<HookCommands>
   readonly tlsPort: number
   readonly http2Port: number
 }
 
 export async function startFloor(places: Places, certificate: FloorStart): Promise<Floor> {
-  const worker = new Worker<FloorCommands & HookCommands>(places.bundle('floor-server'), [], {
+  const worker = new Worker<FloorCommands>(places.bundle('floor-server'), [], {
     name: 'the floor',
-    nodeArgs: ['--expose-gc', '--import', places.bundle('hook')],
   })
   const ports = await worker.ask('start', certificate)
-  return { worker, hook: worker, ...ports, [Symbol.asyncDispose]: () => worker[Symbol.asyncDispose]() }
+  return { worker, ...ports, [Symbol.asyncDispose]: () => worker[Symbol.asyncDispose]() }
 }

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { credentials } from '@grpc/grpc-js'
 import { type GetFleetResponse, OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
-import type { HookCommands } from './hook.ts'
+import type { HookCommands } from './hook-commands.ts'
 import type { Places } from './places.ts'
 import { Worker } from './worker.ts'
 
@@ -48,7 +48,7 @@ export class CoordinatorProcess implements AsyncDisposable {
     const log = openSync(logFile, 'a')
     const worker = new Worker<HookCommands>(places.program('coordinator'), ['--config', configFile], {
       name: 'the coordinator',
-      nodeArgs: ['--expose-gc', '--import', places.bundle('hook')],
+      nodeArgs: ['--import', places.bundle('hook')],
       output: log,
     })
     closeSync(log)
@@ -65,6 +65,18 @@ export class CoordinatorProcess implements AsyncDisposable {
       await worker[Symbol.asyncDispose]()
       const tail = (await readFile(logFile, 'utf8')).slice(-4000)
       throw new Error(`the coordinator did not start:\n${tail}`, { cause: error })
+    }
+  }
+
+  /** Runs `work`, and where a folder is given writes a profile of what the coordinator did meanwhile. */
+  async profiled<T>(folder: string | undefined, name: string, work: () => Promise<T>): Promise<T> {
+    if (folder === undefined) return await work()
+    mkdirSync(folder, { recursive: true })
+    await this.process.ask('startProfile', undefined)
+    try {
+      return await work()
+    } finally {
+      await this.process.ask('stopProfile', join(folder, `${name}.cpuprofile`))
     }
   }
 

@@ -1,9 +1,11 @@
 // The floors: the same connections, certificates and bytes, served by node:tls and node:http2 and nothing else.
+import { constants } from 'node:crypto'
 import { once } from 'node:events'
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:tls'
 import { FrameReader, frame } from './framing.ts'
+import { hookCommands } from './hook-commands.ts'
 import { answerCommands } from './worker.ts'
 
 export interface FloorStart {
@@ -27,6 +29,7 @@ async function start({ keyPem, chainPem, caPem }: FloorStart) {
     requestCert: true,
     rejectUnauthorized: true,
     minVersion: 'TLSv1.3',
+    secureOptions: constants.SSL_OP_NO_TICKET, // as the coordinator's listeners have it
   } as const
   const tls = createServer(options, socket => {
     socket.on('error', () => {}) // the client reports it
@@ -67,7 +70,7 @@ function broadcast(): void {
   for (const stream of streams) stream.write(framed)
 }
 
-const commands = { start, load, broadcast }
+const commands = { ...hookCommands, start, load, broadcast }
 export type FloorCommands = typeof commands
 
 answerCommands(commands)

@@ -45,6 +45,7 @@ async function measure(options: BenchOptions, scratch: string): Promise<Figures>
     places,
     client,
     note,
+    twins: keyCount,
     startFloor: () => startFloor(places, certificate),
   }
   let enrolled: Awaited<ReturnType<typeof measureEnrolments>>

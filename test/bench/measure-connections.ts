@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BenchContext } from './context.ts'
 import { CoordinatorProcess } from './coordinator-process.ts'
-import type { HookCommands } from './hook.ts'
+import type { HookCommands } from './hook-commands.ts'
 import { residentBytes } from './process-figures.ts'
 import { median } from './statistics.ts'
 import type { Worker } from './worker.ts'
@@ -40,7 +40,9 @@ export async function measureEnrolments(
     const count = round === rounds - 1 ? options.agents - from : share
     const bare = await client.ask('connectOnce', { from, count, parallel: PARALLEL, port: floor.tlsPort })
     connects.push(count / bare.seconds)
-    const real = await client.ask('enrol', { from, count, parallel: PARALLEL, door })
+    const real = await coordinator.profiled(options.profile, `enrol-${round}`, () =>
+      client.ask('enrol', { from, count, parallel: PARALLEL, door }),
+    )
     enrolments.push(count / real.seconds)
     note(`enrolments ${enrolments.at(-1)?.toFixed(0)}/s, bare connects ${connects.at(-1)?.toFixed(0)}/s`)
   }
@@ -57,9 +59,15 @@ export async function measureMemory(
   const stream: number[] = []
   for (let round = 0; round < MEMORY_ROUNDS; round++) {
     await using floor = await startFloor()
-    stream.push(await memoryPerConnection(context, floor.hook, floor.http2Port))
+    stream.push(
+      await memoryPerConnection(
+        context,
+        { pid: floor.worker.pid, collectGarbage: () => floor.worker.ask('collectGarbage', undefined) },
+        floor.http2Port,
+      ),
+    )
     await using coordinator = await CoordinatorProcess.start(places, stateDir)
-    agent.push(await memoryPerConnection(context, coordinator.process, coordinator.fleetPort))
+    agent.push(await memoryPerConnection(context, measured(coordinator.process), coordinator.fleetPort))
     note(`memory ${kib(agent)} KiB an agent, ${kib(stream)} KiB a raw stream`)
   }
   return { agent: median(agent), stream: median(stream) }
@@ -67,14 +75,24 @@ export async function measureMemory(
 
 const kib = (values: readonly number[]) => ((values.at(-1) ?? 0) / 1024).toFixed(1)
 
+interface Measured {
+  readonly pid: number
+  collectGarbage(): Promise<unknown>
+}
+
+const measured = (worker: Worker<HookCommands>): Measured => ({
+  pid: worker.pid,
+  collectGarbage: () => worker.ask('collectGarbage', undefined),
+})
+
 async function memoryPerConnection(
   { client, options }: BenchContext,
-  server: Worker<HookCommands>,
+  server: Measured,
   port: number,
 ): Promise<number> {
   const count = options.agents
   const collect = async () => {
-    await server.ask('collectGarbage', undefined)
+    await server.collectGarbage()
     return await residentBytes(server.pid)
   }
   // The first connections also pay for code and buffers that all share.

@@ -41,8 +41,9 @@ export async function measureQuestions(
     while (times.length < most && performance.now() < until) times.push(await ask(live))
     return times
   }
-  const stored = await repeat(false, STORED_REPETITIONS)
-  const live = await repeat(true, LIVE_REPETITIONS)
+  const { profile } = options
+  const stored = await coordinator.profiled(profile, 'stored', () => repeat(false, STORED_REPETITIONS))
+  const live = await coordinator.profiled(profile, 'live', () => repeat(true, LIVE_REPETITIONS))
   await client.ask('close', everyone)
   const storedMs = percentile(stored, 99)
   const liveMs = percentile(live, 99)

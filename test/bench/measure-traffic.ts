@@ -10,6 +10,7 @@ const PARALLEL = 32
 const BEATING = 500
 const BEAT_ROUNDS = 4
 const BEAT_MS = 4_000
+const WARM_UP_MS = 1_500
 const FANOUT_ROUNDS = 7
 
 /** Heartbeats of 500 connected agents at two coordinators, one with 500 machines in its store and one with 5,000. */
@@ -17,7 +18,7 @@ export async function measureHeartbeats(
   context: BenchContext,
   authorityFrom: string,
 ): Promise<{ readonly few: number; readonly many: number }> {
-  const { places, client, note } = context
+  const { places, client, note, options } = context
   const startWith = async (count: number) => {
     const stateDir = join(places.scratch, `m${count}`)
     await seedState({ from: authorityFrom, stateDir, keys: places.keys, count })
@@ -25,56 +26,65 @@ export async function measureHeartbeats(
   }
   await using small = await startWith(500)
   await using large = await startWith(5_000)
-  const rate = async ({ fleetPort }: CoordinatorProcess, ms: number) => {
-    await client.ask('open', { from: 0, count: BEATING, parallel: PARALLEL, port: fleetPort })
-    const { perSecond } = await client.ask('beat', { from: 0, count: BEATING, ms })
-    await client.ask('close', { from: 0, count: BEATING })
+  const connect = (from: number, { fleetPort: port }: CoordinatorProcess) =>
+    client.ask('open', { from, count: BEATING, parallel: PARALLEL, port })
+  const twins = context.twins
+  await connect(0, small)
+  await connect(twins, large)
+  const rate = async (from: number, coordinator: CoordinatorProcess, ms: number) => {
+    const name = `beat-${from === 0 ? 500 : 5000}-${ms}`
+    const { perSecond } = await coordinator.profiled(options.profile, name, () =>
+      client.ask('beat', { from, count: BEATING, ms }),
+    )
     return perSecond
   }
   const few: number[] = []
   const many: number[] = []
-  for (const coordinator of [small, large]) await rate(coordinator, 1_500)
+  await rate(0, small, WARM_UP_MS)
+  await rate(twins, large, WARM_UP_MS)
   for (let round = 0; round < BEAT_ROUNDS; round++) {
-    few.push(await rate(small, BEAT_MS))
-    many.push(await rate(large, BEAT_MS))
+    few.push(await rate(0, small, BEAT_MS))
+    many.push(await rate(twins, large, BEAT_MS))
     note(`heartbeats ${few.at(-1)?.toFixed(0)}/s with 500 machines, ${many.at(-1)?.toFixed(0)}/s with 5000`)
   }
+  for (const from of [0, twins]) await client.ask('close', { from, count: BEATING })
   return { few: median(few), many: median(many) }
 }
 
 /** From the operator's call until every agent has the notice, beside the same bytes over raw streams. */
 export async function measureFanout(
-  { options, client, startFloor, note }: BenchContext,
+  { options, client, startFloor, note, twins }: BenchContext,
   coordinator: CoordinatorProcess,
   fleet: BenchFleet,
 ): Promise<{ readonly published: number; readonly bare: number }> {
-  const everyone = { from: 0, count: options.agents, parallel: PARALLEL }
+  const agents = { from: 0, count: options.agents, parallel: PARALLEL }
+  const streams = { ...agents, from: twins }
   await using floor = await startFloor()
+  await client.ask('open', { ...agents, port: coordinator.fleetPort })
+  await client.ask('open', { ...streams, port: floor.http2Port })
+  const timed = async (range: typeof agents, length: number, start: () => Promise<unknown>) => {
+    await sleep(500)
+    const arrived = client.ask('awaitRevision', { ...range, length })
+    await client.ask('countConnected', range) // answered after the agents are told to wait
+    const began = process.hrtime.bigint()
+    const [{ at }] = await Promise.all([arrived, start()])
+    return Number(at - began) / 1e9
+  }
   const published: number[] = []
   const bare: number[] = []
   for (let round = 0; round < FANOUT_ROUNDS; round++) {
     const { parts, notice } = fleet.nextRevision()
     await floor.worker.ask('load', notice)
-    bare.push(await timed(floor.http2Port, notice, () => floor.worker.ask('broadcast', undefined)))
+    bare.push(await timed(streams, notice.length, () => floor.worker.ask('broadcast', undefined)))
+    const publish = () => coordinator.operator.publishRevision(streamOf(parts), { deadlineMs: 60_000 })
     published.push(
-      await timed(coordinator.fleetPort, notice, () =>
-        coordinator.operator.publishRevision(streamOf(parts), { deadlineMs: 60_000 }),
+      await coordinator.profiled(options.profile, `publish-${round}`, () =>
+        timed(agents, notice.length, publish),
       ),
     )
-    note(
-      `fan-out of ${notice.length} bytes each: ${published.at(-1)?.toFixed(3)} s, bare ${bare.at(-1)?.toFixed(3)} s`,
-    )
+    const [real, floorSeconds] = [published.at(-1) ?? 0, bare.at(-1) ?? 0]
+    note(`fan-out of ${notice.length} bytes: ${real.toFixed(3)} s, bare ${floorSeconds.toFixed(3)} s`)
   }
+  for (const range of [agents, streams]) await client.ask('close', range)
   return { published: median(published), bare: median(bare) }
-
-  async function timed(port: number, notice: Uint8Array, start: () => Promise<unknown>): Promise<number> {
-    await client.ask('open', { ...everyone, port })
-    await sleep(1_000)
-    const arrived = client.ask('awaitRevision', { ...everyone, length: notice.length })
-    await client.ask('countConnected', everyone) // answered after the agents are told to wait
-    const began = process.hrtime.bigint()
-    const [{ at }] = await Promise.all([arrived, start()])
-    await client.ask('close', everyone)
-    return Number(at - began) / 1e9
-  }
 }
