@@ -23,7 +23,7 @@ import { Nonces } from './enrolment/nonces.ts'
 import { RefusalLog } from './enrolment/refusal-log.ts'
 import { Throttle } from './enrolment/throttle.ts'
 import { housekeeping } from './housekeeping.ts'
-import { type Listener, openListener } from './listener.ts'
+import { type Listener, MEMBERS, openListener, STRANGERS } from './listener.ts'
 import { openLocalListener } from './local-listener.ts'
 import { MachineDirectory } from './machines/directory.ts'
 import { FleetTrust } from './machines/fleet-trust.ts'
@@ -180,7 +180,7 @@ async function build(
     requestRestart: (why: string) => wantRestart(why),
   }
 
-  const remote = (peer: Peer) => callerOf({ directory, operators }, peer)
+  const remote = (peer: Peer) => callerOf({ directory, operators, authorities, clock }, peer)
   const health = healthService({ store, registry })
   const options: ServeOptions = {
     onBug: (method, error) => log.error({ err: error, method }, 'call failed'),
@@ -192,6 +192,7 @@ async function build(
       serve(server, EnrolmentService, enrolmentService(deps), options)
       serve(server, Health, health, options)
     },
+    STRANGERS,
   )
   disposers.use(enrolment)
   const fleet = await openListener(
@@ -202,6 +203,7 @@ async function build(
       serve(server, OperatorService, operatorService(deps, remote), options)
       serve(server, Health, health, options)
     },
+    MEMBERS,
   )
   disposers.use(fleet)
   logRefusedHandshakes(fleet, log, clock)

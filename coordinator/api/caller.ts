@@ -2,7 +2,13 @@
 export type Caller =
   /** root on the coordinator's own machine, by the socket only root may open. */
   | { readonly kind: 'local' }
-  | { readonly kind: 'operator'; readonly id: string; readonly name: string }
+  | {
+      readonly kind: 'operator'
+      readonly id: string
+      readonly name: string
+      /** End of the certificate it came with; its calls end then. */
+      readonly notAfter?: Date
+    }
   | {
       readonly kind: 'machine'
       readonly id: string

@@ -16,6 +16,9 @@ export function createRenewableServerCredentials(
   return new RenewableServerCredentials(authorities, options)
 }
 
+/** A connection on which TLS has not been agreed by then is closed; Node itself would wait two minutes. */
+const HANDSHAKE_MS = 15_000
+
 type Watcher = (context: SecureContextOptions | null) => void
 
 /**
@@ -28,7 +31,11 @@ class RenewableServerCredentials extends ServerCredentials {
   #stopFollowing: (() => void) | undefined
 
   constructor(authorities: Authorities, { requireClientCertificate }: ServerCredentialsOptions) {
-    super({ requestCert: requireClientCertificate, rejectUnauthorized: requireClientCertificate })
+    super({
+      requestCert: requireClientCertificate,
+      rejectUnauthorized: requireClientCertificate,
+      handshakeTimeout: HANDSHAKE_MS,
+    })
     this.#authorities = authorities
   }
 

@@ -67,6 +67,9 @@ export function createClient<S extends DescService>(
   // A cast: the constructor's result is typed without the methods it was built with.
   const stub = new Constructor(address, credentials, {
     'grpc.use_local_subchannel_pool': 1,
+    // Neither the environment's proxy nor DNS has a say in how the other side is reached.
+    'grpc.enable_http_proxy': 0,
+    'grpc.service_config_disable_resolution': 1,
     ...options,
   }) as unknown as Stub
   const client: Record<string | symbol, unknown> = { [Symbol.dispose]: () => stub.close() }
