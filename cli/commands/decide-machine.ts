@@ -69,8 +69,9 @@ async function decide(
     const { machine } = await act(connection)
     if (!machine) return
     await showOne(cli.io, machineRecord(machine), output, () => {
+      const state = stateWord(machine.state)
       const host = machine.host === '' ? '' : `, host ${machine.host}`
-      return `${escapeText(`${shortId(machine.id)} (${machine.product || 'unknown hardware'}): ${done}; is ${stateWord(machine.state)}${host}`)}\n`
+      return `${escapeText(`${shortId(machine.id)} (${machine.product || 'unknown hardware'}): ${done}${done.startsWith(state) ? '' : `; is ${state}`}${host}`)}\n`
     })
   })
 }

@@ -42,8 +42,9 @@ function selectorErrorText(errors: readonly SelectorError[]): string {
     .slice(0, 20)
     .map(({ machine, reason }) => `selector: ${escapeText(machine)}: ${escapeText(reason)}\n`)
   const more = errors.length > 20 ? `selector: … and ${errors.length - 20} more\n` : ''
-  const count = errors.length === 1 ? 'one machine' : `${errors.length} machines`
-  return `${lines.join('')}${more}the selector gave no answer for ${count}; left out. \`has(facts.x)\` asks whether a fact is there\n`
+  const machines = new Set(errors.map(({ machine }) => machine)).size
+  const count = machines === 1 ? 'one machine' : `${machines} machines`
+  return `${lines.join('')}${more}an expression gave no answer for ${count}; \`has(facts.x)\` asks whether a fact is there\n`
 }
 
 /** Tells for which machines a selector gave no answer. Fails when nothing is left: then it answers nothing at all. */

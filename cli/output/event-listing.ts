@@ -1,10 +1,16 @@
 import { type Event, EventSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { isDigest } from '../../shared/ids.ts'
 import { millisOf } from '../../shared/time.ts'
 import { ago, shortId } from './machine-listing.ts'
 import { plainOf } from './plain.ts'
 import type { Listing } from './show-list.ts'
 
 export const EVENT_FIELDS = ['id', 'at', 'class', 'machine', 'host', 'reason', 'actor'] as const
+
+/** A machine that acted is told by the start of its id. */
+function actorOf(actor: string): string {
+  return isDigest(actor) ? shortId(actor) : actor
+}
 
 export function eventListing(now: Date): Listing<Event> {
   return {
@@ -16,7 +22,7 @@ export function eventListing(now: Date): Listing<Event> {
       { title: 'EVENT', text: event => event.class },
       { title: 'HOST', text: event => event.host || shortId(event.machine) },
       { title: 'MACHINE', wide: true, text: event => shortId(event.machine) },
-      { title: 'BY', text: event => event.actor },
+      { title: 'BY', text: event => actorOf(event.actor) },
       { title: 'AT', wide: true, text: event => new Date(millisOf(event.at) ?? 0).toISOString() },
       { title: 'REASON', text: event => event.reason },
     ],
