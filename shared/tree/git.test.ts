@@ -95,6 +95,11 @@ describe('a git repository', () => {
       dir = join(base, String(count++))
       await write('x', 'x')
       expect(await packTree(dir)).toMatchObject({ kind: 'packed' })
+      await write('.gitignore', 'secret')
+      expect(await packTree(dir)).toMatchObject({
+        kind: 'refused',
+        reason: expect.stringContaining('install git'),
+      })
     } finally {
       vi.unstubAllEnvs()
     }

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { lstat } from 'node:fs/promises'
+import { lstat, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { hasCode } from '../errors.ts'
 import { escapeText } from '../escape.ts'
@@ -49,6 +50,25 @@ export async function listGitFiles(dir: string): Promise<Buffer[] | undefined> {
     throw new TreeRefusal(`${escapeText(name)}: a git submodule; make it a flake input or copy its files in`)
   }
   return splitNul(await mustRunGit(dir, ['ls-files', '--cached', '--others', '--exclude-standard', '-z']))
+}
+
+/**
+ * The files of a folder outside any repository that no .gitignore names, by git's own rules; undefined where there is no
+ * git. An empty repository elsewhere lends git the place it needs, so that nothing is written into the folder.
+ */
+export async function listUnignoredFiles(dir: string): Promise<Buffer[] | undefined> {
+  const scratch = await mkdtemp(join(tmpdir(), 'muster-git-'))
+  try {
+    const made = await runGit(dir, ['init', '--quiet', '--bare', scratch])
+    if (made.code === 127) return undefined
+    if (made.code !== 0) throw new TreeRefusal(`${dir}: git init failed: ${made.stderr.trim()}`)
+    const place = [`--git-dir=${scratch}`, `--work-tree=${resolve(dir)}`]
+    const listed = await runGit(dir, [...place, 'ls-files', '--others', '--exclude-standard', '-z'])
+    if (listed.code !== 0) throw new TreeRefusal(`${dir}: git ls-files failed: ${listed.stderr.trim()}`)
+    return splitNul(listed.stdout)
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
 }
 
 /** A repository that git cannot read is an error and not the absence of one. */

@@ -2,7 +2,7 @@ import { lstat, readdir, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hasCode } from '../errors.ts'
 import { escapeText } from '../escape.ts'
-import { listGitFiles } from './git.ts'
+import { listGitFiles, listUnignoredFiles } from './git.ts'
 import { END_OF_TREE, packedLength } from './tar-header.ts'
 import { checkEntry, countNewFolders, sortEntries, type TreeEntry } from './tree-entry.ts'
 import { MAX_DEPTH, MAX_ENTRIES, MAX_TREE_BYTES } from './tree-limits.ts'
@@ -19,16 +19,16 @@ export interface TreeListing {
 }
 
 /**
- * Chooses the files of a fleet directory: what git tracks or would track, or, outside a repository, everything but `.git`
- * and the links that nix-build leaves. Throws a TreeRefusal that names the file when one of them cannot be packed.
+ * Chooses the files of a fleet directory: what git tracks or would track; outside a repository, everything that no
+ * .gitignore names but `.git` and the links that nix-build leaves. Throws a TreeRefusal that names the file when one of them cannot be packed.
  */
 export async function listTree(dir: string): Promise<TreeListing> {
   const notes: string[] = []
   const fromGit = await listGitFiles(dir)
-  const names = fromGit ?? (await listFolder(dir))
+  const names = fromGit ?? (await listPlainFolder(dir))
   if (!fromGit) {
     notes.push(
-      'no git repository: every file is packed, also those that a .gitignore names; only .git and result links are left out',
+      'no git repository: every file that no .gitignore names is packed, but .git and the links that nix-build leaves',
     )
   }
   const paths = new Set(names.map(decodeName))
@@ -83,6 +83,21 @@ async function readEntry(dir: string, path: string): Promise<TreeEntry | undefin
     if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return undefined
     throw error
   }
+}
+
+/** Outside a repository a .gitignore counts just the same; where git is missing to read it, it may not be passed over. */
+async function listPlainFolder(dir: string): Promise<Buffer[]> {
+  const all = await listFolder(dir)
+  const ignoring = all.find(name => /(^|\/)\.gitignore$/.test(name.toString()))
+  if (!ignoring) return all
+  const unignored = await listUnignoredFiles(dir)
+  if (unignored === undefined) {
+    throw new TreeRefusal(
+      `${escapeText(ignoring.toString())}: is there, but the program git is not; install git, so that it is respected`,
+    )
+  }
+  const kept = new Set(unignored.map(name => name.toString('binary')))
+  return all.filter(name => kept.has(name.toString('binary')))
 }
 
 async function listFolder(dir: string): Promise<Buffer[]> {

@@ -162,9 +162,11 @@ describe('packing', () => {
     await expect(packTree(join(dir, 'nowhere'))).rejects.toThrow('nowhere')
   })
 
-  it('outside a repository takes all files but .git and result links, and says so', async () => {
+  it('outside a repository takes all files that no .gitignore names but .git and result links, and says so', async () => {
     await write('.gitignore', 'secret')
     await write('secret', 'x')
+    await write('deep/.gitignore', '*.log')
+    await write('deep/a.log', 'x')
     await write('results/kept', 'x')
     await write('.git/not-really', 'x')
     await symlink('/nix/store/x', join(dir, 'result'))
