@@ -23,6 +23,8 @@ export async function idOf(agent: AgentProcess): Promise<string> {
     const text = await readFile(join(agent.stateDir, 'state.json'), 'utf8').catch(() => '{}')
     const state: { machine?: string } = JSON.parse(text)
     return state.machine
+  }).catch((error: Error) => {
+    throw new Error(`${error.message}; it printed:\n${agent.program?.stdout}\n${agent.program?.stderr}`)
   })
 }
 

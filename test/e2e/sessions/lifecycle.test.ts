@@ -1,4 +1,5 @@
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { credentials } from '@grpc/grpc-js'
 import { describe, expect, it } from 'vitest'
 import { Health } from '../../../shared/gen/grpc/health/v1/health_pb.ts'
@@ -8,6 +9,7 @@ import { createClient } from '../../../shared/rpc/client.ts'
 import { PROTOCOL_MAX, PROTOCOL_MIN } from '../../../shared/version.ts'
 import { startFleet } from '../../support/fleet.ts'
 import { addOperator } from '../../support/operator.ts'
+import { programFile, runProgram } from '../../support/program.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
 import {
   events,
@@ -73,6 +75,12 @@ describe('starting and stopping', () => {
     expect(second.code).not.toBe(0)
     expect(`${second.stderr}${second.stdout}`).toMatch(/another|already|in use/i)
     agent.program = agent.programs[0]
+    const first = fleet.coordinator
+    const config = join(fleet.dir, 'coordinator.json')
+    const other = await runProgram(process.execPath, [programFile('coordinator'), '--config', config])
+    expect(other.code).not.toBe(0)
+    expect(`${other.stderr}${other.stdout}`).toMatch(/another|already|in use/i)
+    expect(first?.running).toBe(true)
     await untilActive(fleet, agent)
   })
 
