@@ -2,12 +2,12 @@ import type { Transaction } from 'kysely'
 import { precondition } from '../../shared/errors.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
-import { disputedBecause, entryOf, readState } from '../machines/entry.ts'
+import { disputedBecause, entryOf, isLive, readState } from '../machines/entry.ts'
 import { identityOfFacts } from '../machines/identity.ts'
 import { refreshMachines } from '../machines/refresh.ts'
 import { insertBinding } from '../store/bindings.ts'
 import { type ConditionRow, conditionsOf } from '../store/conditions.ts'
-import { recordEvent } from '../store/events.ts'
+import { recordClaim, recordEvent } from '../store/events.ts'
 import type { FactsLimits } from '../store/facts.ts'
 import { readLabels } from '../store/json.ts'
 import { findMachine, type MachineChange, type MachineRow, newMachineRow } from '../store/machines.ts'
@@ -58,6 +58,8 @@ interface Step {
 
 /** Times that a waiting machine was heard of are written once in this while. */
 const TOUCH_MS = 60_000
+/** Sets of facts that are kept of a machine nobody let in: strangers could fill the disk with their histories. */
+const STRANGERS_KEEP = 2
 
 /**
  * Lets a machine in, or not, in one transaction: the use of a token is taken, the machine written and the certificate
@@ -188,7 +190,7 @@ async function writeAdmission(
     await insertBinding(tx, by)
   }
   const others = await recordFindings(tx, machineId, findings, now)
-  await recordEvent(tx, {
+  await (isKnown ? recordClaim : recordEvent)(tx, {
     at: now,
     class: isKnown ? 'returned' : 'enrolled',
     machine: machineId,
@@ -229,7 +231,8 @@ async function writeSeen(
   const before =
     row ?? newMachineRow({ id: machineId, publicKey: asked.publicKey, state: 'pending', nowMs, address })
   const written = await writeRow(tx, row, before, seenColumns(asked, row, findings))
-  await writeFacts(tx, asked, row, factsLimits)
+  const keep = Math.min(STRANGERS_KEEP, factsLimits.keep)
+  await writeFacts(tx, asked, row, isLive(readState(before.state)) ? factsLimits : { ...factsLimits, keep })
   const others = await recordFindings(tx, machineId, findings, now)
   if (!row && outcome.kind === 'wait') {
     await recordEvent(tx, {

@@ -15,14 +15,39 @@ describe('Nonces', () => {
     expect(nonces.take(Buffer.alloc(32), 1)).toBe(false)
   })
 
-  it('stay bounded under a flood, the oldest giving way, and forget those that are too old', () => {
+  it('are not pushed out by a flood of strangers who begin, and cost no memory until they are used', () => {
     const nonces = new Nonces()
     const first = nonces.issue(0)
-    for (let i = 0; i < 10_000; i++) nonces.issue(1)
-    expect(nonces.size).toBe(10_000)
-    expect(nonces.take(first, 1)).toBe(false)
-    nonces.issue(1_000_000)
+    for (let i = 0; i < 20_000; i++) nonces.issue(1)
+    expect(nonces.size).toBe(0)
+    expect(nonces.take(first, 1)).toBe(true)
     expect(nonces.size).toBe(1)
+  })
+
+  it('are too old after five minutes, and what was used is forgotten then and not before', () => {
+    const nonces = new Nonces()
+    const late = nonces.issue(0)
+    expect(nonces.take(late, 5 * 60_000)).toBe(false)
+    const early = nonces.issue(1_000)
+    expect(nonces.take(early, 2_000)).toBe(true)
+    expect(nonces.take(early, 300_999)).toBe(false)
+    expect(nonces.take(nonces.issue(900_000), 900_001)).toBe(true)
+    expect(nonces.size).toBe(1)
+  })
+
+  it('are good as they were given out and in no other form, nor to another process', () => {
+    fc.assert(
+      fc.property(fc.nat({ max: 255 }), fc.integer({ min: 1, max: 255 }), (bit, change) => {
+        const nonces = new Nonces()
+        const nonce = nonces.issue(10)
+        expect(new Nonces().take(nonce, 11)).toBe(false)
+        const forged = Buffer.from(nonce)
+        forged[bit % 32]! ^= change
+        expect(nonces.take(forged, 11)).toBe(false)
+        expect(nonces.take(Buffer.concat([nonce, Buffer.alloc(1)]), 11)).toBe(false)
+        expect(nonces.take(nonce, 11)).toBe(true)
+      }),
+    )
   })
 })
 

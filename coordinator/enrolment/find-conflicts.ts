@@ -1,7 +1,7 @@
 import type { Transaction } from 'kysely'
 import { type ClaimedIdentity, identityOfRow } from '../machines/identity.ts'
 import { setCondition } from '../store/conditions.ts'
-import { recordEvent } from '../store/events.ts'
+import { recordClaim } from '../store/events.ts'
 import { readTexts } from '../store/json.ts'
 import { bumpMachine, type MachineRow, machinesWithSerial } from '../store/machines.ts'
 import type { Database } from '../store/tables.ts'
@@ -48,7 +48,7 @@ export async function recordFindings(
     if (finding.class === 'similar' && finding.others.length > 0) continue
     const about = { class: finding.class, since: now.getTime() }
     await setCondition(tx, { ...about, machine: machineId, reason: finding.reason })
-    await recordEvent(tx, {
+    await recordClaim(tx, {
       at: now,
       class: finding.class,
       machine: machineId,

@@ -54,9 +54,7 @@ export async function proveRequest(
       return retryLater('full', 'too many machines without a valid token ask at once', wait)
     }
   }
-  if (!nonces.take(nonce, nowMs)) {
-    return retryLater('nonce', 'the nonce is unknown, too old or was used before; begin again', 1)
-  }
+  if (!nonces.isGood(nonce, nowMs)) return badNonce()
   const isProved = authorities.list().some(({ pin }) => {
     const text = enrolmentProofText({
       nonce,
@@ -75,7 +73,13 @@ export async function proveRequest(
       ? refuse('proof', 'the proof is no signature of this very request by this key')
       : refuse('malformed', `public_key: ${key.reason}`)
   }
+  // Only whoever holds the key uses a nonce up, so nobody else can fill what is remembered of them.
+  if (!nonces.take(nonce, nowMs)) return badNonce()
   const facts = readFacts(request.facts, MAX_STRANGER_FACTS_BYTES)
   if (facts.kind === 'refused') return refuse('malformed', facts.reason)
   return { kind: 'proved', machineId, publicKey, facts, token }
+}
+
+function badNonce(): Refuse {
+  return retryLater('nonce', 'the nonce is unknown, too old or was used before; begin again', 1)
 }

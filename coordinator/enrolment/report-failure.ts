@@ -9,18 +9,20 @@ import { isDigest } from '../../shared/ids.ts'
 import type { CallContext } from '../../shared/rpc/definition.ts'
 import { recordEvent } from '../store/events.ts'
 import type { Store } from '../store/store.ts'
+import type { RefusalLog } from './refusal-log.ts'
 import type { Throttle } from './throttle.ts'
 
 export interface ReportFailureDeps {
   readonly store: Store
   readonly clock: Clock
   readonly strangers: Throttle
+  readonly refusals: Pick<RefusalLog, 'takeRoom'>
 }
 
 const MAX_BYTES = 4 * 1024
 
 /** Takes down why a machine cannot enrol, for operators. Nobody proved a word of it, and the record says so. */
-export function reportFailure({ store, clock, strangers }: ReportFailureDeps) {
+export function reportFailure({ store, clock, strangers, refusals }: ReportFailureDeps) {
   return async (
     request: ReportFailureRequest,
     { peer }: Pick<CallContext, 'peer'>,
@@ -32,6 +34,7 @@ export function reportFailure({ store, clock, strangers }: ReportFailureDeps) {
     const now = clock.now()
     const seconds = strangers.take(now.getTime())
     if (seconds > 0) throw exhausted(`too many reports at once; report again in ${seconds} s`)
+    if (!refusals.takeRoom(now)) throw exhausted('too many reports are kept already; report again later')
     await store.transact(tx =>
       recordEvent(tx, {
         at: now,

@@ -4,7 +4,7 @@ import type { Hello } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import { clearConditions, conditionsOf, setCondition } from '../store/conditions.ts'
-import { recordEvent } from '../store/events.ts'
+import { recordClaim, recordEvent } from '../store/events.ts'
 import {
   bumpMachine,
   changeMachine,
@@ -86,7 +86,7 @@ async function writeHello(
   if (back) {
     const reason = `${back}: a disk was restored, or another machine has its state; release it after a look`
     await setCondition(tx, { machine: machineId, class: 'went-back', reason, since: now.getTime() })
-    await recordEvent(tx, {
+    await recordClaim(tx, {
       at: now,
       class: 'went-back',
       machine: machineId,

@@ -3,7 +3,7 @@ import type { AgentEvent, TrustReport } from '../../shared/gen/muster/v1/agent_p
 import { isDigest } from '../../shared/ids.ts'
 import { Throttle } from '../enrolment/throttle.ts'
 import { setCondition } from '../store/conditions.ts'
-import { recordEvent } from '../store/events.ts'
+import { recordClaim, recordEvent } from '../store/events.ts'
 import { bumpMachine, changeMachine, findMachine, touchMachines } from '../store/machines.ts'
 import type { SessionDeps } from './admit-session.ts'
 import { refreshMachines } from './refresh.ts'
@@ -26,7 +26,7 @@ export async function recordClone(
   await store.transact(async tx => {
     await setCondition(tx, { machine: machineId, class: 'clone', reason, since: now.getTime() })
     await bumpMachine(tx, machineId)
-    await recordEvent(tx, { at: now, class: 'clone', machine: machineId, reason, actor: 'coordinator' })
+    await recordClaim(tx, { at: now, class: 'clone', machine: machineId, reason, actor: 'coordinator' })
   })
   await refreshMachines(store.db, directory, [machineId])
 }
@@ -57,7 +57,7 @@ export async function recordTrustReport(
       trust_first_use: report.firstUse ? 1 : 0,
     })
     const reason = `follows trust set ${number}${report.firstUse ? ', taken without a pin' : ''}`
-    await recordEvent(tx, { at: clock.now(), class: 'trust', machine: machineId, reason, actor: machineId })
+    await recordClaim(tx, { at: clock.now(), class: 'trust', machine: machineId, reason, actor: machineId })
   })
   await refreshMachines(store.db, directory, [machineId])
 }

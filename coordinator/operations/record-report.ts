@@ -15,7 +15,7 @@ import {
 } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { isHostName } from '../../shared/revision/host-name.ts'
-import { listEventRows, recordEvent } from '../store/events.ts'
+import { listEventRows, recordClaim } from '../store/events.ts'
 import {
   countUnordered,
   findOperation,
@@ -192,7 +192,7 @@ async function adopt(
       ended: null,
     },
   ])
-  await recordEvent(tx, {
+  await recordClaim(tx, {
     at: now,
     class: 'unknown-operation',
     machine,
@@ -232,5 +232,5 @@ async function recordSeldom(
 ): Promise<void> {
   const [last] = await listEventRows(tx, { machine, limit: 1 })
   if (last?.class === kind && now.getTime() - last.at < EVENT_PAUSE_MS) return
-  await recordEvent(tx, { at: now, class: kind, machine, reason, actor: machine })
+  await recordClaim(tx, { at: now, class: kind, machine, reason, actor: machine })
 }

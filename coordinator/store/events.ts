@@ -30,6 +30,30 @@ export async function recordEvent(tx: Transaction<Database>, event: NewEvent): P
     .execute()
 }
 
+/** Events that one machine may cause, and in what time. */
+const CLAIMS = 100
+const CLAIMS_MS = 600_000
+
+/**
+ * Records what a machine causes at will. Events are kept up to a number, so a machine that causes more and more of them
+ * would push out what operators did: beyond its share nothing is recorded. Conditions, which are one of a kind, still are.
+ */
+export async function recordClaim(
+  tx: Transaction<Database>,
+  event: NewEvent & { readonly machine: string },
+): Promise<void> {
+  const oldest = await tx
+    .selectFrom('events')
+    .select('at')
+    .where('machine', '=', event.machine)
+    .orderBy('id', 'desc')
+    .offset(CLAIMS - 1)
+    .limit(1)
+    .executeTakeFirst()
+  if (oldest && oldest.at > event.at.getTime() - CLAIMS_MS) return
+  await recordEvent(tx, event)
+}
+
 /** Newest first. */
 export function listEventRows(
   db: Kysely<Database>,

@@ -13,6 +13,7 @@ import {
 } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import { type Facts, FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.ts'
 import type { OperationReport, Outcome } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { randomId } from '../../../shared/ids.ts'
 import { outcomeName } from '../../../shared/operation-names.ts'
 import {
   type SampleRevision,
@@ -156,10 +157,7 @@ export class NodeUnderTest implements AsyncDisposable {
   }
 
   /** Gives an order; its id. */
-  async order(
-    revision: SampleRevision,
-    id = `op-${this.#count}-${Math.random().toString(16).slice(2, 10)}`,
-  ): Promise<string> {
+  async order(revision: SampleRevision, id = `op-${this.#count}-${randomId().slice(0, 8)}`): Promise<string> {
     await this.operations.accept(
       create(ApplyOrderSchema, {
         operationId: id,
