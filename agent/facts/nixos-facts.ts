@@ -91,7 +91,8 @@ async function readProfile(source: Source): Promise<{ generation?: bigint; path?
 async function storeLink(source: Source, path: string): Promise<string | undefined> {
   const target = await source.link(path)
   if (target === undefined) return undefined
-  if (/^\/nix\/store\/[0-9a-z]{32}-[0-9A-Za-z+._?=-]{1,200}$/.test(target)) return target
+  // Nearly always below /nix/store; a store may lie elsewhere, and that of a simulated machine does.
+  if (/^\/[\w./+-]{1,200}\/[0-9a-z]{32}-[0-9A-Za-z+._?=-]{1,200}$/.test(target)) return target
   source.warn(`${path}: leads to no store path`)
   return undefined
 }

@@ -6,7 +6,7 @@ import { until } from '../start/until.ts'
 import { agentOf, type DemoContext, untilMachine } from './context.ts'
 import { writeGeneration } from './fleet-files.ts'
 import { forgeRevision, removeRevision } from './forge.ts'
-import type { Step } from './walk.ts'
+import { outcomesOnly, type Step } from './walk.ts'
 
 /** What happens when somebody takes the coordinator over, and when a machine is sent away. */
 export function defenceSteps(context: DemoContext): readonly Step[] {
@@ -32,7 +32,7 @@ async function forge(context: DemoContext): Promise<void> {
   )
   await coordinator.start(signal)
   await untilMachine(context, 'olaf', 'back', ({ online }) => online)
-  await walk.muster(['apply', 'olaf'], { exit: 4, show: lastTable })
+  await walk.muster(['apply', 'olaf'], { exit: 4, show: outcomesOnly })
   const olaf = await untilMachine(context, 'olaf', 'shown with its refusal', ({ lastOperation }) => {
     return lastOperation?.outcome?.class === OutcomeClass.REFUSED
   })
@@ -83,9 +83,4 @@ async function evict(context: DemoContext): Promise<void> {
   walk.check(true, `its console (simulated) says why: ${said}`)
   await walk.muster(['apply', id.slice(0, 12)], { exit: 4 })
   walk.check(true, 'nothing can be ordered there any more')
-}
-
-function lastTable(text: string): string {
-  const lines = text.split('\n')
-  return lines.slice(lines.findIndex(line => line.startsWith('OPERATION'))).join('\n')
 }

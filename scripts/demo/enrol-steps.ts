@@ -14,7 +14,7 @@ const isPending = ({ state }: Machine) => state === MachineState.PENDING
 
 /** From nothing to six machines of which one waits no longer. */
 export function enrolSteps(context: DemoContext): readonly Step[] {
-  const { walk, coordinator, fleet } = context
+  const { walk, coordinator } = context
   return [
     {
       title: 'A coordinator starts, with a certificate authority of its own',
@@ -28,7 +28,9 @@ export function enrolSteps(context: DemoContext): readonly Step[] {
     {
       title: 'The operator makes a fleet and the keys that sign for it',
       async run() {
-        await walk.muster(['init', fleet], { show: text => text.split('\nNext:')[0] ?? '' })
+        await walk.muster(['init', 'fleet', '--name', 'demo'], {
+          show: text => text.split('\nNext:')[0] ?? '',
+        })
         await walk.muster(['trust', 'set'])
         const { trustPin, fleetId } = await coordinator.api.getFleet({})
         walk.check(
@@ -107,9 +109,10 @@ async function enrolAll(context: DemoContext): Promise<void> {
   for (const name of [HERE, 'olaf', 'bolt']) await untilMachine(context, name, 'active', isActive)
   for (const { name, token: admitted } of MACHINES)
     if (!admitted) await untilMachine(context, name, 'pending', isPending)
+  for (const { name } of MACHINES) walk.markSimulated((await agentOf(context, name).id()) ?? '')
   await walk.muster(['machines'])
   const machines = await machinesOf(context)
-  const seen = machines.map(({ state }) => MachineState[state]).join(' ')
+  const seen = machines.map(({ state }) => state).join(' ')
   walk.check(machines.filter(isActive).length === 3, 'three had a token, and were let in at once', seen)
   walk.check(machines.filter(isPending).length === 3, 'three have none, and wait', seen)
   walk.check(
@@ -119,9 +122,8 @@ async function enrolAll(context: DemoContext): Promise<void> {
 }
 
 async function createToken({ walk, folder }: DemoContext, uses: number): Promise<string> {
-  const file = join(folder, 'token')
-  await walk.muster(['token', 'create', '--ttl', '15m', '--uses', String(uses), '--out', file])
-  return (await readFile(file, 'utf8')).trim()
+  await walk.muster(['token', 'create', '--ttl', '15m', '--uses', String(uses), '--out', 'token'])
+  return (await readFile(join(folder, 'token'), 'utf8')).trim()
 }
 
 /** With Nix the systems that run before the first revision are built all at once. */

@@ -6,7 +6,7 @@ import { agentOf, type DemoContext, HERE, machinesOf, untilMachine } from './con
 import { DemoError } from './demo-error.ts'
 import { readFleetFile, writeGeneration, writeHosts, writeStandInFlake } from './fleet-files.ts'
 import { MACHINES } from './machines.ts'
-import type { Step } from './walk.ts'
+import { outcomesOnly, type Step } from './walk.ts'
 
 /** From the fleet file to machines that run what it says, twice. */
 export function revisionSteps(context: DemoContext): readonly Step[] {
@@ -22,11 +22,12 @@ export function revisionSteps(context: DemoContext): readonly Step[] {
         )
         await writeStandInFlake(context.top, fleet, 1)
         await writeFile(join(fleet, 'fleet.toml'), `${initial}\n[hosts.olaf]\nserail = "MM5000001"\n`)
-        await walk.muster(['check', fleet], { exit: 1 })
-        walk.check(true, 'a slip of the pen is named with its line and column')
+        const { both } = await walk.muster(['check', 'fleet'], { exit: 1 })
+        const place = /fleet\.toml:\d+:\d+: error: hosts\.olaf\.serail/.test(both)
+        walk.check(place, 'a slip of the pen is named with its line and column')
         await writeHosts(fleet, initial, { here: await idOf(context, HERE), rack: 'a' })
-        await walk.muster(['check', fleet])
-        await walk.muster(['publish', fleet])
+        await walk.muster(['check', 'fleet'])
+        await walk.muster(['publish', 'fleet'])
         const { revision } = await context.coordinator.api.getFleet({})
         walk.check(revision === 1n, 'revision 1 is published', String(revision))
       },
@@ -40,7 +41,7 @@ export function revisionSteps(context: DemoContext): readonly Step[] {
             return state === MachineState.ACTIVE && group === 'edge' && online
           })
         }
-        await walk.muster(['machines', '--where', "host.group == 'edge'"])
+        await walk.muster(['machines', '--where', "status.group == 'edge'"])
         for (const name of ['olaf', 'bolt', 'anna', HERE])
           await untilMachine(context, name, `host ${name}`, ({ host }) => host === name)
         const hosts = (await machinesOf(context)).map(({ host }) => host).sort()
@@ -63,9 +64,15 @@ export function revisionSteps(context: DemoContext): readonly Step[] {
             throw new DemoError(`${name}: runs ${system} as ${generation}`)
           }
         }
+        const { both } = await walk.muster([
+          ...['query', 'machine.simulated', '--live'],
+          ...['--select', 'facts.nixos.generation', '--select', 'facts.nixos.current'],
+        ])
+        const told = both.split('\n').filter(line => /\b2\b.*(standin|simulated)\.1\b/.test(line))
         walk.check(
-          true,
-          'the five simulated machines run the system of revision 1, as generation 2 of their own profile',
+          told.length === 5,
+          'the five simulated machines say so themselves: the system of revision 1, as generation 2',
+          both,
         )
       },
     },
@@ -74,9 +81,9 @@ export function revisionSteps(context: DemoContext): readonly Step[] {
       async run() {
         await writeHosts(fleet, initial, { here: await idOf(context, HERE), rack: 'b' })
         await writeGeneration(fleet, 2)
-        await walk.muster(['diff', fleet])
-        await walk.muster(['publish', fleet])
-        await walk.muster(['apply', 'olaf'])
+        await walk.muster(['diff', 'fleet'])
+        await walk.muster(['publish', 'fleet'])
+        await walk.muster(['apply', 'olaf'], { show: outcomesOnly })
         await untilMachine(context, 'olaf', 'at revision 2', at(2n))
         await walk.muster(['logs', 'olaf', '--tail', '12'])
         const [olaf, bolt] = [
@@ -130,12 +137,6 @@ async function applyFirst(context: DemoContext): Promise<void> {
     `this very machine stopped before the switch and is untouched: ${here?.reason ?? 'no outcome'}`,
     here?.refusal,
   )
-}
-
-/** Without the lines that tell how far each one is. */
-function outcomesOnly(text: string): string {
-  const lines = text.split('\n')
-  return lines.slice(lines.findIndex(line => line.startsWith('OPERATION'))).join('\n')
 }
 
 async function idOf(context: DemoContext, name: string): Promise<string> {

@@ -26,10 +26,10 @@ export async function runCommand(
     env: { ...process.env, ...env },
     ...(cwd === undefined ? {} : { cwd }),
     ...(signal === undefined ? {} : { signal }),
-    timeout: DEADLINE_MS,
-    killSignal: 'SIGKILL',
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  // Not spawn's own: it goes on when the command could not be started, and keeps this process from ending.
+  const timer = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS)
   const said = { stdout: '', stderr: '', both: '' }
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text: string) => {
@@ -43,5 +43,6 @@ export async function runCommand(
     said.both += String(error)
     return [null]
   })
+  clearTimeout(timer)
   return { code: typeof code === 'number' ? code : null, ...said }
 }

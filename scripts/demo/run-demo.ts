@@ -23,16 +23,23 @@ const SOCKET_ROOM = 107 - '/a/n100-4/agent.sock'.length
 export async function runDemo(top: string, options: DemoOptions): Promise<number> {
   const signal = stopSignal()
   const folder = await makeFolder()
-  let keep = options.keep
+  let walked: Walked | undefined
   try {
-    const code = await demo(top, folder, options, signal)
-    // What went wrong is to be looked at.
-    keep ||= code !== 0 && !signal.aborted
-    return code
+    walked = await demo(top, folder, options, signal)
   } finally {
-    if (!keep) await rm(folder, { recursive: true, force: true, maxRetries: 3 })
-    else console.log(`The demo's folder stays: ${folder}`)
+    // What went wrong is to be looked at.
+    const keep = options.keep || (walked?.seen !== walked?.steps && !signal.aborted)
+    if (keep) console.log(`\nThe demo's folder stays: ${folder}`)
+    else await rm(folder, { recursive: true, force: true, maxRetries: 3 })
   }
+  console.log(`\ndemo: ${walked.seen} of ${walked.steps} steps`)
+  return walked.seen === walked.steps ? 0 : 1
+}
+
+interface Walked {
+  readonly steps: number
+  /** Steps that were seen to work. */
+  readonly seen: number
 }
 
 async function makeFolder(): Promise<string> {
@@ -46,7 +53,7 @@ async function demo(
   folder: string,
   { exit }: DemoOptions,
   signal: AbortSignal,
-): Promise<number> {
+): Promise<Walked> {
   const installed = join(folder, 'installed')
   await writeStandInFlake(top, installed, 0)
   const builder = await findBuilder(top, installed, signal)
@@ -71,7 +78,7 @@ async function demo(
   const walk = new Walk({
     muster: join(top, 'dist/muster.mjs'),
     env,
-    cwd: folder,
+    folder,
     signal,
     colour,
     write: text => void process.stdout.write(text),
@@ -91,18 +98,16 @@ async function demo(
   }
   try {
     process.stdout.write(
-      `Muster's demo, in ${folder}, on the ports ${enrolmentPort} and ${fleetPort}.\n` +
+      `Muster's demo, in ${folder} (DEMO below), on the ports ${enrolmentPort} and ${fleetPort}.\n` +
         'This machine is only looked at: nothing is ever activated on it.\n',
     )
     const steps = [...enrolSteps(context), ...revisionSteps(context), ...defenceSteps(context)]
     const seen = await walk.run(steps)
-    const whole = seen === steps.length
-    if (!exit && whole && !signal.aborted) {
+    if (!exit && seen === steps.length && !signal.aborted) {
       process.stdout.write(stayingText(top, env, folder))
       await untilAborted(signal)
     }
-    process.stdout.write(`\ndemo: ${seen} of ${steps.length} steps\n`)
-    return whole ? 0 : 1
+    return { steps: steps.length, seen }
   } finally {
     await Promise.all([...context.agents.values()].map(agent => agent.stop()))
   }

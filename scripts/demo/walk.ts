@@ -1,11 +1,13 @@
 import { styleText } from 'node:util'
+import { quoted } from '../start/texts.ts'
 import { DemoError } from './demo-error.ts'
 import { type Ran, runCommand } from './run-command.ts'
 
 export interface WalkOptions {
   readonly muster: string
   readonly env: Readonly<Record<string, string>>
-  readonly cwd: string
+  /** The demo's folder; shown as DEMO. */
+  readonly folder: string
   readonly signal: AbortSignal
   readonly colour: boolean
   readonly write: (text: string) => void
@@ -21,9 +23,16 @@ const MOST_LINES = 40
 /** Tells the demo: titles, commands with what they print, and what was checked. Whatever is not as claimed throws. */
 export class Walk {
   readonly #options: WalkOptions
+  /** First characters of the ids of machines that are made up. */
+  readonly #madeUp = new Set<string>()
 
   constructor(options: WalkOptions) {
     this.#options = options
+  }
+
+  /** From here on each line that shows this machine says that it is simulated. */
+  markSimulated(id: string): void {
+    this.#madeUp.add(id.slice(0, 12))
   }
 
   title(text: string): void {
@@ -36,30 +45,17 @@ export class Walk {
 
   /** Runs the operator's command as a person would type it, shows what it prints, and insists on its exit code. */
   async muster(args: readonly string[], { exit = 0, show = (text: string) => text } = {}): Promise<Ran> {
-    const { muster, env, cwd, signal } = this.#options
-    this.#line(`  ${this.#style('cyan', `$ muster ${args.map(word).join(' ')}`)}`)
-    const ran = await runCommand(process.execPath, [muster, ...args], { env, cwd, signal })
+    const { muster, env, folder, signal } = this.#options
+    this.#line(`  ${this.#style('cyan', `$ muster ${args.map(quoted).join(' ')}`)}`)
+    const ran = await runCommand(process.execPath, [muster, ...args], { env, cwd: folder, signal })
     const lines = show(ran.both).trimEnd().split('\n')
     const shown =
       lines.length > MOST_LINES
         ? [...lines.slice(0, MOST_LINES), `… ${lines.length - MOST_LINES} more lines`]
         : lines
-    for (const line of shown) if (ran.both !== '') this.#line(`    ${line}`)
+    for (const line of shown) if (ran.both !== '') this.#line(`    ${this.#readable(line)}`)
     if (ran.code !== exit) throw new DemoError(`muster ${args[0]}: ended with ${ran.code}, not with ${exit}`)
     return ran
-  }
-
-  /** The same with an answer for programs, which is not shown. */
-  async json(...args: string[]): Promise<Record<string, unknown>> {
-    const { muster, env, cwd, signal } = this.#options
-    const ran = await runCommand(process.execPath, [muster, ...args, '-o', 'json'], { env, cwd, signal })
-    try {
-      return { answer: JSON.parse(ran.stdout) }
-    } catch (error) {
-      throw new DemoError(`muster ${args.join(' ')} -o json: is not JSON: ${ran.both.slice(0, 500)}`, {
-        cause: error,
-      })
-    }
   }
 
   /** States something that was looked at. */
@@ -89,6 +85,16 @@ export class Walk {
     return steps.length
   }
 
+  /** Short enough to be read, and never silent about what is simulated. */
+  #readable(line: string): string {
+    const short = line
+      .replaceAll(`${this.#options.folder}/`, 'DEMO/')
+      .replaceAll(/\/store\/([0-9a-z]{4})[0-9a-z]{28}-/g, '/store/$1…-')
+    const says = /simulat|stand-?in/i.test(short)
+    const shows = [...this.#madeUp].some(id => short.includes(id))
+    return shows && !says ? `${short}  (simulated)` : short
+  }
+
   #line(text: string): void {
     this.#options.write(`${text}\n`)
   }
@@ -98,6 +104,8 @@ export class Walk {
   }
 }
 
-function word(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+/** What `muster apply` prints, without the lines that tell how far each one is. */
+export function outcomesOnly(text: string): string {
+  const lines = text.split('\n')
+  return lines.slice(lines.findIndex(line => line.startsWith('OPERATION'))).join('\n')
 }
