@@ -29,48 +29,64 @@ export type SessionRequest = Message<"muster.v1.SessionRequest"> & {
    */
   message: {
     /**
+     * Who connects; the first message, and only the first.
+     *
      * @generated from field: muster.v1.Hello hello = 1;
      */
     value: Hello;
     case: "hello";
   } | {
     /**
+     * The agent is alive; at the interval that Welcome named.
+     *
      * @generated from field: muster.v1.Heartbeat heartbeat = 2;
      */
     value: Heartbeat;
     case: "heartbeat";
   } | {
     /**
+     * Facts that were asked for, or that changed.
+     *
      * @generated from field: muster.v1.FactsReport facts = 3;
      */
     value: FactsReport;
     case: "facts";
   } | {
     /**
+     * The state of one operation; repeated until acknowledged.
+     *
      * @generated from field: muster.v1.OperationReport operation = 4;
      */
     value: OperationReport;
     case: "operation";
   } | {
     /**
+     * Output of an operation.
+     *
      * @generated from field: muster.v1.LogLines log = 5;
      */
     value: LogLines;
     case: "log";
   } | {
     /**
+     * The answer to a Probe.
+     *
      * @generated from field: muster.v1.ProbeAnswer probe_answer = 6;
      */
     value: ProbeAnswer;
     case: "probeAnswer";
   } | {
     /**
+     * Something an operator should see.
+     *
      * @generated from field: muster.v1.AgentEvent event = 7;
      */
     value: AgentEvent;
     case: "event";
   } | {
     /**
+     * The trust set the node goes by, after it changed.
+     *
      * @generated from field: muster.v1.TrustReport trust = 8;
      */
     value: TrustReport;
@@ -86,15 +102,21 @@ export const SessionRequestSchema: GenMessage<SessionRequest> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 0);
 
 /**
+ * Who connects, and how far it came: what may only go forwards tells a restored disk.
+ *
  * @generated from message muster.v1.Hello
  */
 export type Hello = Message<"muster.v1.Hello"> & {
   /**
+   * Lowest protocol version the agent speaks.
+   *
    * @generated from field: uint32 protocol_min = 1;
    */
   protocolMin: number;
 
   /**
+   * Highest protocol version the agent speaks.
+   *
    * @generated from field: uint32 protocol_max = 2;
    */
   protocolMax: number;
@@ -114,6 +136,8 @@ export type Hello = Message<"muster.v1.Hello"> & {
   factsDigest: string;
 
   /**
+   * /proc/sys/kernel/random/boot_id.
+   *
    * @generated from field: string boot_id = 5;
    */
   bootId: string;
@@ -147,11 +171,15 @@ export type Hello = Message<"muster.v1.Hello"> & {
   instance: string;
 
   /**
+   * The trust set the node goes by.
+   *
    * @generated from field: muster.v1.TrustReport trust = 10;
    */
   trust?: TrustReport | undefined;
 
   /**
+   * The node's clock.
+   *
    * @generated from field: google.protobuf.Timestamp now = 11;
    */
   now?: Timestamp | undefined;
@@ -164,6 +192,8 @@ export type Hello = Message<"muster.v1.Hello"> & {
   allowed: string[];
 
   /**
+   * The machine is made up.
+   *
    * @generated from field: bool simulated = 13;
    */
   simulated: boolean;
@@ -191,10 +221,14 @@ export const HelloSchema: GenMessage<Hello> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 1);
 
 /**
+ * Signs of life, written in batches and never one by one.
+ *
  * @generated from message muster.v1.Heartbeat
  */
 export type Heartbeat = Message<"muster.v1.Heartbeat"> & {
   /**
+   * The node's clock.
+   *
    * @generated from field: google.protobuf.Timestamp now = 1;
    */
   now?: Timestamp | undefined;
@@ -222,6 +256,8 @@ export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 2);
 
 /**
+ * What the machine says of itself, whole.
+ *
  * @generated from message muster.v1.FactsReport
  */
 export type FactsReport = Message<"muster.v1.FactsReport"> & {
@@ -241,10 +277,14 @@ export const FactsReportSchema: GenMessage<FactsReport> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 3);
 
 /**
+ * Output of an operation, in order.
+ *
  * @generated from message muster.v1.LogLines
  */
 export type LogLines = Message<"muster.v1.LogLines"> & {
   /**
+   * The operation whose output it is.
+   *
    * @generated from field: string operation_id = 1;
    */
   operationId: string;
@@ -279,10 +319,14 @@ export const LogLinesSchema: GenMessage<LogLines> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 4);
 
 /**
+ * The answer to a question asked live.
+ *
  * @generated from message muster.v1.ProbeAnswer
  */
 export type ProbeAnswer = Message<"muster.v1.ProbeAnswer"> & {
   /**
+   * The id of the Probe.
+   *
    * @generated from field: string probe_id = 1;
    */
   probeId: string;
@@ -316,16 +360,22 @@ export const ProbeAnswerSchema: GenMessage<ProbeAnswer> = /*@__PURE__*/
  */
 export type AgentEvent = Message<"muster.v1.AgentEvent"> & {
   /**
+   * A short word, such as "clock" or "trust".
+   *
    * @generated from field: string class = 1;
    */
   class: string;
 
   /**
+   * One sentence for people.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
+   * When it happened, by the node's clock.
+   *
    * @generated from field: google.protobuf.Timestamp at = 3;
    */
   at?: Timestamp | undefined;
@@ -339,10 +389,14 @@ export const AgentEventSchema: GenMessage<AgentEvent> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 6);
 
 /**
+ * The trust set a node goes by.
+ *
  * @generated from message muster.v1.TrustReport
  */
 export type TrustReport = Message<"muster.v1.TrustReport"> & {
   /**
+   * Number of the set; 0: none.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
@@ -378,66 +432,88 @@ export type SessionResponse = Message<"muster.v1.SessionResponse"> & {
    */
   message: {
     /**
+     * The session is open; the first message.
+     *
      * @generated from field: muster.v1.Welcome welcome = 1;
      */
     value: Welcome;
     case: "welcome";
   } | {
     /**
+     * Go to a revision.
+     *
      * @generated from field: muster.v1.ApplyOrder apply = 2;
      */
     value: ApplyOrder;
     case: "apply";
   } | {
     /**
+     * Send the facts.
+     *
      * @generated from field: muster.v1.FactsRequest facts_request = 3;
      */
     value: FactsRequest;
     case: "factsRequest";
   } | {
     /**
+     * The facts with this digest are stored.
+     *
      * @generated from field: muster.v1.FactsAck facts_ack = 4;
      */
     value: FactsAck;
     case: "factsAck";
   } | {
     /**
+     * How far an operation's reports are stored.
+     *
      * @generated from field: muster.v1.OperationAck operation_ack = 5;
      */
     value: OperationAck;
     case: "operationAck";
   } | {
     /**
+     * A question asked live.
+     *
      * @generated from field: muster.v1.Probe probe = 6;
      */
     value: Probe;
     case: "probe";
   } | {
     /**
+     * Which trust set is the newest.
+     *
      * @generated from field: muster.v1.TrustNotice trust = 7;
      */
     value: TrustNotice;
     case: "trust";
   } | {
     /**
+     * The machine became another host, or none.
+     *
      * @generated from field: muster.v1.Assignment assignment = 8;
      */
     value: Assignment;
     case: "assignment";
   } | {
     /**
+     * Another machine holds the same key.
+     *
      * @generated from field: muster.v1.Challenge challenge = 9;
      */
     value: Challenge;
     case: "challenge";
   } | {
     /**
+     * A heartbeat arrived; an agent that gets none in time connects anew.
+     *
      * @generated from field: muster.v1.HeartbeatAck heartbeat_ack = 10;
      */
     value: HeartbeatAck;
     case: "heartbeatAck";
   } | {
     /**
+     * A revision was published.
+     *
      * @generated from field: muster.v1.RevisionNotice revision = 11;
      */
     value: RevisionNotice;
@@ -453,30 +529,42 @@ export const SessionResponseSchema: GenMessage<SessionResponse> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 8);
 
 /**
+ * Opens a session.
+ *
  * @generated from message muster.v1.Welcome
  */
 export type Welcome = Message<"muster.v1.Welcome"> & {
   /**
+   * The version that both sides speak from here on.
+   *
    * @generated from field: uint32 protocol = 1;
    */
   protocol: number;
 
   /**
+   * How often to send a Heartbeat; the agent adds jitter.
+   *
    * @generated from field: google.protobuf.Duration heartbeat_interval = 2;
    */
   heartbeatInterval?: Duration | undefined;
 
   /**
+   * The coordinator's clock.
+   *
    * @generated from field: google.protobuf.Timestamp now = 3;
    */
   now?: Timestamp | undefined;
 
   /**
+   * Which host the machine is.
+   *
    * @generated from field: muster.v1.Assignment assignment = 4;
    */
   assignment?: Assignment | undefined;
 
   /**
+   * Version of the coordinator.
+   *
    * @generated from field: string version = 5;
    */
   version: string;
@@ -524,21 +612,29 @@ export const AssignmentSchema: GenMessage<Assignment> = /*@__PURE__*/
  */
 export type ApplyOrder = Message<"muster.v1.ApplyOrder"> & {
   /**
+   * Names the operation; an order that comes twice counts once.
+   *
    * @generated from field: string operation_id = 1;
    */
   operationId: string;
 
   /**
+   * Number of the revision.
+   *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
 
   /**
+   * SHA-256 (hex) of the manifest that this number must have.
+   *
    * @generated from field: string manifest_digest = 3;
    */
   manifestDigest: string;
 
   /**
+   * After it the order is not begun.
+   *
    * @generated from field: google.protobuf.Timestamp expires = 4;
    */
   expires?: Timestamp | undefined;
@@ -552,6 +648,8 @@ export const ApplyOrderSchema: GenMessage<ApplyOrder> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 11);
 
 /**
+ * Asks for the facts, because the coordinator has others or none.
+ *
  * @generated from message muster.v1.FactsRequest
  */
 export type FactsRequest = Message<"muster.v1.FactsRequest"> & {
@@ -565,10 +663,14 @@ export const FactsRequestSchema: GenMessage<FactsRequest> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 12);
 
 /**
+ * Facts were stored; they need not be sent again.
+ *
  * @generated from message muster.v1.FactsAck
  */
 export type FactsAck = Message<"muster.v1.FactsAck"> & {
   /**
+   * SHA-256 (hex) of what was stored.
+   *
    * @generated from field: string digest = 1;
    */
   digest: string;
@@ -582,10 +684,14 @@ export const FactsAckSchema: GenMessage<FactsAck> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 13);
 
 /**
+ * Reports up to here are committed, and need not be repeated.
+ *
  * @generated from message muster.v1.OperationAck
  */
 export type OperationAck = Message<"muster.v1.OperationAck"> & {
   /**
+   * The operation.
+   *
    * @generated from field: string operation_id = 1;
    */
   operationId: string;
@@ -598,6 +704,8 @@ export type OperationAck = Message<"muster.v1.OperationAck"> & {
   sequence: bigint;
 
   /**
+   * The outcome is committed too.
+   *
    * @generated from field: bool outcome = 3;
    */
   outcome: boolean;
@@ -617,16 +725,22 @@ export const OperationAckSchema: GenMessage<OperationAck> = /*@__PURE__*/
  */
 export type Probe = Message<"muster.v1.Probe"> & {
   /**
+   * Random; the answer carries it.
+   *
    * @generated from field: string probe_id = 1;
    */
   probeId: string;
 
   /**
+   * What is asked.
+   *
    * @generated from field: string kind = 2;
    */
   kind: string;
 
   /**
+   * How long an answer is waited for.
+   *
    * @generated from field: google.protobuf.Duration deadline = 3;
    */
   deadline?: Duration | undefined;
@@ -646,6 +760,8 @@ export const ProbeSchema: GenMessage<Probe> = /*@__PURE__*/
  */
 export type TrustNotice = Message<"muster.v1.TrustNotice"> & {
   /**
+   * Number of the newest set.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
@@ -672,6 +788,8 @@ export const TrustNoticeSchema: GenMessage<TrustNotice> = /*@__PURE__*/
  */
 export type Challenge = Message<"muster.v1.Challenge"> & {
   /**
+   * For the node's log.
+   *
    * @generated from field: string reason = 1;
    */
   reason: string;
@@ -685,10 +803,14 @@ export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 17);
 
 /**
+ * Answers a Heartbeat.
+ *
  * @generated from message muster.v1.HeartbeatAck
  */
 export type HeartbeatAck = Message<"muster.v1.HeartbeatAck"> & {
   /**
+   * The coordinator's clock, from which the node reads its skew.
+   *
    * @generated from field: google.protobuf.Timestamp now = 1;
    */
   now?: Timestamp | undefined;
@@ -708,11 +830,15 @@ export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
  */
 export type RevisionNotice = Message<"muster.v1.RevisionNotice"> & {
   /**
+   * Number of the revision.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
+   * SHA-256 (hex) of its manifest.
+   *
    * @generated from field: string manifest_digest = 2;
    */
   manifestDigest: string;
@@ -756,11 +882,15 @@ export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
  */
 export type RenewResponse = Message<"muster.v1.RenewResponse"> & {
   /**
+   * The machine's certificate, then its issuer's, PEM.
+   *
    * @generated from field: string chain_pem = 1;
    */
   chainPem: string;
 
   /**
+   * End of the certificate.
+   *
    * @generated from field: google.protobuf.Timestamp not_after = 2;
    */
   notAfter?: Timestamp | undefined;
@@ -778,6 +908,8 @@ export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
  */
 export type GetRevisionRequest = Message<"muster.v1.GetRevisionRequest"> & {
   /**
+   * Number of the revision.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
@@ -795,6 +927,8 @@ export const GetRevisionRequestSchema: GenMessage<GetRevisionRequest> = /*@__PUR
  */
 export type GetRevisionResponse = Message<"muster.v1.GetRevisionResponse"> & {
   /**
+   * The signed manifest.
+   *
    * @generated from field: muster.v1.Envelope envelope = 1;
    */
   envelope?: Envelope | undefined;
@@ -819,6 +953,8 @@ export const GetRevisionResponseSchema: GenMessage<GetRevisionResponse> = /*@__P
  */
 export type DownloadTreeRequest = Message<"muster.v1.DownloadTreeRequest"> & {
   /**
+   * Number of the revision whose tree is wanted.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
@@ -843,6 +979,8 @@ export const DownloadTreeRequestSchema: GenMessage<DownloadTreeRequest> = /*@__P
  */
 export type DownloadTreeResponse = Message<"muster.v1.DownloadTreeResponse"> & {
   /**
+   * The next bytes of the packed tree.
+   *
    * @generated from field: bytes chunk = 1;
    */
   chunk: Uint8Array;
@@ -873,6 +1011,8 @@ export const GetTrustRequestSchema: GenMessage<GetTrustRequest> = /*@__PURE__*/
  */
 export type GetTrustResponse = Message<"muster.v1.GetTrustResponse"> & {
   /**
+   * All sets of the fleet, from the first.
+   *
    * @generated from field: muster.v1.TrustChain trust = 1;
    */
   trust?: TrustChain | undefined;

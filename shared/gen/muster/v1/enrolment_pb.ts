@@ -28,6 +28,8 @@ export type BeginRequest = Message<"muster.v1.BeginRequest"> & {
   protocolMin: number;
 
   /**
+   * See protocol_min.
+   *
    * @generated from field: uint32 protocol_max = 2;
    */
   protocolMax: number;
@@ -59,6 +61,8 @@ export type BeginResponse = Message<"muster.v1.BeginResponse"> & {
   caId: string;
 
   /**
+   * All trust sets of the fleet; empty while it has none.
+   *
    * @generated from field: muster.v1.TrustChain trust = 3;
    */
   trust?: TrustChain | undefined;
@@ -71,6 +75,8 @@ export type BeginResponse = Message<"muster.v1.BeginResponse"> & {
   now?: Timestamp | undefined;
 
   /**
+   * The version that both sides speak from here on; today 1.
+   *
    * @generated from field: uint32 protocol = 5;
    */
   protocol: number;
@@ -92,6 +98,8 @@ export const BeginResponseSchema: GenMessage<BeginResponse> = /*@__PURE__*/
  */
 export type EnrolRequest = Message<"muster.v1.EnrolRequest"> & {
   /**
+   * The nonce of Begin.
+   *
    * @generated from field: bytes nonce = 1;
    */
   nonce: Uint8Array;
@@ -118,11 +126,15 @@ export type EnrolRequest = Message<"muster.v1.EnrolRequest"> & {
   tokenId: string;
 
   /**
+   * Empty without a token.
+   *
    * @generated from field: string token_secret = 5;
    */
   tokenSecret: string;
 
   /**
+   * The signature described above.
+   *
    * @generated from field: bytes proof = 6;
    */
   proof: Uint8Array;
@@ -144,18 +156,24 @@ export type EnrolResponse = Message<"muster.v1.EnrolResponse"> & {
    */
   answer: {
     /**
+     * The machine is in.
+     *
      * @generated from field: muster.v1.Certificate certificate = 1;
      */
     value: Certificate;
     case: "certificate";
   } | {
     /**
+     * A person must let it in.
+     *
      * @generated from field: muster.v1.Waiting waiting = 2;
      */
     value: Waiting;
     case: "waiting";
   } | {
     /**
+     * The machine is not let in.
+     *
      * @generated from field: muster.v1.Refusal refusal = 3;
      */
     value: Refusal;
@@ -171,6 +189,8 @@ export const EnrolResponseSchema: GenMessage<EnrolResponse> = /*@__PURE__*/
   messageDesc(file_muster_v1_enrolment, 3);
 
 /**
+ * What a machine gets that was let in.
+ *
  * @generated from message muster.v1.Certificate
  */
 export type Certificate = Message<"muster.v1.Certificate"> & {
@@ -182,6 +202,8 @@ export type Certificate = Message<"muster.v1.Certificate"> & {
   chainPem: string;
 
   /**
+   * End of the certificate.
+   *
    * @generated from field: google.protobuf.Timestamp not_after = 2;
    */
   notAfter?: Timestamp | undefined;
@@ -202,6 +224,8 @@ export const CertificateSchema: GenMessage<Certificate> = /*@__PURE__*/
   messageDesc(file_muster_v1_enrolment, 4);
 
 /**
+ * The machine is known and waits.
+ *
  * @generated from message muster.v1.Waiting
  */
 export type Waiting = Message<"muster.v1.Waiting"> & {
@@ -235,6 +259,8 @@ export const WaitingSchema: GenMessage<Waiting> = /*@__PURE__*/
   messageDesc(file_muster_v1_enrolment, 5);
 
 /**
+ * Why a machine is not let in.
+ *
  * @generated from message muster.v1.Refusal
  */
 export type Refusal = Message<"muster.v1.Refusal"> & {
@@ -246,6 +272,8 @@ export type Refusal = Message<"muster.v1.Refusal"> & {
   class: string;
 
   /**
+   * One sentence, for the machine's console.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
@@ -258,6 +286,8 @@ export type Refusal = Message<"muster.v1.Refusal"> & {
   retry: boolean;
 
   /**
+   * Seconds until asking again makes sense; 0: as the caller likes.
+   *
    * @generated from field: uint32 retry_after_seconds = 4;
    */
   retryAfterSeconds: number;
@@ -282,11 +312,15 @@ export type ReportFailureRequest = Message<"muster.v1.ReportFailureRequest"> & {
   machine: string;
 
   /**
+   * A short word, such as "trust" or "clock".
+   *
    * @generated from field: string class = 2;
    */
   class: string;
 
   /**
+   * One sentence for people.
+   *
    * @generated from field: string reason = 3;
    */
   reason: string;

@@ -63,6 +63,8 @@ export type EnvelopeSignature = Message<"muster.v1.EnvelopeSignature"> & {
   keyId: string;
 
   /**
+   * 64 bytes.
+   *
    * @generated from field: bytes signature = 2;
    */
   signature: Uint8Array;

@@ -22,16 +22,22 @@ export const file_muster_v1_facts: GenFile = /*@__PURE__*/
  */
 export type Facts = Message<"muster.v1.Facts"> & {
   /**
+   * The box itself, from SMBIOS or the device tree.
+   *
    * @generated from field: muster.v1.SystemFacts system = 1;
    */
   system?: SystemFacts | undefined;
 
   /**
+   * Its processors.
+   *
    * @generated from field: muster.v1.CpuFacts cpu = 2;
    */
   cpu?: CpuFacts | undefined;
 
   /**
+   * Its memory.
+   *
    * @generated from field: muster.v1.MemoryFacts memory = 3;
    */
   memory?: MemoryFacts | undefined;
@@ -58,16 +64,22 @@ export type Facts = Message<"muster.v1.Facts"> & {
   pci: PciFacts[];
 
   /**
+   * Firmware, boot loader and TPM.
+   *
    * @generated from field: muster.v1.FirmwareFacts firmware = 7;
    */
   firmware?: FirmwareFacts | undefined;
 
   /**
+   * The operating system that runs.
+   *
    * @generated from field: muster.v1.OsFacts os = 8;
    */
   os?: OsFacts | undefined;
 
   /**
+   * What NixOS says; absent on other systems.
+   *
    * @generated from field: muster.v1.NixosFacts nixos = 9;
    */
   nixos?: NixosFacts | undefined;
@@ -102,20 +114,28 @@ export const FactsSchema: GenMessage<Facts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 0);
 
 /**
+ * The box, as its maker describes it. Placeholders such as "To be filled by O.E.M." count as absent.
+ *
  * @generated from message muster.v1.SystemFacts
  */
 export type SystemFacts = Message<"muster.v1.SystemFacts"> & {
   /**
+   * Maker.
+   *
    * @generated from field: optional string vendor = 1;
    */
   vendor?: string | undefined;
 
   /**
+   * Model.
+   *
    * @generated from field: optional string product = 2;
    */
   product?: string | undefined;
 
   /**
+   * Serial number of the system.
+   *
    * @generated from field: optional string serial = 3;
    */
   serial?: string | undefined;
@@ -128,21 +148,29 @@ export type SystemFacts = Message<"muster.v1.SystemFacts"> & {
   uuid?: string | undefined;
 
   /**
+   * Maker of the mainboard.
+   *
    * @generated from field: optional string board_vendor = 5;
    */
   boardVendor?: string | undefined;
 
   /**
+   * Model of the mainboard.
+   *
    * @generated from field: optional string board_product = 6;
    */
   boardProduct?: string | undefined;
 
   /**
+   * Serial number of the mainboard.
+   *
    * @generated from field: optional string board_serial = 7;
    */
   boardSerial?: string | undefined;
 
   /**
+   * Serial number of the chassis.
+   *
    * @generated from field: optional string chassis_serial = 8;
    */
   chassisSerial?: string | undefined;
@@ -162,6 +190,8 @@ export type SystemFacts = Message<"muster.v1.SystemFacts"> & {
   machineId?: string | undefined;
 
   /**
+   * The kernel's host name.
+   *
    * @generated from field: optional string hostname = 11;
    */
   hostname?: string | undefined;
@@ -175,15 +205,21 @@ export const SystemFactsSchema: GenMessage<SystemFacts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 1);
 
 /**
+ * Processors, all together.
+ *
  * @generated from message muster.v1.CpuFacts
  */
 export type CpuFacts = Message<"muster.v1.CpuFacts"> & {
   /**
+   * Name of the model.
+   *
    * @generated from field: optional string model = 1;
    */
   model?: string | undefined;
 
   /**
+   * Maker.
+   *
    * @generated from field: optional string vendor = 2;
    */
   vendor?: string | undefined;
@@ -196,16 +232,22 @@ export type CpuFacts = Message<"muster.v1.CpuFacts"> & {
   architecture?: string | undefined;
 
   /**
+   * Packages.
+   *
    * @generated from field: optional int64 sockets = 4;
    */
   sockets?: bigint | undefined;
 
   /**
+   * Physical cores in all packages.
+   *
    * @generated from field: optional int64 cores = 5;
    */
   cores?: bigint | undefined;
 
   /**
+   * Logical processors in all packages.
+   *
    * @generated from field: optional int64 threads = 6;
    */
   threads?: bigint | undefined;
@@ -219,6 +261,8 @@ export const CpuFactsSchema: GenMessage<CpuFacts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 2);
 
 /**
+ * Memory.
+ *
  * @generated from message muster.v1.MemoryFacts
  */
 export type MemoryFacts = Message<"muster.v1.MemoryFacts"> & {
@@ -230,6 +274,8 @@ export type MemoryFacts = Message<"muster.v1.MemoryFacts"> & {
   total?: bigint | undefined;
 
   /**
+   * As firmware lists them.
+   *
    * @generated from field: repeated muster.v1.MemoryModule modules = 2;
    */
   modules: MemoryModule[];
@@ -243,35 +289,49 @@ export const MemoryFactsSchema: GenMessage<MemoryFacts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 3);
 
 /**
+ * One module.
+ *
  * @generated from message muster.v1.MemoryModule
  */
 export type MemoryModule = Message<"muster.v1.MemoryModule"> & {
   /**
+   * The slot's name.
+   *
    * @generated from field: optional string locator = 1;
    */
   locator?: string | undefined;
 
   /**
+   * Bytes.
+   *
    * @generated from field: optional int64 size = 2;
    */
   size?: bigint | undefined;
 
   /**
+   * DDR4, DDR5, ....
+   *
    * @generated from field: optional string kind = 3;
    */
   kind?: string | undefined;
 
   /**
+   * Configured speed in megatransfers a second.
+   *
    * @generated from field: optional int64 speed_mts = 4;
    */
   speedMts?: bigint | undefined;
 
   /**
+   * Maker.
+   *
    * @generated from field: optional string manufacturer = 5;
    */
   manufacturer?: string | undefined;
 
   /**
+   * Serial number.
+   *
    * @generated from field: optional string serial = 6;
    */
   serial?: string | undefined;
@@ -285,6 +345,8 @@ export const MemoryModuleSchema: GenMessage<MemoryModule> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 4);
 
 /**
+ * One disk.
+ *
  * @generated from message muster.v1.DiskFacts
  */
 export type DiskFacts = Message<"muster.v1.DiskFacts"> & {
@@ -303,16 +365,22 @@ export type DiskFacts = Message<"muster.v1.DiskFacts"> & {
   path?: string | undefined;
 
   /**
+   * Serial number.
+   *
    * @generated from field: optional string serial = 3;
    */
   serial?: string | undefined;
 
   /**
+   * World wide name.
+   *
    * @generated from field: optional string wwn = 4;
    */
   wwn?: string | undefined;
 
   /**
+   * Name of the model.
+   *
    * @generated from field: optional string model = 5;
    */
   model?: string | undefined;
@@ -325,6 +393,8 @@ export type DiskFacts = Message<"muster.v1.DiskFacts"> & {
   size?: bigint | undefined;
 
   /**
+   * It turns; absent where the kernel would only guess.
+   *
    * @generated from field: optional bool rotational = 7;
    */
   rotational?: boolean | undefined;
@@ -337,6 +407,8 @@ export type DiskFacts = Message<"muster.v1.DiskFacts"> & {
   transport?: string | undefined;
 
   /**
+   * It can be taken out while the machine runs.
+   *
    * @generated from field: optional bool removable = 9;
    */
   removable?: boolean | undefined;
@@ -350,10 +422,14 @@ export const DiskFactsSchema: GenMessage<DiskFacts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 5);
 
 /**
+ * One network interface; those of containers and pods are left out.
+ *
  * @generated from message muster.v1.InterfaceFacts
  */
 export type InterfaceFacts = Message<"muster.v1.InterfaceFacts"> & {
   /**
+   * Kernel name, "enp1s0".
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -373,16 +449,22 @@ export type InterfaceFacts = Message<"muster.v1.InterfaceFacts"> & {
   speed?: bigint | undefined;
 
   /**
+   * A cable or peer is there.
+   *
    * @generated from field: optional bool carrier = 4;
    */
   carrier?: boolean | undefined;
 
   /**
+   * Bytes.
+   *
    * @generated from field: optional int64 mtu = 5;
    */
   mtu?: bigint | undefined;
 
   /**
+   * Kernel driver.
+   *
    * @generated from field: optional string driver = 6;
    */
   driver?: string | undefined;
@@ -410,6 +492,8 @@ export const InterfaceFactsSchema: GenMessage<InterfaceFacts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 6);
 
 /**
+ * One PCI device.
+ *
  * @generated from message muster.v1.PciFacts
  */
 export type PciFacts = Message<"muster.v1.PciFacts"> & {
@@ -428,6 +512,8 @@ export type PciFacts = Message<"muster.v1.PciFacts"> & {
   vendorId: string;
 
   /**
+   * Hex without 0x.
+   *
    * @generated from field: string device_id = 3;
    */
   deviceId: string;
@@ -440,11 +526,15 @@ export type PciFacts = Message<"muster.v1.PciFacts"> & {
   class: string;
 
   /**
+   * Kernel driver that is bound to it.
+   *
    * @generated from field: optional string driver = 5;
    */
   driver?: string | undefined;
 
   /**
+   * From lspci, where it is there.
+   *
    * @generated from field: optional string description = 6;
    */
   description?: string | undefined;
@@ -465,6 +555,8 @@ export const PciFactsSchema: GenMessage<PciFacts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 7);
 
 /**
+ * Firmware and what boots.
+ *
  * @generated from message muster.v1.FirmwareFacts
  */
 export type FirmwareFacts = Message<"muster.v1.FirmwareFacts"> & {
@@ -476,16 +568,22 @@ export type FirmwareFacts = Message<"muster.v1.FirmwareFacts"> & {
   kind?: string | undefined;
 
   /**
+   * Maker of the firmware.
+   *
    * @generated from field: optional string vendor = 2;
    */
   vendor?: string | undefined;
 
   /**
+   * Version of the firmware.
+   *
    * @generated from field: optional string version = 3;
    */
   version?: string | undefined;
 
   /**
+   * Secure boot is on.
+   *
    * @generated from field: optional bool secure_boot = 4;
    */
   secureBoot?: boolean | undefined;
@@ -513,6 +611,8 @@ export const FirmwareFactsSchema: GenMessage<FirmwareFacts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 8);
 
 /**
+ * The operating system that runs.
+ *
  * @generated from message muster.v1.OsFacts
  */
 export type OsFacts = Message<"muster.v1.OsFacts"> & {
@@ -524,6 +624,8 @@ export type OsFacts = Message<"muster.v1.OsFacts"> & {
   id?: string | undefined;
 
   /**
+   * PRETTY_NAME of os-release.
+   *
    * @generated from field: optional string pretty_name = 2;
    */
   prettyName?: string | undefined;
@@ -543,6 +645,8 @@ export type OsFacts = Message<"muster.v1.OsFacts"> & {
   bootId?: string | undefined;
 
   /**
+   * When it booted.
+   *
    * @generated from field: optional google.protobuf.Timestamp booted_at = 5;
    */
   bootedAt?: Timestamp | undefined;
@@ -556,15 +660,21 @@ export const OsFactsSchema: GenMessage<OsFacts> = /*@__PURE__*/
   messageDesc(file_muster_v1_facts, 9);
 
 /**
+ * Systems and generations of a NixOS machine.
+ *
  * @generated from message muster.v1.NixosFacts
  */
 export type NixosFacts = Message<"muster.v1.NixosFacts"> & {
   /**
+   * Such as "26.05.20260601.abcdef0".
+   *
    * @generated from field: optional string version = 1;
    */
   version?: string | undefined;
 
   /**
+   * system.configurationRevision, where the configuration sets it.
+   *
    * @generated from field: optional string configuration_revision = 2;
    */
   configurationRevision?: string | undefined;

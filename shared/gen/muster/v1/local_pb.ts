@@ -36,11 +36,15 @@ export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*
  */
 export type GetStatusResponse = Message<"muster.v1.GetStatusResponse"> & {
   /**
+   * The machine's id.
+   *
    * @generated from field: string machine = 1;
    */
   machine: string;
 
   /**
+   * The host it last was; empty: none.
+   *
    * @generated from field: string host = 2;
    */
   host: string;
@@ -53,46 +57,64 @@ export type GetStatusResponse = Message<"muster.v1.GetStatusResponse"> & {
   state: string;
 
   /**
+   * Why, where the state needs one.
+   *
    * @generated from field: string reason = 4;
    */
   reason: string;
 
   /**
+   * host:port it talks to, or tries to.
+   *
    * @generated from field: string coordinator = 5;
    */
   coordinator: string;
 
   /**
+   * Absent: it has none.
+   *
    * @generated from field: google.protobuf.Timestamp certificate_expires = 6;
    */
   certificateExpires?: Timestamp | undefined;
 
   /**
+   * Number of its trust set; 0: none.
+   *
    * @generated from field: uint64 trust_number = 7;
    */
   trustNumber: bigint;
 
   /**
+   * Taken without a pin, and not yet confirmed.
+   *
    * @generated from field: bool trust_first_use = 8;
    */
   trustFirstUse: boolean;
 
   /**
+   * Highest revision ever accepted; 0: none.
+   *
    * @generated from field: uint64 highest_revision = 9;
    */
   highestRevision: bigint;
 
   /**
+   * Newest first, at most 20.
+   *
    * @generated from field: repeated muster.v1.OperationReport operations = 10;
    */
   operations: OperationReport[];
 
   /**
+   * Version of the agent.
+   *
    * @generated from field: string version = 11;
    */
   version: string;
 
   /**
+   * Process of the agent.
+   *
    * @generated from field: int32 process_id = 12;
    */
   processId: number;
@@ -110,6 +132,8 @@ export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE_
  */
 export type SetTrustRequest = Message<"muster.v1.SetTrustRequest"> & {
   /**
+   * Must be whole in itself; may be another fleet's.
+   *
    * @generated from field: muster.v1.TrustChain trust = 1;
    */
   trust?: TrustChain | undefined;
@@ -127,11 +151,15 @@ export const SetTrustRequestSchema: GenMessage<SetTrustRequest> = /*@__PURE__*/
  */
 export type SetTrustResponse = Message<"muster.v1.SetTrustResponse"> & {
   /**
+   * Number of the set that counts from now on.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
+   * SHA-256 (hex) of its payload.
+   *
    * @generated from field: string digest = 2;
    */
   digest: string;
@@ -151,6 +179,8 @@ export const SetTrustResponseSchema: GenMessage<SetTrustResponse> = /*@__PURE__*
  */
 export const LocalService: GenService<{
   /**
+   * What the agent is and does.
+   *
    * @generated from rpc muster.v1.LocalService.GetStatus
    */
   getStatus: {

@@ -24,6 +24,8 @@ export const file_muster_v1_manifest: GenFile = /*@__PURE__*/
  */
 export type Manifest = Message<"muster.v1.Manifest"> & {
   /**
+   * The fleet it is for.
+   *
    * @generated from field: string fleet_id = 1;
    */
   fleetId: string;
@@ -64,16 +66,22 @@ export type Manifest = Message<"muster.v1.Manifest"> & {
   treeLength: bigint;
 
   /**
+   * One for each host of the fleet file that Muster installs.
+   *
    * @generated from field: repeated muster.v1.HostEntry hosts = 7;
    */
   hosts: HostEntry[];
 
   /**
+   * One for each group that admits machines.
+   *
    * @generated from field: repeated muster.v1.GroupEntry groups = 8;
    */
   groups: GroupEntry[];
 
   /**
+   * When it was signed, by the publisher's clock.
+   *
    * @generated from field: google.protobuf.Timestamp created = 9;
    */
   created?: Timestamp | undefined;
@@ -86,11 +94,15 @@ export type Manifest = Message<"muster.v1.Manifest"> & {
   expires?: Timestamp | undefined;
 
   /**
+   * Where it comes from; for people.
+   *
    * @generated from field: muster.v1.Provenance provenance = 11;
    */
   provenance?: Provenance | undefined;
 
   /**
+   * What every machine must have.
+   *
    * @generated from field: muster.v1.Requirements requirements = 12;
    */
   requirements?: Requirements | undefined;
@@ -117,6 +129,8 @@ export const ManifestSchema: GenMessage<Manifest> = /*@__PURE__*/
  */
 export type HostEntry = Message<"muster.v1.HostEntry"> & {
   /**
+   * The host's name.
+   *
    * @generated from field: string host = 1;
    */
   host: string;
@@ -143,11 +157,15 @@ export const HostEntrySchema: GenMessage<HostEntry> = /*@__PURE__*/
  */
 export type GroupEntry = Message<"muster.v1.GroupEntry"> & {
   /**
+   * The group's name.
+   *
    * @generated from field: string group = 1;
    */
   group: string;
 
   /**
+   * SHA-256 (hex) of the serialised Target.
+   *
    * @generated from field: string target_digest = 2;
    */
   targetDigest: string;
@@ -237,6 +255,8 @@ export const RequirementsSchema: GenMessage<Requirements> = /*@__PURE__*/
  */
 export type Target = Message<"muster.v1.Target"> & {
   /**
+   * The fleet it is for.
+   *
    * @generated from field: string fleet_id = 1;
    */
   fleetId: string;
@@ -256,6 +276,8 @@ export type Target = Message<"muster.v1.Target"> & {
   group: string;
 
   /**
+   * The hardware it may run on.
+   *
    * @generated from field: muster.v1.Binding binding = 4;
    */
   binding?: Binding | undefined;
@@ -272,12 +294,16 @@ export type Target = Message<"muster.v1.Target"> & {
    */
   way: {
     /**
+     * Built by the machine.
+     *
      * @generated from field: muster.v1.SourceBuild source = 6;
      */
     value: SourceBuild;
     case: "source";
   } | {
     /**
+     * Built elsewhere.
+     *
      * @generated from field: muster.v1.ClosureFetch closure = 7;
      */
     value: ClosureFetch;
@@ -285,6 +311,8 @@ export type Target = Message<"muster.v1.Target"> & {
   } | { case: undefined; value?: undefined };
 
   /**
+   * Labels of the fleet file.
+   *
    * @generated from field: map<string, string> labels = 8;
    */
   labels: { [key: string]: string };

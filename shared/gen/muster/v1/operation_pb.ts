@@ -21,6 +21,8 @@ export const file_muster_v1_operation: GenFile = /*@__PURE__*/
  */
 export type Outcome = Message<"muster.v1.Outcome"> & {
   /**
+   * What kind of end it was.
+   *
    * @generated from field: muster.v1.OutcomeClass class = 1;
    */
   class: OutcomeClass;
@@ -54,6 +56,8 @@ export type Outcome = Message<"muster.v1.Outcome"> & {
   exitCode?: number | undefined;
 
   /**
+   * When.
+   *
    * @generated from field: google.protobuf.Timestamp ended = 6;
    */
   ended?: Timestamp | undefined;
@@ -94,11 +98,15 @@ export type PhaseRecord = Message<"muster.v1.PhaseRecord"> & {
   sequence: bigint;
 
   /**
+   * Which phase.
+   *
    * @generated from field: muster.v1.Phase phase = 2;
    */
   phase: Phase;
 
   /**
+   * When it began, by the node's clock.
+   *
    * @generated from field: google.protobuf.Timestamp started = 3;
    */
   started?: Timestamp | undefined;
@@ -111,11 +119,15 @@ export type PhaseRecord = Message<"muster.v1.PhaseRecord"> & {
   ended?: Timestamp | undefined;
 
   /**
+   * Of the program that decided it, when there was one.
+   *
    * @generated from field: optional int32 exit_code = 5;
    */
   exitCode?: number | undefined;
 
   /**
+   * What came out, for people; at most one line.
+   *
    * @generated from field: string detail = 6;
    */
   detail: string;
@@ -135,21 +147,29 @@ export const PhaseRecordSchema: GenMessage<PhaseRecord> = /*@__PURE__*/
  */
 export type OperationReport = Message<"muster.v1.OperationReport"> & {
   /**
+   * The id of the order.
+   *
    * @generated from field: string operation_id = 1;
    */
   operationId: string;
 
   /**
+   * Number of the revision ordered.
+   *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
 
   /**
+   * SHA-256 (hex) of its manifest.
+   *
    * @generated from field: string manifest_digest = 3;
    */
   manifestDigest: string;
 
   /**
+   * In the order in which they were begun.
+   *
    * @generated from field: repeated muster.v1.PhaseRecord phases = 4;
    */
   phases: PhaseRecord[];
@@ -188,61 +208,85 @@ export const Phase = {
   UNSPECIFIED: 0,
 
   /**
+   * Fetches the manifest and judges it.
+   *
    * @generated from enum value: PHASE_VERIFY = 1;
    */
   VERIFY: 1,
 
   /**
+   * Looks for tools, memory and versions.
+   *
    * @generated from enum value: PHASE_PREFLIGHT = 2;
    */
   PREFLIGHT: 2,
 
   /**
+   * Brings the tree or the closure here.
+   *
    * @generated from enum value: PHASE_FETCH = 3;
    */
   FETCH: 3,
 
   /**
+   * Builds from the tree.
+   *
    * @generated from enum value: PHASE_BUILD = 4;
    */
   BUILD: 4,
 
   /**
+   * Looks at what came out, and whether it may be activated.
+   *
    * @generated from enum value: PHASE_PLAN = 5;
    */
   PLAN: 5,
 
   /**
+   * Moves work off the node. Not run yet.
+   *
    * @generated from enum value: PHASE_DRAIN = 6;
    */
   DRAIN: 6,
 
   /**
+   * Arms the way back. Not run yet.
+   *
    * @generated from enum value: PHASE_ARM = 7;
    */
   ARM: 7,
 
   /**
+   * Switches, and makes what runs the boot default.
+   *
    * @generated from enum value: PHASE_ACTIVATE = 8;
    */
   ACTIVATE: 8,
 
   /**
+   * Boots into the new system. Not run yet.
+   *
    * @generated from enum value: PHASE_REBOOT = 9;
    */
   REBOOT: 9,
 
   /**
+   * Waits for health. Not run yet.
+   *
    * @generated from enum value: PHASE_PROVE = 10;
    */
   PROVE: 10,
 
   /**
+   * Confirms over a new connection. Not run yet.
+   *
    * @generated from enum value: PHASE_CONFIRM = 11;
    */
   CONFIRM: 11,
 
   /**
+   * Over.
+   *
    * @generated from enum value: PHASE_DONE = 12;
    */
   DONE: 12,
@@ -273,6 +317,8 @@ export const OutcomeClass = {
   UNSPECIFIED: 0,
 
   /**
+   * The new system runs and is the boot default, or was there already.
+   *
    * @generated from enum value: OUTCOME_CLASS_SUCCEEDED = 1;
    */
   SUCCEEDED: 1,
@@ -285,6 +331,8 @@ export const OutcomeClass = {
   DEGRADED: 2,
 
   /**
+   * This system can only be reached by a reboot; nothing was touched.
+   *
    * @generated from enum value: OUTCOME_CLASS_REBOOT_REQUIRED = 3;
    */
   REBOOT_REQUIRED: 3,
@@ -304,31 +352,43 @@ export const OutcomeClass = {
   BUSY: 5,
 
   /**
+   * The tree or closure did not come; nothing was touched.
+   *
    * @generated from enum value: OUTCOME_CLASS_FETCH_FAILED = 6;
    */
   FETCH_FAILED: 6,
 
   /**
+   * It does not evaluate or build; nothing was touched.
+   *
    * @generated from enum value: OUTCOME_CLASS_BUILD_FAILED = 7;
    */
   BUILD_FAILED: 7,
 
   /**
+   * The switch failed; the reason says whether anything was touched.
+   *
    * @generated from enum value: OUTCOME_CLASS_ACTIVATION_FAILED = 8;
    */
   ACTIVATION_FAILED: 8,
 
   /**
+   * Activated, but not confirmed in time. Not produced yet.
+   *
    * @generated from enum value: OUTCOME_CLASS_UNCONFIRMED = 9;
    */
   UNCONFIRMED: 9,
 
   /**
+   * The old system runs again; the reason is the first cause. Not produced yet.
+   *
    * @generated from enum value: OUTCOME_CLASS_ROLLED_BACK = 10;
    */
   ROLLED_BACK: 10,
 
   /**
+   * The way back failed too. Not produced yet.
+   *
    * @generated from enum value: OUTCOME_CLASS_ROLLBACK_FAILED = 11;
    */
   ROLLBACK_FAILED: 11,

@@ -23,15 +23,21 @@ export const file_muster_v1_operator: GenFile = /*@__PURE__*/
   fileDesc("ChhtdXN0ZXIvdjEvb3BlcmF0b3IucHJvdG8SCW11c3Rlci52MSLZBQoHTWFjaGluZRIKCgJpZBgBIAEoCRImCgVzdGF0ZRgCIAEoDjIXLm11c3Rlci52MS5NYWNoaW5lU3RhdGUSDAoEaG9zdBgDIAEoCRINCgVncm91cBgEIAEoCRIkCghib3VuZF9ieRgFIAEoDjISLm11c3Rlci52MS5Cb3VuZEJ5Eg4KBm9ubGluZRgGIAEoCBItCglsYXN0X3NlZW4YByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmZpcnN0X3NlZW4YCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KBmxhYmVscxgJIAMoCzIeLm11c3Rlci52MS5NYWNoaW5lLkxhYmVsc0VudHJ5EigKCmNvbmRpdGlvbnMYCiADKAsyFC5tdXN0ZXIudjEuQ29uZGl0aW9uEhUKDWFnZW50X3ZlcnNpb24YCyABKAkSNwoTY2VydGlmaWNhdGVfZXhwaXJlcxgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJQoFdHJ1c3QYDSABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSGAoQaGlnaGVzdF9yZXZpc2lvbhgOIAEoBBIYChBhcHBsaWVkX3JldmlzaW9uGA8gASgEEjMKDmxhc3Rfb3BlcmF0aW9uGBAgASgLMhsubXVzdGVyLnYxLk9wZXJhdGlvblN1bW1hcnkSEQoJc2ltdWxhdGVkGBEgASgIEg8KB2FkZHJlc3MYEiABKAkSDQoFZmFjdHMYEyABKAwSEwoLYWRtaXR0ZWRfYnkYFCABKAkSDwoHcHJvZHVjdBgVIAEoCRIOCgZzZXJpYWwYFiABKAkSFgoOcmVib290X3JlYXNvbnMYFyADKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJVCglDb25kaXRpb24SDQoFY2xhc3MYASABKAkSDgoGcmVhc29uGAIgASgJEikKBXNpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKbAgoQT3BlcmF0aW9uU3VtbWFyeRIUCgxvcGVyYXRpb25faWQYASABKAkSDwoHbWFjaGluZRgCIAEoCRIMCgRob3N0GAMgASgJEhAKCHJldmlzaW9uGAQgASgEEh8KBXBoYXNlGAUgASgOMhAubXVzdGVyLnYxLlBoYXNlEiMKB291dGNvbWUYBiABKAsyEi5tdXN0ZXIudjEuT3V0Y29tZRIrCgdvcmRlcmVkGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpvcmRlcmVkX2J5GAggASgJEhEKCWRlbGl2ZXJlZBgJIAEoCBImCgZwaGFzZXMYCiADKAsyFi5tdXN0ZXIudjEuUGhhc2VSZWNvcmQiEQoPR2V0RmxlZXRSZXF1ZXN0IvYDChBHZXRGbGVldFJlc3BvbnNlEhAKCGZsZWV0X2lkGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDgoGY2FfcGluGAMgASgJEhEKCXRydXN0X3BpbhgEIAEoCRIUCgx0cnVzdF9udW1iZXIYBSABKAQSGQoRZW5yb2xtZW50X2FkZHJlc3MYBiABKAkSFQoNZmxlZXRfYWRkcmVzcxgHIAEoCRIQCghyZXZpc2lvbhgIIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYCSABKAkSSwoRbWFjaGluZXNfYnlfc3RhdGUYCiADKAsyMC5tdXN0ZXIudjEuR2V0RmxlZXRSZXNwb25zZS5NYWNoaW5lc0J5U3RhdGVFbnRyeRIOCgZvbmxpbmUYCyABKAQSEAoIcHJvYmxlbXMYDCADKAkSKwoHc3RhcnRlZBgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoDbm93GA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1hdXRob3JpdHlfcGVtGA8gASgJEhUKDXVuYm91bmRfaG9zdHMYECADKAkaNgoUTWFjaGluZXNCeVN0YXRlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASKEAQoTTGlzdE1hY2hpbmVzUmVxdWVzdBINCgV3aGVyZRgBIAEoCRInCgZzdGF0ZXMYAiADKA4yFy5tdXN0ZXIudjEuTWFjaGluZVN0YXRlEhIKCndpdGhfZmFjdHMYAyABKAgSDQoFbGltaXQYBCABKA0SEgoKcGFnZV90b2tlbhgFIAEoCSJ/ChRMaXN0TWFjaGluZXNSZXNwb25zZRIkCghtYWNoaW5lcxgBIAMoCzISLm11c3Rlci52MS5NYWNoaW5lEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIoCgZlcnJvcnMYAyADKAsyGC5tdXN0ZXIudjEuU2VsZWN0b3JFcnJvciIwCg1TZWxlY3RvckVycm9yEg8KB21hY2hpbmUYASABKAkSDgoGcmVhc29uGAIgASgJIjEKEUdldE1hY2hpbmVSZXF1ZXN0EgsKA3JlZhgBIAEoCRIPCgdoaXN0b3J5GAIgASgNIrYBChJHZXRNYWNoaW5lUmVzcG9uc2USIwoHbWFjaGluZRgBIAEoCzISLm11c3Rlci52MS5NYWNoaW5lEigKB2hpc3RvcnkYAiADKAsyFy5tdXN0ZXIudjEuRmFjdHNWZXJzaW9uEi8KCm9wZXJhdGlvbnMYAyADKAsyGy5tdXN0ZXIudjEuT3BlcmF0aW9uU3VtbWFyeRIgCgZldmVudHMYBCADKAsyEC5tdXN0ZXIudjEuRXZlbnQiRQoMRmFjdHNWZXJzaW9uEg0KBWZhY3RzGAEgASgMEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKfAQoVQXBwcm92ZU1hY2hpbmVSZXF1ZXN0EgsKA3JlZhgBIAEoCRIMCgRob3N0GAIgASgJEjwKBmxhYmVscxgDIAMoCzIsLm11c3Rlci52MS5BcHByb3ZlTWFjaGluZVJlcXVlc3QuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI9ChZBcHByb3ZlTWFjaGluZVJlc3BvbnNlEiMKB21hY2hpbmUYASABKAsyEi5tdXN0ZXIudjEuTWFjaGluZSIzChRSZWplY3RNYWNoaW5lUmVxdWVzdBILCgNyZWYYASABKAkSDgoGcmVhc29uGAIgASgJIjwKFVJlamVjdE1hY2hpbmVSZXNwb25zZRIjCgdtYWNoaW5lGAEgASgLMhIubXVzdGVyLnYxLk1hY2hpbmUiMgoTRXZpY3RNYWNoaW5lUmVxdWVzdBILCgNyZWYYASABKAkSDgoGcmVhc29uGAIgASgJIjsKFEV2aWN0TWFjaGluZVJlc3BvbnNlEiMKB21hY2hpbmUYASABKAsyEi5tdXN0ZXIudjEuTWFjaGluZSIwChFCYW5NYWNoaW5lUmVxdWVzdBILCgNyZWYYASABKAkSDgoGcmVhc29uGAIgASgJIjkKEkJhbk1hY2hpbmVSZXNwb25zZRIjCgdtYWNoaW5lGAEgASgLMhIubXVzdGVyLnYxLk1hY2hpbmUiNAoVUmVsZWFzZU1hY2hpbmVSZXF1ZXN0EgsKA3JlZhgBIAEoCRIOCgZyZWFzb24YAiABKAkiPQoWUmVsZWFzZU1hY2hpbmVSZXNwb25zZRIjCgdtYWNoaW5lGAEgASgLMhIubXVzdGVyLnYxLk1hY2hpbmUiMAoPQmluZEhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDwoHbWFjaGluZRgCIAEoCSI3ChBCaW5kSG9zdFJlc3BvbnNlEiMKB21hY2hpbmUYASABKAsyEi5tdXN0ZXIudjEuTWFjaGluZSIhChFVbmJpbmRIb3N0UmVxdWVzdBIMCgRob3N0GAEgASgJIhQKElVuYmluZEhvc3RSZXNwb25zZSLHAQoSQ3JlYXRlVG9rZW5SZXF1ZXN0EisKCGxpZmV0aW1lGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEgwKBHVzZXMYAiABKA0SOQoGbGFiZWxzGAMgAygLMikubXVzdGVyLnYxLkNyZWF0ZVRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRIMCgRob3N0GAQgASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRAoTQ3JlYXRlVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIeCgRpbmZvGAIgASgLMhAubXVzdGVyLnYxLlRva2VuIqsCCgVUb2tlbhIKCgJpZBgBIAEoCRIMCgR1c2VzGAIgASgNEgwKBHVzZWQYAyABKA0SKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoHY3JlYXRlZBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKY3JlYXRlZF9ieRgGIAEoCRIsCgZsYWJlbHMYByADKAsyHC5tdXN0ZXIudjEuVG9rZW4uTGFiZWxzRW50cnkSDAoEaG9zdBgIIAEoCRIPCgdyZXZva2VkGAkgASgIEhAKCG1hY2hpbmVzGAogAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiEwoRTGlzdFRva2Vuc1JlcXVlc3QiNgoSTGlzdFRva2Vuc1Jlc3BvbnNlEiAKBnRva2VucxgBIAMoCzIQLm11c3Rlci52MS5Ub2tlbiIgChJSZXZva2VUb2tlblJlcXVlc3QSCgoCaWQYASABKAkiNgoTUmV2b2tlVG9rZW5SZXNwb25zZRIfCgV0b2tlbhgBIAEoCzIQLm11c3Rlci52MS5Ub2tlbiIWChRHZXRGbGVldFRydXN0UmVxdWVzdCJsChVHZXRGbGVldFRydXN0UmVzcG9uc2USJAoFdHJ1c3QYASABKAsyFS5tdXN0ZXIudjEuVHJ1c3RDaGFpbhItCgthdXRob3JpdGllcxgCIAMoCzIYLm11c3Rlci52MS5BdXRob3JpdHlJbmZvInUKDUF1dGhvcml0eUluZm8SCwoDcGluGAEgASgJEg8KB2N1cnJlbnQYAiABKAgSLQoJbm90X2FmdGVyGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIXCg9jZXJ0aWZpY2F0ZV9wZW0YBCABKAkiPAoUU2V0RmxlZXRUcnVzdFJlcXVlc3QSJAoFdHJ1c3QYASABKAsyFS5tdXN0ZXIudjEuVHJ1c3RDaGFpbiI3ChVTZXRGbGVldFRydXN0UmVzcG9uc2USDgoGbnVtYmVyGAEgASgEEg4KBmRpZ2VzdBgCIAEoCSIiChNDb25maXJtVHJ1c3RSZXF1ZXN0EgsKA3JlZhgBIAEoCSIpChRDb25maXJtVHJ1c3RSZXNwb25zZRIRCgljb25maXJtZWQYASABKA0iNQoWUm90YXRlQXV0aG9yaXR5UmVxdWVzdBIMCgRzdGVwGAEgASgJEg0KBWZvcmNlGAIgASgIIkgKF1JvdGF0ZUF1dGhvcml0eVJlc3BvbnNlEi0KC2F1dGhvcml0aWVzGAEgAygLMhgubXVzdGVyLnYxLkF1dGhvcml0eUluZm8iYwoSQWRkT3BlcmF0b3JSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcHVibGljX2tleRgCIAEoDBIrCghsaWZldGltZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKFAQoTQWRkT3BlcmF0b3JSZXNwb25zZRIRCgljaGFpbl9wZW0YASABKAkSFQoNYXV0aG9yaXR5X3BlbRgCIAEoCRItCglub3RfYWZ0ZXIYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDWZsZWV0X2FkZHJlc3MYBCABKAkikQEKCE9wZXJhdG9yEgwKBG5hbWUYASABKAkSCgoCaWQYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbm90X2FmdGVyGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZW1vdmVkGAUgASgIIhYKFExpc3RPcGVyYXRvcnNSZXF1ZXN0Ij8KFUxpc3RPcGVyYXRvcnNSZXNwb25zZRImCglvcGVyYXRvcnMYASADKAsyEy5tdXN0ZXIudjEuT3BlcmF0b3IiJQoVUmVtb3ZlT3BlcmF0b3JSZXF1ZXN0EgwKBG5hbWUYASABKAkiGAoWUmVtb3ZlT3BlcmF0b3JSZXNwb25zZSJdChZQdWJsaXNoUmV2aXNpb25SZXF1ZXN0EioKBmhlYWRlchgBIAEoCzIYLm11c3Rlci52MS5QdWJsaXNoSGVhZGVySAASDwoFY2h1bmsYAiABKAxIAEIGCgRwYXJ0InQKDVB1Ymxpc2hIZWFkZXISJQoIZW52ZWxvcGUYASABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSDwoHdGFyZ2V0cxgCIAMoDBIcChRleHBlY3RlZF9wcmVkZWNlc3NvchgDIAEoCRINCgVyZW5ldxgEIAEoCCJVChdQdWJsaXNoUmV2aXNpb25SZXNwb25zZRIOCgZudW1iZXIYASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEhEKCXVuY2hhbmdlZBgDIAEoCCLaAgoIUmV2aXNpb24SDgoGbnVtYmVyGAEgASgEEhcKD21hbmlmZXN0X2RpZ2VzdBgCIAEoCRITCgt0cmVlX2RpZ2VzdBgDIAEoCRITCgt0cmVlX2xlbmd0aBgEIAEoBBIrCgdjcmVhdGVkGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglwdWJsaXNoZWQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHB1Ymxpc2hlZF9ieRgIIAEoCRIOCgZjb21taXQYCSABKAkSDQoFZGlydHkYCiABKAgSDwoHc2lnbmVycxgLIAMoCRINCgVob3N0cxgMIAEoDRIOCgZncm91cHMYDSABKA0SDQoFZmxvb3IYDiABKAQiJQoUTGlzdFJldmlzaW9uc1JlcXVlc3QSDQoFbGltaXQYASABKA0iPwoVTGlzdFJldmlzaW9uc1Jlc3BvbnNlEiYKCXJldmlzaW9ucxgBIAMoCzITLm11c3Rlci52MS5SZXZpc2lvbiIpChdHZXRGbGVldFJldmlzaW9uUmVxdWVzdBIOCgZudW1iZXIYASABKAQieQoYR2V0RmxlZXRSZXZpc2lvblJlc3BvbnNlEiUKCGVudmVsb3BlGAEgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEg8KB3RhcmdldHMYAiADKAwSJQoIcmV2aXNpb24YAyABKAsyEy5tdXN0ZXIudjEuUmV2aXNpb24iLQobRG93bmxvYWRSZXZpc2lvblRyZWVSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBCItChxEb3dubG9hZFJldmlzaW9uVHJlZVJlc3BvbnNlEg0KBWNodW5rGAEgASgMIlEKDEFwcGx5UmVxdWVzdBIMCgRyZWZzGAEgAygJEg0KBXdoZXJlGAIgASgJEhAKCHJldmlzaW9uGAMgASgEEhIKCnJlcXVlc3RfaWQYBCABKAkiagoNQXBwbHlSZXNwb25zZRIvCgpvcGVyYXRpb25zGAEgAygLMhsubXVzdGVyLnYxLk9wZXJhdGlvblN1bW1hcnkSKAoGZXJyb3JzGAIgAygLMhgubXVzdGVyLnYxLlNlbGVjdG9yRXJyb3IiSgoVTGlzdE9wZXJhdGlvbnNSZXF1ZXN0EgsKA3JlZhgBIAEoCRINCgVsaW1pdBgCIAEoDRIVCg1vcGVyYXRpb25faWRzGAMgAygJIkkKFkxpc3RPcGVyYXRpb25zUmVzcG9uc2USLwoKb3BlcmF0aW9ucxgBIAMoCzIbLm11c3Rlci52MS5PcGVyYXRpb25TdW1tYXJ5Ii8KFldhdGNoT3BlcmF0aW9uc1JlcXVlc3QSFQoNb3BlcmF0aW9uX2lkcxgBIAMoCSJJChdXYXRjaE9wZXJhdGlvbnNSZXNwb25zZRIuCglvcGVyYXRpb24YASABKAsyGy5tdXN0ZXIudjEuT3BlcmF0aW9uU3VtbWFyeSJUChFGb2xsb3dMb2dzUmVxdWVzdBILCgNyZWYYASABKAkSFAoMb3BlcmF0aW9uX2lkGAIgASgJEg4KBmZvbGxvdxgDIAEoCBIMCgR0YWlsGAQgASgNImYKEkZvbGxvd0xvZ3NSZXNwb25zZRIUCgxvcGVyYXRpb25faWQYASABKAkSDQoFZmlyc3QYAiABKAQSDQoFbGluZXMYAyADKAkSDwoHZHJvcHBlZBgEIAEoBBILCgNlbmQYBSABKAgibQoMUXVlcnlSZXF1ZXN0EhIKCmV4cHJlc3Npb24YASABKAkSDAoEbGl2ZRgCIAEoCBIrCghkZWFkbGluZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZzZWxlY3QYBCADKAkiXwoNUXVlcnlSZXNwb25zZRIiCgNyb3cYASABKAsyEy5tdXN0ZXIudjEuUXVlcnlSb3dIABIiCgNlbmQYAiABKAsyEy5tdXN0ZXIudjEuUXVlcnlFbmRIAEIGCgRpdGVtIjkKCFF1ZXJ5Um93Eg8KB21hY2hpbmUYASABKAkSDAoEaG9zdBgCIAEoCRIOCgZ2YWx1ZXMYAyADKAkidgoIUXVlcnlFbmQSDQoFYXNrZWQYASABKA0SEAoIYW5zd2VyZWQYAiABKA0SDwoHbWF0Y2hlZBgDIAEoDRIOCgZzaWxlbnQYBCADKAkSKAoGZXJyb3JzGAUgAygLMhgubXVzdGVyLnYxLlNlbGVjdG9yRXJyb3IiiAEKBUV2ZW50EgoKAmlkGAEgASgEEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVjbGFzcxgDIAEoCRIPCgdtYWNoaW5lGAQgASgJEgwKBGhvc3QYBSABKAkSDgoGcmVhc29uGAYgASgJEg0KBWFjdG9yGAcgASgJIj4KEUxpc3RFdmVudHNSZXF1ZXN0EgsKA3JlZhgBIAEoCRINCgVsaW1pdBgCIAEoDRINCgVhZnRlchgDIAEoBCI2ChJMaXN0RXZlbnRzUmVzcG9uc2USIAoGZXZlbnRzGAEgAygLMhAubXVzdGVyLnYxLkV2ZW50Ig8KDUJhY2t1cFJlcXVlc3QiHwoOQmFja3VwUmVzcG9uc2USDQoFY2h1bmsYASABKAwiHwoOUmVzdG9yZVJlcXVlc3QSDQoFY2h1bmsYASABKAwiIgoPUmVzdG9yZVJlc3BvbnNlEg8KB3N1bW1hcnkYASABKAkqzwEKDE1hY2hpbmVTdGF0ZRIdChlNQUNISU5FX1NUQVRFX1VOU1BFQ0lGSUVEEAASGQoVTUFDSElORV9TVEFURV9QRU5ESU5HEAESGgoWTUFDSElORV9TVEFURV9FTlJPTExFRBACEhgKFE1BQ0hJTkVfU1RBVEVfQUNUSVZFEAMSGgoWTUFDSElORV9TVEFURV9SRUpFQ1RFRBAEEhkKFU1BQ0hJTkVfU1RBVEVfRVZJQ1RFRBAFEhgKFE1BQ0hJTkVfU1RBVEVfQkFOTkVEEAYqcgoHQm91bmRCeRIYChRCT1VORF9CWV9VTlNQRUNJRklFRBAAEhAKDEJPVU5EX0JZX0tFWRABEhUKEUJPVU5EX0JZX0hBUkRXQVJFEAISEQoNQk9VTkRfQllfUlVMRRADEhEKDUJPVU5EX0JZX0hBTkQQBDKVFAoPT3BlcmF0b3JTZXJ2aWNlEkMKCEdldEZsZWV0EhoubXVzdGVyLnYxLkdldEZsZWV0UmVxdWVzdBobLm11c3Rlci52MS5HZXRGbGVldFJlc3BvbnNlEk8KDExpc3RNYWNoaW5lcxIeLm11c3Rlci52MS5MaXN0TWFjaGluZXNSZXF1ZXN0Gh8ubXVzdGVyLnYxLkxpc3RNYWNoaW5lc1Jlc3BvbnNlEkkKCkdldE1hY2hpbmUSHC5tdXN0ZXIudjEuR2V0TWFjaGluZVJlcXVlc3QaHS5tdXN0ZXIudjEuR2V0TWFjaGluZVJlc3BvbnNlElUKDkFwcHJvdmVNYWNoaW5lEiAubXVzdGVyLnYxLkFwcHJvdmVNYWNoaW5lUmVxdWVzdBohLm11c3Rlci52MS5BcHByb3ZlTWFjaGluZVJlc3BvbnNlElIKDVJlamVjdE1hY2hpbmUSHy5tdXN0ZXIudjEuUmVqZWN0TWFjaGluZVJlcXVlc3QaIC5tdXN0ZXIudjEuUmVqZWN0TWFjaGluZVJlc3BvbnNlEk8KDEV2aWN0TWFjaGluZRIeLm11c3Rlci52MS5FdmljdE1hY2hpbmVSZXF1ZXN0Gh8ubXVzdGVyLnYxLkV2aWN0TWFjaGluZVJlc3BvbnNlEkkKCkJhbk1hY2hpbmUSHC5tdXN0ZXIudjEuQmFuTWFjaGluZVJlcXVlc3QaHS5tdXN0ZXIudjEuQmFuTWFjaGluZVJlc3BvbnNlElUKDlJlbGVhc2VNYWNoaW5lEiAubXVzdGVyLnYxLlJlbGVhc2VNYWNoaW5lUmVxdWVzdBohLm11c3Rlci52MS5SZWxlYXNlTWFjaGluZVJlc3BvbnNlEkMKCEJpbmRIb3N0EhoubXVzdGVyLnYxLkJpbmRIb3N0UmVxdWVzdBobLm11c3Rlci52MS5CaW5kSG9zdFJlc3BvbnNlEkkKClVuYmluZEhvc3QSHC5tdXN0ZXIudjEuVW5iaW5kSG9zdFJlcXVlc3QaHS5tdXN0ZXIudjEuVW5iaW5kSG9zdFJlc3BvbnNlEkwKC0NyZWF0ZVRva2VuEh0ubXVzdGVyLnYxLkNyZWF0ZVRva2VuUmVxdWVzdBoeLm11c3Rlci52MS5DcmVhdGVUb2tlblJlc3BvbnNlEkkKCkxpc3RUb2tlbnMSHC5tdXN0ZXIudjEuTGlzdFRva2Vuc1JlcXVlc3QaHS5tdXN0ZXIudjEuTGlzdFRva2Vuc1Jlc3BvbnNlEkwKC1Jldm9rZVRva2VuEh0ubXVzdGVyLnYxLlJldm9rZVRva2VuUmVxdWVzdBoeLm11c3Rlci52MS5SZXZva2VUb2tlblJlc3BvbnNlElIKDUdldEZsZWV0VHJ1c3QSHy5tdXN0ZXIudjEuR2V0RmxlZXRUcnVzdFJlcXVlc3QaIC5tdXN0ZXIudjEuR2V0RmxlZXRUcnVzdFJlc3BvbnNlElIKDVNldEZsZWV0VHJ1c3QSHy5tdXN0ZXIudjEuU2V0RmxlZXRUcnVzdFJlcXVlc3QaIC5tdXN0ZXIudjEuU2V0RmxlZXRUcnVzdFJlc3BvbnNlEk8KDENvbmZpcm1UcnVzdBIeLm11c3Rlci52MS5Db25maXJtVHJ1c3RSZXF1ZXN0Gh8ubXVzdGVyLnYxLkNvbmZpcm1UcnVzdFJlc3BvbnNlElgKD1JvdGF0ZUF1dGhvcml0eRIhLm11c3Rlci52MS5Sb3RhdGVBdXRob3JpdHlSZXF1ZXN0GiIubXVzdGVyLnYxLlJvdGF0ZUF1dGhvcml0eVJlc3BvbnNlEkwKC0FkZE9wZXJhdG9yEh0ubXVzdGVyLnYxLkFkZE9wZXJhdG9yUmVxdWVzdBoeLm11c3Rlci52MS5BZGRPcGVyYXRvclJlc3BvbnNlElIKDUxpc3RPcGVyYXRvcnMSHy5tdXN0ZXIudjEuTGlzdE9wZXJhdG9yc1JlcXVlc3QaIC5tdXN0ZXIudjEuTGlzdE9wZXJhdG9yc1Jlc3BvbnNlElUKDlJlbW92ZU9wZXJhdG9yEiAubXVzdGVyLnYxLlJlbW92ZU9wZXJhdG9yUmVxdWVzdBohLm11c3Rlci52MS5SZW1vdmVPcGVyYXRvclJlc3BvbnNlEloKD1B1Ymxpc2hSZXZpc2lvbhIhLm11c3Rlci52MS5QdWJsaXNoUmV2aXNpb25SZXF1ZXN0GiIubXVzdGVyLnYxLlB1Ymxpc2hSZXZpc2lvblJlc3BvbnNlKAESUgoNTGlzdFJldmlzaW9ucxIfLm11c3Rlci52MS5MaXN0UmV2aXNpb25zUmVxdWVzdBogLm11c3Rlci52MS5MaXN0UmV2aXNpb25zUmVzcG9uc2USWwoQR2V0RmxlZXRSZXZpc2lvbhIiLm11c3Rlci52MS5HZXRGbGVldFJldmlzaW9uUmVxdWVzdBojLm11c3Rlci52MS5HZXRGbGVldFJldmlzaW9uUmVzcG9uc2USaQoURG93bmxvYWRSZXZpc2lvblRyZWUSJi5tdXN0ZXIudjEuRG93bmxvYWRSZXZpc2lvblRyZWVSZXF1ZXN0GicubXVzdGVyLnYxLkRvd25sb2FkUmV2aXNpb25UcmVlUmVzcG9uc2UwARI6CgVBcHBseRIXLm11c3Rlci52MS5BcHBseVJlcXVlc3QaGC5tdXN0ZXIudjEuQXBwbHlSZXNwb25zZRJVCg5MaXN0T3BlcmF0aW9ucxIgLm11c3Rlci52MS5MaXN0T3BlcmF0aW9uc1JlcXVlc3QaIS5tdXN0ZXIudjEuTGlzdE9wZXJhdGlvbnNSZXNwb25zZRJaCg9XYXRjaE9wZXJhdGlvbnMSIS5tdXN0ZXIudjEuV2F0Y2hPcGVyYXRpb25zUmVxdWVzdBoiLm11c3Rlci52MS5XYXRjaE9wZXJhdGlvbnNSZXNwb25zZTABEksKCkZvbGxvd0xvZ3MSHC5tdXN0ZXIudjEuRm9sbG93TG9nc1JlcXVlc3QaHS5tdXN0ZXIudjEuRm9sbG93TG9nc1Jlc3BvbnNlMAESPAoFUXVlcnkSFy5tdXN0ZXIudjEuUXVlcnlSZXF1ZXN0GhgubXVzdGVyLnYxLlF1ZXJ5UmVzcG9uc2UwARJJCgpMaXN0RXZlbnRzEhwubXVzdGVyLnYxLkxpc3RFdmVudHNSZXF1ZXN0Gh0ubXVzdGVyLnYxLkxpc3RFdmVudHNSZXNwb25zZRI/CgZCYWNrdXASGC5tdXN0ZXIudjEuQmFja3VwUmVxdWVzdBoZLm11c3Rlci52MS5CYWNrdXBSZXNwb25zZTABEkIKB1Jlc3RvcmUSGS5tdXN0ZXIudjEuUmVzdG9yZVJlcXVlc3QaGi5tdXN0ZXIudjEuUmVzdG9yZVJlc3BvbnNlKAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_agent, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
 
 /**
+ * A machine as the coordinator knows it.
+ *
  * @generated from message muster.v1.Machine
  */
 export type Machine = Message<"muster.v1.Machine"> & {
   /**
+   * SHA-256 of its public key, lower-case hex.
+   *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
+   * Where it stands.
+   *
    * @generated from field: muster.v1.MachineState state = 2;
    */
   state: MachineState;
@@ -44,11 +50,15 @@ export type Machine = Message<"muster.v1.Machine"> & {
   host: string;
 
   /**
+   * The group whose rule made it that host; empty: listed by name.
+   *
    * @generated from field: string group = 4;
    */
   group: string;
 
   /**
+   * What made it that host.
+   *
    * @generated from field: muster.v1.BoundBy bound_by = 5;
    */
   boundBy: BoundBy;
@@ -61,16 +71,22 @@ export type Machine = Message<"muster.v1.Machine"> & {
   online: boolean;
 
   /**
+   * When it was last heard of.
+   *
    * @generated from field: google.protobuf.Timestamp last_seen = 7;
    */
   lastSeen?: Timestamp | undefined;
 
   /**
+   * When it first asked.
+   *
    * @generated from field: google.protobuf.Timestamp first_seen = 8;
    */
   firstSeen?: Timestamp | undefined;
 
   /**
+   * Of its token and its approval. Selectors see those of the fleet file as well, which win.
+   *
    * @generated from field: map<string, string> labels = 9;
    */
   labels: { [key: string]: string };
@@ -83,16 +99,22 @@ export type Machine = Message<"muster.v1.Machine"> & {
   conditions: Condition[];
 
   /**
+   * As its agent said; empty: never seen.
+   *
    * @generated from field: string agent_version = 11;
    */
   agentVersion: string;
 
   /**
+   * Absent: it has none.
+   *
    * @generated from field: google.protobuf.Timestamp certificate_expires = 12;
    */
   certificateExpires?: Timestamp | undefined;
 
   /**
+   * The trust set it goes by.
+   *
    * @generated from field: muster.v1.TrustReport trust = 13;
    */
   trust?: TrustReport | undefined;
@@ -112,11 +134,15 @@ export type Machine = Message<"muster.v1.Machine"> & {
   appliedRevision: bigint;
 
   /**
+   * Its newest operation.
+   *
    * @generated from field: muster.v1.OperationSummary last_operation = 16;
    */
   lastOperation?: OperationSummary | undefined;
 
   /**
+   * Its hardware is made up.
+   *
    * @generated from field: bool simulated = 17;
    */
   simulated: boolean;
@@ -150,11 +176,15 @@ export type Machine = Message<"muster.v1.Machine"> & {
   product: string;
 
   /**
+   * SMBIOS serial as claimed.
+   *
    * @generated from field: string serial = 22;
    */
   serial: string;
 
   /**
+   * See NixosFacts.
+   *
    * @generated from field: repeated string reboot_reasons = 23;
    */
   rebootReasons: string[];
@@ -168,6 +198,8 @@ export const MachineSchema: GenMessage<Machine> = /*@__PURE__*/
   messageDesc(file_muster_v1_operator, 0);
 
 /**
+ * Something about a machine that a person must look at.
+ *
  * @generated from message muster.v1.Condition
  */
 export type Condition = Message<"muster.v1.Condition"> & {
@@ -179,11 +211,15 @@ export type Condition = Message<"muster.v1.Condition"> & {
   class: string;
 
   /**
+   * One sentence for people.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
+   * When it began.
+   *
    * @generated from field: google.protobuf.Timestamp since = 3;
    */
   since?: Timestamp | undefined;
@@ -197,45 +233,63 @@ export const ConditionSchema: GenMessage<Condition> = /*@__PURE__*/
   messageDesc(file_muster_v1_operator, 1);
 
 /**
+ * An operation as the coordinator knows it.
+ *
  * @generated from message muster.v1.OperationSummary
  */
 export type OperationSummary = Message<"muster.v1.OperationSummary"> & {
   /**
+   * Its id.
+   *
    * @generated from field: string operation_id = 1;
    */
   operationId: string;
 
   /**
+   * The machine's id.
+   *
    * @generated from field: string machine = 2;
    */
   machine: string;
 
   /**
+   * The host it was when it was ordered.
+   *
    * @generated from field: string host = 3;
    */
   host: string;
 
   /**
+   * Number of the revision ordered.
+   *
    * @generated from field: uint64 revision = 4;
    */
   revision: bigint;
 
   /**
+   * The newest phase that the node reported.
+   *
    * @generated from field: muster.v1.Phase phase = 5;
    */
   phase: Phase;
 
   /**
+   * Absent while it runs.
+   *
    * @generated from field: muster.v1.Outcome outcome = 6;
    */
   outcome?: Outcome | undefined;
 
   /**
+   * When.
+   *
    * @generated from field: google.protobuf.Timestamp ordered = 7;
    */
   ordered?: Timestamp | undefined;
 
   /**
+   * An operator's name, or "local".
+   *
    * @generated from field: string ordered_by = 8;
    */
   orderedBy: string;
@@ -248,6 +302,8 @@ export type OperationSummary = Message<"muster.v1.OperationSummary"> & {
   delivered: boolean;
 
   /**
+   * All that the node reported.
+   *
    * @generated from field: repeated muster.v1.PhaseRecord phases = 10;
    */
   phases: PhaseRecord[];
@@ -278,56 +334,78 @@ export const GetFleetRequestSchema: GenMessage<GetFleetRequest> = /*@__PURE__*/
  */
 export type GetFleetResponse = Message<"muster.v1.GetFleetResponse"> & {
   /**
+   * Empty while there is no trust set.
+   *
    * @generated from field: string fleet_id = 1;
    */
   fleetId: string;
 
   /**
+   * Version of the coordinator.
+   *
    * @generated from field: string version = 2;
    */
   version: string;
 
   /**
+   * Pin of the authority that the listeners show.
+   *
    * @generated from field: string ca_pin = 3;
    */
   caPin: string;
 
   /**
+   * SHA-256 (hex) of the newest trust set.
+   *
    * @generated from field: string trust_pin = 4;
    */
   trustPin: string;
 
   /**
+   * Its number; 0: none.
+   *
    * @generated from field: uint64 trust_number = 5;
    */
   trustNumber: bigint;
 
   /**
+   * host:port where machines enrol.
+   *
    * @generated from field: string enrolment_address = 6;
    */
   enrolmentAddress: string;
 
   /**
+   * host:port of the fleet listener.
+   *
    * @generated from field: string fleet_address = 7;
    */
   fleetAddress: string;
 
   /**
+   * Number of the newest revision; 0: none.
+   *
    * @generated from field: uint64 revision = 8;
    */
   revision: bigint;
 
   /**
+   * SHA-256 (hex) of its manifest.
+   *
    * @generated from field: string manifest_digest = 9;
    */
   manifestDigest: string;
 
   /**
+   * Counts by the state's lower-case word.
+   *
    * @generated from field: map<string, uint64> machines_by_state = 10;
    */
   machinesByState: { [key: string]: bigint };
 
   /**
+   * Machines with a live session.
+   *
    * @generated from field: uint64 online = 11;
    */
   online: bigint;
@@ -340,16 +418,22 @@ export type GetFleetResponse = Message<"muster.v1.GetFleetResponse"> & {
   problems: string[];
 
   /**
+   * When the coordinator started.
+   *
    * @generated from field: google.protobuf.Timestamp started = 13;
    */
   started?: Timestamp | undefined;
 
   /**
+   * Its clock.
+   *
    * @generated from field: google.protobuf.Timestamp now = 14;
    */
   now?: Timestamp | undefined;
 
   /**
+   * Certificates of the authorities, PEM.
+   *
    * @generated from field: string authority_pem = 15;
    */
   authorityPem: string;
@@ -374,6 +458,8 @@ export const GetFleetResponseSchema: GenMessage<GetFleetResponse> = /*@__PURE__*
  */
 export type ListMachinesRequest = Message<"muster.v1.ListMachinesRequest"> & {
   /**
+   * A selector; empty: all.
+   *
    * @generated from field: string where = 1;
    */
   where: string;
@@ -386,6 +472,8 @@ export type ListMachinesRequest = Message<"muster.v1.ListMachinesRequest"> & {
   states: MachineState[];
 
   /**
+   * Send each machine's facts too.
+   *
    * @generated from field: bool with_facts = 3;
    */
   withFacts: boolean;
@@ -417,11 +505,15 @@ export const ListMachinesRequestSchema: GenMessage<ListMachinesRequest> = /*@__P
  */
 export type ListMachinesResponse = Message<"muster.v1.ListMachinesResponse"> & {
   /**
+   * One page.
+   *
    * @generated from field: repeated muster.v1.Machine machines = 1;
    */
   machines: Machine[];
 
   /**
+   * Empty: that was all.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -442,15 +534,21 @@ export const ListMachinesResponseSchema: GenMessage<ListMachinesResponse> = /*@_
   messageDesc(file_muster_v1_operator, 6);
 
 /**
+ * A machine for which an expression could not be evaluated.
+ *
  * @generated from message muster.v1.SelectorError
  */
 export type SelectorError = Message<"muster.v1.SelectorError"> & {
   /**
+   * Its host or id.
+   *
    * @generated from field: string machine = 1;
    */
   machine: string;
 
   /**
+   * Why, such as a fact it does not have.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
@@ -468,6 +566,8 @@ export const SelectorErrorSchema: GenMessage<SelectorError> = /*@__PURE__*/
  */
 export type GetMachineRequest = Message<"muster.v1.GetMachineRequest"> & {
   /**
+   * The machine; see above.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
@@ -492,21 +592,29 @@ export const GetMachineRequestSchema: GenMessage<GetMachineRequest> = /*@__PURE_
  */
 export type GetMachineResponse = Message<"muster.v1.GetMachineResponse"> & {
   /**
+   * With its newest facts.
+   *
    * @generated from field: muster.v1.Machine machine = 1;
    */
   machine?: Machine | undefined;
 
   /**
+   * Older facts, newest first.
+   *
    * @generated from field: repeated muster.v1.FactsVersion history = 2;
    */
   history: FactsVersion[];
 
   /**
+   * Its newest ones.
+   *
    * @generated from field: repeated muster.v1.OperationSummary operations = 3;
    */
   operations: OperationSummary[];
 
   /**
+   * Its newest ones.
+   *
    * @generated from field: repeated muster.v1.Event events = 4;
    */
   events: Event[];
@@ -520,15 +628,21 @@ export const GetMachineResponseSchema: GenMessage<GetMachineResponse> = /*@__PUR
   messageDesc(file_muster_v1_operator, 9);
 
 /**
+ * Facts that were replaced by others.
+ *
  * @generated from message muster.v1.FactsVersion
  */
 export type FactsVersion = Message<"muster.v1.FactsVersion"> & {
   /**
+   * A serialised Facts.
+   *
    * @generated from field: bytes facts = 1;
    */
   facts: Uint8Array;
 
   /**
+   * When they came.
+   *
    * @generated from field: google.protobuf.Timestamp at = 2;
    */
   at?: Timestamp | undefined;
@@ -546,16 +660,22 @@ export const FactsVersionSchema: GenMessage<FactsVersion> = /*@__PURE__*/
  */
 export type ApproveMachineRequest = Message<"muster.v1.ApproveMachineRequest"> & {
   /**
+   * The machine; see above.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
 
   /**
+   * The host to bind as well; empty: none.
+   *
    * @generated from field: string host = 2;
    */
   host: string;
 
   /**
+   * Labels to give it.
+   *
    * @generated from field: map<string, string> labels = 3;
    */
   labels: { [key: string]: string };
@@ -573,6 +693,8 @@ export const ApproveMachineRequestSchema: GenMessage<ApproveMachineRequest> = /*
  */
 export type ApproveMachineResponse = Message<"muster.v1.ApproveMachineResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: muster.v1.Machine machine = 1;
    */
   machine?: Machine | undefined;
@@ -590,11 +712,15 @@ export const ApproveMachineResponseSchema: GenMessage<ApproveMachineResponse> = 
  */
 export type RejectMachineRequest = Message<"muster.v1.RejectMachineRequest"> & {
   /**
+   * The machine; see above.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
 
   /**
+   * Why; kept with the event.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
@@ -612,6 +738,8 @@ export const RejectMachineRequestSchema: GenMessage<RejectMachineRequest> = /*@_
  */
 export type RejectMachineResponse = Message<"muster.v1.RejectMachineResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: muster.v1.Machine machine = 1;
    */
   machine?: Machine | undefined;
@@ -629,11 +757,15 @@ export const RejectMachineResponseSchema: GenMessage<RejectMachineResponse> = /*
  */
 export type EvictMachineRequest = Message<"muster.v1.EvictMachineRequest"> & {
   /**
+   * The machine; see above.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
 
   /**
+   * Why; kept with the event.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
@@ -651,6 +783,8 @@ export const EvictMachineRequestSchema: GenMessage<EvictMachineRequest> = /*@__P
  */
 export type EvictMachineResponse = Message<"muster.v1.EvictMachineResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: muster.v1.Machine machine = 1;
    */
   machine?: Machine | undefined;
@@ -668,11 +802,15 @@ export const EvictMachineResponseSchema: GenMessage<EvictMachineResponse> = /*@_
  */
 export type BanMachineRequest = Message<"muster.v1.BanMachineRequest"> & {
   /**
+   * The machine; see above.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
 
   /**
+   * Why; kept with the event.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
@@ -690,6 +828,8 @@ export const BanMachineRequestSchema: GenMessage<BanMachineRequest> = /*@__PURE_
  */
 export type BanMachineResponse = Message<"muster.v1.BanMachineResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: muster.v1.Machine machine = 1;
    */
   machine?: Machine | undefined;
@@ -707,11 +847,15 @@ export const BanMachineResponseSchema: GenMessage<BanMachineResponse> = /*@__PUR
  */
 export type ReleaseMachineRequest = Message<"muster.v1.ReleaseMachineRequest"> & {
   /**
+   * The machine; see above.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
 
   /**
+   * Why; kept with the event.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
@@ -729,6 +873,8 @@ export const ReleaseMachineRequestSchema: GenMessage<ReleaseMachineRequest> = /*
  */
 export type ReleaseMachineResponse = Message<"muster.v1.ReleaseMachineResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: muster.v1.Machine machine = 1;
    */
   machine?: Machine | undefined;
@@ -746,11 +892,15 @@ export const ReleaseMachineResponseSchema: GenMessage<ReleaseMachineResponse> = 
  */
 export type BindHostRequest = Message<"muster.v1.BindHostRequest"> & {
   /**
+   * A host of the newest revision.
+   *
    * @generated from field: string host = 1;
    */
   host: string;
 
   /**
+   * An id, or the start of one.
+   *
    * @generated from field: string machine = 2;
    */
   machine: string;
@@ -768,6 +918,8 @@ export const BindHostRequestSchema: GenMessage<BindHostRequest> = /*@__PURE__*/
  */
 export type BindHostResponse = Message<"muster.v1.BindHostResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: muster.v1.Machine machine = 1;
    */
   machine?: Machine | undefined;
@@ -785,6 +937,8 @@ export const BindHostResponseSchema: GenMessage<BindHostResponse> = /*@__PURE__*
  */
 export type UnbindHostRequest = Message<"muster.v1.UnbindHostRequest"> & {
   /**
+   * The host to give up.
+   *
    * @generated from field: string host = 1;
    */
   host: string;
@@ -829,6 +983,8 @@ export type CreateTokenRequest = Message<"muster.v1.CreateTokenRequest"> & {
   uses: number;
 
   /**
+   * Labels for what it lets in.
+   *
    * @generated from field: map<string, string> labels = 3;
    */
   labels: { [key: string]: string };
@@ -860,6 +1016,8 @@ export type CreateTokenResponse = Message<"muster.v1.CreateTokenResponse"> & {
   token: string;
 
   /**
+   * The token without its secret.
+   *
    * @generated from field: muster.v1.Token info = 2;
    */
   info?: Token | undefined;
@@ -873,50 +1031,70 @@ export const CreateTokenResponseSchema: GenMessage<CreateTokenResponse> = /*@__P
   messageDesc(file_muster_v1_operator, 26);
 
 /**
+ * A token without its secret.
+ *
  * @generated from message muster.v1.Token
  */
 export type Token = Message<"muster.v1.Token"> & {
   /**
+   * Its id.
+   *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
+   * How many machines it lets in.
+   *
    * @generated from field: uint32 uses = 2;
    */
   uses: number;
 
   /**
+   * How many it let in.
+   *
    * @generated from field: uint32 used = 3;
    */
   used: number;
 
   /**
+   * After it nobody gets in by it.
+   *
    * @generated from field: google.protobuf.Timestamp expires = 4;
    */
   expires?: Timestamp | undefined;
 
   /**
+   * When it was made.
+   *
    * @generated from field: google.protobuf.Timestamp created = 5;
    */
   created?: Timestamp | undefined;
 
   /**
+   * An operator's name, or "local".
+   *
    * @generated from field: string created_by = 6;
    */
   createdBy: string;
 
   /**
+   * Labels for what it lets in.
+   *
    * @generated from field: map<string, string> labels = 7;
    */
   labels: { [key: string]: string };
 
   /**
+   * The host the machine becomes; empty: none.
+   *
    * @generated from field: string host = 8;
    */
   host: string;
 
   /**
+   * It was ended by hand.
+   *
    * @generated from field: bool revoked = 9;
    */
   revoked: boolean;
@@ -954,6 +1132,8 @@ export const ListTokensRequestSchema: GenMessage<ListTokensRequest> = /*@__PURE_
  */
 export type ListTokensResponse = Message<"muster.v1.ListTokensResponse"> & {
   /**
+   * Newest first.
+   *
    * @generated from field: repeated muster.v1.Token tokens = 1;
    */
   tokens: Token[];
@@ -971,6 +1151,8 @@ export const ListTokensResponseSchema: GenMessage<ListTokensResponse> = /*@__PUR
  */
 export type RevokeTokenRequest = Message<"muster.v1.RevokeTokenRequest"> & {
   /**
+   * The token's id.
+   *
    * @generated from field: string id = 1;
    */
   id: string;
@@ -988,6 +1170,8 @@ export const RevokeTokenRequestSchema: GenMessage<RevokeTokenRequest> = /*@__PUR
  */
 export type RevokeTokenResponse = Message<"muster.v1.RevokeTokenResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: muster.v1.Token token = 1;
    */
   token?: Token | undefined;
@@ -1018,11 +1202,15 @@ export const GetFleetTrustRequestSchema: GenMessage<GetFleetTrustRequest> = /*@_
  */
 export type GetFleetTrustResponse = Message<"muster.v1.GetFleetTrustResponse"> & {
   /**
+   * All sets from the first; empty: none.
+   *
    * @generated from field: muster.v1.TrustChain trust = 1;
    */
   trust?: TrustChain | undefined;
 
   /**
+   * Oldest first.
+   *
    * @generated from field: repeated muster.v1.AuthorityInfo authorities = 2;
    */
   authorities: AuthorityInfo[];
@@ -1036,10 +1224,14 @@ export const GetFleetTrustResponseSchema: GenMessage<GetFleetTrustResponse> = /*
   messageDesc(file_muster_v1_operator, 33);
 
 /**
+ * A certificate authority of the coordinator.
+ *
  * @generated from message muster.v1.AuthorityInfo
  */
 export type AuthorityInfo = Message<"muster.v1.AuthorityInfo"> & {
   /**
+   * SHA-256 (hex) of its public key.
+   *
    * @generated from field: string pin = 1;
    */
   pin: string;
@@ -1052,11 +1244,15 @@ export type AuthorityInfo = Message<"muster.v1.AuthorityInfo"> & {
   current: boolean;
 
   /**
+   * Its end.
+   *
    * @generated from field: google.protobuf.Timestamp not_after = 3;
    */
   notAfter?: Timestamp | undefined;
 
   /**
+   * Its certificate.
+   *
    * @generated from field: string certificate_pem = 4;
    */
   certificatePem: string;
@@ -1074,6 +1270,8 @@ export const AuthorityInfoSchema: GenMessage<AuthorityInfo> = /*@__PURE__*/
  */
 export type SetFleetTrustRequest = Message<"muster.v1.SetFleetTrustRequest"> & {
   /**
+   * May hold sets that the coordinator has already.
+   *
    * @generated from field: muster.v1.TrustChain trust = 1;
    */
   trust?: TrustChain | undefined;
@@ -1091,11 +1289,15 @@ export const SetFleetTrustRequestSchema: GenMessage<SetFleetTrustRequest> = /*@_
  */
 export type SetFleetTrustResponse = Message<"muster.v1.SetFleetTrustResponse"> & {
   /**
+   * Number of the set in force.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
+   * SHA-256 (hex) of its payload.
+   *
    * @generated from field: string digest = 2;
    */
   digest: string;
@@ -1132,6 +1334,8 @@ export const ConfirmTrustRequestSchema: GenMessage<ConfirmTrustRequest> = /*@__P
  */
 export type ConfirmTrustResponse = Message<"muster.v1.ConfirmTrustResponse"> & {
   /**
+   * How many machines it was confirmed for.
+   *
    * @generated from field: uint32 confirmed = 1;
    */
   confirmed: number;
@@ -1157,6 +1361,8 @@ export type RotateAuthorityRequest = Message<"muster.v1.RotateAuthorityRequest">
   step: string;
 
   /**
+   * With "drop": even while certificates hang on it.
+   *
    * @generated from field: bool force = 2;
    */
   force: boolean;
@@ -1174,6 +1380,8 @@ export const RotateAuthorityRequestSchema: GenMessage<RotateAuthorityRequest> = 
  */
 export type RotateAuthorityResponse = Message<"muster.v1.RotateAuthorityResponse"> & {
   /**
+   * As they are now, oldest first.
+   *
    * @generated from field: repeated muster.v1.AuthorityInfo authorities = 1;
    */
   authorities: AuthorityInfo[];
@@ -1224,21 +1432,29 @@ export const AddOperatorRequestSchema: GenMessage<AddOperatorRequest> = /*@__PUR
  */
 export type AddOperatorResponse = Message<"muster.v1.AddOperatorResponse"> & {
   /**
+   * The operator's certificate, then its issuer's, PEM.
+   *
    * @generated from field: string chain_pem = 1;
    */
   chainPem: string;
 
   /**
+   * Certificates of all authorities that the listeners may show.
+   *
    * @generated from field: string authority_pem = 2;
    */
   authorityPem: string;
 
   /**
+   * End of the certificate.
+   *
    * @generated from field: google.protobuf.Timestamp not_after = 3;
    */
   notAfter?: Timestamp | undefined;
 
   /**
+   * host:port to connect to.
+   *
    * @generated from field: string fleet_address = 4;
    */
   fleetAddress: string;
@@ -1252,10 +1468,14 @@ export const AddOperatorResponseSchema: GenMessage<AddOperatorResponse> = /*@__P
   messageDesc(file_muster_v1_operator, 42);
 
 /**
+ * A person who may command the coordinator from elsewhere.
+ *
  * @generated from message muster.v1.Operator
  */
 export type Operator = Message<"muster.v1.Operator"> & {
   /**
+   * Their name here.
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -1268,16 +1488,22 @@ export type Operator = Message<"muster.v1.Operator"> & {
   id: string;
 
   /**
+   * When they were added.
+   *
    * @generated from field: google.protobuf.Timestamp created = 3;
    */
   created?: Timestamp | undefined;
 
   /**
+   * End of the newest certificate.
+   *
    * @generated from field: google.protobuf.Timestamp not_after = 4;
    */
   notAfter?: Timestamp | undefined;
 
   /**
+   * Their certificates are refused.
+   *
    * @generated from field: bool removed = 5;
    */
   removed: boolean;
@@ -1308,6 +1534,8 @@ export const ListOperatorsRequestSchema: GenMessage<ListOperatorsRequest> = /*@_
  */
 export type ListOperatorsResponse = Message<"muster.v1.ListOperatorsResponse"> & {
   /**
+   * By name.
+   *
    * @generated from field: repeated muster.v1.Operator operators = 1;
    */
   operators: Operator[];
@@ -1325,6 +1553,8 @@ export const ListOperatorsResponseSchema: GenMessage<ListOperatorsResponse> = /*
  */
 export type RemoveOperatorRequest = Message<"muster.v1.RemoveOperatorRequest"> & {
   /**
+   * Their name here.
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -1359,6 +1589,8 @@ export type PublishRevisionRequest = Message<"muster.v1.PublishRevisionRequest">
    */
   part: {
     /**
+     * First, and only first.
+     *
      * @generated from field: muster.v1.PublishHeader header = 1;
      */
     value: PublishHeader;
@@ -1382,10 +1614,14 @@ export const PublishRevisionRequestSchema: GenMessage<PublishRevisionRequest> = 
   messageDesc(file_muster_v1_operator, 48);
 
 /**
+ * What is published, before its tree.
+ *
  * @generated from message muster.v1.PublishHeader
  */
 export type PublishHeader = Message<"muster.v1.PublishHeader"> & {
   /**
+   * The signed manifest.
+   *
    * @generated from field: muster.v1.Envelope envelope = 1;
    */
   envelope?: Envelope | undefined;
@@ -1424,11 +1660,15 @@ export const PublishHeaderSchema: GenMessage<PublishHeader> = /*@__PURE__*/
  */
 export type PublishRevisionResponse = Message<"muster.v1.PublishRevisionResponse"> & {
   /**
+   * Number of the revision that counts.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
+   * SHA-256 (hex) of its manifest.
+   *
    * @generated from field: string manifest_digest = 2;
    */
   manifestDigest: string;
@@ -1449,75 +1689,105 @@ export const PublishRevisionResponseSchema: GenMessage<PublishRevisionResponse> 
   messageDesc(file_muster_v1_operator, 50);
 
 /**
+ * A revision, without its targets.
+ *
  * @generated from message muster.v1.Revision
  */
 export type Revision = Message<"muster.v1.Revision"> & {
   /**
+   * Its number.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
 
   /**
+   * SHA-256 (hex) of its manifest.
+   *
    * @generated from field: string manifest_digest = 2;
    */
   manifestDigest: string;
 
   /**
+   * SHA-256 (hex) of its packed tree.
+   *
    * @generated from field: string tree_digest = 3;
    */
   treeDigest: string;
 
   /**
+   * Bytes of it.
+   *
    * @generated from field: uint64 tree_length = 4;
    */
   treeLength: bigint;
 
   /**
+   * When it was signed.
+   *
    * @generated from field: google.protobuf.Timestamp created = 5;
    */
   created?: Timestamp | undefined;
 
   /**
+   * After it it may not be applied anew.
+   *
    * @generated from field: google.protobuf.Timestamp expires = 6;
    */
   expires?: Timestamp | undefined;
 
   /**
+   * When the coordinator took it in.
+   *
    * @generated from field: google.protobuf.Timestamp published = 7;
    */
   published?: Timestamp | undefined;
 
   /**
+   * An operator's name, or "local".
+   *
    * @generated from field: string published_by = 8;
    */
   publishedBy: string;
 
   /**
+   * See Provenance.
+   *
    * @generated from field: string commit = 9;
    */
   commit: string;
 
   /**
+   * See Provenance.
+   *
    * @generated from field: bool dirty = 10;
    */
   dirty: boolean;
 
   /**
+   * Ids of the keys that signed it.
+   *
    * @generated from field: repeated string signers = 11;
    */
   signers: string[];
 
   /**
+   * How many hosts it has.
+   *
    * @generated from field: uint32 hosts = 12;
    */
   hosts: number;
 
   /**
+   * How many groups it has.
+   *
    * @generated from field: uint32 groups = 13;
    */
   groups: number;
 
   /**
+   * Machines that accept it refuse revisions below.
+   *
    * @generated from field: uint64 floor = 14;
    */
   floor: bigint;
@@ -1554,6 +1824,8 @@ export const ListRevisionsRequestSchema: GenMessage<ListRevisionsRequest> = /*@_
  */
 export type ListRevisionsResponse = Message<"muster.v1.ListRevisionsResponse"> & {
   /**
+   * Newest first.
+   *
    * @generated from field: repeated muster.v1.Revision revisions = 1;
    */
   revisions: Revision[];
@@ -1590,16 +1862,22 @@ export const GetFleetRevisionRequestSchema: GenMessage<GetFleetRevisionRequest> 
  */
 export type GetFleetRevisionResponse = Message<"muster.v1.GetFleetRevisionResponse"> & {
   /**
+   * The signed manifest.
+   *
    * @generated from field: muster.v1.Envelope envelope = 1;
    */
   envelope?: Envelope | undefined;
 
   /**
+   * Serialised Targets.
+   *
    * @generated from field: repeated bytes targets = 2;
    */
   targets: Uint8Array[];
 
   /**
+   * About it.
+   *
    * @generated from field: muster.v1.Revision revision = 3;
    */
   revision?: Revision | undefined;
@@ -1617,6 +1895,8 @@ export const GetFleetRevisionResponseSchema: GenMessage<GetFleetRevisionResponse
  */
 export type DownloadRevisionTreeRequest = Message<"muster.v1.DownloadRevisionTreeRequest"> & {
   /**
+   * Number of the revision.
+   *
    * @generated from field: uint64 number = 1;
    */
   number: bigint;
@@ -1634,6 +1914,8 @@ export const DownloadRevisionTreeRequestSchema: GenMessage<DownloadRevisionTreeR
  */
 export type DownloadRevisionTreeResponse = Message<"muster.v1.DownloadRevisionTreeResponse"> & {
   /**
+   * The next bytes of the packed tree.
+   *
    * @generated from field: bytes chunk = 1;
    */
   chunk: Uint8Array;
@@ -1658,6 +1940,8 @@ export type ApplyRequest = Message<"muster.v1.ApplyRequest"> & {
   refs: string[];
 
   /**
+   * A selector over active machines.
+   *
    * @generated from field: string where = 2;
    */
   where: string;
@@ -1689,11 +1973,15 @@ export const ApplyRequestSchema: GenMessage<ApplyRequest> = /*@__PURE__*/
  */
 export type ApplyResponse = Message<"muster.v1.ApplyResponse"> & {
   /**
+   * One for each machine, also those on their way there before.
+   *
    * @generated from field: repeated muster.v1.OperationSummary operations = 1;
    */
   operations: OperationSummary[];
 
   /**
+   * Machines for which the selector could not be evaluated.
+   *
    * @generated from field: repeated muster.v1.SelectorError errors = 2;
    */
   errors: SelectorError[];
@@ -1711,6 +1999,8 @@ export const ApplyResponseSchema: GenMessage<ApplyResponse> = /*@__PURE__*/
  */
 export type ListOperationsRequest = Message<"muster.v1.ListOperationsRequest"> & {
   /**
+   * Only this machine's; empty: all.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
@@ -1723,6 +2013,8 @@ export type ListOperationsRequest = Message<"muster.v1.ListOperationsRequest"> &
   limit: number;
 
   /**
+   * Only these; empty: all.
+   *
    * @generated from field: repeated string operation_ids = 3;
    */
   operationIds: string[];
@@ -1740,6 +2032,8 @@ export const ListOperationsRequestSchema: GenMessage<ListOperationsRequest> = /*
  */
 export type ListOperationsResponse = Message<"muster.v1.ListOperationsResponse"> & {
   /**
+   * Newest first.
+   *
    * @generated from field: repeated muster.v1.OperationSummary operations = 1;
    */
   operations: OperationSummary[];
@@ -1757,6 +2051,8 @@ export const ListOperationsResponseSchema: GenMessage<ListOperationsResponse> = 
  */
 export type WatchOperationsRequest = Message<"muster.v1.WatchOperationsRequest"> & {
   /**
+   * At least one.
+   *
    * @generated from field: repeated string operation_ids = 1;
    */
   operationIds: string[];
@@ -1774,6 +2070,8 @@ export const WatchOperationsRequestSchema: GenMessage<WatchOperationsRequest> = 
  */
 export type WatchOperationsResponse = Message<"muster.v1.WatchOperationsResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: muster.v1.OperationSummary operation = 1;
    */
   operation?: OperationSummary | undefined;
@@ -1791,6 +2089,8 @@ export const WatchOperationsResponseSchema: GenMessage<WatchOperationsResponse> 
  */
 export type FollowLogsRequest = Message<"muster.v1.FollowLogsRequest"> & {
   /**
+   * The machine; see above.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
@@ -1803,6 +2103,8 @@ export type FollowLogsRequest = Message<"muster.v1.FollowLogsRequest"> & {
   operationId: string;
 
   /**
+   * Go on with what comes until the operation ends.
+   *
    * @generated from field: bool follow = 3;
    */
   follow: boolean;
@@ -1827,21 +2129,29 @@ export const FollowLogsRequestSchema: GenMessage<FollowLogsRequest> = /*@__PURE_
  */
 export type FollowLogsResponse = Message<"muster.v1.FollowLogsResponse"> & {
   /**
+   * The operation whose output it is.
+   *
    * @generated from field: string operation_id = 1;
    */
   operationId: string;
 
   /**
+   * Sequence of the first line within the operation, from 0.
+   *
    * @generated from field: uint64 first = 2;
    */
   first: bigint;
 
   /**
+   * In order.
+   *
    * @generated from field: repeated string lines = 3;
    */
   lines: string[];
 
   /**
+   * Lines left out before these.
+   *
    * @generated from field: uint64 dropped = 4;
    */
   dropped: bigint;
@@ -1910,12 +2220,16 @@ export type QueryResponse = Message<"muster.v1.QueryResponse"> & {
    */
   item: {
     /**
+     * A machine that matches.
+     *
      * @generated from field: muster.v1.QueryRow row = 1;
      */
     value: QueryRow;
     case: "row";
   } | {
     /**
+     * The last message.
+     *
      * @generated from field: muster.v1.QueryEnd end = 2;
      */
     value: QueryEnd;
@@ -1931,15 +2245,21 @@ export const QueryResponseSchema: GenMessage<QueryResponse> = /*@__PURE__*/
   messageDesc(file_muster_v1_operator, 67);
 
 /**
+ * A machine that matches.
+ *
  * @generated from message muster.v1.QueryRow
  */
 export type QueryRow = Message<"muster.v1.QueryRow"> & {
   /**
+   * Its id.
+   *
    * @generated from field: string machine = 1;
    */
   machine: string;
 
   /**
+   * Its host; empty: none.
+   *
    * @generated from field: string host = 2;
    */
   host: string;
@@ -1960,20 +2280,28 @@ export const QueryRowSchema: GenMessage<QueryRow> = /*@__PURE__*/
   messageDesc(file_muster_v1_operator, 68);
 
 /**
+ * How the question was answered as a whole.
+ *
  * @generated from message muster.v1.QueryEnd
  */
 export type QueryEnd = Message<"muster.v1.QueryEnd"> & {
   /**
+   * Machines that were asked.
+   *
    * @generated from field: uint32 asked = 1;
    */
   asked: number;
 
   /**
+   * Machines that answered.
+   *
    * @generated from field: uint32 answered = 2;
    */
   answered: number;
 
   /**
+   * Machines for which the expression was true.
+   *
    * @generated from field: uint32 matched = 3;
    */
   matched: number;
@@ -1986,6 +2314,8 @@ export type QueryEnd = Message<"muster.v1.QueryEnd"> & {
   silent: string[];
 
   /**
+   * Machines for which it could not be evaluated.
+   *
    * @generated from field: repeated muster.v1.SelectorError errors = 5;
    */
   errors: SelectorError[];
@@ -1999,15 +2329,21 @@ export const QueryEndSchema: GenMessage<QueryEnd> = /*@__PURE__*/
   messageDesc(file_muster_v1_operator, 69);
 
 /**
+ * Something that happened.
+ *
  * @generated from message muster.v1.Event
  */
 export type Event = Message<"muster.v1.Event"> & {
   /**
+   * Grows with each event.
+   *
    * @generated from field: uint64 id = 1;
    */
   id: bigint;
 
   /**
+   * When.
+   *
    * @generated from field: google.protobuf.Timestamp at = 2;
    */
   at?: Timestamp | undefined;
@@ -2020,16 +2356,22 @@ export type Event = Message<"muster.v1.Event"> & {
   class: string;
 
   /**
+   * The machine's id; empty: none.
+   *
    * @generated from field: string machine = 4;
    */
   machine: string;
 
   /**
+   * Its host at that time; empty: none.
+   *
    * @generated from field: string host = 5;
    */
   host: string;
 
   /**
+   * One sentence for people.
+   *
    * @generated from field: string reason = 6;
    */
   reason: string;
@@ -2054,6 +2396,8 @@ export const EventSchema: GenMessage<Event> = /*@__PURE__*/
  */
 export type ListEventsRequest = Message<"muster.v1.ListEventsRequest"> & {
   /**
+   * Only this machine's; empty: all.
+   *
    * @generated from field: string ref = 1;
    */
   ref: string;
@@ -2085,6 +2429,8 @@ export const ListEventsRequestSchema: GenMessage<ListEventsRequest> = /*@__PURE_
  */
 export type ListEventsResponse = Message<"muster.v1.ListEventsResponse"> & {
   /**
+   * Newest first.
+   *
    * @generated from field: repeated muster.v1.Event events = 1;
    */
   events: Event[];
@@ -2115,6 +2461,8 @@ export const BackupRequestSchema: GenMessage<BackupRequest> = /*@__PURE__*/
  */
 export type BackupResponse = Message<"muster.v1.BackupResponse"> & {
   /**
+   * The next bytes of the backup.
+   *
    * @generated from field: bytes chunk = 1;
    */
   chunk: Uint8Array;
@@ -2132,6 +2480,8 @@ export const BackupResponseSchema: GenMessage<BackupResponse> = /*@__PURE__*/
  */
 export type RestoreRequest = Message<"muster.v1.RestoreRequest"> & {
   /**
+   * The next bytes of the backup.
+   *
    * @generated from field: bytes chunk = 1;
    */
   chunk: Uint8Array;
@@ -2149,6 +2499,8 @@ export const RestoreRequestSchema: GenMessage<RestoreRequest> = /*@__PURE__*/
  */
 export type RestoreResponse = Message<"muster.v1.RestoreResponse"> & {
   /**
+   * What was restored, for people.
+   *
    * @generated from field: string summary = 1;
    */
   summary: string;
@@ -2162,6 +2514,8 @@ export const RestoreResponseSchema: GenMessage<RestoreResponse> = /*@__PURE__*/
   messageDesc(file_muster_v1_operator, 76);
 
 /**
+ * Where a machine stands.
+ *
  * @generated from enum muster.v1.MachineState
  */
 export const MachineState = {
@@ -2192,22 +2546,30 @@ export const MachineState = {
   ACTIVE: 3,
 
   /**
+   * Was turned away while it waited; may be approved later.
+   *
    * @generated from enum value: MACHINE_STATE_REJECTED = 4;
    */
   REJECTED: 4,
 
   /**
+   * Its identity was taken; returns by hand or by a later token.
+   *
    * @generated from enum value: MACHINE_STATE_EVICTED = 5;
    */
   EVICTED: 5,
 
   /**
+   * Never returns.
+   *
    * @generated from enum value: MACHINE_STATE_BANNED = 6;
    */
   BANNED: 6,
 } as const;
 
 /**
+ * Where a machine stands.
+ *
  * @generated from enum muster.v1.MachineState
  */
 export type MachineState = (typeof MachineState)[keyof typeof MachineState] | UnknownEnum;
@@ -2280,6 +2642,8 @@ export const BoundBySchema: GenEnum<BoundBy> = /*@__PURE__*/
  */
 export const OperatorService: GenService<{
   /**
+   * The coordinator, its pins and addresses, and what is wrong with it.
+   *
    * @generated from rpc muster.v1.OperatorService.GetFleet
    */
   getFleet: {
@@ -2288,6 +2652,8 @@ export const OperatorService: GenService<{
     output: typeof GetFleetResponseSchema;
   },
   /**
+   * Machines that a selector finds, in pages.
+   *
    * @generated from rpc muster.v1.OperatorService.ListMachines
    */
   listMachines: {
@@ -2296,6 +2662,8 @@ export const OperatorService: GenService<{
     output: typeof ListMachinesResponseSchema;
   },
   /**
+   * One machine in full.
+   *
    * @generated from rpc muster.v1.OperatorService.GetMachine
    */
   getMachine: {
@@ -2354,6 +2722,8 @@ export const OperatorService: GenService<{
     output: typeof ReleaseMachineResponseSchema;
   },
   /**
+   * Binds a host to a machine by the operator's word alone.
+   *
    * @generated from rpc muster.v1.OperatorService.BindHost
    */
   bindHost: {
@@ -2362,6 +2732,8 @@ export const OperatorService: GenService<{
     output: typeof BindHostResponseSchema;
   },
   /**
+   * Gives up what BindHost did.
+   *
    * @generated from rpc muster.v1.OperatorService.UnbindHost
    */
   unbindHost: {
@@ -2370,6 +2742,8 @@ export const OperatorService: GenService<{
     output: typeof UnbindHostResponseSchema;
   },
   /**
+   * Makes a token that lets machines in.
+   *
    * @generated from rpc muster.v1.OperatorService.CreateToken
    */
   createToken: {
@@ -2378,6 +2752,8 @@ export const OperatorService: GenService<{
     output: typeof CreateTokenResponseSchema;
   },
   /**
+   * All tokens, without their secrets.
+   *
    * @generated from rpc muster.v1.OperatorService.ListTokens
    */
   listTokens: {
@@ -2386,6 +2762,8 @@ export const OperatorService: GenService<{
     output: typeof ListTokensResponseSchema;
   },
   /**
+   * Ends a token at once; machines that it let in stay.
+   *
    * @generated from rpc muster.v1.OperatorService.RevokeToken
    */
   revokeToken: {
@@ -2394,6 +2772,8 @@ export const OperatorService: GenService<{
     output: typeof RevokeTokenResponseSchema;
   },
   /**
+   * All trust sets, and the coordinator's authorities.
+   *
    * @generated from rpc muster.v1.OperatorService.GetFleetTrust
    */
   getFleetTrust: {
@@ -2432,6 +2812,8 @@ export const OperatorService: GenService<{
     output: typeof RotateAuthorityResponseSchema;
   },
   /**
+   * Certifies a person's key, or renews it.
+   *
    * @generated from rpc muster.v1.OperatorService.AddOperator
    */
   addOperator: {
@@ -2440,6 +2822,8 @@ export const OperatorService: GenService<{
     output: typeof AddOperatorResponseSchema;
   },
   /**
+   * All operators, also those removed.
+   *
    * @generated from rpc muster.v1.OperatorService.ListOperators
    */
   listOperators: {
@@ -2448,6 +2832,8 @@ export const OperatorService: GenService<{
     output: typeof ListOperatorsResponseSchema;
   },
   /**
+   * Refuses an operator's certificate from this moment.
+   *
    * @generated from rpc muster.v1.OperatorService.RemoveOperator
    */
   removeOperator: {
@@ -2456,6 +2842,8 @@ export const OperatorService: GenService<{
     output: typeof RemoveOperatorResponseSchema;
   },
   /**
+   * Takes in a signed revision. Compare and swap on its predecessor's digest.
+   *
    * @generated from rpc muster.v1.OperatorService.PublishRevision
    */
   publishRevision: {
@@ -2464,6 +2852,8 @@ export const OperatorService: GenService<{
     output: typeof PublishRevisionResponseSchema;
   },
   /**
+   * Revisions, newest first.
+   *
    * @generated from rpc muster.v1.OperatorService.ListRevisions
    */
   listRevisions: {
@@ -2482,6 +2872,8 @@ export const OperatorService: GenService<{
     output: typeof GetFleetRevisionResponseSchema;
   },
   /**
+   * The packed tree of a revision.
+   *
    * @generated from rpc muster.v1.OperatorService.DownloadRevisionTree
    */
   downloadRevisionTree: {
@@ -2500,6 +2892,8 @@ export const OperatorService: GenService<{
     output: typeof ApplyResponseSchema;
   },
   /**
+   * Operations, newest first.
+   *
    * @generated from rpc muster.v1.OperatorService.ListOperations
    */
   listOperations: {
@@ -2518,6 +2912,8 @@ export const OperatorService: GenService<{
     output: typeof WatchOperationsResponseSchema;
   },
   /**
+   * The output of a machine's operation, and with `follow` what comes.
+   *
    * @generated from rpc muster.v1.OperatorService.FollowLogs
    */
   followLogs: {
@@ -2526,6 +2922,8 @@ export const OperatorService: GenService<{
     output: typeof FollowLogsResponseSchema;
   },
   /**
+   * Answers a question over all machines, from the store or asked live.
+   *
    * @generated from rpc muster.v1.OperatorService.Query
    */
   query: {
@@ -2534,6 +2932,8 @@ export const OperatorService: GenService<{
     output: typeof QueryResponseSchema;
   },
   /**
+   * What happened, newest first.
+   *
    * @generated from rpc muster.v1.OperatorService.ListEvents
    */
   listEvents: {

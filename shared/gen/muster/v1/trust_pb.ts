@@ -74,6 +74,8 @@ export type TrustSet = Message<"muster.v1.TrustSet"> & {
   coordinators: string[];
 
   /**
+   * When it was made.
+   *
    * @generated from field: google.protobuf.Timestamp created = 8;
    */
   created?: Timestamp | undefined;
@@ -121,6 +123,8 @@ export const SigningKeySchema: GenMessage<SigningKey> = /*@__PURE__*/
  */
 export type TrustChain = Message<"muster.v1.TrustChain"> & {
   /**
+   * At most 1,024.
+   *
    * @generated from field: repeated muster.v1.Envelope envelopes = 1;
    */
   envelopes: Envelope[];
