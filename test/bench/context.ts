@@ -14,6 +14,8 @@ export interface BenchContext {
   readonly twins: number
   /** Starts the floors anew in a process of their own. */
   startFloor(): Promise<Floor>
+  /** Whether another round may begin: the first always, later ones while the run is younger than this. */
+  mayRepeat(round: number, untilSeconds: number): boolean
   /** Tells how it goes. */
   note(text: string): void
 }

@@ -4,3 +4,6 @@ import { hookCommands } from './hook-commands.ts'
 import { answerCommands } from './worker.ts'
 
 answerCommands(hookCommands, { unref: true })
+
+// A benchmark that was cut off must not leave it running.
+process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))

@@ -9,6 +9,8 @@ import type { Worker } from './worker.ts'
 /** Connections that are made at once. */
 const PARALLEL = 32
 const MEMORY_ROUNDS = 3
+/** On a busy machine fewer rounds are made, so that the whole ends within ten minutes. */
+const MEMORY_UNTIL_SECONDS = 180
 const WARM_UP = 100
 
 /** Enrolments beside bare connects, in turns; each round enrols machines that the coordinator never saw. */
@@ -54,10 +56,10 @@ export async function measureMemory(
   context: BenchContext,
   stateDir: string,
 ): Promise<{ readonly agent: number; readonly stream: number }> {
-  const { startFloor, places, note } = context
+  const { startFloor, places, note, mayRepeat } = context
   const agent: number[] = []
   const stream: number[] = []
-  for (let round = 0; round < MEMORY_ROUNDS; round++) {
+  for (let round = 0; round < MEMORY_ROUNDS && mayRepeat(round, MEMORY_UNTIL_SECONDS); round++) {
     await using floor = await startFloor()
     stream.push(
       await memoryPerConnection(

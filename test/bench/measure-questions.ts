@@ -6,7 +6,8 @@ const QUESTION = "facts.disks.exists(d, d.size > 1500000000000) && facts.system.
 const SELECT = ['facts.os.kernel', 'size(facts.disks)']
 const STORED_REPETITIONS = 200
 const LIVE_REPETITIONS = 100
-const LIVE_LIMIT_MS = 60_000
+/** Of each kind; on a busy machine fewer are asked. */
+const LIMIT_MS = 45_000
 
 /** A question that every machine's facts must be looked at for, over the operator's local socket. */
 export async function measureQuestions(
@@ -37,7 +38,7 @@ export async function measureQuestions(
   for (const live of [false, true]) await ask(live)
   const repeat = async (live: boolean, most: number) => {
     const times: number[] = []
-    const until = performance.now() + LIVE_LIMIT_MS
+    const until = performance.now() + LIMIT_MS
     while (times.length < most && performance.now() < until) times.push(await ask(live))
     return times
   }

@@ -12,6 +12,9 @@ const BEAT_ROUNDS = 4
 const BEAT_MS = 4_000
 const WARM_UP_MS = 1_500
 const FANOUT_ROUNDS = 7
+/** On a busy machine fewer rounds are made, so that the whole ends within ten minutes. */
+const BEATS_UNTIL_SECONDS = 280
+const FANOUT_UNTIL_SECONDS = 360
 
 /** Heartbeats of 500 connected agents at two coordinators, one with 500 machines in its store and one with 5,000. */
 export async function measureHeartbeats(
@@ -42,7 +45,7 @@ export async function measureHeartbeats(
   const many: number[] = []
   await rate(0, small, WARM_UP_MS)
   await rate(twins, large, WARM_UP_MS)
-  for (let round = 0; round < BEAT_ROUNDS; round++) {
+  for (let round = 0; round < BEAT_ROUNDS && context.mayRepeat(round, BEATS_UNTIL_SECONDS); round++) {
     few.push(await rate(0, small, BEAT_MS))
     many.push(await rate(twins, large, BEAT_MS))
     note(`heartbeats ${few.at(-1)?.toFixed(0)}/s with 500 machines, ${many.at(-1)?.toFixed(0)}/s with 5000`)
@@ -53,7 +56,7 @@ export async function measureHeartbeats(
 
 /** From the operator's call until every agent has the notice, beside the same bytes over raw streams. */
 export async function measureFanout(
-  { options, client, startFloor, note, twins }: BenchContext,
+  { options, client, startFloor, note, twins, mayRepeat }: BenchContext,
   coordinator: CoordinatorProcess,
   fleet: BenchFleet,
 ): Promise<{ readonly published: number; readonly bare: number }> {
@@ -72,7 +75,7 @@ export async function measureFanout(
   }
   const published: number[] = []
   const bare: number[] = []
-  for (let round = 0; round < FANOUT_ROUNDS; round++) {
+  for (let round = 0; round < FANOUT_ROUNDS && mayRepeat(round, FANOUT_UNTIL_SECONDS); round++) {
     const { parts, notice } = fleet.nextRevision()
     await floor.worker.ask('load', notice)
     bare.push(await timed(streams, notice.length, () => floor.worker.ask('broadcast', undefined)))
