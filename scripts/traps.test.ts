@@ -1,0 +1,65 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+
+const top = join(import.meta.dirname, '..')
+const page = readFileSync(join(top, 'docs/traps.md'), 'utf8')
+
+interface Row {
+  readonly number: string
+  readonly cells: readonly string[]
+  readonly files: readonly string[]
+}
+
+const rows: readonly Row[] = page.split('\n').flatMap(line => {
+  const cells = line.split('|').map(cell => cell.trim())
+  const number = cells[1] ?? ''
+  if (!/^([TN][0-9]+|P[0-9]+)$/.test(number)) return []
+  const files = [...(cells[3] ?? '').matchAll(/`([^`\s]+\.(?:ts|mjs|proto|json|yaml|nix))`/g)].map(
+    ([, file]) => file ?? '',
+  )
+  return [{ number, cells, files }]
+})
+
+describe('the page of traps', () => {
+  it('names each one of this part once', () => {
+    const numbers = rows.map(({ number }) => number)
+    expect(new Set(numbers).size).toBe(numbers.length)
+    const wanted = [
+      ...[1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 18, 19, 53, 54, 55, 57, 58, 60, 64, 65, 66].map(
+        n => `T${n}`,
+      ),
+      ...[13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 43, 45].map(n => `N${n}`),
+    ]
+    expect(numbers).toEqual(expect.arrayContaining(wanted))
+  })
+
+  it.each(rows)(
+    '$number: the files it names exist, and one of its tests carries the number',
+    ({ number, files }) => {
+      expect(files.length).toBeGreaterThan(0)
+      for (const file of files) expect(existsSync(join(top, file)), file).toBe(true)
+      if (number.startsWith('P')) return
+      const texts = files.map(file => readFileSync(join(top, file), 'utf8'))
+      // What is kept so by construction names its check in the third column, under the word "by".
+      const isByCheck = rows.find(row => row.number === number)?.cells[3]?.startsWith('by check:')
+      expect(isByCheck || texts.some(text => new RegExp(`\\b${number}\\b`).test(text)), number).toBe(true)
+    },
+  )
+
+  it('leaves out no number that stands in a title of these parts', () => {
+    const known = new Set(rows.map(({ number }) => number))
+    const untold = new Set<string>()
+    for (const folder of ['test/e2e/enrolment', 'test/e2e/sessions', 'test/e2e/trust']) {
+      for (const file of readdirSync(join(top, folder))) {
+        const text = readFileSync(join(top, folder, file), 'utf8')
+        for (const [, title = ''] of text.matchAll(/(?:it|describe|test)\(\s*['"`]([^'"`]*)/g)) {
+          for (const [number] of title.matchAll(/\b[TN][0-9]{1,2}\b/g)) {
+            if (!known.has(number)) untold.add(`${number} in ${folder}/${file}`)
+          }
+        }
+      }
+    }
+    expect([...untold]).toEqual([])
+  })
+})
