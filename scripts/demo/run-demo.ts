@@ -73,7 +73,11 @@ async function demo(
     fleetPort,
     more: { heartbeatSeconds: 1 },
   })
-  const env = { MUSTER_SOCKET: socket, MUSTER_CONFIG_HOME: operator, COLUMNS: '110', NO_COLOR: '1' }
+  // What the person has set for a fleet of their own does not count here.
+  const env = {
+    ...{ MUSTER_SOCKET: socket, MUSTER_CONFIG_HOME: operator, MUSTER_PROFILE: '' },
+    ...{ COLUMNS: '110', NO_COLOR: '1' },
+  }
   const colour = process.stdout.isTTY === true && !process.env.NO_COLOR
   const walk = new Walk({
     muster: join(top, 'dist/muster.mjs'),
