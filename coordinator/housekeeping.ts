@@ -26,20 +26,24 @@ const RETENTION_EVERY_MS = 3_600_000
 export async function housekeeping(deps: HousekeepingDeps, signal: AbortSignal): Promise<void> {
   const { days, logBytes } = deps.config.retention
   const policy = { ...RETENTION, maxAgeMs: days * 86_400_000, logBytes }
+  /** Apart from each other: one chore that cannot be done keeps none of the others from being done. */
+  const chore = async (name: string, work: () => Promise<unknown>) => {
+    try {
+      await work()
+    } catch (error) {
+      deps.log.error({ err: error, chore: name }, 'housekeeping failed; it is tried again')
+    }
+  }
   let retained = Number.NEGATIVE_INFINITY
   do {
-    try {
-      deps.onDisk(await diskProblem(deps.config.stateDir))
-      await expireOrders(deps)
-      if (performance.now() - retained >= RETENTION_EVERY_MS) {
-        retained = performance.now()
-        await trim({ ...deps, policy }, signal)
-        await forgetPending(deps, PENDING_KEPT_MS)
-        const endedBeforeMs = deps.clock.now().getTime() - policy.maxAgeMs
-        await deps.store.transact(tx => pruneTokens(tx, endedBeforeMs))
-      }
-    } catch (error) {
-      deps.log.error({ err: error }, 'housekeeping failed; it is tried again')
+    await chore('disk', async () => deps.onDisk(await diskProblem(deps.config.stateDir)))
+    await chore('orders', () => expireOrders(deps))
+    if (performance.now() - retained >= RETENTION_EVERY_MS) {
+      retained = performance.now()
+      await chore('retention', () => trim({ ...deps, policy }, signal))
+      await chore('waiting machines', () => forgetPending(deps, PENDING_KEPT_MS))
+      const endedBeforeMs = deps.clock.now().getTime() - policy.maxAgeMs
+      await chore('tokens', () => deps.store.transact(tx => pruneTokens(tx, endedBeforeMs)))
     }
   } while (await pause(Math.min(ORDERS_EVERY_MS, deps.config.orderMinutes * 30_000), signal))
 }

@@ -1,3 +1,4 @@
+import type { Http2Session } from 'node:http2'
 import { Server as NetServer } from 'node:net'
 import { Server, type ServerCredentials, type ServerOptions } from '@grpc/grpc-js'
 
@@ -74,16 +75,30 @@ function limitConnections(server: Server, most: number): void {
   }
 }
 
-/** Lets calls that run come to their end, for a bounded time. */
+/** Lets calls that run come to their end, for a bounded time; then their connections are cut. */
 function drain(server: Server): Promise<void> {
   return new Promise(resolve => {
     const timer = setTimeout(() => {
+      const sessions = sessionsOf(server)
       server.forceShutdown()
+      for (const session of sessions) session.destroy()
       resolve()
     }, DRAIN_MS)
     server.tryShutdown(() => {
       clearTimeout(timer)
       resolve()
     })
+  })
+}
+
+/**
+ * The connections of a server. grpc-js itself cuts only those that its book-keeping counts, and that is switched off: one
+ * that is left open would keep the process from ending.
+ */
+function sessionsOf(server: Server): Http2Session[] {
+  const listeners: unknown = Reflect.get(server, 'http2Servers')
+  return [...(listeners instanceof Map ? listeners.values() : [])].flatMap((listener: unknown) => {
+    const sessions: unknown = listener instanceof Object ? Reflect.get(listener, 'sessions') : undefined
+    return sessions instanceof Set ? [...sessions] : []
   })
 }

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { credentials, ServerCredentials } from '@grpc/grpc-js'
+import { credentials, ServerCredentials, status } from '@grpc/grpc-js'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
   Health,
@@ -119,6 +119,27 @@ describe('a listener', () => {
     answer()
     expect((await call).status).toBe(Serving.SERVING)
     await closing
+  })
+
+  it('cuts the connection of a call that does not come to its end, so that the process may', async () => {
+    let asked = () => {}
+    const arrived = new Promise<void>(resolve => {
+      asked = resolve
+    })
+    const never = () => {
+      asked()
+      return new Promise<never>(() => {})
+    }
+    const listener = await openListener('127.0.0.1:0', ServerCredentials.createInsecure(), server =>
+      serve(server, Health, { check: never }, { onBug: () => {} }),
+    )
+    using client = createClient(Health, `127.0.0.1:${listener.port}`, credentials.createInsecure())
+    const call = client.check({}, { deadlineMs: 40_000 }).catch((error: unknown) => error)
+    await arrived
+    await listener[Symbol.asyncDispose]()
+    const ended = await call
+    expect(ended).toBeInstanceOf(RpcError)
+    expect(ended).not.toMatchObject({ code: status.DEADLINE_EXCEEDED })
   })
 })
 
