@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { chmod, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { status } from '@grpc/grpc-js'
 import { type Clock, systemClock } from '../shared/clock.ts'
@@ -80,6 +80,8 @@ async function build(
 ): Promise<Coordinator> {
   const { stateDir } = config
   await makePrivateDirectory(stateDir)
+  // Whoever made it first may have let others in: it holds the authority's key and all that machines say.
+  await chmod(stateDir, 0o700)
   disposers.use(await lockDirectory(stateDir, 'coordinator'))
   const restored = await applyStagedRestore(stateDir)
   if (restored) log.warn(restored, 'restored from a backup')

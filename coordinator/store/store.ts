@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { copyFile, mkdir, rm, stat } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import { Kysely, type KyselyPlugin, SqliteDialect, type Transaction } from 'kysely'
@@ -31,6 +31,7 @@ const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
  */
 export async function openStore(path: string, now: Date, migrations = MIGRATIONS): Promise<Store> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  await makePrivateFile(path)
   const sqlite = new SqliteDatabase(path)
   try {
     sqlite.pragma('journal_mode = WAL')
@@ -44,6 +45,13 @@ export async function openStore(path: string, now: Date, migrations = MIGRATIONS
     sqlite.close()
     throw error
   }
+}
+
+/** SQLite itself would let everybody read it; what it keeps beside it takes the mode of the store. */
+async function makePrivateFile(path: string): Promise<void> {
+  const handle = await open(path, 'a', 0o600)
+  await handle.close()
+  await chmod(path, 0o600)
 }
 
 async function bringUpToDate(
