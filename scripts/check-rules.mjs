@@ -17,7 +17,8 @@ const RULES = [
   {
     rule: 'no plaintext client or server of gRPC outside tests and unix sockets',
     pattern: /create(Insecure)\(/,
-    except: /(^test\/|\.test\.ts|\/local-listener\.ts|\/local-client\.ts|^cli\/connect\.ts|^agent\/local\/)/,
+    except:
+      /(^test\/|\.test\.ts|\/local-listener\.ts|\/local-coordinator\.ts|\/local-client\.ts|^cli\/connect\.ts|^agent\/local\/)/,
   },
   {
     rule: 'programs end by themselves: set process.exitCode',

@@ -81,51 +81,55 @@ function adapt(method: DescMethod, handler: AnyHandler, options: ServeOptions) {
         : (call as ServerWritableStream<object, object>).request
     return { items: handler(input, context) as AsyncIterable<object>, signal: context.signal, end }
   }
+  const answerOnce = async (
+    call: ServerUnaryCall<object, object> | ServerReadableStream<object, object>,
+    callback: sendUnaryData<object>,
+  ): Promise<void> => {
+    let end = () => {}
+    try {
+      const begun = await begin(call)
+      end = begun.end
+      const input =
+        method.methodKind === 'unary'
+          ? (call as ServerUnaryCall<object, object>).request
+          : readAll(call as ServerReadableStream<object, object>)
+      const answer = await handler(input, begun.context)
+      // The handler's type says it is a message of the method's output.
+      callback(null, answer as object)
+    } catch (error) {
+      callback(fail(error))
+    } finally {
+      end()
+    }
+  }
+  const answerMany = async (
+    call: ServerWritableStream<object, object> | ServerDuplexStream<object, object>,
+  ): Promise<void> => {
+    let end = () => {}
+    // An 'error' without a listener would end the process; the cancelled event carries what matters.
+    call.on('error', () => {})
+    try {
+      const open = await openStream(call)
+      end = open.end
+      for await (const item of open.items) {
+        if (open.signal.aborted) break
+        if (!call.write(item)) await once(call, 'drain', { signal: open.signal })
+      }
+      call.end()
+    } catch (error) {
+      if (call.cancelled || hasCode(error, 'ABORT_ERR')) call.end()
+      else call.emit('error', fail(error))
+    } finally {
+      end()
+    }
+  }
   switch (method.methodKind) {
     case 'unary':
     case 'client_streaming':
-      return async (
-        call: ServerUnaryCall<object, object> | ServerReadableStream<object, object>,
-        callback: sendUnaryData<object>,
-      ) => {
-        let end = () => {}
-        try {
-          const begun = await begin(call)
-          end = begun.end
-          const input =
-            method.methodKind === 'unary'
-              ? (call as ServerUnaryCall<object, object>).request
-              : readAll(call as ServerReadableStream<object, object>)
-          const answer = await handler(input, begun.context)
-          // The handler's type says it is a message of the method's output.
-          callback(null, answer as object)
-        } catch (error) {
-          callback(fail(error))
-        } finally {
-          end()
-        }
-      }
+      return (...args: Parameters<typeof answerOnce>) => void answerOnce(...args)
     case 'server_streaming':
     case 'bidi_streaming':
-      return async (call: ServerWritableStream<object, object> | ServerDuplexStream<object, object>) => {
-        let end = () => {}
-        // An 'error' without a listener would end the process; the cancelled event carries what matters.
-        call.on('error', () => {})
-        try {
-          const open = await openStream(call)
-          end = open.end
-          for await (const item of open.items) {
-            if (open.signal.aborted) break
-            if (!call.write(item)) await once(call, 'drain', { signal: open.signal })
-          }
-          call.end()
-        } catch (error) {
-          if (call.cancelled || hasCode(error, 'ABORT_ERR')) call.end()
-          else call.emit('error', fail(error))
-        } finally {
-          end()
-        }
-      }
+      return (...args: Parameters<typeof answerMany>) => void answerMany(...args)
   }
 }
 
