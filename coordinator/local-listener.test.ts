@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentials, ServerCredentials, status } from '@grpc/grpc-js'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { RpcError } from '../shared/errors.ts'
 import {
   Health,
   HealthCheckResponse_ServingStatus as Serving,
