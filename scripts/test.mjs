@@ -26,7 +26,7 @@ const CHECKS = [
 const vitest = (...folders) => ({ kind: 'vitest', folders })
 const PARTS = {
   check: { kind: 'check' },
-  unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts'),
+  unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts', 'test/docs'),
   e2e: vitest('test/e2e'),
   builds: vitest('test/builds'),
   nix: vitest('test/nix'),
