@@ -1,95 +1,11 @@
 import { create } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
-import { pino } from 'pino'
 import { afterEach, describe, expect, it } from 'vitest'
-import {
-  type SessionRequest,
-  SessionRequestSchema,
-  type SessionResponse,
-  SessionResponseSchema,
-} from '../../shared/gen/muster/v1/agent_pb.ts'
-import { Encoded } from '../../shared/rpc/definition.ts'
+import { type SessionRequest, SessionRequestSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
-import type { SessionHooks } from './hooks.ts'
-import { SessionRegistry } from './registry.ts'
+import { connect, makeRegistry, stopRegistries } from './testing/registry-under-test.ts'
 
-const stops: AbortController[] = []
-afterEach(() => {
-  for (const stop of stops.splice(0)) stop.abort()
-})
-
-interface Over {
-  hooks?: Partial<SessionHooks>
-  heartbeatMs?: number
-  challengeMs?: number
-}
-
-function makeRegistry({ hooks, heartbeatMs = 60_000, challengeMs = 300 }: Over = {}) {
-  const stop = new AbortController()
-  stops.push(stop)
-  const clones: string[] = []
-  const seen: string[] = []
-  const banned = new Set<string>()
-  const orders: { operationId: string; revision: bigint }[] = []
-  const delivered: string[] = []
-  const all: SessionHooks = {
-    admit: async () => ({ kind: 'ok', needFacts: false, protocol: 1 }),
-    allowed: machine => !banned.has(machine),
-    facts: async () => ({ digest: 'd' }),
-    report: async (_, report) => ({ operationId: report.operationId, sequence: 1n, outcome: false }),
-    log: async () => {},
-    event: async () => {},
-    trust: async () => {},
-    orders: async () => orders,
-    delivered: async (_, ids) => void delivered.push(...ids),
-    assignment: async () => ({ host: 'olaf', group: '' }),
-    clone: async machine => void clones.push(machine),
-    lastSeen: async batch => void seen.push(...batch.keys()),
-    trustNotice: () => undefined,
-    ...hooks,
-  }
-  const registry = new SessionRegistry({
-    hooks: all,
-    clock: { now: () => new Date() },
-    log: pino({ level: 'silent' }),
-    heartbeatMs,
-    challengeMs,
-    signal: stop.signal,
-  })
-  return { registry, clones, seen, banned, orders, delivered, stop }
-}
-
-/** An agent's end of a session, without a network in between. */
-function connect(registry: SessionRegistry, machine: string, instance: string, { answers = true } = {}) {
-  const sent = new Outbox<SessionRequest>(1000)
-  const gone = new AbortController()
-  const received: SessionResponse['message'][] = []
-  const say = (message: Parameters<typeof create<typeof SessionRequestSchema>>[1]) =>
-    sent.push(create(SessionRequestSchema, message))
-  say({ message: { case: 'hello', value: { instance, protocolMin: 1, protocolMax: 1 } } })
-  const end: { error?: unknown; done: boolean } = { done: false }
-  const finished = (async () => {
-    try {
-      for await (const item of registry.serve(machine, sent, { address: '127.0.0.1' }, gone.signal)) {
-        if (item instanceof Encoded) continue
-        const { message } = create(SessionResponseSchema, item)
-        received.push(message)
-        if (message.case === 'challenge' && answers) say({ message: { case: 'heartbeat', value: {} } })
-      }
-    } catch (error) {
-      end.error = error
-    }
-    end.done = true
-  })()
-  return {
-    say,
-    received,
-    end,
-    finished,
-    leave: () => gone.abort(),
-    cases: () => received.map(item => item.case),
-  }
-}
+afterEach(stopRegistries)
 
 describe('the registry of sessions', () => {
   it('welcomes a machine with its host and says that it is online until it leaves', async () => {
@@ -179,13 +95,13 @@ describe('the registry of sessions', () => {
   })
 
   it('T54: ends sessions that fell silent, so that nothing stays online that does not speak', async () => {
-    const { registry } = makeRegistry({ heartbeatMs: 20 })
+    const { registry, stop } = makeRegistry({ heartbeatMs: 20 })
     const running = registry.run()
     const agent = connect(registry, 'm1', 'a')
     await expect.poll(() => registry.online('m1')).toBe(true)
     await expect.poll(() => registry.online('m1'), { timeout: 5000 }).toBe(false)
     expect(agent.end.error).toMatchObject({ code: status.DEADLINE_EXCEEDED })
-    stops[0]?.abort()
+    stop.abort()
     await running
   })
 

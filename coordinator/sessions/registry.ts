@@ -5,7 +5,7 @@ import { RpcError } from '../../shared/errors.ts'
 import type { Hello, SessionRequest } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { randomId } from '../../shared/ids.ts'
 import { keyedRunner } from '../../shared/keyed-runner.ts'
-import { pause } from '../../shared/lifecycle.ts'
+import { DeadlineError, pause, withDeadline } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Encoded } from '../../shared/rpc/definition.ts'
 import { durationFromMs } from '../../shared/time.ts'
@@ -14,6 +14,8 @@ import type { SessionAdmission, SessionHooks } from './hooks.ts'
 import { LiveSession, type SessionMessage } from './live-session.ts'
 import type { Sessions } from './sessions.ts'
 
+const HELLO_MS = 10_000
+
 export interface RegistryDeps {
   readonly hooks: SessionHooks
   readonly clock: Clock
@@ -21,6 +23,8 @@ export interface RegistryDeps {
   readonly heartbeatMs: number
   /** How long the older of two holders of a key has to answer before it is taken for dead. */
   readonly challengeMs: number
+  /** How long a stream may stay without its hello. */
+  readonly helloMs?: number
   readonly signal: AbortSignal
 }
 
@@ -244,7 +248,7 @@ export class SessionRegistry implements Sessions {
   }
 
   async #readHello(reader: AsyncIterator<SessionRequest>): Promise<Hello> {
-    const first = await reader.next()
+    const first = await this.#nextWithin(reader, this.#deps.helloMs ?? HELLO_MS)
     const message = first.done ? undefined : first.value.message
     if (message?.case !== 'hello') {
       throw new RpcError(status.INVALID_ARGUMENT, 'message: the first message of a session is hello')
@@ -253,6 +257,16 @@ export class SessionRegistry implements Sessions {
       throw new RpcError(status.INVALID_ARGUMENT, 'hello.instance: 1 to 64 characters')
     }
     return message.value
+  }
+
+  /** A stream that says nothing is no session yet, so no heartbeat ends it. */
+  async #nextWithin(reader: AsyncIterator<SessionRequest>, ms: number) {
+    try {
+      return await withDeadline(ms, this.#deps.signal, () => reader.next())
+    } catch (error) {
+      if (!(error instanceof DeadlineError)) throw error
+      throw new RpcError(status.DEADLINE_EXCEEDED, `message: no hello came within ${ms} ms`)
+    }
   }
 
   *#all(machine: string): Iterable<LiveSession> {
