@@ -1,8 +1,10 @@
 import type { Clock } from '../shared/clock.ts'
+import { pause } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import { admitSession } from './machines/admit-session.ts'
 import type { MachineDirectory } from './machines/directory.ts'
 import type { FleetTrust } from './machines/fleet-trust.ts'
+import { MachineThrottles } from './machines/machine-throttles.ts'
 import { recordFacts } from './machines/record-facts.ts'
 import { AgentEvents, recordClone, recordLastSeen, recordTrustReport } from './machines/record-session.ts'
 import { trustNotice } from './machines/trust-notice.ts'
@@ -24,14 +26,24 @@ export interface SessionHookDeps {
   readonly trust: FleetTrust
 }
 
+/** Facts change when hardware does; each set is a write of up to a mebibyte and is judged against the fleet. */
+const FACTS_PER_SECOND = 0.5
+const FACTS_BURST = 20
+
 /** What sessions ask of the rest of the coordinator, by the parts that answer it. */
 export function sessionHooks(deps: SessionHookDeps): SessionHooks {
   const { store, directory, clock, log, trust } = deps
   const events = new AgentEvents(deps)
+  const facts = new MachineThrottles(FACTS_PER_SECOND, FACTS_BURST)
   return {
     admit: (machine, hello, address) => admitSession(deps, machine, hello, address),
     allowed: machine => directory.isAllowed(machine),
-    facts: (machine, facts) => recordFacts(deps, machine, facts),
+    async facts(machine, bytes) {
+      const seconds = facts.take(machine, clock.now().getTime())
+      // Its stream is read no further meanwhile, so it is slowed and nothing of it is lost.
+      if (seconds > 0) await pause(seconds * 1_000)
+      return await recordFacts(deps, machine, bytes)
+    },
     report: (machine, report) => recordReport(deps, machine, report),
     log: (machine, lines) => recordLog(deps, machine, lines),
     async event(machine, event) {

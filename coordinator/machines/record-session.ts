@@ -1,11 +1,11 @@
 import { invalid } from '../../shared/errors.ts'
 import type { AgentEvent, TrustReport } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
-import { Throttle } from '../enrolment/throttle.ts'
 import { setCondition } from '../store/conditions.ts'
 import { recordClaim, recordEvent } from '../store/events.ts'
 import { bumpMachine, changeMachine, findMachine, touchMachines } from '../store/machines.ts'
 import type { SessionDeps } from './admit-session.ts'
+import { MachineThrottles } from './machine-throttles.ts'
 import { refreshMachines } from './refresh.ts'
 
 /** Writes when machines were last heard of: a few statements for a whole batch. */
@@ -71,7 +71,7 @@ const MAX_REASON_CHARS = 4_096
 /** Keeps what agents want an operator to see; a machine that says too much is not heard for a while. */
 export class AgentEvents {
   readonly #deps: SessionDeps
-  readonly #throttles = new Map<string, Throttle>()
+  readonly #throttles = new MachineThrottles(EVENTS_PER_SECOND, EVENTS_BURST)
 
   constructor(deps: SessionDeps) {
     this.#deps = deps
@@ -81,9 +81,7 @@ export class AgentEvents {
   async record(machineId: string, event: AgentEvent): Promise<boolean> {
     const { store, clock } = this.#deps
     const now = clock.now()
-    const throttle = this.#throttles.get(machineId) ?? new Throttle(EVENTS_PER_SECOND, EVENTS_BURST)
-    this.#throttles.set(machineId, throttle)
-    if (throttle.take(now.getTime()) > 0) return false
+    if (this.#throttles.take(machineId, now.getTime()) > 0) return false
     const kind = /^[a-z0-9-]+$/.test(event.class) ? event.class.slice(0, MAX_CLASS_CHARS) : 'agent'
     await store.transact(tx =>
       recordEvent(tx, {

@@ -183,7 +183,11 @@ export class SessionRegistry implements Sessions {
     { address, notAfter, issuer }: SessionPeer,
   ): Promise<{ readonly session: LiveSession; readonly admission: Admitted }> {
     const { hooks, clock } = this.#deps
-    const hello = await this.#readHello(reader)
+    const helloMs = 3 * this.#deps.heartbeatMs
+    const hello = await withDeadline(helloMs, undefined, () => this.#readHello(reader)).catch(error => {
+      if (!(error instanceof DeadlineError)) throw error
+      throw new RpcError(status.DEADLINE_EXCEEDED, `no hello within ${helloMs} ms`)
+    })
     const admission = await hooks.admit(machine, hello, address)
     if (admission.kind === 'refused') throw new RpcError(status.PERMISSION_DENIED, admission.reason)
     const session = new LiveSession(machine, hello.instance, address, clock.now().getTime())
