@@ -31,6 +31,11 @@ const RULES = [
     except: /^(shared\/x509\/|scripts\/check-rules)/,
   },
   {
+    rule: 'what only tests use is imported by tests alone',
+    pattern: /from '[^']*\/testing\//,
+    except: /(^test\/|\/testing\/|\.test\.ts$)/,
+  },
+  {
     rule: 'TODO belongs into the tracker',
     pattern: /\b(TODO|FIXME|XXX)\b/,
     except: /^scripts\/check-rules\.mjs$/,

@@ -27,6 +27,17 @@ describe('the registry of sessions', () => {
     await expect(stream.next()).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })
   })
 
+  it('does not wait for ever for a hello', async () => {
+    const { registry } = makeRegistry({ heartbeatMs: 20 })
+    const silent = new Outbox<SessionRequest>(10)
+    const stream = registry.serve('m1', silent, { address: '' }, new AbortController().signal)
+    await expect(stream.next()).rejects.toMatchObject({
+      code: status.DEADLINE_EXCEEDED,
+      message: 'no hello within 60 ms',
+    })
+    expect(registry.count()).toBe(0)
+  })
+
   it('T7: two machines that both answer with one key are a clone, and neither is acted on', async () => {
     const { registry, clones, orders, delivered } = makeRegistry()
     const first = connect(registry, 'm1', 'a')
