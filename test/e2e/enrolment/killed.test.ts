@@ -17,10 +17,10 @@ async function tokenInfo(fleet: Fleet, token: string) {
   return tokens.find(({ id }) => token.startsWith(`${id}.`))
 }
 
-describe('kill -9 while machines enrol', () => {
+describe('kill -9 while machines enrol', { timeout: 120_000 }, () => {
   it('of the coordinator: every machine gets in once, no use of a token is lost or doubled', async () => {
     await using fleet = await startFleet()
-    const machines = await Promise.all(Array.from({ length: 12 }, () => RawMachine.make(fleet)))
+    const machines = await Promise.all(Array.from({ length: 8 }, () => RawMachine.make(fleet)))
     const token = await makeToken(fleet, { uses: machines.length })
     const requests = await Promise.all(machines.map(machine => machine.request({ token })))
     // One answer is back, the others are anywhere between their first byte and their commit.

@@ -110,7 +110,7 @@ describe('T12: facts are data', () => {
   const hostile = [
     '"; DROP TABLE machines; --',
     "'; rm -rf / #",
-    '${builtins.readFile "/etc/shadow"}',
+    '\u0024{builtins.readFile "/etc/shadow"}',
     '$(touch /tmp/owned) `id`',
     '../../../../etc/passwd',
     'line\nbreak\r\nand\ttab',
@@ -156,7 +156,7 @@ describe('T12: facts are data', () => {
     await operator.publish({
       toml: '[groups.edge]\nadmit = "facts.system.product == \'N100\'"\nname = "edge-{serial}"\n',
     })
-    for (const serial of ['../../x', 'a b', 'a\nb', '', 'x'.repeat(80), '${x}']) {
+    for (const serial of ['../../x', 'a b', 'a\nb', '', 'x'.repeat(80), '\u0024{x}']) {
       const raw = await RawMachine.make(fleet)
       raw.facts = { system: { product: 'N100', serial } }
       expect((await raw.enrol()).case, JSON.stringify(serial)).toBe('waiting')
