@@ -60,7 +60,7 @@ export interface CoordinatorConfig extends Readonly<Omit<Parsed, 'socket'>> {
 }
 
 /** What is wrong with a configuration, naming file and field. */
-export class ConfigError extends Error {
+class ConfigError extends Error {
   override readonly name = 'ConfigError'
 }
 

@@ -38,7 +38,7 @@ export interface CpuInfo {
 }
 
 /** Reads /proc/cpuinfo: one block for each thread, with the place of the thread only where the kernel tells it. */
-export function parseCpuInfo(text: string): CpuInfo {
+function parseCpuInfo(text: string): CpuInfo {
   const sockets = new Set<string>()
   const cores = new Set<string>()
   let threads = 0

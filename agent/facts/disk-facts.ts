@@ -8,7 +8,7 @@ import type { Source } from './source.ts'
 
 type Disk = MessageInitShape<typeof DiskFactsSchema> & { name: string }
 
-export const MAX_DISKS = 256
+const MAX_DISKS = 256
 const COLUMNS = 'NAME,TYPE,SIZE,ROTA,RM,TRAN,MODEL,SERIAL,WWN'
 /** Devices that are made of other disks, of memory or of the network. They come and go with what runs. */
 const NO_DISK = /^(zram|loop|ram|nbd|rbd|drbd|dm-|md|sr|fd|zd|bcache|mtdblock|mmcblk\d+(boot|rpmb|gp))/

@@ -36,7 +36,7 @@ export async function diskPaths(source: Source): Promise<ReadonlyMap<string, str
 }
 
 /** Lower rank, then the shorter name (udev adds suffixes to later ones), then the alphabet. */
-export function isBetter(name: string, known: string): boolean {
+function isBetter(name: string, known: string): boolean {
   const byRank = rankOf(name) - rankOf(known)
   if (byRank !== 0) return byRank < 0
   return (name.length - known.length || compare(name, known)) < 0

@@ -8,7 +8,7 @@ import type { Source } from './source.ts'
 
 type Interface = MessageInitShape<typeof InterfaceFactsSchema> & { name: string }
 
-export const MAX_INTERFACES = 256
+const MAX_INTERFACES = 256
 const MAX_ADDRESSES = 32
 const NET = '/sys/class/net'
 

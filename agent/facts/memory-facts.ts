@@ -26,7 +26,7 @@ async function collectModules(source: Source): Promise<Module[]> {
 }
 
 /** The modules in what `dmidecode -t 17` prints; empty slots are left out. */
-export function parseMemoryModules(text: string): Module[] {
+function parseMemoryModules(text: string): Module[] {
   const modules: Module[] = []
   for (const block of text.split(/\n\s*\n/)) {
     if (!/^Memory Device$/m.test(block)) continue

@@ -5,7 +5,7 @@ import type { Source } from './source.ts'
 
 type Pci = MessageInitShape<typeof PciFactsSchema>
 
-export const MAX_PCI = 512
+const MAX_PCI = 512
 const DEVICES = '/sys/bus/pci/devices'
 
 /** The PCI devices as the kernel numbers them; their names from `lspci`, which brings the list of names. */
@@ -44,7 +44,7 @@ export async function collectPci(source: Source): Promise<Pci[]> {
 }
 
 /** The lines of `lspci -D -mm`: slot, then class, vendor and device in quotes. */
-export function parseLspci(text: string): ReadonlyMap<string, string> {
+function parseLspci(text: string): ReadonlyMap<string, string> {
   const names = new Map<string, string>()
   for (const line of text.split('\n')) {
     const slot = /^\S+/.exec(line)?.[0]

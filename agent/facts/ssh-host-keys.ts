@@ -17,7 +17,7 @@ export async function collectSshHostKeys(source: Source): Promise<string[]> {
 }
 
 /** "type base64" when the bytes begin with the same type, as every SSH key does. */
-export function parsePublicKey(line: string): string | undefined {
+function parsePublicKey(line: string): string | undefined {
   const match = /^([a-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{1,2800}={0,2})(?: [^\n]*)?\n?$/.exec(line)
   if (match?.[1] === undefined || match[2] === undefined) return undefined
   const bytes = Buffer.from(match[2], 'base64')

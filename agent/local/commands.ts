@@ -36,7 +36,7 @@ export async function statusText(socket: string, json: boolean): Promise<string>
   return json ? `${toJsonString(GetStatusResponseSchema, answer)}\n` : formatStatus(answer)
 }
 
-export function formatStatus(answer: GetStatusResponse): string {
+function formatStatus(answer: GetStatusResponse): string {
   const rows: [string, string][] = [
     ['machine', answer.machine],
     ['host', answer.host || 'none'],
@@ -86,7 +86,7 @@ export async function setTrust(socket: string, file: string): Promise<string> {
 }
 
 /** A chain of trust sets as it stands in the operator’s fleet folder: the serialised message, or its JSON. */
-export async function readTrustFile(file: string): Promise<TrustChain> {
+async function readTrustFile(file: string): Promise<TrustChain> {
   try {
     const { size } = await stat(file)
     if (size > MAX_TRUST_BYTES) throw new Error(`${size} bytes are too many`)

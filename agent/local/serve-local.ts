@@ -94,7 +94,7 @@ function answers(path: string): Promise<boolean> {
   })
 }
 
-export function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
+function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
   const { directory, certificates, trust, operations, board, clock, log } = deps
   return {
     async getStatus() {

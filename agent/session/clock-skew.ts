@@ -2,7 +2,7 @@ import type { Timestamp } from '@bufbuild/protobuf/wkt'
 import { instantOf } from '../../shared/time.ts'
 
 /** Above this a skew is reported. */
-export const REPORT_SKEW_MS = 30_000
+const REPORT_SKEW_MS = 30_000
 
 /** How far this machine's clock is from the coordinator's, as last told. */
 export class ClockSkew {

@@ -18,7 +18,7 @@ export interface FactsKeeperDeps {
 }
 
 /** What a stranger may send; the facts are kept within it where they are read. */
-export const MAX_ENROLMENT_FACTS_BYTES = 64 * 1024
+const MAX_ENROLMENT_FACTS_BYTES = 64 * 1024
 
 /** Holds the newest facts. INVARIANT: one child at a time; who asks during a reading gets the result of that reading. */
 export class FactsKeeper {

@@ -57,7 +57,7 @@ export async function keepRenewed(deps: RenewalDeps, signal: AbortSignal): Promi
 }
 
 /** Asks over a connection of its own, so that a session in use is not disturbed. */
-export async function renewOnce(
+async function renewOnce(
   { link, identity, certificates, clock, retry }: RenewalDeps,
   signal: AbortSignal,
 ): Promise<void> {

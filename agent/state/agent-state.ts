@@ -50,7 +50,7 @@ export const FRESH_STATE: AgentState = {
   events: [],
 }
 
-export const STATE_FILE = 'state.json'
+const STATE_FILE = 'state.json'
 const MAX_EVENTS = 32
 const MAX_AUTHORITIES = 16
 

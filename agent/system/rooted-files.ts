@@ -97,6 +97,6 @@ async function attempt<T>(work: () => Promise<T>): Promise<T | { kind: 'missing'
   }
 }
 
-export function codeOf(error: unknown): string {
+function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unknown'
 }

@@ -7,7 +7,7 @@ import { type TrustWalk, walkTrust } from '../../shared/trust/walk-trust.ts'
 import type { AgentStateFile } from '../state/agent-state.ts'
 import { StateError } from '../state/state-error.ts'
 
-export const TRUST_FILE = 'trust.json'
+const TRUST_FILE = 'trust.json'
 const MAX_BYTES = 256 * 1024
 
 interface Held {

@@ -12,7 +12,7 @@ import type { Store } from '../store/store.ts'
 
 const DEFAULT_LIMIT = 100
 const MOST = 1000
-export const MAX_OPERATION_IDS = 10_000
+const MAX_OPERATION_IDS = 10_000
 
 export interface ListOperationsDeps {
   readonly store: Store

@@ -9,7 +9,7 @@ export type MachineState = (typeof STATES)[number]
 /** Conditions in which a machine gets no order and no certificate until a person released it. */
 export const HOLDING = ['clone', 'collision', 'went-back'] as const
 /** Those that put in doubt who the machine is: it gets no certificate either. */
-export const DISPUTED = ['clone', 'collision'] as const
+const DISPUTED = ['clone', 'collision'] as const
 
 export interface KnownCondition {
   readonly class: string

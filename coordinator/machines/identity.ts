@@ -34,7 +34,7 @@ export function identityOfFacts(facts: Facts): ClaimedIdentity {
   }
 }
 
-export function disksDigest(serials: readonly string[]): string {
+function disksDigest(serials: readonly string[]): string {
   return serials.length === 0 ? '' : sha256Hex(serials.toSorted().join('\n'))
 }
 

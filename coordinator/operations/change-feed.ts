@@ -38,7 +38,7 @@ export class ChangeFeed {
   }
 }
 
-export class Watch implements Disposable {
+class Watch implements Disposable {
   readonly #end: () => void
   #changed = new Set<string>()
   #wake: (() => void) | undefined

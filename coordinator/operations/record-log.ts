@@ -9,7 +9,7 @@ import { type LogLimits, placeLogChunk } from './place-log-chunk.ts'
 const MAX_LINES = 256
 const MAX_LINE_CHARS = 4 * 1024
 /** Of one operation. */
-export const LOG_LIMITS: LogLimits = { lines: 50_000, bytes: 8 * 1024 * 1024 }
+const LOG_LIMITS: LogLimits = { lines: 50_000, bytes: 8 * 1024 * 1024 }
 
 /**
  * Keeps a piece of a node's build output and wakes who follows it. Idempotent; bounded for each operation, with the

@@ -42,7 +42,7 @@ const EVENT_PAUSE_MS = 60_000
 const LAST_PHASE = 12
 
 /** Outcomes after which the node runs what it was ordered to. */
-export const SUCCESSES: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+const SUCCESSES: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
 
 /**
  * Takes down what a node says of one of its operations. Idempotent: a report carries the operation's whole state. The

@@ -6,7 +6,7 @@ import { makePrivateDirectory, syncDirectory } from '../../shared/durable-file.t
 import { hasCode, invalid } from '../../shared/errors.ts'
 import { isDigest } from '../../shared/ids.ts'
 
-export const MAX_BLOB_BYTES = 256 * 1024 * 1024
+const MAX_BLOB_BYTES = 256 * 1024 * 1024
 const CHUNK_BYTES = 64 * 1024
 
 /** What a blob is known by. */

@@ -95,11 +95,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** The store's surface over any Kysely handle, with the guard against using it inside its own transaction. */
-export function storeOver(
-  base: Kysely<Database>,
-  path: string,
-  copyTo: (target: string) => Promise<void>,
-): Store {
+function storeOver(base: Kysely<Database>, path: string, copyTo: (target: string) => Promise<void>): Store {
   const inside = new AsyncLocalStorage<true>()
   const refuse = () => {
     if (inside.getStore()) throw new Error('store used inside its own transaction: use tx')

@@ -77,7 +77,7 @@ export function formatProblems(problems: readonly Problem[]): string {
 }
 
 /** A key path as one would write it in TOML: keys that need quotes get them. */
-export function pathText(path: Path): string {
+function pathText(path: Path): string {
   return path
     .map(part => (/^[A-Za-z0-9_-]{1,60}$/.test(part) && findSecret(part) === undefined ? part : quote(part)))
     .join('.')

@@ -5,7 +5,7 @@ import { nameProblem } from './text-types.ts'
 import type { TomlTable } from './toml-document.ts'
 import { type Keys, type TableOf, wrongKind } from './value-type.ts'
 
-export const mostHosts = 10_000
+const mostHosts = 10_000
 const mostNames = 1_000
 
 /** A table that the user named, such as [hosts.olaf]. */

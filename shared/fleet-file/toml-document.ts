@@ -41,8 +41,8 @@ export interface TomlBoolean {
   readonly value: boolean
 }
 
-export const largestFileBytes = 1024 * 1024
-export const deepestNesting = 16
+const largestFileBytes = 1024 * 1024
+const deepestNesting = 16
 
 const start: Place = { line: 1, column: 1 }
 

@@ -42,7 +42,7 @@ export interface TableOf<K extends Keys> {
   readonly broken: ReadonlySet<string>
 }
 
-export const mostListItems = 1_000
+const mostListItems = 1_000
 
 /** Text that passes a check; the check says what would be right when it does not pass. */
 export function text(

@@ -21,7 +21,7 @@ export interface QueryVariables {
   readonly status?: CelInput
 }
 
-export const VARIABLE_NAMES = ['facts', 'machine', 'host', 'labels', 'status'] as const
+const VARIABLE_NAMES = ['facts', 'machine', 'host', 'labels', 'status'] as const
 
 /** An expression that is parsed, within its bounds, and ready to be evaluated any number of times. */
 export interface CompiledExpression {
@@ -43,7 +43,7 @@ export type Selection =
   | { readonly kind: 'no-match' }
   | { readonly kind: 'error'; readonly reason: string }
 
-export const MAX_EXPRESSION_BYTES = 4 * 1024
+const MAX_EXPRESSION_BYTES = 4 * 1024
 /** Loop rounds one evaluation may take, and the time for them. */
 const MAX_ROUNDS = 100_000
 const MAX_MS = 1_000

@@ -6,7 +6,7 @@ import { type Facts, FactsSchema } from '../gen/muster/v1/facts_pb.ts'
 
 const TIMESTAMP = 'google.protobuf.Timestamp'
 /** No list or map that an expression sees is longer. */
-export const MAX_LIST_LENGTH = 1_024
+const MAX_LIST_LENGTH = 1_024
 
 /** The facts as an expression sees them. */
 export function factsToCel(facts: Facts): CelInput {
@@ -17,7 +17,7 @@ export function factsToCel(facts: Facts): CelInput {
  * A message as an expression sees it: fields in camelCase, integers as CEL integers, lists always there. A field that
  * is not set is missing, so that using it is an error and `has()` tells: missing is not zero.
  */
-export function messageToCel<D extends DescMessage>(schema: D, message: MessageShape<D>): CelInput {
+function messageToCel<D extends DescMessage>(schema: D, message: MessageShape<D>): CelInput {
   return convertMessage(reflect(schema, message))
 }
 

@@ -138,7 +138,7 @@ function judgeTime(manifest: KnownManifest, now: Date, clockSkewMs: number | und
  * INVARIANT: the highest number and the floor of the memory that comes back are never below those of the memory that
  * went in. With H the highest, M is taken when M > H, or M = H with the same digest, or floor <= M < H.
  */
-export function judgeNumber(
+function judgeNumber(
   { number, digest, floor }: KnownManifest,
   memory: RevisionMemory,
 ): { readonly kind: 'ok'; readonly memory: KnownMemory } | Refused {

@@ -6,7 +6,7 @@ import { MAX_TREE_BYTES } from '../tree/tree-limits.ts'
 import { isFleetId } from '../trust/trust-set.ts'
 import { isHostName } from './host-name.ts'
 
-export const MAX_TARGETS = 20_000
+const MAX_TARGETS = 20_000
 const MAX_TEXT_CHARS = 256
 
 /** A manifest that was checked, with what its messages hold in plain types. */

@@ -5,11 +5,11 @@ import { parseHostPort } from '../host-port.ts'
 import { isDigest, sha256Hex } from '../ids.ts'
 import { instantOf } from '../time.ts'
 
-export const MAX_KEYS = 16
-export const MAX_RECOVERY_KEYS = 4
-export const MAX_CA_PINS = 16
-export const MAX_COORDINATORS = 8
-export const MAX_TRUST_BYTES = 64 * 1024
+const MAX_KEYS = 16
+const MAX_RECOVERY_KEYS = 4
+const MAX_CA_PINS = 16
+const MAX_COORDINATORS = 8
+const MAX_TRUST_BYTES = 64 * 1024
 const MAX_COMMENT_CHARS = 128
 
 /** A trust set that was checked, beside what identifies it. */

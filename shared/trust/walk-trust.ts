@@ -4,7 +4,7 @@ import type { Envelope } from '../gen/muster/v1/envelope_pb.ts'
 import { isDigest } from '../ids.ts'
 import { type KnownTrust, readTrustSet } from './trust-set.ts'
 
-export const MAX_TRUST_CHAIN = 1024
+const MAX_TRUST_CHAIN = 1024
 
 /** What a machine knows before it looks at what is offered. */
 export type TrustStart =

@@ -20,7 +20,7 @@ export type PeerIdentityReading =
   | { readonly ok: true; readonly identity: PeerIdentity }
   | { readonly ok: false; readonly reason: string }
 
-export const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 export const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
 const PURPOSE: Readonly<Record<PeerKind, string>> = {
   machine: CLIENT_AUTH,
