@@ -23,7 +23,7 @@ import {
   retryLater,
 } from './admission.ts'
 import { isServer } from './assign.ts'
-import { findConflicts, recordFindings } from './find-conflicts.ts'
+import { aboutClaimant, findConflicts, recordFindings } from './find-conflicts.ts'
 import type { IdentityFinding } from './judge-identity.ts'
 import type { Proved } from './prove.ts'
 import { readShownToken } from './shown-token.ts'
@@ -90,8 +90,10 @@ async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked:
   const conditions = row ? await conditionsOf(tx, machineId) : []
   // Equal facts were judged when they came; who came later was judged against them.
   const findings =
-    row?.facts_digest === facts.digest ? [] : await findConflicts(tx, { machineId, claimed: identity, row })
-  const dispute = disputedBecause([...conditions, ...findings])
+    row?.facts_digest === facts.digest
+      ? []
+      : await findConflicts(tx, { machineId, claimed: identity, row, vouched: isVouched(asked, row) })
+  const dispute = disputedBecause([...conditions, ...aboutClaimant(findings)])
   const input = admissionInput(deps, asked, row, dispute?.reason)
   const admission = decideAdmission(input, now.getTime())
   switch (admission.kind) {
@@ -100,13 +102,19 @@ async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked:
     case 'wait':
       return await writeSeen(deps, tx, asked, { row, conditions, findings, outcome: admission })
     case 'refuse': {
-      const isShown = admission.class === 'conflict' && findings.length > 0
+      const isShown = admission.class === 'conflict' && aboutClaimant(findings).length > 0
       const hasRoom = row !== undefined || input.pending < input.maxPending
       return isShown && hasRoom
         ? await writeSeen(deps, tx, asked, { row, conditions, findings, outcome: admission })
         : { outcome: admission }
     }
   }
+}
+
+/** Somebody stands for it: it was let in before, or was given a token that still counts. */
+function isVouched({ token, now }: Asked, row: MachineRow | undefined): boolean {
+  if (row && isLive(readState(row.state))) return true
+  return token.kind !== 'none' && judgeToken(token, now.getTime()).kind === 'admit'
 }
 
 function admissionInput(

@@ -5,6 +5,8 @@ export interface IdentityFinding {
   readonly reason: string
   /** Other machines that the finding is about. */
   readonly others: readonly string[]
+  /** Who is not acted on because of it; absent: all of them. */
+  readonly holds?: 'claimant' | 'others'
 }
 
 /** Another key, and what it claims to be. */

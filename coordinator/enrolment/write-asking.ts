@@ -11,6 +11,7 @@ import {
 } from '../store/machines.ts'
 import type { Database } from '../store/tables.ts'
 import type { Assignment } from './assign.ts'
+import { aboutClaimant } from './find-conflicts.ts'
 import type { IdentityFinding } from './judge-identity.ts'
 import type { Proved } from './prove.ts'
 
@@ -78,7 +79,7 @@ export function withFindings(
   since: number,
 ): readonly ConditionRow[] {
   const kept = new Map(conditions.map(row => [row.class, row]))
-  for (const { class: kind, reason, others } of findings) {
+  for (const { class: kind, reason, others } of aboutClaimant(findings)) {
     if (kind === 'similar' && others.length > 0) continue
     kept.set(kind, { machine, class: kind, reason, since: kept.get(kind)?.since ?? since })
   }

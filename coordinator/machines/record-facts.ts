@@ -26,7 +26,7 @@ export async function recordFacts(
   const others = await store.transact(async tx => {
     const row = await findMachine(tx, machineId)
     if (!row || row.facts_digest === digest) return []
-    const findings = await findConflicts(tx, { machineId, claimed: identity, row })
+    const findings = await findConflicts(tx, { machineId, claimed: identity, row, vouched: true })
     const isClone = findings.some(finding => finding.class === 'clone')
     await insertFacts(tx, { machine: machineId, digest, at: now.getTime(), facts: bytes })
     await pruneFacts(tx, machineId, now.getTime(), factsLimits)
