@@ -174,7 +174,7 @@ async function startAgent(
         console: join(places.logs, 'agent-console.log'),
         // Whatever is published and ordered: this machine is only looked at.
         activation: 'never',
-        retry: { firstMs: 250, mostMs: 15_000 },
+        retry: { firstMs: 250, mostMs: 2_000, connectMs: 3_000 },
       },
       undefined,
       2,

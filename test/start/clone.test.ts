@@ -1,0 +1,49 @@
+import { cp, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { checkout, runProgram } from '../support/program.ts'
+import { temporaryFolder } from './places.ts'
+import { RunningStart } from './running-start.ts'
+
+const fresh = process.env.MUSTER_TEST_FRESH === '1'
+
+test(`in a fresh clone ${fresh ? 'npm ci' : 'a copy of node_modules'} is enough for npx muster, and nothing is written into it`, {
+  timeout: 300_000,
+}, async () => {
+  await using folder = await temporaryFolder()
+  const clone = join(folder.path, 'clone')
+  const env = { HOME: folder.path, XDG_STATE_HOME: '', MUSTER_SOCKET: '', MUSTER_CONFIG_HOME: '' }
+  const run = (command: string, ...args: string[]) =>
+    runProgram(command, args, { cwd: clone, env: fresh ? { MUSTER_SOCKET: '' } : env, timeoutMs: 280_000 })
+  const cloned = await runProgram('git', ['clone', '--quiet', checkout, clone])
+  expect(cloned, cloned.stderr).toMatchObject({ code: 0 })
+
+  if (fresh) expect(await run('npm', 'ci', '--no-audit', '--no-fund')).toMatchObject({ code: 0 })
+  else
+    await cp(join(checkout, 'node_modules'), join(clone, 'node_modules'), {
+      recursive: true,
+      verbatimSymlinks: true,
+    })
+  const help = await run('npx', 'muster', '--help')
+  expect(help, help.stderr).toMatchObject({ code: 0 })
+  expect(help.stdout).toContain('Usage: muster [options] [command]')
+  for (const program of ['muster-agent', 'muster-coordinator']) {
+    expect(await run('npx', program, '--version'), program).toMatchObject({ code: 0 })
+  }
+  // init and check ask for neither coordinator, git nor Nix.
+  const fleet = join(folder.path, 'fleet')
+  expect(await run('npx', 'muster', 'init', fleet)).toMatchObject({ code: 0 })
+  expect(await run('npx', 'muster', 'check', fleet)).toMatchObject({ code: 0 })
+
+  {
+    await using start = new RunningStart(join(folder.path, 'state'), [], { cwd: clone })
+    await start.up()
+  }
+  const changed = await run('git', 'status', '--porcelain')
+  expect({ code: changed.code, stdout: changed.stdout }).toEqual({ code: 0, stdout: '' })
+
+  // Without its packages the launcher says what to type.
+  await rm(join(clone, 'node_modules'), { recursive: true })
+  const bare = await run('node', 'bin/muster', '--help')
+  expect(bare).toMatchObject({ code: 1, stderr: expect.stringContaining('run `npm ci`') })
+})
