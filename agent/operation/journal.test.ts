@@ -151,7 +151,11 @@ describe('an operation cut off after any record', () => {
   it('is begun again a bounded number of times (T28)', () => {
     const begun = Array.from({ length: MAX_ATTEMPTS }, () => history('op')[1]!)
     const state = foldJournal(numbered([history('op')[0]!, ...begun])).get('op')!
-    expect(resumeOperation(state)).toMatchObject({ kind: 'conclude', class: OutcomeClass.REFUSED, refusal: 'agent-failed' })
+    expect(resumeOperation(state)).toMatchObject({
+      kind: 'conclude',
+      class: OutcomeClass.REFUSED,
+      refusal: 'agent-failed',
+    })
   })
 
   it('keeps the outcome that was written first (T26)', () => {

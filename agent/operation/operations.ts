@@ -89,6 +89,10 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         order: state.order,
         assignment: () => assignment,
         earlier: [...states().values()],
+        // A session that opens in the middle of the operation must not tell of less than a report already did.
+        remembered: next => {
+          memory = next
+        },
         signal: stop,
         say: line => output.add(line),
         lastLine: () => output.end(),
@@ -96,7 +100,6 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       })
     } finally {
       output.end()
-      memory = await readMemory(deps.stateDir)
     }
     await keepRoots(deps.stateDir, id)
     await journal.compact()

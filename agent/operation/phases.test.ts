@@ -547,6 +547,19 @@ describe('the node’s operations', () => {
     expectUntouched(system)
   })
 
+  it('tell of an accepted revision as soon as a report does, not only when the operation ended', async () => {
+    const system = machine()
+    await using node = await NodeUnderTest.start(system)
+    let seen: bigint | undefined
+    const build = system.scripts.get('nixos-rebuild')
+    system.scripts.set('nixos-rebuild', async (args, cwd) => {
+      seen = node.operations.memory().highest
+      return (await build?.(args, cwd)) ?? {}
+    })
+    await node.apply(await node.publish(tree))
+    expect(seen).toBe(5n)
+  })
+
   it('use the time at which a revision was last accepted when the clock falls behind it', async () => {
     await using node = await NodeUnderTest.start(machine())
     await node.apply(await node.publish(tree))

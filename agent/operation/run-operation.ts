@@ -5,6 +5,7 @@ import type { ApplyOrder, Assignment } from '../../shared/gen/muster/v1/agent_pb
 import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
+import type { KnownMemory } from '../../shared/revision/judge-revision.ts'
 import type { KnownManifest } from '../../shared/revision/read-manifest.ts'
 import { alreadyReached } from './already-reached.ts'
 import {
@@ -31,6 +32,7 @@ export interface RunInput {
   readonly assignment: () => Assignment
   /** What the journal holds of all operations, this one included. */
   readonly earlier: readonly OperationState[]
+  readonly remembered: (memory: KnownMemory) => void
   readonly signal: AbortSignal
   readonly say: (line: string) => void
   /** No more output comes. */
@@ -78,7 +80,7 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
   const proven = provenTime(input.earlier)
   const now = () => latest(deps.clock.now(), proven)
   const verified = await phase(Phase.VERIFY, context =>
-    verify(context, { order: input.order, assignment: input.assignment, now }),
+    verify(context, { order: input.order, assignment: input.assignment, now, remembered: input.remembered }),
   )
   if (verified.kind === 'stopped') return
   if (verified.kind === 'failed') return fail(Phase.VERIFY, verified)

@@ -6,9 +6,13 @@ import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
 import { backoffMs } from '../../../shared/retry.ts'
 import type { Hardware } from '../../../shared/revision/expand-name.ts'
-import { instantOf } from '../../../shared/time.ts'
-import { type AcceptedRevision, judgeRevision } from '../../../shared/revision/judge-revision.ts'
+import {
+  type AcceptedRevision,
+  judgeRevision,
+  type KnownMemory,
+} from '../../../shared/revision/judge-revision.ts'
 import { findTarget, verifyManifest } from '../../../shared/revision/verify-revision.ts'
+import { instantOf } from '../../../shared/time.ts'
 import type { PhaseContext, PhaseFailure, PhaseResult } from '../context.ts'
 import { failed, STOPPED } from '../context.ts'
 import { readMemory, writeMemory } from '../memory.ts'
@@ -23,12 +27,14 @@ export interface VerifyInput {
   readonly assignment: () => Assignment
   /** The agent's time, which never falls behind what it knows to be past. */
   readonly now: () => Date
+  /** Told what is remembered from now on, before the coordinator is told of the phase. */
+  readonly remembered: (memory: KnownMemory) => void
 }
 
 /** Fetches the revision, judges it by what this node knows and reads itself, and remembers it before anything is done. */
 export async function verify(
   context: PhaseContext,
-  { order, assignment, now }: VerifyInput,
+  { order, assignment, now, remembered }: VerifyInput,
 ): Promise<PhaseResult<Verified>> {
   const { deps, signal } = context
   if (!deps.config.allow.includes('apply')) {
@@ -66,6 +72,7 @@ export async function verify(
   })
   if (judged.kind === 'refused') return refused(judged.class, judged.reason)
   await writeMemory(deps.stateDir, judged.newMemory)
+  remembered(judged.newMemory)
   if (judged.trustChanged) await deps.adoptTrust(judged.trust)
   return {
     kind: 'ok',
@@ -120,11 +127,5 @@ export function hardwareOf(machineId: string, facts: Facts): Hardware {
 
 /** Nix's name for a kernel's architecture; empty when it is not known. */
 export function nixSystem(architecture: string | undefined): string {
-  switch (architecture) {
-    case 'x86_64':
-    case 'aarch64':
-      return `${architecture}-linux`
-    default:
-      return ''
-  }
+  return architecture === 'x86_64' || architecture === 'aarch64' ? `${architecture}-linux` : ''
 }

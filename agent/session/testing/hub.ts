@@ -4,6 +4,8 @@ import { Server, ServerCredentials } from '@grpc/grpc-js'
 import { unavailable } from '../../../shared/errors.ts'
 import {
   AgentService,
+  type AssignmentSchema,
+  type GetRevisionResponseSchema,
   type Hello,
   type RenewRequest,
   type SessionRequest,
@@ -85,6 +87,10 @@ export class Hub implements AsyncDisposable {
   trust: TrustChain = create(TrustChainSchema)
   answer: (request: EnrolRequest) => EnrolAnswer | Promise<EnrolAnswer>
   onHello: (hello: Hello) => void = () => {}
+  /** Which host every machine is told to be. */
+  assignment: MessageInitShape<typeof AssignmentSchema> = {}
+  revision: (number: bigint) => MessageInitShape<typeof GetRevisionResponseSchema> = () => ({})
+  tree: (offset: bigint) => AsyncIterable<Uint8Array> = async function* () {}
   acknowledges = true
   renews = true
   heartbeatMs = 100
@@ -236,6 +242,7 @@ export class Hub implements AsyncDisposable {
               heartbeatInterval: durationFromMs(hub.heartbeatMs),
               now: timestampFromDate(new Date()),
               version: 'test',
+              assignment: hub.assignment,
             },
           })
           void hub.#read(session, iterator)
@@ -247,8 +254,10 @@ export class Hub implements AsyncDisposable {
           if (!hub.renews) throw unavailable('not now')
           return { chainPem: hub.issue(request.publicKey) }
         },
-        getRevision: async () => ({}),
-        downloadTree: async function* () {},
+        getRevision: async ({ number }) => hub.revision(number),
+        downloadTree: async function* ({ offset }) {
+          for await (const chunk of hub.tree(offset)) yield { chunk }
+        },
         getTrust: async () => {
           hub.calls.push('getTrust')
           return { trust: hub.trust }

@@ -62,6 +62,11 @@ export class ApplyingFleet implements AsyncDisposable {
   flake(generation = randomId().slice(0, 12), hostLines: Readonly<Record<string, string>> = {}): string {
     const flake = join(this.#folder, `flake-${randomId()}`)
     cpSync(basic, flake, { recursive: true })
+    // Half as slow is slow enough to catch, and these tests wait for it often.
+    const systems = readFileSync(join(basic, 'hosts.nix'), 'utf8')
+      .replace('buildTicks = 8', 'buildTicks = 4')
+      .replace('activationSeconds = 5', 'activationSeconds = 3')
+    writeFileSync(join(flake, 'hosts.nix'), systems)
     writeFileSync(join(flake, 'generation'), `${generation}\n`)
     const hosts = [...this.#hosts].map(host =>
       [
