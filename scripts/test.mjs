@@ -28,7 +28,7 @@ const PARTS = {
   check: { kind: 'check' },
   unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts', 'test/docs'),
   e2e: vitest('test/e2e'),
-  builds: vitest('test/builds'),
+  builds: vitest('test/builds', 'test/standin'),
   nix: vitest('test/nix'),
   start: vitest('test/start'),
   node24: { kind: 'node24', folders: ['shared', 'coordinator', 'agent', 'cli', 'test/e2e'] },

@@ -41,6 +41,7 @@ export function setFleetTrust(deps: SetFleetTrustDeps) {
       const current = await newestTrust(tx)
       const walk = walkTrust(current ? { kind: 'current', trust: current } : { kind: 'first-use' }, envelopes)
       if (walk.kind === 'refused') throw refusal(walk)
+      refuseFork(trust.chain(), envelopes)
       if (!walk.changed) return { newest: walk.trust, changed: false }
       checkAuthority(walk.trust, authorities.shownPin)
       for (const { envelope, set } of stepsAfter(current?.number ?? 0, envelopes)) {
@@ -58,6 +59,27 @@ export function setFleetTrust(deps: SetFleetTrustDeps) {
     if (changed) deps.onTrustChanged(newest.number)
     return { number: BigInt(newest.number), digest: newest.digest }
   }
+}
+
+/** A chain that holds another set under a number of ours is a fork: to answer that nothing changed would hide it. */
+function refuseFork(ours: readonly Envelope[], given: readonly Envelope[]): void {
+  const known = new Map(ours.flatMap(envelope => numbered(envelope)))
+  const fork = given
+    .flatMap(envelope => numbered(envelope))
+    .find(([number, digest]) => {
+      const own = known.get(number)
+      return own !== undefined && own !== digest
+    })
+  if (fork) {
+    throw invalid(
+      `trust: set ${fork[0]} is another one here; compare with \`muster trust show\` which is right`,
+    )
+  }
+}
+
+function numbered({ payload }: Envelope): readonly (readonly [number, string])[] {
+  const read = readTrustSet(payload)
+  return read.kind === 'ok' ? [[read.trust.number, read.trust.digest]] : []
 }
 
 function stepsAfter(

@@ -111,6 +111,23 @@ describe('setFleetTrust', () => {
 })
 
 describe('confirmTrust', () => {
+  it('refuses a chain that forked from its own, also when the fork ends below it', async () => {
+    await using fleet = await openTestFleet(made.authorities)
+    const second = next({ coordinators: ['hub.example:7444'] })
+    const third = makeNextTrustSet({
+      current: second.trust,
+      change: {},
+      created: new Date(),
+      signers: [signer],
+    })
+    await setTrust(fleet, [first.envelope, second.envelope, third.envelope])
+    const fork = next({ coordinators: ['elsewhere.example:7444'] })
+    await expect(setTrust(fleet, [first.envelope, fork.envelope])).rejects.toThrow(
+      'set 2 is another one here',
+    )
+    expect(fleet.deps.trust.newest?.digest).toBe(third.trust.digest)
+  })
+
   it('confirms only what is a set of this fleet, and tells the machine when it can', async () => {
     await using fleet = await openTestFleet(made.authorities)
     const { deps } = fleet
