@@ -393,7 +393,10 @@ describe('a session', () => {
     await using test = await agentOf(hub, { allow: [] })
     await test.start()
     await poll(() => test.phase).toBe('connected')
-    hub.newest?.send({ case: 'apply', value: { operationId: 'op-1', revision: 1n, manifestDigest: 'x' } })
+    hub.newest?.send({
+      case: 'apply',
+      value: { operationId: 'op-1', revision: 1n, manifestDigest: sha256Hex('x') },
+    })
     await poll(() => hub.newest?.of('operation').at(-1)?.value.outcome?.refusal).toBe('not-allowed')
     await test.stop()
     await test.start()

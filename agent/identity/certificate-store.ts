@@ -17,6 +17,8 @@ export interface HeldCertificate {
 }
 
 const FILE = 'certificate.pem'
+/** A chain is written down as it comes. */
+const MAX_CHAIN_CHARS = 64 * 1024
 
 /** The file `certificate.pem`. INVARIANT: what `current` says is on disk and belongs to this machine's key. */
 export class CertificateStore {
@@ -68,6 +70,7 @@ export class CertificateStore {
 }
 
 function readHeld(chainPem: string, machine: string, obtained: Date): HeldCertificate {
+  if (chainPem.length > MAX_CHAIN_CHARS) throw new Error('holds more than a chain of certificates')
   const [leaf] = splitCertificates(chainPem, 4)
   if (leaf === undefined) throw new Error('holds no certificate')
   const reading = readPeerIdentity(new X509Certificate(leaf))

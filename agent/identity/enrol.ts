@@ -35,6 +35,9 @@ export interface EnrolDeps {
   readonly isNews: (text: string) => boolean
 }
 
+/** The address is written down as it comes. */
+const MAX_ADDRESS_CHARS = 300
+
 const failed = (name: string, reason: string): EnrolmentOutcome => ({ kind: 'failed', class: name, reason })
 
 /**
@@ -117,6 +120,9 @@ async function ask(
     )
     if (answer.case !== 'certificate') return readNo(answer)
     const { chainPem, fleetAddress } = answer.value
+    if (fleetAddress.length > MAX_ADDRESS_CHARS) {
+      return failed('protocol', 'the coordinator told an address that is none')
+    }
     await directory.state.update(state => ({
       ...state,
       caPin: pins.caPin,

@@ -47,6 +47,8 @@ const MOST_INTERVAL_MS = 600_000
 /** So many intervals without an acknowledgement are a dead connection. */
 const SILENT_INTERVALS = 3
 const MAX_PROBES = 4
+const MAX_NAME_CHARS = 63
+const MAX_DIGEST_CHARS = 64
 /** Facts read so recently are what is asked for. */
 const RECENT_FACTS_MS = 30_000
 
@@ -175,6 +177,7 @@ class Session implements Disposable {
         })
       case 'factsAck': {
         const { digest } = message.value
+        if (digest.length > MAX_DIGEST_CHARS) return
         if (this.#factsInFlight === digest) this.#factsInFlight = ''
         return state.update(before => ({ ...before, factsDigest: digest }))
       }
@@ -262,10 +265,14 @@ class Session implements Disposable {
 
   async #onAssignment(assignment: Assignment): Promise<void> {
     const { operations, state, log } = this.#deps
+    const { host, group } = assignment
+    // It is written down as it comes, so it must be no more than a name.
+    if (host.length > MAX_NAME_CHARS || group.length > MAX_NAME_CHARS) {
+      return this.#finish(this.#lost('the coordinator assigned what is no name of a host'))
+    }
     operations.setAssignment(assignment)
-    const { host } = assignment
     if (host === state.current.host) return
-    log.info({ host, group: assignment.group }, 'host assigned')
+    log.info({ host, group }, 'host assigned')
     await state.update(before => ({ ...before, host }))
   }
 
