@@ -189,18 +189,23 @@ async function untilActive(
   agent: ChildProgram,
   signal: AbortSignal,
 ): Promise<Machine> {
-  return await until('this machine is active', signal, async () => {
-    if (!agent.running) {
-      throw new Error(
-        `the agent ${await agent.ended}:\n${agent.lastLines.join('\n')}\nAll of it: ${agent.logFile}`,
+  return await until(
+    'this machine is active',
+    signal,
+    async () => {
+      if (!agent.running) {
+        throw new Error(
+          `the agent ${await agent.ended}:\n${agent.lastLines.join('\n')}\nAll of it: ${agent.logFile}`,
+        )
+      }
+      const id = await readMachine(places)
+      const { machines } = await api.listMachines({ where: '' })
+      return machines.find(
+        machine => machine.id === id && machine.state === MachineState.ACTIVE && machine.online,
       )
-    }
-    const id = await readMachine(places)
-    const { machines } = await api.listMachines({ where: '' })
-    return machines.find(
-      machine => machine.id === id && machine.state === MachineState.ACTIVE && machine.online,
-    )
-  }).catch((error: unknown) => {
+    },
+    { withinMs: 120_000 },
+  ).catch((error: unknown) => {
     throw signal.aborted ? error : new Error(`${reasonOf(error)}; see ${places.logs}`, { cause: error })
   })
 }

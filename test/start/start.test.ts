@@ -93,7 +93,9 @@ test('a port that was asked for and is taken is an error with its cure; one that
     await using start = await new RunningStart(folder.path, args).up()
     machine = await start.machine()
   }
-  const servers = [args[1], args[3]].map(port => createServer().listen(Number(port), '127.0.0.1'))
+  const servers = [args[1], args[3]].map(port =>
+    createServer(socket => socket.destroy()).listen(Number(port), '127.0.0.1'),
+  )
   try {
     const refused = await runProgram('npm', ['--silent', 'start', '--', '--state', folder.path, ...args])
     expect(refused.code).toBe(1)
