@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readFileIfThere } from './durable-file.ts'
+import { readFileIfThere, writeFileDurably } from './durable-file.ts'
 import { hasCode } from './errors.ts'
 
 /** The directory belongs to another process, or nobody can tell. */
@@ -16,14 +16,18 @@ interface Holder {
   readonly bootId: string
 }
 
-const ATTEMPTS = 5
+const ATTEMPTS = 50
+const RELEASED = 'released\n'
 
 /**
- * Makes this process the only one of its program (`name`, for messages) to use a directory. Node has no flock: the lock is a file that is linked into
- * place whole, and names its holder so that one left behind by a killed process is told from a live one.
+ * Makes this process the only one of its program (`name`, for messages) to use a directory. Node has no flock: locks are
+ * files `lock.N` that are linked into place whole and name their holder, so that one left behind by a killed process is
+ * told from a live one.
+ * INVARIANTS: the one with the highest number counts; it is never removed, so numbers only grow, and who links a number
+ * that nobody had is the only one to have it. Lower ones are removed after the own one stands: whoever could take a
+ * number again that was removed sees the higher one and gives way.
  */
 export async function lockDirectory(directory: string, name: string): Promise<AsyncDisposable> {
-  const path = join(directory, 'lock')
   const own = join(directory, `.lock.${randomBytes(6).toString('hex')}`)
   const text = JSON.stringify({
     pid: process.pid,
@@ -33,44 +37,54 @@ export async function lockDirectory(directory: string, name: string): Promise<As
   await writeFile(own, text, { mode: 0o600, flag: 'wx' })
   try {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (await linkOnce(own, path)) {
-        return {
-          async [Symbol.asyncDispose]() {
-            const current = await readFileIfThere(path)
-            if (current?.toString() === text) await rm(path, { force: true })
-          },
-        }
+      const highest = (await lockNumbers(directory)).at(-1) ?? 0
+      await refuseLive(directory, highest, name)
+      const path = lockPath(directory, highest + 1)
+      if (!(await linkOnce(own, path))) continue
+      const numbers = await lockNumbers(directory)
+      if (numbers.at(-1) !== highest + 1) {
+        await rm(path, { force: true })
+        continue
       }
-      const found = await readFileIfThere(path)
-      if (!found) continue
-      const holder = parseHolder(found.toString())
-      if (!holder) {
-        throw new LockError(`${path}: cannot be understood; if no ${name} runs here, remove this file`)
-      }
-      if (await isAlive(holder)) {
-        throw new LockError(
-          `${directory}: is in use by process ${holder.pid}; a state directory belongs to one ${name} at a time`,
-        )
-      }
-      await takeAway(path, found)
+      for (const number of numbers.slice(0, -1)) await rm(lockPath(directory, number), { force: true })
+      return { [Symbol.asyncDispose]: () => release(path, text) }
     }
-    throw new LockError(`${path}: others keep taking this lock; only one may run here`)
+    throw new LockError(`${directory}: others keep taking its lock; only one ${name} may run here`)
   } finally {
     await rm(own, { force: true })
   }
 }
 
-/** Moves a dead process's lock aside. Whoever finds that he moved another one's puts it back. */
-async function takeAway(path: string, stale: Buffer): Promise<void> {
-  const aside = `${path}.${randomBytes(6).toString('hex')}`
-  try {
-    await rename(path, aside)
-  } catch (error) {
-    if (hasCode(error, 'ENOENT')) return
-    throw error
+const lockPath = (directory: string, number: number) => join(directory, `lock.${number}`)
+
+/** Numbers of all locks, rising. */
+async function lockNumbers(directory: string): Promise<number[]> {
+  return (await readdir(directory))
+    .flatMap(file => /^lock\.([1-9][0-9]{0,14})$/.exec(file)?.[1] ?? [])
+    .map(Number)
+    .toSorted((a, b) => a - b)
+}
+
+async function refuseLive(directory: string, number: number, name: string): Promise<void> {
+  if (number === 0) return
+  const path = lockPath(directory, number)
+  const found = (await readFileIfThere(path))?.toString()
+  if (found === undefined || found === RELEASED) return // gone: somebody is faster, and the link will fail
+  const holder = parseHolder(found)
+  if (!holder) {
+    throw new LockError(`${path}: cannot be understood; if no ${name} runs here, remove this file`)
   }
-  if (!(await readFile(aside)).equals(stale)) await linkOnce(aside, path)
-  await rm(aside, { force: true })
+  if (await isAlive(holder)) {
+    throw new LockError(
+      `${directory}: is in use by process ${holder.pid}; a state directory belongs to one ${name} at a time`,
+    )
+  }
+}
+
+/** Says in the lock that nobody holds it. The file stays: its number must not be given twice. */
+async function release(path: string, text: string): Promise<void> {
+  const current = await readFileIfThere(path)
+  if (current?.toString() === text) await writeFileDurably(path, RELEASED)
 }
 
 async function linkOnce(from: string, to: string): Promise<boolean> {
