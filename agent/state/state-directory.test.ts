@@ -45,10 +45,10 @@ describe('the state directory', () => {
     await new Promise(resolve => dead.once('exit', resolve))
     const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
     // The number of the dead process now belongs to this one: the start time tells them apart.
-    await writeFile(join(path, 'lock'), JSON.stringify({ pid: process.pid, started: '1', bootId }))
+    await writeFile(join(path, 'lock.1'), JSON.stringify({ pid: process.pid, started: '1', bootId }))
     await using second = await open()
     expect(second.identity.id).toBe(first.identity.id)
-    expect((await readdir(path)).filter(name => name.includes('lock'))).toEqual(['lock'])
+    expect((await readdir(path)).filter(name => name.includes('lock'))).toEqual(['lock.2'])
   })
 
   it('T11: refuses when a file that was there is missing, and never starts afresh by itself', async () => {
