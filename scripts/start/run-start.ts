@@ -1,16 +1,17 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { reasonOf } from '../../shared/errors.ts'
-import { type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { untilAborted } from '../../shared/lifecycle.ts'
 import { LockError, lockDirectory } from '../../shared/process-lock.ts'
-import { durationFromMs } from '../../shared/time.ts'
-import { ChildProgram } from './child-program.ts'
+import type { ChildProgram } from './child-program.ts'
 import { addressOf, LocalCoordinator } from './local-coordinator.ts'
 import type { StartOptions } from './options.ts'
+import { startAgent, untilActive } from './own-agent.ts'
+import { type Places, placesBelow } from './places.ts'
 import { choosePort } from './ports.ts'
+import { readJson } from './read-json.ts'
 import { stopSignal } from './stop-signal.ts'
 import { alreadyRunningText, type Running, runningText } from './texts.ts'
 import { until } from './until.ts'
@@ -18,7 +19,6 @@ import { until } from './until.ts'
 const USUAL_ENROLMENT_PORT = 7443
 const USUAL_FLEET_PORT = 7444
 const MAX_SOCKET_BYTES = 107
-const TOKEN_MS = 600_000
 
 /** A coordinator and this machine's own agent, until a signal. Gives the exit code. */
 export async function runStart(top: string, options: StartOptions): Promise<number> {
@@ -46,24 +46,6 @@ export async function runStart(top: string, options: StartOptions): Promise<numb
   // A start that was killed leaves children which are ending now.
   for (const folder of [places.coordinatorState, places.agentState]) await untilUnlocked(folder, signal)
   return await run(top, options, places, signal)
-}
-
-type Places = ReturnType<typeof placesBelow>
-
-function placesBelow(state: string) {
-  return {
-    state,
-    running: join(state, 'running.json'),
-    ports: join(state, 'ports.json'),
-    socket: join(state, 'coordinator.sock'),
-    coordinator: join(state, 'coordinator'),
-    coordinatorState: join(state, 'coordinator/state'),
-    agent: join(state, 'agent'),
-    agentState: join(state, 'agent/state'),
-    agentSocket: join(state, 'agent.sock'),
-    token: join(state, 'agent/token'),
-    logs: join(state, 'logs'),
-  }
 }
 
 async function untilUnlocked(folder: string, signal: AbortSignal): Promise<void> {
@@ -138,78 +120,6 @@ async function run(top: string, options: StartOptions, places: Places, signal: A
   }
 }
 
-async function startAgent(
-  top: string,
-  places: Places,
-  address: string,
-  caPin: string,
-  { api }: LocalCoordinator,
-): Promise<ChildProgram> {
-  await mkdir(places.agent, { recursive: true, mode: 0o700 })
-  const known = await readMachine(places)
-  const { machines } = await api.listMachines({ where: '' })
-  const isIn = machines.some(
-    ({ id, state }) => id === known && (state === MachineState.ACTIVE || state === MachineState.ENROLLED),
-  )
-  await rm(places.token, { force: true })
-  if (!isIn) {
-    const { token } = await api.createToken({
-      lifetime: durationFromMs(TOKEN_MS),
-      uses: 1,
-      host: '',
-      labels: {},
-    })
-    await writeFile(places.token, `${token}\n`, { mode: 0o600, flag: 'wx' })
-  }
-  const config = join(places.agent, 'agent.json')
-  await writeFile(
-    config,
-    JSON.stringify(
-      {
-        coordinator: address,
-        caPin,
-        ...(isIn ? {} : { tokenFile: places.token }),
-        stateDir: places.agentState,
-        socket: places.agentSocket,
-        console: join(places.logs, 'agent-console.log'),
-        // Whatever is published and ordered: this machine is only looked at.
-        activation: 'never',
-        retry: { firstMs: 250, mostMs: 2_000, connectMs: 3_000 },
-      },
-      undefined,
-      2,
-    ),
-  )
-  return new ChildProgram({ top, program: 'agent', config, log: join(places.logs, 'agent.log') })
-}
-
-async function untilActive(
-  places: Places,
-  { api }: LocalCoordinator,
-  agent: ChildProgram,
-  signal: AbortSignal,
-): Promise<Machine> {
-  return await until(
-    'this machine is active',
-    signal,
-    async () => {
-      if (!agent.running) {
-        throw new Error(
-          `the agent ${await agent.ended}:\n${agent.lastLines.join('\n')}\nAll of it: ${agent.logFile}`,
-        )
-      }
-      const id = await readMachine(places)
-      const { machines } = await api.listMachines({ where: '' })
-      return machines.find(
-        machine => machine.id === id && machine.state === MachineState.ACTIVE && machine.online,
-      )
-    },
-    { withinMs: 120_000 },
-  ).catch((error: unknown) => {
-    throw signal.aborted ? error : new Error(`${reasonOf(error)}; see ${places.logs}`, { cause: error })
-  })
-}
-
 /** Until a signal, which is 0, or until one of the programs ends by itself, which is not. */
 async function untilStopped(
   signal: AbortSignal,
@@ -232,12 +142,6 @@ async function untilStopped(
   return 1
 }
 
-/** The id of this machine, once its agent has made a key. */
-async function readMachine({ agentState }: Places): Promise<string | undefined> {
-  const state = await readJson(join(agentState, 'state.json'))
-  return typeof state.machine === 'string' ? state.machine : undefined
-}
-
 async function readPorts(
   path: string,
 ): Promise<{ enrolment: number | undefined; fleet: number | undefined }> {
@@ -249,16 +153,6 @@ async function readPorts(
 
 async function readRunning(path: string): Promise<Partial<Running>> {
   return await readJson(path)
-}
-
-/** The fields of a file of ours; none when it is missing or damaged, for nothing rests on it. */
-async function readJson(path: string): Promise<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(await readFile(path, 'utf8'))
-    return typeof value === 'object' && value !== null ? Object.fromEntries(Object.entries(value)) : {}
-  } catch {
-    return {}
-  }
 }
 
 /** The first address of this machine that others may reach. */
