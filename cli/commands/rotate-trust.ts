@@ -226,7 +226,7 @@ export async function rotateAuthority(
       `trust set ${next.trust.number} lists ${pins.length === 1 ? 'one authority' : `${pins.length} authorities`}: ${pins.join(', ')}\n` +
         (step === 'add'
           ? 'When every machine has this set (`muster machines -o json`, trust.number), issue from the new one: muster trust rotate ca switch\n'
-          : 'The old authority counts nowhere any more. New machines need the new CA pin; operators elsewhere need the new ca.pem of this profile.\n'),
+          : 'An authority that is not listed counts nowhere any more. New machines need the CA pin that `muster status` shows; operators elsewhere need the new ca.pem of this profile.\n'),
     )
   })
 }

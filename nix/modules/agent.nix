@@ -252,8 +252,8 @@ in
         HOME = cfg.stateDir;
       };
 
-      # A switch that the agent runs must not stop the agent, not even one whose closure has no agent. It restarts itself,
-      # once, when it sees that its unit has changed.
+      # A switch that the agent runs must not stop the agent, not even one whose closure has no agent. A new version of the
+      # agent runs from its next start on.
       restartIfChanged = false;
       stopIfChanged = false;
       # Makes the unit's file change with its settings, for the agent to see.
@@ -269,7 +269,9 @@ in
         ExecStart = "${lib.getExe' cfg.package "muster-agent"} --config /etc/muster/agent.json";
         Restart = "always";
         RestartSec = "5s";
-        TimeoutStopSec = "30s";
+        # A stop signals the agent alone: it cancels a build, and lets a switch that runs come to its end.
+        KillMode = "mixed";
+        TimeoutStopSec = "35min";
         StateDirectory = lib.removePrefix "/var/lib/" cfg.stateDir;
         StateDirectoryMode = "0700";
         RuntimeDirectory = "muster-agent";

@@ -76,6 +76,15 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     expect(unitSection(unit, 'Service').get('Restart')).toEqual(['always'])
   })
 
+  test('signals the agent alone at a stop, and waits longer than any switch may take', () => {
+    const service = unitSection(agentWith('').units['muster-agent.service'], 'Service')
+    expect(service.get('KillMode')).toEqual(['mixed'])
+    const { switchMs } = parseAgentConfig('agent.json', agentWith('').settings['muster/agent.json']).deadlines
+    const [stop = ''] = service.get('TimeoutStopSec') ?? []
+    expect(/^\d+min$/.test(stop)).toBe(true)
+    expect(Number.parseInt(stop, 10) * 60_000).toBeGreaterThan(switchMs)
+  })
+
   test('N40: changed settings change the unit, so that the agent sees them', () => {
     const before = agentWith('').units['muster-agent.service']
     expect(agentWith('activation = "never";').units['muster-agent.service']).not.toBe(before)
