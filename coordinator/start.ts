@@ -13,6 +13,7 @@ import type { Logger } from '../shared/log.ts'
 import { lockDirectory } from '../shared/process-lock.ts'
 import { Encoded, type Peer } from '../shared/rpc/definition.ts'
 import { type ServeOptions, serve } from '../shared/rpc/serve.ts'
+import type { PublishedRevision } from './api/publish-revision.ts'
 import { type Authorities, openAuthorities } from './authority/authorities.ts'
 import { watchRefusedHandshakes } from './authority/refused-handshakes.ts'
 import { createRenewableServerCredentials } from './authority/server-credentials.ts'
@@ -30,6 +31,7 @@ import { FleetTrust } from './machines/fleet-trust.ts'
 import { OperatorBook } from './machines/operator-book.ts'
 import { ChangeFeed } from './operations/change-feed.ts'
 import { FactsCache } from './queries/facts-cache.ts'
+import { announceRevision, type CommittedRevision, followRevision } from './revisions/announce-revision.ts'
 import { openBlobs } from './revisions/blobs.ts'
 import { fleetTargetsCache } from './revisions/fleet-targets.ts'
 import { agentService } from './services/agent-service.ts'
@@ -39,7 +41,7 @@ import { OperatorCalls } from './services/operator-calls.ts'
 import { operatorService } from './services/operator-service.ts'
 import { sessionHooks } from './session-hooks.ts'
 import { SessionRegistry } from './sessions/registry.ts'
-import { newestRevision, treeDigests } from './store/revisions.ts'
+import { treeDigests } from './store/revisions.ts'
 import { openStore } from './store/store.ts'
 
 const DAY_MS = 86_400_000
@@ -125,25 +127,17 @@ async function build(
       }),
     )
   }
-  const onPublished = ({ trustChanged }: { readonly number: number; readonly trustChanged: boolean }) => {
-    const told = trustChanged ? onTrustChanged().then(announce) : announce()
+  const onCommitted = (revision: CommittedRevision) => announceRevision(registry, revision)
+  const onPublished = ({ revision, trustChanged }: PublishedRevision) => {
+    const follow = () => followRevision({ db: store.db, directory, registry, fleetTargets })
+    // Who is to be trusted is told first: a revision that changes it is announced only after that.
+    const told = trustChanged
+      ? onTrustChanged().then(() => {
+          announceRevision(registry, revision)
+          return follow()
+        })
+      : follow()
     told.catch((error: unknown) => log.error({ err: error }, 'revision not announced'))
-  }
-  /** Tells every connected machine of the newest revision; who is away asks when it is ordered there. */
-  const announce = async () => {
-    const newest = await newestRevision(store.db)
-    if (!newest) return
-    const { manifest, envelope } = newest
-    registry.broadcast(
-      Encoded.of(SessionResponseSchema, {
-        message: {
-          case: 'revision',
-          value: { number: BigInt(manifest.number), manifestDigest: manifest.digest, envelope },
-        },
-      }),
-    )
-    await directory.retarget(store.db, fleetTargets.current())
-    for (const machine of registry.machines()) registry.wake(machine)
   }
 
   let diskProblem: string | undefined
@@ -175,6 +169,7 @@ async function build(
     onDisk: (problem: string | undefined) => {
       diskProblem = problem
     },
+    onCommitted,
     onPublished,
     onTrustChanged: () => {
       onTrustChanged().catch((error: unknown) => log.error({ err: error }, 'trust set not announced'))

@@ -32,9 +32,11 @@ const BEN: Caller = { kind: 'operator', id: 'b'.repeat(64), name: 'ben' }
 
 let fleet: SampleFleet
 let published: { number: number; trustChanged: boolean }[]
+let committed: number[]
 beforeEach(async () => {
   fleet = await sampleFleet()
   published = []
+  committed = []
 })
 afterEach(() => fleet[Symbol.asyncDispose]())
 
@@ -42,7 +44,8 @@ function publish({ messages }: SampleRevision, caller: Caller = ANNA) {
   const handler = publishRevision({
     ...fleet,
     log: pino({ level: 'silent' }),
-    onPublished: one => published.push(one),
+    onCommitted: ({ number }) => committed.push(number),
+    onPublished: ({ revision, trustChanged }) => published.push({ number: revision.number, trustChanged }),
   })
   return handler(streamOf(messages), caller, new AbortController().signal)
 }
@@ -76,6 +79,7 @@ describe('publishing', () => {
       unchanged: false,
     })
     expect(published).toEqual([{ number: 1, trustChanged: false }])
+    expect(committed).toEqual([1])
     expect([...fleet.fleetTargets.current().hosts.keys()].toSorted()).toEqual(['nas', 'olaf'])
     const got = await getFleetRevision(fleet)({ $typeName: 'muster.v1.GetFleetRevisionRequest', number: 0n })
     expect(got.envelope?.payload).toEqual(Buffer.from(first.payload))
@@ -227,6 +231,7 @@ describe('publishing', () => {
     await publish(sampleRevision(fleet, undefined, { trustSet: trust.envelope }))
     expect((await newestTrust(fleet.store.db))?.number).toBe(2)
     expect(published).toEqual([{ number: 1, trustChanged: true }])
+    expect(committed).toEqual([]) // told only once the trust set was
   })
 
   it('N22: a reader keeps one whole snapshot, and a value that two hosts claim leads to neither', async () => {

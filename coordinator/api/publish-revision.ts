@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
 import type { Kysely } from 'kysely'
@@ -15,6 +16,7 @@ import {
   type PublishRefusal,
   type PublishVerdict,
 } from '../../shared/revision/judge-publish.ts'
+import type { CommittedRevision } from '../revisions/announce-revision.ts'
 import type { Blobs } from '../revisions/blobs.ts'
 import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
 import { recordEvent } from '../store/events.ts'
@@ -35,8 +37,15 @@ export interface PublishDeps {
   readonly fleetTargets: FleetTargetsCache
   readonly clock: Clock
   readonly log: Logger
-  /** Told after the commit, to notify sessions. */
-  readonly onPublished: (published: { readonly number: number; readonly trustChanged: boolean }) => void
+  /** Told right after the commit of a revision that leaves the trust set as it is, to notify sessions. */
+  readonly onCommitted?: (revision: CommittedRevision) => void
+  /** Told once the targets are those of the revision. */
+  readonly onPublished: (published: PublishedRevision) => void
+}
+
+export interface PublishedRevision {
+  readonly revision: CommittedRevision
+  readonly trustChanged: boolean
 }
 
 type Accepted = Extract<PublishVerdict, { kind: 'accepted' }>
@@ -63,9 +72,16 @@ export function publishRevision(deps: PublishDeps) {
       if (verdict.kind === 'unchanged') return await unchanged(deps, verdict)
       if (verdict.kind === 'refused') throw await refusal(deps, verdict, caller)
       const { manifest, trustChanged } = verdict
+      if (!header.envelope) throw invalid('envelope: is missing')
+      const revision = { number: manifest.number, digest: manifest.digest, envelope: header.envelope }
+      if (!trustChanged && deps.onCommitted) {
+        deps.onCommitted(revision)
+        // The notices leave before the work that only this process waits for.
+        await setImmediate()
+      }
       await deps.fleetTargets.reload(deps.store.db)
       deps.log.info({ revision: manifest.number, actor: actorOf(caller) }, 'revision published')
-      deps.onPublished({ number: manifest.number, trustChanged })
+      deps.onPublished({ revision, trustChanged })
       return { number: BigInt(manifest.number), manifestDigest: manifest.digest, unchanged: false }
     } finally {
       await reader.return?.()
