@@ -183,6 +183,13 @@ describe('readPeerIdentity', () => {
 })
 
 describe('readRsaPublicKey', () => {
+  it('reads one key once, by its very bytes', () => {
+    const first = readRsaPublicKey(key.publicKeyDer)
+    expect(readRsaPublicKey(Buffer.from(key.publicKeyDer))).toBe(first)
+    expect(readRsaPublicKey(Buffer.concat([key.publicKeyDer, Buffer.from([0])]))).toMatchObject({ ok: false })
+    expect(readRsaPublicKey(key.publicKeyDer)).toBe(first)
+  })
+
   it('takes a machine’s key and names what is wrong with another', () => {
     expect(readRsaPublicKey(key.publicKeyDer)).toMatchObject({ ok: true })
     const der = (key: KeyObject) => key.export({ type: 'spki', format: 'der' })

@@ -1,5 +1,6 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { reasonOf } from '../errors.ts'
+import { sha256Hex } from '../ids.ts'
 
 export type PublicKeyReading =
   | { readonly ok: true; readonly key: KeyObject }
@@ -7,8 +8,13 @@ export type PublicKeyReading =
 
 /** A key of 4096 bits takes 550 bytes. */
 const MAX_BYTES = 1024
+/** Keys whose reading is kept: as many as enrolments run at once, each of which reads its key several times. */
+const MAX_KEPT = 128
 
 const refuse = (reason: string): PublicKeyReading => ({ ok: false, reason })
+
+/** Good readings by the digest of the very bytes, in the order of use. */
+const kept = new Map<string, PublicKeyReading>()
 
 /**
  * Reads a stranger's public key: RSA of 2048 to 4096 bits with the usual exponent. The bytes must be the canonical
@@ -18,6 +24,20 @@ const refuse = (reason: string): PublicKeyReading => ({ ok: false, reason })
 export function readRsaPublicKey(der: Uint8Array): PublicKeyReading {
   if (der.length > MAX_BYTES)
     return refuse(`public key takes ${der.length} bytes, at most ${MAX_BYTES} are read`)
+  const digest = sha256Hex(der)
+  const known = kept.get(digest)
+  const reading = known ?? readAnew(der)
+  if (!reading.ok) return reading
+  kept.delete(digest)
+  kept.set(digest, reading)
+  for (const oldest of kept.keys()) {
+    if (kept.size <= MAX_KEPT) break
+    kept.delete(oldest)
+  }
+  return reading
+}
+
+function readAnew(der: Uint8Array): PublicKeyReading {
   let key: KeyObject
   try {
     key = createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' })
