@@ -2,11 +2,14 @@ import { existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { freePort } from '../support/free-port.ts'
 import { checkout, runProgram } from '../support/program.ts'
 import { temporaryFolder } from './places.ts'
 import { processesOf, RunningStart, untilGone } from './running-start.ts'
+
+// Each starts whole programs, some of them twice.
+vi.setConfig({ testTimeout: 180_000 })
 
 const ports = async () => {
   const [enrolment, fleet] = [await freePort(), await freePort()]
