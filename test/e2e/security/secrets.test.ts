@@ -37,7 +37,7 @@ async function filesBelow(folder: string): Promise<string[]> {
 
 /** Arguments and environment of the process that holds a state folder. */
 async function ofProcess(stateDir: string): Promise<string[]> {
-  const { pid } = JSON.parse(await readFile(join(stateDir, 'lock'), 'utf8'))
+  const { pid } = JSON.parse(await readFile(join(stateDir, 'lock.1'), 'utf8'))
   return await Promise.all(['cmdline', 'environ'].map(name => readFile(`/proc/${pid}/${name}`, 'latin1')))
 }
 
