@@ -5,7 +5,13 @@ import { pause } from '../../shared/lifecycle.ts'
 import type { Authority } from '../../shared/x509/authority.ts'
 import { isCertificateName, type SubjectAltName } from '../../shared/x509/issue-certificate.ts'
 import { type KeptAuthorities, readAuthorities, writeAuthorities } from './authority-file.ts'
-import { type Issued, issueClient } from './issue-client.ts'
+import {
+  type ClientRequest,
+  type Issued,
+  issueClient,
+  type PreparedClient,
+  prepareClient,
+} from './issue-client.ts'
 import { completeLifetimes, type Lifetimes, MAX_OPERATOR_MS } from './lifetimes.ts'
 import { makeAuthority } from './make-authority.ts'
 import { addPin, dropPin, type Rotation, type RotationStep, shownPin, switchToPin } from './rotation.ts'
@@ -98,7 +104,12 @@ export class Authorities implements AsyncDisposable {
 
   /** Certifies a machine's key, for the machines' lifetime. */
   issueMachine(publicKeyDer: Uint8Array): Issued {
-    return this.#issue('machine', publicKeyDer, this.#lifetimes.machineMs)
+    return issueClient(this.#requestFor('machine', publicKeyDer, this.#lifetimes.machineMs))
+  }
+
+  /** The same, with the signature still to be made, on another thread. */
+  prepareMachine(publicKeyDer: Uint8Array): PreparedClient {
+    return prepareClient(this.#requestFor('machine', publicKeyDer, this.#lifetimes.machineMs))
   }
 
   /** Certifies an operator's key. The name is for people: lists and the audit log show it. */
@@ -107,20 +118,18 @@ export class Authorities implements AsyncDisposable {
     if (!(lifetimeMs >= 1000 && lifetimeMs <= MAX_OPERATOR_MS)) {
       return { ok: false, reason: 'lifetime: wanted between a second and 366 days' }
     }
-    return this.#issue('operator', publicKeyDer, lifetimeMs, name)
+    return issueClient(this.#requestFor('operator', publicKeyDer, lifetimeMs, name))
   }
 
-  #issue(kind: 'machine' | 'operator', publicKeyDer: Uint8Array, lifetimeMs: number, name?: string): Issued {
+  #requestFor(
+    kind: 'machine' | 'operator',
+    publicKeyDer: Uint8Array,
+    lifetimeMs: number,
+    name?: string,
+  ): ClientRequest {
     const authority = authorityOf(this.#kept, this.#kept.issuing)
-    const named = name === undefined ? {} : { name }
-    return issueClient({
-      authority,
-      kind,
-      publicKeyDer,
-      lifetimeMs,
-      now: this.#options.clock.now(),
-      ...named,
-    })
+    const now = this.#options.clock.now()
+    return { authority, kind, publicKeyDer, lifetimeMs, now, ...(name === undefined ? {} : { name }) }
   }
 
   /**

@@ -1,5 +1,6 @@
 import type { Transaction } from 'kysely'
 import { precondition } from '../../shared/errors.ts'
+import type { PreparedCertificate } from '../../shared/x509/issue-certificate.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { disputedBecause, entryOf, isLive, readState } from '../machines/entry.ts'
@@ -32,7 +33,7 @@ import { type Asked, seenColumns, withFindings, writeFacts, writeRow } from './w
 export interface AdmitDeps {
   readonly store: Store
   readonly directory: MachineDirectory
-  readonly authorities: Pick<Authorities, 'issueMachine'>
+  readonly authorities: Pick<Authorities, 'prepareMachine'>
   readonly factsLimits: FactsLimits
   readonly maxPending: number
 }
@@ -46,9 +47,15 @@ export type Admitted =
     }
   | Exclude<Admission, { kind: 'admit' }>
 
+interface ToCertify {
+  readonly kind: 'certify'
+  readonly admittedBy: string
+  readonly certificate: PreparedCertificate
+}
+
 /** What the transaction found and did. */
 interface Step {
-  readonly outcome: Admitted
+  readonly outcome: Exclude<Admitted, { kind: 'certificate' }> | ToCertify
   /** The machine as the store has it; undefined: nothing was written. */
   readonly row?: Omit<MachineRow, 'public_key'>
   readonly conditions?: readonly ConditionRow[]
@@ -63,7 +70,8 @@ const STRANGERS_KEEP = 2
 
 /**
  * Lets a machine in, or not, in one transaction: the use of a token is taken, the machine written and the certificate
- * made, or none of it. The answer goes out after the commit, so no certificate exists that the store knows nothing of.
+ * made up, or none of it. It is signed after the commit, so no certificate exists that the store knows nothing of; a
+ * machine that a kill in between leaves without one asks again, and is known.
  */
 export async function admitMachine(
   deps: AdmitDeps,
@@ -81,7 +89,10 @@ export async function admitMachine(
   if (step.bound !== undefined) directory.bind(machineId, step.bound)
   if (step.row) directory.put(entryOf(step.row, step.conditions ?? []), proved.facts.facts)
   if (step.others) await refreshMachines(store.db, directory, step.others)
-  return step.outcome
+  const { outcome } = step
+  if (outcome.kind !== 'certify') return outcome
+  const { chainPem, notAfter } = await outcome.certificate.sign()
+  return { kind: 'certificate', admittedBy: outcome.admittedBy, chainPem, notAfter }
 }
 
 async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked: Asked): Promise<Step> {
@@ -164,9 +175,9 @@ async function writeAdmission(
     if (!taken) return { outcome: await judgeAnew(tx, asked) }
   }
   // Inside the transaction: a certificate that cannot be made takes no use of the token.
-  const issued = authorities.issueMachine(asked.publicKey)
+  const issued = authorities.prepareMachine(asked.publicKey)
   if (!issued.ok) throw precondition(`no certificate could be made: ${issued.reason}`)
-  const { chainPem, notAfter } = issued.certificate
+  const { notAfter } = issued.certificate
   const isKnown = admission.by === 'known'
   const before =
     row ??
@@ -207,7 +218,7 @@ async function writeAdmission(
     actor: 'coordinator',
   })
   return {
-    outcome: { kind: 'certificate', admittedBy: admission.admittedBy, chainPem, notAfter },
+    outcome: { kind: 'certify', admittedBy: admission.admittedBy, certificate: issued.certificate },
     row: written,
     conditions: withFindings(conditions, machineId, findings, nowMs),
     others,

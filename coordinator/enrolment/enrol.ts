@@ -11,7 +11,7 @@ import { type ProveDeps, proveRequest } from './prove.ts'
 import type { RefusalLog } from './refusal-log.ts'
 
 export interface EnrolDeps extends ProveDeps, AdmitDeps {
-  readonly authorities: Pick<Authorities, 'issueMachine' | 'list'>
+  readonly authorities: Pick<Authorities, 'prepareMachine' | 'list'>
   readonly refusals: RefusalLog
   readonly clock: Clock
   readonly log: Logger

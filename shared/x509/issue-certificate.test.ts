@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import forge from 'node-forge'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Authority, createAuthority, openAuthority } from './authority.ts'
-import { isCertificateName, issueCertificate } from './issue-certificate.ts'
+import { isCertificateName, issueCertificate, prepareCertificate } from './issue-certificate.ts'
 import { keyId } from './key-id.ts'
 import { type GeneratedKey, generateMachineKey } from './machine-key.ts'
 import { readPeerIdentity } from './peer-identity.ts'
@@ -60,6 +60,20 @@ describe('issueCertificate', () => {
     const digest = () => forge.md.sha256.create().update('some text')
     expect(native.sign(digest())).toBe(pair.privateKey.sign(digest()))
     expect(() => native.sign(forge.md.sha512.create().update('x'))).toThrow('SHA-256')
+  })
+
+  it('signs on another thread what it signs at once', async () => {
+    const prepared = prepareCertificate({
+      authority,
+      subject: { kind: 'machine', id: keyId(key.publicKeyDer) },
+      publicKeyDer: key.publicKeyDer,
+      notBefore,
+      notAfter,
+    })
+    const signed = await prepared.sign()
+    expect(signed).toEqual(prepared.signNow())
+    const certificate = new X509Certificate(signed.certificatePem)
+    expect(certificate.verify(authority.certificate.publicKey)).toBe(true)
   })
 
   it('gives each certificate a positive serial number of 16 bytes of its own', () => {

@@ -1,7 +1,9 @@
+import { sign } from 'node:crypto'
+import { promisify } from 'node:util'
 import forge from 'node-forge'
 import { type Authority, newSerial, readForgeKey, toPem } from './authority.ts'
 import { keyId } from './key-id.ts'
-import { nativeSigner } from './native-signer.ts'
+import { bytesToSign } from './native-signer.ts'
 import type { PeerKind } from './peer-identity.ts'
 import { readRsaPublicKey } from './public-key.ts'
 
@@ -36,6 +38,17 @@ export interface IssuedCertificate {
   readonly notAfter: Date
 }
 
+/** A certificate that is complete but for its signature, so that it is none yet. */
+export interface PreparedCertificate {
+  readonly notAfter: Date
+  /** Signs at once, which keeps the event loop for as long as the key takes. */
+  signNow(): IssuedCertificate
+  /** Signs on another thread. */
+  sign(): Promise<IssuedCertificate>
+}
+
+const signElsewhere = promisify(sign)
+
 /** OID of the attribute `name` (X.520), which forge has no word for. */
 const NAME_ATTRIBUTE = '2.5.4.41'
 const UTF8: number = forge.asn1.Type.UTF8
@@ -56,6 +69,11 @@ export function isCertificateName(name: string): boolean {
  * should not have come this far: check a stranger's key with `readRsaPublicKey` before.
  */
 export function issueCertificate(request: CertificateRequest): IssuedCertificate {
+  return prepareCertificate(request).signNow()
+}
+
+/** As `issueCertificate`, but for the signature: most of the time that a certificate takes. */
+export function prepareCertificate(request: CertificateRequest): PreparedCertificate {
   const { authority, subject, publicKeyDer } = request
   const reading = readRsaPublicKey(publicKeyDer)
   if (!reading.ok) throw new Error(reading.reason)
@@ -93,13 +111,21 @@ export function issueCertificate(request: CertificateRequest): IssuedCertificate
     { name: 'authorityKeyIdentifier', keyIdentifier: authority.issuer.keyIdentifier },
     ...(sans.length === 0 ? [] : [{ name: 'subjectAltName', altNames: sans.map(toAltName) }]),
   ])
-  certificate.sign(nativeSigner(authority.privateKey), forge.md.sha256.create())
-  const certificatePem = toPem(certificate)
+  const bytes = bytesToSign(certificate)
+  const finish = (signature: Buffer): IssuedCertificate => {
+    certificate.signature = signature.toString('binary')
+    const certificatePem = toPem(certificate)
+    return {
+      certificatePem,
+      chainPem: certificatePem + authority.certificatePem,
+      serial: certificate.serialNumber,
+      notAfter,
+    }
+  }
   return {
-    certificatePem,
-    chainPem: certificatePem + authority.certificatePem,
-    serial: certificate.serialNumber,
     notAfter,
+    signNow: () => finish(sign('sha256', bytes, authority.privateKey)),
+    sign: async () => finish(await signElsewhere('sha256', bytes, authority.privateKey)),
   }
 }
 

@@ -1,5 +1,5 @@
 import { constants, type KeyObject, privateEncrypt } from 'node:crypto'
-import type forge from 'node-forge'
+import forge from 'node-forge'
 
 /** DigestInfo of RFC 8017 for SHA-256, up to the digest itself. */
 const SHA256_DIGEST_INFO = Buffer.from('3031300d060960864801650304020105000420', 'hex')
@@ -19,4 +19,21 @@ export function nativeSigner(key: KeyObject): forge.pki.rsa.PrivateKey {
   }
   // Signing a certificate calls nothing else of a private key; its numbers never leave OpenSSL.
   return signer as unknown as forge.pki.rsa.PrivateKey
+}
+
+/**
+ * The bytes of a certificate that its authority signs (TBSCertificate, DER). The certificate then says how it will be
+ * signed and lacks nothing but its signature.
+ */
+export function bytesToSign(certificate: forge.pki.Certificate): Buffer {
+  let bytes = ''
+  const digest = forge.md.sha256.create()
+  // Hashing is left to OpenSSL, with the signature.
+  digest.update = text => {
+    bytes = text
+    return digest
+  }
+  const signer = { sign: () => '' }
+  certificate.sign(signer as unknown as forge.pki.rsa.PrivateKey, digest)
+  return Buffer.from(bytes, 'binary')
 }
