@@ -86,6 +86,8 @@ describe('listMachines', () => {
     expect(await where("host == 'olaf'")).toEqual([id(0)])
     await fleet.target(1, [targetOf({ host: 'olaf', labels: { rack: 'signed' } })])
     expect(await where("'rack' in labels && labels.rack == 'signed'")).toEqual([id(0)])
+    const signed = (await list(fleet, {})).machines?.find(machine => machine.id === id(0))
+    expect(signed?.labels).toMatchObject({ rack: 'signed' })
   })
 
   it('names the machines that a selector cannot judge, instead of leaving them out silently', async () => {

@@ -14,6 +14,7 @@ import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { MachineDirectory } from './directory.ts'
 import { entryOf, type MachineState as StateWord } from './entry.ts'
+import { labelsOf } from './labels.ts'
 import { latestOperations } from './latest-operations.ts'
 import { type ConditionSettings, showConditions } from './show-conditions.ts'
 
@@ -87,7 +88,7 @@ function describe(
     online: sessions.online(row.id),
     lastSeen: lastMessage ? timestampFromDate(lastMessage) : timestampFromMs(row.last_seen),
     firstSeen: timestampFromMs(row.first_seen),
-    labels: readLabels(row.labels),
+    labels: labelsOf(directory, row.id, readLabels(row.labels)),
     conditions: showConditions(entry, assignment, directory.alike(entry), conditions, nowMs).map(
       ({ class: kind, reason, sinceMs }) => ({ class: kind, reason, since: timestampFromMs(sinceMs) }),
     ),

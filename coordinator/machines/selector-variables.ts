@@ -5,6 +5,7 @@ import { readTexts } from '../store/json.ts'
 import type { MachineRow } from '../store/machines.ts'
 import type { DescribeDeps } from './describe-machines.ts'
 import { entryOf } from './entry.ts'
+import { labelsOf } from './labels.ts'
 import { showConditions } from './show-conditions.ts'
 
 /**
@@ -47,17 +48,4 @@ export function selectorVariables(
       ['trustNumber', BigInt(row.trust_number)],
     ]),
   }
-}
-
-/** Labels of the signed fleet file count before those that came with a token or by hand. */
-export function labelsOf(
-  directory: DescribeDeps['directory'],
-  id: string,
-  own: Readonly<Record<string, string>>,
-): Readonly<Record<string, string>> {
-  const assignment = directory.assignment(id)
-  if (assignment.kind !== 'host') return own
-  const { hosts, groups } = directory.targets
-  const target = assignment.group === '' ? hosts.get(assignment.host) : groups.get(assignment.group)
-  return { ...own, ...target?.labels }
 }
