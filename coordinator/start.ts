@@ -48,6 +48,8 @@ const DAY_MS = 86_400_000
 
 export interface CoordinatorOverrides {
   readonly clock?: Clock
+  /** See StoreOptions; true unless told otherwise. */
+  readonly guardedStore?: boolean
 }
 
 /** A running coordinator. */
@@ -67,7 +69,7 @@ export async function startCoordinator(
 ): Promise<Coordinator> {
   const disposers = new Disposers()
   try {
-    return await build(config, log, overrides.clock ?? systemClock, disposers)
+    return await build(config, log, overrides, disposers)
   } catch (error) {
     await disposers[Symbol.asyncDispose]()
     throw error
@@ -77,7 +79,7 @@ export async function startCoordinator(
 async function build(
   config: CoordinatorConfig,
   log: Logger,
-  clock: Clock,
+  { clock = systemClock, guardedStore: guarded = true }: CoordinatorOverrides,
   disposers: Disposers,
 ): Promise<Coordinator> {
   const { stateDir } = config
@@ -87,7 +89,9 @@ async function build(
   disposers.use(await lockDirectory(stateDir, 'coordinator'))
   const restored = await applyStagedRestore(stateDir)
   if (restored) log.warn(restored, 'restored from a backup')
-  const store = disposers.use(await openStore(join(stateDir, 'store.sqlite'), clock.now()))
+  const store = disposers.use(
+    await openStore(join(stateDir, 'store.sqlite'), clock.now(), undefined, { guarded }),
+  )
   const blobs = await openBlobs(join(stateDir, 'blobs'))
   // What a kill left behind: trees that were received whole or in part, but of which no revision was written.
   await blobs.sweep(await treeDigests(store.db))

@@ -22,6 +22,15 @@ export interface Store extends AsyncDisposable {
   readonly path: string
 }
 
+export interface StoreOptions {
+  /**
+   * Whether a use of the store inside its own transaction is an error at once; without, it waits for itself for ever.
+   * The guard follows every promise of the process, which takes a tenth of a busy coordinator's time: it is for tests,
+   * where such a mistake shows.
+   */
+  readonly guarded?: boolean
+}
+
 /** The name a store is copied to before it is brought to schema N. */
 const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
 
@@ -29,7 +38,12 @@ const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
  * Opens the embedded store, makes it at first use, brings its schema up to date. Before a migration the old file is
  * copied beside it; a store with a newer schema is refused, naming that copy.
  */
-export async function openStore(path: string, now: Date, migrations = MIGRATIONS): Promise<Store> {
+export async function openStore(
+  path: string,
+  now: Date,
+  migrations = MIGRATIONS,
+  { guarded = true }: StoreOptions = {},
+): Promise<Store> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   await makePrivateFile(path)
   const sqlite = new SqliteDatabase(path)
@@ -40,7 +54,7 @@ export async function openStore(path: string, now: Date, migrations = MIGRATIONS
     sqlite.pragma('foreign_keys = ON')
     const base = new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
     await bringUpToDate(base, sqlite, path, now, migrations)
-    return storeOver(base, path, target => sqlite.backup(target).then(() => undefined))
+    return storeOver(base, path, guarded, target => sqlite.backup(target).then(() => undefined))
   } catch (error) {
     sqlite.close()
     throw error
@@ -95,10 +109,16 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** The store's surface over any Kysely handle, with the guard against using it inside its own transaction. */
-function storeOver(base: Kysely<Database>, path: string, copyTo: (target: string) => Promise<void>): Store {
-  const inside = new AsyncLocalStorage<true>()
+function storeOver(
+  base: Kysely<Database>,
+  path: string,
+  guarded: boolean,
+  copyTo: (target: string) => Promise<void>,
+): Store {
+  // Made only where it is used: its first use starts the watch over promises.
+  const inside = guarded ? new AsyncLocalStorage<true>() : undefined
   const refuse = () => {
-    if (inside.getStore()) throw new Error('store used inside its own transaction: use tx')
+    if (inside?.getStore()) throw new Error('store used inside its own transaction: use tx')
   }
   const guard: KyselyPlugin = {
     transformQuery: ({ node }) => {
@@ -108,7 +128,7 @@ function storeOver(base: Kysely<Database>, path: string, copyTo: (target: string
     transformResult: async ({ result }) => result,
   }
   return {
-    db: base.withPlugin(guard),
+    db: guarded ? base.withPlugin(guard) : base,
     path,
     async transact(work) {
       refuse()
@@ -117,7 +137,7 @@ function storeOver(base: Kysely<Database>, path: string, copyTo: (target: string
           return await base
             .transaction()
             .setIsolationLevel('serializable')
-            .execute(tx => inside.run(true, () => work(tx)))
+            .execute(tx => (inside ? inside.run(true, () => work(tx)) : work(tx)))
         } catch (error) {
           // Serialisation failure and deadlock of PostgreSQL: the whole work is done again.
           if (attempt >= 10 || !(hasCode(error, '40001') || hasCode(error, '40P01'))) throw error
