@@ -6,6 +6,7 @@ import { Kysely, type KyselyPlugin, SqliteDialect, type Transaction } from 'kyse
 import { syncDirectory } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
 import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
+import { withStatementCache } from './statement-cache.ts'
 import type { Database } from './tables.ts'
 
 /** The coordinator's memory. All writes that belong together go through `transact`. */
@@ -52,7 +53,9 @@ export async function openStore(
     // Explicit: better-sqlite3 is built so that a WAL file would run NORMAL and could lose the last commits.
     sqlite.pragma('synchronous = FULL')
     sqlite.pragma('foreign_keys = ON')
-    const base = new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
+    const base = new Kysely<Database>({
+      dialect: new SqliteDialect({ database: withStatementCache(sqlite) }),
+    })
     await bringUpToDate(base, sqlite, path, now, migrations)
     return storeOver(base, path, guarded, target => sqlite.backup(target).then(() => undefined))
   } catch (error) {
