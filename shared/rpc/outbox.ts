@@ -1,3 +1,5 @@
+const END = { done: true, value: undefined } as const
+
 /**
  * A bounded queue that one side fills and the other iterates, for the sending half of a stream.
  * INVARIANTS: items leave in the order they came; after `close` what is queued still leaves; `push` never waits and
@@ -41,15 +43,40 @@ export class Outbox<T> implements AsyncIterable<T> {
     this.close()
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
-    for (;;) {
-      while (this.#items.length > 0 && !this.#failure) yield this.#items.shift()!
-      if (this.#failure) throw this.#failure
-      if (this.#closed) return
-      await new Promise<void>(resolve => {
-        this.#wake = resolve
-      })
-      this.#wake = undefined
+  /**
+   * For one reader, which asks for the next item when it has the last. Written out, because a generator keeps its frame
+   * for every session.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<T, undefined, undefined> {
+    let isLeft = false
+    const iterator: AsyncIterableIterator<T, undefined, undefined> = {
+      next: () =>
+        new Promise((resolve, reject) => {
+          const tell = () => {
+            this.#wake = undefined
+            if (isLeft) resolve(END)
+            else if (this.#failure) reject(this.#failure)
+            else {
+              const taken = this.#take()
+              if (taken) resolve(taken)
+              else this.#wake = tell
+            }
+          }
+          tell()
+        }),
+      return: async () => {
+        isLeft = true
+        this.#wake?.()
+        return END
+      },
+      [Symbol.asyncIterator]: () => iterator,
     }
+    return iterator
+  }
+
+  /** The next item or the end; undefined: neither is there yet. */
+  #take(): IteratorResult<T, undefined> | undefined {
+    if (this.#items.length > 0) return { done: false, value: this.#items.shift()! }
+    return this.#closed ? END : undefined
   }
 }
