@@ -12,6 +12,6 @@ export function backoffMs(
 
 /** A value spread by up to `share` in both directions, so that a fleet does not beat in step. */
 export function jittered(ms: number, share = 0.2): number {
-  const spread = Math.max(1, Math.floor(ms * share))
-  return ms - spread + randomInt(2 * spread)
+  const spread = Math.floor(ms * share)
+  return spread < 1 ? ms : ms - spread + randomInt(2 * spread)
 }
