@@ -26,7 +26,7 @@ export interface Store extends AsyncDisposable {
 export interface StoreOptions {
   /**
    * Whether a use of the store inside its own transaction is an error at once; without, it waits for itself for ever.
-   * The guard follows every promise of the process, which takes a tenth of a busy coordinator's time: it is for tests,
+   * The guard follows every promise of the process, which takes about 8 % of a busy coordinator's time: it is for tests,
    * where such a mistake shows.
    */
   readonly guarded?: boolean
