@@ -32,7 +32,7 @@ async function main(): Promise<void> {
   const log = createLogger(config.logLevel)
   const signal = signalOfProcess()
   while (!signal.aborted) {
-    await using coordinator = await startCoordinator(config, log, { guardedStore: false })
+    await using coordinator = await startCoordinator(config, log)
     const why = await Promise.race([untilAborted(signal), coordinator.restartWanted])
     if (why) log.warn({ why }, 'starting anew')
   }

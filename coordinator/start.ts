@@ -48,8 +48,6 @@ const DAY_MS = 86_400_000
 
 export interface CoordinatorOverrides {
   readonly clock?: Clock
-  /** See StoreOptions; true unless told otherwise. */
-  readonly guardedStore?: boolean
 }
 
 /** A running coordinator. */
@@ -79,7 +77,7 @@ export async function startCoordinator(
 async function build(
   config: CoordinatorConfig,
   log: Logger,
-  { clock = systemClock, guardedStore: guarded = true }: CoordinatorOverrides,
+  { clock = systemClock }: CoordinatorOverrides,
   disposers: Disposers,
 ): Promise<Coordinator> {
   const { stateDir } = config
@@ -89,9 +87,7 @@ async function build(
   disposers.use(await lockDirectory(stateDir, 'coordinator'))
   const restored = await applyStagedRestore(stateDir)
   if (restored) log.warn(restored, 'restored from a backup')
-  const store = disposers.use(
-    await openStore(join(stateDir, 'store.sqlite'), clock.now(), undefined, { guarded }),
-  )
+  const store = disposers.use(await openStore(join(stateDir, 'store.sqlite'), clock.now()))
   const blobs = await openBlobs(join(stateDir, 'blobs'))
   // What a kill left behind: trees that were received whole or in part, but of which no revision was written.
   await blobs.sweep(await treeDigests(store.db))

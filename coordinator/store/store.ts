@@ -23,15 +23,6 @@ export interface Store extends AsyncDisposable {
   readonly path: string
 }
 
-export interface StoreOptions {
-  /**
-   * Whether a use of the store inside its own transaction is an error at once; without, it waits for itself for ever.
-   * The guard follows every promise of the process, which takes about 8 % of a busy coordinator's time: it is for tests,
-   * where such a mistake shows.
-   */
-  readonly guarded?: boolean
-}
-
 /** The name a store is copied to before it is brought to schema N. */
 const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
 
@@ -39,12 +30,7 @@ const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
  * Opens the embedded store, makes it at first use, brings its schema up to date. Before a migration the old file is
  * copied beside it; a store with a newer schema is refused, naming that copy.
  */
-export async function openStore(
-  path: string,
-  now: Date,
-  migrations = MIGRATIONS,
-  { guarded = true }: StoreOptions = {},
-): Promise<Store> {
+export async function openStore(path: string, now: Date, migrations = MIGRATIONS): Promise<Store> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   await makePrivateFile(path)
   const sqlite = new SqliteDatabase(path)
@@ -57,7 +43,7 @@ export async function openStore(
       dialect: new SqliteDialect({ database: withStatementCache(sqlite) }),
     })
     await bringUpToDate(base, sqlite, path, now, migrations)
-    return storeOver(base, path, guarded, target => sqlite.backup(target).then(() => undefined))
+    return storeOver(base, path, target => sqlite.backup(target).then(() => undefined))
   } catch (error) {
     sqlite.close()
     throw error
@@ -112,16 +98,12 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** The store's surface over any Kysely handle, with the guard against using it inside its own transaction. */
-function storeOver(
-  base: Kysely<Database>,
-  path: string,
-  guarded: boolean,
-  copyTo: (target: string) => Promise<void>,
-): Store {
-  // Made only where it is used: its first use starts the watch over promises.
-  const inside = guarded ? new AsyncLocalStorage<true>() : undefined
+function storeOver(base: Kysely<Database>, path: string, copyTo: (target: string) => Promise<void>): Store {
+  // Follows every promise of the process, which costs some percent on older Node; a coordinator that waits for itself for
+  // ever would cost more.
+  const inside = new AsyncLocalStorage<true>()
   const refuse = () => {
-    if (inside?.getStore()) throw new Error('store used inside its own transaction: use tx')
+    if (inside.getStore()) throw new Error('store used inside its own transaction: use tx')
   }
   const guard: KyselyPlugin = {
     transformQuery: ({ node }) => {
@@ -131,7 +113,7 @@ function storeOver(
     transformResult: async ({ result }) => result,
   }
   return {
-    db: guarded ? base.withPlugin(guard) : base,
+    db: base.withPlugin(guard),
     path,
     async transact(work) {
       refuse()
@@ -140,7 +122,7 @@ function storeOver(
           return await base
             .transaction()
             .setIsolationLevel('serializable')
-            .execute(tx => (inside ? inside.run(true, () => work(tx)) : work(tx)))
+            .execute(tx => inside.run(true, () => work(tx)))
         } catch (error) {
           // Serialisation failure and deadlock of PostgreSQL: the whole work is done again.
           if (attempt >= 10 || !(hasCode(error, '40001') || hasCode(error, '40P01'))) throw error
