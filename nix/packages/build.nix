@@ -5,12 +5,14 @@
   stdenv,
   srcOnly,
   callPackage,
-  nodejs_24,
+  nodejs_22,
   python3,
 }:
 let
   root = ../..;
-  nodejs = nodejs_24;
+  # Not 24: newer headers of it (seen with 24.21) make better-sqlite3 12 into a module that aborts when the collector meets
+  # a statement; with those of 22 and of 24.9 it does not.
+  nodejs = nodejs_22;
   nodeModules = callPackage ./node-modules.nix { inherit nodejs; };
 
   # What the programs hold, and what makes the bundles; not what checks and tests the source.

@@ -5,7 +5,7 @@
   runCommand,
   makeWrapper,
   callPackage,
-  nodejs_24,
+  nodejs_22,
   ...
 }:
 let
@@ -32,7 +32,7 @@ let
         mkdir -p $out/lib/muster
         cp ${built}/lib/muster/${bundle}.mjs $out/lib/muster/
         ${lib.optionalString native "cp -r ${built}/lib/muster/node_modules $out/lib/muster/"}
-        makeWrapper ${lib.getExe nodejs_24} $out/bin/${program} --add-flags $out/lib/muster/${bundle}.mjs
+        makeWrapper ${lib.getExe nodejs_22} $out/bin/${program} --add-flags $out/lib/muster/${bundle}.mjs
       '';
 in
 {
