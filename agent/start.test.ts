@@ -394,7 +394,7 @@ describe('a session', () => {
     await test.start()
     await poll(() => test.phase).toBe('connected')
     hub.newest?.send({
-      case: 'apply',
+      case: 'order',
       value: { operationId: 'op-1', revision: 1n, manifestDigest: sha256Hex('x') },
     })
     await poll(() => hub.newest?.of('operation').at(-1)?.value.outcome?.refusal).toBe('not-allowed')

@@ -2,10 +2,10 @@ import { chmod, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import { Server, ServerCredentials } from '@grpc/grpc-js'
+import { Server, ServerCredentials, status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
 import { makePrivateDirectory } from '../../shared/durable-file.ts'
-import { hasCode, invalid } from '../../shared/errors.ts'
+import { hasCode, invalid, RpcError } from '../../shared/errors.ts'
 import { LocalService } from '../../shared/gen/muster/v1/local_pb.ts'
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
 import { serve } from '../../shared/rpc/serve.ts'
@@ -125,6 +125,12 @@ function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
       await recordEvent(directory.state, 'trust-set-by-hand', reason, clock.now())
       deps.onTrustSet()
       return { number: BigInt(number), digest }
+    },
+    async giveOrder() {
+      throw new RpcError(status.UNIMPLEMENTED, 'this agent takes no orders here yet')
+    },
+    async confirm() {
+      throw new RpcError(status.UNIMPLEMENTED, 'this agent takes no orders here yet')
     },
   }
 }

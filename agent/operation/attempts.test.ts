@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { ApplyOrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { foldJournal } from './fold.ts'
 import type { JournalRecord, NewRecord } from './journal-record.ts'
@@ -18,7 +18,7 @@ it('T55: what is reported again or acknowledged, however often, is no further at
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 4 }), fc.array(telling, { maxLength: 50 }), (begun, told) => {
       const records: NewRecord[] = [
-        { operation, kind: 'accepted', order: create(ApplyOrderSchema, { operationId: operation }) },
+        { operation, kind: 'accepted', order: create(OrderSchema, { operationId: operation }) },
         ...told,
         ...Array.from({ length: begun }, () => ({
           operation,

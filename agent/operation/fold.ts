@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import type { ApplyOrder } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { Order } from '../../shared/gen/muster/v1/agent_pb.ts'
 import {
   type OperationReport,
   OperationReportSchema,
@@ -13,7 +13,7 @@ import type { JournalRecord } from './journal-record.ts'
 
 /** One operation as the journal tells it. */
 export interface OperationState {
-  readonly order: ApplyOrder
+  readonly order: Order
   readonly acceptedAt: Date
   readonly phases: readonly PhaseRecord[]
   /** The phase that was started and not ended. */
@@ -52,7 +52,7 @@ export function foldJournal(records: readonly JournalRecord[]): ReadonlyMap<stri
   return operations
 }
 
-function draftOf(order: ApplyOrder, { at }: JournalRecord): Draft {
+function draftOf(order: Order, { at }: JournalRecord): Draft {
   return {
     order,
     acceptedAt: at,

@@ -5,7 +5,7 @@ import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ApplyOrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { decodeRecord, encodeRecord } from './journal-record.ts'
 import { inWords, NodeUnderTest } from './testing/node-under-test.ts'
@@ -99,7 +99,7 @@ describe('a coordinator that was taken over', () => {
     const before = await sizeOfJournal(node)
     for (const manifestDigest of ['x'.repeat(1_000_000), '', 'A'.repeat(64)]) {
       await node.operations.accept(
-        create(ApplyOrderSchema, {
+        create(OrderSchema, {
           ...{ operationId: 'op', revision: 1n, manifestDigest },
           expires: timestampFromDate(node.now),
         }),
@@ -116,7 +116,7 @@ describe('a coordinator that was taken over', () => {
     })
     fc.assert(
       fc.property(arbitrary, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (time, revision) => {
-        const order = create(ApplyOrderSchema, {
+        const order = create(OrderSchema, {
           ...{ operationId: 'op', revision, manifestDigest: sha256Hex('x') },
           expires: { seconds: time.small ? time.seconds % 10n ** 11n : time.seconds, nanos: time.nanos },
         })

@@ -1,10 +1,10 @@
 import { fromJson, type JsonValue, toJson } from '@bufbuild/protobuf'
-import { type ApplyOrder, ApplyOrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { type Order, OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { type Outcome, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 
 /** One line of the node's journal. `sequence` grows by one with each. */
 export type JournalRecord = { readonly sequence: number; readonly operation: string; readonly at: Date } & (
-  | { readonly kind: 'accepted'; readonly order: ApplyOrder }
+  | { readonly kind: 'accepted'; readonly order: Order }
   | { readonly kind: 'started'; readonly phase: Phase }
   | {
       readonly kind: 'ended'
@@ -41,7 +41,7 @@ export function encodeRecord(record: JournalRecord): string {
   const head = { v: VERSION, seq: sequence, op: operation, at: at.toISOString(), kind }
   switch (record.kind) {
     case 'accepted':
-      return JSON.stringify({ ...head, order: toJson(ApplyOrderSchema, record.order) })
+      return JSON.stringify({ ...head, order: toJson(OrderSchema, record.order) })
     case 'started':
       return JSON.stringify({ ...head, phase: record.phase })
     case 'ended':
@@ -91,7 +91,7 @@ export function decodeRecord(line: string): JournalRecord {
   const kind = text('kind')
   switch (kind) {
     case 'accepted':
-      return { ...head, kind, order: fromJson(ApplyOrderSchema, message('order')) }
+      return { ...head, kind, order: fromJson(OrderSchema, message('order')) }
     case 'started':
       return { ...head, kind, phase: phaseOf(integer('phase')) }
     case 'ended':

@@ -5,7 +5,7 @@ import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ApplyOrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { foldJournal, isUnreported, neededOperations, reportOf } from './fold.ts'
 import { Journal, JournalDamagedError } from './journal.ts'
@@ -16,7 +16,7 @@ const now = new Date('2026-11-20T12:00:00Z')
 const clock = { now: () => now }
 const keepAll = (records: readonly JournalRecord[]) => new Set(records.map(record => record.operation))
 const order = (operationId: string) =>
-  create(ApplyOrderSchema, {
+  create(OrderSchema, {
     operationId,
     revision: 3n,
     manifestDigest: 'ab'.repeat(32),

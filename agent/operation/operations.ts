@@ -1,11 +1,11 @@
 import { create } from '@bufbuild/protobuf'
 import { reasonOf } from '../../shared/errors.ts'
 import {
-  type ApplyOrder,
   type Assignment,
   AssignmentSchema,
   type LogLines,
   type OperationAck,
+  type Order,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
@@ -33,7 +33,7 @@ const MAX_UNREPORTED = 64
 /** The node's operations: durable, one at a time, each reported until the coordinator has it. */
 export interface Operations extends AsyncDisposable {
   /** Takes an order; one that is known already is nothing new, whatever else it says. Durable when it returns. */
-  accept(order: ApplyOrder): Promise<void>
+  accept(order: Order): Promise<void>
   /** Everything the coordinator has not acknowledged. */
   reports(): readonly OperationReport[]
   acknowledge(ack: OperationAck): Promise<void>

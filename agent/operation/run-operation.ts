@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { reasonOf } from '../../shared/errors.ts'
-import type { ApplyOrder, Assignment } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { Assignment, Order } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
@@ -27,7 +27,7 @@ import { nixSystem, verify } from './phases/verify.ts'
 const MAX_REASON_CHARS = 2000
 
 export interface RunInput {
-  readonly order: ApplyOrder
+  readonly order: Order
   /** As the coordinator last told it; asked once the revision is here, for after a start it is told only then. */
   readonly assignment: () => Assignment
   /** What the journal holds of all operations, this one included. */

@@ -168,7 +168,7 @@ class Session implements Disposable {
     switch (message.case) {
       case 'welcome':
         return this.#onWelcome(message.value)
-      case 'apply':
+      case 'order':
         return operations.accept(message.value)
       case 'factsRequest':
         return this.#start('facts', async () => {
@@ -220,6 +220,8 @@ class Session implements Disposable {
       }
       case 'revision':
         return await this.#onRevision(message.value)
+      case 'restart':
+        return this.#deps.log.info({}, 'the coordinator announced its restart')
       case undefined:
         return this.#deps.log.debug({}, 'message of a newer coordinator passed over')
     }

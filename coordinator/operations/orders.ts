@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Kysely, Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
-import type { ApplyOrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { findOperation, openOperations, silentOperations } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
@@ -25,7 +25,7 @@ export async function pendingOrders(
   db: Kysely<Database>,
   machine: string,
   now: Date,
-): Promise<MessageInitShape<typeof ApplyOrderSchema>[]> {
+): Promise<MessageInitShape<typeof OrderSchema>[]> {
   const open = await openOperations(db, [machine])
   return open
     .filter(row => isPending(stateOf(row), now.getTime()))

@@ -1,5 +1,6 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import { denied } from '../../shared/errors.ts'
+import { status } from '@grpc/grpc-js'
+import { denied, RpcError } from '../../shared/errors.ts'
 import type { AgentService } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import type { Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
@@ -43,6 +44,9 @@ export function agentService(deps: Deps): ServiceHandlers<typeof AgentService> {
     async getTrust(_request, { peer }) {
       machineOf(peer)
       return { trust: { envelopes: [...deps.trustChain()] } }
+    },
+    async confirmOperation() {
+      throw new RpcError(status.UNIMPLEMENTED, 'this coordinator confirms nothing yet')
     },
   }
 }

@@ -1,11 +1,11 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type {
   AgentEvent,
-  ApplyOrderSchema,
   AssignmentSchema,
   Hello,
   LogLines,
   OperationAckSchema,
+  OrderSchema,
   TrustReport,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
@@ -22,7 +22,7 @@ export interface SessionHooks {
   event(machine: string, event: AgentEvent): Promise<void>
   trust(machine: string, report: TrustReport): Promise<void>
   /** Orders the machine should have now; none while it is held or in conflict. */
-  orders(machine: string): Promise<readonly MessageInitShape<typeof ApplyOrderSchema>[]>
+  orders(machine: string): Promise<readonly MessageInitShape<typeof OrderSchema>[]>
   delivered(machine: string, operations: readonly string[]): Promise<void>
   assignment(machine: string): Promise<MessageInitShape<typeof AssignmentSchema>>
   /** Two live holders of one key were found. */

@@ -99,10 +99,10 @@ describe('the registry of sessions', () => {
     await expect.poll(() => agent.cases()).toContain('welcome')
     orders.push({ operationId: 'op1', revision: 1n })
     for (let round = 0; round < 20; round++) registry.wake('m1')
-    await expect.poll(() => agent.cases().filter(kind => kind === 'apply')).toHaveLength(1)
+    await expect.poll(() => agent.cases().filter(kind => kind === 'order')).toHaveLength(1)
     registry.wake('m1')
     await new Promise(resolve => setTimeout(resolve, 20))
-    expect(agent.cases().filter(kind => kind === 'apply')).toHaveLength(1)
+    expect(agent.cases().filter(kind => kind === 'order')).toHaveLength(1)
   })
 
   it('T54: ends sessions that fell silent, so that nothing stays online that does not speak', async () => {

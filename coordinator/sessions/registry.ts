@@ -433,6 +433,8 @@ export class SessionRegistry implements Sessions {
         else probe.resolve(json)
         return
       }
+      case 'status':
+        return // kept by no one yet
       case 'hello':
         throw new RpcError(status.INVALID_ARGUMENT, 'message: hello is sent once')
       case undefined:
@@ -453,7 +455,7 @@ export class SessionRegistry implements Sessions {
     const orders = await hooks.orders(machine)
     if (orders.length === 0 || session.disputed || !hooks.allowed(machine)) return
     const fresh = orders.filter(order => session.firstTime(order.operationId ?? ''))
-    const sent = fresh.filter(order => session.send({ message: { case: 'apply', value: order } }))
+    const sent = fresh.filter(order => session.send({ message: { case: 'order', value: order } }))
     if (sent.length > 0) {
       await hooks.delivered(
         machine,

@@ -34,6 +34,7 @@ const agentHandlers = (
   getRevision: async () => ({}),
   downloadTree: async function* () {},
   getTrust: async () => ({}),
+  confirmOperation: async () => ({}),
 })
 
 describe('the gRPC adapter', () => {
@@ -50,6 +51,8 @@ describe('the gRPC adapter', () => {
           setTrust: async () => {
             throw new Error('password is hunter2')
           },
+          giveOrder: async () => ({}),
+          confirm: async () => ({}),
         },
         { onBug: method => bugs.push(method) },
       ),

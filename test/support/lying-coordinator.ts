@@ -6,10 +6,10 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { Hub, type HubKeys } from '../../agent/session/testing/hub.ts'
 import { writeMadeUpRoot } from '../../scripts/made-up-root.ts'
 import {
-  type ApplyOrderSchema,
   type GetRevisionResponse,
   GetRevisionResponseSchema,
   OperationAckSchema,
+  type OrderSchema,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Outcome } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { TrustChainSchema } from '../../shared/gen/muster/v1/trust_pb.ts'
@@ -73,10 +73,7 @@ export class LyingCoordinator implements AsyncDisposable {
   }
 
   /** Orders the node to a revision, or to what `over` says; what the node reports as the end. */
-  async order(
-    revision: SampleRevision,
-    over: MessageInitShape<typeof ApplyOrderSchema> = {},
-  ): Promise<Outcome> {
+  async order(revision: SampleRevision, over: MessageInitShape<typeof OrderSchema> = {}): Promise<Outcome> {
     const operationId = over.operationId ?? `lie-${randomId().slice(0, 12)}`
     this.send(revision, { ...over, operationId })
     const { hub } = this
@@ -91,9 +88,9 @@ export class LyingCoordinator implements AsyncDisposable {
     })
   }
 
-  send(revision: SampleRevision, over: MessageInitShape<typeof ApplyOrderSchema>): void {
+  send(revision: SampleRevision, over: MessageInitShape<typeof OrderSchema>): void {
     this.hub.newest?.send({
-      case: 'apply',
+      case: 'order',
       value: {
         revision: BigInt(revision.manifest.number),
         manifestDigest: revision.manifest.digest,

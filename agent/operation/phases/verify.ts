@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js'
 import { RpcError, reasonOf } from '../../../shared/errors.ts'
-import type { ApplyOrder, Assignment, GetRevisionResponse } from '../../../shared/gen/muster/v1/agent_pb.ts'
+import type { Assignment, GetRevisionResponse, Order } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import type { Facts } from '../../../shared/gen/muster/v1/facts_pb.ts'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
@@ -23,7 +23,7 @@ export interface Verified extends AcceptedRevision {
 }
 
 export interface VerifyInput {
-  readonly order: ApplyOrder
+  readonly order: Order
   readonly assignment: () => Assignment
   /** The agent's time, which never falls behind what it knows to be past. */
   readonly now: () => Date
@@ -84,7 +84,7 @@ export async function verify(
 /** Asks until the coordinator answers, the order expires or the agent stops. */
 async function fetchRevision(
   { deps, signal }: PhaseContext,
-  order: ApplyOrder,
+  order: Order,
   now: () => Date,
 ): Promise<PhaseResult<GetRevisionResponse>> {
   const expires = instantOf(order.expires)

@@ -6,10 +6,10 @@ import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { unavailable } from '../../../shared/errors.ts'
 import {
-  ApplyOrderSchema,
   AssignmentSchema,
   type GetRevisionResponse,
   GetRevisionResponseSchema,
+  OrderSchema,
 } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import { type Facts, FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.ts'
 import type { OperationReport, Outcome } from '../../../shared/gen/muster/v1/operation_pb.ts'
@@ -159,7 +159,7 @@ export class NodeUnderTest implements AsyncDisposable {
   /** Gives an order; its id. */
   async order(revision: SampleRevision, id = `op-${this.#count}-${randomId().slice(0, 8)}`): Promise<string> {
     await this.operations.accept(
-      create(ApplyOrderSchema, {
+      create(OrderSchema, {
         operationId: id,
         revision: BigInt(revision.manifest.number),
         manifestDigest: revision.manifest.digest,

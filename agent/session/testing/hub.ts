@@ -5,6 +5,8 @@ import { unavailable } from '../../../shared/errors.ts'
 import {
   AgentService,
   type AssignmentSchema,
+  type ConfirmOperationRequest,
+  type ConfirmOperationResponseSchema,
   type GetRevisionResponseSchema,
   type Hello,
   type RenewRequest,
@@ -90,6 +92,10 @@ export class Hub implements AsyncDisposable {
   /** Which host every machine is told to be. */
   assignment: MessageInitShape<typeof AssignmentSchema> = {}
   revision: (number: bigint) => MessageInitShape<typeof GetRevisionResponseSchema> = () => ({})
+  /** Whether an operation is confirmed; a test may fall silent. */
+  confirm: (
+    request: ConfirmOperationRequest,
+  ) => Promise<MessageInitShape<typeof ConfirmOperationResponseSchema>> = async () => ({ confirmed: true })
   tree: (offset: bigint) => AsyncIterable<Uint8Array> = async function* () {}
   acknowledges = true
   renews = true
@@ -255,6 +261,7 @@ export class Hub implements AsyncDisposable {
           return { chainPem: hub.issue(request.publicKey) }
         },
         getRevision: async ({ number }) => hub.revision(number),
+        confirmOperation: async request => hub.confirm(request),
         downloadTree: async function* ({ offset }) {
           for await (const chunk of hub.tree(offset)) yield { chunk }
         },

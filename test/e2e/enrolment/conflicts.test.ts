@@ -98,10 +98,10 @@ describe('T7: two machines with one key', () => {
         ? true
         : undefined,
     )
-    expect([...first.kinds(), ...second.kinds()]).not.toContain('apply')
+    expect([...first.kinds(), ...second.kinds()]).not.toContain('order')
     await second[Symbol.asyncDispose]()
     const beating = setInterval(() => first.beat(), 500)
-    await first.untilReceived('apply').finally(() => clearInterval(beating))
+    await first.untilReceived('order').finally(() => clearInterval(beating))
   })
 
   it('a dead connection that does not answer is replaced by the machine that comes back', async () => {

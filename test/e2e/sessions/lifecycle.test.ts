@@ -181,7 +181,7 @@ describe('who is online', () => {
     await after.untilReceived('welcome')
     after.beat()
     await after.untilReceived('heartbeatAck')
-    expect(after.kinds()).not.toContain('apply')
+    expect(after.kinds()).not.toContain('order')
   })
 
   it('T53: health is a round trip through store and sessions, and answers while strangers hold connections open', async () => {

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/agent.proto.
  */
 export const file_muster_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSLoAgoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SABCCQoHbWVzc2FnZSLfAgoFSGVsbG8SFAoMcHJvdG9jb2xfbWluGAEgASgNEhQKDHByb3RvY29sX21heBgCIAEoDRIPCgd2ZXJzaW9uGAMgASgJEhQKDGZhY3RzX2RpZ2VzdBgEIAEoCRIPCgdib290X2lkGAUgASgJEhIKCmJvb3RfY291bnQYBiABKAQSGAoQam91cm5hbF9zZXF1ZW5jZRgHIAEoBBIYChBoaWdoZXN0X3JldmlzaW9uGAggASgEEhAKCGluc3RhbmNlGAkgASgJEiUKBXRydXN0GAogASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0EicKA25vdxgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYWxsb3dlZBgMIAMoCRIRCglzaW11bGF0ZWQYDSABKAgSDAoEaG9zdBgOIAEoCRIWCg5oaWdoZXN0X2RpZ2VzdBgPIAEoCSKEAQoJSGVhcnRiZWF0EicKA25vdxgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoEbG9hZBgCIAEoAUgAiAEBEh0KEG1lbW9yeV9hdmFpbGFibGUYAyABKARIAYgBAUIHCgVfbG9hZEITChFfbWVtb3J5X2F2YWlsYWJsZSIcCgtGYWN0c1JlcG9ydBINCgVmYWN0cxgBIAEoDCJPCghMb2dMaW5lcxIUCgxvcGVyYXRpb25faWQYASABKAkSDQoFZmlyc3QYAiABKAQSDQoFbGluZXMYAyADKAkSDwoHZHJvcHBlZBgEIAEoBCI8CgtQcm9iZUFuc3dlchIQCghwcm9iZV9pZBgBIAEoCRIMCgRqc29uGAIgASgJEg0KBWVycm9yGAMgASgJIlMKCkFnZW50RXZlbnQSDQoFY2xhc3MYASABKAkSDgoGcmVhc29uGAIgASgJEiYKAmF0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJACgtUcnVzdFJlcG9ydBIOCgZudW1iZXIYASABKAQSDgoGZGlnZXN0GAIgASgJEhEKCWZpcnN0X3VzZRgDIAEoCCL+AwoPU2Vzc2lvblJlc3BvbnNlEiUKB3dlbGNvbWUYASABKAsyEi5tdXN0ZXIudjEuV2VsY29tZUgAEiYKBWFwcGx5GAIgASgLMhUubXVzdGVyLnYxLkFwcGx5T3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSABCCQoHbWVzc2FnZSK3AQoHV2VsY29tZRIQCghwcm90b2NvbBgBIAEoDRI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoDbm93GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgphc3NpZ25tZW50GAQgASgLMhUubXVzdGVyLnYxLkFzc2lnbm1lbnQSDwoHdmVyc2lvbhgFIAEoCSIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAkiegoKQXBwbHlPcmRlchIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAMgASgJEisKB2V4cGlyZXMYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIg4KDEZhY3RzUmVxdWVzdCIaCghGYWN0c0FjaxIOCgZkaWdlc3QYASABKAkiRwoMT3BlcmF0aW9uQWNrEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBBIPCgdvdXRjb21lGAMgASgIIlQKBVByb2JlEhAKCHByb2JlX2lkGAEgASgJEgwKBGtpbmQYAiABKAkSKwoIZGVhZGxpbmUYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iNwoLVHJ1c3ROb3RpY2USDgoGbnVtYmVyGAEgASgEEhgKEGNvbmZpcm1lZF9kaWdlc3QYAiABKAkiGwoJQ2hhbGxlbmdlEg4KBnJlYXNvbhgBIAEoCSI3CgxIZWFydGJlYXRBY2sSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJgCg5SZXZpc2lvbk5vdGljZRIOCgZudW1iZXIYASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEiUKCGVudmVsb3BlGAMgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIiIKDFJlbmV3UmVxdWVzdBISCgpwdWJsaWNfa2V5GAEgASgMIlEKDVJlbmV3UmVzcG9uc2USEQoJY2hhaW5fcGVtGAEgASgJEi0KCW5vdF9hZnRlchgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJAoSR2V0UmV2aXNpb25SZXF1ZXN0Eg4KBm51bWJlchgBIAEoBCJMChNHZXRSZXZpc2lvblJlc3BvbnNlEiUKCGVudmVsb3BlGAEgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEg4KBnRhcmdldBgCIAEoDCI1ChNEb3dubG9hZFRyZWVSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBIOCgZvZmZzZXQYAiABKAQiJQoURG93bmxvYWRUcmVlUmVzcG9uc2USDQoFY2h1bmsYASABKAwiEQoPR2V0VHJ1c3RSZXF1ZXN0IjgKEEdldFRydXN0UmVzcG9uc2USJAoFdHJ1c3QYASABKAsyFS5tdXN0ZXIudjEuVHJ1c3RDaGFpbjL2AgoMQWdlbnRTZXJ2aWNlEkQKB1Nlc3Npb24SGS5tdXN0ZXIudjEuU2Vzc2lvblJlcXVlc3QaGi5tdXN0ZXIudjEuU2Vzc2lvblJlc3BvbnNlKAEwARI6CgVSZW5ldxIXLm11c3Rlci52MS5SZW5ld1JlcXVlc3QaGC5tdXN0ZXIudjEuUmVuZXdSZXNwb25zZRJMCgtHZXRSZXZpc2lvbhIdLm11c3Rlci52MS5HZXRSZXZpc2lvblJlcXVlc3QaHi5tdXN0ZXIudjEuR2V0UmV2aXNpb25SZXNwb25zZRJRCgxEb3dubG9hZFRyZWUSHi5tdXN0ZXIudjEuRG93bmxvYWRUcmVlUmVxdWVzdBofLm11c3Rlci52MS5Eb3dubG9hZFRyZWVSZXNwb25zZTABEkMKCEdldFRydXN0EhoubXVzdGVyLnYxLkdldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5HZXRUcnVzdFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
+  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSKRAwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIAEIJCgdtZXNzYWdlIt8CCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsEBCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbiJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIIqYECg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSABCCQoHbWVzc2FnZSK3AQoHV2VsY29tZRIQCghwcm90b2NvbBgBIAEoDRI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoDbm93GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgphc3NpZ25tZW50GAQgASgLMhUubXVzdGVyLnYxLkFzc2lnbm1lbnQSDwoHdmVyc2lvbhgFIAEoCSIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAki/QIKBU9yZGVyEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkSKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFYXBwbHkYBSABKAsyFi5tdXN0ZXIudjEuQXBwbHlBY3Rpb25IABItCghyb2xsYmFjaxgGIAEoCzIZLm11c3Rlci52MS5Sb2xsYmFja0FjdGlvbkgAEikKBnJlYm9vdBgHIAEoCzIXLm11c3Rlci52MS5SZWJvb3RBY3Rpb25IABIlCgRob2xkGAggASgLMhUubXVzdGVyLnYxLkhvbGRBY3Rpb25IABIpCgZyZXN1bWUYCSABKAsyFy5tdXN0ZXIudjEuUmVzdW1lQWN0aW9uSAASJwoFcmV0cnkYCiABKAsyFi5tdXN0ZXIudjEuUmV0cnlBY3Rpb25IAEIICgZhY3Rpb24iIAoLQXBwbHlBY3Rpb24SEQoJcGxhbl9vbmx5GAEgASgIIjYKDlJvbGxiYWNrQWN0aW9uEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIOCgZiZWZvcmUYAiABKAgiDgoMUmVib290QWN0aW9uIhwKCkhvbGRBY3Rpb24SDgoGcmVhc29uGAEgASgJIg4KDFJlc3VtZUFjdGlvbiINCgtSZXRyeUFjdGlvbiI8Cg1SZXN0YXJ0Tm90aWNlEisKCGV4cGVjdGVkGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIg4KDEZhY3RzUmVxdWVzdCIaCghGYWN0c0FjaxIOCgZkaWdlc3QYASABKAkiRwoMT3BlcmF0aW9uQWNrEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBBIPCgdvdXRjb21lGAMgASgIIlQKBVByb2JlEhAKCHByb2JlX2lkGAEgASgJEgwKBGtpbmQYAiABKAkSKwoIZGVhZGxpbmUYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iNwoLVHJ1c3ROb3RpY2USDgoGbnVtYmVyGAEgASgEEhgKEGNvbmZpcm1lZF9kaWdlc3QYAiABKAkiGwoJQ2hhbGxlbmdlEg4KBnJlYXNvbhgBIAEoCSI3CgxIZWFydGJlYXRBY2sSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJgCg5SZXZpc2lvbk5vdGljZRIOCgZudW1iZXIYASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEiUKCGVudmVsb3BlGAMgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIiIKDFJlbmV3UmVxdWVzdBISCgpwdWJsaWNfa2V5GAEgASgMIlEKDVJlbmV3UmVzcG9uc2USEQoJY2hhaW5fcGVtGAEgASgJEi0KCW5vdF9hZnRlchgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJAoSR2V0UmV2aXNpb25SZXF1ZXN0Eg4KBm51bWJlchgBIAEoBCJMChNHZXRSZXZpc2lvblJlc3BvbnNlEiUKCGVudmVsb3BlGAEgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEg4KBnRhcmdldBgCIAEoDCI1ChNEb3dubG9hZFRyZWVSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBIOCgZvZmZzZXQYAiABKAQiJQoURG93bmxvYWRUcmVlUmVzcG9uc2USDQoFY2h1bmsYASABKAwiEQoPR2V0VHJ1c3RSZXF1ZXN0IjgKEEdldFRydXN0UmVzcG9uc2USJAoFdHJ1c3QYASABKAsyFS5tdXN0ZXIudjEuVHJ1c3RDaGFpbjLTAwoMQWdlbnRTZXJ2aWNlEkQKB1Nlc3Npb24SGS5tdXN0ZXIudjEuU2Vzc2lvblJlcXVlc3QaGi5tdXN0ZXIudjEuU2Vzc2lvblJlc3BvbnNlKAEwARI6CgVSZW5ldxIXLm11c3Rlci52MS5SZW5ld1JlcXVlc3QaGC5tdXN0ZXIudjEuUmVuZXdSZXNwb25zZRJMCgtHZXRSZXZpc2lvbhIdLm11c3Rlci52MS5HZXRSZXZpc2lvblJlcXVlc3QaHi5tdXN0ZXIudjEuR2V0UmV2aXNpb25SZXNwb25zZRJRCgxEb3dubG9hZFRyZWUSHi5tdXN0ZXIudjEuRG93bmxvYWRUcmVlUmVxdWVzdBofLm11c3Rlci52MS5Eb3dubG9hZFRyZWVSZXNwb25zZTABEkMKCEdldFRydXN0EhoubXVzdGVyLnYxLkdldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5HZXRUcnVzdFJlc3BvbnNlElsKEENvbmZpcm1PcGVyYXRpb24SIi5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlcXVlc3QaIy5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
 
 /**
  * @generated from message muster.v1.SessionRequest
@@ -91,6 +91,14 @@ export type SessionRequest = Message<"muster.v1.SessionRequest"> & {
      */
     value: TrustReport;
     case: "trust";
+  } | {
+    /**
+     * What the node holds on to, after it changed; sent once after the welcome.
+     *
+     * @generated from field: muster.v1.NodeStatus status = 9;
+     */
+    value: NodeStatus;
+    case: "status";
   } | { case: undefined; value?: undefined };
 };
 
@@ -389,6 +397,259 @@ export const AgentEventSchema: GenMessage<AgentEvent> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 6);
 
 /**
+ * What a node holds on to by itself: whole, sent again when it changes.
+ *
+ * @generated from message muster.v1.NodeStatus
+ */
+export type NodeStatus = Message<"muster.v1.NodeStatus"> & {
+  /**
+   * Set: the node obeys nothing but resume and retry.
+   *
+   * @generated from field: muster.v1.Held held = 1;
+   */
+  held?: Held | undefined;
+
+  /**
+   * What failed here and is not tried again, newest first; at most 100.
+   *
+   * @generated from field: repeated muster.v1.Quarantined quarantined = 2;
+   */
+  quarantined: Quarantined[];
+
+  /**
+   * Store path (or file) of the agent program that runs.
+   *
+   * @generated from field: string program = 3;
+   */
+  program: string;
+
+  /**
+   * "systemd-boot", "grub", "other" or empty: not known.
+   *
+   * @generated from field: string boot_loader = 4;
+   */
+  bootLoader: string;
+
+  /**
+   * Whether a system can be booted once without being the default.
+   *
+   * @generated from field: bool one_shot_boot = 5;
+   */
+  oneShotBoot: boolean;
+
+  /**
+   * Generations of the system profile, newest first; at most 100.
+   *
+   * @generated from field: repeated muster.v1.Generation generations = 6;
+   */
+  generations: Generation[];
+};
+
+/**
+ * Describes the message muster.v1.NodeStatus.
+ * Use `create(NodeStatusSchema)` to create a new message.
+ */
+export const NodeStatusSchema: GenMessage<NodeStatus> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 7);
+
+/**
+ * @generated from message muster.v1.Held
+ */
+export type Held = Message<"muster.v1.Held"> & {
+  /**
+   * Why, as the order said.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * Since when, by the node's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 2;
+   */
+  since?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message muster.v1.Held.
+ * Use `create(HeldSchema)` to create a new message.
+ */
+export const HeldSchema: GenMessage<Held> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 8);
+
+/**
+ * A system that failed on this node.
+ *
+ * @generated from message muster.v1.Quarantined
+ */
+export type Quarantined = Message<"muster.v1.Quarantined"> & {
+  /**
+   * The system's store path.
+   *
+   * @generated from field: string store_path = 1;
+   */
+  storePath: string;
+
+  /**
+   * The first cause.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * The operation in which it failed.
+   *
+   * @generated from field: string operation_id = 3;
+   */
+  operationId: string;
+
+  /**
+   * Number of the revision that brought it.
+   *
+   * @generated from field: uint64 revision = 4;
+   */
+  revision: bigint;
+
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 5;
+   */
+  at?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message muster.v1.Quarantined.
+ * Use `create(QuarantinedSchema)` to create a new message.
+ */
+export const QuarantinedSchema: GenMessage<Quarantined> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 9);
+
+/**
+ * One generation of the system profile.
+ *
+ * @generated from message muster.v1.Generation
+ */
+export type Generation = Message<"muster.v1.Generation"> & {
+  /**
+   * Its number.
+   *
+   * @generated from field: uint32 number = 1;
+   */
+  number: number;
+
+  /**
+   * What it names.
+   *
+   * @generated from field: string store_path = 2;
+   */
+  storePath: string;
+
+  /**
+   * When it was made.
+   *
+   * @generated from field: google.protobuf.Timestamp created = 3;
+   */
+  created?: Timestamp | undefined;
+
+  /**
+   * The machine was booted with it.
+   *
+   * @generated from field: bool booted = 4;
+   */
+  booted: boolean;
+
+  /**
+   * It runs.
+   *
+   * @generated from field: bool current = 5;
+   */
+  current: boolean;
+
+  /**
+   * The profile names it: the boot default.
+   *
+   * @generated from field: bool profile = 6;
+   */
+  profile: boolean;
+};
+
+/**
+ * Describes the message muster.v1.Generation.
+ * Use `create(GenerationSchema)` to create a new message.
+ */
+export const GenerationSchema: GenMessage<Generation> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 10);
+
+/**
+ * @generated from message muster.v1.ConfirmOperationRequest
+ */
+export type ConfirmOperationRequest = Message<"muster.v1.ConfirmOperationRequest"> & {
+  /**
+   * The operation that waits for it.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+
+  /**
+   * Random for each start of the agent, as in Hello: another than the one that activated.
+   *
+   * @generated from field: string instance = 2;
+   */
+  instance: string;
+
+  /**
+   * The boot it runs in.
+   *
+   * @generated from field: string boot_id = 3;
+   */
+  bootId: string;
+
+  /**
+   * What runs: the store path that the operation was to reach.
+   *
+   * @generated from field: string store_path = 4;
+   */
+  storePath: string;
+};
+
+/**
+ * Describes the message muster.v1.ConfirmOperationRequest.
+ * Use `create(ConfirmOperationRequestSchema)` to create a new message.
+ */
+export const ConfirmOperationRequestSchema: GenMessage<ConfirmOperationRequest> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 11);
+
+/**
+ * @generated from message muster.v1.ConfirmOperationResponse
+ */
+export type ConfirmOperationResponse = Message<"muster.v1.ConfirmOperationResponse"> & {
+  /**
+   * The coordinator has written down that it sees the machine.
+   *
+   * @generated from field: bool confirmed = 1;
+   */
+  confirmed: boolean;
+
+  /**
+   * Why not; the node asks again until its deadline.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message muster.v1.ConfirmOperationResponse.
+ * Use `create(ConfirmOperationResponseSchema)` to create a new message.
+ */
+export const ConfirmOperationResponseSchema: GenMessage<ConfirmOperationResponse> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 12);
+
+/**
  * The trust set a node goes by.
  *
  * @generated from message muster.v1.TrustReport
@@ -421,7 +682,7 @@ export type TrustReport = Message<"muster.v1.TrustReport"> & {
  * Use `create(TrustReportSchema)` to create a new message.
  */
 export const TrustReportSchema: GenMessage<TrustReport> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 7);
+  messageDesc(file_muster_v1_agent, 13);
 
 /**
  * @generated from message muster.v1.SessionResponse
@@ -440,12 +701,12 @@ export type SessionResponse = Message<"muster.v1.SessionResponse"> & {
     case: "welcome";
   } | {
     /**
-     * Go to a revision.
+     * Do something.
      *
-     * @generated from field: muster.v1.ApplyOrder apply = 2;
+     * @generated from field: muster.v1.Order order = 2;
      */
-    value: ApplyOrder;
-    case: "apply";
+    value: Order;
+    case: "order";
   } | {
     /**
      * Send the facts.
@@ -518,6 +779,14 @@ export type SessionResponse = Message<"muster.v1.SessionResponse"> & {
      */
     value: RevisionNotice;
     case: "revision";
+  } | {
+    /**
+     * The coordinator restarts, as somebody planned.
+     *
+     * @generated from field: muster.v1.RestartNotice restart = 12;
+     */
+    value: RestartNotice;
+    case: "restart";
   } | { case: undefined; value?: undefined };
 };
 
@@ -526,7 +795,7 @@ export type SessionResponse = Message<"muster.v1.SessionResponse"> & {
  * Use `create(SessionResponseSchema)` to create a new message.
  */
 export const SessionResponseSchema: GenMessage<SessionResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 8);
+  messageDesc(file_muster_v1_agent, 14);
 
 /**
  * Opens a session.
@@ -575,7 +844,7 @@ export type Welcome = Message<"muster.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 9);
+  messageDesc(file_muster_v1_agent, 15);
 
 /**
  * Which host this machine is, as the coordinator has it bound.
@@ -603,14 +872,15 @@ export type Assignment = Message<"muster.v1.Assignment"> & {
  * Use `create(AssignmentSchema)` to create a new message.
  */
 export const AssignmentSchema: GenMessage<Assignment> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 10);
+  messageDesc(file_muster_v1_agent, 16);
 
 /**
- * "Operation O: go to revision R." What R means for this node is taken from the signed manifest alone.
+ * "Operation O: do this." What is installed is taken from the signed manifest or from the node's own journal alone: an order
+ * never carries a path, a command or an attribute. Without an action it means: go to the revision.
  *
- * @generated from message muster.v1.ApplyOrder
+ * @generated from message muster.v1.Order
  */
-export type ApplyOrder = Message<"muster.v1.ApplyOrder"> & {
+export type Order = Message<"muster.v1.Order"> & {
   /**
    * Names the operation; an order that comes twice counts once.
    *
@@ -619,14 +889,14 @@ export type ApplyOrder = Message<"muster.v1.ApplyOrder"> & {
   operationId: string;
 
   /**
-   * Number of the revision.
+   * Number of the revision; 0 where the action needs none.
    *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
 
   /**
-   * SHA-256 (hex) of the manifest that this number must have.
+   * SHA-256 (hex) of the manifest that this number must have; empty where the action needs none.
    *
    * @generated from field: string manifest_digest = 3;
    */
@@ -638,14 +908,191 @@ export type ApplyOrder = Message<"muster.v1.ApplyOrder"> & {
    * @generated from field: google.protobuf.Timestamp expires = 4;
    */
   expires?: Timestamp | undefined;
+
+  /**
+   * @generated from oneof muster.v1.Order.action
+   */
+  action: {
+    /**
+     * Go to the revision. The same as no action.
+     *
+     * @generated from field: muster.v1.ApplyAction apply = 5;
+     */
+    value: ApplyAction;
+    case: "apply";
+  } | {
+    /**
+     * Go back to a system of this node's own journal.
+     *
+     * @generated from field: muster.v1.RollbackAction rollback = 6;
+     */
+    value: RollbackAction;
+    case: "rollback";
+  } | {
+    /**
+     * Boot anew.
+     *
+     * @generated from field: muster.v1.RebootAction reboot = 7;
+     */
+    value: RebootAction;
+    case: "reboot";
+  } | {
+    /**
+     * Obey nothing but resume and retry from here on.
+     *
+     * @generated from field: muster.v1.HoldAction hold = 8;
+     */
+    value: HoldAction;
+    case: "hold";
+  } | {
+    /**
+     * Obey again.
+     *
+     * @generated from field: muster.v1.ResumeAction resume = 9;
+     */
+    value: ResumeAction;
+    case: "resume";
+  } | {
+    /**
+     * Lift the quarantine of what failed here.
+     *
+     * @generated from field: muster.v1.RetryAction retry = 10;
+     */
+    value: RetryAction;
+    case: "retry";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
- * Describes the message muster.v1.ApplyOrder.
- * Use `create(ApplyOrderSchema)` to create a new message.
+ * Describes the message muster.v1.Order.
+ * Use `create(OrderSchema)` to create a new message.
  */
-export const ApplyOrderSchema: GenMessage<ApplyOrder> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 11);
+export const OrderSchema: GenMessage<Order> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 17);
+
+/**
+ * @generated from message muster.v1.ApplyAction
+ */
+export type ApplyAction = Message<"muster.v1.ApplyAction"> & {
+  /**
+   * Fetch or build, compare, report the plan, and stop: nothing of the machine is touched.
+   *
+   * @generated from field: bool plan_only = 1;
+   */
+  planOnly: boolean;
+};
+
+/**
+ * Describes the message muster.v1.ApplyAction.
+ * Use `create(ApplyActionSchema)` to create a new message.
+ */
+export const ApplyActionSchema: GenMessage<ApplyAction> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 18);
+
+/**
+ * @generated from message muster.v1.RollbackAction
+ */
+export type RollbackAction = Message<"muster.v1.RollbackAction"> & {
+  /**
+   * An operation of this node's own journal: the system that it reached.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+
+  /**
+   * Instead, the system that ran before that operation.
+   *
+   * @generated from field: bool before = 2;
+   */
+  before: boolean;
+};
+
+/**
+ * Describes the message muster.v1.RollbackAction.
+ * Use `create(RollbackActionSchema)` to create a new message.
+ */
+export const RollbackActionSchema: GenMessage<RollbackAction> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 19);
+
+/**
+ * @generated from message muster.v1.RebootAction
+ */
+export type RebootAction = Message<"muster.v1.RebootAction"> & {
+};
+
+/**
+ * Describes the message muster.v1.RebootAction.
+ * Use `create(RebootActionSchema)` to create a new message.
+ */
+export const RebootActionSchema: GenMessage<RebootAction> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 20);
+
+/**
+ * @generated from message muster.v1.HoldAction
+ */
+export type HoldAction = Message<"muster.v1.HoldAction"> & {
+  /**
+   * Why, for people; at most 256 characters.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message muster.v1.HoldAction.
+ * Use `create(HoldActionSchema)` to create a new message.
+ */
+export const HoldActionSchema: GenMessage<HoldAction> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 21);
+
+/**
+ * @generated from message muster.v1.ResumeAction
+ */
+export type ResumeAction = Message<"muster.v1.ResumeAction"> & {
+};
+
+/**
+ * Describes the message muster.v1.ResumeAction.
+ * Use `create(ResumeActionSchema)` to create a new message.
+ */
+export const ResumeActionSchema: GenMessage<ResumeAction> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 22);
+
+/**
+ * @generated from message muster.v1.RetryAction
+ */
+export type RetryAction = Message<"muster.v1.RetryAction"> & {
+};
+
+/**
+ * Describes the message muster.v1.RetryAction.
+ * Use `create(RetryActionSchema)` to create a new message.
+ */
+export const RetryActionSchema: GenMessage<RetryAction> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 23);
+
+/**
+ * The coordinator stops and means to be back: waiting for its answer is extended once, within the node's own bound.
+ *
+ * @generated from message muster.v1.RestartNotice
+ */
+export type RestartNotice = Message<"muster.v1.RestartNotice"> & {
+  /**
+   * How long it expects to be away.
+   *
+   * @generated from field: google.protobuf.Duration expected = 1;
+   */
+  expected?: Duration | undefined;
+};
+
+/**
+ * Describes the message muster.v1.RestartNotice.
+ * Use `create(RestartNoticeSchema)` to create a new message.
+ */
+export const RestartNoticeSchema: GenMessage<RestartNotice> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 24);
 
 /**
  * Asks for the facts, because the coordinator has others or none.
@@ -660,7 +1107,7 @@ export type FactsRequest = Message<"muster.v1.FactsRequest"> & {
  * Use `create(FactsRequestSchema)` to create a new message.
  */
 export const FactsRequestSchema: GenMessage<FactsRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 12);
+  messageDesc(file_muster_v1_agent, 25);
 
 /**
  * Facts were stored; they need not be sent again.
@@ -681,7 +1128,7 @@ export type FactsAck = Message<"muster.v1.FactsAck"> & {
  * Use `create(FactsAckSchema)` to create a new message.
  */
 export const FactsAckSchema: GenMessage<FactsAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 13);
+  messageDesc(file_muster_v1_agent, 26);
 
 /**
  * Reports up to here are committed, and need not be repeated.
@@ -716,7 +1163,7 @@ export type OperationAck = Message<"muster.v1.OperationAck"> & {
  * Use `create(OperationAckSchema)` to create a new message.
  */
 export const OperationAckSchema: GenMessage<OperationAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 14);
+  messageDesc(file_muster_v1_agent, 27);
 
 /**
  * A question asked live. Today "facts" (an object with the facts, read afresh).
@@ -751,7 +1198,7 @@ export type Probe = Message<"muster.v1.Probe"> & {
  * Use `create(ProbeSchema)` to create a new message.
  */
 export const ProbeSchema: GenMessage<Probe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 15);
+  messageDesc(file_muster_v1_agent, 28);
 
 /**
  * The newest trust set's number; the node fetches what it lacks.
@@ -779,7 +1226,7 @@ export type TrustNotice = Message<"muster.v1.TrustNotice"> & {
  * Use `create(TrustNoticeSchema)` to create a new message.
  */
 export const TrustNoticeSchema: GenMessage<TrustNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 16);
+  messageDesc(file_muster_v1_agent, 29);
 
 /**
  * Sent to every live holder of one key: renew the session from the machine that really has it. Nothing else is acted on.
@@ -800,7 +1247,7 @@ export type Challenge = Message<"muster.v1.Challenge"> & {
  * Use `create(ChallengeSchema)` to create a new message.
  */
 export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 17);
+  messageDesc(file_muster_v1_agent, 30);
 
 /**
  * Answers a Heartbeat.
@@ -821,7 +1268,7 @@ export type HeartbeatAck = Message<"muster.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 18);
+  messageDesc(file_muster_v1_agent, 31);
 
 /**
  * A revision was published.
@@ -856,7 +1303,7 @@ export type RevisionNotice = Message<"muster.v1.RevisionNotice"> & {
  * Use `create(RevisionNoticeSchema)` to create a new message.
  */
 export const RevisionNoticeSchema: GenMessage<RevisionNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 19);
+  messageDesc(file_muster_v1_agent, 32);
 
 /**
  * @generated from message muster.v1.RenewRequest
@@ -875,7 +1322,7 @@ export type RenewRequest = Message<"muster.v1.RenewRequest"> & {
  * Use `create(RenewRequestSchema)` to create a new message.
  */
 export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 20);
+  messageDesc(file_muster_v1_agent, 33);
 
 /**
  * @generated from message muster.v1.RenewResponse
@@ -901,7 +1348,7 @@ export type RenewResponse = Message<"muster.v1.RenewResponse"> & {
  * Use `create(RenewResponseSchema)` to create a new message.
  */
 export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 21);
+  messageDesc(file_muster_v1_agent, 34);
 
 /**
  * @generated from message muster.v1.GetRevisionRequest
@@ -920,7 +1367,7 @@ export type GetRevisionRequest = Message<"muster.v1.GetRevisionRequest"> & {
  * Use `create(GetRevisionRequestSchema)` to create a new message.
  */
 export const GetRevisionRequestSchema: GenMessage<GetRevisionRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 22);
+  messageDesc(file_muster_v1_agent, 35);
 
 /**
  * @generated from message muster.v1.GetRevisionResponse
@@ -946,7 +1393,7 @@ export type GetRevisionResponse = Message<"muster.v1.GetRevisionResponse"> & {
  * Use `create(GetRevisionResponseSchema)` to create a new message.
  */
 export const GetRevisionResponseSchema: GenMessage<GetRevisionResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 23);
+  messageDesc(file_muster_v1_agent, 36);
 
 /**
  * @generated from message muster.v1.DownloadTreeRequest
@@ -972,7 +1419,7 @@ export type DownloadTreeRequest = Message<"muster.v1.DownloadTreeRequest"> & {
  * Use `create(DownloadTreeRequestSchema)` to create a new message.
  */
 export const DownloadTreeRequestSchema: GenMessage<DownloadTreeRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 24);
+  messageDesc(file_muster_v1_agent, 37);
 
 /**
  * @generated from message muster.v1.DownloadTreeResponse
@@ -991,7 +1438,7 @@ export type DownloadTreeResponse = Message<"muster.v1.DownloadTreeResponse"> & {
  * Use `create(DownloadTreeResponseSchema)` to create a new message.
  */
 export const DownloadTreeResponseSchema: GenMessage<DownloadTreeResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 25);
+  messageDesc(file_muster_v1_agent, 38);
 
 /**
  * @generated from message muster.v1.GetTrustRequest
@@ -1004,7 +1451,7 @@ export type GetTrustRequest = Message<"muster.v1.GetTrustRequest"> & {
  * Use `create(GetTrustRequestSchema)` to create a new message.
  */
 export const GetTrustRequestSchema: GenMessage<GetTrustRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 26);
+  messageDesc(file_muster_v1_agent, 39);
 
 /**
  * @generated from message muster.v1.GetTrustResponse
@@ -1023,7 +1470,7 @@ export type GetTrustResponse = Message<"muster.v1.GetTrustResponse"> & {
  * Use `create(GetTrustResponseSchema)` to create a new message.
  */
 export const GetTrustResponseSchema: GenMessage<GetTrustResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 27);
+  messageDesc(file_muster_v1_agent, 40);
 
 /**
  * For enrolled machines, on the fleet listener over mutual TLS. A machine's certificate reaches only what concerns that
@@ -1081,6 +1528,17 @@ export const AgentService: GenService<{
     methodKind: "unary";
     input: typeof GetTrustRequestSchema;
     output: typeof GetTrustResponseSchema;
+  },
+  /**
+   * Asks whether the coordinator, too, sees this machine after an activation. Answered for the agent's newest session
+   * alone; idempotent.
+   *
+   * @generated from rpc muster.v1.AgentService.ConfirmOperation
+   */
+  confirmOperation: {
+    methodKind: "unary";
+    input: typeof ConfirmOperationRequestSchema;
+    output: typeof ConfirmOperationResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_muster_v1_agent, 0);

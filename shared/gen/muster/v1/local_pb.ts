@@ -6,6 +6,8 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { NodeStatus, Order } from "./agent_pb.ts";
+import { file_muster_v1_agent } from "./agent_pb.ts";
 import type { OperationReport } from "./operation_pb.ts";
 import { file_muster_v1_operation } from "./operation_pb.ts";
 import type { TrustChain } from "./trust_pb.ts";
@@ -16,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/local.proto.
  */
 export const file_muster_v1_local: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvbG9jYWwucHJvdG8SCW11c3Rlci52MSISChBHZXRTdGF0dXNSZXF1ZXN0Ir0CChFHZXRTdGF0dXNSZXNwb25zZRIPCgdtYWNoaW5lGAEgASgJEgwKBGhvc3QYAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJEhMKC2Nvb3JkaW5hdG9yGAUgASgJEjcKE2NlcnRpZmljYXRlX2V4cGlyZXMYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHRydXN0X251bWJlchgHIAEoBBIXCg90cnVzdF9maXJzdF91c2UYCCABKAgSGAoQaGlnaGVzdF9yZXZpc2lvbhgJIAEoBBIuCgpvcGVyYXRpb25zGAogAygLMhoubXVzdGVyLnYxLk9wZXJhdGlvblJlcG9ydBIPCgd2ZXJzaW9uGAsgASgJEhIKCnByb2Nlc3NfaWQYDCABKAUiNwoPU2V0VHJ1c3RSZXF1ZXN0EiQKBXRydXN0GAEgASgLMhUubXVzdGVyLnYxLlRydXN0Q2hhaW4iMgoQU2V0VHJ1c3RSZXNwb25zZRIOCgZudW1iZXIYASABKAQSDgoGZGlnZXN0GAIgASgJMpsBCgxMb2NhbFNlcnZpY2USRgoJR2V0U3RhdHVzEhsubXVzdGVyLnYxLkdldFN0YXR1c1JlcXVlc3QaHC5tdXN0ZXIudjEuR2V0U3RhdHVzUmVzcG9uc2USQwoIU2V0VHJ1c3QSGi5tdXN0ZXIudjEuU2V0VHJ1c3RSZXF1ZXN0GhsubXVzdGVyLnYxLlNldFRydXN0UmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp, file_muster_v1_operation, file_muster_v1_trust]);
+  fileDesc("ChVtdXN0ZXIvdjEvbG9jYWwucHJvdG8SCW11c3Rlci52MSISChBHZXRTdGF0dXNSZXF1ZXN0IuICChFHZXRTdGF0dXNSZXNwb25zZRIPCgdtYWNoaW5lGAEgASgJEgwKBGhvc3QYAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJEhMKC2Nvb3JkaW5hdG9yGAUgASgJEjcKE2NlcnRpZmljYXRlX2V4cGlyZXMYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHRydXN0X251bWJlchgHIAEoBBIXCg90cnVzdF9maXJzdF91c2UYCCABKAgSGAoQaGlnaGVzdF9yZXZpc2lvbhgJIAEoBBIuCgpvcGVyYXRpb25zGAogAygLMhoubXVzdGVyLnYxLk9wZXJhdGlvblJlcG9ydBIPCgd2ZXJzaW9uGAsgASgJEhIKCnByb2Nlc3NfaWQYDCABKAUSIwoEbm9kZRgNIAEoCzIVLm11c3Rlci52MS5Ob2RlU3RhdHVzIjcKD1NldFRydXN0UmVxdWVzdBIkCgV0cnVzdBgBIAEoCzIVLm11c3Rlci52MS5UcnVzdENoYWluIjIKEFNldFRydXN0UmVzcG9uc2USDgoGbnVtYmVyGAEgASgEEg4KBmRpZ2VzdBgCIAEoCSIzChBHaXZlT3JkZXJSZXF1ZXN0Eh8KBW9yZGVyGAEgASgLMhAubXVzdGVyLnYxLk9yZGVyIikKEUdpdmVPcmRlclJlc3BvbnNlEhQKDG9wZXJhdGlvbl9pZBgBIAEoCSImCg5Db25maXJtUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkiJwoPQ29uZmlybVJlc3BvbnNlEhQKDG9wZXJhdGlvbl9pZBgBIAEoCTKlAgoMTG9jYWxTZXJ2aWNlEkYKCUdldFN0YXR1cxIbLm11c3Rlci52MS5HZXRTdGF0dXNSZXF1ZXN0GhwubXVzdGVyLnYxLkdldFN0YXR1c1Jlc3BvbnNlEkMKCFNldFRydXN0EhoubXVzdGVyLnYxLlNldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5TZXRUcnVzdFJlc3BvbnNlEkYKCUdpdmVPcmRlchIbLm11c3Rlci52MS5HaXZlT3JkZXJSZXF1ZXN0GhwubXVzdGVyLnYxLkdpdmVPcmRlclJlc3BvbnNlEkAKB0NvbmZpcm0SGS5tdXN0ZXIudjEuQ29uZmlybVJlcXVlc3QaGi5tdXN0ZXIudjEuQ29uZmlybVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_muster_v1_agent, file_muster_v1_operation, file_muster_v1_trust]);
 
 /**
  * @generated from message muster.v1.GetStatusRequest
@@ -118,6 +120,13 @@ export type GetStatusResponse = Message<"muster.v1.GetStatusResponse"> & {
    * @generated from field: int32 process_id = 12;
    */
   processId: number;
+
+  /**
+   * What it holds on to: held, quarantine, generations, boot loader.
+   *
+   * @generated from field: muster.v1.NodeStatus node = 13;
+   */
+  node?: NodeStatus | undefined;
 };
 
 /**
@@ -173,6 +182,82 @@ export const SetTrustResponseSchema: GenMessage<SetTrustResponse> = /*@__PURE__*
   messageDesc(file_muster_v1_local, 3);
 
 /**
+ * @generated from message muster.v1.GiveOrderRequest
+ */
+export type GiveOrderRequest = Message<"muster.v1.GiveOrderRequest"> & {
+  /**
+   * Its id is made here; `revision`, `manifest_digest` and `expires` are passed over. Apply is refused.
+   *
+   * @generated from field: muster.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+};
+
+/**
+ * Describes the message muster.v1.GiveOrderRequest.
+ * Use `create(GiveOrderRequestSchema)` to create a new message.
+ */
+export const GiveOrderRequestSchema: GenMessage<GiveOrderRequest> = /*@__PURE__*/
+  messageDesc(file_muster_v1_local, 4);
+
+/**
+ * @generated from message muster.v1.GiveOrderResponse
+ */
+export type GiveOrderResponse = Message<"muster.v1.GiveOrderResponse"> & {
+  /**
+   * The operation that was made of it.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+};
+
+/**
+ * Describes the message muster.v1.GiveOrderResponse.
+ * Use `create(GiveOrderResponseSchema)` to create a new message.
+ */
+export const GiveOrderResponseSchema: GenMessage<GiveOrderResponse> = /*@__PURE__*/
+  messageDesc(file_muster_v1_local, 5);
+
+/**
+ * @generated from message muster.v1.ConfirmRequest
+ */
+export type ConfirmRequest = Message<"muster.v1.ConfirmRequest"> & {
+  /**
+   * Empty: the one that waits.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+};
+
+/**
+ * Describes the message muster.v1.ConfirmRequest.
+ * Use `create(ConfirmRequestSchema)` to create a new message.
+ */
+export const ConfirmRequestSchema: GenMessage<ConfirmRequest> = /*@__PURE__*/
+  messageDesc(file_muster_v1_local, 6);
+
+/**
+ * @generated from message muster.v1.ConfirmResponse
+ */
+export type ConfirmResponse = Message<"muster.v1.ConfirmResponse"> & {
+  /**
+   * The operation that was confirmed.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+};
+
+/**
+ * Describes the message muster.v1.ConfirmResponse.
+ * Use `create(ConfirmResponseSchema)` to create a new message.
+ */
+export const ConfirmResponseSchema: GenMessage<ConfirmResponse> = /*@__PURE__*/
+  messageDesc(file_muster_v1_local, 7);
+
+/**
  * The agent's own socket on its node, for root alone. Works while the coordinator is away.
  *
  * @generated from service muster.v1.LocalService
@@ -197,6 +282,26 @@ export const LocalService: GenService<{
     methodKind: "unary";
     input: typeof SetTrustRequestSchema;
     output: typeof SetTrustResponseSchema;
+  },
+  /**
+   * Gives an order by hand: only actions that need no revision from the coordinator, or one that is here already.
+   *
+   * @generated from rpc muster.v1.LocalService.GiveOrder
+   */
+  giveOrder: {
+    methodKind: "unary";
+    input: typeof GiveOrderRequestSchema;
+    output: typeof GiveOrderResponseSchema;
+  },
+  /**
+   * Confirms the operation that waits for it, in the coordinator's place.
+   *
+   * @generated from rpc muster.v1.LocalService.Confirm
+   */
+  confirm: {
+    methodKind: "unary";
+    input: typeof ConfirmRequestSchema;
+    output: typeof ConfirmResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_muster_v1_local, 0);

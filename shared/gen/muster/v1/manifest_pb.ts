@@ -2,19 +2,19 @@
 // @generated from file muster/v1/manifest.proto (package muster.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Envelope } from "./envelope_pb.ts";
 import { file_muster_v1_envelope } from "./envelope_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file muster/v1/manifest.proto.
  */
 export const file_muster_v1_manifest: GenFile = /*@__PURE__*/
-  fileDesc("ChhtdXN0ZXIvdjEvbWFuaWZlc3QucHJvdG8SCW11c3Rlci52MSKiAwoITWFuaWZlc3QSEAoIZmxlZXRfaWQYASABKAkSDgoGbnVtYmVyGAIgASgEEhMKC3ByZWRlY2Vzc29yGAMgASgJEg0KBWZsb29yGAQgASgEEhMKC3RyZWVfZGlnZXN0GAUgASgJEhMKC3RyZWVfbGVuZ3RoGAYgASgEEiMKBWhvc3RzGAcgAygLMhQubXVzdGVyLnYxLkhvc3RFbnRyeRIlCgZncm91cHMYCCADKAsyFS5tdXN0ZXIudjEuR3JvdXBFbnRyeRIrCgdjcmVhdGVkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgpwcm92ZW5hbmNlGAsgASgLMhUubXVzdGVyLnYxLlByb3ZlbmFuY2USLQoMcmVxdWlyZW1lbnRzGAwgASgLMhcubXVzdGVyLnYxLlJlcXVpcmVtZW50cxImCgl0cnVzdF9zZXQYDSABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUiMAoJSG9zdEVudHJ5EgwKBGhvc3QYASABKAkSFQoNdGFyZ2V0X2RpZ2VzdBgCIAEoCSIyCgpHcm91cEVudHJ5Eg0KBWdyb3VwGAEgASgJEhUKDXRhcmdldF9kaWdlc3QYAiABKAkiYQoKUHJvdmVuYW5jZRIOCgZjb21taXQYASABKAkSDQoFZGlydHkYAiABKAgSEwoLbG9ja19kaWdlc3QYAyABKAkSEQoJcHVibGlzaGVyGAQgASgJEgwKBHRvb2wYBSABKAkiKQoMUmVxdWlyZW1lbnRzEhkKEWxlYXN0X25peF92ZXJzaW9uGAEgASgJIsYCCgZUYXJnZXQSEAoIZmxlZXRfaWQYASABKAkSDAoEaG9zdBgCIAEoCRINCgVncm91cBgDIAEoCRIjCgdiaW5kaW5nGAQgASgLMhIubXVzdGVyLnYxLkJpbmRpbmcSDgoGc3lzdGVtGAUgASgJEigKBnNvdXJjZRgGIAEoCzIWLm11c3Rlci52MS5Tb3VyY2VCdWlsZEgAEioKB2Nsb3N1cmUYByABKAsyFy5tdXN0ZXIudjEuQ2xvc3VyZUZldGNoSAASLQoGbGFiZWxzGAggAygLMh0ubXVzdGVyLnYxLlRhcmdldC5MYWJlbHNFbnRyeRIMCgRyb2xlGAkgASgJEg8KB2NsdXN0ZXIYCiABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIFCgN3YXkifwoHQmluZGluZxIPCgdtYWNoaW5lGAEgASgJEg4KBnNlcmlhbBgCIAEoCRIMCgR1dWlkGAMgASgJEgsKA21hYxgEIAEoCRITCgtkaXNrX3NlcmlhbBgFIAEoCRIMCgRydWxlGAYgASgJEhUKDW5hbWVfdGVtcGxhdGUYByABKAkiPAoLU291cmNlQnVpbGQSEQoJYXR0cmlidXRlGAEgASgJEhoKEmxlYXN0X21lbW9yeV9ieXRlcxgCIAEoBCJ8CgxDbG9zdXJlRmV0Y2gSEgoKc3RvcmVfcGF0aBgBIAEoCRIUCgxzdWJzdGl0dXRlcnMYAiADKAkSEwoLcHVibGljX2tleXMYAyADKAkSFgoOY2xvc3VyZV9kaWdlc3QYBCABKAkSFQoNY2xvc3VyZV9ieXRlcxgFIAEoBGIGcHJvdG8z", [file_google_protobuf_timestamp, file_muster_v1_envelope]);
+  fileDesc("ChhtdXN0ZXIvdjEvbWFuaWZlc3QucHJvdG8SCW11c3Rlci52MSKiAwoITWFuaWZlc3QSEAoIZmxlZXRfaWQYASABKAkSDgoGbnVtYmVyGAIgASgEEhMKC3ByZWRlY2Vzc29yGAMgASgJEg0KBWZsb29yGAQgASgEEhMKC3RyZWVfZGlnZXN0GAUgASgJEhMKC3RyZWVfbGVuZ3RoGAYgASgEEiMKBWhvc3RzGAcgAygLMhQubXVzdGVyLnYxLkhvc3RFbnRyeRIlCgZncm91cHMYCCADKAsyFS5tdXN0ZXIudjEuR3JvdXBFbnRyeRIrCgdjcmVhdGVkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgpwcm92ZW5hbmNlGAsgASgLMhUubXVzdGVyLnYxLlByb3ZlbmFuY2USLQoMcmVxdWlyZW1lbnRzGAwgASgLMhcubXVzdGVyLnYxLlJlcXVpcmVtZW50cxImCgl0cnVzdF9zZXQYDSABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUiMAoJSG9zdEVudHJ5EgwKBGhvc3QYASABKAkSFQoNdGFyZ2V0X2RpZ2VzdBgCIAEoCSIyCgpHcm91cEVudHJ5Eg0KBWdyb3VwGAEgASgJEhUKDXRhcmdldF9kaWdlc3QYAiABKAkiYQoKUHJvdmVuYW5jZRIOCgZjb21taXQYASABKAkSDQoFZGlydHkYAiABKAgSEwoLbG9ja19kaWdlc3QYAyABKAkSEQoJcHVibGlzaGVyGAQgASgJEgwKBHRvb2wYBSABKAkiKQoMUmVxdWlyZW1lbnRzEhkKEWxlYXN0X25peF92ZXJzaW9uGAEgASgJIukCCgZUYXJnZXQSEAoIZmxlZXRfaWQYASABKAkSDAoEaG9zdBgCIAEoCRINCgVncm91cBgDIAEoCRIjCgdiaW5kaW5nGAQgASgLMhIubXVzdGVyLnYxLkJpbmRpbmcSDgoGc3lzdGVtGAUgASgJEigKBnNvdXJjZRgGIAEoCzIWLm11c3Rlci52MS5Tb3VyY2VCdWlsZEgAEioKB2Nsb3N1cmUYByABKAsyFy5tdXN0ZXIudjEuQ2xvc3VyZUZldGNoSAASLQoGbGFiZWxzGAggAygLMh0ubXVzdGVyLnYxLlRhcmdldC5MYWJlbHNFbnRyeRIMCgRyb2xlGAkgASgJEg8KB2NsdXN0ZXIYCiABKAkSIQoGc2FmZXR5GAsgASgLMhEubXVzdGVyLnYxLlNhZmV0eRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgUKA3dheSLxAQoGU2FmZXR5EicKBHNvYWsYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMQoOY29uZmlybV93aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPY29uZmlybV9sb2NhbGx5GAMgASgIEicKBnJlYm9vdBgEIAEoDjIXLm11c3Rlci52MS5SZWJvb3RQb2xpY3kSEAoIbm9fdHJpYWwYBSABKAgSFwoPdG9sZXJhdGVkX3VuaXRzGAYgAygJEh4KBWdhdGVzGAcgAygLMg8ubXVzdGVyLnYxLkdhdGUiswIKBEdhdGUSDAoEbmFtZRgBIAEoCRIrCghkZWFkbGluZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgV1bml0cxgDIAEoCzIULm11c3Rlci52MS5Vbml0UHJvYmVIABIkCgRodHRwGAQgASgLMhQubXVzdGVyLnYxLkh0dHBQcm9iZUgAEiIKA3RjcBgFIAEoCzITLm11c3Rlci52MS5UY3BQcm9iZUgAEiQKBGRpc2sYBiABKAsyFC5tdXN0ZXIudjEuRGlza1Byb2JlSAASJgoFcmVhY2gYByABKAsyFS5tdXN0ZXIudjEuUmVhY2hQcm9iZUgAEigKBnNjcmlwdBgIIAEoCzIWLm11c3Rlci52MS5TY3JpcHRQcm9iZUgAQgcKBXByb2JlIhoKCVVuaXRQcm9iZRINCgV1bml0cxgBIAMoCSI6CglIdHRwUHJvYmUSCwoDdXJsGAEgASgJEg4KBnN0YXR1cxgCIAEoDRIQCghjb250YWlucxgDIAEoCSIbCghUY3BQcm9iZRIPCgdhZGRyZXNzGAEgASgJIi0KCURpc2tQcm9iZRIMCgRwYXRoGAEgASgJEhIKCmZyZWVfYnl0ZXMYAiABKAQiGwoKUmVhY2hQcm9iZRINCgVob3N0cxgBIAMoCSIuCgtTY3JpcHRQcm9iZRIMCgRwYXRoGAEgASgJEhEKCWFyZ3VtZW50cxgCIAMoCSJ/CgdCaW5kaW5nEg8KB21hY2hpbmUYASABKAkSDgoGc2VyaWFsGAIgASgJEgwKBHV1aWQYAyABKAkSCwoDbWFjGAQgASgJEhMKC2Rpc2tfc2VyaWFsGAUgASgJEgwKBHJ1bGUYBiABKAkSFQoNbmFtZV90ZW1wbGF0ZRgHIAEoCSI8CgtTb3VyY2VCdWlsZBIRCglhdHRyaWJ1dGUYASABKAkSGgoSbGVhc3RfbWVtb3J5X2J5dGVzGAIgASgEInwKDENsb3N1cmVGZXRjaBISCgpzdG9yZV9wYXRoGAEgASgJEhQKDHN1YnN0aXR1dGVycxgCIAMoCRITCgtwdWJsaWNfa2V5cxgDIAMoCRIWCg5jbG9zdXJlX2RpZ2VzdBgEIAEoCRIVCg1jbG9zdXJlX2J5dGVzGAUgASgEKoYBCgxSZWJvb3RQb2xpY3kSHQoZUkVCT09UX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE1JFQk9PVF9QT0xJQ1lfTkVWRVIQARIaChZSRUJPT1RfUE9MSUNZX1JFUVVJUkVEEAISIgoeUkVCT09UX1BPTElDWV9XSEVORVZFUl9DSEFOR0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
 
 /**
  * What a revision is: an immutable, numbered snapshot of a fleet directory. Travels in an Envelope; its identity is the
@@ -330,6 +330,13 @@ export type Target = Message<"muster.v1.Target"> & {
    * @generated from field: string cluster = 10;
    */
   cluster: string;
+
+  /**
+   * How a change is proved before it counts; absent: as DefaultSafety in docs/reference says.
+   *
+   * @generated from field: muster.v1.Safety safety = 11;
+   */
+  safety?: Safety | undefined;
 };
 
 /**
@@ -338,6 +345,292 @@ export type Target = Message<"muster.v1.Target"> & {
  */
 export const TargetSchema: GenMessage<Target> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 5);
+
+/**
+ * How a change of this host is proved, and what may be done for it.
+ *
+ * @generated from message muster.v1.Safety
+ */
+export type Safety = Message<"muster.v1.Safety"> & {
+  /**
+   * How long the gates must hold after the activation; absent: 30 s.
+   *
+   * @generated from field: google.protobuf.Duration soak = 1;
+   */
+  soak?: Duration | undefined;
+
+  /**
+   * How long after the activation the change may stay unconfirmed; absent: 5 min. At least the soak time.
+   *
+   * @generated from field: google.protobuf.Duration confirm_within = 2;
+   */
+  confirmWithin?: Duration | undefined;
+
+  /**
+   * The gates alone decide, without the coordinator's answer.
+   *
+   * @generated from field: bool confirm_locally = 3;
+   */
+  confirmLocally: boolean;
+
+  /**
+   * How the machine may be rebooted for a change.
+   *
+   * @generated from field: muster.v1.RebootPolicy reboot = 4;
+   */
+  reboot: RebootPolicy;
+
+  /**
+   * No trial boot: the new system becomes the default before it is proved, because the boot loader knows no other way.
+   *
+   * @generated from field: bool no_trial = 5;
+   */
+  noTrial: boolean;
+
+  /**
+   * Units that may fail: they make the outcome degraded, nothing more.
+   *
+   * @generated from field: repeated string tolerated_units = 6;
+   */
+  toleratedUnits: string[];
+
+  /**
+   * All must be healthy.
+   *
+   * @generated from field: repeated muster.v1.Gate gates = 7;
+   */
+  gates: Gate[];
+};
+
+/**
+ * Describes the message muster.v1.Safety.
+ * Use `create(SafetySchema)` to create a new message.
+ */
+export const SafetySchema: GenMessage<Safety> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 6);
+
+/**
+ * One condition of health. Healthy, unhealthy, or it could not be asked: three answers.
+ *
+ * @generated from message muster.v1.Gate
+ */
+export type Gate = Message<"muster.v1.Gate"> & {
+  /**
+   * Its name in the fleet file.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * For one attempt; absent: 10 s.
+   *
+   * @generated from field: google.protobuf.Duration deadline = 2;
+   */
+  deadline?: Duration | undefined;
+
+  /**
+   * @generated from oneof muster.v1.Gate.probe
+   */
+  probe: {
+    /**
+     * Units that must be active.
+     *
+     * @generated from field: muster.v1.UnitProbe units = 3;
+     */
+    value: UnitProbe;
+    case: "units";
+  } | {
+    /**
+     * A URL that must answer.
+     *
+     * @generated from field: muster.v1.HttpProbe http = 4;
+     */
+    value: HttpProbe;
+    case: "http";
+  } | {
+    /**
+     * host:port that must take a connection.
+     *
+     * @generated from field: muster.v1.TcpProbe tcp = 5;
+     */
+    value: TcpProbe;
+    case: "tcp";
+  } | {
+    /**
+     * Space that must be free.
+     *
+     * @generated from field: muster.v1.DiskProbe disk = 6;
+     */
+    value: DiskProbe;
+    case: "disk";
+  } | {
+    /**
+     * Addresses that must answer an echo request.
+     *
+     * @generated from field: muster.v1.ReachProbe reach = 7;
+     */
+    value: ReachProbe;
+    case: "reach";
+  } | {
+    /**
+     * A program of the fleet directory that must end with 0; 75: could not be asked now.
+     *
+     * @generated from field: muster.v1.ScriptProbe script = 8;
+     */
+    value: ScriptProbe;
+    case: "script";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message muster.v1.Gate.
+ * Use `create(GateSchema)` to create a new message.
+ */
+export const GateSchema: GenMessage<Gate> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 7);
+
+/**
+ * @generated from message muster.v1.UnitProbe
+ */
+export type UnitProbe = Message<"muster.v1.UnitProbe"> & {
+  /**
+   * Names with their suffix.
+   *
+   * @generated from field: repeated string units = 1;
+   */
+  units: string[];
+};
+
+/**
+ * Describes the message muster.v1.UnitProbe.
+ * Use `create(UnitProbeSchema)` to create a new message.
+ */
+export const UnitProbeSchema: GenMessage<UnitProbe> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 8);
+
+/**
+ * @generated from message muster.v1.HttpProbe
+ */
+export type HttpProbe = Message<"muster.v1.HttpProbe"> & {
+  /**
+   * http:// or https://; the machine's own authorities count.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * Status expected; 0: any from 200 to 399.
+   *
+   * @generated from field: uint32 status = 2;
+   */
+  status: number;
+
+  /**
+   * The body must contain it; empty: any.
+   *
+   * @generated from field: string contains = 3;
+   */
+  contains: string;
+};
+
+/**
+ * Describes the message muster.v1.HttpProbe.
+ * Use `create(HttpProbeSchema)` to create a new message.
+ */
+export const HttpProbeSchema: GenMessage<HttpProbe> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 9);
+
+/**
+ * @generated from message muster.v1.TcpProbe
+ */
+export type TcpProbe = Message<"muster.v1.TcpProbe"> & {
+  /**
+   * host:port or [IPv6]:port.
+   *
+   * @generated from field: string address = 1;
+   */
+  address: string;
+};
+
+/**
+ * Describes the message muster.v1.TcpProbe.
+ * Use `create(TcpProbeSchema)` to create a new message.
+ */
+export const TcpProbeSchema: GenMessage<TcpProbe> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 10);
+
+/**
+ * @generated from message muster.v1.DiskProbe
+ */
+export type DiskProbe = Message<"muster.v1.DiskProbe"> & {
+  /**
+   * A folder.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Bytes that must be free there.
+   *
+   * @generated from field: uint64 free_bytes = 2;
+   */
+  freeBytes: bigint;
+};
+
+/**
+ * Describes the message muster.v1.DiskProbe.
+ * Use `create(DiskProbeSchema)` to create a new message.
+ */
+export const DiskProbeSchema: GenMessage<DiskProbe> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 11);
+
+/**
+ * @generated from message muster.v1.ReachProbe
+ */
+export type ReachProbe = Message<"muster.v1.ReachProbe"> & {
+  /**
+   * Names or addresses, all of which must answer.
+   *
+   * @generated from field: repeated string hosts = 1;
+   */
+  hosts: string[];
+};
+
+/**
+ * Describes the message muster.v1.ReachProbe.
+ * Use `create(ReachProbeSchema)` to create a new message.
+ */
+export const ReachProbeSchema: GenMessage<ReachProbe> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 12);
+
+/**
+ * @generated from message muster.v1.ScriptProbe
+ */
+export type ScriptProbe = Message<"muster.v1.ScriptProbe"> & {
+  /**
+   * Path within the fleet directory, with forward slashes.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Its arguments.
+   *
+   * @generated from field: repeated string arguments = 2;
+   */
+  arguments: string[];
+};
+
+/**
+ * Describes the message muster.v1.ScriptProbe.
+ * Use `create(ScriptProbeSchema)` to create a new message.
+ */
+export const ScriptProbeSchema: GenMessage<ScriptProbe> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 13);
 
 /**
  * The hardware a target may run on. Every part that is present must hold; a part the machine cannot read is a refusal.
@@ -401,7 +694,7 @@ export type Binding = Message<"muster.v1.Binding"> & {
  * Use `create(BindingSchema)` to create a new message.
  */
 export const BindingSchema: GenMessage<Binding> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 6);
+  messageDesc(file_muster_v1_manifest, 14);
 
 /**
  * The machine builds from the verified tree.
@@ -429,7 +722,7 @@ export type SourceBuild = Message<"muster.v1.SourceBuild"> & {
  * Use `create(SourceBuildSchema)` to create a new message.
  */
 export const SourceBuildSchema: GenMessage<SourceBuild> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 7);
+  messageDesc(file_muster_v1_manifest, 15);
 
 /**
  * The machine fetches what was built elsewhere.
@@ -478,5 +771,51 @@ export type ClosureFetch = Message<"muster.v1.ClosureFetch"> & {
  * Use `create(ClosureFetchSchema)` to create a new message.
  */
 export const ClosureFetchSchema: GenMessage<ClosureFetch> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 8);
+  messageDesc(file_muster_v1_manifest, 16);
+
+/**
+ * Whether a change may reboot the machine.
+ *
+ * @generated from enum muster.v1.RebootPolicy
+ */
+export const RebootPolicy = {
+  /**
+   * @generated from enum value: REBOOT_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Never: what needs one ends as "reboot required". The default.
+   *
+   * @generated from enum value: REBOOT_POLICY_NEVER = 1;
+   */
+  NEVER: 1,
+
+  /**
+   * Only for what cannot be reached otherwise.
+   *
+   * @generated from enum value: REBOOT_POLICY_REQUIRED = 2;
+   */
+  REQUIRED: 2,
+
+  /**
+   * Also for what would take effect only at the next boot, such as a kernel.
+   *
+   * @generated from enum value: REBOOT_POLICY_WHENEVER_CHANGED = 3;
+   */
+  WHENEVER_CHANGED: 3,
+} as const;
+
+/**
+ * Whether a change may reboot the machine.
+ *
+ * @generated from enum muster.v1.RebootPolicy
+ */
+export type RebootPolicy = (typeof RebootPolicy)[keyof typeof RebootPolicy] | UnknownEnum;
+
+/**
+ * Describes the enum muster.v1.RebootPolicy.
+ */
+export const RebootPolicySchema: GenEnum<RebootPolicy> = /*@__PURE__*/
+  enumDesc(file_muster_v1_manifest, 0);
 

@@ -6,13 +6,15 @@ import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2"
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Plan } from "./plan_pb.ts";
+import { file_muster_v1_plan } from "./plan_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file muster/v1/operation.proto.
  */
 export const file_muster_v1_operation: GenFile = /*@__PURE__*/
-  fileDesc("ChltdXN0ZXIvdjEvb3BlcmF0aW9uLnByb3RvEgltdXN0ZXIudjEi6wEKB091dGNvbWUSJgoFY2xhc3MYASABKA4yFy5tdXN0ZXIudjEuT3V0Y29tZUNsYXNzEg8KB3JlZnVzYWwYAiABKAkSDgoGcmVhc29uGAMgASgJEh8KBXBoYXNlGAQgASgOMhAubXVzdGVyLnYxLlBoYXNlEhYKCWV4aXRfY29kZRgFIAEoBUgAiAEBEikKBWVuZGVkGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzaW11bGF0ZWQYByADKAkSEgoKc3RvcmVfcGF0aBgIIAEoCUIMCgpfZXhpdF9jb2RlIs4BCgtQaGFzZVJlY29yZBIQCghzZXF1ZW5jZRgBIAEoBBIfCgVwaGFzZRgCIAEoDjIQLm11c3Rlci52MS5QaGFzZRIrCgdzdGFydGVkGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgVlbmRlZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoJZXhpdF9jb2RlGAUgASgFSACIAQESDgoGZGV0YWlsGAYgASgJQgwKCl9leGl0X2NvZGUirQEKD09wZXJhdGlvblJlcG9ydBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAMgASgJEiYKBnBoYXNlcxgEIAMoCzIWLm11c3Rlci52MS5QaGFzZVJlY29yZBIjCgdvdXRjb21lGAUgASgLMhIubXVzdGVyLnYxLk91dGNvbWUSDAoEaG9zdBgGIAEoCSrxAQoFUGhhc2USFQoRUEhBU0VfVU5TUEVDSUZJRUQQABIQCgxQSEFTRV9WRVJJRlkQARITCg9QSEFTRV9QUkVGTElHSFQQAhIPCgtQSEFTRV9GRVRDSBADEg8KC1BIQVNFX0JVSUxEEAQSDgoKUEhBU0VfUExBThAFEg8KC1BIQVNFX0RSQUlOEAYSDQoJUEhBU0VfQVJNEAcSEgoOUEhBU0VfQUNUSVZBVEUQCBIQCgxQSEFTRV9SRUJPT1QQCRIPCgtQSEFTRV9QUk9WRRAKEhEKDVBIQVNFX0NPTkZJUk0QCxIOCgpQSEFTRV9ET05FEAwqnQMKDE91dGNvbWVDbGFzcxIdChlPVVRDT01FX0NMQVNTX1VOU1BFQ0lGSUVEEAASGwoXT1VUQ09NRV9DTEFTU19TVUNDRUVERUQQARIaChZPVVRDT01FX0NMQVNTX0RFR1JBREVEEAISIQodT1VUQ09NRV9DTEFTU19SRUJPT1RfUkVRVUlSRUQQAxIZChVPVVRDT01FX0NMQVNTX1JFRlVTRUQQBBIWChJPVVRDT01FX0NMQVNTX0JVU1kQBRIeChpPVVRDT01FX0NMQVNTX0ZFVENIX0ZBSUxFRBAGEh4KGk9VVENPTUVfQ0xBU1NfQlVJTERfRkFJTEVEEAcSIwofT1VUQ09NRV9DTEFTU19BQ1RJVkFUSU9OX0ZBSUxFRBAIEh0KGU9VVENPTUVfQ0xBU1NfVU5DT05GSVJNRUQQCRIdChlPVVRDT01FX0NMQVNTX1JPTExFRF9CQUNLEAoSIQodT1VUQ09NRV9DTEFTU19ST0xMQkFDS19GQUlMRUQQCxIZChVPVVRDT01FX0NMQVNTX1VOS05PV04QDGIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChltdXN0ZXIvdjEvb3BlcmF0aW9uLnByb3RvEgltdXN0ZXIudjEipwIKB091dGNvbWUSJgoFY2xhc3MYASABKA4yFy5tdXN0ZXIudjEuT3V0Y29tZUNsYXNzEg8KB3JlZnVzYWwYAiABKAkSDgoGcmVhc29uGAMgASgJEh8KBXBoYXNlGAQgASgOMhAubXVzdGVyLnYxLlBoYXNlEhYKCWV4aXRfY29kZRgFIAEoBUgAiAEBEikKBWVuZGVkGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzaW11bGF0ZWQYByADKAkSEgoKc3RvcmVfcGF0aBgIIAEoCRIsCgtmaXJzdF9jYXVzZRgJIAEoDjIXLm11c3Rlci52MS5PdXRjb21lQ2xhc3MSDAoEcnVucxgKIAEoCUIMCgpfZXhpdF9jb2RlIjUKDVNpZ25lZE91dGNvbWUSEQoJc3RhdGVtZW50GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCKbAQoQT3V0Y29tZVN0YXRlbWVudBIPCgdtYWNoaW5lGAEgASgJEhAKCGZsZWV0X2lkGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYBSABKAkSIwoHb3V0Y29tZRgGIAEoCzISLm11c3Rlci52MS5PdXRjb21lIs4BCgtQaGFzZVJlY29yZBIQCghzZXF1ZW5jZRgBIAEoBBIfCgVwaGFzZRgCIAEoDjIQLm11c3Rlci52MS5QaGFzZRIrCgdzdGFydGVkGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgVlbmRlZBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoJZXhpdF9jb2RlGAUgASgFSACIAQESDgoGZGV0YWlsGAYgASgJQgwKCl9leGl0X2NvZGUijgIKD09wZXJhdGlvblJlcG9ydBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAMgASgJEiYKBnBoYXNlcxgEIAMoCzIWLm11c3Rlci52MS5QaGFzZVJlY29yZBIjCgdvdXRjb21lGAUgASgLMhIubXVzdGVyLnYxLk91dGNvbWUSDAoEaG9zdBgGIAEoCRIdCgRwbGFuGAcgASgLMg8ubXVzdGVyLnYxLlBsYW4SMAoOc2lnbmVkX291dGNvbWUYCCABKAsyGC5tdXN0ZXIudjEuU2lnbmVkT3V0Y29tZRIOCgZhY3Rpb24YCSABKAkqlgIKBVBoYXNlEhUKEVBIQVNFX1VOU1BFQ0lGSUVEEAASEAoMUEhBU0VfVkVSSUZZEAESEwoPUEhBU0VfUFJFRkxJR0hUEAISDwoLUEhBU0VfRkVUQ0gQAxIPCgtQSEFTRV9CVUlMRBAEEg4KClBIQVNFX1BMQU4QBRIPCgtQSEFTRV9EUkFJThAGEg0KCVBIQVNFX0FSTRAHEhIKDlBIQVNFX0FDVElWQVRFEAgSEAoMUEhBU0VfUkVCT09UEAkSDwoLUEhBU0VfUFJPVkUQChIRCg1QSEFTRV9DT05GSVJNEAsSDgoKUEhBU0VfRE9ORRAMEhEKDVBIQVNFX1BST01PVEUQDRIQCgxQSEFTRV9SRVRVUk4QDiqdAwoMT3V0Y29tZUNsYXNzEh0KGU9VVENPTUVfQ0xBU1NfVU5TUEVDSUZJRUQQABIbChdPVVRDT01FX0NMQVNTX1NVQ0NFRURFRBABEhoKFk9VVENPTUVfQ0xBU1NfREVHUkFERUQQAhIhCh1PVVRDT01FX0NMQVNTX1JFQk9PVF9SRVFVSVJFRBADEhkKFU9VVENPTUVfQ0xBU1NfUkVGVVNFRBAEEhYKEk9VVENPTUVfQ0xBU1NfQlVTWRAFEh4KGk9VVENPTUVfQ0xBU1NfRkVUQ0hfRkFJTEVEEAYSHgoaT1VUQ09NRV9DTEFTU19CVUlMRF9GQUlMRUQQBxIjCh9PVVRDT01FX0NMQVNTX0FDVElWQVRJT05fRkFJTEVEEAgSHQoZT1VUQ09NRV9DTEFTU19VTkNPTkZJUk1FRBAJEh0KGU9VVENPTUVfQ0xBU1NfUk9MTEVEX0JBQ0sQChIhCh1PVVRDT01FX0NMQVNTX1JPTExCQUNLX0ZBSUxFRBALEhkKFU9VVENPTUVfQ0xBU1NfVU5LTk9XThAMYgZwcm90bzM", [file_google_protobuf_timestamp, file_muster_v1_plan]);
 
 /**
  * Written once.
@@ -70,11 +72,25 @@ export type Outcome = Message<"muster.v1.Outcome"> & {
   simulated: string[];
 
   /**
-   * The store path that was reached.
+   * The store path that was tried, or reached.
    *
    * @generated from field: string store_path = 8;
    */
   storePath: string;
+
+  /**
+   * What went wrong first, where the operation went back: what followed is in `reason`. Unspecified: nothing did.
+   *
+   * @generated from field: muster.v1.OutcomeClass first_cause = 9;
+   */
+  firstCause: OutcomeClass;
+
+  /**
+   * The store path that runs at the end; empty: cannot be read.
+   *
+   * @generated from field: string runs = 10;
+   */
+  runs: string;
 };
 
 /**
@@ -83,6 +99,90 @@ export type Outcome = Message<"muster.v1.Outcome"> & {
  */
 export const OutcomeSchema: GenMessage<Outcome> = /*@__PURE__*/
   messageDesc(file_muster_v1_operation, 0);
+
+/**
+ * An outcome as the node's own key signed it.
+ *
+ * @generated from message muster.v1.SignedOutcome
+ */
+export type SignedOutcome = Message<"muster.v1.SignedOutcome"> & {
+  /**
+   * A serialised OutcomeStatement.
+   *
+   * @generated from field: bytes statement = 1;
+   */
+  statement: Uint8Array;
+
+  /**
+   * RSASSA-PKCS1-v1_5 with SHA-256 over "muster outcome v1\n" and the statement, by the machine's key.
+   *
+   * @generated from field: bytes signature = 2;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message muster.v1.SignedOutcome.
+ * Use `create(SignedOutcomeSchema)` to create a new message.
+ */
+export const SignedOutcomeSchema: GenMessage<SignedOutcome> = /*@__PURE__*/
+  messageDesc(file_muster_v1_operation, 1);
+
+/**
+ * What a node says for good of one operation.
+ *
+ * @generated from message muster.v1.OutcomeStatement
+ */
+export type OutcomeStatement = Message<"muster.v1.OutcomeStatement"> & {
+  /**
+   * The machine's id.
+   *
+   * @generated from field: string machine = 1;
+   */
+  machine: string;
+
+  /**
+   * The fleet.
+   *
+   * @generated from field: string fleet_id = 2;
+   */
+  fleetId: string;
+
+  /**
+   * The operation.
+   *
+   * @generated from field: string operation_id = 3;
+   */
+  operationId: string;
+
+  /**
+   * Number of the revision; 0: the action needed none.
+   *
+   * @generated from field: uint64 revision = 4;
+   */
+  revision: bigint;
+
+  /**
+   * SHA-256 (hex) of its manifest; empty as well.
+   *
+   * @generated from field: string manifest_digest = 5;
+   */
+  manifestDigest: string;
+
+  /**
+   * The outcome.
+   *
+   * @generated from field: muster.v1.Outcome outcome = 6;
+   */
+  outcome?: Outcome | undefined;
+};
+
+/**
+ * Describes the message muster.v1.OutcomeStatement.
+ * Use `create(OutcomeStatementSchema)` to create a new message.
+ */
+export const OutcomeStatementSchema: GenMessage<OutcomeStatement> = /*@__PURE__*/
+  messageDesc(file_muster_v1_operation, 2);
 
 /**
  * One start or end of a phase, as it stands in the node's journal.
@@ -138,7 +238,7 @@ export type PhaseRecord = Message<"muster.v1.PhaseRecord"> & {
  * Use `create(PhaseRecordSchema)` to create a new message.
  */
 export const PhaseRecordSchema: GenMessage<PhaseRecord> = /*@__PURE__*/
-  messageDesc(file_muster_v1_operation, 1);
+  messageDesc(file_muster_v1_operation, 3);
 
 /**
  * What the node reports of one operation: its whole state, idempotent by id.
@@ -187,6 +287,27 @@ export type OperationReport = Message<"muster.v1.OperationReport"> & {
    * @generated from field: string host = 6;
    */
   host: string;
+
+  /**
+   * What it would change, or changed; absent until it is known.
+   *
+   * @generated from field: muster.v1.Plan plan = 7;
+   */
+  plan?: Plan | undefined;
+
+  /**
+   * The outcome under the node's own signature; absent while it runs.
+   *
+   * @generated from field: muster.v1.SignedOutcome signed_outcome = 8;
+   */
+  signedOutcome?: SignedOutcome | undefined;
+
+  /**
+   * Word for what was ordered: "apply", "plan", "rollback", "reboot", "hold", "resume", "retry".
+   *
+   * @generated from field: string action = 9;
+   */
+  action: string;
 };
 
 /**
@@ -194,7 +315,7 @@ export type OperationReport = Message<"muster.v1.OperationReport"> & {
  * Use `create(OperationReportSchema)` to create a new message.
  */
 export const OperationReportSchema: GenMessage<OperationReport> = /*@__PURE__*/
-  messageDesc(file_muster_v1_operation, 2);
+  messageDesc(file_muster_v1_operation, 4);
 
 /**
  * A step of an operation, in this order.
@@ -250,35 +371,35 @@ export const Phase = {
   DRAIN: 6,
 
   /**
-   * Arms the way back. Not run yet.
+   * Arms the way back, before anything is touched.
    *
    * @generated from enum value: PHASE_ARM = 7;
    */
   ARM: 7,
 
   /**
-   * Switches, and makes what runs the boot default.
+   * Switches to the system, in a unit of its own; the boot default stays.
    *
    * @generated from enum value: PHASE_ACTIVATE = 8;
    */
   ACTIVATE: 8,
 
   /**
-   * Boots into the new system. Not run yet.
+   * Boots anew: on order, or into the new system for a trial.
    *
    * @generated from enum value: PHASE_REBOOT = 9;
    */
   REBOOT: 9,
 
   /**
-   * Waits for health. Not run yet.
+   * A new process of the agent watches health gates and units for the soak time.
    *
    * @generated from enum value: PHASE_PROVE = 10;
    */
   PROVE: 10,
 
   /**
-   * Confirms over a new connection. Not run yet.
+   * Asks the coordinator over that process's own connection.
    *
    * @generated from enum value: PHASE_CONFIRM = 11;
    */
@@ -290,6 +411,20 @@ export const Phase = {
    * @generated from enum value: PHASE_DONE = 12;
    */
   DONE: 12,
+
+  /**
+   * Makes what was proved the boot default.
+   *
+   * @generated from enum value: PHASE_PROMOTE = 13;
+   */
+  PROMOTE: 13,
+
+  /**
+   * Goes back to what ran before.
+   *
+   * @generated from enum value: PHASE_RETURN = 14;
+   */
+  RETURN: 14,
 } as const;
 
 /**
@@ -373,21 +508,22 @@ export const OutcomeClass = {
   ACTIVATION_FAILED: 8,
 
   /**
-   * Activated, but not confirmed in time. Not produced yet.
+   * Activated and healthy, but the coordinator did not answer in time; the old system runs again. Not held against the
+   * target.
    *
    * @generated from enum value: OUTCOME_CLASS_UNCONFIRMED = 9;
    */
   UNCONFIRMED: 9,
 
   /**
-   * The old system runs again; the reason is the first cause. Not produced yet.
+   * The old system runs again; the reason is the first cause.
    *
    * @generated from enum value: OUTCOME_CLASS_ROLLED_BACK = 10;
    */
   ROLLED_BACK: 10,
 
   /**
-   * The way back failed too. Not produced yet.
+   * The way back failed too; somebody must look.
    *
    * @generated from enum value: OUTCOME_CLASS_ROLLBACK_FAILED = 11;
    */
