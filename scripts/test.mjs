@@ -24,6 +24,8 @@ const CHECKS = [
 ]
 
 const vitest = (...folders) => ({ kind: 'vitest', folders })
+/** Machines boot and systems are built in these: nothing there is quick on a busy host. */
+const LAB_TIMES = ['--testTimeout=240000', '--hookTimeout=1200000']
 const PARTS = {
   check: { kind: 'check' },
   unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts', 'test/docs'),
@@ -31,10 +33,11 @@ const PARTS = {
   builds: vitest('test/builds', 'test/standin'),
   nix: vitest('test/nix'),
   start: vitest('test/start'),
+  lab: { ...vitest('test/lab'), args: LAB_TIMES },
   node24: { kind: 'node24', folders: ['shared', 'coordinator', 'agent', 'cli', 'test/e2e'] },
 }
 /** What `npm test` runs, in this order; `all` is the same matrix here. */
-const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'node24']
+const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'node24']
 
 const PROGRAMS = [
   {
@@ -48,6 +51,15 @@ const PROGRAMS = [
     why: 'tests that build with Nix (test/builds, test/nix); they are skipped without it',
   },
 ]
+
+const LAB_WHY = 'tests in lab machines (test/lab); they are skipped without it'
+const LAB_PROGRAMS = [
+  ['debootstrap', 'debootstrap'],
+  ['systemd-nspawn', 'systemd-container'],
+  ['ip', 'iproute2'],
+  ['nsenter', 'util-linux'],
+  ['python3', 'python3'],
+].map(([program, name]) => ({ program, package: name, why: LAB_WHY }))
 
 function run(command, args, options = {}) {
   return (
@@ -78,7 +90,7 @@ function quietNpm() {
  */
 const NODE_24 = '24.9.0'
 
-function runVitest(part, folders, { node = process.execPath, cwd = top } = {}) {
+function runVitest(part, folders, { node = process.execPath, cwd = top, extra = [] } = {}) {
   const there = folders.filter(folder => existsSync(join(cwd, folder)))
   if (there.length === 0)
     return { passed: 0, failed: 1, skipped: 0, note: `no such folder: ${folders.join(' ')}` }
@@ -86,7 +98,7 @@ function runVitest(part, folders, { node = process.execPath, cwd = top } = {}) {
   const report = join(scratch, 'report.json')
   try {
     const args = ['node_modules/vitest/vitest.mjs', 'run', ...there, '--reporter=default', '--reporter=json']
-    const status = run(node, [...args, `--outputFile.json=${report}`], { cwd, env: quietNpm() })
+    const status = run(node, [...args, `--outputFile.json=${report}`, ...extra], { cwd, env: quietNpm() })
     if (!existsSync(report)) return { passed: 0, failed: 1, skipped: 0, note: 'vitest wrote no report' }
     const result = JSON.parse(readFileSync(report, 'utf8'))
     const tests = result.testResults.flatMap(file => file.assertionResults)
@@ -183,7 +195,7 @@ function runPart(name) {
     case 'check':
       return runChecks()
     case 'vitest':
-      return runVitest(name, part.folders)
+      return runVitest(name, part.folders, { extra: part.args })
     default:
       return runNode24(part.folders)
   }
@@ -201,8 +213,9 @@ if (unknown.length > 0) {
 const parts = asked.length > 0 ? asked : DEFAULT
 
 ensureDependencies()
-if (parts.some(part => ['builds', 'nix', 'e2e', 'unit', 'start', 'node24'].includes(part)))
+if (parts.some(part => ['builds', 'nix', 'e2e', 'unit', 'start', 'lab', 'node24'].includes(part)))
   ensurePrograms(PROGRAMS)
+if (parts.includes('lab')) ensurePrograms(LAB_PROGRAMS)
 
 const total = { passed: 0, failed: 0, skipped: 0 }
 const lines = []

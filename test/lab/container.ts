@@ -1,0 +1,170 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { openSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createControlGroups, removeControlGroups } from './control-groups.ts'
+import { childrenOf, formatIdentity, identityOf, isLeader } from './process-identity.ts'
+import { must, tail } from './run.ts'
+
+export interface ContainerOptions {
+  /** Holds the disk and what the host keeps of the container. */
+  readonly folder: string
+  /** Of its control groups, and as systemd-nspawn knows it: no other on the host has it. */
+  readonly name: string
+  readonly hostName: string
+  /** Folders below its own disk, the topmost first. */
+  readonly lower: readonly string[]
+  /** What stands in front of a command to run it in the network namespace with the bridge br0. */
+  readonly network: readonly string[]
+  /** Read-only mounts, "from:to". */
+  readonly binds: readonly string[]
+  readonly environment: Readonly<Record<string, string>>
+  /** What becomes process 1. */
+  readonly init: string
+  /** Called when process 1 is there, also after a reboot from inside. */
+  readonly onBoot: () => Promise<void>
+}
+
+/** What systemd-nspawn with --keep-unit ends with when the container asked for a reboot. */
+const REBOOT = 133
+const START_MS = 30_000
+const STOP_MS = 90_000
+
+/** One systemd-nspawn container that boots again when it reboots itself, on an overlay that stays. */
+export class Container implements AsyncDisposable {
+  readonly #options: ContainerOptions
+  #nspawn: ChildProcess | undefined
+  /** Its process 1 as the host numbers it; undefined while it is off. */
+  leader: number | undefined
+  boots = 0
+  /** Whether a reboot from inside starts it again. */
+  #on = false
+  /** Why it could not be started again after a reboot. */
+  #failure: unknown
+
+  constructor(options: ContainerOptions) {
+    this.#options = options
+  }
+
+  get root(): string {
+    return join(this.#options.folder, 'root')
+  }
+
+  /** Makes the disk and mounts it; it stays mounted while the container is off. */
+  async prepare(): Promise<void> {
+    const { folder, lower } = this.#options
+    for (const name of ['upper', 'work', 'root']) await mkdir(join(folder, name), { recursive: true })
+    const layers = `lowerdir=${lower.join(':')},upperdir=${join(folder, 'upper')},workdir=${join(folder, 'work')}`
+    await must('mount', ['-t', 'overlay', 'overlay', '-o', layers, this.root])
+  }
+
+  async start(): Promise<void> {
+    if (this.#nspawn) throw new Error(`${this.#options.hostName} is on`)
+    this.#on = true
+    this.#failure = undefined
+    await this.#launch()
+  }
+
+  async #launch(): Promise<void> {
+    const { folder, name, hostName, network, binds, environment, init } = this.#options
+    const groups = createControlGroups(name)
+    // The shell enters the groups, then becomes nsenter, which becomes systemd-nspawn: one process all the way.
+    const script = `for group in ${groups.join(' ')}; do echo $$ >$group/cgroup.procs; done; exec "$@"`
+    const nspawn = [
+      ...['systemd-nspawn', '--quiet', '--register=no', '--keep-unit', '--capability=all'],
+      ...['--system-call-filter=@keyring bpf', '--kill-signal=SIGRTMIN+3', '--link-journal=no'],
+      ...['--resolv-conf=off', '--timezone=off', '--console=read-only', '--network-bridge=br0'],
+      ...[`--machine=${name}`, `--hostname=${hostName}`, `--directory=${this.root}`],
+      ...binds.map(bind => `--bind-ro=${bind}`),
+      ...Object.entries(environment).map(([key, value]) => `--setenv=${key}=${value}`),
+    ]
+    const log = openSync(join(folder, 'console'), 'a')
+    // With whoever started it dies the machine: the kernel sees to it, even when that process is killed.
+    const own = ['setpriv', '--pdeathsig', 'KILL', 'sh', '-c', script, 'sh']
+    const [command = '', ...args] = [...own, ...network, ...nspawn, init]
+    const child = spawn(command, args, { cwd: '/', stdio: ['ignore', log, log] })
+    this.#nspawn = child
+    child.once('exit', code => void this.#ended(child, code))
+    await once(child, 'spawn')
+    const identity = child.pid === undefined ? undefined : identityOf(child.pid)
+    if (identity) await writeFile(join(folder, 'supervisor'), formatIdentity(identity))
+    this.leader = await this.#findLeader(child)
+    this.boots += 1
+    await this.#options.onBoot()
+  }
+
+  async #findLeader(child: ChildProcess): Promise<number> {
+    for (const until = Date.now() + START_MS; Date.now() < until; await sleep(20)) {
+      const found = childrenOf(child.pid ?? 0).find(isLeader)
+      if (found !== undefined) return found
+      if (child.exitCode !== null || child.signalCode !== null) break
+    }
+    throw new Error(`${this.#options.hostName} did not start; it said:\n${tail(await this.console(), 2_000)}`)
+  }
+
+  async #ended(child: ChildProcess, code: number | null): Promise<void> {
+    if (this.#nspawn !== child) return
+    this.#nspawn = undefined
+    this.leader = undefined
+    if (!this.#on || code !== REBOOT) return
+    await this.#launch().catch((error: unknown) => {
+      this.#failure = error
+    })
+  }
+
+  /** The name of the bridge's end of its cable; undefined while it is off. */
+  async hostLink(): Promise<string | undefined> {
+    if (this.leader === undefined) return undefined
+    // sysfs of the container shows the index that the other end has in its own namespace.
+    const index = (
+      await must('nsenter', ['-t', `${this.leader}`, '-n', 'ip', '-o', 'link', 'show', 'host0'])
+    ).stdout.match(/host0@if(\d+)/)?.[1]
+    const [command = '', ...args] = [...this.#options.network, 'ip', '-o', 'link']
+    const { stdout } = await must(command, args)
+    return stdout.match(new RegExp(`^${index}: ([^@:]+)`, 'm'))?.[1]
+  }
+
+  /** What stands in front of a command to run it inside: in the running container, or on its disk. */
+  enter(): readonly string[] {
+    if (this.leader === undefined) return ['chroot', this.root]
+    return ['nsenter', '-t', `${this.leader}`, '-m', '-u', '-i', '-n', '-p', '-C']
+  }
+
+  async console(): Promise<string> {
+    return await readFile(join(this.#options.folder, 'console'), 'utf8').catch(() => '')
+  }
+
+  /** Ends everything in it at once. */
+  async kill(): Promise<void> {
+    this.#on = false
+    for (const until = Date.now() + STOP_MS; this.#nspawn && Date.now() < until; await sleep(20)) {
+      // The leader first: systemd-nspawn then takes its own end of the cable away.
+      if (this.leader !== undefined) killIfThere(this.leader)
+      else this.#nspawn.kill('SIGKILL')
+    }
+    await this.untilOff()
+  }
+
+  async untilOff(): Promise<void> {
+    for (const until = Date.now() + STOP_MS; this.#nspawn; await sleep(50)) {
+      if (Date.now() > until) throw new Error(`${this.#options.hostName} does not end`)
+    }
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill()
+    await must('umount', ['--lazy', this.root])
+    removeControlGroups(this.#options.name)
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended by itself meanwhile.
+  }
+}
