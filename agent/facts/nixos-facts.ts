@@ -1,9 +1,11 @@
 import { basename } from 'node:path'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { NixosFactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
+import { readLinkPart, readTextPart } from '../plan/part.ts'
+import type { SystemParts } from '../plan/reboot-reasons.ts'
 import { cleanText } from './clean-values.ts'
 import { isObject, parseJson, stringAt } from './parse-json.ts'
-import { type Part, rebootReasons, type SystemParts } from './reboot-reasons.ts'
+import { rebootReasons } from './reboot-reasons.ts'
 import type { Source } from './source.ts'
 
 type Nixos = MessageInitShape<typeof NixosFactsSchema>
@@ -55,28 +57,14 @@ async function reasons(
 async function readParts(source: Source, path: string): Promise<SystemParts> {
   return {
     path,
-    kernel: await linkPart(source, `${path}/kernel`),
-    initrd: await linkPart(source, `${path}/initrd`),
-    modules: await linkPart(source, `${path}/kernel-modules`),
-    params: await filePart(source, `${path}/kernel-params`),
-    initInterface: await filePart(source, `${path}/init-interface-version`),
-    systemd: await linkPart(source, `${path}/systemd`),
-    inhibitors: await filePart(source, `${path}/switch-inhibitors`),
+    kernel: await readLinkPart(source.system, `${path}/kernel`),
+    initrd: await readLinkPart(source.system, `${path}/initrd`),
+    modules: await readLinkPart(source.system, `${path}/kernel-modules`),
+    params: await readTextPart(source.system, `${path}/kernel-params`),
+    initInterface: await readTextPart(source.system, `${path}/init-interface-version`),
+    systemd: await readLinkPart(source.system, `${path}/systemd`),
+    inhibitors: await readTextPart(source.system, `${path}/switch-inhibitors`),
   }
-}
-
-async function linkPart(source: Source, path: string): Promise<Part> {
-  const reading = await source.system.readLink(path)
-  if (reading.kind === 'link') return { kind: 'value', value: reading.target }
-  return reading.kind === 'missing' ? reading : { kind: 'unknown' }
-}
-
-async function filePart(source: Source, path: string): Promise<Part> {
-  const reading = await source.system.readFile(path, 64 * 1024)
-  if (reading.kind === 'file' && !reading.truncated) {
-    return { kind: 'value', value: reading.bytes.toString('utf8').trim() }
-  }
-  return reading.kind === 'missing' ? reading : { kind: 'unknown' }
 }
 
 /** The profile is a link to `system-N-link` beside it, and that a link into the store. */

@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Part, rebootReasons, type SystemParts } from './reboot-reasons.ts'
+import type { Part } from '../plan/part.ts'
+import type { SystemParts } from '../plan/reboot-reasons.ts'
+import { rebootReasons } from './reboot-reasons.ts'
 
 const value = (text: string): Part => ({ kind: 'value', value: text })
 const base: SystemParts = {

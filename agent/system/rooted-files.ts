@@ -1,7 +1,15 @@
 import { constants } from 'node:fs'
-import { access, lstat, open, readdir, readlink } from 'node:fs/promises'
+import { access, lstat, open, readdir, readlink, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { DirReading, Existence, FileReading, LinkReading, Unreadable } from './system.ts'
+import type {
+  DirReading,
+  Existence,
+  FileReading,
+  LinkReading,
+  SpaceReading,
+  StatReading,
+  Unreadable,
+} from './system.ts'
 
 /** The file half of the door. */
 export interface Files {
@@ -9,6 +17,9 @@ export interface Files {
   readLink(path: string): Promise<LinkReading>
   listDir(path: string, maxNames?: number): Promise<DirReading>
   exists(path: string): Promise<Existence>
+  stat(path: string): Promise<StatReading>
+  statLink(path: string): Promise<StatReading>
+  space(path: string): Promise<SpaceReading>
 }
 
 const MAX_LINKS = 40
@@ -30,6 +41,27 @@ export function createRootedFiles(root: string): Files {
       attempt(async () => {
         await access(await locate(path, true), constants.F_OK)
         return { kind: 'present' }
+      }),
+    stat: path =>
+      attempt(async () => {
+        const { size, mtimeMs } = await stat(await locate(path, true))
+        return { kind: 'stat', sizeBytes: size, modifiedMs: mtimeMs }
+      }),
+    statLink: path =>
+      attempt(async () => {
+        const { size, mtimeMs } = await lstat(await locate(path, false))
+        return { kind: 'stat', sizeBytes: size, modifiedMs: mtimeMs }
+      }),
+    space: path =>
+      attempt(async () => {
+        const { bavail, blocks, bsize, ffree, files } = await statfs(await locate(path, true))
+        return {
+          kind: 'space',
+          freeBytes: bavail * bsize,
+          totalBytes: blocks * bsize,
+          freeFiles: ffree,
+          totalFiles: files,
+        }
       }),
   }
 }

@@ -14,6 +14,12 @@ export interface System {
   /** The sorted names in a folder, at most `maxNames`. */
   listDir(path: string, maxNames?: number): Promise<DirReading>
   exists(path: string): Promise<Existence>
+  /** What is known of a file without opening it; links are followed. */
+  stat(path: string): Promise<StatReading>
+  /** When a link itself was made, whatever it leads to. */
+  statLink(path: string): Promise<StatReading>
+  /** Room on the file system that a path lies on. */
+  space(path: string): Promise<SpaceReading>
 }
 
 export interface CommandOptions {
@@ -97,6 +103,24 @@ export type DirReading =
   | Unreadable
 
 export type Existence = { readonly kind: 'present' } | { readonly kind: 'missing' } | Unreadable
+
+export type StatReading =
+  | { readonly kind: 'stat'; readonly sizeBytes: number; readonly modifiedMs: number }
+  | { readonly kind: 'missing' }
+  | Unreadable
+
+export type SpaceReading =
+  | {
+      readonly kind: 'space'
+      /** What an ordinary user may still write: the reserve for root is not counted. */
+      readonly freeBytes: number
+      readonly totalBytes: number
+      /** 0 on file systems that make them as needed (btrfs, FAT), where `totalFiles` is 0 too. */
+      readonly freeFiles: number
+      readonly totalFiles: number
+    }
+  | { readonly kind: 'missing' }
+  | Unreadable
 
 /** Whether a command ran and exited with 0. */
 export function succeeded(ending: Ending): boolean {

@@ -70,6 +70,21 @@ export class ScriptedSystem implements System {
     return { kind: this.files.has(path) || this.links.has(path) ? 'present' : 'missing' } as const
   }
 
+  async stat(path: string) {
+    const text = this.files.get(path)
+    if (text === undefined) return { kind: 'missing' } as const
+    return { kind: 'stat', sizeBytes: Buffer.byteLength(text), modifiedMs: 0 } as const
+  }
+
+  async statLink(path: string) {
+    if (!this.links.has(path)) return await this.stat(path)
+    return { kind: 'stat', sizeBytes: 0, modifiedMs: 0 } as const
+  }
+
+  async space() {
+    return { kind: 'missing' } as const
+  }
+
   async #play(command: string, args: readonly string[], cwd: string | undefined) {
     const name = command.slice(command.lastIndexOf('/') + 1)
     this.commands.push([command, ...args].join(' '))
