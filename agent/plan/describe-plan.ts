@@ -50,9 +50,9 @@ function rebootLines({ reboot }: Plan): string[] {
   return [`${head}:`, ...reboot.reasons.map(reason => `  ${reasonText(reason)}`)]
 }
 
-function reasonText({ kind, before, after, effect }: RebootReason): string {
-  const change = `${kind}: ${before || 'none'} -> ${after || 'none'}`
-  return effect === 'only-by-reboot' ? `${change} (a switch refuses this)` : change
+function reasonText({ kind, key, before, after, required }: RebootReason): string {
+  const change = `${key === '' ? kind : `${kind} ${key}`}: ${before || 'none'} -> ${after || 'none'}`
+  return required ? `${change} (a switch refuses this)` : change
 }
 
 function unitLine(changes: readonly UnitChange[], action: UnitAction, words: string): string[] {

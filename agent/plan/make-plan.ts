@@ -70,7 +70,7 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
     space,
     agentChanges: agentChanges(current, target),
     problems: planProblems({ target, current: machine.current, reboot, states, space, expected }),
-    warnings: planWarnings({ current, target, reboot, units, states, expected }),
+    warnings: planWarnings({ ...machine, current, target, reboot, units, states, expected }),
   }
 }
 

@@ -125,10 +125,10 @@ function hostProblems({ path, hostName }: Toplevel, expected: string | undefined
 /** Whether a switch works at all must be known; what merely waits for the next boot need not be. */
 function rebootProblems({ unknown }: RebootReasons): PlanProblem[] {
   return unknown
-    .filter(name => name === 'init-interface' || name === 'inhibitors')
-    .map(name => ({
+    .filter(kind => kind === 'init-interface' || kind === 'inhibitor')
+    .map(kind => ({
       class: 'unreadable',
-      reason: `${name} cannot be compared: nobody can tell whether a switch is possible or a reboot is needed`,
+      reason: `${kind} cannot be compared: nobody can tell whether a switch is possible or a reboot is needed`,
     }))
 }
 

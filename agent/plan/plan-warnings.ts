@@ -1,3 +1,4 @@
+import { knownValue, type Part } from './part.ts'
 import type { RebootReasons } from './reboot-reasons.ts'
 import { AGENT_UNIT, type Toplevel } from './toplevel.ts'
 import type { UnitComparison } from './unit-changes.ts'
@@ -20,10 +21,14 @@ export type WarningKind =
   | 'units-unknown'
   | 'reboot-unknown'
   | 'failed-before'
+  | 'boot-pending'
 
 export interface WarningsQuestion {
   readonly current: Toplevel | undefined
   readonly target: Toplevel
+  readonly booted: Part
+  /** What the next boot starts. */
+  readonly profile: Part
   readonly reboot: RebootReasons
   readonly units: UnitComparison
   readonly states: UnitStatesReading
@@ -61,6 +66,10 @@ export function planWarnings(question: WarningsQuestion): PlanWarning[] {
   if (reboot.unknown.length > 0) {
     warn('reboot-unknown', `cannot be compared with what was booted: ${named(reboot.unknown)}`)
   }
+  const next = knownValue(question.profile)
+  if (next !== undefined && ![current?.path, target.path, knownValue(question.booted)].includes(next)) {
+    warn('boot-pending', `${next} was set for the next boot and never switched to; this plan replaces it`)
+  }
   const failed = states.kind === 'states' ? failedUnits(states.states) : []
   if (failed.length > 0) warn('failed-before', `failed already: ${named(failed)}`)
   return warnings
@@ -77,7 +86,9 @@ export function agentChanges(current: Toplevel | undefined, target: Toplevel): b
 }
 
 function dbusChange({ current, target, reboot, units }: WarningsQuestion): string | undefined {
-  const implementation = reboot.reasons.find(({ kind }) => kind === 'inhibitor:dbus-implementation')
+  const implementation = reboot.reasons.find(
+    ({ kind, key }) => kind === 'inhibitor' && key === 'dbus-implementation',
+  )
   if (implementation) return `D-Bus changes from ${implementation.before} to ${implementation.after}`
   const [before, after] = [dbusOf(current), dbusOf(target)]
   if (before !== undefined && after !== undefined && before !== after) {

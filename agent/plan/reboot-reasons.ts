@@ -16,28 +16,43 @@ export interface SystemParts {
   readonly triggers?: Part
 }
 
-/** A part that differs: kernel, initrd, modules, params, init-interface, systemd, inhibitor:KEY, reboot-trigger:KEY. */
+/** A part that differs between two systems. */
 export interface PartDifference {
-  readonly kind: string
+  readonly kind: PartKind
+  /** Of an inhibitor or a trigger; else empty. */
+  readonly key: string
   /** The values as they stand in the systems; empty: not there. */
   readonly before: string
   readonly after: string
 }
 
+export type PartKind =
+  | 'kernel'
+  | 'initrd'
+  | 'kernel-modules'
+  | 'kernel-params'
+  | 'init-interface'
+  | 'systemd'
+  | 'inhibitor'
+  | 'reboot-trigger'
+
 export interface PartsComparison {
   readonly differences: readonly PartDifference[]
   /** Parts that could not be compared. No difference means "the same" only when this is empty too. */
-  readonly unknown: readonly string[]
+  readonly unknown: readonly PartKind[]
 }
 
-export interface RebootReason extends PartDifference {
-  /** `only-by-reboot`: a switch refuses it. `next-boot`: a switch works, and this part waits for the next boot. */
-  readonly effect: 'only-by-reboot' | 'next-boot'
+export interface RebootReason extends Omit<PartDifference, 'kind'> {
+  /** `no-current-system`: a switch takes a missing /run/current-system for another init interface. */
+  readonly kind: PartKind | 'no-current-system'
+  /** A switch refuses it. Otherwise a switch works, and this part waits for the next boot. */
+  readonly required: boolean
 }
 
 export interface RebootReasons {
   readonly reasons: readonly RebootReason[]
-  readonly unknown: readonly string[]
+  /** Parts that could not be compared, and "booted-system" when nobody knows what was booted. */
+  readonly unknown: readonly (PartKind | 'booted-system')[]
   /** The target cannot be switched to, only booted. */
   readonly required: boolean
 }
@@ -45,16 +60,16 @@ export interface RebootReasons {
 const PARTS = [
   ['kernel', 'kernel'],
   ['initrd', 'initrd'],
-  ['modules', 'modules'],
-  ['params', 'params'],
+  ['kernel-modules', 'modules'],
+  ['kernel-params', 'params'],
   ['init-interface', 'initInterface'],
   ['systemd', 'systemd'],
 ] as const
 
 /** Parts whose difference the switch program itself refuses, comparing with what was switched to last. */
-const REFUSED = /^(init-interface|inhibitor:.*|inhibitors)$/
+const REFUSED: readonly string[] = ['init-interface', 'inhibitor']
 const MAX_KEYS = 32
-const MAX_VALUE = 256
+const MAX_VALUE = 200
 
 /**
  * Compares two systems part by part. By store paths and not by versions, since the same version built differently is
@@ -62,22 +77,22 @@ const MAX_VALUE = 256
  */
 export function compareParts(before: SystemParts, after: SystemParts): PartsComparison {
   const differences: PartDifference[] = []
-  const unknown: string[] = []
+  const unknown: PartKind[] = []
   if (before.path === after.path) return { differences, unknown }
   for (const [kind, key] of PARTS) {
     const [a, b] = [before[key], after[key]]
     if (a.kind === 'unknown' || b.kind === 'unknown') unknown.push(kind)
     else if (a.kind !== b.kind || (a.kind === 'value' && b.kind === 'value' && a.value !== b.value)) {
-      differences.push({ kind, before: shown(a), after: shown(b) })
+      differences.push({ kind, key: '', before: shown(a), after: shown(b) })
     }
   }
-  for (const [name, prefix, a, b] of [
-    ['inhibitors', 'inhibitor', before.inhibitors, after.inhibitors],
-    ['reboot-triggers', 'reboot-trigger', before.triggers ?? MISSING, after.triggers ?? MISSING],
+  for (const [kind, a, b] of [
+    ['inhibitor', before.inhibitors, after.inhibitors],
+    ['reboot-trigger', before.triggers ?? MISSING, after.triggers ?? MISSING],
   ] as const) {
     const changed = changedKeys(a, b)
-    if (changed === undefined) unknown.push(name)
-    else differences.push(...changed.map(({ kind, ...values }) => ({ kind: `${prefix}:${kind}`, ...values })))
+    if (changed === undefined) unknown.push(kind)
+    else differences.push(...changed.map(values => ({ kind, ...values })))
   }
   return { differences, unknown }
 }
@@ -96,27 +111,28 @@ export function rebootReasons({ booted, current, target }: RebootQuestion): Rebo
   if (current === undefined) {
     const missing: RebootReason = {
       kind: 'no-current-system',
+      key: '',
       before: '',
       after: target.path,
-      effect: 'only-by-reboot',
+      required: true,
     }
     return { reasons: [missing, ...waiting(atBoot)], unknown: atBoot.unknown, required: true }
   }
   const refused = compareParts(current, target)
   const only = refused.differences
-    .filter(({ kind }) => REFUSED.test(kind))
-    .map((difference): RebootReason => ({ ...difference, effect: 'only-by-reboot' }))
+    .filter(({ kind }) => REFUSED.includes(kind))
+    .map((difference): RebootReason => ({ ...difference, required: true }))
   const unknown = new Set([
-    ...refused.unknown.filter(name => REFUSED.test(name)),
-    ...atBoot.unknown.filter(name => !REFUSED.test(name)),
+    ...refused.unknown.filter(name => REFUSED.includes(name)),
+    ...atBoot.unknown.filter(name => !REFUSED.includes(name)),
   ])
   return { reasons: [...only, ...waiting(atBoot)], unknown: [...unknown], required: only.length > 0 }
 }
 
 function waiting({ differences }: PartsComparison): RebootReason[] {
   return differences
-    .filter(({ kind }) => !REFUSED.test(kind))
-    .map(difference => ({ ...difference, effect: 'next-boot' }))
+    .filter(({ kind }) => !REFUSED.includes(kind))
+    .map(difference => ({ ...difference, required: false }))
 }
 
 const MISSING: Part = { kind: 'missing' }
@@ -126,18 +142,18 @@ function shown(part: Part): string {
 }
 
 /** Keys that both files have with different values, as NixOS itself compares them; undefined: one is no such file. */
-function changedKeys(a: Part, b: Part): PartDifference[] | undefined {
+function changedKeys(a: Part, b: Part): Omit<PartDifference, 'kind'>[] | undefined {
   const before = entriesOf(a)
   const after = entriesOf(b)
   if (before === undefined || after === undefined) return undefined
-  const changed: PartDifference[] = []
-  for (const [kind, old] of before) {
-    const now = after.get(kind)
+  const changed: Omit<PartDifference, 'kind'>[] = []
+  for (const [key, old] of before) {
+    const now = after.get(key)
     if (now !== undefined && now !== old) {
-      changed.push({ kind, before: old.slice(0, MAX_VALUE), after: now.slice(0, MAX_VALUE) })
+      changed.push({ key, before: old.slice(0, MAX_VALUE), after: now.slice(0, MAX_VALUE) })
     }
   }
-  return changed.sort((x, y) => (x.kind < y.kind ? -1 : 1)).slice(0, MAX_KEYS)
+  return changed.sort((x, y) => (x.key < y.key ? -1 : 1)).slice(0, MAX_KEYS)
 }
 
 /** Systems from before such files existed have none, and so no keys. */
