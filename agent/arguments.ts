@@ -37,6 +37,9 @@ Options of run, each also a field of the file; they win over it:
   --retry-most-ms N          longest back-off
   --connect-ms N             how long one attempt to connect may take
   --build-ms N, --switch-ms N  how long a build and a switch may take
+  --boot-ms N                how long a reboot may take
+  --restart-bound-ms N       how far an announced restart of the coordinator may extend the wait for it
+  --keep-generations N       how many generations of the system stay
   --facts-every-ms N         how often facts are read afresh
   --key-bits N               size of the machine's key, 2048 to 4096
   --log-level LEVEL          debug, info, warn or error
@@ -101,6 +104,9 @@ function parse(argv: readonly string[]) {
       'connect-ms': text,
       'build-ms': text,
       'switch-ms': text,
+      'boot-ms': text,
+      'restart-bound-ms': text,
+      'keep-generations': text,
       'facts-every-ms': text,
       'key-bits': text,
       'log-level': text,
@@ -135,7 +141,13 @@ function toFlags(values: Values): ConfigFlags {
       mostMs: number(values['retry-most-ms']),
       connectMs: number(values['connect-ms']),
     }),
-    deadlines: group({ buildMs: number(values['build-ms']), switchMs: number(values['switch-ms']) }),
+    deadlines: group({
+      buildMs: number(values['build-ms']),
+      switchMs: number(values['switch-ms']),
+      bootMs: number(values['boot-ms']),
+    }),
+    restartBoundMs: number(values['restart-bound-ms']),
+    generations: group({ keep: number(values['keep-generations']) }),
     factsEveryMs: number(values['facts-every-ms']),
     keyBits: number(values['key-bits']),
     logLevel: values['log-level'],

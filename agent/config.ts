@@ -52,8 +52,12 @@ export interface AgentConfig {
   readonly retry: { readonly firstMs: number; readonly mostMs: number; readonly connectMs: number }
   readonly keyBits: number
   readonly factsEveryMs: number
-  /** How long a build and a switch may take before they are ended. */
-  readonly deadlines: { readonly buildMs: number; readonly switchMs: number }
+  /** How long a build and a switch may take before they are ended, and how long a reboot may take to be seen as one. */
+  readonly deadlines: { readonly buildMs: number; readonly switchMs: number; readonly bootMs: number }
+  /** How far a restart that the coordinator announced may extend the wait for its confirmation, once an operation. */
+  readonly restartBoundMs: number
+  /** How many generations of the system profile stay; the oldest surplus ones go when room is needed. */
+  readonly generations: { readonly keep: number }
   readonly logLevel: LogLevel
 }
 
@@ -71,6 +75,7 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
   const retry = fields.inner('retry')
   const sourceBuild = fields.inner('sourceBuild')
   const deadlines = fields.inner('deadlines')
+  const generations = fields.inner('generations')
   const simulated = fields.flag('simulated', false)
   const path = (name: string, fallback?: string) => {
     const text = fields.optionalText(name, 'a path') ?? fallback
@@ -111,13 +116,17 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
     deadlines: {
       buildMs: deadlines.integer('buildMs', 6 * 3_600_000, 1_000, 2_000_000_000),
       switchMs: deadlines.integer('switchMs', 1_800_000, 1_000, 2_000_000_000),
+      bootMs: deadlines.integer('bootMs', 600_000, 1_000, 2_000_000_000),
     },
+    restartBoundMs: fields.integer('restartBoundMs', 300_000, 0, 86_400_000),
+    generations: { keep: generations.integer('keep', 10, 2, 1_000) },
     logLevel: fields.choice('logLevel', 'info', LOG_LEVELS),
   }
   fields.finish()
   retry.finish()
   sourceBuild.finish()
   deadlines.finish()
+  generations.finish()
   if (config.retry.firstMs > config.retry.mostMs) retry.fail('mostMs', 'must not be below retry.firstMs')
   if (Buffer.byteLength(config.socket) > MAX_SOCKET_BYTES) {
     fields.fail('socket', `must take at most ${MAX_SOCKET_BYTES} bytes, as all unix sockets`)

@@ -80,7 +80,7 @@ describe('docs/reference/agent.md', () => {
     const message = messageOf(() => parseAgent('x', { coordinator: 'a:1', ...wrong }))
     return (/known are (.*)/.exec(message)?.[1] ?? '').split(', ')
   }
-  const groups = ['sourceBuild', 'retry', 'deadlines']
+  const groups = ['sourceBuild', 'retry', 'deadlines', 'generations']
   const known = [
     ...knownIn({ bogus: 1 }).filter(key => !groups.includes(key)),
     ...groups.flatMap(group => knownIn({ [group]: { bogus: 1 } }).map(key => `${group}.${key}`)),
