@@ -1,5 +1,22 @@
 # Option types and tests that the modules share.
 { lib }:
+let
+  millisecondsOf =
+    text:
+    let
+      parts = builtins.match "([0-9]+)([smh])" text;
+    in
+    if parts == null then
+      throw "${text}: must be a duration such as 90s, 10m or 2h"
+    else
+      builtins.fromJSON (builtins.elemAt parts 0)
+      * {
+        s = 1000;
+        m = 60000;
+        h = 3600000;
+      }
+      .${builtins.elemAt parts 1};
+in
 {
   hostPort = lib.types.strMatching "([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+]):[0-9]{1,5}" // {
     description = "host:port, an IPv6 address in brackets";
@@ -13,6 +30,12 @@
   absolutePath = lib.types.strMatching "/.+" // {
     description = "absolute path, as a string";
   };
+
+  # The form that systemd and fleet.toml read alike. The agent counts in milliseconds and refuses what is above a day.
+  duration = lib.types.addCheck (lib.types.strMatching "[1-9][0-9]{0,5}[smh]") (text: millisecondsOf text <= 86400000) // {
+    description = "duration such as 90s, 10m or 2h, at most a day";
+  };
+  inherit millisecondsOf;
 
   # What has an option of its own wins over it, so that one setting has one place.
   extraSettings =
@@ -30,4 +53,24 @@
   inStore = path: path == builtins.storeDir || lib.hasPrefix "${builtins.storeDir}/" path;
 
   belowVarLib = path: builtins.match "/var/lib/[A-Za-z0-9_-][A-Za-z0-9._-]*" path != null;
+
+  # Whether a directory is gone after a boot, as far as the configuration says where it is mounted: the deepest mount that
+  # holds it decides. What is mounted by other means is not seen.
+  isVolatile =
+    config: directory:
+    let
+      mounts =
+        lib.mapAttrsToList (path: mount: {
+          where = path;
+          type = mount.fsType;
+        }) config.fileSystems
+        ++ map (mount: { inherit (mount) where type; }) config.systemd.mounts;
+      holds = mount: lib.hasPrefix "${lib.removeSuffix "/" mount.where}/" "${directory}/";
+      deepestFirst = lib.sort (a: b: lib.stringLength a.where > lib.stringLength b.where) (lib.filter holds mounts);
+    in
+    deepestFirst != [ ]
+    && lib.elem (lib.head deepestFirst).type [
+      "tmpfs"
+      "ramfs"
+    ];
 }

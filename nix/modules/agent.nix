@@ -2,6 +2,7 @@
 {
   config,
   lib,
+  options,
   pkgs,
   ...
 }:
@@ -27,20 +28,30 @@ let
       enabled = cfg.sourceBuilds.enable;
       leastMemoryBytes = cfg.sourceBuilds.leastMemory;
     };
+    generations = { inherit (cfg.generations) keep; };
+    deadlines = {
+      switchMs = types.millisecondsOf cfg.switchTimeout;
+      bootMs = types.millisecondsOf cfg.bootTimeout;
+    };
   };
   settingsFile = pkgs.writeText "muster-agent.json" (
-    builtins.toJSON (cfg.extraSettings // lib.filterAttrs (_: value: value != null) settings)
+    builtins.toJSON (lib.recursiveUpdate cfg.extraSettings (lib.filterAttrs (_: value: value != null) settings))
   );
 
-  # Every program that the agent starts. A unit on NixOS finds nothing else: a tool missing here is a fact missing there.
+  # Every program that the agent, the way back and the gates start. A unit on NixOS finds nothing else: a tool missing here
+  # is a fact missing there, or a way back that is not walked.
   tools = [
     config.nix.package
     config.systemd.package
     (pkgs.nixos-rebuild-ng or pkgs.nixos-rebuild)
     pkgs.gitMinimal
+    pkgs.bash
     pkgs.coreutils
+    pkgs.findutils
+    pkgs.gnused
     pkgs.util-linux
     pkgs.iproute2
+    pkgs.iputils
     pkgs.dmidecode
     pkgs.pciutils
     pkgs.usbutils
@@ -52,6 +63,21 @@ let
     (pkgs.net-tools or pkgs.nettools)
   ]
   ++ cfg.extraTools;
+
+  environment = {
+    LC_ALL = "C.UTF-8";
+    # git and Nix keep their caches below it; the agent's directory is the only one that is surely there.
+    HOME = cfg.stateDir;
+  };
+
+  # Its name before 25.11 was systemd.watchdog.runtimeTime.
+  watchdog =
+    if options ? systemd.settings then
+      { settings.Manager.RuntimeWatchdogSec = lib.mkDefault cfg.watchdog; }
+    else
+      { watchdog.runtimeTime = lib.mkDefault cfg.watchdog; };
+
+  units = config.systemd.services;
 in
 {
   options.services.muster.agent = {
@@ -197,6 +223,64 @@ in
       };
     };
 
+    generations.keep = mkOption {
+      type = lib.types.ints.between 2 1000;
+      default = 10;
+      description = ''
+        How many generations of the system stay. Older ones go, from the boot partition too, when an operation needs room.
+        What was booted, what runs, what ran before and the profile's own generation are never removed.
+      '';
+    };
+
+    switchTimeout = mkOption {
+      type = types.duration;
+      default = "30m";
+      description = ''
+        How long one switch may take, from its start to its end. What takes longer is stopped with everything that it
+        started, and the machine goes back to the system that ran before.
+      '';
+    };
+
+    bootTimeout = mkOption {
+      type = types.duration;
+      default = "10m";
+      description = ''
+        How long a reboot that Muster orders may take, until the agent runs in another boot. A machine that still runs in
+        the same boot by then did not reboot, and the operation says so.
+      '';
+    };
+
+    panicReboot = mkOption {
+      type = lib.types.bool;
+      default = config.boot.loader.systemd-boot.enable || (config.boot.lanzaboote.enable or false);
+      defaultText = lib.literalMD "whether the boot loader is systemd-boot, which can boot a system once, for a trial";
+      description = ''
+        Whether a boot that fails ends in another boot instead of waiting for a person: kernel parameters `panic=10` and
+        `boot.panic_on_fail`, and `muster-emergency.service`, which reboots a machine that has been in emergency mode for
+        ten minutes (`systemctl stop muster-emergency` at the console keeps it there). After a trial boot that is the
+        way back to the system before. With a boot loader that cannot boot a system once the same system is booted again.
+      '';
+    };
+
+    watchdog = mkOption {
+      type = lib.types.nullOr types.duration;
+      default = "1m";
+      description = ''
+        After how long without a sign of life from systemd the hardware's watchdog resets the machine; a machine without
+        one ignores it. The way back out of a hang that no program on the machine can notice. `null` leaves the watchdog
+        alone; a value of your own for systemd's `RuntimeWatchdogSec` wins over this one.
+      '';
+    };
+
+    volatileState = mkOption {
+      type = lib.types.bool;
+      default = false;
+      description = ''
+        Allows `stateDir` on a file system that is gone after a boot, as on installation media. Such a machine is a
+        stranger after each boot, and its dead man does not outlive one.
+      '';
+    };
+
     extraSettings = types.extraSettings "agent" { logLevel = "debug"; };
 
     extraTools = mkOption {
@@ -223,68 +307,145 @@ in
           /var/lib/muster-agent. To keep it elsewhere, mount that place there.
         '';
       }
+      {
+        assertion = cfg.volatileState || !(types.isVolatile config cfg.stateDir);
+        message = ''
+          services.muster.agent.stateDir is ${cfg.stateDir}, on a tmpfs: after a reboot the machine would be a stranger, and
+          nothing would bring it back from a change that failed. Mount a place that stays there, for instance
+          fileSystems."${cfg.stateDir}" = { device = "/persist${cfg.stateDir}"; options = [ "bind" ]; };
+          with /persist in use before it (neededForBoot). On installation media set services.muster.agent.volatileState.
+        '';
+      }
+      {
+        assertion = units.muster-dead-man.enable && lib.elem "multi-user.target" units.muster-dead-man.wantedBy;
+        message = ''
+          systemd.services.muster-dead-man is switched off: after a reboot in the middle of a change nothing would take this
+          machine back. Leave it on while services.muster.agent.enable is set; agents refuse a system without it.
+        '';
+      }
+      {
+        assertion = units.muster-agent.enable && !units.muster-agent.restartIfChanged;
+        message = ''
+          systemd.services.muster-agent is switched off, or a switch may restart it (restartIfChanged): the agent restarts
+          itself, once, while the dead man is armed. To have no agent, set services.muster.agent.enable = false.
+        '';
+      }
+    ];
+
+    boot.kernelParams = mkIf cfg.panicReboot [
+      "panic=10"
+      "boot.panic_on_fail"
     ];
 
     environment.etc."muster/agent.json".source = settingsFile;
     environment.systemPackages = lib.optional (cfg.commandPackage != null) cfg.commandPackage;
 
-    systemd.slices.muster-build = {
-      description = "Evaluations and builds of the Muster agent";
-      sliceConfig = {
-        MemoryMax = cfg.sourceBuilds.memoryMax;
-        CPUWeight = cfg.sourceBuilds.cpuWeight;
-        IOWeight = cfg.sourceBuilds.ioWeight;
-      };
-    };
+    systemd = lib.mkMerge [
+      (mkIf (cfg.watchdog != null) watchdog)
+      {
+        slices.muster-build = {
+          description = "Evaluations and builds of the Muster agent";
+          sliceConfig = {
+            MemoryMax = cfg.sourceBuilds.memoryMax;
+            CPUWeight = cfg.sourceBuilds.cpuWeight;
+            IOWeight = cfg.sourceBuilds.ioWeight;
+          };
+        };
 
-    systemd.services.muster-agent = {
-      description = "Muster agent";
-      wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
-      after = [
-        "network-online.target"
-        "nix-daemon.socket"
-      ];
-      path = tools;
-      environment = {
-        LC_ALL = "C.UTF-8";
-        # git and Nix keep their caches below it; the agent's directory is the only one that is surely there.
-        HOME = cfg.stateDir;
-      };
+        services.muster-agent = {
+          description = "Muster agent";
+          wantedBy = [ "multi-user.target" ];
+          wants = [ "network-online.target" ];
+          after = [
+            "network-online.target"
+            "nix-daemon.socket"
+          ];
+          path = tools;
+          inherit environment;
 
-      # A switch that the agent runs must not stop the agent, not even one whose closure has no agent. A new version of the
-      # agent runs from its next start on.
-      restartIfChanged = false;
-      stopIfChanged = false;
-      # Makes the unit's file change with its settings, for the agent to see.
-      restartTriggers = [ settingsFile ];
-      unitConfig = {
-        X-StopOnRemoval = false;
-        # It never gives up: nobody is there to start it again.
-        StartLimitIntervalSec = 0;
-      };
+          # A switch that the agent runs must not stop the agent, not even one whose closure has no agent. It restarts itself
+          # into the new version, while the dead man is armed.
+          restartIfChanged = false;
+          stopIfChanged = false;
+          # Makes the unit's file change with its settings, for the agent to see.
+          restartTriggers = [ settingsFile ];
+          unitConfig = {
+            X-StopOnRemoval = false;
+            # It never gives up: nobody is there to start it again.
+            StartLimitIntervalSec = 0;
+          };
 
-      serviceConfig = {
-        Type = "simple";
-        ExecStart = "${lib.getExe' cfg.package "muster-agent"} --config /etc/muster/agent.json";
-        Restart = "always";
-        RestartSec = "5s";
-        # A stop signals the agent alone: it cancels a build, and lets a switch that runs come to its end.
-        KillMode = "mixed";
-        TimeoutStopSec = "35min";
-        StateDirectory = lib.removePrefix "/var/lib/" cfg.stateDir;
-        StateDirectoryMode = "0700";
-        RuntimeDirectory = "muster-agent";
-        RuntimeDirectoryMode = "0700";
-        UMask = "0077";
-        # No sandbox: builds and activations are its children and inherit what it is denied. A mount namespace would hide
-        # their mounts from the machine, a filter would fail builds, a closed device list would hide disks.
+          serviceConfig = {
+            Type = "simple";
+            ExecStart = "${lib.getExe' cfg.package "muster-agent"} --config /etc/muster/agent.json";
+            Restart = "always";
+            RestartSec = "5s";
+            # A stop signals the agent alone: it cancels a build, and lets a switch that runs come to its end.
+            KillMode = "mixed";
+            TimeoutStopSec = "35min";
+            StateDirectory = lib.removePrefix "/var/lib/" cfg.stateDir;
+            StateDirectoryMode = "0700";
+            RuntimeDirectory = "muster-agent";
+            RuntimeDirectoryMode = "0700";
+            UMask = "0077";
+            # No sandbox: builds and activations are its children and inherit what it is denied. A mount namespace would
+            # hide their mounts from the machine, a filter would fail builds, a closed device list would hide disks.
+          }
+          // lib.optionalAttrs hasToken {
+            LoadCredential = "token:${cfg.tokenFile}";
+            # What the credential holds when the file is gone, so that a token deleted after use does not stop the agent.
+            SetCredential = "token:\\n";
+          };
+        };
+
+        # Once at every boot, from the journal: what was armed before is armed again, or taken back. Timers that the agent
+        # made are gone by then, and the agent may be what does not start.
+        services.muster-dead-man = {
+          description = "Muster dead man: the way back from a change that was not confirmed";
+          wantedBy = [ "multi-user.target" ];
+          before = [ "muster-agent.service" ];
+          path = tools;
+          inherit environment;
+          restartIfChanged = false;
+          stopIfChanged = false;
+          unitConfig = {
+            X-StopOnRemoval = false;
+            StartLimitIntervalSec = 0;
+          };
+          serviceConfig = {
+            Type = "oneshot";
+            RemainAfterExit = true;
+            ExecStart = "${lib.getExe' cfg.package "muster-agent"} dead-man --config /etc/muster/agent.json";
+            # It only reads and starts other units. The agent waits for the first try and not for those after it.
+            TimeoutStartSec = "2min";
+            Restart = "on-failure";
+            RestartSec = "5s";
+            # Which also waits for the file systems that hold it.
+            StateDirectory = lib.removePrefix "/var/lib/" cfg.stateDir;
+            StateDirectoryMode = "0700";
+            UMask = "0077";
+          };
+        };
+
+        # Emergency mode is neither a panic nor a hang, and waits for a person for ever.
+        services.muster-emergency = mkIf cfg.panicReboot {
+          description = "Reboot out of emergency mode in ten minutes";
+          wantedBy = [ "emergency.target" ];
+          # Those that every unit gets would end emergency mode at its start.
+          unitConfig.DefaultDependencies = false;
+          conflicts = [ "shutdown.target" ];
+          before = [ "shutdown.target" ];
+          serviceConfig = {
+            Type = "oneshot";
+            ExecStart = [
+              "${lib.getExe' pkgs.coreutils "sleep"} 10m"
+              "${lib.getExe' config.systemd.package "systemctl"} reboot"
+            ];
+            TimeoutStartSec = "infinity";
+            StandardOutput = "journal+console";
+          };
+        };
       }
-      // lib.optionalAttrs hasToken {
-        LoadCredential = "token:${cfg.tokenFile}";
-        # What the credential holds when the file is gone, so that a token deleted after use does not stop the agent.
-        SetCredential = "token:\\n";
-      };
-    };
+    ];
   };
 }

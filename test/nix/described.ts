@@ -35,14 +35,20 @@ const described = z.object({
   openssh: z.boolean(),
   systemPackages: z.array(z.string()),
   muster: z.record(z.string(), z.unknown()).nullable(),
+  kernelParams: z.array(z.string()),
+  watchdog: z.string().nullable(),
 })
 
 /** What evaluate.nix says of one configuration. */
 export type Described = z.infer<typeof described>
 
-/** One machine with the module of that name and `modules`, which are Nix text. */
-export function describeModule(name: 'agent' | 'coordinator', modules: string): Described {
-  return described.parse(evaluate(`e.module "${name}" [ ${modules} ]`))
+/** One machine with the module of that name and `modules`, which are Nix text. The newest release unless one is given. */
+export function describeModule(
+  name: 'agent' | 'coordinator',
+  modules: string,
+  release: '25.05' | '26.05' = '26.05',
+): Described {
+  return described.parse(evaluate(`e.module "${release}" "${name}" [ ${modules} ]`))
 }
 
 /** The configurations that mkFleet makes of a fleet directory; `more` is Nix text for its other arguments. */

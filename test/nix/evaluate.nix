@@ -29,16 +29,19 @@ let
       openssh = config.services.openssh.enable;
       systemPackages = map (package: package.name) config.environment.systemPackages;
       muster = config.muster or null;
+      inherit (config.boot) kernelParams;
+      watchdog = config.systemd.settings.Manager.RuntimeWatchdogSec or config.systemd.watchdog.runtimeTime or null;
     };
 in
 {
   inherit lib nixpkgs flake describe;
 
-  # One machine with the given modules and the module of that name.
+  # One machine of a release of NixOS, with the given modules and the module of that name.
   module =
-    name: modules:
+    release: name: modules:
     describe (
       nixpkgs.lib.nixosSystem {
+        inherit release;
         modules = [
           flake.nixosModules.${name}
           { nixpkgs.hostPlatform = "x86_64-linux"; }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { parseConfig as parseAgentConfig, VERBS } from '../../agent/config.ts'
 import { parseConfig as parseCoordinatorConfig } from '../../coordinator/config.ts'
-import { describeModule, unitSection } from './described.ts'
+import { type Described, describeModule, unitSection } from './described.ts'
 import { evaluate, whyNoNixTests } from './nix-library.ts'
 
 const why = whyNoNixTests()
@@ -12,11 +12,18 @@ const pin = 'ab'.repeat(32)
 const folder = mkdtempSync(join(tmpdir(), 'muster-modules-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const agentWith = (settings: string) =>
+const agentWith = (settings: string, more = '', release?: '25.05' | '26.05') =>
   describeModule(
     'agent',
-    `{ services.muster.agent = { enable = true; coordinator = "c.home:7443"; caPin = "${pin}"; } // { ${settings} }; }`,
+    `{ services.muster.agent = { enable = true; coordinator = "c.home:7443"; caPin = "${pin}"; } // { ${settings} }; } ${more}`,
+    release,
   )
+/** Names of the packages in a unit's PATH. */
+function toolsOf({ units }: Described, unit: string): (string | undefined)[] {
+  const environment = unitSection(units[unit], 'Service').get('Environment')
+  const path = environment?.find(line => line.startsWith('"PATH=')) ?? ''
+  return [...path.matchAll(/\/nix\/store\/0+-([^/]+)\/bin/g)].map(match => match[1])
+}
 const coordinatorWith = (settings: string) =>
   describeModule(
     'coordinator',
@@ -36,8 +43,17 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
         allow: ['apply', 'rollback', 'reboot', 'drain'],
         activation: 'switch',
         sourceBuild: { enabled: true, leastMemoryBytes: 2 * 1024 ** 3 },
+        generations: { keep: 10 },
+        deadlines: { switchMs: 30 * 60_000, bootMs: 10 * 60_000 },
       },
     })
+  })
+
+  test('has the defaults that the agent has by itself', () => {
+    const written = parseAgentConfig('agent.json', agentWith('').settings['muster/agent.json'])
+    const bare = parseAgentConfig('x', { coordinator: 'c.home:7443', caPin: pin })
+    // Only what may be ordered is wider where a person set up a NixOS machine for it.
+    expect(written).toEqual({ ...bare, allow: ['apply', 'rollback', 'reboot', 'drain'] })
   })
 
   test('writes what the agent itself takes, with every verb that it knows', () => {
@@ -96,25 +112,57 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     expect(start).toEqual([expect.stringMatching(/\/bin\/muster-agent --config \/etc\/muster\/agent\.json$/)])
   })
 
-  test('N10: the unit finds every program that the agent starts', () => {
-    const environment = unitSection(agentWith('').units['muster-agent.service'], 'Service').get('Environment')
-    const path = environment?.find(line => line.startsWith('"PATH=')) ?? ''
-    const packages = [...path.matchAll(/\/nix\/store\/0+-([^/]+)\/bin/g)].map(match => match[1])
-    expect(packages).toEqual(
-      expect.arrayContaining([
-        ...['nix', 'nixos-rebuild-ng', 'systemd', 'gitMinimal', 'coreutils', 'util-linux', 'iproute2'],
-        ...['dmidecode', 'pciutils', 'usbutils', 'smartmontools', 'which', 'gnugrep', 'gawk', 'net-tools'],
-      ]),
-    )
-  })
+  test.each(['muster-agent.service', 'muster-dead-man.service'])(
+    'N7, N10: %s finds every program that the agent, the way back and the gates start',
+    unit => {
+      expect(toolsOf(agentWith(''), unit)).toEqual(
+        expect.arrayContaining([
+          ...[
+            'nix',
+            'nixos-rebuild-ng',
+            'systemd',
+            'gitMinimal',
+            'coreutils',
+            'util-linux',
+            'iproute2',
+            'iputils',
+          ],
+          ...['dmidecode', 'pciutils', 'usbutils', 'smartmontools', 'which', 'gnugrep', 'gawk', 'net-tools'],
+          ...['bash', 'findutils', 'gnused'],
+        ]),
+      )
+      expect(toolsOf(agentWith('extraTools = [ e.nixpkgs.packages.openssh ];'), unit)).toContain('openssh')
+    },
+  )
 
   test('N18: state and configuration name one directory, which one option moves', () => {
     const { settings, units } = agentWith('stateDir = "/var/lib/elsewhere";')
     expect(settings['muster/agent.json']).toMatchObject({ stateDir: '/var/lib/elsewhere' })
-    const service = unitSection(units['muster-agent.service'], 'Service')
-    expect(service.get('StateDirectory')).toEqual(['elsewhere'])
-    expect(service.get('StateDirectoryMode')).toEqual(['0700'])
-    expect(units['muster-agent.service']).not.toContain('/var/lib/muster-agent')
+    for (const unit of [units['muster-agent.service'], units['muster-dead-man.service']]) {
+      const service = unitSection(unit, 'Service')
+      expect(service.get('StateDirectory')).toEqual(['elsewhere'])
+      expect(service.get('StateDirectoryMode')).toEqual(['0700'])
+      expect(unit).not.toContain('/var/lib/muster-agent')
+    }
+  })
+
+  test.each([
+    ['fileSystems."/".fsType = "tmpfs";', true],
+    ['fileSystems."/".fsType = "ext4"; fileSystems."/var".fsType = "tmpfs";', true],
+    ['fileSystems."/".fsType = "tmpfs"; fileSystems."/var/library".fsType = "ext4";', true],
+    ['fileSystems."/".fsType = "tmpfs"; fileSystems."/var/lib".fsType = "ext4";', false],
+    ['fileSystems."/".fsType = "tmpfs"; fileSystems."/var/lib/muster-agent".options = [ "bind" ];', false],
+    [
+      'fileSystems."/".fsType = "tmpfs"; systemd.mounts = [ { where = "/var/lib/muster-agent"; what = "/keep"; } ];',
+      false,
+    ],
+    ['fileSystems."/".fsType = "ext4"; fileSystems."/tmp".fsType = "tmpfs";', false],
+    ['', false],
+  ])('N18: a state directory that a reboot empties is refused: %s', (mounts, isRefused) => {
+    expect(agentWith('', `{ ${mounts} }`).failedAssertions).toEqual(
+      isRefused ? [expect.stringContaining('fileSystems."/var/lib/muster-agent"')] : [],
+    )
+    expect(agentWith('volatileState = true;', `{ ${mounts} }`).failedAssertions).toEqual([])
   })
 
   test.each(['/srv/muster', '/var/lib/', '/var/lib/a/b', '/var/lib/..'])(
@@ -123,6 +171,91 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
       expect(agentWith(`stateDir = "${path}";`).failedAssertions).toEqual([
         expect.stringContaining('directly below /var/lib'),
       ])
+    },
+  )
+
+  test('arms the dead man again at every boot, before the agent and without a network', () => {
+    const text = agentWith('').units['muster-dead-man.service']
+    const unit = unitSection(text, 'Unit')
+    expect(unit.get('Before')).toEqual(['muster-agent.service'])
+    expect(unit.has('After')).toBe(false)
+    expect(unit.has('Wants')).toBe(false)
+    expect(unitSection(text, 'Install').get('WantedBy')).toEqual(['multi-user.target'])
+    const service = unitSection(text, 'Service')
+    expect(service.get('Type')).toEqual(['oneshot'])
+    expect(service.get('RemainAfterExit')).toEqual(['true'])
+    expect(service.get('ExecStart')).toEqual([
+      expect.stringMatching(/\/bin\/muster-agent dead-man --config \/etc\/muster\/agent\.json$/),
+    ])
+  })
+
+  test('no switch stops the dead man or starts it a second time', () => {
+    const text = agentWith('').units['muster-dead-man.service']
+    expect(unitSection(text, 'Service').get('X-RestartIfChanged')).toEqual(['false'])
+    expect(unitSection(text, 'Service').get('X-StopIfChanged')).toEqual(['false'])
+    expect(unitSection(text, 'Unit').get('X-StopOnRemoval')).toEqual(['false'])
+  })
+
+  test('a dead man that cannot run at once is tried again, for ever, and does not hold the agent up', () => {
+    const text = agentWith('').units['muster-dead-man.service']
+    expect(unitSection(text, 'Service').get('Restart')).toEqual(['on-failure'])
+    expect(unitSection(text, 'Service').get('TimeoutStartSec')).toEqual(['2min'])
+    expect(unitSection(text, 'Unit').get('StartLimitIntervalSec')).toEqual(['0'])
+  })
+
+  test.each([
+    ['muster-dead-man.enable = lib.mkForce false', 'muster-dead-man is switched off'],
+    ['muster-dead-man.wantedBy = lib.mkForce [ ]', 'muster-dead-man is switched off'],
+    ['muster-agent.enable = lib.mkForce false', 'muster-agent is switched off'],
+    ['muster-agent.restartIfChanged = lib.mkForce true', 'or a switch may restart it'],
+  ])('refuses a configuration with %s', (setting, message) => {
+    const { failedAssertions } = agentWith('', `({ lib, ... }: { systemd.services.${setting}; })`)
+    expect(failedAssertions).toEqual([expect.stringContaining(message)])
+  })
+
+  test('takes durations as fleet.toml has them, and writes them in the unit that the agent reads', () => {
+    const settings = (text: string) => agentWith(text).settings['muster/agent.json']
+    expect(settings('switchTimeout = "90s"; bootTimeout = "2h"; generations.keep = 3;')).toMatchObject({
+      deadlines: { switchMs: 90_000, bootMs: 7_200_000 },
+      generations: { keep: 3 },
+    })
+    expect(settings('switchTimeout = "24h";')).toMatchObject({ deadlines: { switchMs: 86_400_000 } })
+  })
+
+  test('lets a setting of a group without an option stand beside those that have one', () => {
+    const { settings } = agentWith('extraSettings = { deadlines.buildMs = 5000; restartBoundMs = 0; };')
+    expect(parseAgentConfig('agent.json', settings['muster/agent.json'])).toMatchObject({
+      deadlines: { buildMs: 5_000, switchMs: 30 * 60_000, bootMs: 10 * 60_000 },
+      restartBoundMs: 0,
+    })
+  })
+
+  test('where the boot loader can boot a system once, a boot that fails ends in another boot', () => {
+    const grub = agentWith('')
+    expect(grub.kernelParams).toEqual([])
+    expect(grub.units).not.toHaveProperty('muster-emergency.service')
+    const loader = '{ boot.loader.systemd-boot.enable = true; }'
+    const { kernelParams, units } = agentWith('', loader)
+    expect(kernelParams).toEqual(['panic=10', 'boot.panic_on_fail'])
+    const text = units['muster-emergency.service']
+    expect(unitSection(text, 'Unit').get('DefaultDependencies')).toEqual(['false'])
+    expect(unitSection(text, 'Install').get('WantedBy')).toEqual(['emergency.target'])
+    expect(unitSection(text, 'Service').get('ExecStart')).toEqual([
+      expect.stringMatching(/\/bin\/sleep 10m$/),
+      expect.stringMatching(/\/bin\/systemctl reboot$/),
+    ])
+    expect(agentWith('panicReboot = true;').kernelParams).toEqual(kernelParams)
+    expect(agentWith('panicReboot = false;', loader).kernelParams).toEqual([])
+  })
+
+  test.each(['25.05', '26.05'] as const)(
+    'sets the watchdog by the name that NixOS %s has for it, and gives way to another value',
+    release => {
+      expect(agentWith('', '', release).watchdog).toBe('1m')
+      expect(agentWith('watchdog = "30s";', '', release).watchdog).toBe('30s')
+      expect(agentWith('watchdog = null;', '', release).watchdog).toBeNull()
+      const own = release === '25.05' ? 'watchdog.runtimeTime' : 'settings.Manager.RuntimeWatchdogSec'
+      expect(agentWith('', `{ systemd.${own} = "15s"; }`, release).watchdog).toBe('15s')
     },
   )
 
@@ -170,6 +303,12 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     ['coordinator', '"https://c.home:7443"'],
     ['coordinator', '"fd00::1:7443"'],
     ['activation', '"sometimes"'],
+    ['switchTimeout', '"30min"'],
+    ['switchTimeout', '"0s"'],
+    ['bootTimeout', '"25h"'],
+    ['bootTimeout', '600'],
+    ['watchdog', '"off"'],
+    ['generations.keep', '1'],
   ])('refuses %s = %s by its type', (option, value) => {
     expect(() => agentWith(`${option} = ${value};`)).toThrow(new RegExp(option))
   })
@@ -280,6 +419,7 @@ describe.skipIf(why !== undefined)(`the NixOS module of the coordinator ${why ??
       'muster-agent.service',
       'muster-build.slice',
       'muster-coordinator.service',
+      'muster-dead-man.service',
     ])
   })
 })

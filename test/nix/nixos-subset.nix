@@ -15,8 +15,11 @@ let
   commonUnit = {
     description = option types.str "";
     wantedBy = option (types.listOf types.str) [ ];
+    enable = option types.bool true;
     wants = option (types.listOf types.str) [ ];
     after = option (types.listOf types.str) [ ];
+    before = option (types.listOf types.str) [ ];
+    conflicts = option (types.listOf types.str) [ ];
     unitConfig = option unitSection { };
   };
 
@@ -33,6 +36,26 @@ let
   slice = types.submodule {
     options = commonUnit // {
       sliceConfig = option unitSection { };
+    };
+  };
+  # Both have no type of their own here unless one is given.
+  fileSystem = types.submodule (
+    { name, ... }:
+    {
+      options = {
+        mountPoint = option types.str name;
+        device = option (types.nullOr types.str) null;
+        fsType = option types.str "auto";
+        options = option (types.listOf types.str) [ "defaults" ];
+      };
+    }
+  );
+  mount = types.submodule {
+    options = {
+      where = mkOption { type = types.str; };
+      what = mkOption { type = types.str; };
+      type = option types.str "";
+      options = option types.str "";
     };
   };
   network = types.submodule {
@@ -73,12 +96,17 @@ let
       }
       // words "Wants" unit.wants
       // words "After" unit.after
+      // words "Before" unit.before
+      // words "Conflicts" unit.conflicts
       // unit.unitConfig
     );
 in
 {
   options = {
     assertions = option (types.listOf types.unspecified) [ ];
+    boot.kernelParams = option (types.listOf types.str) [ ];
+    boot.loader.systemd-boot.enable = option types.bool false;
+    fileSystems = option (types.attrsOf fileSystem) { };
     environment.etc = option (types.attrsOf (types.submodule { options.source = mkOption { type = types.path; }; })) { };
     environment.systemPackages = option (types.listOf types.package) [ ];
     networking.hostName = option (types.strMatching "^$|^[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?$") "nixos";
@@ -92,6 +120,7 @@ in
     services.openssh.enable = option types.bool false;
     system.name = option types.str (if config.networking.hostName == "" then "unnamed" else config.networking.hostName);
     systemd.package = mkOption { type = types.package; };
+    systemd.mounts = option (types.listOf mount) [ ];
     systemd.services = option (types.attrsOf service) { };
     systemd.slices = option (types.attrsOf slice) { };
     systemd.network.networks = option (types.attrsOf network) { };
@@ -136,7 +165,7 @@ in
           )
           + section "Install" (words "WantedBy" unit.wantedBy)
         )
-      ) config.systemd.services
+      ) (lib.filterAttrs (_: unit: unit.enable) config.systemd.services)
       // lib.mapAttrs' (
         name: unit:
         lib.nameValuePair "${name}.slice" (unitSectionOf unit + section "Slice" unit.sliceConfig)

@@ -12,12 +12,16 @@ let
     getExe' = program: "${name}/${program}";
   };
   packages = lib.genAttrs [
+    "bash"
     "coreutils"
     "dmidecode"
+    "findutils"
     "gawk"
     "gitMinimal"
     "gnugrep"
+    "gnused"
     "iproute2"
+    "iputils"
     "net-tools"
     "nixos-rebuild-ng"
     "openssh"
@@ -35,19 +39,33 @@ let
       # Really in the store, so that a test sees what the file holds and refers to.
       writeText = builtins.toFile;
     };
+  # systemd's own settings have had this name since 25.11.
+  managerOf =
+    release:
+    if release == "25.05" then
+      { options.systemd.watchdog.runtimeTime = lib.mkOption { type = lib.types.nullOr lib.types.str; default = null; }; }
+    else
+      {
+        options.systemd.settings.Manager = lib.mkOption {
+          type = lib.types.attrsOf lib.types.str;
+          default = { };
+        };
+      };
 in
 {
-  inherit package;
+  inherit package packages;
   lib = lib // {
     nixosSystem =
       {
         modules,
         specialArgs ? { },
+        release ? "26.05",
       }:
       lib.evalModules {
         inherit specialArgs;
         modules = modules ++ [
           ./nixos-subset.nix
+          (managerOf release)
           (
             { config, ... }:
             {
