@@ -1,0 +1,35 @@
+# The units that nix/modules/agent.nix makes, as far as a lab machine needs them. `package` holds bin/muster-agent.
+package: {
+  "muster-build.slice" = ''
+    [Unit]
+    Description=Evaluations and builds of the Muster agent
+    [Slice]
+    CPUWeight=20
+  '';
+  "muster-agent.service" = ''
+    [Unit]
+    Description=Muster agent
+    Wants=network-online.target
+    After=network-online.target
+    StartLimitIntervalSec=0
+    X-StopOnRemoval=false
+    [Service]
+    X-RestartIfChanged=false
+    X-StopIfChanged=false
+    Environment=LC_ALL=C.UTF-8 HOME=/var/lib/muster-agent
+    Environment=PATH=/run/current-system/sw/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/muster-lab
+    Type=simple
+    ExecStart=${package}/bin/muster-agent --config /etc/muster/agent.json
+    Restart=always
+    RestartSec=1s
+    KillMode=mixed
+    TimeoutStopSec=35min
+    StateDirectory=muster-agent
+    StateDirectoryMode=0700
+    RuntimeDirectory=muster-agent
+    RuntimeDirectoryMode=0700
+    UMask=0077
+    [Install]
+    WantedBy=multi-user.target
+  '';
+}

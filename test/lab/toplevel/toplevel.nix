@@ -1,0 +1,122 @@
+# A stand-in for a NixOS system: the parts of a toplevel that Muster, the boot loader and the switch look at, as a real
+# derivation without nixpkgs. Needs /usr/bin/python3 where it is built and where it runs.
+#
+#   (import ./toplevel { hostName = "olaf"; units."x.service" = "[Service]…"; }).config.system.build.toplevel
+{
+  hostName,
+  # Anything, to make another system of the same configuration.
+  generation ? "1",
+  system ? "x86_64-linux",
+  # What the file `system` claims, if not the truth.
+  claimsSystem ? system,
+  # Name of a unit file -> its text, or null: masked. WantedBy= and RequiredBy= become links. "X.service.d/y.conf" is a drop-in.
+  units ? { },
+  # Path below /etc -> text.
+  etc ? { },
+  # Shell, run by `activate` after /etc is set up and before /run/current-system moves. /bin/sh with `set -e` off.
+  activationScript ? "",
+  # What a boot alone puts in place: text, of which a change is a reason for a reboot.
+  kernel ? "6.18",
+  initrd ? "1",
+  kernelModules ? "6.18",
+  kernelParams ? [ ],
+  # Real files in their place, for machines that really boot them.
+  kernelFile ? builtins.toFile "linux-${kernel}" "stand-in: no kernel for ${kernel}\n",
+  initrdFile ? builtins.toFile "initrd-${initrd}" "stand-in: no initrd for ${initrd}\n",
+  initInterface ? "systemd 2",
+  # Key -> value, as `system.switch.inhibitors`.
+  inhibitors ? { },
+  # Another version of systemd by name only: the program is the machine's.
+  systemdVersion ? "1",
+  # Name -> shell. A check that does not end with 0 keeps the switch from beginning: exit 1. $1: toplevel, $2: action.
+  preSwitchChecks ? { },
+  # { address = "10.91.0.10"; prefixLength = 24; } or null: no unit sets up the network.
+  network ? null,
+  # { package = "/nix/store/…"; config = { … }; } or null. The package must be in the store where this is built.
+  agent ? null,
+  # Names of parts that are missing: "activate", "init-interface-version", "systemd", "sysinit-reactivation.target", …
+  omit ? [ ],
+  # Called with the toplevel. A store path with a program of that name at its root, or a file.
+  bootLoader ? ./install-boot-loader.py,
+  # Name -> more arguments, laid over these.
+  specialisation ? { },
+}@arguments:
+let
+  inherit (builtins) mapAttrs toJSON;
+
+  # A path that is there already becomes part of the closure; Nix does not have to know how it was made.
+  existing = path: builtins.appendContext path { ${path}.path = true; };
+
+  allUnits =
+    (if network == null then { } else import ./network-unit.nix network)
+    // (if agent == null then { } else import ./agent-units.nix (existing agent.package))
+    // units;
+
+  allEtc =
+    {
+      hostname = "${hostName}\n";
+      # The switch starts systemd anew when this file is another.
+      "systemd/system.conf" = "[Manager]\nShowStatus=no\n";
+    }
+    // (if agent == null then { } else { "muster/agent.json" = toJSON agent.config; })
+    // etc;
+
+  special = mapAttrs (
+    _: more: (import ./toplevel.nix (removeAttrs arguments [ "specialisation" ] // more)).config.system.build.toplevel
+  ) specialisation;
+
+  label = "26.05.lab.${generation}";
+
+  toplevel = derivation {
+    name = "nixos-system-${hostName}-${label}";
+    inherit system;
+    builder = "/usr/bin/python3";
+    args = [ "${./build-toplevel.py}" ];
+    preferLocalBuild = true;
+    allowSubstitutes = false;
+
+    passAsFile = [ "spec" ];
+    spec = toJSON {
+      inherit
+        hostName
+        label
+        claimsSystem
+        activationScript
+        kernelParams
+        initInterface
+        inhibitors
+        preSwitchChecks
+        omit
+        ;
+      units = allUnits;
+      # Each file has a store path of its own, so that what did not change is the same file in the next system.
+      etc = mapAttrs (path: text: builtins.toFile (builtins.baseNameOf path) text) allEtc;
+      kernel = kernelFile;
+      initrd = initrdFile;
+      kernelModules = builtins.toFile "modules-${kernelModules}" "stand-in: no modules\n";
+      baseUnits = "${./base-units}";
+      switchProgram = "${./switch}";
+      setUpEtc = "${./set-up-etc.py}";
+      checkInhibitors = "${./check-inhibitors.py}";
+      bootLoader = "${bootLoader}";
+      systemd = derivation {
+        name = "systemd-lab-${systemdVersion}";
+        inherit system;
+        builder = "/bin/sh";
+        args = [
+          "-c"
+          ''
+            PATH=/usr/bin:/bin
+            mkdir -p $out/lib/systemd $out/bin
+            ln -s /usr/lib/systemd/systemd $out/lib/systemd/systemd
+            ln -s /usr/bin/systemctl $out/bin/systemctl
+          ''
+        ];
+      };
+      specialisation = special;
+    };
+  };
+in
+{
+  config.system.build.toplevel = toplevel;
+}
