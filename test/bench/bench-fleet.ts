@@ -67,8 +67,8 @@ export function machineChains(authority: Authority, keys: readonly PoolKey[]): s
 }
 
 /**
- * Makes a state folder with `count` active machines in it, of the authority of another folder. They are written by the
- * coordinator's own functions in the form that enrolment leaves, without the connections of an enrolment.
+ * Makes a state folder with `count` active machines in it, of the authority of another folder or of this one. They are
+ * written by the coordinator's own functions in the form that enrolment leaves, without the connections of an enrolment.
  */
 export async function seedState(input: {
   readonly from: string
@@ -76,7 +76,9 @@ export async function seedState(input: {
   readonly keys: string
   readonly count: number
 }): Promise<void> {
-  await cp(join(input.from, 'authority'), join(input.stateDir, 'authority'), { recursive: true })
+  if (input.from !== input.stateDir) {
+    await cp(join(input.from, 'authority'), join(input.stateDir, 'authority'), { recursive: true })
+  }
   const nowMs = Date.now()
   await using store = await openStore(join(input.stateDir, 'store.sqlite'), new Date(nowMs))
   const keys = await keyPool(input.keys, input.count)

@@ -45,6 +45,15 @@ describe('the aims of the benchmark', () => {
   })
 })
 
+describe('a run of some parts', () => {
+  it('says nothing of what it did not measure', () => {
+    const part = { fanout_seconds: 2, floor_fanout_seconds: 1 }
+    expect(judgeFigures(part).map(({ name, met }) => [name, met])).toEqual([
+      ['published revision reaches all', false],
+    ])
+  })
+})
+
 describe('the table of the benchmark', () => {
   it('lines its columns up', () => {
     expect(

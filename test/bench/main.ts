@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { reasonOf } from '../../shared/errors.ts'
-import { authorityIn, BenchFleet, floorCertificate, machineChains } from './bench-fleet.ts'
+import { authorityIn, BenchFleet, floorCertificate, machineChains, seedState } from './bench-fleet.ts'
 import type { ClientCommands } from './client.ts'
 import { type BenchContext, startFloor } from './context.ts'
 import { CoordinatorProcess } from './coordinator-process.ts'
@@ -25,7 +25,7 @@ const note = (text: string) => {
 /** The machines whose heartbeats are counted are emulated too, however few agents were asked for. */
 const LEAST_KEYS = 500
 
-async function measure(options: BenchOptions, scratch: string): Promise<Figures> {
+async function measure(options: BenchOptions, scratch: string): Promise<Partial<Figures>> {
   const places = placesIn(process.cwd(), scratch)
   const stateDir = join(scratch, 'c')
   const keyCount = Math.max(options.agents, LEAST_KEYS)
@@ -49,41 +49,59 @@ async function measure(options: BenchOptions, scratch: string): Promise<Figures>
     mayRepeat: (round, untilSeconds) => round === 0 || performance.now() - began < untilSeconds * 1000,
     startFloor: () => startFloor(places, certificate),
   }
-  let enrolled: Awaited<ReturnType<typeof measureEnrolments>>
+  const { only } = options
+  const figures: Partial<Figures>[] = []
   try {
     await first.operator.setFleetTrust({ trust: { envelopes: [fleet.trust.envelope] } })
-    enrolled = await measureEnrolments(context, first)
+    if (only.has('enrolments')) {
+      const { enrolments, connects } = await measureEnrolments(context, first)
+      figures.push({ enrolments_per_second: enrolments, floor_connects_per_second: connects })
+    }
   } finally {
     await first[Symbol.asyncDispose]()
   }
-  const memory = await measureMemory(context, stateDir)
-  const beats = await measureHeartbeats(context, stateDir)
-  const { fanout, questions } = await measureConnected(context, stateDir, fleet)
-  const agent = await measureAgent(context)
-  return {
-    enrolments_per_second: enrolled.enrolments,
-    floor_connects_per_second: enrolled.connects,
-    memory_per_agent_bytes: memory.agent,
-    floor_memory_per_connection_bytes: memory.stream,
-    heartbeats_per_second_500: beats.few,
-    heartbeats_per_second_5000: beats.many,
-    fanout_seconds: fanout.published,
-    floor_fanout_seconds: fanout.bare,
-    query_stored_p99_ms: questions.storedMs,
-    query_live_p99_ms: questions.liveMs,
-    agent_idle_rss_bytes: agent.rssBytes,
-    agent_idle_cpu_percent: agent.cpuPercent,
+  // The other parts want the machines that the first one enrols.
+  if (!only.has('enrolments')) {
+    await seedState({ from: stateDir, stateDir, keys: places.keys, count: options.agents })
   }
+  if (only.has('memory')) {
+    const { agent, stream } = await measureMemory(context, stateDir)
+    figures.push({ memory_per_agent_bytes: agent, floor_memory_per_connection_bytes: stream })
+  }
+  if (only.has('heartbeats')) {
+    const { few, many } = await measureHeartbeats(context, stateDir)
+    figures.push({ heartbeats_per_second_500: few, heartbeats_per_second_5000: many })
+  }
+  if (only.has('fanout') || only.has('questions')) {
+    figures.push(await measureConnected(context, stateDir, fleet))
+  }
+  if (only.has('agent')) {
+    const { rssBytes, cpuPercent } = await measureAgent(context)
+    figures.push({ agent_idle_rss_bytes: rssBytes, agent_idle_cpu_percent: cpuPercent })
+  }
+  return Object.assign({}, ...figures)
 }
 
-async function measureConnected(context: BenchContext, stateDir: string, fleet: BenchFleet) {
+async function measureConnected(
+  context: BenchContext,
+  stateDir: string,
+  fleet: BenchFleet,
+): Promise<Partial<Figures>> {
   await using coordinator = await CoordinatorProcess.start(context.places, stateDir)
-  const fanout = await measureFanout(context, coordinator, fleet)
-  const questions = await measureQuestions(context, coordinator)
-  return { fanout, questions }
+  const { only } = context.options
+  const figures: Partial<Figures>[] = []
+  if (only.has('fanout')) {
+    const { published, bare } = await measureFanout(context, coordinator, fleet)
+    figures.push({ fanout_seconds: published, floor_fanout_seconds: bare })
+  }
+  if (only.has('questions')) {
+    const { storedMs, liveMs } = await measureQuestions(context, coordinator)
+    figures.push({ query_stored_p99_ms: storedMs, query_live_p99_ms: liveMs })
+  }
+  return Object.assign({}, ...figures)
 }
 
-function printTable(figures: Figures, { agents }: BenchOptions): void {
+function printTable(figures: Partial<Figures>, { agents }: BenchOptions): void {
   const judged = judgeFigures(figures)
   const mark = (aim: string, met: boolean) => (aim === '' ? '' : met ? 'met' : 'MISSED')
   const [cpu] = cpus()
