@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { BenchContext } from './context.ts'
 import { CoordinatorProcess } from './coordinator-process.ts'
 import type { HookCommands } from './hook-commands.ts'
-import { residentBytes } from './process-figures.ts'
+import { residentBytes, withProcessorTime } from './process-figures.ts'
 import { median } from './statistics.ts'
 import type { Worker } from './worker.ts'
 
@@ -40,13 +40,21 @@ export async function measureEnrolments(
   for (let round = 0; round < rounds; round++) {
     const from = round * share
     const count = round === rounds - 1 ? options.agents - from : share
-    const bare = await client.ask('connectOnce', { from, count, parallel: PARALLEL, port: floor.tlsPort })
-    connects.push(count / bare.seconds)
-    const real = await coordinator.profiled(options.profile, `enrol-${round}`, () =>
-      client.ask('enrol', { from, count, parallel: PARALLEL, door }),
+    const bare = await withProcessorTime(floor.worker.pid, () =>
+      client.ask('connectOnce', { from, count, parallel: PARALLEL, port: floor.tlsPort }),
     )
-    enrolments.push(count / real.seconds)
-    note(`enrolments ${enrolments.at(-1)?.toFixed(0)}/s, bare connects ${connects.at(-1)?.toFixed(0)}/s`)
+    connects.push(count / bare.result.seconds)
+    const real = await withProcessorTime(coordinator.process.pid, () =>
+      coordinator.profiled(options.profile, `enrol-${round}`, () =>
+        client.ask('enrol', { from, count, parallel: PARALLEL, door }),
+      ),
+    )
+    enrolments.push(count / real.result.seconds)
+    const each = (ms: number) => `${(ms / count).toFixed(2)} ms of the server's processor time each`
+    note(
+      `enrolments ${enrolments.at(-1)?.toFixed(0)}/s, ${each(real.processorMs)}; ` +
+        `bare connects ${connects.at(-1)?.toFixed(0)}/s, ${each(bare.processorMs)}`,
+    )
   }
   return { enrolments: median(enrolments), connects: median(connects) }
 }
