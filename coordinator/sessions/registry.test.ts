@@ -60,7 +60,7 @@ describe('the registry of sessions', () => {
     orders.push({ operationId: 'op1', revision: 1n })
     const fresh = connect(registry, 'm1', 'b')
     await expect.poll(() => dead.end.error).toMatchObject({ code: status.ABORTED })
-    await expect.poll(() => fresh.cases()).toContain('apply')
+    await expect.poll(() => fresh.cases()).toContain('order')
     expect(delivered.filter(id => id === 'op1').length).toBeGreaterThan(0)
     expect(clones).toEqual([])
   })
