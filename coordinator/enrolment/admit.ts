@@ -11,7 +11,13 @@ import { type ConditionRow, conditionsOf } from '../store/conditions.ts'
 import { recordClaim, recordEvent } from '../store/events.ts'
 import type { FactsLimits } from '../store/facts.ts'
 import { readLabels } from '../store/json.ts'
-import { findMachine, type MachineChange, type MachineRow, newMachineRow } from '../store/machines.ts'
+import {
+  countPending,
+  findMachine,
+  type MachineChange,
+  type MachineRow,
+  newMachineRow,
+} from '../store/machines.ts'
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import { consumeToken } from '../store/tokens.ts'
@@ -85,7 +91,10 @@ export async function admitMachine(
   const identity = identityOfFacts(proved.facts.facts)
   const assignment = directory.judge({ id: machineId, identity }, proved.facts.facts)
   const request = { ...proved, tokenSecret, address, now, identity, assignment }
-  const step = await store.transact(tx => decideAndWrite(deps, tx, request))
+  const decide = (tx: Transaction<Database>) => decideAndWrite(deps, tx, request)
+  const step = await (isDecidedAlone(deps, request)
+    ? store.transactTogether(machineId, decide)
+    : store.transact(decide))
   if (step.bound !== undefined) directory.bind(machineId, step.bound)
   if (step.row) directory.put(entryOf(step.row, step.conditions ?? []), proved.facts.facts)
   if (step.others) await refreshMachines(store.db, directory, step.others)
@@ -93,6 +102,15 @@ export async function admitMachine(
   if (outcome.kind !== 'certify') return outcome
   const { chainPem, notAfter } = await outcome.certificate.sign()
   return { kind: 'certificate', admittedBy: outcome.admittedBy, chainPem, notAfter }
+}
+
+/**
+ * Whether rows alone say if it is let in, so that its commit may be shared: it was before, or has a token for no certain
+ * host. For everybody else it counts what others are, which is known in memory once they are committed.
+ */
+function isDecidedAlone({ directory }: AdmitDeps, { machineId, token, now }: Asked): boolean {
+  if (token.kind === 'none') return directory.isAllowed(machineId)
+  return token.kind === 'known' && token.host === '' && judgeToken(token, now.getTime()).kind === 'admit'
 }
 
 async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked: Asked): Promise<Step> {
@@ -114,8 +132,9 @@ async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked:
       return await writeSeen(deps, tx, asked, { row, conditions, findings, outcome: admission })
     case 'refuse': {
       const isShown = admission.class === 'conflict' && aboutClaimant(findings).length > 0
-      const hasRoom = row !== undefined || input.pending < input.maxPending
-      return isShown && hasRoom
+      // Of the rows: what this very commit adds is not in memory yet.
+      const hasRoom = async () => row !== undefined || (await countPending(tx)) < input.maxPending
+      return isShown && (await hasRoom())
         ? await writeSeen(deps, tx, asked, { row, conditions, findings, outcome: admission })
         : { outcome: admission }
     }

@@ -174,6 +174,16 @@ export async function countCertificatesOf(
   return Number(row.count)
 }
 
+/** How many machines wait to be let in. */
+export async function countPending(db: Kysely<Database>): Promise<number> {
+  const row = await db
+    .selectFrom('machines')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('state', '=', 'pending')
+    .executeTakeFirstOrThrow()
+  return Number(row.count)
+}
+
 /** Waiting machines that were last heard of before this time, oldest first. */
 export async function stalePending(
   db: Kysely<Database>,

@@ -1,13 +1,13 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { chmod, copyFile, mkdir, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
-import { Kysely, type KyselyPlugin, SqliteDialect, type Transaction } from 'kysely'
+import { Kysely, SqliteDialect, type Transaction } from 'kysely'
 import { syncDirectory } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
 import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
 import { withStatementCache } from './statement-cache.ts'
 import type { Database } from './tables.ts'
+import { Transactor } from './transactor.ts'
 
 /** The coordinator's memory. All writes that belong together go through `transact`. */
 export interface Store extends AsyncDisposable {
@@ -15,9 +15,14 @@ export interface Store extends AsyncDisposable {
   readonly db: Kysely<Database>
   /**
    * Runs `work` in one transaction. Inside, only `tx` may be used: no `db`, no nested `transact`, no network, timers,
-   * child processes or key generation. `work` may run again; it changes nothing but rows.
+   * child processes or key generation; a work that does is refused. `work` may run again; it changes nothing but rows.
    */
   transact<T>(work: (tx: Transaction<Database>) => Promise<T>): Promise<T>
+  /**
+   * The same, for what comes in crowds: the commit may be shared with works of other keys. The key names what `work` reads
+   * of the coordinator's memory and its caller changes there afterwards, since of one commit none sees what another leaves.
+   */
+  transactTogether<T>(key: string, work: (tx: Transaction<Database>) => Promise<T>): Promise<T>
   /** Writes a consistent copy of the store to a file while it runs. */
   copyTo(path: string): Promise<void>
   readonly path: string
@@ -38,6 +43,8 @@ export async function openStore(path: string, now: Date, migrations = MIGRATIONS
     sqlite.pragma('journal_mode = WAL')
     // Explicit: better-sqlite3 is built so that a WAL file would run NORMAL and could lose the last commits.
     sqlite.pragma('synchronous = FULL')
+    // Pages that every enrolment writes again are carried into the file once for 16 MiB and not four times.
+    sqlite.pragma('wal_autocheckpoint = 4000')
     sqlite.pragma('foreign_keys = ON')
     const base = new Kysely<Database>({
       dialect: new SqliteDialect({ database: withStatementCache(sqlite) }),
@@ -97,40 +104,14 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** The store's surface over any Kysely handle, with the guard against using it inside its own transaction. */
 function storeOver(base: Kysely<Database>, path: string, copyTo: (target: string) => Promise<void>): Store {
-  // Follows every promise of the process, which costs some percent on older Node; a coordinator that waits for itself for
-  // ever would cost more.
-  const inside = new AsyncLocalStorage<true>()
-  const refuse = () => {
-    if (inside.getStore()) throw new Error('store used inside its own transaction: use tx')
-  }
-  const guard: KyselyPlugin = {
-    transformQuery: ({ node }) => {
-      refuse()
-      return node
-    },
-    transformResult: async ({ result }) => result,
-  }
+  const transactor = new Transactor(base)
   return {
-    db: base.withPlugin(guard),
+    db: base,
     path,
-    async transact(work) {
-      refuse()
-      for (let attempt = 0; ; attempt++) {
-        try {
-          return await base
-            .transaction()
-            .setIsolationLevel('serializable')
-            .execute(tx => inside.run(true, () => work(tx)))
-        } catch (error) {
-          // Serialisation failure and deadlock of PostgreSQL: the whole work is done again.
-          if (attempt >= 10 || !(hasCode(error, '40001') || hasCode(error, '40P01'))) throw error
-        }
-      }
-    },
+    transact: work => transactor.transact(work),
+    transactTogether: (key, work) => transactor.transact(work, key),
     copyTo: async target => {
-      refuse()
       await copyTo(target)
       await stat(target)
     },
