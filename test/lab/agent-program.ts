@@ -5,6 +5,7 @@ import { execPath } from 'node:process'
 import { VERSION } from '../../shared/version.ts'
 import { programFile } from '../support/program.ts'
 import { nixBuild } from './nix.ts'
+import { must } from './run.ts'
 
 /** The built agent with a Node, as store paths of the host. */
 export interface AgentProgram {
@@ -13,6 +14,8 @@ export interface AgentProgram {
   readonly path: string
   /** The Node it runs on, which all of them share. */
   readonly node: string
+  /** Whether it can be what the dead man's unit runs at every boot; a program that does not start cannot say. */
+  readonly deadMan: boolean
 }
 
 const EXPRESSION = `
@@ -66,8 +69,12 @@ export async function buildAgentProgram(options: AgentProgramOptions = {}): Prom
     const node = /exec (\/nix\/store\/[^ /]+)/.exec(
       await readFile(join(path, 'bin/muster-agent'), 'utf8'),
     )?.[1]
-    return { version, path, node: node ?? path }
+    return { version, path, node: node ?? path, deadMan: broken || (await knowsDeadMan(path)) }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+async function knowsDeadMan(path: string): Promise<boolean> {
+  return (await must(join(path, 'bin/muster-agent'), ['--help'])).stdout.includes('muster-agent dead-man')
 }

@@ -4,11 +4,11 @@ import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Finished } from '../support/program.ts'
 import { runProgram } from '../support/program.ts'
+import { waitUntil } from '../support/wait-until.ts'
 import { Container } from './container.ts'
 import type { Lab } from './lab.ts'
 import { machineAddress, PREFIX_LENGTH, setCable } from './network.ts'
 import { must, tail } from './run.ts'
-import { waitUntil } from './wait-until.ts'
 
 export interface MachineOptions {
   /** Folders laid over the root, the topmost first; with what a machine must have in its store, for example. */

@@ -23,7 +23,14 @@ export interface SystemOptions {
   readonly systemdVersion?: string
   readonly preSwitchChecks?: Readonly<Record<string, string>>
   readonly network?: { readonly address: string; readonly prefixLength?: number } | null
-  readonly agent?: { readonly package: string; readonly config: object } | null
+  readonly agent?: {
+    /** Store path of an AgentProgram. */
+    readonly package: string
+    readonly config: object
+    readonly deadMan?: boolean
+    /** More lines for [Service] of its unit. */
+    readonly serviceLines?: string
+  } | null
   readonly omit?: readonly string[]
   readonly specialisation?: Readonly<Record<string, SystemOptions>>
 }
@@ -47,6 +54,7 @@ export async function writeSystemsFlake(
 ): Promise<void> {
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, 'flake.nix'), FLAKE)
+  await writeFile(join(folder, 'flake.lock'), '{"nodes":{"root":{}},"root":"root","version":7}\n')
   await writeFile(join(folder, 'hosts.json'), `${JSON.stringify(hosts, undefined, 2)}\n`)
   await cp(TOPLEVEL, join(folder, 'lab'), {
     recursive: true,

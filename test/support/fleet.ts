@@ -2,12 +2,12 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentials } from '@grpc/grpc-js'
-import { vi } from 'vitest'
 import { type Hardware, writeMadeUpRoot } from '../../scripts/made-up-root.ts'
 import { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
 import { freePort } from './free-port.ts'
 import { type Finished, Program, type ProgramOptions, programFile, runProgram } from './program.ts'
+import { waitUntil } from './wait-until.ts'
 
 /** A coordinator and agents, each a process of its own, over real mutual TLS and real files below one folder. */
 export class Fleet implements AsyncDisposable {
@@ -15,15 +15,24 @@ export class Fleet implements AsyncDisposable {
   readonly enrolmentPort: number
   readonly fleetPort: number
   readonly #config: object
+  readonly #launch: readonly string[]
   readonly agents: AgentProcess[] = []
   coordinator: Program | undefined
   #api: RpcClient<typeof OperatorService> | undefined
 
-  constructor(dir: string, enrolmentPort: number, fleetPort: number, config: object) {
+  /** `launch` stands in front of the coordinator's command, to start it in another network. */
+  constructor(
+    dir: string,
+    enrolmentPort: number,
+    fleetPort: number,
+    config: object,
+    launch: readonly string[] = [],
+  ) {
     this.dir = dir
     this.enrolmentPort = enrolmentPort
     this.fleetPort = fleetPort
     this.#config = config
+    this.#launch = launch
   }
 
   get socket(): string {
@@ -56,16 +65,17 @@ export class Fleet implements AsyncDisposable {
         ...this.#config,
       }),
     )
-    const program = new Program(process.execPath, [programFile('coordinator'), '--config', config])
+    const command = [...this.#launch, process.execPath, programFile('coordinator'), '--config', config]
+    const program = new Program(command[0] ?? '', command.slice(1))
     this.coordinator = program
-    // Not expect.poll: hooks start fleets too, and there it does not exist.
-    await vi.waitFor(
+    await waitUntil(
+      'answer of the coordinator',
       async () => {
         // Ended: no more waiting helps.
-        if (!program.running) return
-        await this.api.getFleet({}, { deadlineMs: 2_000 })
+        if (program.running) await this.api.getFleet({}, { deadlineMs: 2_000 })
+        return true
       },
-      { timeout: 30_000, interval: 100 },
+      { timeoutMs: 30_000, everyMs: 100 },
     )
     if (!program.running) throw new Error(`the coordinator ended:\n${program.stdout}\n${program.stderr}`)
   }

@@ -32,7 +32,8 @@
   preSwitchChecks ? { },
   # { address = "10.91.0.10"; prefixLength = 24; } or null: no unit sets up the network.
   network ? null,
-  # { package = "/nix/store/…"; config = { … }; } or null. The package must be in the store where this is built.
+  # { package = "/nix/store/…"; config = { … }; deadMan = true; } or null; more in agent-units.nix. The package must be in
+  # the store where this is built.
   agent ? null,
   # Names of parts that are missing: "activate", "init-interface-version", "systemd", "sysinit-reactivation.target", …
   omit ? [ ],
@@ -49,7 +50,7 @@ let
 
   allUnits =
     (if network == null then { } else import ./network-unit.nix network)
-    // (if agent == null then { } else import ./agent-units.nix (existing agent.package))
+    // (if agent == null then { } else import ./agent-units.nix (agent // { package = existing agent.package; }))
     // units;
 
   allEtc =
