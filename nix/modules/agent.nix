@@ -78,6 +78,7 @@ let
       { watchdog.runtimeTime = lib.mkDefault cfg.watchdog; };
 
   units = config.systemd.services;
+  systemctl = lib.getExe' config.systemd.package "systemctl";
 in
 {
   options.services.muster.agent = {
@@ -436,12 +437,9 @@ in
           conflicts = [ "shutdown.target" ];
           before = [ "shutdown.target" ];
           serviceConfig = {
-            Type = "oneshot";
-            ExecStart = [
-              "${lib.getExe' pkgs.coreutils "sleep"} 10m"
-              "${lib.getExe' config.systemd.package "systemctl"} reboot"
-            ];
-            TimeoutStartSec = "infinity";
+            # Started at once: while the start of a unit of emergency mode is under way, systemd refuses every reboot.
+            Type = "exec";
+            ExecStart = "${lib.getExe' pkgs.bash "bash"} -c '${lib.getExe' pkgs.coreutils "sleep"} 10m && { ${systemctl} reboot || ${systemctl} reboot --force; }'";
             StandardOutput = "journal+console";
           };
         };

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createControlGroups, removeControlGroups } from './control-groups.ts'
 import { childrenOf, formatIdentity, identityOf, isLeader } from './process-identity.ts'
 import { must, tail } from './run.ts'
+import { waitUntil } from './wait-until.ts'
 
 export interface ContainerOptions {
   /** Holds the disk and what the host keeps of the container. */
@@ -117,10 +118,13 @@ export class Container implements AsyncDisposable {
   /** The name of the bridge's end of its cable; undefined while it is off. */
   async hostLink(): Promise<string | undefined> {
     if (this.leader === undefined) return undefined
-    // sysfs of the container shows the index that the other end has in its own namespace.
-    const index = (
-      await must('nsenter', ['-t', `${this.leader}`, '-n', 'ip', '-o', 'link', 'show', 'host0'])
-    ).stdout.match(/host0@if(\d+)/)?.[1]
+    // sysfs of the container shows the index that the other end has in its own namespace. A moment after the leader is there
+    // its own end may still be on its way to it.
+    const index = await waitUntil(`cable of ${this.#options.hostName}`, async () => {
+      if (this.leader === undefined) return 'none'
+      const show = ['-t', `${this.leader}`, '-n', 'ip', '-o', 'link', 'show', 'host0']
+      return (await must('nsenter', show)).stdout.match(/host0@if(\d+)/)?.[1]
+    })
     const [command = '', ...args] = [...this.#options.network, 'ip', '-o', 'link']
     const { stdout } = await must(command, args)
     return stdout.match(new RegExp(`^${index}: ([^@:]+)`, 'm'))?.[1]

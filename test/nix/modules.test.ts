@@ -241,8 +241,7 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     expect(unitSection(text, 'Unit').get('DefaultDependencies')).toEqual(['false'])
     expect(unitSection(text, 'Install').get('WantedBy')).toEqual(['emergency.target'])
     expect(unitSection(text, 'Service').get('ExecStart')).toEqual([
-      expect.stringMatching(/\/bin\/sleep 10m$/),
-      expect.stringMatching(/\/bin\/systemctl reboot$/),
+      expect.stringMatching(/\/bin\/bash -c '\S+\/bin\/sleep 10m && \{ \S+\/bin\/systemctl reboot \|\| /),
     ])
     expect(agentWith('panicReboot = true;').kernelParams).toEqual(kernelParams)
     expect(agentWith('panicReboot = false;', loader).kernelParams).toEqual([])
