@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { describeModule } from '../nix/described.ts'
 import { whyNoNixTests } from '../nix/nix-library.ts'
+import { waitUntil } from '../support/wait-until.ts'
 import { type Lab, startLab } from './lab.ts'
 import type { LabMachine } from './machine.ts'
-import { waitUntil } from './wait-until.ts'
 import { SET_UP_MS, whyNoLab } from './why-not.ts'
 
 /** The units of the NixOS module under a real systemd. Their programs are stand-ins that write down that they ran. */
