@@ -4,10 +4,10 @@ import { openSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { waitUntil } from '../support/wait-until.ts'
 import { createControlGroups, removeControlGroups } from './control-groups.ts'
 import { childrenOf, formatIdentity, identityOf, isLeader } from './process-identity.ts'
 import { must, tail } from './run.ts'
-import { waitUntil } from './wait-until.ts'
 
 export interface ContainerOptions {
   /** Holds the disk and what the host keeps of the container. */
