@@ -1,24 +1,11 @@
-const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const
-const LONGEST_MS = 3_660 * UNITS.d
+import { durationMs } from '../shared/duration.ts'
 
-/** Reads a duration such as "90s", "5m", "1h30m", "90d" or "2w"; undefined when it is none. */
+const LONGEST_MS = 3_660 * 86_400_000
+
+/** Reads a duration such as "90s", "5m", "1h30m", "90d" or "2w" that is longer than nothing; undefined when it is none. */
 export function parseDuration(text: string): number | undefined {
-  if (!/^(\d{1,9}[smhdw])+$/.test(text)) return undefined
-  let ms = 0
-  for (const [, count, unit] of text.matchAll(/(\d+)([smhdw])/g)) {
-    const size =
-      unit === 's'
-        ? UNITS.s
-        : unit === 'm'
-          ? UNITS.m
-          : unit === 'h'
-            ? UNITS.h
-            : unit === 'd'
-              ? UNITS.d
-              : UNITS.w
-    ms += Number(count) * size
-  }
-  return ms > 0 && ms <= LONGEST_MS ? ms : undefined
+  const ms = durationMs(text)
+  return ms !== undefined && ms > 0 && ms <= LONGEST_MS ? ms : undefined
 }
 
 /** A duration in at most two units, for tables: "12s", "5m", "2h10m", "3d4h", "90d". */

@@ -1,7 +1,7 @@
 // init, check, trust, publish, diff, export and import, with real files, keys and git, against a real gRPC server.
 import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -154,6 +154,26 @@ describe('from an empty folder to a published revision', () => {
     expect((await muster('check', dir)).out).toContain('`muster remove anna`')
     expect((await muster('diff', dir)).out).toContain('`muster remove anna`')
     await writeFile(file, text)
+  })
+
+  it('diff explains gates, and publish refuses one whose script no machine would get', async () => {
+    const files = ['fleet.toml', '.gitignore'].map(name => join(dir, name))
+    const before = await Promise.all(files.map(file => readFile(file, 'utf8')))
+    await mkdir(join(dir, 'checks'))
+    await writeFile(join(dir, 'checks/own.sh'), '#!/bin/sh\n', { mode: 0o755 })
+    const text = before[0]?.replace(
+      '[defaults]',
+      '[gates.own]\nscript = "checks/own.sh"\n\n[defaults]\ngates = ["own"]',
+    )
+    await writeFile(join(dir, 'fleet.toml'), text ?? '')
+    expect(await muster('check', dir)).toMatchObject({ code: 0, err: '' })
+    expect((await muster('diff', dir)).out).toMatch(/gate own.*script checks\/own\.sh/)
+    await writeFile(join(dir, '.gitignore'), `${before[1]}\nchecks/\n`)
+    const refused = await muster('publish', dir, '--allow-dirty')
+    expect(refused.code).toBe(exitCodes.refused.code)
+    expect(refused.err).toContain('gate own: checks/own.sh is no executable file of the revision')
+    await Promise.all(files.map((file, index) => writeFile(file, before[index] ?? '')))
+    await rm(join(dir, 'checks'), { recursive: true })
   })
 
   it('renew signs the same tree anew, and sends no tree', async () => {

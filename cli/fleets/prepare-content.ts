@@ -62,6 +62,7 @@ export async function prepareContent(
   const file = join(scratch, 'tree')
   const packed = await packTree(dir, file)
   if (packed.kind === 'refused') throw new CliError('refused', packed.reason)
+  refuseUnpackedScripts(fleet, packed.executables)
   for (const note of packed.notes) cli.io.err(`note: ${escapeText(note)}\n`)
   const lockDigest = await digestOfLock(dir)
   const { targets, cache } = options.build
@@ -97,6 +98,19 @@ function refuseDirty(dir: string, git: GitState, allowed: boolean): void {
       files.length > 0 ? `:\n${files.join('\n')}${more}` : ''
     }`,
   )
+}
+
+/** The check saw the files themselves; what no machine gets could be asked nowhere. */
+function refuseUnpackedScripts(fleet: Fleet, executables: ReadonlySet<string>): void {
+  for (const { safety } of [...fleet.hosts, ...fleet.groups]) {
+    for (const { name, probe } of safety.gates) {
+      if (probe.kind !== 'script' || executables.has(probe.path)) continue
+      throw new CliError(
+        'refused',
+        `gate ${name}: ${probe.path} is no executable file of the revision; is it ignored by .gitignore?`,
+      )
+    }
+  }
 }
 
 async function digestOfLock(dir: string): Promise<string> {

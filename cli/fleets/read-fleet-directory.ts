@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hasCode } from '../../shared/errors.ts'
+import type { CheckScript } from '../../shared/fleet-file/check-gates.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import { formatProblems, type Problem } from '../../shared/fleet-file/problem.ts'
 import { readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
 import { compileExpression } from '../../shared/query/expression.ts'
 import { CliError } from '../exit-codes.ts'
+import { checkScriptIn } from './check-script.ts'
 
 export const FLEET_FILE = 'fleet.toml'
 const MAX_FLEET_FILE_BYTES = 16 * 1024 * 1024
@@ -14,14 +16,15 @@ export type CheckedDirectory =
   | { readonly ok: true; readonly fleet: Fleet; readonly problems: readonly Problem[] }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
-/** Reads and checks the fleet file of a directory. */
+/** Reads and checks the fleet file of a directory, and the scripts that it names. */
 export async function checkDirectory(dir: string): Promise<CheckedDirectory> {
   const path = join(dir, FLEET_FILE)
-  return checkText(await readText(path), path)
+  return checkText(await readText(path), path, checkScriptIn(dir))
 }
 
-export function checkText(text: string, path: string): CheckedDirectory {
+export function checkText(text: string, path: string, checkScript?: CheckScript): CheckedDirectory {
   return readFleetFile(text, path, {
+    ...(checkScript === undefined ? {} : { checkScript }),
     checkRule: rule => {
       const compiled = compileExpression(rule)
       return compiled.kind === 'refused' ? compiled.reason : undefined

@@ -77,6 +77,16 @@ let
         if config == null then name else builtins.substring (builtins.stringLength "nixosConfigurations.") (-1) config;
       external = (own.os or null) == "external";
       mac = own.mac or null;
+      # As written; what is null is as the agent's defaults say.
+      safety = {
+        gates = plain.gates or [ ];
+        soak = plain.soak or null;
+        confirmWithin = plain.confirm-within or null;
+        confirm = plain.confirm or null;
+        reboot = plain.reboot or null;
+        trial = plain.trial or null;
+        toleratedUnits = plain.tolerated-units or [ ];
+      };
     };
 
   hostOf =

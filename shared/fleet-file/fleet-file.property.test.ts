@@ -4,11 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { durationMs } from '../duration.ts'
+import { encodeTarget } from '../revision/read-target.ts'
+import { readSafety } from '../revision/safety.ts'
 import type { Fleet, Settings } from './fleet.ts'
 import { fleetTargets } from './fleet-targets.ts'
 import { formatProblems } from './problem.ts'
 import { readFleetFile } from './read-fleet-file.ts'
-import { roles, sections, systems } from './schema.ts'
+import { confirmations, rebootPolicies, roles, sections, systems, trials } from './schema.ts'
 import { nameProblem } from './text-types.ts'
 
 const id = '5f1c0a7be2d94c3386a1f0d2b7c4e895'
@@ -62,6 +65,53 @@ function isHarmless(text: string): boolean {
   return !/[\0\ud800-\udfff\u007f]/.test(text)
 }
 
+const gateNames = ['ga', 'gb', 'gc']
+/** A gate of any kind, with or without what may stand beside it. */
+const gate: fc.Arbitrary<Table> = fc
+  .tuple(
+    fc.oneof(
+      fc.record({
+        units: fc.uniqueArray(fc.constantFrom('a.service', 'b@1.timer', 'c.socket'), { minLength: 1 }),
+      }),
+      fc.record(
+        {
+          http: fc.constantFrom('http://127.0.0.1:8080/x?y=1', 'https://[fd00::1]/', 'http://web.home'),
+          status: fc.integer({ min: 100, max: 599 }),
+          contains: fc.constantFrom('ok', '"status": "up"'),
+        },
+        { requiredKeys: ['http'] },
+      ),
+      fc.record({ tcp: fc.constantFrom('127.0.0.1:1', '[fd00::1]:65535', 'db.home:5432') }),
+      fc.record({
+        disk: fc.constantFrom('/', '/var/lib/x y'),
+        free: fc.constantFrom('1 B', '2 GiB', '1024TiB'),
+      }),
+      fc.record({
+        reach: fc.uniqueArray(fc.constantFrom('10.0.0.1', 'fd00::1', 'router.home'), { minLength: 1 }),
+      }),
+      fc.record(
+        {
+          script: fc.constantFrom('checks/web.sh', '.x'),
+          arguments: fc.array(fc.constantFrom('-v', '', 'a b')),
+        },
+        { requiredKeys: ['script'] },
+      ),
+    ),
+    fc.record({ deadline: fc.constantFrom('1s', '90s', '10m') }, { requiredKeys: [] }),
+  )
+  .map(([asks, more]) => ({ ...asks, ...more }))
+
+/** How a change is proved; each may be absent. Any of these soak times is well below any of the confirm times. */
+const safetySettings = {
+  gates: fc.subarray(gateNames),
+  soak: fc.constantFrom('0s', '30s', '1m10s'),
+  'confirm-within': fc.constantFrom('75s', '5m', '6h'),
+  confirm: fc.constantFrom(...confirmations),
+  reboot: fc.constantFrom(...rebootPolicies),
+  trial: fc.constantFrom(...trials),
+  'tolerated-units': fc.subarray(['backup.service', 'x.timer']),
+}
+
 /** Settings that any of the three layers may have; each may be absent. */
 const settings = fc.record(
   {
@@ -76,6 +126,7 @@ const settings = fc.record(
     extra,
     system: fc.constantFrom(...systems),
     nixpkgs: fc.constantFrom('nixpkgs', 'nixpkgs-stable'),
+    ...safetySettings,
   },
   { requiredKeys: [] },
 )
@@ -88,6 +139,7 @@ const own = fc.record(
 )
 
 interface Model {
+  readonly gates: Readonly<Record<string, Table>>
   readonly defaults: Table
   readonly groups: Readonly<Record<string, Table>>
   readonly hosts: Readonly<Record<string, Table>>
@@ -97,10 +149,11 @@ interface Model {
 const model: fc.Arbitrary<Model> = fc
   .record({
     defaults: settings,
+    gates: fc.tuple(gate, gate, gate),
     groups: fc.array(fc.tuple(settings, fc.boolean()), { maxLength: 3 }),
     hosts: fc.array(fc.tuple(settings, own, fc.nat({ max: 5 }), fc.boolean()), { maxLength: 6 }),
   })
-  .map(({ defaults, groups, hosts }) => {
+  .map(({ defaults, gates, groups, hosts }) => {
     const groupTables = groups.map(([table, admits], index): [string, Table] => {
       const rule = { admit: `facts.n == ${index}`, name: `g${index}-{serial}` }
       const { role, ...rest } = table
@@ -128,6 +181,7 @@ const model: fc.Arbitrary<Model> = fc
     ])
     return {
       defaults,
+      gates: Object.fromEntries(gateNames.map((name, index) => [name, gates[index] ?? {}])),
       groups: Object.fromEntries(groupTables),
       hosts: Object.fromEntries([
         ...hostTables,
@@ -138,12 +192,13 @@ const model: fc.Arbitrary<Model> = fc
     }
   })
 
-function write({ defaults, groups, hosts }: Model): string {
+function write({ defaults, gates, groups, hosts }: Model): string {
   return [
     section('fleet', { name: 'home', id }),
     section('defaults', defaults),
     section('clusters.one', { distribution: 'k3s' }),
     section('clusters.two', { distribution: 'k0s', life: 'apart' }),
+    ...Object.entries(gates).map(([name, table]) => section(`gates.${name}`, table)),
     ...Object.entries(groups).map(([name, table]) => section(`groups.${name}`, table)),
     ...Object.entries(hosts).map(([name, table]) => section(`hosts.${name}`, table)),
   ].join('\n')
@@ -158,6 +213,10 @@ function accept(text: string): Fleet {
 /** What the layers give for a key that is taken whole: written down as simply as the documentation says it. */
 function strongest(layers: readonly (Table | undefined)[], key: string): Value | undefined {
   return layers.find(layer => layer?.[key] !== undefined)?.[key]
+}
+
+function milliseconds(text: Value | undefined): number | undefined {
+  return typeof text === 'string' ? durationMs(text) : undefined
 }
 
 function isTable(value: unknown): value is Table {
@@ -185,6 +244,19 @@ describe('any valid fleet', () => {
           const fixed = host.address !== 'dhcp'
           expect(host.gateway).toBe(fixed ? strongest(layers, 'gateway') : undefined)
           expect(host.prefixLength).toBe(fixed ? strongest(layers, 'prefix-length') : undefined)
+          const { safety } = host
+          expect(safety.gates.map(({ name }) => name)).toEqual(strongest(layers, 'gates') ?? [])
+          for (const { name, probe, deadlineMs } of safety.gates) {
+            const written = fleet.gates[name]
+            expect(Object.keys(written ?? {})).toContain(probe.kind)
+            expect(deadlineMs).toEqual(milliseconds(written?.deadline))
+          }
+          expect(safety.soakMs).toBe(milliseconds(strongest(layers, 'soak')))
+          expect(safety.confirmWithinMs).toBe(milliseconds(strongest(layers, 'confirm-within')))
+          for (const key of ['confirm', 'reboot', 'trial'] as const) {
+            expect(safety[key]).toBe(strongest(layers, key))
+          }
+          expect(safety.toleratedUnits).toEqual(strongest(layers, 'tolerated-units') ?? [])
           for (const key of ['labels', 'users'] as const) {
             const merged = new Map(layers.toReversed().flatMap(layer => Object.entries(layer?.[key] ?? {})))
             expect(key === 'labels' ? new Map(Object.entries(host.labels)) : host.users).toEqual(merged)
@@ -199,6 +271,38 @@ describe('any valid fleet', () => {
         }
       }),
       { numRuns: 200 },
+    )
+  })
+
+  it('reaches the targets: what a machine reads of safety is what the file says of its host', () => {
+    fc.assert(
+      fc.property(model, fleet => {
+        const read = accept(write(fleet))
+        const targets = new Map(fleetTargets(read, { mode: 'source' }).map(target => [target.host, target]))
+        for (const { name, external, safety } of read.hosts) {
+          const target = targets.get(name)
+          if (target === undefined) throw new Error(`${name} has no target`)
+          const { bytes } = encodeTarget(target)
+          expect(encodeTarget(target).bytes).toEqual(bytes)
+          const reading = readSafety(target.safety)
+          if (reading.kind !== 'ok') throw new Error(reading.reason)
+          const got = reading.safety
+          if (external) {
+            expect(target.safety).toBeUndefined()
+            continue
+          }
+          expect(got).toEqual({
+            soakMs: safety.soakMs ?? 30_000,
+            confirmWithinMs: safety.confirmWithinMs ?? 300_000,
+            confirmLocally: safety.confirm === 'local',
+            reboot: safety.reboot ?? 'never',
+            trial: safety.trial ?? 'auto',
+            toleratedUnits: safety.toleratedUnits,
+            gates: safety.gates.map(gate => ({ ...gate, deadlineMs: gate.deadlineMs ?? 10_000 })),
+          })
+        }
+      }),
+      { numRuns: 100 },
     )
   })
 
@@ -286,6 +390,15 @@ function asNix(settings: Settings): unknown {
       ownConfig: settings.ownConfig,
       external: settings.external,
       extra: settings.extra,
+      safety: {
+        gates: settings.safety.gates.map(({ name }) => name),
+        soak: settings.safety.soakMs ?? null,
+        confirmWithin: settings.safety.confirmWithinMs ?? null,
+        confirm: settings.safety.confirm ?? null,
+        reboot: settings.safety.reboot ?? null,
+        trial: settings.safety.trial ?? null,
+        toleratedUnits: settings.safety.toleratedUnits,
+      },
     }),
   )
 }
@@ -303,8 +416,11 @@ describe('the library of the flake', () => {
     const expression = `map (n: import ${library} (${folder} + "/\${toString n}")) (builtins.genList (n: n) ${texts.length})`
     const run = spawnSync('nix', [...nix, expression], { timeout: 60_000, maxBuffer: 64 * 1024 * 1024 })
     expect(run.status, run.stderr?.toString()).toBe(0)
+    // Nix hands durations on as they are written.
     const read: { hosts: Record<string, unknown>; groups: Record<string, unknown> }[] = JSON.parse(
       run.stdout.toString(),
+      (key, value: unknown) =>
+        (key === 'soak' || key === 'confirmWithin') && typeof value === 'string' ? durationMs(value) : value,
     )
     expect(read).toHaveLength(texts.length)
     for (const [index, text] of texts.entries()) {
@@ -350,6 +466,15 @@ describe('T12: text in a fleet file', () => {
   const places = sections.flatMap(({ name, keys }) =>
     Object.keys(keys).map(key => ({ header: name.slice(1, -1).replace('NAME', 'x'), key })),
   )
+  // What must stand beside a key of a gate, so that nothing but its own text can be wrong.
+  const beside: Readonly<Record<string, Table>> = {
+    status: { http: 'http://a' },
+    contains: { http: 'http://a' },
+    disk: { free: '1 GiB' },
+    free: { disk: '/' },
+    arguments: { script: 'x' },
+    deadline: { units: ['a.service'] },
+  }
   const shapes = [
     (text: string): Value => text,
     (text: string): Value => [text],
@@ -373,6 +498,8 @@ describe('T12: text in a fleet file', () => {
             'hosts.h': {},
             'hosts.s': { role: 'server', cluster: 'c' },
             'clusters.c': { distribution: 'k3s' },
+            'gates.x': header === 'gates.x' ? (beside[key] ?? {}) : { units: ['a.service'] },
+            defaults: { gates: ['x'] },
           }
           const target = header === 'clusters.x' ? 'clusters.c' : header === 'hosts.x' ? 'hosts.h' : header
           const tables = { ...base, [target]: { ...base[target], [key]: shape(text) } }
@@ -403,8 +530,15 @@ describe('T12: text in a fleet file', () => {
               expect(part).not.toContain('..')
             }
           }
-          for (const { way } of fleetTargets(fleet, { mode: 'source' })) {
+          for (const { way, safety } of fleetTargets(fleet, { mode: 'source' })) {
             if (way.case === 'source') expect(way.value.attribute).toMatch(/^[A-Za-z0-9_'-]+$/)
+            for (const { probe } of safety?.gates ?? []) {
+              const words =
+                probe.case === 'units' ? probe.value.units : probe.case === 'reach' ? probe.value.hosts : []
+              // A word that begins with a dash is an option of the program that is given it.
+              for (const word of words) expect(word).toMatch(/^[A-Za-z0-9:_.@\\][^\s]*$/)
+              if (probe.case === 'script') expect(`/${probe.value.path}/`).not.toMatch(/\/(\.\.?)?\//)
+            }
           }
         },
       ),

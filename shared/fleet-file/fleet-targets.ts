@@ -1,6 +1,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { type Target, TargetSchema } from '../gen/muster/v1/manifest_pb.ts'
 import type { Fleet, HostBinding, Settings } from './fleet.ts'
+import { safetyMessage, saysNothing } from './safety-message.ts'
 
 /** What a publisher built for one host or group. */
 export interface BuiltClosure {
@@ -53,6 +54,7 @@ function targetOf(fleet: Fleet, name: string, settings: Settings, mode: TargetMo
     fleetId: fleet.id,
     system: settings.system,
     ...(settings.external ? {} : { way: wayOf(fleet, name, settings, mode) }),
+    ...(settings.external || saysNothing(settings.safety) ? {} : { safety: safetyMessage(settings.safety) }),
     labels: settings.labels,
     role: settings.role,
     cluster: settings.cluster ?? '',

@@ -1,5 +1,6 @@
+import type { GateProbe } from '../revision/safety.ts'
 import type { FreeTable } from './free-value.ts'
-import type { distributions, roles, systems } from './schema.ts'
+import type { confirmations, distributions, rebootPolicies, roles, systems, trials } from './schema.ts'
 
 export type Role = (typeof roles)[number]
 export type Distribution = (typeof distributions)[number]
@@ -56,6 +57,25 @@ export interface Settings {
   readonly extra: FreeTable
   /** The machine runs another system, nothing is installed on it. */
   readonly external: boolean
+  readonly safety: SafetySettings
+}
+
+/** How a change is proved, as far as the file says; undefined: as the agent's defaults say. */
+export interface SafetySettings {
+  /** In the order of the list that names them. */
+  readonly gates: readonly GateSettings[]
+  readonly soakMs: number | undefined
+  readonly confirmWithinMs: number | undefined
+  readonly confirm: (typeof confirmations)[number] | undefined
+  readonly reboot: (typeof rebootPolicies)[number] | undefined
+  readonly trial: (typeof trials)[number] | undefined
+  readonly toleratedUnits: readonly string[]
+}
+
+export interface GateSettings {
+  readonly name: string
+  readonly deadlineMs: number | undefined
+  readonly probe: GateProbe
 }
 
 export interface ResolvedHost extends Settings {

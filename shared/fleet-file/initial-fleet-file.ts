@@ -20,6 +20,11 @@ address = "dhcp"
 # prefix-length = 24
 # gateway = "10.0.100.1"
 # nameservers = ["10.0.100.1"]
+# gates = ["web"]
+
+# What must hold after a change; a machine on which it does not goes back by itself.
+# [gates.web]
+# http = "http://127.0.0.1/" # or units, tcp, disk with free, reach, script
 
 # A host is a name for what shall exist. Bind it to its machine by one or more of
 # disk = { serial = "…" }, serial, uuid, mac or machine; "muster pending" shows them.

@@ -104,6 +104,15 @@ describe('a good fleet file', () => {
           users: new Map(),
           extra: { anything: "reaches the host's Nix modules" },
           external: false,
+          safety: {
+            gates: [],
+            soakMs: undefined,
+            confirmWithinMs: undefined,
+            confirm: undefined,
+            reboot: undefined,
+            trial: undefined,
+            toleratedUnits: [],
+          },
           binding: {
             machine: undefined,
             serial: undefined,

@@ -1,8 +1,10 @@
 import { checkBindings } from './check-bindings.ts'
 import { checkConfigurations } from './check-configurations.ts'
+import { type CheckScript, checkGates } from './check-gates.ts'
 import { type CheckRule, checkGroups } from './check-groups.ts'
 import { checkMembership } from './check-membership.ts'
 import { checkNetwork } from './check-network.ts'
+import { checkSafety } from './check-safety.ts'
 import type { Fleet } from './fleet.ts'
 import { type Problem, ProblemList } from './problem.ts'
 import { readSections } from './read-sections.ts'
@@ -13,6 +15,8 @@ import { readToml } from './toml-document.ts'
 export interface FleetFileOptions {
   /** Reads a CEL rule and says what is wrong with it. Passed in, so that this module stays free of CEL. */
   readonly checkRule?: CheckRule
+  /** Looks at a script that a gate names. Passed in, because only some who read the file have the directory. */
+  readonly checkScript?: CheckScript
 }
 
 /** What a fleet file says, or why it says nothing. With `ok` the problems are warnings only. */
@@ -32,6 +36,8 @@ export function readFleetFile(text: string, path: string, options: FleetFileOpti
   checkNetwork(sections, problems.report)
   checkBindings(sections, problems.report)
   checkConfigurations(sections, problems.report)
+  checkGates(sections, problems.report, options.checkScript)
+  checkSafety(sections, problems.report)
   const fleet = problems.hasErrors ? undefined : resolveFleet(sections)
   return fleet === undefined
     ? { ok: false, problems: problems.list() }

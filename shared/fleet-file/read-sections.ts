@@ -1,6 +1,6 @@
 import { type Place, quote, type Report } from './problem.ts'
 import { readTable, unknownKey } from './read-table.ts'
-import { clusterKeys, defaultsKeys, fleetKeys, groupKeys, hostKeys, sectionsOf } from './schema.ts'
+import { clusterKeys, defaultsKeys, fleetKeys, gateKeys, groupKeys, hostKeys, sectionsOf } from './schema.ts'
 import { nameProblem } from './text-types.ts'
 import type { TomlTable } from './toml-document.ts'
 import { type Keys, type TableOf, wrongKind } from './value-type.ts'
@@ -18,6 +18,7 @@ export interface Named<K extends Keys> {
 export type HostTable = Named<typeof hostKeys>
 export type GroupTable = Named<typeof groupKeys>
 export type ClusterTable = Named<typeof clusterKeys>
+export type GateTable = Named<typeof gateKeys>
 
 /** The file, each section read for itself; what ties sections together is checked afterwards. */
 export interface Sections {
@@ -26,9 +27,10 @@ export interface Sections {
   readonly groups: ReadonlyMap<string, GroupTable>
   readonly hosts: ReadonlyMap<string, HostTable>
   readonly clusters: ReadonlyMap<string, ClusterTable>
+  readonly gates: ReadonlyMap<string, GateTable>
 }
 
-const known = ['fleet', 'defaults', 'clusters', 'groups', 'hosts']
+const known = ['fleet', 'defaults', 'clusters', 'groups', 'hosts', 'gates']
 
 export function readSections(root: TomlTable, report: Report): Sections {
   for (const [name, { keyAt }] of root.entries) {
@@ -49,6 +51,7 @@ export function readSections(root: TomlTable, report: Report): Sections {
     clusters: readNamed(root, 'clusters', clusterKeys, mostNames, report),
     groups: readNamed(root, 'groups', groupKeys, mostNames, report),
     hosts: readNamed(root, 'hosts', hostKeys, mostHosts, report),
+    gates: readNamed(root, 'gates', gateKeys, mostNames, report),
   }
 }
 

@@ -2,6 +2,7 @@ import type { Cluster, Fleet, ResolvedGroup, ResolvedHost, Settings } from './fl
 import { type FreeTable, mergeFree } from './free-value.ts'
 import { groupLayers, hostLayers, type Layers, pick, stack } from './layers.ts'
 import type { ClusterTable, GroupTable, HostTable, Sections } from './read-sections.ts'
+import { resolveSafety } from './resolve-safety.ts'
 import { defaultExpiresDays } from './schema.ts'
 import { flakeAttribute } from './text-types.ts'
 
@@ -42,7 +43,7 @@ function resolveCluster({ name, table: { values } }: ClusterTable): Cluster[] {
 function resolveGroup(sections: Sections, group: GroupTable): ResolvedGroup {
   const { admit, name } = group.table.values
   return {
-    ...resolveSettings(group.name, groupLayers(sections, group)),
+    ...resolveSettings(sections, group.name, groupLayers(sections, group)),
     name: group.name,
     admission: admit && name && { rule: admit.value, nameTemplate: name.value },
   }
@@ -51,7 +52,7 @@ function resolveGroup(sections: Sections, group: GroupTable): ResolvedGroup {
 function resolveHost(sections: Sections, host: HostTable): ResolvedHost {
   const { group, machine, serial, uuid, mac, disk } = host.table.values
   return {
-    ...resolveSettings(host.name, hostLayers(sections, host)),
+    ...resolveSettings(sections, host.name, hostLayers(sections, host)),
     name: host.name,
     group: group?.value,
     binding: {
@@ -64,7 +65,7 @@ function resolveHost(sections: Sections, host: HostTable): ResolvedHost {
   }
 }
 
-function resolveSettings(name: string, layers: Layers): Settings {
+function resolveSettings(sections: Sections, name: string, layers: Layers): Settings {
   const role = pick(layers, 'role').found?.value ?? 'none'
   const address = pick(layers, 'address').found?.value ?? 'dhcp'
   const config = pick(layers, 'config').found?.value
@@ -92,5 +93,6 @@ function resolveSettings(name: string, layers: Layers): Settings {
       mergeFree({}, {}),
     ),
     external: pick(layers, 'os').found !== undefined,
+    safety: resolveSafety(sections, layers),
   }
 }

@@ -1,5 +1,7 @@
 import { checkNameTemplate } from '../revision/expand-name.ts'
+import * as bounds from '../revision/safety-bounds.ts'
 import { freeTable } from './free-value.ts'
+import { duration, size } from './quantity-types.ts'
 import { table } from './read-table.ts'
 import * as types from './text-types.ts'
 import { integer, type Key, listOf, mapOf, oneOf, text } from './value-type.ts'
@@ -8,6 +10,9 @@ import { integer, type Key, listOf, mapOf, oneOf, text } from './value-type.ts'
 
 export const roles = ['server', 'worker', 'server+worker', 'none'] as const
 export const distributions = ['k3s', 'k0s', 'kubernetes', 'components'] as const
+export const confirmations = ['coordinator', 'local'] as const
+export const rebootPolicies = ['never', 'required', 'whenever-changed'] as const
+export const trials = ['auto', 'none'] as const
 export const systems = ['x86_64-linux', 'aarch64-linux'] as const
 
 export const defaultExpiresDays = 90
@@ -99,6 +104,51 @@ const settingKeys = {
     fallback: '{}',
     example: '{ anything = "reaches the Nix modules" }',
     meaning: 'Anything; reaches the Nix modules of the host unread. Merged key by key at every depth.',
+  }),
+  gates: key({
+    type: listOf(types.nameText, 'list of gates', 0, bounds.MAX_GATES),
+    fallback: '[]',
+    example: '["web"]',
+    meaning: 'What must be healthy after a change, each one of `[gates]`; else the machine goes back.',
+  }),
+  soak: key({
+    type: duration(bounds.SAFETY_BOUNDS.soakMs, 'from 0s to 1h'),
+    fallback: '"30s"',
+    example: '"30s"',
+    meaning: 'How long all gates must hold before a change counts.',
+  }),
+  'confirm-within': key({
+    type: duration(bounds.SAFETY_BOUNDS.confirmWithinMs, 'from 5s to 6h'),
+    fallback: '"5m"',
+    example: '"5m"',
+    meaning:
+      'How long a change may stay unconfirmed before the machine goes back; at least 5 s more than `soak`.',
+  }),
+  confirm: key({
+    type: oneOf(...confirmations),
+    fallback: '"coordinator"',
+    example: '"local"',
+    meaning: 'Whether the coordinator must answer for a change, or the gates alone decide.',
+  }),
+  reboot: key({
+    type: oneOf(...rebootPolicies),
+    fallback: '"never"',
+    example: '"required"',
+    meaning:
+      'Whether a change may reboot the machine: for what cannot be reached otherwise, or also for a new kernel and the like.',
+  }),
+  trial: key({
+    type: oneOf(...trials),
+    fallback: '"auto"',
+    example: '"none"',
+    meaning:
+      '`none` where the boot loader cannot boot a system once: a new one is then the boot default before it is proved.',
+  }),
+  'tolerated-units': key({
+    type: listOf(types.unitText, 'list of units', 0, bounds.MAX_TOLERATED_UNITS),
+    fallback: '[]',
+    example: '["backup.service"]',
+    meaning: 'Units that may fail: a change that fails them is degraded and stays.',
   }),
 }
 
@@ -236,6 +286,76 @@ export const clusterKeys = {
   }),
 }
 
+export const gateKeys = {
+  units: key({
+    type: listOf(types.unitText, 'list of units', 1, bounds.MAX_GATE_UNITS),
+    fallback: 'asks for something else',
+    example: '["nginx.service"]',
+    meaning: 'Units of systemd that must be active.',
+  }),
+  http: key({
+    type: types.probeUrlText,
+    fallback: 'asks for something else',
+    example: '"http://127.0.0.1:8080/health"',
+    meaning: 'A URL that must answer; redirects are not followed, the authorities are those of the machine.',
+  }),
+  status: key({
+    type: integer('number from 100 to 599', 100, 599),
+    fallback: 'any from 200 to 399',
+    example: '200',
+    meaning: 'With `http`: the status that it must answer with.',
+  }),
+  contains: key({
+    type: types.containsText,
+    fallback: 'any body',
+    example: '"ok"',
+    meaning: 'With `http`: what the first MiB of the body must contain.',
+  }),
+  tcp: key({
+    type: types.hostPortText,
+    fallback: 'asks for something else',
+    example: '"127.0.0.1:5432"',
+    meaning: 'What must take a connection, an IPv6 address in brackets.',
+  }),
+  disk: key({
+    type: types.diskPathText,
+    fallback: 'asks for something else',
+    example: '"/var/lib"',
+    meaning: 'A folder on whose file system `free` must be free.',
+  }),
+  free: key({
+    type: size(bounds.MAX_FREE_BYTES),
+    fallback: 'needed with `disk`',
+    example: '"2 GiB"',
+    meaning: 'With `disk`: how much; B, KiB, MiB, GiB or TiB.',
+  }),
+  reach: key({
+    type: listOf(types.reachHostText, 'list of addresses or names', 1, bounds.MAX_REACH_HOSTS),
+    fallback: 'asks for something else',
+    example: '["10.0.100.1"]',
+    meaning: 'What must answer an echo request (ping), all of them.',
+  }),
+  script: key({
+    type: types.scriptText,
+    fallback: 'asks for something else',
+    example: '"checks/web.sh"',
+    meaning:
+      'An executable file of this directory: exit code 0 is healthy, 75, 126 and 127 mean that it could not ask.',
+  }),
+  arguments: key({
+    type: listOf(types.argumentText, 'list of text', 0, bounds.MAX_SCRIPT_ARGUMENTS),
+    fallback: '[]',
+    example: '["--port", "8080"]',
+    meaning: 'With `script`: its arguments.',
+  }),
+  deadline: key({
+    type: duration(bounds.SAFETY_BOUNDS.gateDeadlineMs, 'from 1s to 10m'),
+    fallback: '"10s"',
+    example: '"10s"',
+    meaning: 'How long one attempt may take.',
+  }),
+}
+
 export const fleetKeys = {
   name: key({
     type: types.nameText,
@@ -296,6 +416,7 @@ export const sections = [
   { name: '[groups.NAME]', keys: groupKeys },
   { name: '[hosts.NAME]', keys: hostKeys },
   { name: '[clusters.NAME]', keys: clusterKeys },
+  { name: '[gates.NAME]', keys: gateKeys },
 ] as const
 
 /** The sections in which a key stands, for a key that was written into the wrong one. */

@@ -1,4 +1,5 @@
 import { isHostName } from '../revision/host-name.ts'
+import * as safety from '../revision/safety-text.ts'
 import { addressWidth, parseAddress, unusableAddress } from './address.ts'
 import { pattern, text, type ValueType } from './value-type.ts'
 
@@ -201,3 +202,12 @@ export const storeUrlText = text('store URL', value => {
 })
 
 export const prefixMost = addressWidth({ family: 6, bits: 0n })
+
+export const unitText = text('unit', safety.unitNameProblem)
+export const probeUrlText = text('URL to ask', safety.probeUrlProblem)
+export const hostPortText = text('host:port', safety.hostPortProblem)
+export const reachHostText = text('address or name', safety.reachHostProblem)
+export const diskPathText = text('folder', safety.diskPathProblem)
+export const scriptText = text('script', safety.scriptPathProblem)
+export const argumentText = text('argument', safety.argumentProblem)
+export const containsText = text('text to look for', safety.containsProblem)

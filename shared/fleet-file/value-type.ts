@@ -102,13 +102,18 @@ export function integer(label: string, least: number, most: number): ValueType<n
   }
 }
 
-export function listOf<T>(item: ValueType<T>, label: string, least = 0): ValueType<readonly T[]> {
+export function listOf<T>(
+  item: ValueType<T>,
+  label: string,
+  least = 0,
+  most = mostListItems,
+): ValueType<readonly T[]> {
   return {
     label,
     read: (node, path, report) => {
       if (node.kind !== 'array') return wrongKind(node, label, 'a list such as ["a", "b"]', path, report)
-      if (node.items.length < least || node.items.length > mostListItems) {
-        report(node.at, path, `write from ${least} to ${mostListItems} items, not ${node.items.length}`)
+      if (node.items.length < least || node.items.length > most) {
+        report(node.at, path, `write from ${least} to ${most} items, not ${node.items.length}`)
         return undefined
       }
       const read = node.items.map((value, index) => item.read(value, [...path, String(index)], report))

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import {
   type ClosureFetch,
   ClosureFetchSchema,
+  SafetySchema,
   type Target,
   TargetSchema,
 } from '../gen/muster/v1/manifest_pb.ts'
@@ -116,6 +117,7 @@ describe('targets', () => {
     ['mac', sampleTarget({ binding: { mac: '52:54:00:00:00:0A' } })],
     ['machine', sampleTarget({ binding: { machine: 'abc' } })],
     ['uuid', sampleTarget({ binding: { uuid: 'ABC' } })],
+    ['safety', sampleTarget({ safety: create(SafetySchema, { gates: [{ name: 'web' }] }) })],
   ])('are refused where a field breaks its rule: %s', (field, target) => {
     expect(() => encodeTarget(target)).toThrow(field)
   })

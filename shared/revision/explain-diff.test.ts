@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf'
 import { describe, expect, it } from 'vitest'
-import { ClosureFetchSchema, type Target } from '../gen/muster/v1/manifest_pb.ts'
+import { ClosureFetchSchema, RebootPolicy, SafetySchema, type Target } from '../gen/muster/v1/manifest_pb.ts'
+import { durationFromMs } from '../time.ts'
 import { diffRevisions } from './explain-diff.ts'
 import { sampleGroupTarget, sampleTarget } from './testing/sample-fleet.ts'
 
@@ -46,6 +47,34 @@ describe('diffRevisions', () => {
       ]),
     )
     expect(change?.notes).toEqual([])
+  })
+
+  it('explains how a change is proved from now on', () => {
+    const tcp = { name: 'db', probe: { case: 'tcp', value: { address: 'db.home:5432' } } } as const
+    const before = create(SafetySchema, { soak: durationFromMs(90_000), gates: [tcp], noTrial: true })
+    const after = create(SafetySchema, {
+      reboot: RebootPolicy.REQUIRED,
+      confirmLocally: true,
+      toleratedUnits: ['backup.service'],
+      gates: [
+        { ...tcp, deadline: durationFromMs(3_000) },
+        { name: 'web', probe: { case: 'http', value: { url: 'http://a/', status: 200, contains: 'ok' } } },
+        { name: 'own', probe: { case: 'script', value: { path: 'x.sh', arguments: ['a b'] } } },
+      ],
+    })
+    const [change] = diff([sampleTarget({ safety: before })], [sampleTarget({ safety: after })])
+    expect(change?.fields).toEqual([
+      { field: 'soak', from: '90 s', to: undefined },
+      { field: 'trial', from: 'none', to: undefined },
+      { field: 'gates', from: 'db', to: 'db web own' },
+      { field: 'gate db', from: 'tcp db.home:5432', to: 'tcp db.home:5432, deadline 3 s' },
+      { field: 'confirm', from: undefined, to: 'local' },
+      { field: 'reboot', from: undefined, to: 'required' },
+      { field: 'tolerated units', from: undefined, to: 'backup.service' },
+      { field: 'gate web', from: undefined, to: 'http http://a/, status 200, contains "ok"' },
+      { field: 'gate own', from: undefined, to: 'script x.sh "a b"' },
+    ])
+    expect(diff([sampleTarget({ safety: after })], [sampleTarget({ safety: after })])).toEqual([])
   })
 
   it('says which command acts when a host is dropped', () => {

@@ -1,4 +1,5 @@
 import type { Target } from '../gen/muster/v1/manifest_pb.ts'
+import { describeSafety } from './describe-safety.ts'
 
 /** What a diff needs to know of a revision. */
 export interface RevisionContent {
@@ -94,7 +95,7 @@ const KUBERNETES_FIELDS: ReadonlySet<string> = new Set(['cluster', 'role', 'dist
 /** The parts of a target as texts by which people know them; parts that are not there are left out. */
 function describe(target: Target, distribution: string | undefined): Map<string, string> {
   const { binding, way } = target
-  const parts: [string, string | undefined][] = [
+  const parts: (readonly [string, string | undefined])[] = [
     ['cluster', target.cluster],
     ['role', target.role],
     ['distribution', distribution],
@@ -121,6 +122,7 @@ function describe(target: Target, distribution: string | undefined): Map<string,
       ['public keys', way.value.publicKeys.join(' ')],
     )
   }
+  parts.push(...describeSafety(target.safety))
   const fields = new Map<string, string>()
   for (const [field, value] of parts) if (value) fields.set(field, value)
   for (const [key, value] of Object.entries(target.labels)) fields.set(`label ${key}`, value)

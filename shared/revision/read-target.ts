@@ -4,6 +4,7 @@ import { isDigest, sha256Hex } from '../ids.ts'
 import { isFleetId } from '../trust/trust-set.ts'
 import { checkNameTemplate } from './expand-name.ts'
 import { isHostName } from './host-name.ts'
+import { readSafety } from './safety.ts'
 
 export const MAX_TARGET_BYTES = 64 * 1024
 const MAX_RULE_CHARS = 4096
@@ -80,7 +81,7 @@ function checkTarget(target: Target): string | undefined {
   if (target.cluster !== '' && !isHostName(target.cluster)) return `${place} cluster: is no cluster's name`
   if (Object.keys(target.labels).length > MAX_LABELS)
     return `${place} labels: at most ${MAX_LABELS} are allowed`
-  return checkBinding(place, target) ?? checkWay(place, target)
+  return checkBinding(place, target) ?? checkWay(place, target) ?? checkSafety(place, target)
 }
 
 function checkBinding(place: string, { binding, group }: Target): string | undefined {
@@ -94,6 +95,11 @@ function checkBinding(place: string, { binding, group }: Target): string | undef
     return `${place} binding rule: longer than ${MAX_RULE_CHARS} characters`
   const problem = checkNameTemplate(binding.nameTemplate)
   return problem ? `${place} binding name template: ${problem}` : checkHardware(place, binding)
+}
+
+function checkSafety(place: string, { safety }: Target): string | undefined {
+  const reading = readSafety(safety)
+  return reading.kind === 'refused' ? `${place} safety: ${reading.reason}` : undefined
 }
 
 function checkHardware(place: string, binding: Binding | undefined): string | undefined {

@@ -66,7 +66,12 @@ describe('packing', () => {
     await symlink(`${'./'.repeat(70)}fleet.toml`, join(dir, 'far'))
     const packed = join(base, `${count++}.tar`)
     const result = await packTree(dir, packed)
-    expect(result).toMatchObject({ kind: 'packed', entries: 8, digest: sha256Hex(await readFile(packed)) })
+    expect(result).toMatchObject({
+      kind: 'packed',
+      entries: 8,
+      executables: new Set(['bin/run']),
+      digest: sha256Hex(await readFile(packed)),
+    })
     const { check, destination } = await unpack(await readFile(packed))
     expect(check).toEqual({ kind: 'ok' })
     const wanted = await snapshot(dir)

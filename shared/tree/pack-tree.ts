@@ -17,6 +17,8 @@ export type PackedTree =
       readonly digest: string
       readonly length: number
       readonly entries: number
+      /** Paths of the files in it that can be executed. */
+      readonly executables: ReadonlySet<string>
       readonly notes: readonly string[]
     }
   | { readonly kind: 'refused'; readonly reason: string }
@@ -38,7 +40,10 @@ export async function packTree(dir: string, file?: string): Promise<PackedTree> 
     if (file === undefined) await drain(digested)
     else await writeNew(file, digested)
     const { length, entries, notes } = listing
-    return { kind: 'packed', digest: hash.digest('hex'), length, entries: entries.length, notes }
+    const executables = new Set(
+      entries.filter(entry => entry.kind === 'file' && entry.executable).map(({ path }) => path),
+    )
+    return { kind: 'packed', digest: hash.digest('hex'), length, entries: entries.length, executables, notes }
   } catch (error) {
     if (error instanceof TreeRefusal) return { kind: 'refused', reason: error.message }
     throw new Error(`${dir}: could not be packed: ${reasonOf(error)}`, { cause: error })

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { durationMs } from '../../shared/duration.ts'
 import type { Settings } from '../../shared/fleet-file/fleet.ts'
 import { readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
 import { evaluate, hasNix } from './nix-library.ts'
@@ -41,6 +42,13 @@ const shared = {
   interface: fc.constantFrom('eth0', 'enp1s0'),
   role: fc.constantFrom('worker', 'none', 'server', 'server+worker'),
   cluster: fc.constantFrom('home', 'lab'),
+  gates: fc.subarray(['web', 'disk']),
+  soak: fc.constantFrom('0s', '1m10s'),
+  'confirm-within': fc.constantFrom('5m', '1h'),
+  confirm: fc.constantFrom('coordinator', 'local'),
+  reboot: fc.constantFrom('never', 'required', 'whenever-changed'),
+  trial: fc.constantFrom('auto', 'none'),
+  'tolerated-units': fc.subarray(['backup.service', 'x.timer']),
 }
 const own = fc.oneof(
   { weight: 6, arbitrary: fc.constant({}) },
@@ -106,6 +114,8 @@ function fileOf({ defaults, groups, hosts }: z.infer<typeof drawn>): string {
     fleet: { name: 'home', id: '5f1c0a7be2d94c3386a1f0d2b7c4e895' },
     'clusters.home': { distribution: 'k3s' },
     'clusters.lab': { distribution: 'k0s' },
+    'gates.web': { units: ['nginx.service'] },
+    'gates.disk': { disk: '/', free: '1 GiB' },
     defaults,
     ...named('groups', groups),
     ...named('hosts', hosts),
@@ -130,6 +140,24 @@ const settingsOf = (entry: Settings) => ({
   attribute: entry.attribute,
   ownConfig: entry.ownConfig,
   external: entry.external,
+  safety: {
+    gates: entry.safety.gates.map(({ name }) => name),
+    soak: absent(entry.safety.soakMs),
+    confirmWithin: absent(entry.safety.confirmWithinMs),
+    confirm: absent(entry.safety.confirm),
+    reboot: absent(entry.safety.reboot),
+    trial: absent(entry.safety.trial),
+    toleratedUnits: entry.safety.toleratedUnits,
+  },
+})
+
+/** Nix hands durations on as they are written. */
+const inMs = (value: unknown): unknown => (typeof value === 'string' ? durationMs(value) : value)
+const safetyShape = z.record(z.string(), z.unknown())
+const withMs = (safety: z.infer<typeof safetyShape>) => ({
+  ...safety,
+  soak: inMs(safety.soak),
+  confirmWithin: inMs(safety.confirmWithin),
 })
 
 const seenByNix = z.array(z.object({ hosts: tables, groups: tables }))
@@ -160,7 +188,11 @@ describe.skipIf(!hasNix)(
         for (const kind of ['hosts', 'groups'] as const) {
           for (const entry of fleet[kind]) {
             const wanted = settingsOf(entry)
-            const nix = answers[index]?.[kind][entry.name] ?? {}
+            const answer = answers[index]?.[kind][entry.name] ?? {}
+            const nix: Record<string, unknown> = {
+              ...answer,
+              safety: withMs(safetyShape.parse(answer.safety)),
+            }
             const got = Object.fromEntries(Object.keys(wanted).map(name => [name, nix[name]]))
             expect(got, `${kind} ${entry.name} in\n${text}`).toEqual(wanted)
           }
