@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { LAB_PROGRAMS } from './lab-programs.mjs'
 import { ensureDependencies, ensurePrograms, top } from './set-up.mjs'
 
 /** Tests that may be skipped where CI=true, by the beginning of their full name, and why. */
@@ -51,15 +52,6 @@ const PROGRAMS = [
     why: 'tests that build with Nix (test/builds, test/nix); they are skipped without it',
   },
 ]
-
-const LAB_WHY = 'tests in lab machines (test/lab); they are skipped without it'
-const LAB_PROGRAMS = [
-  ['debootstrap', 'debootstrap'],
-  ['systemd-nspawn', 'systemd-container'],
-  ['ip', 'iproute2'],
-  ['nsenter', 'util-linux'],
-  ['python3', 'python3'],
-].map(([program, name]) => ({ program, package: name, why: LAB_WHY }))
 
 function run(command, args, options = {}) {
   return (

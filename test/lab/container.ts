@@ -117,17 +117,18 @@ export class Container implements AsyncDisposable {
 
   /** The name of the bridge's end of its cable; undefined while it is off. */
   async hostLink(): Promise<string | undefined> {
-    if (this.leader === undefined) return undefined
-    // sysfs of the container shows the index that the other end has in its own namespace. A moment after the leader is there
-    // its own end may still be on its way to it.
-    const index = await waitUntil(`cable of ${this.#options.hostName}`, async () => {
-      if (this.leader === undefined) return 'none'
-      const show = ['-t', `${this.leader}`, '-n', 'ip', '-o', 'link', 'show', 'host0']
-      return (await must('nsenter', show)).stdout.match(/host0@if(\d+)/)?.[1]
-    })
-    const [command = '', ...args] = [...this.#options.network, 'ip', '-o', 'link']
-    const { stdout } = await must(command, args)
-    return stdout.match(new RegExp(`^${index}: ([^@:]+)`, 'm'))?.[1]
+    const look = async () => {
+      const { leader } = this
+      if (leader === undefined) return ''
+      // What the other end is called says its index; systemd-nspawn moves this one in after process 1 is there.
+      const { stdout } = await must('nsenter', ['-t', `${leader}`, '-n', 'ip', '-o', 'link', 'show', 'host0'])
+      const index = /host0@if(\d+)/.exec(stdout)?.[1]
+      const [command = '', ...args] = [...this.#options.network, 'ip', '-o', 'link']
+      const links = await must(command, args)
+      return new RegExp(`^${index}: ([^@:]+)`, 'm').exec(links.stdout)?.[1]
+    }
+    const what = `cable of ${this.#options.hostName}`
+    return (await waitUntil(what, look, { timeoutMs: START_MS, everyMs: 50 })) || undefined
   }
 
   /** What stands in front of a command to run it inside: in the running container, or on its disk. */

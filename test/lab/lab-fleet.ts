@@ -26,6 +26,8 @@ export interface LabFleetOptions {
   /** Laid over the configuration of every agent, and of the coordinator. */
   readonly agentConfig?: object
   readonly coordinatorConfig?: object
+  /** Gives the coordinator a trust set, in place of an operator that this process plays; `publish` is not there then. */
+  readonly prepareTrust?: (fleet: Fleet) => Promise<void>
 }
 
 const PORTS = { enrolment: 7443, fleet: 7444 }
@@ -40,7 +42,7 @@ const OUTCOME_MS = 120_000
 export class LabFleet implements AsyncDisposable {
   readonly lab: Lab
   readonly fleet: Fleet
-  readonly operator: Operator
+  readonly #operator: Operator | undefined
   readonly #options: LabFleetOptions & { readonly agent: AgentProgram }
   /** What was published last, by host; the first systems until then. */
   #systems: Readonly<Record<string, SystemOptions>> = {}
@@ -49,14 +51,24 @@ export class LabFleet implements AsyncDisposable {
   constructor(
     lab: Lab,
     fleet: Fleet,
-    operator: Operator,
+    operator: Operator | undefined,
     options: LabFleetOptions & { readonly agent: AgentProgram },
   ) {
     this.lab = lab
     this.fleet = fleet
-    this.operator = operator
+    this.#operator = operator
     this.#options = options
     this.#systems = Object.fromEntries(options.machines.map(host => [host, this.firstSystem(host)]))
+  }
+
+  get operator(): Operator {
+    if (!this.#operator) throw new Error('the keys of this fleet are not in this process: see prepareTrust')
+    return this.#operator
+  }
+
+  /** What was published last for every host, or its first system. */
+  get systems(): Readonly<Record<string, SystemOptions>> {
+    return this.#systems
   }
 
   /** Makes machines, first systems and disks, and starts them; enrolment goes on in them. */
@@ -223,8 +235,9 @@ export async function startLabFleet(options: LabFleetOptions): Promise<LabFleet>
     const fleet = new Fleet(dir, PORTS.enrolment, PORTS.fleet, config, lab.inside)
     lab.defer(() => fleet[Symbol.asyncDispose]())
     await fleet.startCoordinator()
-    const operator = await addOperator(fleet)
-    lab.defer(() => operator[Symbol.asyncDispose]())
+    const operator = options.prepareTrust === undefined ? await addOperator(fleet) : undefined
+    lab.defer(() => operator?.[Symbol.asyncDispose]())
+    await options.prepareTrust?.(fleet)
     const labFleet = new LabFleet(lab, fleet, operator, { ...options, agent })
     await labFleet.install()
     await Promise.all(options.machines.map(host => labFleet.untilOnline(host)))

@@ -81,7 +81,9 @@ export class LabMachine implements AsyncDisposable {
       binds: [`${TOOLS}:/opt/muster-lab`],
       environment: { LAB_ADDRESS: `${this.address}/${PREFIX_LENGTH}`, LAB_MAC: this.mac },
       init: '/opt/muster-lab/boot',
-      onBoot: () => this.#applyCable(),
+      onBoot: async () => {
+        if (!this.#plugged) await this.#applyCable()
+      },
     })
   }
 
@@ -181,14 +183,19 @@ export class LabMachine implements AsyncDisposable {
     if (link !== undefined) await setCable(this.#lab.name, link, this.#plugged)
   }
 
+  /** What stands in front of a command to run it inside, with an environment of its own. */
+  enter(env: Readonly<Record<string, string>> = {}): readonly string[] {
+    const own = { PATH, HOME: '/root', LC_ALL: 'C.UTF-8', ...env }
+    const settings = Object.entries(own).map(([name, value]) => `${name}=${value}`)
+    return [...this.#container.enter(), 'env', '-i', ...settings]
+  }
+
   /** Runs a command as root: in the running machine, or on the disk of one that is off. */
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<Finished> {
     const timeoutMs = options.timeoutMs ?? 30_000
-    const env = Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)
-    const clean = ['env', '-i', `PATH=${PATH}`, 'HOME=/root', 'LC_ALL=C.UTF-8', ...env]
     // Timed inside, because what is entered from outside outlives the program that entered.
     const timed = ['timeout', '--signal=KILL', `${timeoutMs / 1000}`, ...argv]
-    const [command = '', ...args] = [...this.#container.enter(), ...clean, ...timed]
+    const [command = '', ...args] = [...this.enter(options.env), ...timed]
     return await runProgram(command, args, {
       cwd: '/',
       timeoutMs: timeoutMs + 5_000,

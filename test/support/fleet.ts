@@ -97,7 +97,11 @@ export class Fleet implements AsyncDisposable {
 
   /** Runs a command that must succeed; its standard output. */
   async ok(...args: string[]): Promise<string> {
-    const result = await this.muster(...args)
+    return await this.okWith({}, ...args)
+  }
+
+  async okWith(options: ProgramOptions, ...args: string[]): Promise<string> {
+    const result = await this.musterWith(options, ...args)
     if (result.code !== 0) {
       throw new Error(`muster ${args.join(' ')}: exit ${result.code}\n${result.stdout}\n${result.stderr}`)
     }
