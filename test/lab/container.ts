@@ -92,6 +92,8 @@ export class Container implements AsyncDisposable {
     const identity = child.pid === undefined ? undefined : identityOf(child.pid)
     if (identity) await writeFile(join(folder, 'supervisor'), formatIdentity(identity))
     this.leader = await this.#findLeader(child)
+    const leader = identityOf(this.leader)
+    if (leader) await writeFile(join(folder, 'leader'), formatIdentity(leader))
     this.boots += 1
     await this.#options.onBoot()
   }

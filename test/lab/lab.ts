@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { kill } from 'node:process'
 import { Disposers } from '../../shared/lifecycle.ts'
 import { removeControlGroups } from './control-groups.ts'
 import { LabMachine, type MachineOptions } from './machine.ts'
@@ -82,7 +83,8 @@ export async function sweepLabs(): Promise<void> {
     const owner = parseIdentity(text)
     // Without an owner it is being made just now, or was killed in that very moment and holds nothing yet.
     if (owner === undefined || isRunning(owner)) continue
-    await removeLab(dir)
+    // Others may sweep it at the same moment; what stays is swept the next time.
+    await removeLab(dir).catch(() => {})
   }
 }
 
@@ -90,8 +92,10 @@ async function removeLab(dir: string): Promise<void> {
   const name = basename(dir)
   for (const machine of await readdir(join(dir, 'machines')).catch(() => [])) {
     const folder = join(dir, 'machines', machine)
-    const supervisor = parseIdentity(await readFile(join(folder, 'supervisor'), 'utf8').catch(() => ''))
-    if (supervisor && isRunning(supervisor)) process.kill(supervisor.pid, 'SIGKILL')
+    for (const name of ['supervisor', 'leader']) {
+      const process = parseIdentity(await readFile(join(folder, name), 'utf8').catch(() => ''))
+      if (process && isRunning(process)) kill(process.pid, 'SIGKILL')
+    }
     await unmountWithin(join(folder, 'root'))
     removeControlGroups(`${name}-${machine}`)
   }
