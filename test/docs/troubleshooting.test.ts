@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readPage, top } from './pages.ts'
+import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { outcomeName } from '../../shared/operation-names.ts'
+import { cellsOf, readPage, top } from './pages.ts'
 
 const page = readPage('docs/troubleshooting.md')
 const read = (path: string) => readFileSync(join(top, path), 'utf8')
@@ -50,6 +52,26 @@ describe('docs/troubleshooting.md', () => {
     const trees = membersOf('shared/tree/receive-tree.ts', 'TreeRefusalClass').map(word => `tree-${word}`)
     expect(trees).toContain('tree-digest')
     expect(missing(trees)).toEqual([])
+  })
+
+  it('has every class of problem for which a plan is refused', () => {
+    const classes = membersOf('agent/plan/plan-problems.ts', 'ProblemClass')
+    expect(classes).toContain('no-dead-man')
+    expect(missing(classes)).toEqual([])
+  })
+
+  it('has every kind of outcome but success, each with its cure', () => {
+    const outcomes = page.split('\n## Outcomes\n')[1]?.split('\n## ')[0] ?? ''
+    const rows = outcomes.split('\n').flatMap(line => {
+      const [name, cause, cure] = cellsOf(line) ?? []
+      return name === undefined || !cause || !cure ? [] : [name]
+    })
+    const kinds = Object.values(OutcomeClass).filter(value => typeof value === 'number')
+    const names = kinds
+      .filter(kind => kind !== OutcomeClass.UNSPECIFIED && kind !== OutcomeClass.SUCCEEDED)
+      .map(outcomeName)
+    expect(names).toContain('rollback failed')
+    expect(names.filter(name => !rows.some(row => row.startsWith(name)))).toEqual([])
   })
 
   it('has every condition that a machine is shown with', () => {
