@@ -1,5 +1,6 @@
 import { type ClientRequest, type IncomingMessage, request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
+import { isIP } from 'node:net'
 import type { GateProbe } from '../../shared/revision/safety.ts'
 import type { System } from '../system/system.ts'
 import type { Finding } from './gate-answer.ts'
@@ -44,7 +45,8 @@ function ask(
   signal: AbortSignal,
 ): Promise<Finding> {
   return new Promise(resolve => {
-    let isLookedUp = false
+    // A lookup that hangs is not yet an answer of who was asked. For an address there is none.
+    let isLookedUp = isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0
     const options = {
       // One question, one connection: a pooled one would tell of the service as it was before.
       agent: false,
@@ -75,9 +77,6 @@ function ask(
     asked.on('socket', socket => {
       socket.on('lookup', error => {
         isLookedUp = error === null || error === undefined
-      })
-      socket.on('connect', () => {
-        isLookedUp = true
       })
     })
     asked.on('error', error => finish(networkFinding(error, url.origin)))

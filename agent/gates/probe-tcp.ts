@@ -1,4 +1,4 @@
-import { connect } from 'node:net'
+import { connect, isIP } from 'node:net'
 import type { GateProbe } from '../../shared/revision/safety.ts'
 import type { Finding } from './gate-answer.ts'
 import { networkFinding } from './network-error.ts'
@@ -11,8 +11,8 @@ export function probeTcp(
 ): Promise<Finding> {
   const place = `${host.includes(':') ? `[${host}]` : host}:${port}`
   return new Promise(resolve => {
-    // A lookup that hangs is not yet an answer of who was asked.
-    let isLookedUp = false
+    // A lookup that hangs is not yet an answer of who was asked. For an address there is none.
+    let isLookedUp = isIP(host) !== 0
     const socket = connect({ host, port })
     const finish = (finding: Finding) => {
       clearTimeout(timer)

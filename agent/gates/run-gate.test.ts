@@ -1,11 +1,13 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import { type AddressInfo, createServer as createTcpServer } from 'node:net'
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
+import { pause } from '../../shared/lifecycle.ts'
 import type { GateProbe } from '../../shared/revision/safety.ts'
 import { ScriptedSystem } from '../operation/testing/scripted-system.ts'
 import { createRealSystem } from '../system/real-system.ts'
@@ -51,6 +53,23 @@ async function listen(server: Server | ReturnType<typeof createTcpServer>): Prom
   })
   // What listens on TCP has an address of this kind.
   return (server.address() as AddressInfo).port
+}
+
+/** A port whose queue is full, of a process that takes nothing from it: whoever connects now hears nothing. */
+async function deafPort(): Promise<number> {
+  const program =
+    "require('net').createServer().listen({port:0,host:'127.0.0.1',backlog:1},function(){console.log(this.address().port)})"
+  const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [line] = await once(child.stdout, 'data')
+  child.kill('SIGSTOP')
+  const port = Number(String(line).trim())
+  const fillers = Array.from({ length: 8 }, () => connect({ host: '127.0.0.1', port }).on('error', () => {}))
+  onTestFinished(() => {
+    for (const filler of fillers) filler.destroy()
+    child.kill('SIGKILL')
+  })
+  await pause(300)
+  return port
 }
 
 async function closedPort(): Promise<number> {
@@ -180,6 +199,19 @@ describe('a gate that asks for a connection', () => {
     expect(await ask({ kind: 'tcp', host: '127.0.0.1', port: await closedPort() })).toMatchObject({
       verdict: 'unhealthy',
     })
+  })
+
+  it('is unhealthy where nothing is heard in time, which is no fault of looking up a name', async () => {
+    const port = await deafPort()
+    for (const probe of [
+      { kind: 'tcp', host: '127.0.0.1', port },
+      { kind: 'http', url: `http://127.0.0.1:${port}/`, status: undefined, contains: undefined },
+    ] as const) {
+      expect(await ask(probe, { deadlineMs: 700 })).toMatchObject({
+        verdict: 'unhealthy',
+        reason: expect.stringMatching(/no (connection|answer) within 700 ms/),
+      })
+    }
   })
 
   it('T67: could not be asked where the name is unknown, or when it is stopped', async () => {
