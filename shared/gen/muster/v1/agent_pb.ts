@@ -453,6 +453,8 @@ export const NodeStatusSchema: GenMessage<NodeStatus> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 7);
 
 /**
+ * Why and since when a node obeys nothing.
+ *
  * @generated from message muster.v1.Held
  */
 export type Held = Message<"muster.v1.Held"> & {
@@ -971,6 +973,8 @@ export const OrderSchema: GenMessage<Order> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 17);
 
 /**
+ * Go to what a revision names for this host.
+ *
  * @generated from message muster.v1.ApplyAction
  */
 export type ApplyAction = Message<"muster.v1.ApplyAction"> & {
@@ -990,6 +994,8 @@ export const ApplyActionSchema: GenMessage<ApplyAction> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 18);
 
 /**
+ * Go to a system that this node's own journal knows.
+ *
  * @generated from message muster.v1.RollbackAction
  */
 export type RollbackAction = Message<"muster.v1.RollbackAction"> & {
@@ -1016,6 +1022,8 @@ export const RollbackActionSchema: GenMessage<RollbackAction> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 19);
 
 /**
+ * Boot anew.
+ *
  * @generated from message muster.v1.RebootAction
  */
 export type RebootAction = Message<"muster.v1.RebootAction"> & {
@@ -1029,6 +1037,8 @@ export const RebootActionSchema: GenMessage<RebootAction> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 20);
 
 /**
+ * Obey nothing but to resume, to retry and to plan.
+ *
  * @generated from message muster.v1.HoldAction
  */
 export type HoldAction = Message<"muster.v1.HoldAction"> & {
@@ -1048,6 +1058,8 @@ export const HoldActionSchema: GenMessage<HoldAction> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 21);
 
 /**
+ * Obey again.
+ *
  * @generated from message muster.v1.ResumeAction
  */
 export type ResumeAction = Message<"muster.v1.ResumeAction"> & {
@@ -1061,6 +1073,8 @@ export const ResumeActionSchema: GenMessage<ResumeAction> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 22);
 
 /**
+ * Let what failed here be tried again.
+ *
  * @generated from message muster.v1.RetryAction
  */
 export type RetryAction = Message<"muster.v1.RetryAction"> & {

@@ -491,6 +491,8 @@ export const GateSchema: GenMessage<Gate> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 7);
 
 /**
+ * Asks systemd for units.
+ *
  * @generated from message muster.v1.UnitProbe
  */
 export type UnitProbe = Message<"muster.v1.UnitProbe"> & {
@@ -510,6 +512,8 @@ export const UnitProbeSchema: GenMessage<UnitProbe> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 8);
 
 /**
+ * Asks a web server.
+ *
  * @generated from message muster.v1.HttpProbe
  */
 export type HttpProbe = Message<"muster.v1.HttpProbe"> & {
@@ -543,6 +547,8 @@ export const HttpProbeSchema: GenMessage<HttpProbe> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 9);
 
 /**
+ * Opens a connection.
+ *
  * @generated from message muster.v1.TcpProbe
  */
 export type TcpProbe = Message<"muster.v1.TcpProbe"> & {
@@ -562,6 +568,8 @@ export const TcpProbeSchema: GenMessage<TcpProbe> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 10);
 
 /**
+ * Looks for room on a file system.
+ *
  * @generated from message muster.v1.DiskProbe
  */
 export type DiskProbe = Message<"muster.v1.DiskProbe"> & {
@@ -588,6 +596,8 @@ export const DiskProbeSchema: GenMessage<DiskProbe> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 11);
 
 /**
+ * Sends echo requests.
+ *
  * @generated from message muster.v1.ReachProbe
  */
 export type ReachProbe = Message<"muster.v1.ReachProbe"> & {
@@ -607,6 +617,8 @@ export const ReachProbeSchema: GenMessage<ReachProbe> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 12);
 
 /**
+ * Runs a program of the tree.
+ *
  * @generated from message muster.v1.ScriptProbe
  */
 export type ScriptProbe = Message<"muster.v1.ScriptProbe"> & {

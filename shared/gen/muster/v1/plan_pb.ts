@@ -125,6 +125,8 @@ export const PlanSchema: GenMessage<Plan> = /*@__PURE__*/
   messageDesc(file_muster_v1_plan, 0);
 
 /**
+ * A difference that a switch does not put in place.
+ *
  * @generated from message muster.v1.RebootReason
  */
 export type RebootReason = Message<"muster.v1.RebootReason"> & {
