@@ -10,7 +10,8 @@ const top = join(import.meta.dirname, '..')
 function runOver(tests: Readonly<Record<string, string>>) {
   const dir = mkdtempSync(join(tmpdir(), 'muster-run-'))
   try {
-    for (const name of ['scripts/test.mjs', 'scripts/set-up.mjs', 'package.json', 'package-lock.json']) {
+    const scripts = ['test.mjs', 'set-up.mjs', 'lab-programs.mjs'].map(name => `scripts/${name}`)
+    for (const name of [...scripts, 'package.json', 'package-lock.json']) {
       cpSync(join(top, name), join(dir, name))
     }
     symlinkSync(join(top, 'node_modules'), join(dir, 'node_modules'))

@@ -25,7 +25,7 @@ const systems = {
   late: {
     units: {
       ...plain,
-      'late.service': service('1', { lines: ['ExecStart=', 'ExecStart=/bin/sh -c "sleep 1; exit 1"'] }),
+      'late.service': service('1', { lines: ['ExecStart=', 'ExecStart=/bin/sh -c "sleep 4; exit 1"'] }),
     },
   },
   badSetting: {
@@ -202,7 +202,7 @@ describe.skipIf(why !== undefined)(`exit codes of the stand-in switch ${why ?? '
 
   it('11: another holds the lock; whatever the action, nothing is touched', async () => {
     await on.sh(
-      'systemd-run --unit=holder --quiet flock /run/nixos/switch-to-configuration.lock sleep 60; sleep 0.3',
+      'systemd-run --unit=holder --quiet flock /run/nixos/switch-to-configuration.lock sleep 60; while flock -n /run/nixos/switch-to-configuration.lock true; do sleep 0.05; done',
     )
     for (const action of ['switch', 'test', 'boot', 'dry-activate', 'check'] as const) {
       const { code, stderr } = await on.run(action, 'good')

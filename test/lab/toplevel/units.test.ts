@@ -190,7 +190,9 @@ describe.skipIf(why !== undefined)(`what the stand-in switch does to units ${why
     expect((await on.run('test', 'failing')).code).toBe(4)
     expect((await on.run('test', 'failing')).code).toBe(4)
     await on.reset('base')
-    await on.sh('systemd-run --quiet --unit=passing /bin/false; sleep 0.3')
+    await on.sh(
+      'systemd-run --quiet --unit=passing /bin/false; until systemctl is-failed -q passing; do sleep 0.05; done',
+    )
     expect(await on.machine.failedUnits()).toEqual(['passing.service'])
     expect((await on.run('test', 'base')).code).toBe(0)
     expect(await on.machine.failedUnits()).toEqual([])
