@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../shared/clock.ts'
 import { denied, RpcError } from '../shared/errors.ts'
@@ -23,18 +24,21 @@ export interface CallerDeps {
 export function callerOf(deps: CallerDeps, peer: Peer): Caller {
   const { directory, operators, authorities, clock } = deps
   if (!peer.certificate) return { kind: 'stranger' }
-  const reading = readPeerIdentity(peer.certificate)
+  // Read once: what OpenSSL makes of a certificate is far larger than it, and lies between what connections keep.
+  const certificate = parseCertificate(peer.certificate)
+  const reading = readPeerIdentity(certificate)
   if (!reading.ok) throw denied(`certificate: ${reading.reason}`)
   const { kind, id, notAfter } = reading.identity
   // Written so that a date which cannot be read is a certificate that has ended.
   if (!(clock.now() < notAfter)) throw unauthenticated('certificate: has ended; renew it and connect anew')
-  if (authorities.issuerOf(peer.certificate) === undefined) {
+  const issuer = authorities.issuerOf(certificate)
+  if (issuer === undefined) {
     throw unauthenticated('certificate: its authority was dropped; ask for a new one')
   }
   switch (kind) {
     case 'machine':
       if (!directory.isAllowed(id)) throw denied('this machine was evicted, banned, or is not known here')
-      return { kind: 'machine', id, notAfter }
+      return { kind: 'machine', id, notAfter, issuer }
     case 'operator': {
       const name = operators.nameOf(id)
       if (name === undefined) throw denied('this operator was removed, or is not known here')
@@ -42,6 +46,14 @@ export function callerOf(deps: CallerDeps, peer: Peer): Caller {
     }
     case 'server':
       throw denied('certificate: belongs to a server')
+  }
+}
+
+function parseCertificate(der: Uint8Array): X509Certificate {
+  try {
+    return new X509Certificate(der)
+  } catch {
+    throw denied('certificate: not an X.509 certificate')
   }
 }
 

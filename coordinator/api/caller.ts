@@ -14,6 +14,8 @@ export type Caller =
       readonly id: string
       /** End of the certificate it came with. */
       readonly notAfter: Date
+      /** Pin of the authority that made that certificate. */
+      readonly issuer: string
     }
   | { readonly kind: 'stranger' }
 

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
 import { hostname } from 'node:os'
 import type { Clock } from '../../shared/clock.ts'
 import { pause } from '../../shared/lifecycle.ts'
@@ -136,8 +136,7 @@ export class Authorities implements AsyncDisposable {
    * Which trusted authority issued a certificate. Undefined: none, so a connection that was let in with it before a
    * `drop` is to be ended.
    */
-  issuerOf(certificateDer: Uint8Array): string | undefined {
-    const certificate = new X509Certificate(certificateDer)
+  issuerOf(certificate: X509Certificate): string | undefined {
     const issuer = this.#kept.authorities.find(({ authority }) => {
       return (
         certificate.checkIssued(authority.certificate) && certificate.verify(authority.certificate.publicKey)

@@ -7,7 +7,6 @@ import type { Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
 import { agentDownloadTree } from '../api/agent-download-tree.ts'
 import { agentGetRevision } from '../api/agent-get-revision.ts'
 import type { Caller } from '../api/caller.ts'
-import type { Authorities } from '../authority/authorities.ts'
 import { renewCertificate } from '../machines/renew-certificate.ts'
 import type { SessionRegistry } from '../sessions/registry.ts'
 
@@ -15,7 +14,6 @@ type Deps = Parameters<typeof agentGetRevision>[0] &
   Parameters<typeof agentDownloadTree>[0] &
   Parameters<typeof renewCertificate>[0] & {
     readonly registry: SessionRegistry
-    readonly authorities: Pick<Authorities, 'issuerOf'>
     readonly callerOf: (peer: Peer) => Caller
     readonly trustChain: () => readonly Envelope[]
   }
@@ -30,10 +28,9 @@ export function agentService(deps: Deps): ServiceHandlers<typeof AgentService> {
   const getRevision = agentGetRevision(deps)
   const downloadTree = agentDownloadTree(deps)
   return {
-    session(requests, { peer, signal }) {
-      const { id, notAfter } = machineOf(peer)
-      const issuer = peer.certificate && deps.authorities.issuerOf(peer.certificate)
-      return deps.registry.serve(id, requests, { address: peer.address, notAfter, issuer }, signal)
+    session(requests, { peer }) {
+      const { id, notAfter, issuer } = machineOf(peer)
+      return deps.registry.serve(id, requests, { address: peer.address, notAfter, issuer })
     },
     async renew({ publicKey }, { peer }) {
       const { chainPem, notAfter } = await renewCertificate(deps, machineOf(peer).id, publicKey)

@@ -28,7 +28,7 @@ export class LiveSession {
   disputed = false
   /** Host and group last told, as one text, so that a change is told and nothing else. */
   assignment: string | undefined
-  readonly #sentOrders = new Set<string>()
+  #sentOrders: Set<string> | undefined
 
   constructor(machine: string, instance: string, address: string, nowMs: number) {
     this.machine = machine
@@ -47,6 +47,7 @@ export class LiveSession {
 
   /** Whether this order was not yet written to this session; true only once. */
   firstTime(operation: string): boolean {
+    this.#sentOrders ??= new Set()
     if (this.#sentOrders.has(operation)) return false
     this.#sentOrders.add(operation)
     return true

@@ -23,14 +23,14 @@ describe('the registry of sessions', () => {
     const { registry } = makeRegistry()
     const sent = new Outbox<SessionRequest>(10)
     sent.push(create(SessionRequestSchema, { message: { case: 'heartbeat', value: {} } }))
-    const stream = registry.serve('m1', sent, { address: '' }, new AbortController().signal)
+    const stream = registry.serve('m1', sent, { address: '' })
     await expect(stream.next()).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })
   })
 
   it('does not wait for ever for a hello', async () => {
     const { registry } = makeRegistry({ heartbeatMs: 20 })
     const silent = new Outbox<SessionRequest>(10)
-    const stream = registry.serve('m1', silent, { address: '' }, new AbortController().signal)
+    const stream = registry.serve('m1', silent, { address: '' })
     await expect(stream.next()).rejects.toMatchObject({
       code: status.DEADLINE_EXCEEDED,
       message: 'no hello within 60 ms',

@@ -12,6 +12,7 @@ import { durationFromMs } from '../../shared/time.ts'
 import { VERSION } from '../../shared/version.ts'
 import type { SessionAdmission, SessionHooks } from './hooks.ts'
 import { LiveSession, type SessionMessage } from './live-session.ts'
+import { SessionStream } from './session-stream.ts'
 import type { Sessions } from './sessions.ts'
 
 const HELLO_MS = 10_000
@@ -58,8 +59,11 @@ export class SessionRegistry implements Sessions {
   /** Further holders of a key, while a dispute lasts. */
   readonly #others = new Map<string, Set<LiveSession>>()
   readonly #probes = new Map<string, PendingProbe>()
-  #seen = new Map<string, Date>()
+  /** Milliseconds of the newest message, of machines that spoke since liveness was last written. */
+  #seen = new Map<string, number>()
   readonly #orders: ReturnType<typeof keyedRunner>
+  /** One for all: what a function of its own held would be kept for every session. */
+  readonly #onLeft = (session: LiveSession) => this.#leave(session)
 
   constructor(deps: RegistryDeps) {
     this.#deps = deps
@@ -150,32 +154,35 @@ export class SessionRegistry implements Sessions {
     })
   }
 
-  /** Serves one stream whose peer was proved to be `machine`. */
-  async *serve(
+  /** Serves one stream whose peer was proved to be `machine`. Whoever iterates calls `return` at the end in any case. */
+  serve(
     machine: string,
     requests: AsyncIterable<SessionRequest>,
     peer: SessionPeer,
-    signal: AbortSignal,
-  ): AsyncGenerator<SessionMessage | Encoded> {
-    const reader = requests[Symbol.asyncIterator]()
+  ): AsyncIterableIterator<SessionMessage | Encoded, undefined, undefined> {
+    return new SessionStream(() => this.#begin(machine, requests[Symbol.asyncIterator](), peer), this.#onLeft)
+  }
+
+  async #begin(
+    machine: string,
+    reader: AsyncIterator<SessionRequest>,
+    peer: SessionPeer,
+  ): Promise<LiveSession> {
     const { session, admission } = await this.#admit(machine, reader, peer)
-    const leave = () => session.end(status.CANCELLED, 'the machine went away')
-    signal.addEventListener('abort', leave, { once: true })
     try {
       await this.#welcome(session, admission)
-      this.wake(machine)
-      void this.#read(session, reader)
-      yield* session.outbox
-    } finally {
-      signal.removeEventListener('abort', leave)
-      session.outbox.close()
+    } catch (error) {
       this.#leave(session)
+      throw error
     }
+    this.wake(machine)
+    void this.#read(session, reader)
+    return session
   }
 
   /**
-   * Hears the greeting and lets the machine in. Apart from `serve`, whose frame lives as long as the session: what it
-   * held only for the greeting would be kept for every connected machine.
+   * Hears the greeting and lets the machine in. What is held only for the greeting must not be kept for as long as the
+   * session lasts.
    */
   async #admit(
     machine: string,
@@ -248,7 +255,7 @@ export class SessionRegistry implements Sessions {
     if (this.#seen.size === 0) return
     const batch = this.#seen
     this.#seen = new Map()
-    await this.#deps.hooks.lastSeen(batch)
+    await this.#deps.hooks.lastSeen(new Map([...batch].map(([machine, ms]) => [machine, new Date(ms)])))
   }
 
   async #readHello(reader: AsyncIterator<SessionRequest>): Promise<Hello> {
@@ -374,10 +381,9 @@ export class SessionRegistry implements Sessions {
           session.end(status.PERMISSION_DENIED, 'this machine was evicted or banned')
           return
         }
-        const now = clock.now()
-        session.lastMessageMs = now.getTime()
+        session.lastMessageMs = clock.now().getTime()
         session.messages += 1
-        this.#seen.set(session.machine, now)
+        this.#seen.set(session.machine, session.lastMessageMs)
         await this.#handle(session, next.value)
         if (session.outbox.closed) return
       }

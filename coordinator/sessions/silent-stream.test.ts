@@ -21,7 +21,7 @@ it('a stream on which no hello comes is ended, as no heartbeat would end it', as
     signal: new AbortController().signal,
   })
   const silent = new Outbox<SessionRequest>(1)
-  const stream = registry.serve('m1', silent, { address: '127.0.0.1' }, new AbortController().signal)
+  const stream = registry.serve('m1', silent, { address: '127.0.0.1' })
   await expect(stream[Symbol.asyncIterator]().next()).rejects.toThrow('no hello came within 30 ms')
   expect(registry.count()).toBe(0)
 })

@@ -3,13 +3,16 @@ const END = { done: true, value: undefined } as const
 /**
  * A bounded queue that one side fills and the other iterates, for the sending half of a stream.
  * INVARIANTS: items leave in the order they came; after `close` what is queued still leaves; `push` never waits and
- * says whether there was room.
+ * says whether there was room. It is its own iterator, for one reader at a time that asks for the next item when it has
+ * the last: a session that only waits keeps no more than it.
  */
-export class Outbox<T> implements AsyncIterable<T> {
+export class Outbox<T> implements AsyncIterableIterator<T, undefined, undefined> {
   readonly #items: T[] = []
   readonly #limit: number
-  #wake: (() => void) | undefined
+  /** Settles the reader that waits. */
+  #settle: ((next: IteratorResult<T, undefined> | Promise<never>) => void) | undefined
   #closed = false
+  #isLeft = false
   #failure: Error | undefined
 
   constructor(limit: number) {
@@ -26,14 +29,14 @@ export class Outbox<T> implements AsyncIterable<T> {
 
   push(item: T): boolean {
     if (this.#closed || this.#items.length >= this.#limit) return false
-    this.#items.push(item)
-    this.#wake?.()
+    if (this.#settle) this.#answer({ done: false, value: item })
+    else this.#items.push(item)
     return true
   }
 
   close(): void {
     this.#closed = true
-    this.#wake?.()
+    if (this.#settle) this.#answer(this.#failure ? Promise.reject(this.#failure) : END)
   }
 
   /** Ends the stream with an error at once; what is queued is dropped. */
@@ -43,40 +46,31 @@ export class Outbox<T> implements AsyncIterable<T> {
     this.close()
   }
 
-  /**
-   * For one reader, which asks for the next item when it has the last. Written out, because a generator keeps its frame
-   * for every session.
-   */
-  [Symbol.asyncIterator](): AsyncIterableIterator<T, undefined, undefined> {
-    let isLeft = false
-    const iterator: AsyncIterableIterator<T, undefined, undefined> = {
-      next: () =>
-        new Promise((resolve, reject) => {
-          const tell = () => {
-            this.#wake = undefined
-            if (isLeft) resolve(END)
-            else if (this.#failure) reject(this.#failure)
-            else {
-              const taken = this.#take()
-              if (taken) resolve(taken)
-              else this.#wake = tell
-            }
-          }
-          tell()
-        }),
-      return: async () => {
-        isLeft = true
-        this.#wake?.()
-        return END
-      },
-      [Symbol.asyncIterator]: () => iterator,
-    }
-    return iterator
+  next(): Promise<IteratorResult<T, undefined>> {
+    if (this.#isLeft) return Promise.resolve(END)
+    if (this.#failure) return Promise.reject(this.#failure)
+    if (this.#items.length > 0) return Promise.resolve({ done: false, value: this.#items.shift()! })
+    if (this.#closed) return Promise.resolve(END)
+    return new Promise(resolve => {
+      this.#settle = resolve
+    })
   }
 
-  /** The next item or the end; undefined: neither is there yet. */
-  #take(): IteratorResult<T, undefined> | undefined {
-    if (this.#items.length > 0) return { done: false, value: this.#items.shift()! }
-    return this.#closed ? END : undefined
+  /** The reader leaves: if it waits, it is told the end. */
+  return(): Promise<IteratorResult<T, undefined>> {
+    this.#isLeft = true
+    this.#answer(END)
+    return Promise.resolve(END)
+  }
+
+  [Symbol.asyncIterator](): this {
+    this.#isLeft = false
+    return this
+  }
+
+  #answer(next: IteratorResult<T, undefined> | Promise<never>): void {
+    const settle = this.#settle
+    this.#settle = undefined
+    settle?.(next)
   }
 }

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { DescMethod, DescService } from '@bufbuild/protobuf'
 import {
   Metadata,
@@ -17,7 +16,7 @@ import { type CallContext, type Peer, type ServiceHandlers, serviceDefinition } 
 
 /** What all four kinds of call have in common, as far as it is used here. */
 interface AnyCall {
-  once(event: 'cancelled', listener: () => void): unknown
+  on(event: 'cancelled', listener: () => void): unknown
   getPeer(): string
   getAuthContext(): { readonly sslPeerCertificate?: { readonly raw: Buffer } | undefined }
 }
@@ -60,67 +59,69 @@ function adapt(method: DescMethod, handler: AnyHandler, options: ServeOptions) {
       metadata: new Metadata(),
     }
   }
-  const begin = async (call: AnyCall): Promise<{ context: CallContext; end: () => void }> => {
-    const controller = new AbortController()
-    call.once('cancelled', () => controller.abort(new Error('the call was cancelled')))
+  const authorize = async (call: AnyCall, running: RunningCall): Promise<CallContext> => {
+    // Not `once`, which keeps three objects more for each session; the second time does nothing.
+    call.on('cancelled', () => running.end(new Error('the call was cancelled')))
     const peer = peerOf(call)
     await options.authorize?.(method, peer)
+    // The running call itself must not hold the peer: its certificate would be kept for as long as a stream lasts.
     return {
-      context: { signal: controller.signal, peer },
-      end: () => controller.abort(new Error('the call is complete')),
+      peer,
+      get signal() {
+        return running.signal
+      },
     }
-  }
-  // Apart from its caller, whose frame lives as long as the stream: the peer's certificate would be kept as long.
-  const openStream = async (
-    call: ServerWritableStream<object, object> | ServerDuplexStream<object, object>,
-  ) => {
-    const { context, end } = await begin(call)
-    const input =
-      method.methodKind === 'bidi_streaming'
-        ? readAll(call as ServerDuplexStream<object, object>)
-        : (call as ServerWritableStream<object, object>).request
-    return { items: handler(input, context) as AsyncIterable<object>, signal: context.signal, end }
   }
   const answerOnce = async (
     call: ServerUnaryCall<object, object> | ServerReadableStream<object, object>,
     callback: sendUnaryData<object>,
   ): Promise<void> => {
-    let end = () => {}
+    const running = new RunningCall()
     try {
-      const begun = await begin(call)
-      end = begun.end
+      const context = await authorize(call, running)
       const input =
         method.methodKind === 'unary'
           ? (call as ServerUnaryCall<object, object>).request
-          : readAll(call as ServerReadableStream<object, object>)
-      const answer = await handler(input, begun.context)
+          : new CallReader(call as ServerReadableStream<object, object>)
+      const answer = await handler(input, context)
       // The handler's type says it is a message of the method's output.
       callback(null, answer as object)
     } catch (error) {
       callback(fail(error))
     } finally {
-      end()
+      running.end(new Error('the call is complete'))
     }
+  }
+  // Apart from its caller, whose frame lives as long as the stream.
+  const openStream = async (
+    call: ServerWritableStream<object, object> | ServerDuplexStream<object, object>,
+    running: RunningCall,
+  ): Promise<AsyncIterator<object>> => {
+    const context = await authorize(call, running)
+    const input =
+      method.methodKind === 'bidi_streaming'
+        ? new CallReader(call as ServerDuplexStream<object, object>)
+        : (call as ServerWritableStream<object, object>).request
+    const items = (handler(input, context) as AsyncIterable<object>)[Symbol.asyncIterator]()
+    running.onEnd(() => leave(items))
+    return items
   }
   const answerMany = async (
     call: ServerWritableStream<object, object> | ServerDuplexStream<object, object>,
   ): Promise<void> => {
-    let end = () => {}
-    // An 'error' without a listener would end the process; the cancelled event carries what matters.
-    call.on('error', () => {})
+    const running = new RunningCall()
     try {
-      const open = await openStream(call)
-      end = open.end
-      for await (const item of open.items) {
-        if (open.signal.aborted) break
-        if (!call.write(item)) await once(call, 'drain', { signal: open.signal })
+      const items = await openStream(call, running)
+      for (let next = await items.next(); !next.done; next = await items.next()) {
+        if (call.cancelled) break
+        if (!call.write(next.value)) await drained(call)
       }
       call.end()
     } catch (error) {
       if (call.cancelled || hasCode(error, 'ABORT_ERR')) call.end()
       else call.emit('error', fail(error))
     } finally {
-      end()
+      running.end(new Error('the call is complete'))
     }
   }
   switch (method.methodKind) {
@@ -133,28 +134,115 @@ function adapt(method: DescMethod, handler: AnyHandler, options: ServeOptions) {
   }
 }
 
-/** Reads a client's stream. Leaving it early must not destroy the call, or its status is never sent. */
-function readAll(
-  call: ServerReadableStream<object, object> | ServerDuplexStream<object, object>,
-): AsyncIterable<object> {
-  return {
-    [Symbol.asyncIterator]: () => {
-      const inner = call.iterator({ destroyOnReturn: false })
-      return {
-        next: async () => {
-          try {
-            return await inner.next()
-          } catch (error) {
-            // A caller that goes away in the middle ends the stream; the handler's signal has fired already.
-            if (call.cancelled) return { done: true, value: undefined }
-            throw new RpcError(status.CANCELLED, reasonOf(error))
-          }
-        },
-        return: async () => (await inner.return?.()) ?? { done: true, value: undefined },
-      }
-    },
+/** A call from its first message to its end. Its signal is made only for a handler that asks for it. */
+class RunningCall {
+  #controller: AbortController | undefined
+  #ended: Error | undefined
+  #onEnd: (() => void) | undefined
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    if (this.#ended) this.#controller.abort(this.#ended)
+    return this.#controller.signal
+  }
+
+  /** Told once when the call is over, however it came to that. One listener. */
+  onEnd(listener: () => void): void {
+    if (this.#ended) listener()
+    else this.#onEnd = listener
+  }
+
+  end(reason: Error): void {
+    if (this.#ended) return
+    this.#ended = reason
+    this.#controller?.abort(reason)
+    this.#onEnd?.()
   }
 }
+
+/** Whoever makes the items hears that nobody takes them any more; what goes wrong then has no one to tell. */
+function leave(items: AsyncIterator<object>): void {
+  Promise.resolve(items.return?.()).catch(ignore)
+}
+
+function ignore(): void {}
+
+/** When a call takes more, or is over. */
+function drained(
+  call: ServerWritableStream<object, object> | ServerDuplexStream<object, object>,
+): Promise<void> {
+  return new Promise(resolve => {
+    if (call.destroyed) return resolve()
+    const done = () => {
+      call.off('drain', done)
+      call.off('close', done)
+      resolve()
+    }
+    call.on('drain', done)
+    call.on('close', done)
+  })
+}
+
+/**
+ * What a client sends, one message at a time. Leaving it early leaves the call as it is, or its status would never be
+ * sent. Written by hand: Node's own iterator keeps a dozen functions for each session.
+ */
+class CallReader implements AsyncIterableIterator<object, undefined, undefined> {
+  readonly #call: ServerReadableStream<object, object> | ServerDuplexStream<object, object>
+  readonly #look = (error?: unknown) => this.#lookAnew(error)
+  #settle: ((next: IteratorResult<object, undefined> | Promise<never>) => void) | undefined
+  #failure: Error | undefined
+  #isLeft = false
+
+  constructor(call: ServerReadableStream<object, object> | ServerDuplexStream<object, object>) {
+    this.#call = call
+    for (const event of EVENTS) call.on(event, this.#look)
+  }
+
+  next(): Promise<IteratorResult<object, undefined>> {
+    const found = this.#find()
+    if (found) return Promise.resolve(found)
+    return new Promise(resolve => {
+      this.#settle = resolve
+    })
+  }
+
+  return(): Promise<IteratorResult<object, undefined>> {
+    this.#isLeft = true
+    this.#lookAnew(undefined)
+    for (const event of EVENTS) if (event !== 'error') this.#call.off(event, this.#look)
+    return Promise.resolve(END)
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  #lookAnew(error: unknown): void {
+    if (error instanceof Error) this.#failure ??= error
+    const settle = this.#settle
+    if (!settle) return
+    const found = this.#find()
+    if (!found) return
+    this.#settle = undefined
+    settle(found)
+  }
+
+  /** The next message, the end, or what went wrong; undefined: none of them is there yet. */
+  #find(): IteratorResult<object, undefined> | Promise<never> | undefined {
+    const call = this.#call
+    if (this.#isLeft) return END
+    const message: object | null = call.read()
+    if (message !== null) return { done: false, value: message }
+    // A caller that goes away in the middle ends the stream; the handler's signal has fired already.
+    if (call.cancelled || call.readableEnded) return END
+    if (this.#failure) return Promise.reject(new RpcError(status.CANCELLED, reasonOf(this.#failure)))
+    return call.destroyed ? END : undefined
+  }
+}
+
+const EVENTS = ['readable', 'end', 'close', 'error'] as const
+const END = { done: true, value: undefined } as const
 
 function peerOf(call: AnyCall): Peer {
   const address = call.getPeer()

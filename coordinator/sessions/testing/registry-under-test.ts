@@ -75,20 +75,15 @@ export function connect(
   { answers = true, ...peer }: { answers?: boolean } & Partial<SessionPeer> = {},
 ) {
   const sent = new Outbox<SessionRequest>(1000)
-  const gone = new AbortController()
   const received: SessionResponse['message'][] = []
   const say = (message: Parameters<typeof create<typeof SessionRequestSchema>>[1]) =>
     sent.push(create(SessionRequestSchema, message))
   say({ message: { case: 'hello', value: { instance, protocolMin: 1, protocolMax: 1 } } })
   const end: { error?: unknown; done: boolean } = { done: false }
+  const stream = registry.serve(machine, sent, { address: '127.0.0.1', ...peer })
   const finished = (async () => {
     try {
-      for await (const item of registry.serve(
-        machine,
-        sent,
-        { address: '127.0.0.1', ...peer },
-        gone.signal,
-      )) {
+      for await (const item of stream) {
         if (item instanceof Encoded) continue
         const { message } = create(SessionResponseSchema, item)
         received.push(message)
@@ -96,6 +91,8 @@ export function connect(
       }
     } catch (error) {
       end.error = error
+    } finally {
+      await stream.return?.()
     }
     end.done = true
   })()
@@ -104,7 +101,7 @@ export function connect(
     received,
     end,
     finished,
-    leave: () => gone.abort(),
+    leave: () => void stream.return?.(),
     cases: () => received.map(item => item.case),
   }
 }
