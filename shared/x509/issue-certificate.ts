@@ -1,7 +1,13 @@
 import { sign } from 'node:crypto'
 import { promisify } from 'node:util'
 import forge from 'node-forge'
-import { type Authority, newSerial, readForgeKey, toPem } from './authority.ts'
+import { type Authority, newSerial, readForgeKey } from './authority.ts'
+import {
+  type CertificateTemplate,
+  certificatePem,
+  type Individual,
+  templateOf,
+} from './certificate-template.ts'
 import { keyId } from './key-id.ts'
 import { bytesToSign } from './native-signer.ts'
 import type { PeerKind } from './peer-identity.ts'
@@ -87,9 +93,29 @@ export function prepareCertificate(request: CertificateRequest): PreparedCertifi
   if (!(notBefore < notAfter))
     throw new RangeError('notAfter: must come after notBefore and within the authority’s life')
 
+  const serial = newSerial()
+  const individual = { serial, notBefore, notAfter, id: subject.id, publicKeyDer }
+  const bytes = templates.fill(request, individual) ?? describe(request, individual)
+  templates.keep(request, individual, bytes)
+  const finish = (signature: Buffer): IssuedCertificate => {
+    const pem = certificatePem(bytes, signature)
+    return { certificatePem: pem, chainPem: pem + authority.certificatePem, serial, notAfter }
+  }
+  return {
+    notAfter,
+    signNow: () => finish(sign('sha256', bytes, authority.privateKey)),
+    sign: async () => finish(await signElsewhere('sha256', bytes, authority.privateKey)),
+  }
+}
+
+/** The bytes that the authority signs. */
+function describe(
+  { authority, subject, publicKeyDer, sans = [] }: CertificateRequest,
+  { serial, notBefore, notAfter }: Individual,
+): Buffer {
   const certificate = forge.pki.createCertificate()
   certificate.publicKey = readForgeKey(publicKeyDer)
-  certificate.serialNumber = newSerial()
+  certificate.serialNumber = serial
   certificate.validity.notBefore = notBefore
   certificate.validity.notAfter = notAfter
   certificate.setSubject([
@@ -102,7 +128,6 @@ export function prepareCertificate(request: CertificateRequest): PreparedCertifi
   ])
   certificate.setIssuer([...authority.issuer.attributes])
   const isServer = subject.kind === 'server'
-  const sans = request.sans ?? []
   certificate.setExtensions([
     { name: 'basicConstraints', critical: true, cA: false },
     { name: 'keyUsage', critical: true, digitalSignature: true },
@@ -111,22 +136,39 @@ export function prepareCertificate(request: CertificateRequest): PreparedCertifi
     { name: 'authorityKeyIdentifier', keyIdentifier: authority.issuer.keyIdentifier },
     ...(sans.length === 0 ? [] : [{ name: 'subjectAltName', altNames: sans.map(toAltName) }]),
   ])
-  const bytes = bytesToSign(certificate)
-  const finish = (signature: Buffer): IssuedCertificate => {
-    certificate.signature = signature.toString('binary')
-    const certificatePem = toPem(certificate)
-    return {
-      certificatePem,
-      chainPem: certificatePem + authority.certificatePem,
-      serial: certificate.serialNumber,
-      notAfter,
-    }
+  return bytesToSign(certificate)
+}
+
+/** Templates that are kept: of an authority and its successor, for keys of the usual lengths. */
+const MAX_TEMPLATES = 16
+
+/**
+ * What was signed for clients without a name of their own, by authority, kind and length of the key: all machines'
+ * certificates are alike but for a few bytes, and forge takes most of a millisecond to put one together.
+ */
+class Templates {
+  readonly #kept = new Map<string, CertificateTemplate>()
+
+  fill(request: CertificateRequest, individual: Individual): Buffer | undefined {
+    const key = keyOf(request)
+    return key === undefined ? undefined : this.#kept.get(key)?.fill(individual)
   }
-  return {
-    notAfter,
-    signNow: () => finish(sign('sha256', bytes, authority.privateKey)),
-    sign: async () => finish(await signElsewhere('sha256', bytes, authority.privateKey)),
+
+  keep(request: CertificateRequest, individual: Individual, bytes: Buffer): void {
+    const key = keyOf(request)
+    if (key === undefined || this.#kept.has(key)) return
+    const template = templateOf(bytes, individual)
+    if (!template) return
+    if (this.#kept.size >= MAX_TEMPLATES) this.#kept.clear()
+    this.#kept.set(key, template)
   }
+}
+
+const templates = new Templates()
+
+function keyOf({ authority, subject, sans = [], publicKeyDer }: CertificateRequest): string | undefined {
+  if (subject.name !== undefined || sans.length > 0) return undefined
+  return `${authority.certificate.fingerprint256} ${subject.kind} ${publicKeyDer.length}`
 }
 
 function toAltName({ kind, value }: SubjectAltName): object {
