@@ -12,6 +12,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js'
 import { hasCode, RpcError, reasonOf } from '../errors.ts'
+import { pause } from '../lifecycle.ts'
 import { type CallContext, type Peer, type ServiceHandlers, serviceDefinition } from './definition.ts'
 
 /** What all four kinds of call have in common, as far as it is used here. */
@@ -118,6 +119,7 @@ function adapt(method: DescMethod, handler: AnyHandler, options: ServeOptions) {
       }
       call.end()
     } catch (error) {
+      await untilWritten(call)
       if (call.cancelled || hasCode(error, 'ABORT_ERR')) call.end()
       else call.emit('error', fail(error))
     } finally {
@@ -132,6 +134,18 @@ function adapt(method: DescMethod, handler: AnyHandler, options: ServeOptions) {
     case 'bidi_streaming':
       return (...args: Parameters<typeof answerMany>) => void answerMany(...args)
   }
+}
+
+/** How long a failed stream waits for what it said before; a caller that takes nothing more does without. */
+const LAST_WORDS_MS = 500
+
+/** A status that is sent while a message is still on its way is lost by grpc-js, and with it the end of the call. */
+async function untilWritten(call: {
+  readonly writableLength: number
+  readonly cancelled: boolean
+}): Promise<void> {
+  const until = performance.now() + LAST_WORDS_MS
+  while (call.writableLength > 0 && !call.cancelled && performance.now() < until) await pause(1)
 }
 
 /** A call from its first message to its end. Its signal is made only for a handler that asks for it. */
