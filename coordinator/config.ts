@@ -39,6 +39,10 @@ const schema = z.strictObject({
   stuckMinutes: positive.default(10),
   /** An order that did not reach its machine in this time is withdrawn. */
   orderMinutes: positive.default(60),
+  /** How long nodes are told that a stop of the coordinator will last; those that wait for its answer wait longer, once. */
+  restartExpectedSeconds: positive.max(3600).default(60),
+  /** The host of the fleet file on which the coordinator itself runs; absent: told by /etc/machine-id. */
+  ownHost: z.string().min(1).max(63).optional(),
   /** Requests of strangers without a token, per second. */
   strangersPerSecond: positive.max(10_000).default(10),
   /** Machines that may wait for an operator at once. */

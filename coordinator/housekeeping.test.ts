@@ -24,6 +24,7 @@ async function makeChores(stateDir = fleet.folder) {
   const stop = new AbortController()
   const logged: string[] = []
   const disks: (string | undefined)[] = []
+  const woken: string[] = []
   const operationFeed = new ChangeFeed()
   const deps = {
     ...fleet,
@@ -32,12 +33,13 @@ async function makeChores(stateDir = fleet.folder) {
     log: pino({ level: 'error' }, { write: (line: string) => void logged.push(line) }),
     // The rounds are as far apart as half the life of an order: 30 ms.
     config: parseConfig({ stateDir, orderMinutes: 0.001, retention: { days: 10 } }, 'test'),
+    sessions: { wake: (machine: string) => void woken.push(machine) },
     onDisk: (problem: string | undefined) => void disks.push(problem),
   }
-  return { deps, stop, logged, disks, operationFeed }
+  return { deps, stop, logged, disks, woken, operationFeed }
 }
 
-async function addOrder(id: string, machine: string, expires: Date): Promise<void> {
+async function addOrder(id: string, machine: string, expires: Date, notBefore = 0): Promise<void> {
   await fleet.store.transact(tx =>
     insertOperations(tx, [
       {
@@ -54,6 +56,7 @@ async function addOrder(id: string, machine: string, expires: Date): Promise<voi
         outcome: null,
         outcome_class: 0,
         ended: null,
+        not_before: notBefore,
       },
     ]),
   )
@@ -108,6 +111,19 @@ describe('housekeeping', () => {
     }
     stop.abort()
     await running
+  })
+
+  it('wakes the machines whose order was to wait until now, and no others', async () => {
+    const later = new Date(START.getTime() + 3_600_000)
+    await addOrder('due', 'a'.repeat(64), later, START.getTime())
+    await addOrder('early', 'b'.repeat(64), later, START.getTime() + 1)
+    await addOrder('at once', 'c'.repeat(64), later)
+    const { deps, stop, woken } = await makeChores()
+    const running = housekeeping(deps, stop.signal)
+    await expect.poll(() => woken.length).toBeGreaterThan(1)
+    stop.abort()
+    await running
+    expect(new Set(woken)).toEqual(new Set(['a'.repeat(64)]))
   })
 
   it('does its other chores when one cannot be done, and says which', async () => {

@@ -3,16 +3,18 @@ import type { Logger } from '../shared/log.ts'
 import type { CoordinatorConfig } from './config.ts'
 import type { MachineDirectory } from './machines/directory.ts'
 import { forgetPending } from './machines/forget-pending.ts'
-import { expireOrders, type OrderDeps } from './operations/orders.ts'
+import { expireOrders, type OrderDeps, wakeDue } from './operations/orders.ts'
 import { diskProblem } from './retention/disk-space.ts'
 import { type RetentionDeps, trim } from './retention/trim.ts'
 import { RETENTION } from './retention/what-to-delete.ts'
+import type { Sessions } from './sessions/sessions.ts'
 import { pruneTokens } from './store/tokens.ts'
 
 export interface HousekeepingDeps extends OrderDeps, RetentionDeps {
   readonly log: Logger
   readonly directory: MachineDirectory
   readonly config: CoordinatorConfig
+  readonly sessions: Pick<Sessions, 'wake'>
   /** Told how full the disk of the state folder is, when that is a problem. */
   readonly onDisk: (problem: string | undefined) => void
 }
@@ -38,6 +40,7 @@ export async function housekeeping(deps: HousekeepingDeps, signal: AbortSignal):
   do {
     await chore('disk', async () => deps.onDisk(await diskProblem(deps.config.stateDir)))
     await chore('orders', () => expireOrders(deps))
+    await chore('orders that were to wait', () => wakeDue(deps))
     if (performance.now() - retained >= RETENTION_EVERY_MS) {
       retained = performance.now()
       await chore('retention', () => trim({ ...deps, policy }, signal))

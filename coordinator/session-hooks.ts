@@ -7,6 +7,7 @@ import type { FleetTrust } from './machines/fleet-trust.ts'
 import { MachineThrottles } from './machines/machine-throttles.ts'
 import { recordFacts } from './machines/record-facts.ts'
 import { AgentEvents, recordClone, recordLastSeen, recordTrustReport } from './machines/record-session.ts'
+import { recordStatus } from './machines/record-status.ts'
 import { trustNotice } from './machines/trust-notice.ts'
 import type { ChangeFeed } from './operations/change-feed.ts'
 import { markDelivered, pendingOrders } from './operations/orders.ts'
@@ -24,9 +25,10 @@ export interface SessionHookDeps {
   readonly operationFeed: ChangeFeed
   readonly factsLimits: FactsLimits
   readonly trust: FleetTrust
+  readonly orderLifetimeMs?: number
 }
 
-/** Facts change when hardware does; each set is a write of up to a mebibyte and is judged against the fleet. */
+/** Facts and what a node holds on to change seldom; each set is a write of up to a mebibyte. */
 const FACTS_PER_SECOND = 0.5
 const FACTS_BURST = 20
 
@@ -35,6 +37,7 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
   const { store, directory, clock, log, trust } = deps
   const events = new AgentEvents(deps)
   const facts = new MachineThrottles(FACTS_PER_SECOND, FACTS_BURST)
+  const statuses = new MachineThrottles(FACTS_PER_SECOND, FACTS_BURST)
   return {
     admit: (machine, hello, address) => admitSession(deps, machine, hello, address),
     allowed: machine => directory.isAllowed(machine),
@@ -44,7 +47,12 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
       if (seconds > 0) await pause(seconds * 1_000)
       return await recordFacts(deps, machine, bytes)
     },
-    report: (machine, report) => recordReport(deps, machine, report),
+    report: (machine, report, instance) => recordReport(deps, machine, report, instance),
+    async status(machine, status) {
+      const seconds = statuses.take(machine, clock.now().getTime())
+      if (seconds > 0) await pause(seconds * 1_000)
+      await recordStatus(deps, machine, status)
+    },
     log: (machine, lines) => recordLog(deps, machine, lines),
     async event(machine, event) {
       if (!(await events.record(machine, event))) log.warn({ machineId: machine }, 'machine says too much')

@@ -18,6 +18,7 @@ import { type Authorities, openAuthorities } from './authority/authorities.ts'
 import { watchRefusedHandshakes } from './authority/refused-handshakes.ts'
 import { createRenewableServerCredentials } from './authority/server-credentials.ts'
 import { applyStagedRestore } from './backup/apply-restore.ts'
+import { ownHostBackup } from './backup/own-host-backup.ts'
 import { callerOf } from './caller-of.ts'
 import type { CoordinatorConfig } from './config.ts'
 import { Nonces } from './enrolment/nonces.ts'
@@ -29,6 +30,7 @@ import { openLocalListener } from './local-listener.ts'
 import { MachineDirectory } from './machines/directory.ts'
 import { FleetTrust } from './machines/fleet-trust.ts'
 import { OperatorBook } from './machines/operator-book.ts'
+import { findOwnHost, readSystemId } from './machines/own-host.ts'
 import { ChangeFeed } from './operations/change-feed.ts'
 import { FactsCache } from './queries/facts-cache.ts'
 import { announceRevision, type CommittedRevision, followRevision } from './revisions/announce-revision.ts'
@@ -109,13 +111,15 @@ async function build(
     certificateWarnMs: (config.machineCertificateDays * DAY_MS) / 6,
   }
   const factsLimits = { keep: 100, maxAgeMs: config.retention.days * DAY_MS }
-  const base = { store, directory, clock, log, operationFeed, factsLimits, trust }
+  const orderLifetimeMs = config.orderMinutes * 60_000
+  const base = { store, directory, clock, log, operationFeed, factsLimits, trust, orderLifetimeMs }
   const registry: SessionRegistry = new SessionRegistry({
     hooks: sessionHooks(base),
     clock,
     log,
     heartbeatMs: config.heartbeatSeconds * 1000,
     challengeMs: config.challengeSeconds * 1000,
+    restartExpectedMs: config.restartExpectedSeconds * 1000,
     signal: stop.signal,
   })
 
@@ -143,8 +147,11 @@ async function build(
   let diskProblem: string | undefined
   let addresses = { enrolment: config.enrolmentListen, fleet: config.fleetListen }
   const operatorCalls = new OperatorCalls()
+  const systemId = await readSystemId()
   const deps = {
     ...base,
+    ownHost: findOwnHost({ directory, configured: config.ownHost, systemId }),
+    ownHostBackup: ownHostBackup({ stateDir, store, blobs, clock }),
     operatorCalls,
     onAuthorityDropped: () => {
       const pins = new Set(authorities.list().map(({ pin }) => pin))
@@ -159,7 +166,6 @@ async function build(
     refusals: new RefusalLog(store, clock),
     maxPending: config.pendingMachines,
     waitSeconds: Math.max(1, Math.round(config.heartbeatSeconds)),
-    orderLifetimeMs: config.orderMinutes * 60_000,
     trustChain: () => trust.chain(),
     fleetAddress: () => addresses.fleet,
     enrolmentAddress: () => addresses.enrolment,

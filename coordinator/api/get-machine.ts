@@ -4,6 +4,7 @@ import { invalid } from '../../shared/errors.ts'
 import type { GetMachineRequest, GetMachineResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { describeEvent } from '../machines/describe-event.ts'
 import { type DescribeDeps, describeMachine } from '../machines/describe-machines.ts'
+import { readNodeStatus } from '../machines/record-status.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import { describeOperations } from '../operations/describe-operation.ts'
 import { listEventRows } from '../store/events.ts'
@@ -24,6 +25,7 @@ export function getMachine(deps: DescribeDeps) {
     const { id } = resolveMachine(deps.directory, ref)
     const { db } = deps.store
     const machine = await describeMachine(deps, id)
+    const nodeStatus = await readNodeStatus(db, id)
     const [newest, ...older] = await factsHistory(db, id, history + 1)
     const operations = await describeOperations(
       db,
@@ -31,7 +33,11 @@ export function getMachine(deps: DescribeDeps) {
     )
     const events = await listEventRows(db, { machine: id, limit: SHOWN })
     return {
-      machine: { ...machine, ...(newest && { facts: newest.facts }) },
+      machine: {
+        ...machine,
+        ...(newest && { facts: newest.facts }),
+        ...(nodeStatus && { nodeStatus }),
+      },
       history: older.map(({ facts, at }) => ({ facts, at: timestampFromMs(at) })),
       operations,
       events: events.map(describeEvent),

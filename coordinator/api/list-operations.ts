@@ -13,6 +13,8 @@ import type { Store } from '../store/store.ts'
 const DEFAULT_LIMIT = 100
 const MOST = 1000
 const MAX_OPERATION_IDS = 10_000
+/** Operations that one answer tells with plan and signature. */
+const MOST_IN_FULL = 100
 
 export interface ListOperationsDeps {
   readonly store: Store
@@ -29,7 +31,8 @@ export function listOperations({ store, directory }: ListOperationsDeps) {
     if (operationIds.length > 0) {
       if (ref !== '') throw invalid('ref, operation_ids: give one of the two')
       const rows = await requireOperations(store, operationIds)
-      return { operations: await describeOperations(store.db, rows) }
+      const detail = rows.length <= MOST_IN_FULL ? 'full' : 'brief'
+      return { operations: await describeOperations(store.db, rows, detail) }
     }
     const machine = ref === '' ? {} : { machine: resolveMachine(directory, ref).id }
     const rows = await listOperationRows(store.db, { ...machine, limit: limit || DEFAULT_LIMIT })

@@ -12,7 +12,7 @@ import type { Caller } from './caller.ts'
 import { requireOperations } from './list-operations.ts'
 
 /** Operations whose states go out between two looks at the store. */
-const PAGE = 200
+const PAGE = 50
 
 /** Sends each operation as it is, then whenever it changes; ends when all have an outcome. */
 export function watchOperations(deps: { readonly store: Store; readonly operationFeed: ChangeFeed }) {
@@ -31,7 +31,7 @@ export function watchOperations(deps: { readonly store: Store; readonly operatio
       for (let at = 0; at < rows.length; at += PAGE) {
         const page = rows.slice(at, at + PAGE)
         for (const row of page) if (row.outcome_class !== 0) open.delete(row.id)
-        for (const operation of await describeOperations(store.db, page)) yield { operation }
+        for (const operation of await describeOperations(store.db, page, 'full')) yield { operation }
       }
       if (open.size === 0) return
       const changed = await watch.next(signal)

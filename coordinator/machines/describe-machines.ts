@@ -110,5 +110,9 @@ function describe(
     product: row.product,
     serial: row.serial,
     rebootReasons: [...readTexts(row.reboot_reasons)],
+    ...(row.held_since !== null && {
+      held: { reason: row.held_reason, since: timestampFromMs(row.held_since) },
+    }),
+    quarantined: row.quarantined,
   }
 }

@@ -34,6 +34,11 @@ export interface MachineEntry {
   readonly highestRevision: number
   readonly certificateNotAfterMs: number | undefined
   readonly admittedAtMs: number | undefined
+  /** Set: the node obeys nothing but resume and retry, by an order of ours or of somebody on it. */
+  readonly onHold: { readonly reason: string; readonly sinceMs: number } | undefined
+  /** How many systems failed on the node and are not tried again. */
+  readonly quarantined: number
+  readonly simulated: boolean
   /** Of the row it was made from; an older one never replaces a newer one. */
   readonly generation: number
 }
@@ -63,6 +68,9 @@ export function entryOf(
     highestRevision: row.highest_revision,
     certificateNotAfterMs: row.certificate_not_after ?? undefined,
     admittedAtMs: row.admitted_at ?? undefined,
+    onHold: row.held_since === null ? undefined : { reason: row.held_reason, sinceMs: row.held_since },
+    quarantined: row.quarantined,
+    simulated: row.simulated === 1,
     generation: row.generation,
   }
 }

@@ -13,6 +13,8 @@ export interface ClaimedIdentity {
   readonly diskSerials: readonly string[]
   /** SHA-256 over the sorted disk serials; empty without any. */
   readonly disksDigest: string
+  /** /etc/machine-id: of the installed system, not of the hardware. */
+  readonly systemId: string
 }
 
 const MAX_TEXT_CHARS = 256
@@ -31,6 +33,7 @@ export function identityOfFacts(facts: Facts): ClaimedIdentity {
     ),
     diskSerials,
     disksDigest: disksDigest(diskSerials),
+    systemId: cut(facts.system?.machineId),
   }
 }
 
@@ -47,6 +50,7 @@ export function identityColumns(identity: ClaimedIdentity) {
     disks_digest: identity.disksDigest,
     macs: JSON.stringify(identity.macs),
     disk_serials: JSON.stringify(identity.diskSerials),
+    machine_id: identity.systemId,
   }
 }
 
@@ -58,6 +62,7 @@ export function identityOfRow(row: Omit<MachineRow, 'public_key'>): ClaimedIdent
     macs: readTexts(row.macs),
     diskSerials: readTexts(row.disk_serials),
     disksDigest: row.disks_digest,
+    systemId: row.machine_id,
   }
 }
 

@@ -46,6 +46,8 @@ export function selectorVariables(
       ['appliedRevision', BigInt(row.applied_revision)],
       ['rebootReasons', readTexts(row.reboot_reasons)],
       ['trustNumber', BigInt(row.trust_number)],
+      ['held', row.held_since !== null],
+      ['quarantined', BigInt(row.quarantined)],
     ]),
   }
 }

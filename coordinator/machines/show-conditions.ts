@@ -47,6 +47,14 @@ export function showConditions(
         `took trust set ${entry.trustNumber} (${entry.trustDigest.slice(0, 12)}) without a pin; confirm it with \`muster trust confirm\``,
       )
     }
+    if (entry.onHold) {
+      const { reason, sinceMs } = entry.onHold
+      add('held', `${reason || 'no reason was given'}; it obeys again after \`muster resume\``, sinceMs)
+    }
+    if (entry.quarantined > 0) {
+      const what = entry.quarantined === 1 ? 'a system' : `${entry.quarantined} systems`
+      add('quarantined', `${what} failed on it and will not be tried again; \`muster retry\` lifts that`)
+    }
     if (assignment.kind === 'conflict') add('conflict', assignment.reason)
     if (alike.length > 0) {
       const others = alike.slice(0, 8).map(id => id.slice(0, 12))

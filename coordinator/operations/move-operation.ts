@@ -7,6 +7,7 @@ import { recordEvent } from '../store/events.ts'
 import { advanceOperation, type OperationRow } from '../store/operations.ts'
 import type { Database } from '../store/tables.ts'
 import { type OperationInput, type OperationState, type Transition, transition } from './transition.ts'
+import { whatWasOrdered } from './what-was-ordered.ts'
 
 /** A row as transitions see it. */
 export function stateOf(row: OperationRow): OperationState {
@@ -15,6 +16,8 @@ export function stateOf(row: OperationRow): OperationState {
     delivered: row.delivered ?? undefined,
     phase: row.phase,
     outcomeClass: row.outcome_class,
+    notBefore: row.not_before,
+    confirmed: row.confirmed ?? undefined,
   }
 }
 
@@ -26,6 +29,8 @@ export async function moveOperation(
   /** The node's own outcome, where the input is a report that has one. */
   reported: Outcome | undefined,
   now: Date,
+  /** Bytes of the SignedOutcome that goes with it, once it was verified. */
+  signed?: Uint8Array,
 ): Promise<Transition> {
   const result = transition(stateOf(row), input, now.getTime())
   if (result.kind === 'same') return result
@@ -38,7 +43,9 @@ export async function moveOperation(
   const moved = await advanceOperation(tx, row.id, {
     delivered: state.delivered ?? null,
     phase: state.phase,
+    confirmed: state.confirmed ?? null,
     outcome,
+    signed: outcome === reported ? signed : undefined,
     nowMs: now.getTime(),
   })
   if (!moved) throw new Error(`operation ${row.id} got its outcome within the same transaction`)
@@ -48,7 +55,7 @@ export async function moveOperation(
       class: 'operation',
       machine: row.machine,
       host: row.host,
-      reason: `operation ${row.id} to revision ${row.revision}: ${outcomeName(outcome.class)}: ${outcome.reason}`,
+      reason: `operation ${row.id} (${whatWasOrdered(row)}): ${outcomeName(outcome.class)}: ${outcome.reason}`,
       actor: givenUp ? 'coordinator' : row.machine,
     })
   }

@@ -3,11 +3,18 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Kysely, Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
-import { findOperation, openOperations, silentOperations } from '../store/operations.ts'
+import type { Sessions } from '../sessions/sessions.ts'
+import {
+  findOperation,
+  machinesWithDueOrders,
+  openOperations,
+  silentOperations,
+} from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { ChangeFeed } from './change-feed.ts'
 import { moveOperation, stateOf } from './move-operation.ts'
+import { actionOfRow } from './order-action.ts'
 import { isPending, SILENCE_MS } from './transition.ts'
 
 export interface OrderDeps {
@@ -15,10 +22,12 @@ export interface OrderDeps {
   readonly clock: Clock
   /** Told the id of each operation that changed. */
   readonly operationFeed: ChangeFeed
+  /** How long an order may wait for its machine; absent: one hour. */
+  readonly orderLifetimeMs?: number
 }
 
 /**
- * Orders a machine should have now: those it has not spoken of and that have not expired. Sent again at every
+ * Orders a machine should have now: those it has not spoken of, whose time has come and that have not expired. Sent again at every
  * connection until it does; the node knows an order it already has by its id.
  */
 export async function pendingOrders(
@@ -31,9 +40,11 @@ export async function pendingOrders(
     .filter(row => isPending(stateOf(row), now.getTime()))
     .map(row => ({
       operationId: row.id,
-      revision: BigInt(row.revision),
+      // A rollback's revision is what we believe it leads to; the node's own journal decides.
+      revision: row.action === 'apply' || row.action === 'plan' ? BigInt(row.revision) : 0n,
       manifestDigest: row.manifest_digest,
       expires: timestampFromMs(row.expires),
+      action: actionOfRow(row),
     }))
 }
 
@@ -87,4 +98,17 @@ export async function expireOrders({ store, clock, operationFeed }: OrderDeps): 
     total += ended.length
     if (ended.length < BATCH) return total
   }
+}
+
+const MAX_DUE = 1_000
+
+/** Lets machines have the orders whose time has come; what is not taken stays due, so a cut-off run loses nothing. */
+export async function wakeDue({
+  store,
+  clock,
+  sessions,
+}: Pick<OrderDeps, 'store' | 'clock'> & { readonly sessions: Pick<Sessions, 'wake'> }): Promise<number> {
+  const machines = await machinesWithDueOrders(store.db, clock.now().getTime(), MAX_DUE)
+  for (const machine of machines) sessions.wake(machine)
+  return machines.length
 }

@@ -1,19 +1,27 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { status } from '@grpc/grpc-js'
 import fc from 'fast-check'
+import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { ConfirmOperationRequestSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import {
   OperationReportSchema,
   OutcomeClass,
   Phase,
   PhaseRecordSchema,
+  type SignedOutcome,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { signOutcome } from '../../shared/outcome/signed-outcome.ts'
+import { keyId } from '../../shared/x509/key-id.ts'
+import { MachineDirectory } from '../machines/directory.ts'
 import { addMachine, type SampleFleet, START, sampleFleet } from '../revisions/testing/sample-fleet.ts'
 import { listEventRows } from '../store/events.ts'
 import { findMachine } from '../store/machines.ts'
-import { findOperation, insertOperations, outcomeOf, phasesOf } from '../store/operations.ts'
+import { findOperation, insertOperations, outcomeOf, phasesOf, signedOutcomeOf } from '../store/operations.ts'
 import { ChangeFeed } from './change-feed.ts'
+import { confirmOperation } from './confirm-operation.ts'
 import { abandonOperations, expireOrders, markDelivered, pendingOrders } from './orders.ts'
 import { mergePhases, recordReport } from './record-report.ts'
 import { SILENCE_MS } from './transition.ts'
@@ -183,6 +191,202 @@ describe('reports of operations', () => {
         }
       }),
     )
+  })
+})
+
+describe('signed outcomes', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const der = publicKey.export({ format: 'der', type: 'spki' })
+  const SIGNER = keyId(der)
+  beforeEach(async () => {
+    await addMachine(fleet.store, SIGNER, { public_key: der })
+    await order('one', SIGNER, 3)
+  })
+  const statement = {
+    machine: SIGNER,
+    fleetId: 'f'.repeat(32),
+    operationId: 'one',
+    revision: 3n,
+    manifestDigest: 'd'.repeat(64),
+    outcome: outcome(OutcomeClass.SUCCEEDED),
+  }
+  const tell = (signedOutcome: SignedOutcome) =>
+    recordReport(
+      deps,
+      SIGNER,
+      report('one', 3, {
+        manifestDigest: 'd'.repeat(64),
+        outcome: outcome(OutcomeClass.SUCCEEDED),
+        signedOutcome,
+      }),
+    )
+
+  it('are kept as they came when the machine’s own key signed that very outcome', async () => {
+    const signed = signOutcome(privateKey, statement)
+    expect(await tell(signed)).toMatchObject({ outcome: true })
+    const row = await findOperation(fleet.store.db, 'one')
+    const kept = row && signedOutcomeOf(row)
+    expect([...(kept?.statement ?? [])]).toEqual([...signed.statement])
+    expect([...(kept?.signature ?? [])]).toEqual([...signed.signature])
+    expect(row?.badly_signed).toBe(0)
+  })
+
+  it.each([
+    ['another operation', { operationId: 'two' }, /operation two/],
+    ['another revision', { revision: 4n }, /revision 4/],
+    ['another outcome', { outcome: outcome(OutcomeClass.UNKNOWN) }, /another outcome/],
+    ['another machine', { machine: OLAF }, /speaks of machine/],
+  ])(
+    'over %s count for nothing: the outcome is unsigned, and people are shown',
+    async (_, change, reason) => {
+      expect(await tell(signOutcome(privateKey, { ...statement, ...change }))).toMatchObject({
+        outcome: true,
+      })
+      const row = await findOperation(fleet.store.db, 'one')
+      expect(row).toMatchObject({
+        outcome_class: OutcomeClass.SUCCEEDED,
+        signed_outcome: null,
+        badly_signed: 1,
+      })
+      const events = await listEventRows(fleet.store.db, { machine: SIGNER, limit: 10 })
+      expect(events.find(event => event.class === 'unsigned-outcome')?.reason).toMatch(reason)
+    },
+  )
+
+  it('by another key count for nothing', async () => {
+    const other = generateKeyPairSync('rsa', { modulusLength: 2048 })
+    await tell(signOutcome(other.privateKey, statement))
+    expect(await findOperation(fleet.store.db, 'one')).toMatchObject({
+      signed_outcome: null,
+      badly_signed: 1,
+    })
+  })
+})
+
+describe('what ended without fault of its target', () => {
+  const end = (id: string, kind: OutcomeClass) =>
+    recordReport(deps, OLAF, report(id, 3, { outcome: outcome(kind) }))
+  const retries = async () =>
+    await fleet.store.db
+      .selectFrom('operations')
+      .selectAll()
+      .where('retry_of', '!=', '')
+      .orderBy('ordered')
+      .execute()
+
+  it('T55, N32: is ordered again when its time has come, a bounded number of times, however often it is reported', async () => {
+    let id = await order('op-0', OLAF, 3)
+    const waits: number[] = []
+    for (let tried = 0; tried < 3; tried++) {
+      for (let time = 0; time < 3; time++) await end(id, OutcomeClass.UNCONFIRMED)
+      const row = (await retries()).at(-1)
+      expect(row).toMatchObject({
+        retry_of: id,
+        revision: 3,
+        action: 'apply',
+        ordered_by: `coordinator: retry of ${id}`,
+        manifest_digest: 'd'.repeat(64),
+      })
+      expect(await retries()).toHaveLength(tried + 1)
+      const wait = (row?.not_before ?? 0) - deps.clock.at.getTime()
+      waits.push(wait)
+      expect(await pendingOrders(fleet.store.db, OLAF, deps.clock.at)).toEqual([])
+      pass(wait)
+      expect(await pendingOrders(fleet.store.db, OLAF, deps.clock.at)).toMatchObject([
+        { operationId: row?.id, revision: 3n },
+      ])
+      id = row?.id ?? ''
+    }
+    expect(waits).toEqual(waits.toSorted((a, b) => a - b))
+    await end(id, OutcomeClass.UNCONFIRMED)
+    expect(await retries()).toHaveLength(3)
+  })
+
+  it('is left alone when something else was ordered since, or the node is on hold, or nobody here ordered it', async () => {
+    await order('first', OLAF, 3)
+    pass(1_000)
+    await order('second', OLAF, 4)
+    await end('first', OutcomeClass.UNCONFIRMED)
+    await recordReport(deps, OLAF, report('lost', 7, { outcome: outcome(OutcomeClass.BUSY) }))
+    pass(1_000)
+    await order('third', OLAF, 3)
+    await fleet.store.db.updateTable('machines').set({ held_since: 5 }).execute()
+    await end('third', OutcomeClass.BUSY)
+    expect(await retries()).toEqual([])
+  })
+
+  it('T55: an end that the coordinator wrote itself is not tried again', async () => {
+    await order('one', OLAF, 3)
+    pass(HOUR_MS)
+    await expireOrders(deps)
+    await end('one', OutcomeClass.UNCONFIRMED)
+    expect(await retries()).toEqual([])
+  })
+})
+
+describe('confirming', () => {
+  const session = { instance: 'second', bootId: 'boot-1', disputed: false }
+  const ask = async (
+    machine: string,
+    change: MessageInitShape<typeof ConfirmOperationRequestSchema> = {},
+    live: typeof session | 'none' = session,
+  ) => {
+    const directory = await MachineDirectory.load(fleet.store.db, fleet.fleetTargets.current())
+    const all = {
+      ...deps,
+      directory,
+      sessions: { live: () => (live === 'none' ? undefined : live) },
+      log: pino({ level: 'silent' }),
+    }
+    const request = { operationId: 'one', instance: 'second', bootId: 'boot-1', storePath: '/nix/store/new' }
+    return await confirmOperation(
+      all,
+      machine,
+      create(ConfirmOperationRequestSchema, { ...request, ...change }),
+    )
+  }
+  const arming = () => report('one', 3, { phases: [started(1, Phase.ARM)], plan: { to: '/nix/store/new' } })
+
+  it('N35, N37: is written down once, for a new process alone, and said again as often as it is asked', async () => {
+    await order('one', OLAF, 3)
+    await recordReport(deps, OLAF, arming(), 'first')
+    expect(await ask(OLAF, { instance: 'first' }, { ...session, instance: 'first' })).toMatchObject({
+      confirmed: false,
+      reason: expect.stringContaining('a new process must'),
+    })
+    expect(await ask(OLAF, {}, 'none')).toMatchObject({ confirmed: false })
+    expect(await ask(OLAF)).toEqual({ confirmed: true })
+    const confirmed = (await findOperation(fleet.store.db, 'one'))?.confirmed
+    expect(confirmed).toBe(deps.clock.at.getTime())
+    pass(5_000)
+    expect(await ask(OLAF)).toEqual({ confirmed: true })
+    expect((await findOperation(fleet.store.db, 'one'))?.confirmed).toBe(confirmed)
+    const events = await listEventRows(fleet.store.db, { machine: OLAF, limit: 10 })
+    expect(events.map(event => event.class)).toEqual(['confirmed'])
+  })
+
+  it('N12: is refused for good once the operation was abandoned, expired or reported as over', async () => {
+    await order('one', OLAF, 3)
+    await fleet.store.transact(tx => abandonOperations(tx, OLAF, 'evicted', deps.clock.at))
+    expect(await ask(OLAF)).toMatchObject({ confirmed: false, reason: expect.stringContaining('has ended') })
+    await order('late', OLAF, 3)
+    pass(HOUR_MS)
+    expect(await ask(OLAF, { operationId: 'late' })).toMatchObject({ confirmed: false })
+    await order('over', OLAF, 3)
+    await recordReport(deps, OLAF, report('over', 3, { outcome: outcome(OutcomeClass.UNCONFIRMED) }))
+    expect(await ask(OLAF, { operationId: 'over' })).toMatchObject({ confirmed: false })
+    for (const id of ['one', 'late', 'over']) {
+      expect((await findOperation(fleet.store.db, id))?.confirmed).toBeNull()
+    }
+  })
+
+  it('tells nothing of another machine’s operation, and shows who asked', async () => {
+    await order('one', OLAF, 3)
+    for (let time = 0; time < 3; time++) expect(await ask(NAS)).toMatchObject({ confirmed: false })
+    const events = await listEventRows(fleet.store.db, { machine: NAS, limit: 10 })
+    expect(events.map(event => event.class)).toEqual(['foreign-operation'])
+    expect(await ask(OLAF, { operationId: 'nothing' })).toMatchObject({ confirmed: false })
+    await expect(ask(OLAF, { instance: '' })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })
   })
 })
 

@@ -15,8 +15,9 @@ import {
 } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { isHostName } from '../../shared/revision/host-name.ts'
-import { listEventRows, recordClaim } from '../store/events.ts'
+import { recordClaim } from '../store/events.ts'
 import {
+  annotateOperation,
   countUnordered,
   findOperation,
   insertOperations,
@@ -27,9 +28,14 @@ import {
   setHighestRevision,
   UNKNOWN_ORDERER,
 } from '../store/operations.ts'
+import { recordSeldom } from '../store/seldom.ts'
 import type { Database } from '../store/tables.ts'
+import { annotations } from './annotations.ts'
 import { moveOperation } from './move-operation.ts'
+import { ACTIONS } from './order-action.ts'
 import type { OrderDeps } from './orders.ts'
+import { readSignature } from './read-signature.ts'
+import { tryAgain } from './try-again.ts'
 
 type Ack = MessageInitShape<typeof OperationAckSchema>
 
@@ -37,9 +43,7 @@ const MAX_PHASES = 256
 const MAX_TEXT_CHARS = 4 * 1024
 /** Operations a machine may tell of that nobody ordered here. */
 const MAX_UNORDERED = 100
-/** A machine that keeps doing what it should not is shown once in this time. */
-const EVENT_PAUSE_MS = 60_000
-const LAST_PHASE = 12
+const LAST_PHASE = Phase.RETURN
 
 /** Outcomes after which the node runs what it was ordered to. */
 const SUCCESSES: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
@@ -49,45 +53,62 @@ const SUCCESSES: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRA
  * outcome is written once; the answer tells the node what it need not send again.
  */
 export async function recordReport(
-  { store, clock, operationFeed }: OrderDeps,
+  deps: OrderDeps,
   machine: string,
   report: OperationReport,
+  /** Of the agent whose session it came over; empty: not known. */
+  instance = '',
 ): Promise<Ack> {
+  const { store, clock, operationFeed } = deps
   const { id, phases, outcome } = readReport(report)
   const now = clock.now()
   const result = await store.transact(async tx => {
     const known = await findOperation(tx, id)
     if (known && known.machine !== machine) {
-      await recordSeldom(
-        tx,
-        'foreign-operation',
-        machine,
-        now,
-        `reported operation ${id} of ${known.machine}`,
-      )
+      const reason = `reported operation ${id} of ${known.machine}`
+      await recordSeldom(tx, 'foreign-operation', machine, now, reason)
       return 'foreign'
     }
     const row = known ?? (await adopt(tx, machine, report, now))
     if (!row) return { sequence: newestOf(phases), outcome: outcome !== undefined }
     const merged = mergePhases((await phasesOf(tx, [id])).get(id) ?? [], phases)
     await putPhases(tx, id, merged.changed)
+    await annotateOperation(tx, id, annotations(row, report, phases, instance))
     const phase = Math.max(outcome?.phase ?? 0, ...phases.map(record => record.phase))
     const input = { kind: 'report', phase, outcomeClass: outcome?.class ?? 0 } as const
-    const moved = await moveOperation(tx, row, input, outcome, now)
+    const signed = outcome && row.outcome_class === 0 ? await readSignature(tx, row, report, now) : undefined
+    const moved = await moveOperation(tx, row, input, outcome, now, signed)
     await noteLateOutcome(tx, row, moved, outcome, now)
-    const asOrdered = BigInt(row.revision) === report.revision
-    if (outcome && SUCCESSES.includes(outcome.class) && asOrdered)
-      await setAppliedRevision(tx, row, SUCCESSES)
-    // Past the first phase the node has the revision on record as accepted.
-    if (asOrdered && phases.some(record => record.phase > Phase.VERIFY)) {
-      await setHighestRevision(tx, machine, { revision: row.revision, manifestDigest: row.manifest_digest })
+    await followNode(tx, row, report, outcome, phases)
+    const endedNow = moved.kind === 'next' && moved.state.outcomeClass !== 0
+    if (endedNow && moved.givenUp === undefined) await tryAgain(deps, tx, row, now)
+    return {
+      sequence: merged.newest,
+      outcome: (row.outcome_class !== 0 || endedNow) && outcome !== undefined,
     }
-    const ended = row.outcome_class !== 0 || (moved.kind === 'next' && moved.state.outcomeClass !== 0)
-    return { sequence: merged.newest, outcome: ended && outcome !== undefined }
   })
   if (result === 'foreign') throw denied(`operation ${id}: belongs to another machine`)
   operationFeed.notify(id)
   return { operationId: id, sequence: BigInt(result.sequence), outcome: result.outcome }
+}
+
+/** What a node runs after this, as far as its report says so. It will say more itself at its next Hello. */
+async function followNode(
+  tx: Transaction<Database>,
+  row: OperationRow,
+  report: OperationReport,
+  outcome: Outcome | undefined,
+  phases: readonly PhaseRecord[],
+): Promise<void> {
+  const succeeded = outcome !== undefined && SUCCESSES.includes(outcome.class)
+  if (row.action === 'rollback' && succeeded) await setAppliedRevision(tx, row, SUCCESSES)
+  if (row.action !== 'apply' || BigInt(row.revision) !== report.revision) return
+  if (succeeded) await setAppliedRevision(tx, row, SUCCESSES)
+  // Past the first phase the node has the revision on record as accepted.
+  if (phases.some(record => record.phase > Phase.VERIFY)) {
+    const accepted = { revision: row.revision, manifestDigest: row.manifest_digest }
+    await setHighestRevision(tx, row.machine, accepted)
+  }
 }
 
 interface ReadReport {
@@ -127,6 +148,7 @@ function readReport(report: OperationReport): ReadReport {
         refusal: outcome.refusal.slice(0, 64),
         storePath: outcome.storePath.slice(0, MAX_TEXT_CHARS),
         simulated: outcome.simulated.slice(0, 64).map(text => text.slice(0, 256)),
+        runs: outcome.runs.slice(0, MAX_TEXT_CHARS),
       }),
   }
 }
@@ -190,6 +212,7 @@ async function adopt(
       outcome: null,
       outcome_class: 0,
       ended: null,
+      action: ACTIONS.find(word => word === report.action) ?? 'apply',
     },
   ])
   await recordClaim(tx, {
@@ -220,17 +243,4 @@ async function noteLateOutcome(
     now,
     `operation ${row.id} ended as ${final} here before the machine reported ${outcome.class}: ${outcome.reason}`,
   )
-}
-
-/** Records an event unless the machine's newest one is of the same class and not a minute old. */
-async function recordSeldom(
-  tx: Transaction<Database>,
-  kind: string,
-  machine: string,
-  now: Date,
-  reason: string,
-): Promise<void> {
-  const [last] = await listEventRows(tx, { machine, limit: 1 })
-  if (last?.class === kind && now.getTime() - last.at < EVENT_PAUSE_MS) return
-  await recordClaim(tx, { at: now, class: kind, machine, reason, actor: machine })
 }

@@ -4,16 +4,25 @@ import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { isPending, type OperationInput, type OperationState, SILENCE_MS, transition } from './transition.ts'
 
 const EXPIRES = 100_000
-const fresh: OperationState = { expires: EXPIRES, delivered: undefined, phase: 0, outcomeClass: 0 }
+const fresh: OperationState = {
+  expires: EXPIRES,
+  delivered: undefined,
+  phase: 0,
+  outcomeClass: 0,
+  notBefore: 0,
+  confirmed: undefined,
+}
 
 const inputs: fc.Arbitrary<{ input: OperationInput; after: number }> = fc.record({
   input: fc.oneof(
     fc.constant<OperationInput>({ kind: 'clock' }),
     fc.constant<OperationInput>({ kind: 'delivered' }),
     fc.constant<OperationInput>({ kind: 'abandoned', reason: 'evicted' }),
+    fc.constant<OperationInput>({ kind: 'confirmed' }),
+    fc.constant<OperationInput>({ kind: 'superseded', reason: 'something else was ordered' }),
     fc.record({
       kind: fc.constant('report' as const),
-      phase: fc.integer({ min: 1, max: 12 }),
+      phase: fc.integer({ min: 1, max: 14 }),
       outcomeClass: fc.integer({ min: 0, max: 12 }),
     }),
   ),
@@ -63,6 +72,7 @@ describe('an operation’s transitions', () => {
         for (const { before, state, input } of walk(steps)) {
           expect(state.phase).toBeGreaterThanOrEqual(before.phase)
           if (before.delivered !== undefined) expect(state.delivered).toBe(before.delivered)
+          if (before.confirmed !== undefined) expect(state.confirmed).toBe(before.confirmed)
           if (state.outcomeClass === OutcomeClass.SUCCEEDED && before.outcomeClass === 0) {
             expect(input.kind).toBe('report')
           }
@@ -92,6 +102,37 @@ describe('an operation’s transitions', () => {
       state: { outcomeClass: OutcomeClass.UNKNOWN, phase: 4 },
       givenUp: { reason: 'evicted' },
     })
+  })
+
+  it('N12: what has ended, by whatever, is never confirmed afterwards', () => {
+    fc.assert(
+      fc.property(fc.array(inputs, { maxLength: 30 }), fc.nat(10 * SILENCE_MS), (steps, later) => {
+        const last = walk(steps).at(-1)
+        const state = last?.state ?? fresh
+        const now = (last?.now ?? 0) + later
+        const moved = transition(state, { kind: 'confirmed' }, now)
+        const after = moved.kind === 'next' ? moved.state : state
+        if (after.outcomeClass !== 0) expect(after.confirmed).toBe(state.confirmed)
+        else expect(after.confirmed).toBeDefined()
+      }),
+    )
+  })
+
+  it('an order gives way to a newer one only while nobody was sent it', () => {
+    const input: OperationInput = { kind: 'superseded', reason: 'else' }
+    expect(transition(fresh, input, 5)).toMatchObject({
+      givenUp: { class: OutcomeClass.REFUSED, refusal: 'superseded' },
+    })
+    for (const sent of [{ delivered: 4 }, { phase: 1 }]) {
+      expect(transition({ ...fresh, ...sent }, input, 5).kind).toBe('same')
+    }
+  })
+
+  it('an order that is to wait is pending only when its time has come', () => {
+    const later = { ...fresh, notBefore: 1_000 }
+    expect(isPending(later, 999)).toBe(false)
+    expect(isPending(later, 1_000)).toBe(true)
+    expect(isPending(later, EXPIRES)).toBe(false)
   })
 
   it('an operation that its node works on is not ended by any clock', () => {

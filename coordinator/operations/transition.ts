@@ -12,6 +12,10 @@ export interface OperationState {
   readonly phase: number
   /** Class of the outcome; 0: none yet. */
   readonly outcomeClass: number
+  /** The order is not sent before; 0: at once. */
+  readonly notBefore: number
+  /** When the coordinator told the node that it sees it. */
+  readonly confirmed: number | undefined
 }
 
 /** What the coordinator itself writes as the end of an operation that its node never spoke of. */
@@ -26,8 +30,12 @@ export type OperationInput =
   /** The order was written to a live session. */
   | { readonly kind: 'delivered' }
   | { readonly kind: 'report'; readonly phase: number; readonly outcomeClass: number }
+  /** The coordinator sees the machine after its activation, and says so. */
+  | { readonly kind: 'confirmed' }
   /** Nobody will ever report: the machine was sent away, or lost its journal. */
   | { readonly kind: 'abandoned'; readonly reason: string }
+  /** A newer order took the place of one that was not sent yet. */
+  | { readonly kind: 'superseded'; readonly reason: string }
 
 export type Transition =
   /** Nothing changes; `late` says that a node reported something that came after the end. */
@@ -52,6 +60,17 @@ export function transition(state: OperationState, input: OperationInput, now: nu
       return state.delivered === undefined
         ? { kind: 'next', state: { ...state, delivered: now }, givenUp: undefined }
         : { kind: 'same', late: false }
+    case 'confirmed': {
+      if (state.confirmed !== undefined) return { kind: 'same', late: false }
+      // Asking for it proves that the order arrived.
+      const delivered = state.delivered ?? now
+      return { kind: 'next', state: { ...state, delivered, confirmed: now }, givenUp: undefined }
+    }
+    case 'superseded': {
+      if (state.delivered !== undefined || state.phase > 0) return { kind: 'same', late: false }
+      const givenUp = { class: OutcomeClass.REFUSED, refusal: 'superseded', reason: input.reason }
+      return { kind: 'next', state: { ...state, outcomeClass: givenUp.class }, givenUp }
+    }
     case 'abandoned': {
       const givenUp = { class: OutcomeClass.UNKNOWN, refusal: '', reason: input.reason }
       return { kind: 'next', state: { ...state, outcomeClass: givenUp.class }, givenUp }
@@ -72,7 +91,7 @@ export function transition(state: OperationState, input: OperationInput, now: nu
 
 /** Whether the order should be sent (again): its node has not spoken of it, and it may still begin. */
 export function isPending(state: OperationState, now: number): boolean {
-  return state.outcomeClass === 0 && state.phase === 0 && now < state.expires
+  return state.outcomeClass === 0 && state.phase === 0 && now >= state.notBefore && now < state.expires
 }
 
 function giveUp(state: OperationState, now: number): GivenUp | undefined {

@@ -1,6 +1,5 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import { status } from '@grpc/grpc-js'
-import { denied, RpcError } from '../../shared/errors.ts'
+import { denied } from '../../shared/errors.ts'
 import type { AgentService } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import type { Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
@@ -8,11 +7,13 @@ import { agentDownloadTree } from '../api/agent-download-tree.ts'
 import { agentGetRevision } from '../api/agent-get-revision.ts'
 import type { Caller } from '../api/caller.ts'
 import { renewCertificate } from '../machines/renew-certificate.ts'
+import { type ConfirmDeps, confirmOperation } from '../operations/confirm-operation.ts'
 import type { SessionRegistry } from '../sessions/registry.ts'
 
 type Deps = Parameters<typeof agentGetRevision>[0] &
   Parameters<typeof agentDownloadTree>[0] &
-  Parameters<typeof renewCertificate>[0] & {
+  Parameters<typeof renewCertificate>[0] &
+  ConfirmDeps & {
     readonly registry: SessionRegistry
     readonly callerOf: (peer: Peer) => Caller
     readonly trustChain: () => readonly Envelope[]
@@ -42,8 +43,6 @@ export function agentService(deps: Deps): ServiceHandlers<typeof AgentService> {
       machineOf(peer)
       return { trust: { envelopes: [...deps.trustChain()] } }
     },
-    async confirmOperation() {
-      throw new RpcError(status.UNIMPLEMENTED, 'this coordinator confirms nothing yet')
-    },
+    confirmOperation: async (request, { peer }) => await confirmOperation(deps, machineOf(peer).id, request),
   }
 }

@@ -2,7 +2,6 @@ import { denied } from '../../shared/errors.ts'
 import type { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
 import type { CallContext, Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
 import { addOperator } from '../api/add-operator.ts'
-import { apply } from '../api/apply.ts'
 import { approveMachine } from '../api/approve-machine.ts'
 import { backup } from '../api/backup.ts'
 import { banMachine } from '../api/ban-machine.ts'
@@ -13,10 +12,12 @@ import { createToken } from '../api/create-token.ts'
 import { downloadRevisionTree } from '../api/download-revision-tree.ts'
 import { evictMachine } from '../api/evict-machine.ts'
 import { followLogs } from '../api/follow-logs.ts'
+import { getEvidence } from '../api/get-evidence.ts'
 import { getFleet } from '../api/get-fleet.ts'
 import { getFleetRevision } from '../api/get-fleet-revision.ts'
 import { getFleetTrust } from '../api/get-fleet-trust.ts'
 import { getMachine } from '../api/get-machine.ts'
+import { giveOrders } from '../api/give-orders.ts'
 import { listEvents } from '../api/list-events.ts'
 import { listMachines } from '../api/list-machines.ts'
 import { listOperations } from '../api/list-operations.ts'
@@ -37,7 +38,6 @@ import { watchOperations } from '../api/watch-operations.ts'
 import type { OperatorCalls } from './operator-calls.ts'
 
 type Deps = Parameters<typeof addOperator>[0] &
-  Parameters<typeof apply>[0] &
   Parameters<typeof approveMachine>[0] &
   Parameters<typeof backup>[0] &
   Parameters<typeof confirmTrust>[0] &
@@ -46,6 +46,8 @@ type Deps = Parameters<typeof addOperator>[0] &
   Parameters<typeof followLogs>[0] &
   Parameters<typeof getFleet>[0] &
   Parameters<typeof getFleetTrust>[0] &
+  Parameters<typeof getEvidence>[0] &
+  Parameters<typeof giveOrders>[0] &
   Parameters<typeof listMachines>[0] &
   Parameters<typeof listOperators>[0] &
   Parameters<typeof publishRevision>[0] &
@@ -103,7 +105,8 @@ export function operatorService(
     listRevisions: asked(listRevisions(deps)),
     getFleetRevision: asked(getFleetRevision(deps)),
     downloadRevisionTree: streamed(downloadRevisionTree(deps)),
-    apply: asked(apply(deps)),
+    giveOrders: asked(giveOrders(deps)),
+    getEvidence: streamed(getEvidence(deps)),
     listOperations: asked(listOperations(deps)),
     watchOperations: streamed(watchOperations(deps)),
     followLogs: streamed(followLogs(deps)),

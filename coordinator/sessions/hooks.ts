@@ -4,6 +4,7 @@ import type {
   AssignmentSchema,
   Hello,
   LogLines,
+  NodeStatus,
   OperationAckSchema,
   OrderSchema,
   TrustReport,
@@ -17,7 +18,13 @@ export interface SessionHooks {
   /** Whether the machine may still speak; asked for every message, so it must be cheap. */
   allowed(machine: string): boolean
   facts(machine: string, facts: Uint8Array): Promise<{ readonly digest: string }>
-  report(machine: string, report: OperationReport): Promise<MessageInitShape<typeof OperationAckSchema>>
+  /** `instance` is that of the agent whose session it came over. */
+  report(
+    machine: string,
+    report: OperationReport,
+    instance: string,
+  ): Promise<MessageInitShape<typeof OperationAckSchema>>
+  status(machine: string, status: NodeStatus): Promise<void>
   log(machine: string, lines: LogLines): Promise<void>
   event(machine: string, event: AgentEvent): Promise<void>
   trust(machine: string, report: TrustReport): Promise<void>

@@ -14,6 +14,8 @@ const OUTBOX_LIMIT = 256
 export class LiveSession {
   readonly machine: string
   readonly instance: string
+  /** The boot that its agent said it runs in. */
+  bootId = ''
   readonly address: string
   readonly outbox = new Outbox<SessionMessage | Encoded>(OUTBOX_LIMIT)
   /** Milliseconds; when the newest message arrived. */

@@ -19,6 +19,50 @@ describe('the registry of sessions', () => {
     await expect.poll(() => registry.online('m1')).toBe(false)
   })
 
+  it('tells which agent holds a session, and hands its reports and its status on with that', async () => {
+    const heard: unknown[] = []
+    const { registry } = makeRegistry({
+      hooks: {
+        report: async (_, report, instance) => {
+          heard.push([report.operationId, instance])
+          return { operationId: report.operationId, sequence: 1n, outcome: false }
+        },
+        status: async (_, { program }) => void heard.push(program),
+      },
+    })
+    const agent = connect(registry, 'm1', 'a', { bootId: 'boot-7' })
+    await expect
+      .poll(() => registry.live('m1'))
+      .toMatchObject({ instance: 'a', bootId: 'boot-7', disputed: false })
+    agent.say({ message: { case: 'operation', value: { operationId: 'op' } } })
+    agent.say({ message: { case: 'status', value: { program: '/nix/store/agent' } } })
+    await expect.poll(() => heard).toEqual([['op', 'a'], '/nix/store/agent'])
+    agent.leave()
+    await expect.poll(() => registry.live('m1')).toBeUndefined()
+  })
+
+  it('N35: a planned stop is announced to every session before it ends, and waits for nobody', async () => {
+    const { registry, stop } = makeRegistry({ restartExpectedMs: 45_000 })
+    const running = registry.run()
+    const agents = ['m1', 'm2'].map(machine => connect(registry, machine, 'a'))
+    await expect.poll(() => registry.count()).toBe(2)
+    // One that takes nothing any more: its stream is never asked for the next message.
+    const deaf = new Outbox<SessionRequest>(10)
+    deaf.push(create(SessionRequestSchema, { message: { case: 'hello', value: { instance: 'd' } } }))
+    const stream = registry.serve('m3', deaf, { address: '' })
+    await stream.next()
+    expect(registry.count()).toBe(3)
+    const began = performance.now()
+    stop.abort()
+    await running
+    expect(performance.now() - began).toBeLessThan(3_000)
+    for (const { received, end, finished } of agents) {
+      await finished
+      expect(received.at(-1)).toMatchObject({ case: 'restart', value: { expected: { seconds: 45n } } })
+      expect(end.error).toMatchObject({ code: status.UNAVAILABLE })
+    }
+  })
+
   it('refuses a session that does not begin with hello', async () => {
     const { registry } = makeRegistry()
     const sent = new Outbox<SessionRequest>(10)

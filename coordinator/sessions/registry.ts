@@ -2,20 +2,27 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
 import { RpcError } from '../../shared/errors.ts'
-import type { Hello, SessionRequest } from '../../shared/gen/muster/v1/agent_pb.ts'
+import {
+  type Hello,
+  type SessionRequest,
+  SessionResponseSchema,
+} from '../../shared/gen/muster/v1/agent_pb.ts'
 import { randomId } from '../../shared/ids.ts'
 import { keyedRunner } from '../../shared/keyed-runner.ts'
 import { DeadlineError, pause, withDeadline } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { Encoded } from '../../shared/rpc/definition.ts'
+import { Encoded } from '../../shared/rpc/definition.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { VERSION } from '../../shared/version.ts'
 import type { SessionAdmission, SessionHooks } from './hooks.ts'
 import { LiveSession, type SessionMessage } from './live-session.ts'
 import { SessionStream } from './session-stream.ts'
-import type { Sessions } from './sessions.ts'
+import type { Sessions, SessionView } from './sessions.ts'
 
 const HELLO_MS = 10_000
+/** How long a stop waits for the last messages to leave; a machine that reads slowly does without. */
+const FAREWELL_MS = 500
+const RESTART_MS = 60_000
 
 export interface RegistryDeps {
   readonly hooks: SessionHooks
@@ -26,6 +33,8 @@ export interface RegistryDeps {
   readonly challengeMs: number
   /** How long a stream may stay without its hello. */
   readonly helloMs?: number
+  /** How long a planned restart is said to take; absent: a minute. */
+  readonly restartExpectedMs?: number
   readonly signal: AbortSignal
 }
 
@@ -80,6 +89,10 @@ export class SessionRegistry implements Sessions {
 
   machines(): Iterable<string> {
     return this.#live.keys()
+  }
+
+  live(machine: string): SessionView | undefined {
+    return this.#live.get(machine)
   }
 
   count(): number {
@@ -200,6 +213,7 @@ export class SessionRegistry implements Sessions {
     const session = new LiveSession(machine, hello.instance, address, clock.now().getTime())
     session.notAfterMs = notAfter?.getTime() ?? Number.POSITIVE_INFINITY
     session.issuer = issuer
+    session.bootId = hello.bootId
     await this.#enter(session)
     return { session, admission }
   }
@@ -232,6 +246,20 @@ export class SessionRegistry implements Sessions {
     if (this.#deps.signal.aborted) throw new Error('the coordinator stops')
   }
 
+  /** Tells all agents that the coordinator stops and means to be back, and gives what they are sent a moment to leave. */
+  async announceRestart(expectedMs: number): Promise<void> {
+    this.broadcast(
+      Encoded.of(SessionResponseSchema, {
+        message: { case: 'restart', value: { expected: durationFromMs(expectedMs) } },
+      }),
+    )
+    const until = performance.now() + FAREWELL_MS
+    while (performance.now() < until) {
+      if ([...this.#live.values()].every(({ outbox }) => outbox.closed || outbox.size === 0)) return
+      await pause(10)
+    }
+  }
+
   /** Writes liveness and ends sessions that fell silent, until the signal fires. */
   async run(): Promise<void> {
     const { signal, heartbeatMs, log } = this.#deps
@@ -244,6 +272,7 @@ export class SessionRegistry implements Sessions {
         log.error({ err: error }, 'liveness not written')
       }
     }
+    await this.announceRestart(this.#deps.restartExpectedMs ?? RESTART_MS)
     for (const machine of [...this.#live.keys()]) {
       for (const session of this.#all(machine)) session.end(status.UNAVAILABLE, 'the coordinator stops')
     }
@@ -415,7 +444,7 @@ export class SessionRegistry implements Sessions {
         return
       }
       case 'operation': {
-        const ack = await hooks.report(machine, message.value)
+        const ack = await hooks.report(machine, message.value, session.instance)
         session.send({ message: { case: 'operationAck', value: ack } })
         return
       }
@@ -440,7 +469,8 @@ export class SessionRegistry implements Sessions {
         return
       }
       case 'status':
-        return // kept by no one yet
+        await hooks.status(machine, message.value)
+        return
       case 'hello':
         throw new RpcError(status.INVALID_ARGUMENT, 'message: hello is sent once')
       case undefined:

@@ -1,12 +1,24 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { SessionResponseSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 
+/** As much of a session as tells which agent holds it. */
+export interface SessionView {
+  /** Random for each start of the agent. */
+  readonly instance: string
+  /** The boot it was opened in. */
+  readonly bootId: string
+  /** Another holder of the key is connected and the dispute is not settled. */
+  readonly disputed: boolean
+}
+
 /** The machines that are connected now, as the rest of the coordinator sees them. Kept in memory alone. */
 export interface Sessions {
   online(machine: string): boolean
   /** Ids of all machines with a live session. */
   machines(): Iterable<string>
   count(): number
+  /** The session of a machine that is acted on; undefined: it has none. */
+  live(machine: string): SessionView | undefined
   /** Queues a message for a machine's session; false when it has none or its queue is full. */
   send(machine: string, message: MessageInitShape<typeof SessionResponseSchema>): boolean
   /** Ends every live session of a machine at once; it is told the reason. */

@@ -51,6 +51,11 @@ export function newMachineRow(input: {
     evicted_at: null,
     acting_host: '',
     allowed: '[]',
+    machine_id: '',
+    held_reason: '',
+    held_since: null,
+    quarantined: 0,
+    node_status: null,
     generation: 1,
   }
 }

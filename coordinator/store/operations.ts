@@ -5,7 +5,10 @@ import {
   OutcomeSchema,
   type PhaseRecord,
   PhaseRecordSchema,
+  type SignedOutcome,
+  SignedOutcomeSchema,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { type Plan, PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
 import { readTexts } from './json.ts'
 import type { Database, OperationsTable } from './tables.ts'
 
@@ -49,6 +52,43 @@ export async function listOperationRows(
   let query = db.selectFrom('operations').selectAll()
   if (input.machine !== undefined) query = query.where('machine', '=', input.machine)
   return await query.orderBy('ordered', 'desc').orderBy('id', 'desc').limit(input.limit).execute()
+}
+
+/** What was ordered of a machine and what became of it, newest first; without outcomes and plans, which may be long. */
+export async function pastOperations(
+  db: Kysely<Database>,
+  machine: string,
+  limit: number,
+): Promise<
+  Pick<
+    OperationRow,
+    | 'id'
+    | 'action'
+    | 'revision'
+    | 'outcome_class'
+    | 'rollback_to'
+    | 'rollback_before'
+    | 'ordered'
+    | 'retry_of'
+  >[]
+> {
+  return await db
+    .selectFrom('operations')
+    .select([
+      'id',
+      'action',
+      'revision',
+      'outcome_class',
+      'rollback_to',
+      'rollback_before',
+      'ordered',
+      'retry_of',
+    ])
+    .where('machine', '=', machine)
+    .orderBy('ordered', 'desc')
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute()
 }
 
 /** The operation of a machine that was ordered last. */
@@ -112,7 +152,10 @@ export async function advanceOperation(
   change: {
     readonly delivered: number | null
     readonly phase: number
+    readonly confirmed: number | null
     readonly outcome: Outcome | undefined
+    /** Serialised SignedOutcome that belongs to the outcome. */
+    readonly signed: Uint8Array | undefined
     readonly nowMs: number
   },
 ): Promise<boolean> {
@@ -122,6 +165,8 @@ export async function advanceOperation(
     .set({
       delivered: change.delivered,
       phase: change.phase,
+      confirmed: change.confirmed,
+      ...(outcome && change.signed && { signed_outcome: change.signed }),
       ...(outcome && {
         outcome: toBinary(OutcomeSchema, outcome),
         outcome_class: outcome.class,
@@ -177,6 +222,74 @@ export async function putPhases(
   }
 }
 
+/** Takes down what a node's reports add to an operation: its plan, and which agent was seen to activate. */
+export async function annotateOperation(
+  tx: Transaction<Database>,
+  id: string,
+  change: Partial<Pick<NewOperationRow, 'plan' | 'activated_by' | 'badly_signed'>>,
+): Promise<void> {
+  if (Object.keys(change).length === 0) return
+  await tx.updateTable('operations').set(change).where('id', '=', id).execute()
+}
+
+export function planOf(row: Pick<OperationRow, 'plan'>): Plan | undefined {
+  return row.plan ? fromBinary(PlanSchema, row.plan) : undefined
+}
+
+export function signedOutcomeOf(row: Pick<OperationRow, 'signed_outcome'>): SignedOutcome | undefined {
+  return row.signed_outcome ? fromBinary(SignedOutcomeSchema, row.signed_outcome) : undefined
+}
+
+/** Machines with an order that was to be sent later and may be sent now. */
+export async function machinesWithDueOrders(
+  db: Kysely<Database>,
+  nowMs: number,
+  limit: number,
+): Promise<string[]> {
+  const rows = await db
+    .selectFrom('operations')
+    .select('machine')
+    .distinct()
+    .where('outcome_class', '=', 0)
+    .where('phase', '=', 0)
+    .where('delivered', 'is', null)
+    .where('not_before', '>', 0)
+    .where('not_before', '<=', nowMs)
+    .limit(limit)
+    .execute()
+  return rows.map(row => row.machine)
+}
+
+/** Machines of which a signed outcome is kept, in order of their ids. */
+export async function machinesThatSigned(db: Kysely<Database>, limit: number): Promise<string[]> {
+  const rows = await db
+    .selectFrom('operations')
+    .select('machine')
+    .distinct()
+    .where('signed_outcome', 'is not', null)
+    .orderBy('machine')
+    .limit(limit)
+    .execute()
+  return rows.map(row => row.machine)
+}
+
+/** Operations of a machine that were signed, newest first. */
+export async function signedOperations(
+  db: Kysely<Database>,
+  machine: string,
+  limit: number,
+): Promise<OperationRow[]> {
+  return await db
+    .selectFrom('operations')
+    .selectAll()
+    .where('machine', '=', machine)
+    .where('signed_outcome', 'is not', null)
+    .orderBy('ordered', 'desc')
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute()
+}
+
 /** How many operations of a machine nobody ordered here. */
 export async function countUnordered(db: Kysely<Database>, machine: string): Promise<number> {
   const row = await db
@@ -202,6 +315,7 @@ export async function setAppliedRevision(
     .select('id')
     .where('machine', '=', operation.machine)
     .where('ordered', '>', operation.ordered)
+    .where('action', 'in', ['apply', 'rollback'])
     .where('outcome_class', 'in', [...successes])
     .limit(1)
     .executeTakeFirst()

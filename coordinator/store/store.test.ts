@@ -1,11 +1,15 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { create, toBinary } from '@bufbuild/protobuf'
 import SqliteDatabase from 'better-sqlite3'
 import { Kysely, SqliteDialect, sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { recordEvent } from './events.ts'
+import { newMachineRow } from './machines.ts'
 import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
+import { findOperation } from './operations.ts'
 import { isUniqueViolation, openStore } from './store.ts'
 
 let folder: string
@@ -112,6 +116,49 @@ describe('migrate', () => {
     const tables = await db.introspection.getTables()
     expect(tables.map(table => table.name)).not.toContain('half')
     await db.destroy()
+  })
+
+  it('brings a store of schema 1 to what safe operations need, with the system ids that its facts tell', async () => {
+    const path = newPath()
+    const told = toBinary(FactsSchema, create(FactsSchema, { system: { machineId: 'c'.repeat(32) } }))
+    {
+      await using store = await openStore(path, now, MIGRATIONS.slice(0, 1))
+      const machine = (id: string) => {
+        const row = newMachineRow({ id, publicKey: Buffer.from(id), state: 'active', nowMs: 1, address: '' })
+        const { machine_id, held_reason, held_since, quarantined, node_status, ...old } = row
+        return [machine_id, held_reason, held_since, quarantined, node_status].length > 0 ? old : row
+      }
+      await store.db.insertInto('machines').values(machine('m1')).execute()
+      await store.db.insertInto('machines').values(machine('m2')).execute()
+      await store.db
+        .insertInto('facts')
+        .values([
+          { machine: 'm1', digest: 'a', at: 1, facts: Buffer.from('garbage') },
+          { machine: 'm1', digest: 'b', at: 2, facts: told },
+          { machine: 'm2', digest: 'c', at: 1, facts: Buffer.from([255]) },
+        ])
+        .execute()
+      const operation = { id: 'op', machine: 'm1', host: '', revision: 3, manifest_digest: '', ordered: 1 }
+      const rest = { ordered_by: '', expires: 2, phase: 0, outcome_class: 0, delivered: null, ended: null }
+      await store.db
+        .insertInto('operations')
+        .values({ ...operation, ...rest, outcome: null })
+        .execute()
+    }
+    await using store = await openStore(path, now)
+    expect(
+      await store.db.selectFrom('machines').select(['id', 'machine_id']).orderBy('id').execute(),
+    ).toEqual([
+      { id: 'm1', machine_id: 'c'.repeat(32) },
+      { id: 'm2', machine_id: '' },
+    ])
+    expect(await findOperation(store.db, 'op')).toMatchObject({
+      action: 'apply',
+      order_action: null,
+      not_before: 0,
+      confirmed: null,
+      retry_of: '',
+    })
   })
 
   it('never runs an older program on a newer schema', async () => {

@@ -5,6 +5,7 @@ type Millis = number
 /** 0 or 1. */
 type Flag = number
 type Bytes = ColumnType<Buffer, Uint8Array, Uint8Array>
+type NullableBytes = ColumnType<Buffer | null, Uint8Array | null, Uint8Array | null>
 
 /** Facts about the store itself: `fleet_id`, `store_id`. */
 export interface MetaTable {
@@ -66,6 +67,15 @@ export interface MachinesTable {
   acting_host: string
   /** JSON array: what the node says it may be ordered to do. */
   allowed: string
+  /** /etc/machine-id, from the newest facts; empty where absent. */
+  machine_id: Generated<string>
+  /** Why the node obeys nothing; meaningful while `held_since` is set. */
+  held_reason: Generated<string>
+  held_since: Millis | null
+  /** How many systems failed there and are not tried again. */
+  quarantined: Generated<number>
+  /** Serialised NodeStatus; null: it has not said. */
+  node_status: NullableBytes
   /** Grows with each change of state: compare and set. */
   generation: number
 }
@@ -176,10 +186,32 @@ export interface OperationsTable {
   /** Number of the newest phase. */
   phase: number
   /** Serialised Outcome; null while it runs. Written once. */
-  outcome: ColumnType<Buffer | null, Uint8Array | null, Uint8Array | null>
+  outcome: NullableBytes
   /** Number of the outcome's class; 0 while it runs. */
   outcome_class: number
   ended: Millis | null
+  /** apply, plan, rollback, reboot, hold, resume, retry. */
+  action: Generated<string>
+  /** Serialised Order that carries the action alone; null: go to the revision. */
+  order_action: ColumnType<Buffer | null, Uint8Array | null | undefined, Uint8Array | null>
+  /** Of a rollback: the operation whose system is meant; empty: it is none. */
+  rollback_to: Generated<string>
+  /** Of a rollback: the system before that operation, instead of the one it reached. */
+  rollback_before: Generated<Flag>
+  /** Instance of the agent that was first seen to arm or activate; only another one may confirm. Empty: not seen. */
+  activated_by: Generated<string>
+  /** When the coordinator told the node that it sees it. Written once. */
+  confirmed: Millis | null
+  /** Serialised Plan; null: not known. */
+  plan: ColumnType<Buffer | null, Uint8Array | null | undefined, Uint8Array | null>
+  /** Serialised SignedOutcome whose signature is good; null: none. Written once, with the outcome. */
+  signed_outcome: ColumnType<Buffer | null, Uint8Array | null | undefined, Uint8Array | null>
+  /** The outcome came under a signature that is not good. */
+  badly_signed: Generated<Flag>
+  /** The order is not sent before; 0: at once. */
+  not_before: Generated<Millis>
+  /** The operation that it tries again; empty: none. */
+  retry_of: Generated<string>
 }
 
 export interface OperationPhasesTable {

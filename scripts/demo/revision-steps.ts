@@ -113,8 +113,12 @@ async function applyFirst(context: DemoContext): Promise<void> {
       ? `The builds are real: ${builder.version}. The switch is simulated by stand-ins, each in a folder of its own.`
       : `Builds and switches are simulated, each in a folder of its own: ${builder.why}.`,
   )
-  // Some succeed and one refuses: 7.
-  await walk.muster(['apply', '--where', 'true'], { exit: 7, show: outcomesOnly })
+  await walk.muster(['apply', '--where', 'machine.simulated'], { show: outcomesOnly })
+  walk.say(
+    'The coordinator runs on this machine, so it is ordered alone, after a backup. It refuses the switch (4), or',
+  )
+  walk.say('cannot build here (6).')
+  await walk.muster(['apply', HERE], { exit: [4, 6], show: outcomesOnly })
   const machines = await machinesOf(context)
   const good = machines.filter(
     ({ lastOperation }) => lastOperation?.outcome?.class === OutcomeClass.SUCCEEDED,

@@ -44,7 +44,10 @@ export class Walk {
   }
 
   /** Runs the operator's command as a person would type it, shows what it prints, and insists on its exit code. */
-  async muster(args: readonly string[], { exit = 0, show = (text: string) => text } = {}): Promise<Ran> {
+  async muster(
+    args: readonly string[],
+    { exit = 0, show = (text: string) => text }: MusterOptions = {},
+  ): Promise<Ran> {
     const { muster, env, folder, signal } = this.#options
     this.#line(`  ${this.#style('cyan', `$ muster ${args.map(quoted).join(' ')}`)}`)
     const ran = await runCommand(process.execPath, [muster, ...args], { env, cwd: folder, signal })
@@ -54,7 +57,10 @@ export class Walk {
         ? [...lines.slice(0, MOST_LINES), `… ${lines.length - MOST_LINES} more lines`]
         : lines
     for (const line of shown) if (ran.both !== '') this.#line(`    ${this.#readable(line)}`)
-    if (ran.code !== exit) throw new DemoError(`muster ${args[0]}: ended with ${ran.code}, not with ${exit}`)
+    const good = typeof exit === 'number' ? [exit] : exit
+    if (ran.code === null || !good.includes(ran.code)) {
+      throw new DemoError(`muster ${args[0]}: ended with ${ran.code}, not with ${good.join(' or ')}`)
+    }
     return ran
   }
 
@@ -102,6 +108,12 @@ export class Walk {
   #style(style: 'bold' | 'cyan' | 'green' | 'red', text: string): string {
     return this.#options.colour ? styleText(style, text) : text
   }
+}
+
+interface MusterOptions {
+  /** Codes that it may end with. */
+  readonly exit?: number | readonly number[]
+  readonly show?: (text: string) => string
 }
 
 /** What `muster apply` prints, without the lines that tell how far each one is. */

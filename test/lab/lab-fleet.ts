@@ -187,7 +187,11 @@ export class LabFleet implements AsyncDisposable {
 
   /** Orders a host to a revision (absent: the newest); the operation's id. */
   async apply(host: string, revision = 0n): Promise<string> {
-    const { operations } = await this.fleet.api.apply({ refs: [host], revision, requestId: randomId() })
+    const { operations } = await this.fleet.api.giveOrders({
+      refs: [host],
+      requestId: randomId(),
+      action: { case: 'apply', value: { revision } },
+    })
     const id = operations.find(operation => operation.host === host)?.operationId
     if (id === undefined) throw new Error(`no operation for ${host}`)
     return id

@@ -1,4 +1,4 @@
-import { create } from '@bufbuild/protobuf'
+import { create, fromBinary } from '@bufbuild/protobuf'
 import { pino } from 'pino'
 import type { Clock } from '../../../shared/clock.ts'
 import {
@@ -24,6 +24,7 @@ interface Over {
   heartbeatMs?: number
   challengeMs?: number
   clock?: Clock
+  restartExpectedMs?: number
 }
 
 /** A registry over hooks that take everything. */
@@ -32,6 +33,7 @@ export function makeRegistry({
   heartbeatMs = 60_000,
   challengeMs = 300,
   clock = { now: () => new Date() },
+  restartExpectedMs = 1_000,
 }: Over = {}) {
   const stop = new AbortController()
   stops.push(stop)
@@ -45,6 +47,7 @@ export function makeRegistry({
     allowed: machine => !banned.has(machine),
     facts: async () => ({ digest: 'd' }),
     report: async (_, report) => ({ operationId: report.operationId, sequence: 1n, outcome: false }),
+    status: async () => {},
     log: async () => {},
     event: async () => {},
     trust: async () => {},
@@ -62,6 +65,7 @@ export function makeRegistry({
     log: pino({ level: 'silent' }),
     heartbeatMs,
     challengeMs,
+    restartExpectedMs,
     signal: stop.signal,
   })
   return { registry, clones, seen, banned, orders, delivered, stop }
@@ -72,20 +76,26 @@ export function connect(
   registry: SessionRegistry,
   machine: string,
   instance: string,
-  { answers = true, ...peer }: { answers?: boolean } & Partial<SessionPeer> = {},
+  {
+    answers = true,
+    bootId = '',
+    ...peer
+  }: { answers?: boolean; bootId?: string } & Partial<SessionPeer> = {},
 ) {
   const sent = new Outbox<SessionRequest>(1000)
   const received: SessionResponse['message'][] = []
   const say = (message: Parameters<typeof create<typeof SessionRequestSchema>>[1]) =>
     sent.push(create(SessionRequestSchema, message))
-  say({ message: { case: 'hello', value: { instance, protocolMin: 1, protocolMax: 1 } } })
+  say({ message: { case: 'hello', value: { instance, bootId, protocolMin: 1, protocolMax: 1 } } })
   const end: { error?: unknown; done: boolean } = { done: false }
   const stream = registry.serve(machine, sent, { address: '127.0.0.1', ...peer })
   const finished = (async () => {
     try {
       for await (const item of stream) {
-        if (item instanceof Encoded) continue
-        const { message } = create(SessionResponseSchema, item)
+        const { message } =
+          item instanceof Encoded
+            ? fromBinary(SessionResponseSchema, item.bytes)
+            : create(SessionResponseSchema, item)
         received.push(message)
         if (message.case === 'challenge' && answers) say({ message: { case: 'heartbeat', value: {} } })
       }

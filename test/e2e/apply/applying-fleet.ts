@@ -141,7 +141,11 @@ export class ApplyingFleet implements AsyncDisposable {
     revision = 0n,
     requestId: string = randomId(),
   ): Promise<readonly string[]> {
-    const { operations } = await this.fleet.api.apply({ refs: [...hosts], revision, requestId })
+    const { operations } = await this.fleet.api.giveOrders({
+      refs: [...hosts],
+      requestId,
+      action: { case: 'apply', value: { revision } },
+    })
     return hosts.map(host => operations.find(operation => operation.host === host)?.operationId ?? '')
   }
 

@@ -20,6 +20,8 @@ import {
   untilMachine,
 } from '../../support/shown.ts'
 
+const APPLY_NEWEST = { case: 'apply' as const, value: {} }
+
 let fleet: Fleet
 let operator: Operator
 
@@ -43,9 +45,9 @@ async function copyState(from: AgentProcess, to: AgentProcess): Promise<void> {
 }
 
 async function held(ref: string, kind: string): Promise<void> {
-  await expect(fleet.api.apply({ refs: [ref], requestId: randomId() })).rejects.toThrow(
-    new RegExp(`held|${kind}`),
-  )
+  await expect(
+    fleet.api.giveOrders({ refs: [ref], requestId: randomId(), action: APPLY_NEWEST }),
+  ).rejects.toThrow(new RegExp(`held|${kind}`))
 }
 
 describe('T7: two machines with one key', () => {
@@ -88,7 +90,11 @@ describe('T7: two machines with one key', () => {
     expect(answer).toMatchObject({ case: 'refusal', value: { class: 'conflict' } })
 
     await fleet.api.releaseMachine({ ref: raw.id })
-    const { operations } = await fleet.api.apply({ refs: ['olaf'], requestId: randomId() })
+    const { operations } = await fleet.api.giveOrders({
+      refs: ['olaf'],
+      requestId: randomId(),
+      action: APPLY_NEWEST,
+    })
     expect(operations).toHaveLength(1)
     // Released, but two holders are still connected: the order waits until there is one.
     first.beat()

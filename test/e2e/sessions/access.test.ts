@@ -16,6 +16,8 @@ import { addOperator, type Operator } from '../../support/operator.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
 import { events, makeToken, shownMachine, until, untilEvent } from '../../support/shown.ts'
 
+const APPLY_NEWEST = { case: 'apply' as const, value: {} }
+
 let fleet: Fleet
 let operator: Operator
 let olaf: RawMachine
@@ -89,7 +91,11 @@ describe('the certificate of a machine', () => {
   it('reports no operation of another machine, and the attempt is shown', async () => {
     const active = await other.session()
     await active.untilReceived('welcome')
-    const { operations } = await fleet.api.apply({ refs: ['other'], requestId: randomId() })
+    const { operations } = await fleet.api.giveOrders({
+      refs: ['other'],
+      requestId: randomId(),
+      action: APPLY_NEWEST,
+    })
     const operationId = operations[0]?.operationId ?? ''
     await using session = await olaf.session()
     await session.untilReceived('welcome')

@@ -22,6 +22,8 @@ import {
   untilMachine,
 } from '../../support/shown.ts'
 
+const APPLY_NEWEST = { case: 'apply' as const, value: {} }
+
 describe('starting and stopping', () => {
   it('N20: an agent waits for a coordinator that is away or still starts, and then comes in by itself', async () => {
     await using fleet = await startFleet()
@@ -171,7 +173,11 @@ describe('who is online', () => {
     await before.untilReceived('welcome')
     await before[Symbol.asyncDispose]()
     await untilMachine(fleet, raw.id, 'offline', ({ online }) => !online)
-    const { operations } = await fleet.api.apply({ refs: ['olaf'], requestId: randomId() })
+    const { operations } = await fleet.api.giveOrders({
+      refs: ['olaf'],
+      requestId: randomId(),
+      action: APPLY_NEWEST,
+    })
     const id = operations[0]?.operationId ?? ''
     await until('withdrawn', async () => {
       const { operations: now } = await fleet.api.listOperations({ operationIds: [id] })

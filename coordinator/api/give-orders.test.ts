@@ -1,6 +1,7 @@
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
-import fc from 'fast-check'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import {
@@ -9,12 +10,14 @@ import {
   Phase,
   PhaseRecordSchema,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { ApplyRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { randomId } from '../../shared/ids.ts'
+import { ownHostBackup } from '../backup/own-host-backup.ts'
 import { MachineDirectory } from '../machines/directory.ts'
 import { ChangeFeed } from '../operations/change-feed.ts'
-import { type ApplyCandidate, judgeApply } from '../operations/judge-apply.ts'
 import { expireOrders, pendingOrders } from '../operations/orders.ts'
 import { recordReport } from '../operations/record-report.ts'
+import { ORDER_LIFETIME_MS } from '../operations/try-again.ts'
 import { FactsCache } from '../queries/facts-cache.ts'
 import {
   addMachine,
@@ -25,8 +28,10 @@ import {
   targetOf,
 } from '../revisions/testing/sample-fleet.ts'
 import { listEventRows } from '../store/events.ts'
-import { type ApplyDeps, apply, ORDER_LIFETIME_MS } from './apply.ts'
+import { findMachine } from '../store/machines.ts'
+import { findOperation, openOperations, outcomeOf } from '../store/operations.ts'
 import type { Caller } from './caller.ts'
+import { type GiveOrdersDeps, giveOrders } from './give-orders.ts'
 import { listOperations } from './list-operations.ts'
 import { publishRevision } from './publish-revision.ts'
 import { watchOperations } from './watch-operations.ts'
@@ -47,7 +52,7 @@ beforeEach(async () => {
 afterEach(() => fleet[Symbol.asyncDispose]())
 
 /** Two revisions for olaf, nas and held; the fourth machine waits for an operator. */
-async function prepare(): Promise<ApplyDeps & SampleFleet> {
+async function prepare(): Promise<GiveOrdersDeps & SampleFleet> {
   const targets = [
     targetOf(fleet.fleetId, 'olaf', { machine: OLAF }),
     targetOf(fleet.fleetId, 'nas', { machine: NAS }),
@@ -71,12 +76,18 @@ async function prepare(): Promise<ApplyDeps & SampleFleet> {
     conditions: { stuckAfterMs: 600_000, certificateWarnMs: 86_400_000 },
     factsCache: new FactsCache(),
     operationFeed: new ChangeFeed(),
+    ownHost: () => undefined,
+    ownHostBackup: ownHostBackup({ ...fleet, stateDir: fleet.folder }),
     log,
   }
 }
 
-function order(deps: ApplyDeps, request: MessageInitShape<typeof ApplyRequestSchema>) {
-  return apply(deps)(create(ApplyRequestSchema, request), ANNA)
+type Wanted = Omit<MessageInitShape<typeof GiveOrdersRequestSchema>, '$typeName'> & { revision?: bigint }
+
+/** An apply, where no other action is given. */
+function order(deps: GiveOrdersDeps, { revision = 0n, ...request }: Wanted) {
+  const action = { case: 'apply', value: { revision } } as const
+  return giveOrders(deps)(create(GiveOrdersRequestSchema, { action, ...request }), ANNA)
 }
 
 async function operationCount(): Promise<number> {
@@ -132,7 +143,7 @@ describe('ordering machines to a revision', () => {
     expect(await operationCount()).toBe(2)
     await expect(order(deps, { refs: ['olaf'], revision: 1n, requestId: 'three' })).rejects.toMatchObject({
       code: status.FAILED_PRECONDITION,
-      message: expect.stringContaining(`olaf: operation ${running} to revision 2`),
+      message: expect.stringContaining(`olaf: operation ${running} (apply to revision 2) is not done yet`),
     })
     fleet.clock.at = deps.clock.now()
     const later = new Date(fleet.clock.at.getTime() + ORDER_LIFETIME_MS)
@@ -177,52 +188,163 @@ describe('ordering machines to a revision', () => {
     expect(operations?.map(({ host }) => host)).toEqual(['olaf'])
     expect(errors?.map(({ machine }) => machine)).toEqual([NAS])
   })
+})
 
-  it('never orders a machine that may not be touched, and orders all or none', () => {
-    const candidate: fc.Arbitrary<ApplyCandidate> = fc.record({
-      ref: fc.constantFrom('a', 'b', 'c'),
-      machine: fc.constantFrom('m1', 'm2', 'm3', 'm4'),
-      state: fc.constantFrom('active', 'active', 'active', 'enrolled', 'banned'),
-      held: fc.constantFrom(undefined, undefined, undefined, 'clone'),
-      assignment: fc.constantFrom<ApplyCandidate['assignment']>(
-        { kind: 'host', host: 'olaf', group: '', boundBy: 'key' },
-        { kind: 'host', host: 'edge-1', group: 'edge', boundBy: 'rule' },
-        { kind: 'host', host: 'gone', group: '', boundBy: 'key' },
-        { kind: 'none', reason: '' },
-        { kind: 'conflict', reason: '' },
-      ),
-      allowed: fc.constantFrom([], ['apply'], ['reboot']),
-      open: fc.array(fc.record({ id: fc.string(), revision: fc.integer({ min: 1, max: 3 }) }), {
-        maxLength: 2,
-      }),
-    })
-    const target = {
-      revision: 2,
-      expires: new Date(1000),
-      hosts: new Set(['olaf']),
-      groups: new Set(['edge']),
-      floor: 1,
+describe('orders other than to a revision', () => {
+  const of = (action: NonNullable<Wanted['action']>, requestId = randomId()): Wanted => ({
+    refs: ['olaf'],
+    requestId,
+    action,
+  })
+  const succeed = async (deps: GiveOrdersDeps, id = '') => {
+    const outcome = { class: OutcomeClass.SUCCEEDED, phase: Phase.DONE }
+    const row = await findOperation(deps.store.db, id)
+    const revision = row?.action === 'apply' ? BigInt(row.revision) : 0n
+    await recordReport(deps, OLAF, create(OperationReportSchema, { operationId: id, revision, outcome }))
+  }
+  const pending = () => pendingOrders(fleet.store.db, OLAF, fleet.clock.now())
+
+  it.each<[string, NonNullable<Wanted['action']>, object]>([
+    ['plan', { case: 'apply', value: { planOnly: true } }, { revision: 2n }],
+    ['hold', { case: 'hold', value: { reason: ' the disk ' } }, { revision: 0n, manifestDigest: '' }],
+    ['resume', { case: 'resume', value: {} }, { revision: 0n }],
+    ['retry', { case: 'retry', value: {} }, { revision: 0n }],
+  ])('%s is kept with its row and sent as it was given', async (word, action, more) => {
+    const deps = await prepare()
+    const { operations } = await order(deps, of(action))
+    expect(operations).toMatchObject([{ action: word, host: 'olaf' }])
+    const [sent] = await pending()
+    const expected = action.case === 'hold' ? { case: 'hold', value: { reason: 'the disk' } } : action
+    expect(sent).toMatchObject({ ...more, action: expected })
+  })
+
+  it('a rollback names the operation before whose change the node goes back, and follows where that leads', async () => {
+    const deps = await prepare()
+    await fleet.store.db.updateTable('machines').set({ allowed: '["apply","rollback"]' }).execute()
+    for (const revision of [1n, 2n]) {
+      fleet.clock.at = deps.clock.at = new Date(deps.clock.at.getTime() + 1_000)
+      const { operations } = await order(deps, { refs: ['olaf'], revision, requestId: `to ${revision}` })
+      await succeed(deps, operations?.[0]?.operationId)
     }
-    fc.assert(
-      fc.property(fc.array(candidate, { maxLength: 6 }), fc.integer({ min: 990, max: 1010 }), (all, now) => {
-        const verdict = judgeApply(target, all, new Date(now))
-        if (verdict.kind === 'refused') {
-          expect(verdict.problems.length).toBeGreaterThan(0)
-          return
-        }
-        expect(now).toBeLessThan(1000)
-        const machines = verdict.decisions.map(decision => decision.machine)
-        expect(new Set(machines)).toEqual(new Set(all.map(({ machine }) => machine)))
-        expect(machines.length).toBe(new Set(machines).size)
-        for (const decision of verdict.decisions) {
-          const one = all.find(({ machine }) => machine === decision.machine)
-          expect(one).toMatchObject({ state: 'active', held: undefined, assignment: { kind: 'host' } })
-          expect(one?.allowed).not.toEqual(['reboot'])
-          expect(one?.open.every(({ revision }) => revision === 2)).toBe(true)
-          expect(decision.kind).toBe(one?.open.length ? 'running' : 'order')
-        }
-      }),
-    )
+    fleet.clock.at = deps.clock.at = new Date(deps.clock.at.getTime() + 1_000)
+    const { operations } = await order(deps, of({ case: 'rollback', value: {} }))
+    const [back] = operations ?? []
+    expect(back).toMatchObject({ action: 'rollback', revision: 1n, rollback: { before: true } })
+    expect(await pending()).toMatchObject([
+      { revision: 0n, action: { case: 'rollback', value: { operationId: back?.rollback?.operationId } } },
+    ])
+    await succeed(deps, back?.operationId)
+    expect((await findMachine(fleet.store.db, OLAF))?.applied_revision).toBe(1)
+  })
+
+  it('refuses what the node does not allow, and an action that is none', async () => {
+    const deps = await prepare()
+    await expect(order(deps, of({ case: 'reboot', value: {} }))).rejects.toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      message: 'olaf: its own configuration forbids reboot',
+    })
+    const wrong: NonNullable<Wanted['action']>[] = [
+      { case: undefined },
+      { case: 'hold', value: {} },
+      { case: 'rollback', value: { before: true } },
+    ]
+    for (const action of wrong) {
+      await expect(order(deps, of(action))).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })
+    }
+    expect(await operationCount()).toBe(0)
+  })
+
+  it('T57: the same request with another action is a conflict', async () => {
+    const deps = await prepare()
+    await order(deps, of({ case: 'hold', value: { reason: 'disk' } }, 'one'))
+    const others: NonNullable<Wanted['action']>[] = [
+      { case: 'hold', value: { reason: 'fan' } },
+      { case: 'resume', value: {} },
+      { case: 'apply', value: {} },
+      { case: 'apply', value: { planOnly: true } },
+    ]
+    for (const action of others) {
+      await expect(order(deps, of(action, 'one'))).rejects.toMatchObject({ code: status.ALREADY_EXISTS })
+    }
+    const again = await order(deps, of({ case: 'hold', value: { reason: 'disk' } }, 'one'))
+    expect(again.operations).toHaveLength(1)
+    expect(await operationCount()).toBe(1)
+  })
+
+  it('an operator’s order takes the place of a retry that waits', async () => {
+    const deps = await prepare()
+    const { operations } = await order(deps, { refs: ['olaf'], requestId: 'one' })
+    const report = create(OperationReportSchema, {
+      operationId: operations?.[0]?.operationId ?? '',
+      revision: 2n,
+      outcome: { class: OutcomeClass.UNCONFIRMED, phase: Phase.RETURN },
+    })
+    await recordReport(deps, OLAF, report)
+    const [retry] = await openOperations(fleet.store.db, [OLAF])
+    expect(retry).toMatchObject({ retry_of: report.operationId, revision: 2 })
+    expect(await pending()).toEqual([])
+    const { operations: mine } = await order(deps, { refs: ['olaf'], revision: 1n, requestId: 'two' })
+    expect(mine).toMatchObject([{ revision: 1n }])
+    const row = await findOperation(fleet.store.db, retry?.id ?? '')
+    expect(row && outcomeOf(row)).toMatchObject({ class: OutcomeClass.REFUSED, refusal: 'superseded' })
+    expect((await openOperations(fleet.store.db, [OLAF])).map(({ id }) => id)).toEqual([
+      mine?.[0]?.operationId,
+    ])
+  })
+})
+
+describe('the coordinator’s own host', () => {
+  const own = async (): Promise<GiveOrdersDeps & SampleFleet> => {
+    await mkdir(join(fleet.folder, 'authority'))
+    return { ...(await prepare()), ownHost: () => OLAF }
+  }
+  const backups = async () => await readdir(join(fleet.folder, 'backups')).catch(() => [])
+
+  it('moves alone', async () => {
+    const deps = await own()
+    await expect(order(deps, { refs: ['olaf', 'nas'], requestId: 'one' })).rejects.toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      message: expect.stringContaining('olaf: the coordinator itself runs there'),
+    })
+    expect([await operationCount(), await backups()]).toEqual([0, []])
+    const plan = { case: 'apply', value: { planOnly: true } } as const
+    await order(deps, { refs: ['olaf', 'nas'], requestId: 'two', action: plan })
+    expect(await backups()).toEqual([])
+  })
+
+  it('is ordered after a backup that can be restored, which the event names; a bounded number stays', async () => {
+    const deps = await own()
+    const ids: string[] = []
+    for (let time = 0; time < 7; time++) {
+      deps.clock.at = fleet.clock.at = new Date(fleet.clock.at.getTime() + 1_000)
+      const { operations } = await order(deps, { refs: ['olaf'], requestId: `number ${time}` })
+      const id = operations?.[0]?.operationId ?? ''
+      ids.push(id)
+      const outcome = { class: OutcomeClass.BUILD_FAILED, phase: Phase.BUILD }
+      const report = create(OperationReportSchema, { operationId: id, revision: 2n, outcome })
+      await recordReport(deps, OLAF, report)
+    }
+    const kept = ids.slice(-5).map(id => `before-${id}`)
+    expect((await backups()).toSorted()).toEqual(kept)
+    const newest = join(fleet.folder, 'backups', kept.at(-1) ?? '')
+    expect((await stat(newest)).mode & 0o777).toBe(0o600)
+    expect((await readFile(newest)).subarray(0, 16).toString()).toBe('muster backup 1\n')
+    const events = await listEventRows(fleet.store.db, { machine: OLAF, limit: 10 })
+    const ordered = events.find(event => event.class === 'ordered')
+    expect(ordered?.reason).toContain(`${ids.at(-1)}: apply revision 2; the coordinator was backed up to`)
+    expect(ordered?.reason).toContain(newest)
+  })
+
+  it('leaves no backup of an order that was not given', async () => {
+    const deps = await own()
+    await expect(
+      order(deps, { refs: ['olaf'], requestId: 'x', action: { case: 'reboot', value: {} } }),
+    ).rejects.toThrow('forbids reboot')
+    expect(await backups()).toEqual([])
+    await order(deps, { refs: ['olaf'], requestId: 'one' })
+    await order(deps, { refs: ['olaf'], requestId: 'one' })
+    await order(deps, { refs: ['olaf'], requestId: 'two' }) // the same order runs already
+    expect(await backups()).toHaveLength(1)
   })
 })
 
