@@ -251,7 +251,7 @@ describe('apply', () => {
   it('waits, tells each change, and ends with 0 when all succeeded', async () => {
     const { code, out, err } = await run('apply', 'olaf', '--revision', '4')
     expect(code).toBe(0)
-    expect(err).toContain('olaf: revision 4: build')
+    expect(err).toContain('olaf: apply revision 4: build')
     expect(out).toContain('succeeded')
   })
 
@@ -439,6 +439,18 @@ describe('the command line', () => {
     expect(await complete('apply', '--no')).toEqual(['--no-wait'])
     expect(await complete('machines', '-o', 'c')).toEqual(['csv'])
     expect(await complete('show', 'o')).toEqual(['olaf'])
+    for (const command of [
+      'plan',
+      'rollback',
+      'generations',
+      'reboot',
+      'hold',
+      'resume',
+      'retry',
+      'verify',
+    ]) {
+      expect(await complete(command, 'o')).toEqual(['olaf'])
+    }
     expect(await complete('approve', 'abab', '--host', '')).toEqual(['olaf'])
     expect(await complete('__')).toEqual([])
     coordinator.machines[0] = sampleMachine({ host: '$(reboot)' })

@@ -8,16 +8,19 @@ export interface Io {
   readonly columns: number
   /** Colour may be used on standard output. */
   readonly colour: boolean
+  /** Asks the person at the terminal; undefined: there is none. An input that ends answers nothing. */
+  readonly ask?: (question: string) => Promise<string>
 }
 
 interface Streams {
+  readonly stdin: NodeJS.ReadStream
   readonly stdout: NodeJS.WriteStream
   readonly stderr: NodeJS.WriteStream
 }
 
 /** The process's own streams. */
 export function processIo(
-  { stdout, stderr }: Streams,
+  { stdin, stdout, stderr }: Streams,
   settings: { readonly noColour: boolean; readonly columns: number | undefined },
 ): Io {
   return {
@@ -27,5 +30,21 @@ export function processIo(
     errIsTerminal: stderr.isTTY === true,
     columns: stdout.columns ?? settings.columns ?? 100,
     colour: stdout.isTTY === true && !settings.noColour,
+    ...(stdin.isTTY === true && stderr.isTTY === true && { ask: question => askOn(stdin, stderr, question) }),
+  }
+}
+
+async function askOn(
+  input: NodeJS.ReadStream,
+  output: NodeJS.WriteStream,
+  question: string,
+): Promise<string> {
+  const { createInterface } = await import('node:readline/promises')
+  const reader = createInterface({ input, output })
+  try {
+    const ended = new Promise<string>(resolve => reader.once('close', () => resolve('')))
+    return await Promise.race([reader.question(question), ended])
+  } finally {
+    reader.close()
   }
 }

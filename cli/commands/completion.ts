@@ -31,7 +31,7 @@ interface CompletedArgument {
 }
 
 /** Arguments that name a machine or a host. */
-const HOST_ARGUMENTS: ReadonlySet<string> = new Set(['ref', 'host', 'hosts', 'machine'])
+const HOST_ARGUMENTS: ReadonlySet<string> = new Set(['ref', 'host', 'hosts', 'machine', 'what'])
 const HOST_OPTIONS: ReadonlySet<string> = new Set(['--host'])
 
 /** What could stand where the cursor is. `hosts` means that names of hosts fit as well. */

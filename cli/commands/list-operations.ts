@@ -1,7 +1,7 @@
 import { escapeText } from '../../shared/escape.ts'
 import type { OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { phaseName } from '../../shared/operation-names.ts'
-import { millisOf } from '../../shared/time.ts'
+import { instantOf, millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { formatDuration } from '../duration.ts'
@@ -11,9 +11,11 @@ import {
   nameOf,
   operationListing,
   operationStyle,
+  orderText,
   reasonOfOperation,
   stateOf,
 } from '../output/operation-listing.ts'
+import { planText } from '../output/plan-listing.ts'
 import { renderList } from '../output/show-list.ts'
 import { renderFields, renderTable } from '../output/table.ts'
 import { watch } from '../output/watch.ts'
@@ -77,16 +79,26 @@ function describe({ io, clock }: Cli, operation: OperationSummary): string {
       ['Operation', operation.operationId],
       ['Host', nameOf(operation)],
       ['Machine', operation.machine],
-      ['Revision', String(operation.revision)],
+      ['Order', orderText(operation)],
+      [
+        'Leads to',
+        operation.rollback && operation.revision > 0n ? `revision ${operation.revision}` : undefined,
+      ],
       ['Ordered', `${new Date(millisOf(operation.ordered) ?? 0).toISOString()} by ${operation.orderedBy}`],
       ['State', stateOf(operation), operationStyle(operation)],
       ['Reason', reasonOfOperation(operation)],
       ['Exit code', outcome?.exitCode === undefined ? undefined : String(outcome.exitCode)],
       ['System', outcome?.storePath],
+      ['Runs', outcome?.runs],
+      ['Not before', instantOf(operation.notBefore)?.toISOString()],
+      ['Tries again', operation.retryOf],
+      ['Confirmed', instantOf(operation.confirmed)?.toISOString()],
+      ['Signed', signatureText(operation), operation.badlySigned ? 'bad' : 'plain'],
     ],
     io.colour,
   )
-  if (operation.phases.length === 0) return fields
+  const plan = operation.plan ? `\n${planText(operation, io.colour)}` : ''
+  if (operation.phases.length === 0) return `${fields}${plan}`
   const now = clock.now().getTime()
   const table = renderTable(
     operation.phases,
@@ -106,5 +118,11 @@ function describe({ io, clock }: Cli, operation: OperationSummary): string {
     ],
     { wide: true, colour: io.colour },
   )
-  return `${fields}\n${table}\nIts output: muster logs ${escapeText(nameOf(operation))} --operation ${operation.operationId}\n`
+  return `${fields}${plan}\n${table}\nIts output: muster logs ${escapeText(nameOf(operation))} --operation ${operation.operationId}\n`
+}
+
+function signatureText({ outcome, signedOutcome, badlySigned }: OperationSummary): string | undefined {
+  if (badlySigned) return 'the signature on its outcome was not good'
+  if (signedOutcome) return 'by the machine’s own key'
+  return outcome ? 'no' : undefined
 }

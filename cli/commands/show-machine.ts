@@ -7,7 +7,7 @@ import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
 import { formatBytes } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
-import { paint } from '../output/colour.ts'
+import { paint, type Style } from '../output/colour.ts'
 import { eventListing } from '../output/event-listing.ts'
 import { flatten } from '../output/flatten.ts'
 import { type Format, toCsv, toJson, toYaml } from '../output/format.ts'
@@ -153,6 +153,7 @@ function human(
             ? `${machine.appliedRevision}${machine.highestRevision === machine.appliedRevision ? '' : `, highest accepted ${machine.highestRevision}`}`
             : undefined,
         ],
+        ...statusLines(machine),
         ['Reboot wanted', machine.rebootReasons.join(', '), 'warn'],
         ['Simulated', machine.simulated ? 'yes: its hardware is made up' : undefined, 'warn'],
         ...machine.conditions.map(
@@ -178,6 +179,27 @@ function human(
     parts.push(title('Events'), renderTable(answer.events, eventListing(now).columns, { wide, colour }))
   }
   return parts.join('')
+}
+
+/** What the node holds on to; that it is held stands among what to look at. */
+function statusLines({ nodeStatus }: Machine): (readonly [string, string | undefined, Style?])[] {
+  if (!nodeStatus) return []
+  const { quarantined, program, bootLoader, oneShotBoot, generations } = nodeStatus
+  const current = generations.find(generation => generation.current)
+  return [
+    ['Program', program],
+    ['Boots with', bootLoader && `${bootLoader}${oneShotBoot ? ', can boot a system once' : ''}`],
+    [
+      'Generations',
+      generations.length > 0
+        ? `${generations.length}${current ? `, ${current.number} runs` : ''}; \`muster generations\` lists them`
+        : undefined,
+    ],
+    ...quarantined.map(
+      ({ storePath, reason, operationId }) =>
+        ['Quarantined', `${storePath}: ${reason} (operation ${operationId})`, 'warn'] as const,
+    ),
+  ]
 }
 
 type FactLine = readonly [name: string, value: string | undefined]

@@ -3,7 +3,7 @@ import type { OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts
 import type { Cli } from '../cli.ts'
 import { formatDuration } from '../duration.ts'
 import { paint } from './colour.ts'
-import { nameOf, operationStyle, reasonOfOperation, stateOf, tookMs } from './operation-listing.ts'
+import { nameOf, operationStyle, orderText, reasonOfOperation, stateOf, tookMs } from './operation-listing.ts'
 
 /** What shows how far each node is, on standard error. */
 export interface Board extends Disposable {
@@ -26,7 +26,7 @@ function lineBoard({ io }: Pick<Cli, 'io'>): Board {
       const state = `${stateOf(operation)}${reason === '' ? '' : `: ${reason}`}`
       if (said.get(operation.operationId) === state) return
       said.set(operation.operationId, state)
-      io.err(`${escapeText(`${nameOf(operation)}: revision ${operation.revision}: ${state}`)}\n`)
+      io.err(`${escapeText(`${nameOf(operation)}: ${orderText(operation)}: ${state}`)}\n`)
     },
     [Symbol.dispose]() {},
   }

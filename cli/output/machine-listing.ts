@@ -34,6 +34,9 @@ export const MACHINE_FIELDS = [
   'product',
   'serial',
   'rebootReasons',
+  'held',
+  'quarantined',
+  'nodeStatus',
 ] as const
 
 /** A machine for programs: everything but its facts, which `show --facts` tells. */
@@ -65,8 +68,9 @@ export function attentionOf(machine: Machine): string {
 
 function operationText({ lastOperation }: Machine): string {
   if (!lastOperation) return ''
-  const { outcome, phase, revision } = lastOperation
-  return outcome ? `${outcomeName(outcome.class)} ${revision}` : `${phaseName(phase)} ${revision} …`
+  const { outcome, phase, revision, action } = lastOperation
+  const what = action === 'apply' || action === '' ? `${revision}` : action
+  return outcome ? `${outcomeName(outcome.class)} ${what}` : `${phaseName(phase)} ${what} …`
 }
 
 export function stateStyle(machine: Machine): Style {

@@ -14,12 +14,20 @@ export const OPERATION_FIELDS = [
   'machine',
   'host',
   'revision',
+  'action',
   'phase',
   'outcome',
   'ordered',
   'orderedBy',
   'delivered',
   'phases',
+  'plan',
+  'signedOutcome',
+  'badlySigned',
+  'confirmed',
+  'notBefore',
+  'retryOf',
+  'rollback',
 ] as const
 
 export function nameOf(operation: OperationSummary): string {
@@ -27,12 +35,12 @@ export function nameOf(operation: OperationSummary): string {
 }
 
 /** The state in a few words: the outcome, or the phase that runs. */
-export function stateOf({ outcome, phase, delivered, phases }: OperationSummary): string {
+export function stateOf({ outcome, phase, delivered, phases, notBefore }: OperationSummary): string {
   if (outcome) {
     const refusal = outcome.refusal === '' ? '' : ` (${outcome.refusal})`
     return `${outcomeName(outcome.class)}${refusal}`
   }
-  if (phases.length === 0) return delivered ? 'delivered' : 'ordered'
+  if (phases.length === 0) return delivered ? 'delivered' : notBefore ? 'waits for its time' : 'ordered'
   return phaseName(phase)
 }
 
@@ -46,7 +54,15 @@ export function operationStyle({ outcome }: OperationSummary): Style {
 export function reasonOfOperation({ outcome }: OperationSummary): string {
   if (!outcome) return ''
   const simulated = outcome.simulated.length > 0 ? `simulated: ${outcome.simulated.join(', ')}` : ''
-  return [outcome.reason, simulated].filter(text => text !== '').join('; ')
+  const cause =
+    outcome.firstCause === OutcomeClass.UNSPECIFIED ? '' : `first cause: ${outcomeName(outcome.firstCause)}`
+  return [outcome.reason, cause, simulated].filter(text => text !== '').join('; ')
+}
+
+/** What was ordered, for people: "apply revision 7", "rollback to before 0k3…", "reboot". */
+export function orderText({ action, revision, rollback }: OperationSummary): string {
+  if (rollback) return `rollback to ${rollback.before ? 'before ' : ''}${rollback.operationId}`
+  return revision > 0n ? `${action} revision ${revision}` : action
 }
 
 /** How long it ran, or has been running. */
@@ -65,7 +81,8 @@ export function operationListing(now: Date): Listing<OperationSummary> {
       { title: 'OPERATION', text: operation => operation.operationId },
       { title: 'HOST', text: nameOf },
       { title: 'MACHINE', wide: true, text: operation => shortId(operation.machine) },
-      { title: 'REVISION', text: operation => String(operation.revision) },
+      { title: 'ACTION', text: operation => operation.action },
+      { title: 'REVISION', text: operation => (operation.revision > 0n ? String(operation.revision) : '') },
       { title: 'STATE', text: stateOf, style: operationStyle },
       { title: 'AGE', text: operation => ago(millisOf(operation.ordered), at) },
       {

@@ -4,17 +4,21 @@ import type { CommandUnknownOpts } from '@commander-js/extra-typings'
 import { systemClock } from '../../shared/clock.ts'
 import { PROBLEM_FIELDS } from '../commands/check.ts'
 import { CHANGE_FIELDS } from '../commands/diff.ts'
+import { GENERATION_FIELDS } from '../commands/list-generations.ts'
 import { REVISION_FIELDS } from '../commands/list-revisions.ts'
 import { OPERATOR_FIELDS } from '../commands/operators.ts'
 import { STATUS_FIELDS } from '../commands/show-status.ts'
 import { TOKEN_FIELDS } from '../commands/tokens.ts'
+import { VERIFY_FIELDS } from '../commands/verify.ts'
 import { EVENT_FIELDS } from '../output/event-listing.ts'
 import { MACHINE_FIELDS } from '../output/machine-listing.ts'
 import { OPERATION_FIELDS } from '../output/operation-listing.ts'
+import { PLAN_FIELDS } from '../output/plan-listing.ts'
 import { buildProgram } from '../program.ts'
 
 /** What the fields of each listing mean. */
 const MEANINGS: Readonly<Record<string, string>> = {
+  action: '`apply`, `plan`, `rollback`, `reboot`, `hold`, `resume` or `retry`',
   actor: 'who caused it: an operator, `local`, `coordinator`',
   address: 'where it was last seen from',
   admittedBy: '`token ID`, `rule GROUP` or `operator NAME`',
@@ -22,6 +26,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   appliedRevision: 'revision of its newest operation that succeeded; 0: none',
   at: 'when',
   authorityPem: 'certificate of the authority that issues',
+  badlySigned: 'whether the node’s signature on the outcome was not good; it is not kept then',
+  booted: 'whether the machine was booted with it',
   boundBy: '`key`, `hardware`, `rule`, `hand`, or null',
   caPin: 'SHA-256 of the public key of the authority that issues',
   certificateExpires: 'end of its certificate, or null',
@@ -29,12 +35,15 @@ const MEANINGS: Readonly<Record<string, string>> = {
   class: 'what kind of event',
   column: 'from 1',
   commit: 'commit of the fleet directory; empty without git',
+  confirmed: 'when the coordinator confirmed that it sees the machine after the change, or null',
   conditions: 'what a person must look at: objects of `class`, `reason`, `since`',
   created: 'when it was made',
   createdBy: 'who made it',
+  current: 'whether it runs',
   delivered: 'whether the order reached the node',
   dirty: 'whether the tree differed from the commit',
   enrolmentAddress: 'host:port for new machines',
+  ended: 'when it ended',
   expires: 'end of its use',
   fields: 'what differs: objects of `field`, `from`, `to`',
   file: 'path of the file',
@@ -44,6 +53,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   floor: 'machines that accepted it refuse revisions below this number',
   group: 'the group whose rule made it a host; empty: none',
   groups: 'how many groups it has targets for',
+  held: 'null, or `reason` and `since` of the hold under which it obeys nothing but `resume` and `retry`',
   highestRevision: 'highest revision the node accepted',
   host: 'name of the host; empty: none',
   hosts: 'how many hosts it has targets for',
@@ -60,34 +70,45 @@ const MEANINGS: Readonly<Record<string, string>> = {
   message: 'what is wrong, and what would be right',
   name: 'its name',
   notAfter: 'end of the certificate',
+  nodeStatus:
+    'with `show` what the node holds on to: `held`, `quarantined`, `program`, `bootLoader`, `oneShotBoot`, `generations`; else null',
+  notBefore: 'when the order is sent at the earliest, or null',
   notes: 'what it does not do by itself, and the command that would',
   now: 'the clock of the coordinator',
-  number: 'number of the revision',
+  number: 'its number',
   online: 'whether it is connected; in `status` how many are',
   operationId: 'identifier of the operation',
   ordered: 'when it was ordered',
   orderedBy: 'by whom',
   outcome:
-    'null while it runs; else `class`, `refusal`, `reason`, `phase`, `exitCode`, `ended`, `simulated`, `storePath`',
+    'null while it runs; else `class`, `refusal`, `reason`, `phase`, `exitCode`, `ended`, `simulated`, `storePath`, `firstCause`, `runs`; with `verify` its class alone',
   path: 'the key, such as `hosts.olaf.address`',
   phase:
-    '`verify`, `preflight`, `fetch`, `build`, `plan`, `drain`, `arm`, `activate`, `reboot`, `prove`, `confirm`, `done`, or null',
+    '`verify`, `preflight`, `fetch`, `build`, `plan`, `drain`, `arm`, `activate`, `reboot`, `prove`, `confirm`, `promote`, `return`, `done`, or null',
   phases: 'objects of `phase`, `started`, `ended`, `exitCode`, `detail`, `sequence`',
+  plan: 'with an operation’s id and with `plan` what it would change: `from`, `to`, `mode`, `rebootReasons`, lists of units, `closureBytes`, `freeBytes`, `warnings`, ...; else null',
   problems: 'what is wrong with the coordinator itself',
   product: 'what it says it is',
+  profile: 'whether it is booted by default',
   published: 'when the coordinator took it',
   publishedBy: 'from whom',
+  quarantined: 'how many systems failed on it and are not tried again',
   reason: 'one sentence',
   rebootReasons: 'why it wants a reboot',
   removed: 'whether it is refused now',
+  retryOf: 'the operation that it tries again; empty: none',
   revision: 'number of the revision',
   revoked: 'whether it was ended by hand',
   serial: 'its serial number, as it says',
+  rollback: 'of a rollback whose system is meant: `operationId`, `before`; else null',
   severity: '`error` or `warning`',
+  signedOutcome:
+    'with an operation’s id the outcome under the node’s signature: `statement`, `signature`; else null',
   signers: 'ids of the keys that signed',
   simulated: 'whether its hardware is made up',
   started: 'when the coordinator started',
   state: '`pending`, `enrolled`, `active`, `rejected`, `evicted` or `banned`',
+  storePath: 'the system',
   treeDigest: 'SHA-256 of the packed tree',
   treeLength: 'its length in bytes',
   trust: 'the trust set it has: `number`, `digest`, `firstUse`; or null',
@@ -96,13 +117,17 @@ const MEANINGS: Readonly<Record<string, string>> = {
   unboundHosts: 'hosts of the newest revision without a machine',
   used: 'how many machines it let in',
   uses: 'how many machines it lets in',
+  verified: 'whether all of it holds',
   version: 'version of the coordinator',
 }
 
 const LISTINGS: readonly (readonly [commands: string, fields: readonly string[]])[] = [
   ['machines`, `pending`, `approve`, `reject`, `evict`, `ban`, `release`, `bind', MACHINE_FIELDS],
   ['status', STATUS_FIELDS],
-  ['operations`, `apply', OPERATION_FIELDS],
+  ['operations`, `apply`, `rollback`, `reboot`, `hold`, `resume`, `retry', OPERATION_FIELDS],
+  ['plan', PLAN_FIELDS],
+  ['generations', GENERATION_FIELDS],
+  ['verify', VERIFY_FIELDS],
   ['revisions', REVISION_FIELDS],
   ['events', EVENT_FIELDS],
   ['token list', TOKEN_FIELDS],

@@ -15,6 +15,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal
   readonly onErr?: (text: string) => void
   readonly onOut?: (text: string) => void
+  /** What the person at the terminal answers; absent: there is none. */
+  readonly answer?: string
 }
 
 export async function runMuster(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
@@ -43,6 +45,12 @@ export async function runMuster(words: readonly string[], options: RunOptions = 
       errIsTerminal: terminal,
       columns: 100,
       colour: terminal && !settings.noColour,
+      ...(options.answer !== undefined && {
+        ask: async (question: string) => {
+          err += question
+          return options.answer ?? ''
+        },
+      }),
     },
     settings,
     signal: options.signal ?? new AbortController().signal,

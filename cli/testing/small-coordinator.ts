@@ -13,6 +13,8 @@ import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/o
 import {
   type Event,
   EventSchema,
+  type Evidence,
+  EvidenceSchema,
   type Machine,
   MachineSchema,
   MachineState,
@@ -22,6 +24,7 @@ import {
   type Token,
   TokenSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { PlanMode, PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
 import { operationId, randomId } from '../../shared/ids.ts'
 import { compileExpression, select } from '../../shared/query/expression.ts'
 import { factsToCel } from '../../shared/query/message-to-cel.ts'
@@ -53,6 +56,9 @@ export interface SmallCoordinator extends AsyncDisposable {
   readonly calls: { readonly method: string; readonly request: object }[]
   /** How operations of a host end; succeeded where nothing is said. */
   readonly outcomes: Map<string, OutcomeClass>
+  /** What a host's plans say; a switch without anything else where nothing is said. */
+  readonly plans: Map<string, MessageInitShape<typeof PlanSchema>>
+  evidence: Evidence
   readonly restored: Buffer[]
   /** Runs in the middle of the next publication. */
   meanwhile: (() => Promise<unknown>) | undefined
@@ -105,6 +111,8 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     authorities: [{ pin: 'c'.repeat(64), current: true, certificatePem: '' }],
     calls: [],
     outcomes: new Map(),
+    plans: new Map(),
+    evidence: create(EvidenceSchema),
     restored: [],
     meanwhile: undefined,
     stuck: false,
@@ -339,22 +347,35 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       yield { chunk: found.tree.subarray(0, 100) }
       yield { chunk: found.tree.subarray(100) }
     },
-    apply: async request => {
-      called('apply', request)
+    giveOrders: async request => {
+      called('giveOrders', request)
       const { machines, errors } =
         request.refs.length > 0 ? { machines: request.refs.map(find), errors: [] } : selected(request.where)
+      const { action } = request
+      const revision = action.case === 'apply' ? action.value.revision : 0n
+      const newestNumber = action.case === 'apply' ? BigInt(newest()?.manifest.number ?? 0) : 0n
+      const word = action.case === 'apply' && action.value.planOnly ? 'plan' : (action.case ?? '')
       const operations = machines.map(machine =>
         create(OperationSummarySchema, {
           operationId: operationId(new Date()),
           machine: machine.id,
           host: machine.host,
-          revision: request.revision || BigInt(newest()?.manifest.number ?? 0),
+          revision: revision || newestNumber,
+          action: word,
+          ...(action.case === 'rollback' && { rollback: action.value }),
           ordered: NOW(),
           orderedBy: 'local',
         }),
       )
       for (const operation of operations) state.operations.set(operation.operationId, operation)
       return { operations, errors }
+    },
+    getEvidence: async function* (request) {
+      called('getEvidence', request)
+      if (state.evidence.trust) yield { item: { case: 'trust', value: state.evidence.trust } }
+      for (const value of state.evidence.machines) yield { item: { case: 'machine', value } }
+      for (const value of state.evidence.outcomes) yield { item: { case: 'outcome', value } }
+      for (const value of state.evidence.revisions) yield { item: { case: 'revision', value } }
     },
     listOperations: async request => ({
       operations: [...state.operations.values()].filter(
@@ -383,6 +404,9 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
         const changed = create(OperationSummarySchema, {
           ...operation,
           phase: Phase.DONE,
+          ...(operation.action === 'plan' && {
+            plan: create(PlanSchema, state.plans.get(operation.host) ?? { mode: PlanMode.SWITCH }),
+          }),
           outcome: create(OutcomeSchema, {
             class: state.outcomes.get(operation.host) ?? OutcomeClass.SUCCEEDED,
             reason: 'as the test wants it',
