@@ -16,8 +16,9 @@ import { fileURLToPath } from 'node:url'
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '..')
 
-/** Whether a program stands in PATH. */
+/** Whether a program stands in PATH; by an absolute path: whether that file is there. */
 export function hasProgram(name) {
+  if (name.startsWith('/')) return existsSync(name)
   return (process.env.PATH ?? '').split(delimiter).some(folder => {
     try {
       accessSync(join(folder, name), constants.X_OK)

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { LAB_PROGRAMS } from './lab-programs.mjs'
+import { LAB_PROGRAMS, VIRTUAL_MACHINE_PROGRAMS } from './lab-programs.mjs'
 import { ensureDependencies, ensurePrograms, top } from './set-up.mjs'
 
 /** Tests that may be skipped where CI=true: those of a part whose full name says this. */
@@ -212,7 +212,7 @@ const parts = asked.length > 0 ? asked : DEFAULT
 ensureDependencies()
 if (parts.some(part => ['builds', 'nix', 'e2e', 'unit', 'start', 'lab', 'node24'].includes(part)))
   ensurePrograms(PROGRAMS)
-if (parts.includes('lab')) ensurePrograms(LAB_PROGRAMS)
+if (parts.includes('lab')) ensurePrograms([...LAB_PROGRAMS, ...VIRTUAL_MACHINE_PROGRAMS])
 
 const total = { passed: 0, failed: 0, skipped: 0 }
 const lines = []

@@ -30,7 +30,7 @@ export interface LabFleetOptions {
   readonly prepareTrust?: (fleet: Fleet) => Promise<void>
 }
 
-const PORTS = { enrolment: 7443, fleet: 7444 }
+export const PORTS = { enrolment: 7443, fleet: 7444 }
 const SECRET = '/var/lib/secrets/muster-token'
 const BOUND_MS = 60_000
 const OUTCOME_MS = 120_000
@@ -113,11 +113,6 @@ export class LabFleet implements AsyncDisposable {
     return { package: path, config, deadMan }
   }
 
-  /** The agent of the first systems. */
-  get agent(): AgentProgram {
-    return this.#options.agent
-  }
-
   machine(host: string): LabMachine {
     const found = this.lab.machines.find(({ name }) => name === host)
     if (!found) throw new Error(`no machine ${host}`)
@@ -179,9 +174,7 @@ export class LabFleet implements AsyncDisposable {
       ),
     )
     const head = `[fleet]\nname = "lab"\nid = "${this.operator.fleetId}"\n`
-    // Nothing here waits for minutes; a test that wants to says so.
-    const proof = options.toml ?? '[defaults]\nsoak = "1s"\nconfirm-within = "20s"\n'
-    await writeFile(join(directory, 'fleet.toml'), [head, proof, ...hosts].join('\n'))
+    await writeFile(join(directory, 'fleet.toml'), [head, options.toml ?? '', ...hosts].join('\n'))
     return await this.operator.publish({ ...options, directory })
   }
 
@@ -229,26 +222,37 @@ export class LabFleet implements AsyncDisposable {
   }
 }
 
+/** The coordinator of a lab, and who signs for it. */
+export interface Centre {
+  readonly fleet: Fleet
+  readonly operator: Operator
+}
+
+/** Starts a coordinator as a process in the lab's network; the lab ends it. */
+export async function startCentre(lab: Lab, over: object = {}): Promise<Centre> {
+  const dir = join(lab.dir, 'coordinator')
+  await mkdir(dir)
+  const config = {
+    enrolmentListen: `${COORDINATOR_ADDRESS}:${PORTS.enrolment}`,
+    fleetListen: `${COORDINATOR_ADDRESS}:${PORTS.fleet}`,
+    fleetAddress: `${COORDINATOR_ADDRESS}:${PORTS.fleet}`,
+    names: [COORDINATOR_ADDRESS],
+    ...over,
+  }
+  const fleet = new Fleet(dir, PORTS.enrolment, PORTS.fleet, config, lab.inside)
+  lab.defer(() => fleet[Symbol.asyncDispose]())
+  await fleet.startCoordinator()
+  const operator = await addOperator(fleet)
+  lab.defer(() => operator[Symbol.asyncDispose]())
+  return { fleet, operator }
+}
+
 /** A fleet of lab machines, each active as its host and connected. */
 export async function startLabFleet(options: LabFleetOptions): Promise<LabFleet> {
   const agent = options.agent ?? (await buildAgentProgram())
   const lab = await startLab()
   try {
-    const dir = join(lab.dir, 'coordinator')
-    await mkdir(dir)
-    const config = {
-      enrolmentListen: `${COORDINATOR_ADDRESS}:${PORTS.enrolment}`,
-      fleetListen: `${COORDINATOR_ADDRESS}:${PORTS.fleet}`,
-      fleetAddress: `${COORDINATOR_ADDRESS}:${PORTS.fleet}`,
-      names: [COORDINATOR_ADDRESS],
-      ...options.coordinatorConfig,
-    }
-    const fleet = new Fleet(dir, PORTS.enrolment, PORTS.fleet, config, lab.inside)
-    lab.defer(() => fleet[Symbol.asyncDispose]())
-    await fleet.startCoordinator()
-    const operator = options.prepareTrust === undefined ? await addOperator(fleet) : undefined
-    lab.defer(() => operator?.[Symbol.asyncDispose]())
-    await options.prepareTrust?.(fleet)
+    const { fleet, operator } = await startCentre(lab, options.coordinatorConfig)
     const labFleet = new LabFleet(lab, fleet, operator, { ...options, agent })
     await labFleet.install()
     await Promise.all(options.machines.map(host => labFleet.untilOnline(host)))

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Finished } from '../support/program.ts'
@@ -7,6 +6,7 @@ import { runProgram } from '../support/program.ts'
 import { waitUntil } from '../support/wait-until.ts'
 import { Container } from './container.ts'
 import type { Lab } from './lab.ts'
+import { machineFiles } from './machine-files.ts'
 import { machineAddress, PREFIX_LENGTH, setCable } from './network.ts'
 import { must, tail } from './run.ts'
 
@@ -36,18 +36,9 @@ export interface SystemState {
 }
 
 const TOOLS = join(import.meta.dirname, 'inside')
-const NIXOS_REBUILD = join(import.meta.dirname, '../standin/nixos-rebuild')
 const PATH =
   '/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/muster-lab'
 const BOOT_MS = 60_000
-
-const NIX_CONF = `sandbox = false
-build-users-group =
-experimental-features = nix-command flakes
-substituters =
-warn-dirty = false
-flake-registry = /dev/null
-`
 
 /**
  * A machine of a lab: a container with a disk of its own that outlives its boots, its own systemd as process 1, address,
@@ -104,15 +95,7 @@ export class LabMachine implements AsyncDisposable {
   /** Puts onto its disk what makes it this machine. Called once, by the lab. */
   async install(): Promise<void> {
     await this.#container.prepare()
-    const files: Readonly<Record<string, string>> = {
-      'etc/machine-id': `${randomBytes(16).toString('hex')}\n`,
-      'etc/hosts': '127.0.0.1 localhost\n::1 localhost\n',
-      'etc/nix/nix.conf': NIX_CONF,
-      'etc/NIXOS': '',
-      // What stand-ins look for before they touch the root of a machine.
-      'etc/muster-lab': '',
-      'usr/local/bin/nixos-rebuild': readFileSync(NIXOS_REBUILD, 'utf8'),
-    }
+    const files = machineFiles(randomBytes(16).toString('hex'))
     for (const [path, text] of Object.entries(files)) {
       await mkdir(join(this.root, path, '..'), { recursive: true })
       await writeFile(join(this.root, path), text, { mode: path.includes('/bin/') ? 0o755 : 0o644 })

@@ -14,6 +14,11 @@ export async function nixBuild(...args: readonly string[]): Promise<readonly str
   return Array.from(stdout.matchAll(/"out":\s*"([^"]+)"/g), ([, path = '']) => path)
 }
 
+/** Copies a file or folder into the store; its path there. */
+export async function addToStore(path: string): Promise<string> {
+  return (await must('nix-store', ['--add', path], { env })).stdout.trim()
+}
+
 /** The paths with all they need. */
 export async function closureOf(paths: readonly string[]): Promise<readonly string[]> {
   const { stdout } = await must('nix-store', ['--query', '--requisites', ...paths], { env })

@@ -18,6 +18,9 @@ export interface SystemOptions {
   readonly initrd?: string
   readonly kernelModules?: string
   readonly kernelParams?: readonly string[]
+  /** Store paths of real ones, for machines that boot them. */
+  readonly kernelFile?: string
+  readonly initrdFile?: string
   readonly initInterface?: string
   readonly inhibitors?: Readonly<Record<string, string>>
   readonly systemdVersion?: string

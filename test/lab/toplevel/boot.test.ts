@@ -103,9 +103,16 @@ describe.skipIf(why !== undefined)(`how a lab machine boots ${why ?? ''}`, () =>
     expect((await state()).bootDefault).toBe('base')
     expect(await entries()).toContain(`nixos-generation-${number}.conf`)
     const files = (await on.sh('ls /boot/EFI/nixos')).trim().split('\n')
-    expect(files.every(name => /^[0-9a-f]{16}-\w+-(linux|initrd)-.*\.efi$/.test(name))).toBe(true)
+    expect(files.every(name => /^[0-9a-z]{32}-(linux|initrd)-.*\.efi$/.test(name))).toBe(true)
     await on.machine.ok(['nix-env', '--profile', PROFILE, '--delete-generations', `${number}`])
     expect((await on.run('boot', 'base')).code).toBe(0)
     expect(await entries()).toEqual(['nixos-generation-1.conf'])
+  })
+
+  it('fails every switch of the boot loader while a loader.tmp is left from a power cut', async () => {
+    await on.sh('touch /boot/loader/loader.tmp')
+    for (let time = 0; time < 2; time++) expect((await on.run('boot', 'base')).code).not.toBe(0)
+    await on.sh('rm /boot/loader/loader.tmp')
+    expect((await on.run('boot', 'base')).code).toBe(0)
   })
 })
