@@ -8,12 +8,41 @@ export type Arguments =
   | { readonly command: 'run'; readonly configFile: string | undefined; readonly flags: ConfigFlags }
   | { readonly command: 'status'; readonly socket: string; readonly json: boolean }
   | { readonly command: 'trust-set'; readonly socket: string; readonly file: string }
+  /** Root's own orders on this machine. */
+  | {
+      readonly command: 'order'
+      readonly socket: string
+      readonly verb: LocalVerb
+      readonly argument: string
+    }
+  | { readonly command: 'confirm'; readonly socket: string; readonly operation: string }
+  /** Run by units that this agent makes, and by none else. */
+  | { readonly command: 'mark'; readonly which: 'start' | 'end'; readonly slot: string }
+  | {
+      readonly command: 'return' | 'trigger'
+      readonly stateDir: string
+      readonly operation: string
+      readonly round: number
+    }
+  | { readonly command: 'unit'; readonly stateDir: string; readonly unit: string }
+  /** Run once at every boot. */
+  | { readonly command: 'dead-man'; readonly configFile: string; readonly flags: ConfigFlags }
+
+export const LOCAL_VERBS = ['rollback', 'reboot', 'hold', 'resume', 'retry'] as const
+export type LocalVerb = (typeof LOCAL_VERBS)[number]
 
 export const HELP = `muster-agent: enrols this machine into its fleet and moves it to signed revisions
 
   muster-agent [run] [--config FILE] [options]   run until SIGTERM (default file: ${DEFAULT_CONFIG})
   muster-agent status [--socket PATH] [--json]   what the agent on this machine is and does
   muster-agent trust set FILE [--socket PATH]    replace the trust set, when the signing keys are lost
+  muster-agent rollback [OPERATION]              go back to what OPERATION reached; without one, to what ran before the last
+  muster-agent reboot                            boot this machine anew
+  muster-agent hold [REASON]                     obey no order but resume and retry from now on
+  muster-agent resume                            obey again
+  muster-agent retry                             let what failed here be tried again
+  muster-agent confirm [OPERATION]               confirm the change that waits for it, in the coordinator's place
+  muster-agent dead-man [--config FILE]          put right what a boot finds unconfirmed; run by its unit at every boot
   muster-agent facts [--root DIR]                read this machine's facts and print them, serialised
   muster-agent rule [--root DIR]                 evaluate the rule on standard input over the facts
 
@@ -38,6 +67,7 @@ Options of run, each also a field of the file; they win over it:
   --connect-ms N             how long one attempt to connect may take
   --build-ms N, --switch-ms N  how long a build and a switch may take
   --boot-ms N                how long a reboot may take
+  --clock-ms N               how long a clock that is not set yet is waited for
   --restart-bound-ms N       how far an announced restart of the coordinator may extend the wait for it
   --keep-generations N       how many generations of the system stay
   --facts-every-ms N         how often facts are read afresh
@@ -72,7 +102,42 @@ export function readArguments(argv: readonly string[]): Arguments {
   if (first === 'trust' && second === 'set' && file !== undefined && rest.length === 0) {
     return { command: 'trust-set', socket, file }
   }
+  if (first === 'dead-man' && second === undefined) {
+    return { command: 'dead-man', configFile: values.config ?? DEFAULT_CONFIG, flags: toFlags(values) }
+  }
+  if (first === 'confirm' && file === undefined)
+    return { command: 'confirm', socket, operation: second ?? '' }
+  const verb = LOCAL_VERBS.find(one => one === first)
+  if (verb !== undefined && file === undefined && (second === undefined || TAKES_WORD.includes(verb))) {
+    return { command: 'order', socket, verb, argument: second ?? '' }
+  }
+  const internal = readInternal(first, second, file, values)
+  if (internal && rest.length === 0) return internal
   throw new ConfigError(`unknown command: ${positionals.join(' ')}\nmuster-agent --help lists what there is`)
+}
+
+const TAKES_WORD: readonly LocalVerb[] = ['rollback', 'hold']
+
+/** What only this agent's own units call. */
+function readInternal(
+  first: string,
+  second: string | undefined,
+  third: string | undefined,
+  values: Values,
+): Arguments | undefined {
+  const stateDir = values['state-dir']
+  if (first === 'mark' && (second === 'start' || second === 'end') && third !== undefined) {
+    return { command: 'mark', which: second, slot: third }
+  }
+  if (first === 'unit' && stateDir !== undefined && second !== undefined && third === undefined) {
+    return { command: 'unit', stateDir, unit: second }
+  }
+  const { operation, round = '' } = values
+  if ((first === 'return' || first === 'trigger') && second === undefined && stateDir !== undefined) {
+    if (operation === undefined || !/^[1-9]\d{0,5}$/.test(round)) return undefined
+    return { command: first, stateDir, operation, round: Number(round) }
+  }
+  return undefined
 }
 
 function parse(argv: readonly string[]) {
@@ -105,8 +170,11 @@ function parse(argv: readonly string[]) {
       'build-ms': text,
       'switch-ms': text,
       'boot-ms': text,
+      'clock-ms': text,
       'restart-bound-ms': text,
       'keep-generations': text,
+      operation: text,
+      round: text,
       'facts-every-ms': text,
       'key-bits': text,
       'log-level': text,
@@ -145,6 +213,7 @@ function toFlags(values: Values): ConfigFlags {
       buildMs: number(values['build-ms']),
       switchMs: number(values['switch-ms']),
       bootMs: number(values['boot-ms']),
+      clockMs: number(values['clock-ms']),
     }),
     restartBoundMs: number(values['restart-bound-ms']),
     generations: group({ keep: number(values['keep-generations']) }),

@@ -53,7 +53,13 @@ export interface AgentConfig {
   readonly keyBits: number
   readonly factsEveryMs: number
   /** How long a build and a switch may take before they are ended, and how long a reboot may take to be seen as one. */
-  readonly deadlines: { readonly buildMs: number; readonly switchMs: number; readonly bootMs: number }
+  readonly deadlines: {
+    readonly buildMs: number
+    readonly switchMs: number
+    readonly bootMs: number
+    /** How long a clock that is not set yet is waited for. */
+    readonly clockMs: number
+  }
   /** How far a restart that the coordinator announced may extend the wait for its confirmation, once an operation. */
   readonly restartBoundMs: number
   /** How many generations of the system profile stay; the oldest surplus ones go when room is needed. */
@@ -117,6 +123,7 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
       buildMs: deadlines.integer('buildMs', 6 * 3_600_000, 1_000, 2_000_000_000),
       switchMs: deadlines.integer('switchMs', 1_800_000, 1_000, 2_000_000_000),
       bootMs: deadlines.integer('bootMs', 600_000, 1_000, 2_000_000_000),
+      clockMs: deadlines.integer('clockMs', 600_000, 100, 2_000_000_000),
     },
     restartBoundMs: fields.integer('restartBoundMs', 300_000, 0, 86_400_000),
     generations: { keep: generations.integer('keep', 10, 2, 1_000) },
@@ -177,6 +184,12 @@ async function readJson(path: string): Promise<unknown> {
   } catch (error) {
     throw new ConfigError(`${path}: is not JSON: ${reasonOf(error)}`, { cause: error })
   }
+}
+
+/** What systemd tells a unit of how its command ended. */
+export function unitEnvironment(): Readonly<Record<string, string | undefined>> {
+  const { SERVICE_RESULT, EXIT_CODE, EXIT_STATUS } = process.env
+  return { SERVICE_RESULT, EXIT_CODE, EXIT_STATUS }
 }
 
 const PASSED_ON = /^(HOME|USER|TMPDIR|(NIX|SSL|XDG|MUSTER)_[A-Z_]+)$/

@@ -2,11 +2,15 @@ import { reasonOf } from '../shared/errors.ts'
 import { signalOfProcess, untilAborted } from '../shared/lifecycle.ts'
 import { VERSION } from '../shared/version.ts'
 import { HELP, readArguments } from './arguments.ts'
-import { childPath, loadConfig } from './config.ts'
+import { childPath, loadConfig, unitEnvironment } from './config.ts'
 import { isFactsChild, runFactsChild } from './facts/child.ts'
-import { setTrust, statusText } from './local/commands.ts'
+import { confirmByHand, giveOrder, setTrust, statusText } from './local/commands.ts'
 import { createParts } from './parts.ts'
+import { writeEndMark, writeStartMark } from './safety/marks.ts'
+import { rearmAtBoot } from './safety/rearm-at-boot.ts'
+import { runReturn, triggerReturn } from './safety/return-unit.ts'
 import { startAgent } from './start.ts'
+import { runAsUnit } from './units/run-as-unit.ts'
 
 /** Runs the agent until a signal, or one of its commands. Gives the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -28,6 +32,27 @@ async function main(argv: readonly string[]): Promise<number> {
     case 'trust-set':
       process.stdout.write(await setTrust(wanted.socket, wanted.file))
       return 0
+    case 'order':
+      process.stdout.write(await giveOrder(wanted.socket, wanted.verb, wanted.argument))
+      return 0
+    case 'confirm':
+      process.stdout.write(await confirmByHand(wanted.socket, wanted.operation))
+      return 0
+    case 'mark':
+      if (wanted.which === 'start') await writeStartMark(wanted.slot, new Date())
+      else await writeEndMark(wanted.slot, unitEnvironment(), new Date())
+      return 0
+    case 'return':
+      return await runReturn(wanted, signalOfProcess())
+    case 'trigger':
+      return await triggerReturn(wanted)
+    case 'unit':
+      return await runAsUnit(JSON.parse(wanted.unit), wanted.stateDir)
+    case 'dead-man': {
+      const { stateDir } = await loadConfig(wanted.configFile, wanted.flags)
+      await rearmAtBoot(stateDir, line => process.stderr.write(`${line}\n`))
+      return 0
+    }
     case 'run': {
       const signal = signalOfProcess()
       const config = await loadConfig(wanted.configFile, wanted.flags)

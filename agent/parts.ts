@@ -1,7 +1,10 @@
+import { join } from 'node:path'
 import { type AgentConfig, toolEnvironment } from './config.ts'
 import { collectFactsInChild, evaluateRuleInChild, type FactsChildConfig } from './facts/collect-in-child.ts'
 import type { AgentParts } from './start.ts'
 import { createRealSystem } from './system/real-system.ts'
+import { processUnits } from './units/process-units.ts'
+import { systemdUnits } from './units/systemd-units.ts'
 
 /** For one child as a whole; a single tool that hangs costs its own facts only. */
 const FACTS_DEADLINE_MS = 30_000
@@ -18,6 +21,18 @@ export function createParts(config: AgentConfig): AgentParts {
   }
   return {
     system,
+    program: child.command,
+    makeUnits: ({ stateDir, restartAgent }) =>
+      config.simulated
+        ? processUnits({
+            folder: join(stateDir, 'units'),
+            home: stateDir,
+            program: child.command,
+            path: config.toolPath,
+            env: toolEnvironment(),
+            restartAgent,
+          })
+        : systemdUnits(system),
     children: {
       facts: signal => collectFactsInChild(child, signal),
       rule: (rule, signal) => evaluateRuleInChild(child, rule, signal),

@@ -1,7 +1,9 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { FactsSchema } from '../shared/gen/muster/v1/facts_pb.ts'
+import { randomId } from '../shared/ids.ts'
 import { Disposers } from '../shared/lifecycle.ts'
+import { signOutcome } from '../shared/outcome/signed-outcome.ts'
 import { type AgentConfig, NIX_STORE } from './config.ts'
 import { CertificateStore } from './identity/certificate-store.ts'
 import { ConsoleWriter } from './identity/console.ts'
@@ -19,6 +21,7 @@ import { FleetLink } from './session/fleet-link.ts'
 import { keepConnected } from './session/keep-connected.ts'
 import { openStateDirectory } from './state/state-directory.ts'
 import { TrustStore } from './trust/trust-store.ts'
+import type { Units } from './units/units.ts'
 
 /** What runs in short-lived children, so that this process never holds what it takes. */
 export interface AgentChildren {
@@ -30,6 +33,15 @@ export interface AgentChildren {
 export interface AgentParts {
   readonly system: OperationsDeps['system']
   readonly children: AgentChildren
+  /** How this agent is started: program and first arguments. */
+  readonly program: readonly string[]
+  readonly makeUnits: (machine: SimulatedMachine) => Units
+}
+
+/** What stands for parts of the machine where it is simulated. */
+export interface SimulatedMachine {
+  readonly stateDir: string
+  readonly restartAgent: () => Promise<void>
 }
 
 /** What tests and the demo put in the place of the real thing. */
@@ -66,7 +78,7 @@ export async function startAgent(
 
 async function build(
   config: AgentConfig,
-  { children, system }: AgentParts,
+  { children, system, program, makeUnits }: AgentParts,
   overrides: AgentOverrides,
   disposers: Disposers,
 ): Promise<Agent> {
@@ -90,6 +102,16 @@ async function build(
   const skew = new ClockSkew()
   const { retry } = config
 
+  let instance = randomId()
+  let reopen = () => {}
+  const units = makeUnits({
+    stateDir: directory.path,
+    // On a simulated machine there is no unit to start anew: a session of another instance stands for it.
+    restartAgent: async () => {
+      instance = randomId()
+      reopen()
+    },
+  })
   const stop = new AbortController()
   const facts = new FactsKeeper({ collect: children.facts, everyMs: config.factsEveryMs, log }, stop.signal)
   const link = new FleetLink({ directory, certificates, trust, pins, clock, connectMs: retry.connectMs })
@@ -97,6 +119,7 @@ async function build(
     {
       stateDir: directory.path,
       system,
+      units,
       link,
       trust: () => trust.current,
       adoptTrust: async adopted => {
@@ -112,8 +135,16 @@ async function build(
         simulates: simulationsOf(config),
         buildDeadlineMs: config.deadlines.buildMs,
         switchDeadlineMs: config.deadlines.switchMs,
+        bootDeadlineMs: config.deadlines.bootMs,
+        clockWaitMs: config.deadlines.clockMs,
+        restartBoundMs: config.restartBoundMs,
+        keepGenerations: config.generations.keep,
         retry,
+        toolPath: config.toolPath,
       },
+      program,
+      instance: () => instance,
+      sign: statement => signOutcome(identity.privateKeyPem, statement),
       clock,
       log: log.child({ part: 'operations' }),
       facts: async () => fromBinary(FactsSchema, (await facts.refresh()).bytes),
@@ -126,7 +157,6 @@ async function build(
   // Before the operations are waited for: what runs must know that it is to stop.
   disposers.defer(() => stop.abort(new Error('the agent stops')))
 
-  let reopen = () => {}
   const local = { directory, certificates, trust, operations, board, clock, log }
   disposers.use(await serveLocal({ ...local, onTrustSet: () => reopen() }, config.socket))
 
@@ -176,6 +206,7 @@ async function build(
       },
       allowed: config.allow,
       simulated: config.simulated,
+      instance: () => instance,
       deadlineMs: retry.connectMs,
       onReopen: handle => {
         reopen = handle

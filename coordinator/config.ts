@@ -45,6 +45,8 @@ const schema = z.strictObject({
   ownHost: z.string().min(1).max(63).optional(),
   /** Requests of strangers without a token, per second. */
   strangersPerSecond: positive.max(10_000).default(10),
+  /** Machines that the rule of one group lets in. */
+  machinesPerRule: z.int().min(1).max(100_000).default(1_000),
   /** Machines that may wait for an operator at once. */
   pendingMachines: z.int().min(1).max(100_000).default(1_000),
   retention: z

@@ -23,7 +23,7 @@ import { callerOf } from './caller-of.ts'
 import type { CoordinatorConfig } from './config.ts'
 import { Nonces } from './enrolment/nonces.ts'
 import { RefusalLog } from './enrolment/refusal-log.ts'
-import { Throttle } from './enrolment/throttle.ts'
+import { StrangerThrottle } from './enrolment/stranger-throttle.ts'
 import { housekeeping } from './housekeeping.ts'
 import { type Listener, MEMBERS, openListener, STRANGERS } from './listener.ts'
 import { openLocalListener } from './local-listener.ts'
@@ -162,9 +162,10 @@ async function build(
     sessions: registry,
     factsCache: new FactsCache(),
     nonces: new Nonces(),
-    strangers: new Throttle(config.strangersPerSecond, config.strangersPerSecond * 2),
+    strangers: new StrangerThrottle(config.strangersPerSecond, config.strangersPerSecond * 2),
     refusals: new RefusalLog(store, clock),
     maxPending: config.pendingMachines,
+    maxByRule: config.machinesPerRule,
     waitSeconds: Math.max(1, Math.round(config.heartbeatSeconds)),
     trustChain: () => trust.chain(),
     fleetAddress: () => addresses.fleet,

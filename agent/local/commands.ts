@@ -1,9 +1,16 @@
 import { readFile, stat } from 'node:fs/promises'
-import { enumToJson, fromBinary, fromJsonString, toJsonString } from '@bufbuild/protobuf'
+import {
+  enumToJson,
+  fromBinary,
+  fromJsonString,
+  type MessageInitShape,
+  toJsonString,
+} from '@bufbuild/protobuf'
 import { timestampDate } from '@bufbuild/protobuf/wkt'
 import { credentials, status } from '@grpc/grpc-js'
 import { RpcError, reasonOf } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
+import type { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import {
   type GetStatusResponse,
   GetStatusResponseSchema,
@@ -12,6 +19,7 @@ import {
 import { OutcomeClassSchema, PhaseSchema } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type TrustChain, TrustChainSchema } from '../../shared/gen/muster/v1/trust_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
+import type { LocalVerb } from '../arguments.ts'
 import { ConfigError } from '../config-fields.ts'
 
 const MAX_TRUST_BYTES = 16 * 1024 * 1024
@@ -51,9 +59,10 @@ function formatStatus(answer: GetStatusResponse): string {
     ['trust set', trustText(answer)],
     ['revision', answer.highestRevision === 0n ? 'none accepted yet' : String(answer.highestRevision)],
     ['agent', `${answer.version}, process ${answer.processId}`],
+    ...nodeRows(answer),
     ...answer.operations.map((operation): [string, string] => [
       'operation',
-      `${operation.operationId} to revision ${operation.revision}: ${
+      `${operation.operationId} ${operation.action}${operation.revision === 0n ? '' : ` revision ${operation.revision}`}: ${
         operation.outcome
           ? `${word(enumToJson(OutcomeClassSchema, operation.outcome.class))}. ${operation.outcome.reason}`
           : `in ${word(enumToJson(PhaseSchema, operation.phases.at(-1)?.phase ?? 0))}`
@@ -61,6 +70,18 @@ function formatStatus(answer: GetStatusResponse): string {
     ]),
   ]
   return rows.map(([name, value]) => `${name.padEnd(12)} ${escapeText(value)}\n`).join('')
+}
+
+function nodeRows({ node }: GetStatusResponse): [string, string][] {
+  if (!node) return []
+  const since = node.held?.since ? ` since ${timestampDate(node.held.since).toISOString()}` : ''
+  return [
+    ...(node.held ? [['held', `${node.held.reason || 'no reason given'}${since}`] as [string, string]] : []),
+    ...node.quarantined.map(({ storePath, reason }): [string, string] => [
+      'quarantine',
+      `${storePath}: ${reason}`,
+    ]),
+  ]
 }
 
 /** OUTCOME_CLASS_BUILD_FAILED is "build failed". */
@@ -83,6 +104,40 @@ export async function setTrust(socket: string, file: string): Promise<string> {
     client.setTrust({ trust }, { deadlineMs: DEADLINE_MS }),
   )
   return `trust set ${number} counts on this machine from now on\ndigest ${digest}\n`
+}
+
+/** Gives an order by hand on this machine; says which operation it became. */
+export async function giveOrder(socket: string, verb: LocalVerb, argument: string): Promise<string> {
+  const { operationId } = await askAgent(socket, client =>
+    client.giveOrder({ order: { action: actionFor(verb, argument) } }, { deadlineMs: DEADLINE_MS }),
+  )
+  return `operation ${operationId}: ${verb}\nmuster-agent status shows what became of it\n`
+}
+
+function actionFor(
+  verb: LocalVerb,
+  argument: string,
+): NonNullable<MessageInitShape<typeof OrderSchema>['action']> {
+  switch (verb) {
+    case 'rollback':
+      return { case: 'rollback', value: { operationId: argument } }
+    case 'hold':
+      return { case: 'hold', value: { reason: argument } }
+    case 'reboot':
+      return { case: 'reboot', value: {} }
+    case 'resume':
+      return { case: 'resume', value: {} }
+    case 'retry':
+      return { case: 'retry', value: {} }
+  }
+}
+
+/** Confirms the change that waits for it; says which. */
+export async function confirmByHand(socket: string, operation: string): Promise<string> {
+  const { operationId } = await askAgent(socket, client =>
+    client.confirm({ operationId: operation }, { deadlineMs: DEADLINE_MS }),
+  )
+  return `operation ${operationId} is confirmed\n`
 }
 
 /** A chain of trust sets as it stands in the operator’s fleet folder: the serialised message, or its JSON. */

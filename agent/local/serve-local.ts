@@ -1,12 +1,15 @@
 import { chmod, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
+import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import { Server, ServerCredentials, status } from '@grpc/grpc-js'
+import { Server, ServerCredentials } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
 import { makePrivateDirectory } from '../../shared/durable-file.ts'
-import { hasCode, invalid, RpcError } from '../../shared/errors.ts'
+import { hasCode, invalid, precondition } from '../../shared/errors.ts'
+import { type Order, OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { LocalService } from '../../shared/gen/muster/v1/local_pb.ts'
+import { type OperationReport, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
 import { serve } from '../../shared/rpc/serve.ts'
 import { VERSION } from '../../shared/version.ts'
@@ -94,6 +97,21 @@ function answers(path: string): Promise<boolean> {
   })
 }
 
+/** Without a name it is the newest operation that changed what runs, and the system before it. */
+function resolveRollback(order: Order, history: readonly OperationReport[]): Order {
+  if (order.action.case !== 'rollback' || order.action.value.operationId !== '') return order
+  const reached = history.find(
+    ({ action, outcome }) =>
+      (action === 'apply' || action === 'rollback') &&
+      (outcome?.class === OutcomeClass.SUCCEEDED || outcome?.class === OutcomeClass.DEGRADED) &&
+      outcome.phase === Phase.DONE,
+  )
+  if (!reached) throw precondition('rollback: no operation of this node has changed what runs')
+  return create(OrderSchema, {
+    action: { case: 'rollback', value: { operationId: reached.operationId, before: true } },
+  })
+}
+
 function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
   const { directory, certificates, trust, operations, board, clock, log } = deps
   return {
@@ -113,6 +131,7 @@ function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
         operations: operations.history().slice(0, MAX_OPERATIONS),
         version: VERSION,
         processId: process.pid,
+        node: operations.nodeStatus(),
       }
     },
     async setTrust({ trust: chain }) {
@@ -126,11 +145,22 @@ function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
       deps.onTrustSet()
       return { number: BigInt(number), digest }
     },
-    async giveOrder() {
-      throw new RpcError(status.UNIMPLEMENTED, 'this agent takes no orders here yet')
+    async giveOrder({ order }) {
+      if (!order) throw invalid('order: is missing')
+      const operationId = await operations.acceptLocal(resolveRollback(order, operations.history()))
+      log.warn({ operationId, action: order.action.case }, 'order given by hand on this machine')
+      return { operationId }
     },
-    async confirm() {
-      throw new RpcError(status.UNIMPLEMENTED, 'this agent takes no orders here yet')
+    async confirm({ operationId }) {
+      const confirmed = operations.confirmByHand(operationId)
+      log.warn({ operationId: confirmed }, 'operation confirmed by hand on this machine')
+      await recordEvent(
+        directory.state,
+        'confirmed-by-hand',
+        `operation ${confirmed} confirmed by hand`,
+        clock.now(),
+      )
+      return { operationId: confirmed }
     },
   }
 }

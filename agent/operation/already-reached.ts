@@ -18,5 +18,14 @@ export interface Reached {
 export function alreadyReached({ storePath, current, profile, others }: Reached): boolean {
   if (current !== storePath || profile !== storePath) return false
   const last = others.findLast(({ phases }) => phases.some(({ phase }) => phase === Phase.ACTIVATE))
-  return last === undefined || last.outcome?.class === OutcomeClass.SUCCEEDED
+  if (last === undefined) return true
+  const { outcome } = last
+  // One that went back ended by proving what runs.
+  return (
+    outcome !== undefined &&
+    (GOOD.includes(outcome.class) || (BACK.includes(outcome.class) && outcome.runs === storePath))
+  )
 }
+
+const GOOD: readonly OutcomeClass[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+const BACK: readonly OutcomeClass[] = [OutcomeClass.ROLLED_BACK, OutcomeClass.UNCONFIRMED]

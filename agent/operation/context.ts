@@ -1,16 +1,30 @@
 import type { Clock } from '../../shared/clock.ts'
-import type { GetRevisionResponse } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type {
+  ConfirmOperationRequest,
+  ConfirmOperationResponse,
+  GetRevisionResponse,
+} from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
-import type { OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import {
+  OutcomeClass,
+  type OutcomeStatement,
+  type Phase,
+  type SignedOutcome,
+} from '../../shared/gen/muster/v1/operation_pb.ts'
 import type { RuleVerdict } from '../../shared/revision/judge-binding.ts'
 import type { KnownTrust } from '../../shared/trust/trust-set.ts'
 import type { Log } from '../log.ts'
 import type { System } from '../system/system.ts'
+import type { Units } from '../units/units.ts'
 
 /** What operations need from the connection to the coordinator. */
 export interface OperationsLink {
   getRevision(number: bigint, signal: AbortSignal): Promise<GetRevisionResponse>
   downloadTree(number: bigint, offset: bigint, signal: AbortSignal): AsyncIterable<Uint8Array>
+  confirmOperation(
+    request: Omit<ConfirmOperationRequest, '$typeName' | '$unknown'>,
+    signal: AbortSignal,
+  ): Promise<Pick<ConfirmOperationResponse, 'confirmed' | 'reason'>>
   connected(): boolean
 }
 
@@ -28,19 +42,35 @@ export interface OperationsConfig {
   readonly simulates: readonly string[]
   readonly buildDeadlineMs: number
   readonly switchDeadlineMs: number
+  /** How long a reboot may take until the machine runs another boot. */
+  readonly bootDeadlineMs: number
+  /** How long a clock that stands before this node's own past is waited for. */
+  readonly clockWaitMs: number
+  /** How far a coordinator's announced restart may extend the wait for it, once. */
+  readonly restartBoundMs: number
+  /** Generations of the system profile that are kept beside those in use. */
+  readonly keepGenerations: number
   /** How long a download may stand still; a minute where nothing is said. */
   readonly stallMs?: number
   readonly retry: { readonly firstMs: number; readonly mostMs: number }
+  /** PATH of the tools, for the units that outlive this process. */
+  readonly toolPath: string
 }
 
 export interface OperationsDeps {
   readonly stateDir: string
   readonly system: System
+  readonly units: Units
   readonly link: OperationsLink
   readonly trust: () => KnownTrust | undefined
   /** Takes in a trust set that came with a verified manifest; durable when it returns. */
   readonly adoptTrust: (trust: KnownTrust) => Promise<void>
   readonly machineId: string
+  /** How this agent is started: program and first arguments. */
+  readonly program: readonly string[]
+  /** Random for each start of the agent. */
+  readonly instance: () => string
+  readonly sign: (statement: Omit<OutcomeStatement, '$typeName' | '$unknown'>) => SignedOutcome
   readonly config: OperationsConfig
   readonly clock: Clock
   readonly log: Log
@@ -72,6 +102,10 @@ export const STOPPED = { kind: 'stopped' } as const
 
 export function failed(outcome: OutcomeClass, reason: string, exitCode?: number): PhaseFailure {
   return { kind: 'failed', class: outcome, refusal: '', reason, exitCode }
+}
+
+export function refused(refusal: string, reason: string): PhaseFailure {
+  return { ...failed(OutcomeClass.REFUSED, reason), refusal }
 }
 
 /** What every phase is given. */

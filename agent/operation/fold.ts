@@ -8,13 +8,18 @@ import {
   Phase,
   type PhaseRecord,
   PhaseRecordSchema,
+  type SignedOutcome,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
-import type { JournalRecord } from './journal-record.ts'
+import type { Plan } from '../../shared/gen/muster/v1/plan_pb.ts'
+import type { ArmMode } from '../safety/arm-record.ts'
+import type { ConfirmedBy, JournalRecord } from './journal-record.ts'
 
 /** One operation as the journal tells it. */
 export interface OperationState {
   readonly order: Order
   readonly acceptedAt: Date
+  /** When its outcome was written. */
+  readonly endedAt: Date | undefined
   readonly phases: readonly PhaseRecord[]
   /** The phase that was started and not ended. */
   readonly running: Phase | undefined
@@ -27,12 +32,39 @@ export interface OperationState {
   /** Store path that ran when the operation began. */
   readonly previous: string
   readonly storePath: string
+  readonly plan: Plan | undefined
+  /** The newest round of changing the machine; undefined: nothing was touched. */
+  readonly round: RoundState | undefined
+  /** The boot in which a reboot was asked for, and when. */
+  readonly reboot: { readonly bootId: string; readonly at: Date } | undefined
+  /** By how much the wait for the coordinator was extended; undefined: it was not. */
+  readonly extendedMs: number | undefined
   readonly outcome: Outcome | undefined
+  readonly signed: SignedOutcome | undefined
   /** Sequence of its newest phase. A phase's end is told with the next phase's start or with the outcome. */
   readonly newest: number
   /** Sequence up to which the coordinator knows it. */
   readonly acknowledged: number
   readonly outcomeAcknowledged: boolean
+}
+
+/** One round of changing the machine, as the journal tells it. */
+export interface RoundState {
+  readonly number: number
+  readonly mode: ArmMode
+  readonly bootId: string
+  readonly target: string
+  readonly failedBefore: readonly string[]
+  readonly activationStarted: boolean
+  /** The process that judged the switch good. */
+  readonly activatedBy: string | undefined
+  /** The process that had the agent started anew. */
+  readonly restartedBy: string | undefined
+  readonly rebootedFrom: string | undefined
+  readonly proved: boolean
+  readonly degraded: readonly string[]
+  readonly confirmedBy: ConfirmedBy | undefined
+  readonly promoted: boolean
 }
 
 type Draft = { -readonly [K in keyof OperationState]: OperationState[K] } & { phases: PhaseRecord[] }
@@ -56,6 +88,7 @@ function draftOf(order: Order, { at }: JournalRecord): Draft {
   return {
     order,
     acceptedAt: at,
+    endedAt: undefined,
     phases: [],
     running: undefined,
     attempts: 0,
@@ -64,7 +97,12 @@ function draftOf(order: Order, { at }: JournalRecord): Draft {
     verifiedAt: undefined,
     previous: '',
     storePath: '',
+    plan: undefined,
+    round: undefined,
+    reboot: undefined,
+    extendedMs: undefined,
     outcome: undefined,
+    signed: undefined,
     newest: 0,
     acknowledged: 0,
     outcomeAcknowledged: false,
@@ -77,6 +115,8 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
       if (record.phase === Phase.VERIFY) state.attempts += 1
       state.running = record.phase
       state.newest = record.sequence
+      if (record.phase === Phase.ACTIVATE && state.round)
+        state.round = { ...state.round, activationStarted: true }
       state.phases.push(
         create(PhaseRecordSchema, {
           sequence: BigInt(record.sequence),
@@ -103,15 +143,72 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
     case 'system':
       state.storePath = record.storePath
       return
+    case 'plan':
+      state.plan = record.plan
+      return
+    case 'armed': {
+      const { round: number, mode, bootId, target, failedBefore } = record
+      state.round = { ...freshRound, number, mode, bootId, target, failedBefore }
+      return
+    }
+    case 'activated':
+    case 'restart':
+    case 'reboot':
+    case 'proved':
+    case 'confirmed':
+    case 'promoted':
+      if (record.kind === 'reboot') state.reboot = { bootId: record.bootId, at: record.at }
+      if (state.round) state.round = inRound(state.round, record)
+      return
+    case 'extended':
+      state.extendedMs = record.byMs
+      return
     case 'outcome':
       // Written once: whatever came later would hide the first cause.
-      state.outcome ??= record.outcome
+      if (state.outcome === undefined) {
+        state.outcome = record.outcome
+        state.endedAt = record.at
+        state.signed = record.signed
+      }
       state.running = undefined
       return
     case 'acknowledged':
       state.acknowledged = Math.max(state.acknowledged, record.upTo)
       state.outcomeAcknowledged ||= record.outcome
       return
+  }
+}
+
+const freshRound = {
+  activationStarted: false,
+  activatedBy: undefined,
+  restartedBy: undefined,
+  rebootedFrom: undefined,
+  proved: false,
+  degraded: [],
+  confirmedBy: undefined,
+  promoted: false,
+} as const
+
+type RoundRecord = Extract<
+  JournalRecord,
+  { kind: 'activated' | 'restart' | 'reboot' | 'proved' | 'confirmed' | 'promoted' }
+>
+
+function inRound(round: RoundState, record: RoundRecord): RoundState {
+  switch (record.kind) {
+    case 'activated':
+      return { ...round, activatedBy: record.instance, degraded: record.degraded }
+    case 'restart':
+      return { ...round, restartedBy: record.instance }
+    case 'reboot':
+      return { ...round, rebootedFrom: record.bootId, proved: false }
+    case 'proved':
+      return { ...round, proved: true, degraded: [...new Set([...round.degraded, ...record.degraded])] }
+    case 'confirmed':
+      return { ...round, confirmedBy: record.by }
+    case 'promoted':
+      return { ...round, promoted: true }
   }
 }
 
@@ -140,8 +237,19 @@ export function reportOf(state: OperationState): OperationReport {
     manifestDigest: state.order.manifestDigest,
     phases: [...state.phases],
     host: state.host,
+    action: actionOf(state.order),
+    ...(state.plan && { plan: state.plan }),
     ...(state.outcome && { outcome: state.outcome }),
+    ...(state.signed && { signedOutcome: state.signed }),
   })
+}
+
+export type Action = 'apply' | 'plan' | 'rollback' | 'reboot' | 'hold' | 'resume' | 'retry'
+
+/** What an order asks for. */
+export function actionOf({ action }: Order): Action {
+  if (action.case === undefined) return 'apply'
+  return action.case === 'apply' && action.value.planOnly ? 'plan' : action.case
 }
 
 /** Operations whose records a compaction must keep: all unreported ones, and the newest `history` of the others. */

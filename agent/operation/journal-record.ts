@@ -1,6 +1,14 @@
 import { fromJson, type JsonValue, toJson } from '@bufbuild/protobuf'
 import { type Order, OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
-import { type Outcome, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import {
+  type Outcome,
+  OutcomeSchema,
+  Phase,
+  type SignedOutcome,
+  SignedOutcomeSchema,
+} from '../../shared/gen/muster/v1/operation_pb.ts'
+import { type Plan, PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
+import { ARM_MODES, type ArmMode } from '../safety/arm-record.ts'
 
 /** One line of the node's journal. `sequence` grows by one with each. */
 export type JournalRecord = { readonly sequence: number; readonly operation: string; readonly at: Date } & (
@@ -21,10 +29,38 @@ export type JournalRecord = { readonly sequence: number; readonly operation: str
     }
   /** The system that was built or fetched. */
   | { readonly kind: 'system'; readonly storePath: string }
-  | { readonly kind: 'outcome'; readonly outcome: Outcome }
+  /** What it would change. */
+  | { readonly kind: 'plan'; readonly plan: Plan }
+  /** The way back is armed; from here on the machine may be touched. A new round begins with it. */
+  | {
+      readonly kind: 'armed'
+      readonly round: number
+      readonly mode: ArmMode
+      readonly bootId: string
+      readonly target: string
+      /** Units that had failed before. */
+      readonly failedBefore: readonly string[]
+    }
+  /** The switch was judged good. `instance` is the agent process that judged it, and must not be the one that confirms. */
+  | { readonly kind: 'activated'; readonly instance: string; readonly degraded: readonly string[] }
+  /** The agent has itself started anew, or the machine, which is told by its boot. */
+  | { readonly kind: 'restart'; readonly instance: string }
+  | { readonly kind: 'reboot'; readonly bootId: string }
+  /** The gates held for the soak time. */
+  | { readonly kind: 'proved'; readonly degraded: readonly string[] }
+  /** The coordinator, the gates alone, or root on the node said that it is good. */
+  | { readonly kind: 'confirmed'; readonly by: ConfirmedBy }
+  /** It is the boot default. */
+  | { readonly kind: 'promoted' }
+  /** The wait for the coordinator was extended, because it announced its restart. */
+  | { readonly kind: 'extended'; readonly byMs: number }
+  | { readonly kind: 'outcome'; readonly outcome: Outcome; readonly signed?: SignedOutcome | undefined }
   /** The coordinator has committed everything up to this sequence. */
   | { readonly kind: 'acknowledged'; readonly upTo: number; readonly outcome: boolean }
 )
+
+export const CONFIRMERS = ['coordinator', 'gates', 'hand'] as const
+export type ConfirmedBy = (typeof CONFIRMERS)[number]
 
 /** A record without what the journal itself adds. */
 export type NewRecord = JournalRecord extends infer R
@@ -60,8 +96,37 @@ export function encodeRecord(record: JournalRecord): string {
       })
     case 'system':
       return JSON.stringify({ ...head, storePath: record.storePath })
+    case 'plan':
+      return JSON.stringify({ ...head, plan: toJson(PlanSchema, record.plan) })
+    case 'armed':
+      return JSON.stringify({
+        ...head,
+        round: record.round,
+        mode: record.mode,
+        bootId: record.bootId,
+        target: record.target,
+        failedBefore: record.failedBefore,
+      })
+    case 'activated':
+      return JSON.stringify({ ...head, instance: record.instance, degraded: record.degraded })
+    case 'restart':
+      return JSON.stringify({ ...head, instance: record.instance })
+    case 'reboot':
+      return JSON.stringify({ ...head, bootId: record.bootId })
+    case 'proved':
+      return JSON.stringify({ ...head, degraded: record.degraded })
+    case 'confirmed':
+      return JSON.stringify({ ...head, by: record.by })
+    case 'promoted':
+      return JSON.stringify(head)
+    case 'extended':
+      return JSON.stringify({ ...head, byMs: record.byMs })
     case 'outcome':
-      return JSON.stringify({ ...head, outcome: toJson(OutcomeSchema, record.outcome) })
+      return JSON.stringify({
+        ...head,
+        outcome: toJson(OutcomeSchema, record.outcome),
+        ...(record.signed && { signed: toJson(SignedOutcomeSchema, record.signed) }),
+      })
     case 'acknowledged':
       return JSON.stringify({ ...head, upTo: record.upTo, outcome: record.outcome })
   }
@@ -82,6 +147,18 @@ export function decodeRecord(line: string): JournalRecord {
     const value = fields.get(name)
     if (typeof value !== 'number' || !Number.isSafeInteger(value))
       throw new Error(`${name}: must be an integer`)
+    return value
+  }
+  const texts = (name: string): string[] => {
+    const value = fields.get(name)
+    if (!Array.isArray(value) || !value.every(item => typeof item === 'string')) {
+      throw new Error(`${name}: must be a list of texts`)
+    }
+    return value
+  }
+  const choice = <const T extends string>(name: string, among: readonly T[]): T => {
+    const value = among.find(one => one === fields.get(name))
+    if (value === undefined) throw new Error(`${name}: must be one of ${among.join(', ')}`)
     return value
   }
   // fromJson checks the value itself.
@@ -112,8 +189,39 @@ export function decodeRecord(line: string): JournalRecord {
       }
     case 'system':
       return { ...head, kind, storePath: text('storePath') }
+    case 'plan':
+      return { ...head, kind, plan: fromJson(PlanSchema, message('plan')) }
+    case 'armed':
+      return {
+        ...head,
+        kind,
+        round: integer('round'),
+        mode: choice('mode', ARM_MODES),
+        bootId: text('bootId'),
+        target: text('target'),
+        failedBefore: texts('failedBefore'),
+      }
+    case 'activated':
+      return { ...head, kind, instance: text('instance'), degraded: texts('degraded') }
+    case 'restart':
+      return { ...head, kind, instance: text('instance') }
+    case 'reboot':
+      return { ...head, kind, bootId: text('bootId') }
+    case 'proved':
+      return { ...head, kind, degraded: texts('degraded') }
+    case 'confirmed':
+      return { ...head, kind, by: choice('by', CONFIRMERS) }
+    case 'promoted':
+      return { ...head, kind }
+    case 'extended':
+      return { ...head, kind, byMs: integer('byMs') }
     case 'outcome':
-      return { ...head, kind, outcome: fromJson(OutcomeSchema, message('outcome')) }
+      return {
+        ...head,
+        kind,
+        outcome: fromJson(OutcomeSchema, message('outcome')),
+        ...(fields.has('signed') && { signed: fromJson(SignedOutcomeSchema, message('signed')) }),
+      }
     case 'acknowledged':
       return { ...head, kind, upTo: integer('upTo'), outcome: fields.get('outcome') === true }
     default:

@@ -10,7 +10,7 @@ import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/o
 import { foldJournal, isUnreported, neededOperations, reportOf } from './fold.ts'
 import { Journal, JournalDamagedError } from './journal.ts'
 import { decodeRecord, encodeRecord, type JournalRecord, type NewRecord } from './journal-record.ts'
-import { MAX_ATTEMPTS, resumeOperation } from './resume.ts'
+import { MAX_ATTEMPTS, nextStep, type Observed } from './next-step.ts'
 
 const now = new Date('2026-11-20T12:00:00Z')
 const clock = { now: () => now }
@@ -34,11 +34,23 @@ const history = (operation: string): NewRecord[] => [
   { operation, kind: 'started', phase: Phase.BUILD },
   { operation, kind: 'ended', phase: Phase.BUILD, exitCode: 0, detail: '/nix/store/new' },
   { operation, kind: 'system', storePath: '/nix/store/new' },
+  {
+    ...{ operation, kind: 'armed', round: 1, mode: 'switch', bootId: 'boot-1', target: '/nix/store/new' },
+    failedBefore: [],
+  },
   { operation, kind: 'started', phase: Phase.ACTIVATE },
   { operation, kind: 'ended', phase: Phase.ACTIVATE, exitCode: 0, detail: 'runs' },
+  { operation, kind: 'activated', instance: 'before', degraded: [] },
+  { operation, kind: 'restart', instance: 'before' },
+  { operation, kind: 'proved', degraded: [] },
+  { operation, kind: 'confirmed', by: 'coordinator' },
+  { operation, kind: 'promoted' },
   { operation, kind: 'outcome', outcome: outcome(OutcomeClass.SUCCEEDED) },
   { operation, kind: 'acknowledged', upTo: 10_000, outcome: true },
 ]
+
+/** Records of one whole operation. */
+const LENGTH = history('op').length
 
 const numbered = (records: readonly NewRecord[]): JournalRecord[] =>
   records.map((record, index) => ({ ...record, sequence: index + 1, at: now }))
@@ -71,11 +83,11 @@ describe('the journal', () => {
     {
       await using journal = await Journal.open(dir, clock, keepAll)
       for (const record of history('op')) await journal.append(record)
-      expect(journal.sequence).toBe(11)
+      expect(journal.sequence).toBe(LENGTH)
     }
     await using journal = await Journal.open(dir, clock, keepAll)
-    expect(journal.records).toHaveLength(11)
-    expect((await journal.append(history('next')[0]!)).sequence).toBe(12)
+    expect(journal.records).toHaveLength(LENGTH)
+    expect((await journal.append(history('next')[0]!)).sequence).toBe(LENGTH + 1)
   })
 
   it('cut anywhere by a power cut opens with whole records only, each one as it was', async () => {
@@ -122,46 +134,61 @@ describe('the journal', () => {
           await journal.append(record.kind === 'ended' ? { ...record, detail: detail.repeat(6) } : record)
         }
       }
-      expect(journal.sequence).toBe(440)
+      expect(journal.sequence).toBe(40 * LENGTH)
     }
     {
       await using journal = await Journal.open(dir, clock, records => neededOperations(records, 2))
-      expect(journal.sequence).toBe(440)
+      expect(journal.sequence).toBe(40 * LENGTH)
       expect([...foldJournal(journal.records).keys()]).toEqual(['op38', 'op39'])
     }
     await appendFile(path, '{"torn')
     await using journal = await Journal.open(dir, clock, keepAll)
-    expect(journal.sequence).toBe(440)
+    expect(journal.sequence).toBe(40 * LENGTH)
   })
 })
 
 describe('an operation cut off after any record', () => {
-  const records = numbered(history('op'))
+  const seen: Observed = {
+    now: { bootId: 'boot-1', uptimeMs: 1_000 },
+    instance: 'after the cut',
+    current: '/nix/store/new',
+    booted: '/nix/store/old',
+    verdict: { kind: 'none' },
+    returnEnd: undefined,
+    deadline: { bootId: 'boot-1', uptimeMs: 60_000, of: 'proof' },
+    recordProblem: undefined,
+  }
 
-  it('is unknown once its activation had begun, and never begun again nor called a success', () => {
-    for (let length = 1; length <= records.length; length++) {
-      const state = foldJournal(records.slice(0, length)).get('op')!
-      const resume = resumeOperation(state)
-      if (length >= 10) expect(resume).toEqual({ kind: 'finished' })
-      else if (length >= 8) expect(resume).toMatchObject({ kind: 'conclude', class: OutcomeClass.UNKNOWN })
-      else expect(resume).toEqual({ kind: 'run' })
-    }
+  it('goes on where it was cut: what was not touched from the start, what was by what became of it', () => {
+    const records = numbered(history('op'))
+    const steps = records.map((_, index) => {
+      const state = foldJournal(records.slice(0, index + 1)).get('op')!
+      return nextStep(state, seen).kind
+    })
+    expect(steps).toEqual([
+      ...Array.from({ length: 7 }, () => 'prepare'),
+      // Armed, and not begun.
+      'activate',
+      // Begun, and not judged: never begun again.
+      ...['watch-switch', 'watch-switch'],
+      ...['restart-agent', 'prove', 'confirm', 'promote', 'promote'],
+      ...['finished', 'finished'],
+    ])
   })
 
   it('is begun again a bounded number of times (T28)', () => {
     const begun = Array.from({ length: MAX_ATTEMPTS }, () => history('op')[1]!)
     const state = foldJournal(numbered([history('op')[0]!, ...begun])).get('op')!
-    expect(resumeOperation(state)).toMatchObject({
+    expect(nextStep(state, seen)).toMatchObject({
       kind: 'conclude',
-      class: OutcomeClass.REFUSED,
-      refusal: 'agent-failed',
+      conclusion: { class: OutcomeClass.REFUSED, refusal: 'agent-failed' },
     })
   })
 
   it('keeps the outcome that was written first (T26)', () => {
     const twice = [
-      ...history('op').slice(0, 10),
-      { ...history('op')[9]!, outcome: outcome(OutcomeClass.UNKNOWN) },
+      ...history('op').slice(0, LENGTH - 1),
+      { ...history('op')[LENGTH - 2]!, outcome: outcome(OutcomeClass.UNKNOWN) },
     ]
     expect(foldJournal(numbered(twice as NewRecord[])).get('op')?.outcome?.class).toBe(OutcomeClass.SUCCEEDED)
   })
@@ -181,9 +208,9 @@ describe('what is still to be told', () => {
     expect(isUnreported(state(1))).toBe(false)
     expect(isUnreported(state(2))).toBe(true)
     expect(isUnreported(state(2, ack(2, false)))).toBe(false)
-    expect(isUnreported(state(10, ack(8, false)))).toBe(true)
-    expect(isUnreported(state(10, ack(8, true)))).toBe(false)
-    expect(reportOf(state(10)).phases.map(({ phase }) => phase)).toEqual([
+    expect(isUnreported(state(LENGTH - 1, ack(9, false)))).toBe(true)
+    expect(isUnreported(state(LENGTH - 1, ack(9, true)))).toBe(false)
+    expect(reportOf(state(LENGTH - 1)).phases.map(({ phase }) => phase)).toEqual([
       Phase.VERIFY,
       Phase.BUILD,
       Phase.ACTIVATE,
@@ -193,7 +220,7 @@ describe('what is still to be told', () => {
   it('survives any compaction, and so does the newest history', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.integer({ min: 1, max: 11 }), { maxLength: 20 }),
+        fc.array(fc.integer({ min: 1, max: LENGTH }), { maxLength: 20 }),
         fc.nat(5),
         (lengths, kept) => {
           const records = numbered(lengths.flatMap((length, index) => history(`op${index}`).slice(0, length)))
@@ -201,7 +228,7 @@ describe('what is still to be told', () => {
           for (const [id, state] of foldJournal(records)) {
             if (isUnreported(state) || !state.outcome) expect(needed.has(id)).toBe(true)
           }
-          const done = lengths.filter(length => length === 11).length
+          const done = lengths.filter(length => length === LENGTH).length
           const open = lengths.length - done
           expect(needed.size).toBe(open + Math.min(done, kept))
         },

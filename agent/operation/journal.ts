@@ -1,8 +1,8 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Clock } from '../../shared/clock.ts'
 import { makePrivateDirectory, readFileIfThere, syncDirectory } from '../../shared/durable-file.ts'
-import { reasonOf } from '../../shared/errors.ts'
+import { hasCode, reasonOf } from '../../shared/errors.ts'
 import { decodeRecord, encodeRecord, type JournalRecord, type NewRecord } from './journal-record.ts'
 
 /** The journal has damage in its middle, which no power cut makes: nobody may guess what stood there. */
@@ -12,6 +12,8 @@ export class JournalDamagedError extends Error {
 
 /** A file that holds more than this is rewritten with what is still needed. */
 const COMPACT_BYTES = 1024 * 1024
+/** Room that is held for the records of what was accepted, and given up when the disk is full. */
+const RESERVE_BYTES = 256 * 1024
 
 /**
  * The node's record of its operations: one JSON line each, on disk (fdatasync) when `append` returns.
@@ -83,17 +85,71 @@ export class Journal implements AsyncDisposable {
       const whole: JournalRecord = { ...record, sequence: this.#sequence + 1, at: this.#clock.now() }
       const line = Buffer.from(`${encodeRecord(whole)}\n`)
       try {
-        await this.#handle.appendFile(line)
-        await this.#handle.datasync()
+        await this.#write(line)
       } catch (error) {
         await this.#cutOff(error)
-        throw error
+        // The room that was held is for this very moment.
+        if (!hasCode(error, 'ENOSPC') || this.#broken !== undefined || !(await this.#giveUpReserve()))
+          throw error
+        try {
+          await this.#write(line)
+        } catch (again) {
+          await this.#cutOff(again)
+          throw again
+        }
       }
       this.#bytes += line.length
       this.#sequence = whole.sequence
       this.#records.push(whole)
       return whole
     })
+  }
+
+  /** Holds room for the records of an operation; throws when there is none, so that it is not taken on. */
+  reserve(): Promise<void> {
+    return this.#afterOthers(async () => {
+      const path = this.#reservePath()
+      const held = await stat(path).then(
+        found => found.size,
+        () => 0,
+      )
+      if (held >= RESERVE_BYTES) return
+      const handle = await open(path, 'w', 0o600)
+      try {
+        await handle.writeFile(Buffer.alloc(RESERVE_BYTES, 1))
+        await handle.sync()
+      } catch (error) {
+        await handle.truncate(0)
+        throw new Error(`no room for the records of an operation: ${reasonOf(error)}`, { cause: error })
+      } finally {
+        await handle.close()
+      }
+    })
+  }
+
+  #reservePath(): string {
+    return `${this.#path}.reserve`
+  }
+
+  async #giveUpReserve(): Promise<boolean> {
+    try {
+      const handle = await open(this.#reservePath(), 'r+')
+      try {
+        if ((await handle.stat()).size === 0) return false
+        await handle.truncate(0)
+        await handle.sync()
+        return true
+      } finally {
+        await handle.close()
+      }
+    } catch {
+      return false // there is none
+    }
+  }
+
+  async #write(line: Buffer): Promise<void> {
+    await this.#handle.appendFile(line)
+    await this.#handle.datasync()
   }
 
   /** Rewrites a file that has grown large with what is still needed. */

@@ -1,24 +1,40 @@
 import { create } from '@bufbuild/protobuf'
-import { reasonOf } from '../../shared/errors.ts'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { precondition, reasonOf } from '../../shared/errors.ts'
 import {
   type Assignment,
   AssignmentSchema,
   type LogLines,
+  type NodeStatus,
   type OperationAck,
   type Order,
+  OrderSchema,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { isDigest } from '../../shared/ids.ts'
+import { isDigest, randomId } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
+import { leftUntil, readDeadline, writeDeadline } from '../safety/deadline.ts'
+import { armFolder } from '../safety/operation-folder.ts'
+import { readBootTime } from '../safety/uptime.ts'
+import { readVerdict } from '../safety/verdict.ts'
 import type { OperationsDeps } from './context.ts'
-import { foldJournal, isUnreported, neededOperations, type OperationState, reportOf } from './fold.ts'
+import {
+  actionOf,
+  foldJournal,
+  isUnreported,
+  neededOperations,
+  type OperationState,
+  reportOf,
+} from './fold.ts'
+import { HandConfirmation } from './hand-confirmation.ts'
 import { Journal } from './journal.ts'
 import { readMemory } from './memory.ts'
+import { type NodeMemory, readNodeMemory, writeNodeMemory } from './node-memory.ts'
+import { describeNode, readMachineStatus } from './node-status.ts'
 import { OperationLog } from './operation-log.ts'
-import { resumeOperation } from './resume.ts'
 import { keepRoots } from './roots.ts'
-import { conclude, runOperation } from './run-operation.ts'
+import { runOperation } from './run-operation.ts'
 
 /** Ended operations whose records stay in the journal. */
 const HISTORY = 50
@@ -29,11 +45,19 @@ const MAX_OPEN = 32
  * acknowledges could otherwise fill the disk with orders.
  */
 const MAX_UNREPORTED = 64
+/** How long an order that root gives on this machine may wait before it is begun. */
+const LOCAL_ORDER_MS = 3_600_000
 
 /** The node's operations: durable, one at a time, each reported until the coordinator has it. */
 export interface Operations extends AsyncDisposable {
   /** Takes an order; one that is known already is nothing new, whatever else it says. Durable when it returns. */
   accept(order: Order): Promise<void>
+  /** Takes an order that root gives on this machine; its id. Throws FAILED_PRECONDITION where it cannot be taken. */
+  acceptLocal(order: Order): Promise<string>
+  /** Confirms the operation that waits for it, in the coordinator's place; its id. */
+  confirmByHand(operation: string): string
+  /** The coordinator goes away for a while, as it planned: what waits for its answer may wait longer, once. */
+  coordinatorRestarts(expectedMs: number): Promise<void>
   /** Everything the coordinator has not acknowledged. */
   reports(): readonly OperationReport[]
   acknowledge(ack: OperationAck): Promise<void>
@@ -45,6 +69,8 @@ export interface Operations extends AsyncDisposable {
   journalSequence(): bigint
   /** For Hello: what this node ever accepted, and as whom. */
   memory(): { readonly highest: bigint; readonly highestDigest: string; readonly host: string }
+  /** What the node holds on to. */
+  nodeStatus(): NodeStatus
   setAssignment(assignment: Assignment): void
   /** Newest first. */
   history(): readonly OperationReport[]
@@ -53,7 +79,7 @@ export interface Operations extends AsyncDisposable {
 /**
  * INVARIANTS: one operation runs at a time, in the order of acceptance; an order is in the journal before anything is
  * done for it; at start, and after a failure of the agent itself (such as a full disk), every operation without an
- * outcome is either taken up again or concluded.
+ * outcome is taken up again, from wherever disk and machine say it is.
  */
 export async function startOperations(deps: OperationsDeps, stop: AbortSignal): Promise<Operations> {
   const journal = await Journal.open(deps.stateDir, deps.clock, records => neededOperations(records, HISTORY))
@@ -71,38 +97,48 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
   }
   let assignment = create(AssignmentSchema)
   let memory = await readMemory(deps.stateDir)
+  let nodeMemory = await readNodeMemory(deps.stateDir)
+  let machineStatus = await readMachineStatus(deps)
+  let status = describeNode(machineStatus, nodeMemory)
+  const hand = new HandConfirmation()
   let queue: Promise<void> = Promise.resolve()
 
+  const remember = async (next: NodeMemory) => {
+    await writeNodeMemory(deps.stateDir, next)
+    nodeMemory = next
+    status = describeNode(machineStatus, nodeMemory)
+    changed()
+  }
   const run = async (id: string) => {
     const state = states().get(id)
-    if (!state || stop.aborted) return
-    const resume = resumeOperation(state)
-    if (resume.kind === 'finished') return
-    if (resume.kind === 'conclude') {
-      const { kind: _, ...rest } = resume
-      await conclude(deps, journal, id, { ...rest, storePath: state.storePath })
-      return changed()
-    }
+    if (!state || state.outcome || stop.aborted) return
     output.begin(id)
     try {
       await runOperation(deps, journal, {
         order: state.order,
         assignment: () => assignment,
-        earlier: [...states().values()],
+        states,
         // A session that opens in the middle of the operation must not tell of less than a report already did.
         remembered: next => {
           memory = next
         },
+        nodeMemory: () => nodeMemory,
+        remember,
         signal: stop,
         say: line => output.add(line),
         lastLine: () => output.end(),
         changed,
+        confirmedByHand: signal => hand.wait(id, signal),
       })
     } finally {
       output.end()
     }
+    if (stop.aborted) return
     await keepRoots(deps.stateDir, id)
     await journal.compact()
+    machineStatus = await readMachineStatus(deps)
+    status = describeNode(machineStatus, nodeMemory)
+    changed()
   }
   /** Nobody else would take up an operation that broke off, so it is tried until it has an outcome. */
   const runToEnd = async (id: string) => {
@@ -120,6 +156,21 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
   }
   for (const [id, state] of states()) if (!state.outcome) enqueue(id)
 
+  /** Why an order cannot be taken on now; undefined: it can. */
+  const crowded = (): string | undefined => {
+    const others = [...states().values()]
+    const unreported = others.filter(isUnreported).length
+    if (unreported >= MAX_UNREPORTED) return `${unreported} operations are not acknowledged yet`
+    const open = others.filter(state => !state.outcome).length
+    return open >= MAX_OPEN ? `${open} operations wait already` : undefined
+  }
+  const take = async (order: Order) => {
+    await journal.reserve()
+    await journal.append({ operation: order.operationId, kind: 'accepted', order })
+    changed()
+    enqueue(order.operationId)
+  }
+
   return {
     async accept(order) {
       const { operationId } = order
@@ -130,27 +181,63 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         )
       }
       // Nothing else names a manifest, and it is written down as it came.
-      if (!isDigest(order.manifestDigest)) {
+      const needsManifest = ['apply', 'plan'].includes(actionOf(order))
+      if (needsManifest && !isDigest(order.manifestDigest)) {
         return deps.log.warn({ operationId }, 'order without the digest of a manifest passed over')
       }
       const known = states().get(operationId)
       if (known) {
         // Reported again, done once. What is done is what was accepted; another order under its id is none.
         const { revision, manifestDigest } = known.order
-        if (revision !== order.revision || manifestDigest !== order.manifestDigest)
-          deps.log.warn({ operationId }, 'order passed over: this id was used for another one')
+        const same =
+          revision === order.revision &&
+          manifestDigest === order.manifestDigest &&
+          actionOf(known.order) === actionOf(order)
+        if (!same) deps.log.warn({ operationId }, 'order passed over: this id was used for another one')
         return changed()
       }
-      const others = [...states().values()]
-      const unreported = others.filter(isUnreported).length
-      if (unreported >= MAX_UNREPORTED) {
-        return deps.log.warn({ operationId, unreported }, 'order passed over: too many are unacknowledged')
+      const problem = crowded()
+      if (problem !== undefined) return deps.log.warn({ operationId, problem }, 'order passed over')
+      await take(order)
+    },
+    async acceptLocal({ action }) {
+      if (action.case === undefined || action.case === 'apply') {
+        throw precondition('order: a revision comes from the coordinator alone')
       }
-      const open = others.filter(state => !state.outcome).length
-      if (open >= MAX_OPEN) return deps.log.warn({ operationId, open }, 'order passed over: too many wait')
-      await journal.append({ operation: operationId, kind: 'accepted', order })
-      changed()
-      enqueue(operationId)
+      const problem = crowded()
+      if (problem !== undefined) throw precondition(`order: ${problem}`)
+      const operationId = `local-${randomId().slice(0, 16)}`
+      const expires = timestampFromDate(new Date(deps.clock.now().getTime() + LOCAL_ORDER_MS))
+      await take(create(OrderSchema, { operationId, expires, action }))
+      return operationId
+    },
+    confirmByHand(operation) {
+      const waiting = hand.waiting(operation)
+      if (waiting === undefined) {
+        throw precondition(
+          operation === ''
+            ? 'no operation waits to be confirmed'
+            : `operation ${operation} does not wait to be confirmed`,
+        )
+      }
+      hand.confirm(waiting)
+      return waiting
+    },
+    async coordinatorRestarts(expectedMs) {
+      for (const [id, state] of states()) {
+        const { round } = state
+        if (state.outcome || !round || state.extendedMs !== undefined) continue
+        const folder = armFolder(deps.stateDir, id, round.number)
+        const deadline = await readDeadline(folder)
+        if (!deadline || (await readVerdict(folder)).kind !== 'none') continue
+        // What is over is over, even when nobody has said so yet; and a promotion does not wait for the coordinator.
+        if (!leftUntil(deadline, await readBootTime(deps.system)) || deadline.of !== 'proof') continue
+        const byMs = Math.min(Math.max(0, expectedMs), deps.config.restartBoundMs)
+        // Before the deadline moves: it must not move twice.
+        await journal.append({ operation: id, kind: 'extended', byMs })
+        await writeDeadline(folder, { ...deadline, uptimeMs: deadline.uptimeMs + byMs })
+        output.add(`the coordinator restarts: its answer is waited for ${Math.round(byMs / 1_000)} s longer`)
+      }
     },
     reports: () => [...states().values()].filter(isUnreported).map(reportOf),
     async acknowledge(ack) {
@@ -178,6 +265,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         host: known?.host ?? '',
       }
     },
+    nodeStatus: () => status,
     setAssignment(next) {
       assignment = next
     },

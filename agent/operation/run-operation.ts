@@ -1,59 +1,135 @@
-import { create } from '@bufbuild/protobuf'
-import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { reasonOf } from '../../shared/errors.ts'
-import type { Assignment, Order } from '../../shared/gen/muster/v1/agent_pb.ts'
-import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
-import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { outcomeName } from '../../shared/operation-names.ts'
-import type { KnownMemory } from '../../shared/revision/judge-revision.ts'
-import type { KnownManifest } from '../../shared/revision/read-manifest.ts'
-import { alreadyReached } from './already-reached.ts'
-import {
-  type OperationsDeps,
-  type PhaseContext,
-  type PhaseFailure,
-  type PhaseResult,
-  STOPPED,
-} from './context.ts'
+import { Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { readArmRecord } from '../safety/arm-record.ts'
+import { readDeadline } from '../safety/deadline.ts'
+import { armFolder } from '../safety/operation-folder.ts'
+import { readReturnEnd } from '../safety/return-end.ts'
+import { readBootTime } from '../safety/uptime.ts'
+import { readVerdict } from '../safety/verdict.ts'
+import { bootedSystem, currentSystem } from '../system/system-links.ts'
+import { conclude } from './conclude.ts'
+import { type OperationsDeps, type PhaseContext, type PhaseResult, STOPPED } from './context.ts'
 import { failureBefore, isBeforeActivation } from './failure-before.ts'
-import { type OperationState, provenTime } from './fold.ts'
+import type { OperationState } from './fold.ts'
 import type { Journal } from './journal.ts'
-import { activate, currentSystem, inspectToplevel, profileSystem } from './phases/activate.ts'
-import { buildTree } from './phases/build.ts'
-import { fetchClosure, fetchTree } from './phases/fetch.ts'
-import { preflight } from './phases/preflight.ts'
-import { nixSystem, verify } from './phases/verify.ts'
+import { nextStep, type Observed, type Step } from './next-step.ts'
+import { act } from './steps/act.ts'
+import { activate, watchActivation } from './steps/activate.ts'
+import { confirm } from './steps/confirm.ts'
+import { prepare } from './steps/prepare.ts'
+import { promote } from './steps/promote.ts'
+import { prove } from './steps/prove.ts'
+import { reboot } from './steps/reboot.ts'
+import { restartAgent } from './steps/restart-agent.ts'
+import { AGAIN, type RunInput, type StepContext, type StepEnd } from './steps/step-context.ts'
+import { awaitReturn, claimReturn } from './steps/take-back.ts'
 
 const MAX_REASON_CHARS = 2000
 
-export interface RunInput {
-  readonly order: Order
-  /** As the coordinator last told it; asked once the revision is here, for after a start it is told only then. */
-  readonly assignment: () => Assignment
-  /** What the journal holds of all operations, this one included. */
-  readonly earlier: readonly OperationState[]
-  readonly remembered: (memory: KnownMemory) => void
-  readonly signal: AbortSignal
-  readonly say: (line: string) => void
-  /** No more output comes. */
-  readonly lastLine: () => void
-  /** Tells whoever reports that the journal grew. */
-  readonly changed: () => void
-}
-
 /**
- * Takes one operation from its first phase to its outcome.
- * INVARIANTS: each phase's start is on disk before it begins and its end after it; an outcome is written once; without
- * one the operation is taken up again at the next start. Nothing of the machine is touched before ACTIVATE is recorded.
+ * Takes one operation as far as this process can: to its outcome, or to where another process or boot goes on.
+ * INVARIANTS: what is done next is decided from what is on disk and what the machine shows, afresh after every step; each
+ * phase's start is on disk before it begins and its end after it; an outcome is written once.
  */
 export async function runOperation(deps: OperationsDeps, journal: Journal, input: RunInput): Promise<void> {
   const operation = input.order.operationId
+  for (;;) {
+    const state = input.states().get(operation)
+    if (!state || input.signal.aborted) return
+    const seen = await observe(deps, state)
+    const context = contextOf(deps, journal, input, state, seen)
+    const end = await take(nextStep(state, seen), context)
+    switch (end.kind) {
+      case 'again':
+        continue
+      case 'stopped':
+        return
+      case 'conclude':
+        // Whoever follows the output stops at the outcome.
+        input.lastLine()
+        await conclude(context, end.conclusion)
+        input.changed()
+        return
+    }
+  }
+}
+
+async function take(step: Step, context: StepContext): Promise<StepEnd> {
+  switch (step.kind) {
+    case 'finished':
+      return { kind: 'stopped' }
+    case 'conclude':
+      return step
+    case 'act':
+      return await act(context)
+    case 'prepare':
+      return await prepare(context)
+    case 'activate':
+      return await activate(context)
+    case 'watch-switch':
+      return await watchActivation(context)
+    case 'restart-agent':
+      return await restartAgent(context)
+    case 'reboot':
+      return await reboot(context)
+    case 'prove':
+      return await prove(context)
+    case 'confirm':
+      return await confirm(context)
+    case 'promote':
+      return await promote(context)
+    case 'claim-return':
+      await claimReturn(context, step.claim)
+      return AGAIN
+    case 'await-return':
+      return await awaitReturn(context)
+  }
+}
+
+/** What the machine and the round's folder show now. */
+async function observe(
+  { system, stateDir, config, instance }: OperationsDeps,
+  state: OperationState,
+): Promise<Observed> {
+  const folder = state.round && armFolder(stateDir, state.order.operationId, state.round.number)
+  const [now, current, booted, verdict, returnEnd, deadline, armed] = await Promise.all([
+    readBootTime(system),
+    currentSystem(system, config.systemRoot),
+    bootedSystem(system, config.systemRoot),
+    folder ? readVerdict(folder) : ({ kind: 'none' } as const),
+    folder && readReturnEnd(folder),
+    folder && readDeadline(folder),
+    folder && readArmRecord(folder),
+  ])
+  return {
+    ...{ now, instance: instance(), current, booted, verdict, returnEnd, deadline },
+    recordProblem:
+      armed?.kind === 'missing'
+        ? 'the record of what was armed is gone'
+        : armed?.kind === 'unreadable'
+          ? `the record of what was armed cannot be read: ${armed.reason}`
+          : undefined,
+  }
+}
+
+function contextOf(
+  deps: OperationsDeps,
+  journal: Journal,
+  input: RunInput,
+  state: OperationState,
+  seen: Observed,
+): StepContext {
+  const operation = input.order.operationId
+  const record: StepContext['record'] = async entry => {
+    await journal.append({ ...entry, operation })
+    input.changed()
+  }
   const phase = async <T>(
     which: Phase,
     work: (context: PhaseContext) => Promise<PhaseResult<T>>,
   ): Promise<PhaseResult<T>> => {
-    await journal.append({ operation, kind: 'started', phase: which })
-    input.changed()
+    // A phase that this or an earlier process has begun goes on; it is not begun twice.
+    if (input.states().get(operation)?.running !== which) await record({ kind: 'started', phase: which })
     const tried = await attempt(which, () =>
       work({ deps, operation, phase: which, signal: input.signal, say: input.say }),
     )
@@ -63,155 +139,20 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
     if (result.kind !== 'stopped') {
       const detail = (result.kind === 'ok' ? result.detail : result.reason).slice(0, MAX_REASON_CHARS)
       const exitCode = result.kind === 'failed' ? result.exitCode : undefined
-      await journal.append({ operation, kind: 'ended', phase: which, detail, exitCode })
-      input.changed()
+      await record({ kind: 'ended', phase: which, detail, exitCode })
     }
     return result
   }
-  const end = async (conclusion: Conclusion) => {
-    // Whoever follows the output stops at the outcome.
-    input.lastLine()
-    await conclude(deps, journal, operation, conclusion)
-    input.changed()
-  }
-  const fail = (which: Phase, failure: PhaseFailure, storePath = '') =>
-    end({ ...failure, phase: which, storePath })
-
-  const proven = provenTime(input.earlier)
-  const now = () => latest(deps.clock.now(), proven)
-  const verified = await phase(Phase.VERIFY, context =>
-    verify(context, { order: input.order, assignment: input.assignment, now, remembered: input.remembered }),
-  )
-  if (verified.kind === 'stopped') return
-  if (verified.kind === 'failed') return fail(Phase.VERIFY, verified)
-  const { target, manifest, host, facts } = verified.value
-
-  const previous = (await currentSystem({ deps })) ?? ''
-  await journal.append({
-    operation,
-    kind: 'target',
-    host,
-    previous,
-    targetDigest: digestOf(manifest, target),
-  })
-
-  const ready = await phase(Phase.PREFLIGHT, context => preflight(context, verified.value))
-  if (ready.kind === 'stopped') return
-  if (ready.kind === 'failed') return fail(Phase.PREFLIGHT, ready)
-
-  const system = await produce(phase, manifest, target)
-  if (system.result.kind === 'stopped') return
-  if (system.result.kind === 'failed') return fail(system.phase, system.result)
-  const storePath = system.result.value
-  await journal.append({ operation, kind: 'system', storePath })
-
-  const profile = await profileSystem({ deps })
-  const others = input.earlier.filter(({ order }) => order.operationId !== operation)
-  if (alreadyReached({ storePath, current: previous, profile, others })) {
-    return await end({
-      class: OutcomeClass.SUCCEEDED,
-      refusal: '',
-      reason: `already runs ${storePath}; nothing was done`,
-      phase: Phase.PLAN,
-      storePath,
-    })
-  }
-  const plan = await phase(Phase.PLAN, async context => {
-    const problem = await inspectToplevel(context, storePath, nixSystem(facts.cpu?.architecture))
-    return (
-      problem ?? {
-        kind: 'ok',
-        value: undefined,
-        detail: `from ${previous || 'an unknown system'} to ${storePath}`,
-      }
-    )
-  })
-  if (plan.kind === 'stopped') return
-  if (plan.kind === 'failed') return fail(Phase.PLAN, plan, storePath)
-  if (input.signal.aborted) return
-
-  const done = await phase(Phase.ACTIVATE, context => activate(context, storePath))
-  if (done.kind === 'stopped') return
-  if (done.kind === 'failed') return fail(Phase.ACTIVATE, done, storePath)
-  await end({
-    class: OutcomeClass.SUCCEEDED,
-    refusal: '',
-    reason: done.detail,
-    phase: Phase.DONE,
-    storePath,
-  })
+  return { deps, journal, input, operation, state, seen, record, phase }
 }
 
-type RunPhase = <T>(
-  which: Phase,
-  work: (context: PhaseContext) => Promise<PhaseResult<T>>,
-) => Promise<PhaseResult<T>>
-
-/** Builds or fetches the system, whichever way the signed target names. */
-async function produce(
-  phase: RunPhase,
-  manifest: KnownManifest,
-  target: Target,
-): Promise<{ readonly phase: Phase; readonly result: PhaseResult<string> }> {
-  const { way } = target
-  if (way.case === 'closure') {
-    return {
-      phase: Phase.FETCH,
-      result: await phase(Phase.FETCH, context => fetchClosure(context, way.value)),
-    }
-  }
-  const tree = await phase(Phase.FETCH, context => fetchTree(context, manifest))
-  if (tree.kind !== 'ok') return { phase: Phase.FETCH, result: tree }
-  const attribute = way.value?.attribute ?? ''
-  return {
-    phase: Phase.BUILD,
-    result: await phase(Phase.BUILD, context => buildTree(context, tree.value, attribute)),
-  }
-}
-
-function digestOf(manifest: KnownManifest, target: Target): string {
-  return (target.group === '' ? manifest.hosts.get(target.host) : manifest.groups.get(target.group)) ?? ''
-}
-
-/** A bug in a phase ends the operation with an outcome that says so, not the agent. */
+/** A phase of the agent's that breaks is a failure of the operation, told as such. */
 async function attempt<T>(phase: Phase, work: () => Promise<PhaseResult<T>>): Promise<PhaseResult<T>> {
+  // Once the machine is touched, what breaks here is the agent's own trouble: it is tried again until the dead man decides.
+  if (!isBeforeActivation(phase) || phase === Phase.ARM) return await work()
   try {
     return await work()
   } catch (error) {
     return { kind: 'failed', ...failureBefore(phase), reason: `the agent failed: ${reasonOf(error)}` }
   }
-}
-
-function latest(a: Date, b: Date | undefined): Date {
-  return b && b > a ? b : a
-}
-
-export interface Conclusion {
-  readonly class: OutcomeClass
-  readonly refusal: string
-  readonly reason: string
-  readonly exitCode?: number | undefined
-  readonly phase: Phase
-  readonly storePath: string
-}
-
-/** Writes the outcome. */
-export async function conclude(
-  deps: OperationsDeps,
-  journal: Journal,
-  operation: string,
-  { exitCode, ...rest }: Conclusion,
-): Promise<void> {
-  const outcome = create(OutcomeSchema, {
-    ...rest,
-    reason: rest.reason.slice(0, MAX_REASON_CHARS),
-    ended: timestampFromDate(deps.clock.now()),
-    simulated: [...deps.config.simulates],
-    ...(exitCode !== undefined && { exitCode }),
-  })
-  await journal.append({ operation, kind: 'outcome', outcome })
-  deps.log.info(
-    { operationId: operation, outcome: outcomeName(rest.class), refusal: rest.refusal, reason: rest.reason },
-    'operation ended',
-  )
 }

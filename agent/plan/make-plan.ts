@@ -42,6 +42,8 @@ export interface PlanQuestion {
   /** What the manifest says of this machine; no host name for a group's target. */
   readonly expected: { readonly host?: string | undefined; readonly system: string }
   readonly signal?: AbortSignal | undefined
+  /** The machine is simulated: nothing runs there whose states could be asked. */
+  readonly simulated?: boolean | undefined
 }
 
 const NOTHING_TO_FETCH: ClosureNeed = { kind: 'need', bytes: 0, paths: 0 }
@@ -54,7 +56,9 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
   const machine = reading.kind === 'generations' ? reading.value : unknownMachine(reading.why)
   const current = await readIfKnown(system, machine.current)
   const booted = await readIfKnown(system, machine.booted)
-  const states = await readUnitStates(system, signal)
+  const states: UnitStatesReading = question.simulated
+    ? { kind: 'states', states: new Map() }
+    : await readUnitStates(system, signal)
   const space = await readSpace(system, { root, storeDir, need: NOTHING_TO_FETCH, target })
   const reboot = rebootOf(booted, current, target)
   const units = unitsOf(current, target, states)

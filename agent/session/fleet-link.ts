@@ -93,6 +93,12 @@ export class FleetLink implements OperationsLink {
     return await client.getRevision({ number }, { signal, deadlineMs: this.#deps.connectMs })
   }
 
+  /** Over a connection of its own: what it shows is that one can be made now. */
+  async confirmOperation(request: Parameters<OperationsLink['confirmOperation']>[0], signal: AbortSignal) {
+    using client = this.open()
+    return await client.confirmOperation(request, { signal, deadlineMs: this.#deps.connectMs })
+  }
+
   async *downloadTree(number: bigint, offset: bigint, signal: AbortSignal): AsyncIterable<Uint8Array> {
     using client = this.open()
     for await (const { chunk } of client.downloadTree({ number, offset }, { signal })) yield chunk

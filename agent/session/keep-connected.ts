@@ -1,5 +1,4 @@
 import { reasonOf } from '../../shared/errors.ts'
-import { randomId } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { type CertificateStore, judgeCertificate } from '../identity/certificate-store.ts'
 import { enrolOnce } from '../identity/enrol.ts'
@@ -14,6 +13,8 @@ export interface ConnectionDeps extends SessionDeps {
   readonly retry: { readonly firstMs: number; readonly mostMs: number; readonly connectMs: number }
   /** Hands out the way to have the session opened anew, for when something that it rests on was changed. */
   readonly onReopen: (reopen: () => void) => void
+  /** Of this start: by it the coordinator tells an agent that comes back from another holder of its key. */
+  readonly instance: () => string
 }
 
 /**
@@ -40,8 +41,6 @@ export async function keepConnected(deps: ConnectionDeps, signal: AbortSignal): 
     },
     signal,
   )
-  // One for each start: by it the coordinator tells an agent that comes back from another holder of its key.
-  const instance = randomId()
   let failures = 0
   let lastReason = ''
   while (!signal.aborted) {
@@ -53,7 +52,7 @@ export async function keepConnected(deps: ConnectionDeps, signal: AbortSignal): 
     }
     board.set('connecting', lastReason, link.address)
     cut = new AbortController()
-    const end = await connectOnce(deps, instance, cut, signal)
+    const end = await connectOnce(deps, cut, signal)
     failures = end.kind === 'lost' && !end.welcomed ? failures + 1 : end.kind === 'denied' ? failures + 1 : 0
     const step = afterSession(end, failures, retry)
     if (step.kind === 'stop') break
@@ -76,7 +75,6 @@ export async function keepConnected(deps: ConnectionDeps, signal: AbortSignal): 
 
 async function connectOnce(
   deps: ConnectionDeps,
-  instance: string,
   cut: AbortController,
   signal: AbortSignal,
 ): Promise<SessionEnd> {
@@ -84,7 +82,7 @@ async function connectOnce(
   if (signal.aborted) stop()
   signal.addEventListener('abort', stop, { once: true })
   try {
-    return await runSession(deps, instance, cut.signal)
+    return await runSession(deps, deps.instance(), cut.signal)
   } catch (error) {
     deps.log.warn({ err: reasonOf(error) }, 'session could not be opened')
     return { kind: 'lost', reason: reasonOf(error), welcomed: false }

@@ -26,6 +26,7 @@ import { type HelloDeps, makeHello } from './make-hello.ts'
 import { operationMessages } from './operation-messages.ts'
 import { type Outgoing, Sender } from './sender.ts'
 import { SessionCut, type SessionEnd } from './session-end.ts'
+import { statusMessages } from './status-messages.ts'
 import { followTrust, type TrustUpdateDeps } from './trust-updates.ts'
 
 export interface SessionDeps extends TrustUpdateDeps, HelloDeps {
@@ -85,7 +86,11 @@ class Session implements Disposable {
     this.#instance = instance
     this.#client = deps.link.open()
     this.#events = eventMessages(deps.state)
-    this.#sender = new Sender([this.#events, operationMessages(deps.operations)])
+    this.#sender = new Sender([
+      this.#events,
+      statusMessages(deps.operations),
+      operationMessages(deps.operations),
+    ])
   }
 
   [Symbol.dispose](): void {
@@ -160,7 +165,7 @@ class Session implements Disposable {
   }
 
   async #handle({ message }: SessionResponse): Promise<void> {
-    const { operations, facts, state, clock, skew } = this.#deps
+    const { operations, facts, state, clock, skew, log } = this.#deps
     if (!this.#welcomed && message.case !== 'welcome' && message.case !== 'challenge') {
       this.#finish(this.#lost('the coordinator sent something before its welcome'))
       return
@@ -220,8 +225,11 @@ class Session implements Disposable {
       }
       case 'revision':
         return await this.#onRevision(message.value)
-      case 'restart':
-        return this.#deps.log.info({}, 'the coordinator announced its restart')
+      case 'restart': {
+        const { expected } = message.value
+        log.info({}, 'the coordinator announced its restart')
+        return operations.coordinatorRestarts(expected ? msFromDuration(expected) : 0)
+      }
       case undefined:
         return this.#deps.log.debug({}, 'message of a newer coordinator passed over')
     }

@@ -15,6 +15,8 @@ const stranger: AdmissionInput = {
   assignmentIsServer: false,
   hostTakenBy: undefined,
   dispute: undefined,
+  admittedByRule: 0,
+  maxByRule: 5,
   pending: 0,
   maxPending: 10,
 }
@@ -146,6 +148,8 @@ describe('decideAdmission', () => {
     dispute: fc.constantFrom(undefined, 'clone'),
     pending: fc.integer({ min: 0, max: 12 }),
     maxPending: fc.constant(10),
+    admittedByRule: fc.nat(6),
+    maxByRule: fc.constant(5),
   })
 
   it('never admits whom a person sent away or has to look at, and nobody without one of the three ways', () => {

@@ -36,6 +36,9 @@ export interface AdmissionInput {
   readonly hostTakenBy: string | undefined
   /** A clone or a collision that no person has looked at. */
   readonly dispute: string | undefined
+  /** Live machines that the rule of this assignment let in; 0 where no rule assigns. */
+  readonly admittedByRule: number
+  readonly maxByRule: number
   readonly pending: number
   readonly maxPending: number
 }
@@ -138,6 +141,11 @@ export function judgeToken(token: Exclude<ShownToken, { kind: 'none' }>, nowMs: 
   }
 }
 
+/** What stands at a machine that the rule of this group let in. */
+export function ruleName(group: string): string {
+  return `rule ${group}`
+}
+
 /** Facts are a stranger's claims: they open a group that the signed fleet file opens, and nothing that is a server. */
 function judgeRule(input: AdmissionInput): Admission {
   const { assignment, machine, machineId, pending, maxPending } = input
@@ -151,10 +159,16 @@ function judgeRule(input: AdmissionInput): Admission {
         `it would be host ${assignment.host}, which is machine ${input.hostTakenBy.slice(0, 12)} already`,
       )
     }
+    if (input.admittedByRule >= input.maxByRule) {
+      return wait(
+        input,
+        `the rule of group ${assignment.group} has let in ${input.admittedByRule} machines, as many as a rule may (machinesPerRule)`,
+      )
+    }
     return {
       kind: 'admit',
       by: 'rule',
-      admittedBy: `rule ${assignment.group}`,
+      admittedBy: ruleName(assignment.group),
       labels: {},
       host: '',
     }

@@ -12,6 +12,7 @@ import { recordClaim, recordEvent } from '../store/events.ts'
 import type { FactsLimits } from '../store/facts.ts'
 import { readLabels } from '../store/json.ts'
 import {
+  countAdmittedBy,
   countPending,
   findMachine,
   type MachineChange,
@@ -28,6 +29,7 @@ import {
   judgeToken,
   type Refuse,
   retryLater,
+  ruleName,
 } from './admission.ts'
 import { isServer } from './assign.ts'
 import { aboutClaimant, findConflicts, recordFindings } from './find-conflicts.ts'
@@ -42,6 +44,8 @@ export interface AdmitDeps {
   readonly authorities: Pick<Authorities, 'prepareMachine'>
   readonly factsLimits: FactsLimits
   readonly maxPending: number
+  /** Machines that the rule of one group lets in. */
+  readonly maxByRule: number
 }
 
 export type Admitted =
@@ -123,7 +127,10 @@ async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked:
       ? []
       : await findConflicts(tx, { machineId, claimed: identity, row, vouched: isVouched(asked, row) })
   const dispute = disputedBecause([...conditions, ...aboutClaimant(findings)])
-  const input = admissionInput(deps, asked, row, dispute?.reason)
+  const { assignment } = asked
+  const byRule = assignment.kind === 'host' && assignment.boundBy === 'rule' && asked.token.kind === 'none'
+  const admittedByRule = byRule ? await countAdmittedBy(tx, ruleName(assignment.group)) : 0
+  const input = admissionInput(deps, asked, row, { dispute: dispute?.reason, admittedByRule })
   const admission = decideAdmission(input, now.getTime())
   switch (admission.kind) {
     case 'admit':
@@ -148,10 +155,10 @@ function isVouched({ token, now }: Asked, row: MachineRow | undefined): boolean 
 }
 
 function admissionInput(
-  { directory, maxPending }: AdmitDeps,
+  { directory, maxPending, maxByRule }: AdmitDeps,
   { machineId, token, assignment }: Asked,
   row: MachineRow | undefined,
-  dispute: string | undefined,
+  known: Pick<AdmissionInput, 'dispute' | 'admittedByRule'>,
 ): AdmissionInput {
   const { targets } = directory
   const host = assignment.kind === 'host' ? assignment : undefined
@@ -164,7 +171,8 @@ function admissionInput(
       host !== undefined &&
       isServer(host.group === '' ? targets.hosts.get(host.host) : targets.groups.get(host.group)),
     hostTakenBy: host && directory.claimants(host.host).find(other => other !== machineId),
-    dispute,
+    ...known,
+    maxByRule,
     pending: directory.count('pending'),
     maxPending,
   }

@@ -67,13 +67,6 @@ describe('Throttle', () => {
     )
   })
 
-  it('spreads a thousand machines that wait over as much time as they need', () => {
-    const throttle = new Throttle(10, 20)
-    const seconds = throttle.spreadSeconds(1_000)
-    expect(1_000 / seconds).toBeLessThan(10)
-    expect(throttle.spreadSeconds(0)).toBe(0)
-  })
-
   it('tells when the next request will pass', () => {
     const throttle = new Throttle(1, 1)
     expect(throttle.take(0)).toBe(0)

@@ -272,6 +272,21 @@ describe('a machine without a token', () => {
     expect(second).toMatchObject({ case: 'waiting', value: { reason: expect.stringContaining('edge-s1') } })
   })
 
+  it('lets in no more machines by a rule than a rule may', async () => {
+    await using fleet = await open()
+    fleet.deps.maxByRule = 1
+    const binding = { rule: 'true', nameTemplate: 'edge-{serial}' }
+    await fleet.target(1, [targetOf({ group: 'edge', binding })])
+    const facts = (serial: string) => ({ system: { serial } })
+    expect((await fleet.ask({ key, facts: facts('S1') })).case).toBe('certificate')
+    expect(await fleet.ask({ key: otherKey, facts: facts('S2') })).toMatchObject({
+      case: 'waiting',
+      value: { reason: expect.stringContaining('has let in 1 machines, as many as a rule may') },
+    })
+    // It was let in before: its place is its own.
+    expect((await fleet.ask({ key, facts: facts('S1') })).case).toBe('certificate')
+  })
+
   it('is never made a server by a rule, nor a host that the file lists', async () => {
     await using fleet = await open()
     const binding = { rule: 'true', nameTemplate: 'edge-{serial}' }
@@ -289,16 +304,20 @@ describe('a machine without a token', () => {
     await using fleet = await open()
     const token = await tokenFor(fleet, { uses: 30 })
     const answers: string[] = []
-    for (let i = 0; i < 22; i++) {
-      const answer = await fleet.ask({ key })
+    const askFrom = async (address: string) => {
+      const answer = await fleet.ask({ key, address })
       answers.push(
         answer.case === 'refusal'
           ? `${answer.value.class} ${answer.value.retryAfterSeconds}`
           : (answer.case ?? ''),
       )
     }
-    expect(answers.slice(0, 20)).toEqual(Array(20).fill('waiting'))
-    expect(answers.slice(20)).toEqual(['full 1', 'full 1'])
+    // Half of what all may is one address's share; the other half is left for others.
+    for (let i = 0; i < 12; i++) await askFrom('192.0.2.7')
+    for (let i = 0; i < 12; i++) await askFrom('192.0.2.8')
+    await askFrom('192.0.2.9')
+    const share = [...Array(10).fill('waiting'), 'full 1', 'full 1']
+    expect(answers).toEqual([...share, ...share, 'full 1'])
     expect((await fleet.ask({ key: otherKey, token })).case).toBe('certificate')
     fleet.pass(1_000)
     expect((await fleet.ask({ key })).case).toBe('waiting')

@@ -27,7 +27,7 @@ type Response = MessageInitShape<typeof EnrolResponseSchema>
 export function enrol(deps: EnrolDeps) {
   return async (request: EnrolRequest, { peer }: Pick<CallContext, 'peer'>): Promise<Response> => {
     const now = deps.clock.now()
-    const proved = await proveRequest(deps, request, now.getTime())
+    const proved = await proveRequest(deps, request, peer.address, now.getTime())
     if (proved.kind === 'refuse') return await answer(deps, proved, request, peer.address)
     const admitted = await admitMachine(deps, proved, request.tokenSecret, peer.address, now)
     return await answer(deps, admitted, request, peer.address)

@@ -9,7 +9,7 @@ import type { Store } from '../store/store.ts'
 import { judgeToken, type Refuse, refuse, retryLater, type ShownToken } from './admission.ts'
 import type { Nonces } from './nonces.ts'
 import { readShownToken } from './shown-token.ts'
-import type { Throttle } from './throttle.ts'
+import type { StrangerThrottle } from './stranger-throttle.ts'
 
 export interface ProveDeps {
   readonly store: Store
@@ -17,7 +17,7 @@ export interface ProveDeps {
   readonly authorities: Pick<Authorities, 'list'>
   readonly nonces: Nonces
   /** For everybody who shows neither a valid token nor the key of a machine that was let in. */
-  readonly strangers: Throttle
+  readonly strangers: StrangerThrottle
 }
 
 /** A request whose key was proved and whose facts were read. */
@@ -33,6 +33,7 @@ export interface Proved {
 export async function proveRequest(
   deps: ProveDeps,
   request: EnrolRequest,
+  address: string,
   nowMs: number,
 ): Promise<Proved | Refuse> {
   const { directory, authorities, nonces, strangers } = deps
@@ -48,7 +49,7 @@ export async function proveRequest(
   const token = await readShownToken(deps.store.db, request, machineId)
   const isGood = token.kind === 'known' && judgeToken(token, nowMs).kind === 'admit'
   if (!isGood && !isKnown) {
-    const seconds = strangers.take(nowMs)
+    const seconds = strangers.take(address, nowMs)
     if (seconds > 0) {
       const wait = Math.max(seconds, strangers.spreadSeconds(directory.count('pending')))
       return retryLater('full', 'too many machines without a valid token ask at once', wait)
@@ -67,7 +68,7 @@ export async function proveRequest(
   })
   if (!isProved) {
     // Knowing the key of a machine that was let in spares nobody the throttle, holding it does.
-    if (isKnown && !isGood) strangers.take(nowMs)
+    if (isKnown && !isGood) strangers.take(address, nowMs)
     const key = readRsaPublicKey(publicKey)
     return key.ok
       ? refuse('proof', 'the proof is no signature of this very request by this key')

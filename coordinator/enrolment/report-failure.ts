@@ -10,12 +10,12 @@ import type { CallContext } from '../../shared/rpc/definition.ts'
 import { recordEvent } from '../store/events.ts'
 import type { Store } from '../store/store.ts'
 import type { RefusalLog } from './refusal-log.ts'
-import type { Throttle } from './throttle.ts'
+import type { StrangerThrottle } from './stranger-throttle.ts'
 
 export interface ReportFailureDeps {
   readonly store: Store
   readonly clock: Clock
-  readonly strangers: Throttle
+  readonly strangers: StrangerThrottle
   readonly refusals: Pick<RefusalLog, 'takeRoom'>
 }
 
@@ -32,7 +32,7 @@ export function reportFailure({ store, clock, strangers, refusals }: ReportFailu
     if (bytes > MAX_BYTES) throw invalid(`reason: the report is larger than ${MAX_BYTES} bytes`)
     if (machine !== '' && !isDigest(machine)) throw invalid('machine: is no id of a machine')
     const now = clock.now()
-    const seconds = strangers.take(now.getTime())
+    const seconds = strangers.take(peer.address, now.getTime())
     if (seconds > 0) throw exhausted(`too many reports at once; report again in ${seconds} s`)
     if (!refusals.takeRoom(now)) throw exhausted('too many reports are kept already; report again later')
     await store.transact(tx =>

@@ -11,11 +11,6 @@ export class Throttle {
     this.#left = burst
   }
 
-  /** Seconds after which so many callers, each asking once in that time, stay within the rate. */
-  spreadSeconds(callers: number): number {
-    return Math.ceil(callers / (0.8 * this.#perSecond))
-  }
-
   /** Takes one request: 0 when it may go on, else the seconds until one will. */
   take(nowMs: number): number {
     const passedMs = Math.max(0, nowMs - this.#filledMs)

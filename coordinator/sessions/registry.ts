@@ -7,15 +7,16 @@ import {
   type SessionRequest,
   SessionResponseSchema,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
-import { randomId } from '../../shared/ids.ts'
 import { keyedRunner } from '../../shared/keyed-runner.ts'
 import { DeadlineError, pause, withDeadline } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { Encoded } from '../../shared/rpc/definition.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { VERSION } from '../../shared/version.ts'
+import { Holders } from './holders.ts'
 import type { SessionAdmission, SessionHooks } from './hooks.ts'
 import { LiveSession, type SessionMessage } from './live-session.ts'
+import { Probes } from './probes.ts'
 import { SessionStream } from './session-stream.ts'
 import type { Sessions, SessionView } from './sessions.ts'
 
@@ -49,12 +50,6 @@ export interface SessionPeer {
 
 type Admitted = Extract<SessionAdmission, { kind: 'ok' }>
 
-interface PendingProbe {
-  readonly machine: string
-  resolve(json: string): void
-  reject(error: Error): void
-}
-
 /**
  * All live sessions.
  * INVARIANTS: at most one session of a machine is acted on; while two holders of one key are connected none is.
@@ -63,11 +58,8 @@ interface PendingProbe {
  */
 export class SessionRegistry implements Sessions {
   readonly #deps: RegistryDeps
-  /** The session acted on, by machine. */
-  readonly #live = new Map<string, LiveSession>()
-  /** Further holders of a key, while a dispute lasts. */
-  readonly #others = new Map<string, Set<LiveSession>>()
-  readonly #probes = new Map<string, PendingProbe>()
+  readonly #holders: Holders
+  readonly #probes = new Probes()
   /** Milliseconds of the newest message, of machines that spoke since liveness was last written. */
   #seen = new Map<string, number>()
   readonly #orders: ReturnType<typeof keyedRunner>
@@ -76,6 +68,7 @@ export class SessionRegistry implements Sessions {
 
   constructor(deps: RegistryDeps) {
     this.#deps = deps
+    this.#holders = new Holders({ ...deps, wake: machine => this.wake(machine) })
     this.#orders = keyedRunner(
       machine => this.#deliver(machine),
       deps.signal,
@@ -84,43 +77,43 @@ export class SessionRegistry implements Sessions {
   }
 
   online(machine: string): boolean {
-    return this.#live.has(machine)
+    return this.#holders.live(machine) !== undefined
   }
 
   machines(): Iterable<string> {
-    return this.#live.keys()
+    return this.#holders.machines()
   }
 
   live(machine: string): SessionView | undefined {
-    return this.#live.get(machine)
+    return this.#holders.live(machine)
   }
 
   count(): number {
-    return this.#live.size
+    return this.#holders.count
   }
 
   lastMessage(machine: string): Date | undefined {
-    const session = this.#live.get(machine)
+    const session = this.#holders.live(machine)
     return session && new Date(session.lastMessageMs)
   }
 
   send(machine: string, message: SessionMessage): boolean {
-    return this.#live.get(machine)?.send(message) ?? false
+    return this.#holders.live(machine)?.send(message) ?? false
   }
 
   /** The same message to every live session, serialised once. */
   broadcast(message: Encoded): void {
-    for (const session of this.#live.values()) session.send(message)
+    for (const session of this.#holders.sessions()) session.send(message)
   }
 
   end(machine: string, reason: string): void {
-    for (const session of this.#all(machine)) session.end(status.PERMISSION_DENIED, reason)
+    for (const session of this.#holders.all(machine)) session.end(status.PERMISSION_DENIED, reason)
   }
 
   /** Ends the sessions whose certificate comes from an authority that is trusted no longer. */
   endIssuedBy(isTrusted: (pin: string) => boolean): void {
-    for (const machine of [...this.#live.keys()]) {
-      for (const session of [...this.#all(machine)]) {
+    for (const machine of [...this.#holders.machines()]) {
+      for (const session of [...this.#holders.all(machine)]) {
         if (session.issuer !== undefined && !isTrusted(session.issuer)) {
           session.end(status.UNAUTHENTICATED, 'the authority of this certificate was dropped; enrol anew')
         }
@@ -129,42 +122,13 @@ export class SessionRegistry implements Sessions {
   }
 
   wake(machine: string): void {
-    if (this.#live.has(machine)) this.#orders.trigger(machine)
+    if (this.#holders.live(machine)) this.#orders.trigger(machine)
   }
 
   probe(machine: string, kind: string, deadlineMs: number, signal?: AbortSignal): Promise<string> {
-    const session = this.#live.get(machine)
+    const session = this.#holders.live(machine)
     if (!session) return Promise.reject(new RpcError(status.UNAVAILABLE, 'not online'))
-    const probeId = randomId()
-    return new Promise((resolve, reject) => {
-      const settle = () => {
-        clearTimeout(timer)
-        signal?.removeEventListener('abort', onAbort)
-        this.#probes.delete(probeId)
-      }
-      const fail = (error: Error) => {
-        settle()
-        reject(error)
-      }
-      const onAbort = () => fail(new RpcError(status.CANCELLED, 'cancelled'))
-      const timer = setTimeout(
-        () => fail(new RpcError(status.DEADLINE_EXCEEDED, `no answer within ${deadlineMs} ms`)),
-        deadlineMs,
-      )
-      signal?.addEventListener('abort', onAbort, { once: true })
-      this.#probes.set(probeId, {
-        machine,
-        resolve: json => {
-          settle()
-          resolve(json)
-        },
-        reject: fail,
-      })
-      const sent = session.send({
-        message: { case: 'probe', value: { probeId, kind, deadline: durationFromMs(deadlineMs) } },
-      })
-      if (!sent) fail(new RpcError(status.UNAVAILABLE, 'the machine does not take what it is sent'))
-    })
+    return this.#probes.ask(session, kind, deadlineMs, signal)
   }
 
   /** Serves one stream whose peer was proved to be `machine`. Whoever iterates calls `return` at the end in any case. */
@@ -214,7 +178,7 @@ export class SessionRegistry implements Sessions {
     session.notAfterMs = notAfter?.getTime() ?? Number.POSITIVE_INFINITY
     session.issuer = issuer
     session.bootId = hello.bootId
-    await this.#enter(session)
+    this.#holders.enter(session)
     return { session, admission }
   }
 
@@ -255,7 +219,7 @@ export class SessionRegistry implements Sessions {
     )
     const until = performance.now() + FAREWELL_MS
     while (performance.now() < until) {
-      if ([...this.#live.values()].every(({ outbox }) => outbox.closed || outbox.size === 0)) return
+      if ([...this.#holders.sessions()].every(({ outbox }) => outbox.closed || outbox.size === 0)) return
       await pause(10)
     }
   }
@@ -273,8 +237,9 @@ export class SessionRegistry implements Sessions {
       }
     }
     await this.announceRestart(this.#deps.restartExpectedMs ?? RESTART_MS)
-    for (const machine of [...this.#live.keys()]) {
-      for (const session of this.#all(machine)) session.end(status.UNAVAILABLE, 'the coordinator stops')
+    for (const machine of [...this.#holders.machines()]) {
+      for (const session of this.#holders.all(machine))
+        session.end(status.UNAVAILABLE, 'the coordinator stops')
     }
     await this.#orders.idle()
     await this.flush()
@@ -309,97 +274,9 @@ export class SessionRegistry implements Sessions {
     }
   }
 
-  *#all(machine: string): Iterable<LiveSession> {
-    const live = this.#live.get(machine)
-    if (live) yield live
-    yield* this.#others.get(machine) ?? []
-  }
-
-  /** Puts a session in its place; settles at once or begins a dispute when another holder of the key is connected. */
-  async #enter(session: LiveSession): Promise<void> {
-    const { machine } = session
-    const before = this.#live.get(machine)
-    if (!before || before.outbox.closed || before.instance === session.instance) {
-      this.#live.set(machine, session)
-      before?.end(status.ABORTED, 'the same agent opened a newer session')
-      return
-    }
-    before.disputed = true
-    session.disputed = true
-    const others = this.#others.get(machine) ?? new Set()
-    if (others.size >= 8) {
-      throw new RpcError(status.RESOURCE_EXHAUSTED, 'too many sessions with this key')
-    }
-    others.add(session)
-    this.#others.set(machine, others)
-    void this.#settle(before, session)
-  }
-
-  /**
-   * Two holders of one key. Dead connections do not answer: then the newer one simply takes its place. Two that answer
-   * are a clone: both stay connected, neither is acted on until a person looked.
-   */
-  async #settle(before: LiveSession, session: LiveSession): Promise<void> {
-    const { challengeMs, clock, hooks, log, signal } = this.#deps
-    const asked = clock.now().getTime()
-    for (const holder of [before, session]) {
-      holder.send({ message: { case: 'challenge', value: { reason: 'another machine holds the same key' } } })
-    }
-    const until = asked + challengeMs
-    const counts = [before.messages, session.messages] as const
-    const bothAnswered = () => before.messages > counts[0] && session.messages > counts[1]
-    while (clock.now().getTime() < until && !signal.aborted) {
-      if (before.outbox.closed || session.outbox.closed) break
-      if (bothAnswered()) {
-        const reason = `two machines are connected with this key, from ${before.address} and ${session.address}`
-        log.warn({ machineId: before.machine, addresses: [before.address, session.address] }, 'clone found')
-        await hooks
-          .clone(before.machine, reason)
-          .catch(error => log.error({ err: error, machineId: before.machine }, 'clone not recorded'))
-        return
-      }
-      await pause(Math.max(1, Math.min(50, challengeMs / 10)), signal)
-    }
-    if (signal.aborted) return
-    if (session.outbox.closed) {
-      before.disputed = (this.#others.get(before.machine)?.size ?? 0) > 0
-      this.wake(before.machine)
-    } else {
-      before.end(status.ABORTED, 'a newer session took the place of one that did not answer')
-      this.#promote(session)
-    }
-  }
-
-  #promote(session: LiveSession): void {
-    const others = this.#others.get(session.machine)
-    others?.delete(session)
-    if (others?.size === 0) this.#others.delete(session.machine)
-    this.#live.set(session.machine, session)
-    session.disputed = (this.#others.get(session.machine)?.size ?? 0) > 0
-    this.wake(session.machine)
-  }
-
   #leave(session: LiveSession): void {
-    const { machine } = session
-    const others = this.#others.get(machine)
-    others?.delete(session)
-    if (others?.size === 0) this.#others.delete(machine)
-    if (this.#live.get(machine) === session) {
-      this.#live.delete(machine)
-      const next = others?.values().next().value
-      if (next) this.#promote(next)
-    } else {
-      const live = this.#live.get(machine)
-      if (live?.disputed && !this.#others.has(machine)) {
-        live.disputed = false
-        this.wake(machine) // what waited while there were two of them
-      }
-    }
-    if (!this.#live.has(machine)) {
-      for (const probe of [...this.#probes.values()]) {
-        if (probe.machine === machine) probe.reject(new RpcError(status.UNAVAILABLE, 'the session ended'))
-      }
-    }
+    this.#holders.leave(session)
+    if (!this.#holders.live(session.machine)) this.#probes.left(session.machine)
   }
 
   async #read(session: LiveSession, reader: AsyncIterator<SessionRequest>): Promise<void> {
@@ -457,17 +334,9 @@ export class SessionRegistry implements Sessions {
       case 'trust':
         await hooks.trust(machine, message.value)
         return
-      case 'probeAnswer': {
-        const { probeId, json, error } = message.value
-        const probe = this.#probes.get(probeId)
-        // An answer that comes too late, or to somebody else's question, is nobody's.
-        if (probe?.machine !== machine) return
-        if (error) probe.reject(new RpcError(status.FAILED_PRECONDITION, error))
-        else if (json.length > 256 * 1024)
-          probe.reject(new RpcError(status.OUT_OF_RANGE, 'answer over 256 KiB'))
-        else probe.resolve(json)
+      case 'probeAnswer':
+        this.#probes.answer(machine, message.value)
         return
-      }
       case 'status':
         await hooks.status(machine, message.value)
         return
@@ -480,7 +349,7 @@ export class SessionRegistry implements Sessions {
 
   async #deliver(machine: string): Promise<void> {
     const { hooks, log } = this.#deps
-    const session = this.#live.get(machine)
+    const session = this.#holders.live(machine)
     if (!session || session.disputed) return
     const assignment = await hooks.assignment(machine)
     const told = `${assignment.host ?? ''}\0${assignment.group ?? ''}`
@@ -505,8 +374,8 @@ export class SessionRegistry implements Sessions {
     const { clock, heartbeatMs } = this.#deps
     const nowMs = clock.now().getTime()
     const oldest = nowMs - 3 * heartbeatMs - 1_000
-    for (const machine of [...this.#live.keys()]) {
-      for (const session of [...this.#all(machine)]) {
+    for (const machine of [...this.#holders.machines()]) {
+      for (const session of [...this.#holders.all(machine)]) {
         if (session.notAfterMs <= nowMs) {
           session.end(status.UNAUTHENTICATED, 'the certificate has ended; renew it and connect anew')
         } else if (session.lastMessageMs < oldest) {

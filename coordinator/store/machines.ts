@@ -179,6 +179,17 @@ export async function countCertificatesOf(
   return Number(row.count)
 }
 
+/** How many live machines were let in by this word, as it stands at each of them. */
+export async function countAdmittedBy(db: Kysely<Database>, admittedBy: string): Promise<number> {
+  const row = await db
+    .selectFrom('machines')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('state', 'in', ['enrolled', 'active'])
+    .where('admitted_by', '=', admittedBy)
+    .executeTakeFirstOrThrow()
+  return Number(row.count)
+}
+
 /** How many machines wait to be let in. */
 export async function countPending(db: Kysely<Database>): Promise<number> {
   const row = await db

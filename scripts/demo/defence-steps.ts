@@ -4,7 +4,7 @@ import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { until } from '../start/until.ts'
 import { agentOf, type DemoContext, untilMachine } from './context.ts'
-import { writeGeneration } from './fleet-files.ts'
+import { writeBadUnit, writeGeneration } from './fleet-files.ts'
 import { forgeRevision, removeRevision } from './forge.ts'
 import { outcomesOnly, type Step } from './walk.ts'
 
@@ -14,6 +14,10 @@ export function defenceSteps(context: DemoContext): readonly Step[] {
     {
       title: 'The coordinator is taken over and offers a forged revision 3: the node refuses it',
       run: () => forge(context),
+    },
+    {
+      title: 'Revision 3 is a bad change: the machine goes back by itself, and does not try it again',
+      run: () => goBack(context),
     },
     { title: 'A machine is evicted', run: () => evict(context) },
   ]
@@ -56,6 +60,38 @@ async function forge(context: DemoContext): Promise<void> {
   await coordinator.start(signal)
   await untilMachine(context, 'olaf', 'back', ({ online }) => online)
   walk.say('The forged revision is taken out of the store again.')
+}
+
+async function goBack(context: DemoContext): Promise<void> {
+  const { walk, fleet } = context
+  const before = await agentOf(context, 'bolt').running()
+  await writeBadUnit(fleet, 'bolt')
+  await writeGeneration(fleet, 3)
+  await walk.muster(['publish', 'fleet'])
+  walk.say('The switch is simulated, and so is the unit that fails in it; the way back is the real one.')
+  await walk.muster(['apply', 'bolt'], { exit: 6, show: outcomesOnly })
+  const bolt = await untilMachine(context, 'bolt', 'shown as it went back', ({ lastOperation }) => {
+    return lastOperation?.outcome?.class === OutcomeClass.ROLLED_BACK
+  })
+  const outcome = bolt.lastOperation?.outcome
+  walk.check(
+    outcome?.firstCause === OutcomeClass.ACTIVATION_FAILED,
+    `bolt (simulated) went back by itself: ${outcome?.reason}`,
+  )
+  const after = await agentOf(context, 'bolt').running()
+  walk.check(
+    after.system === before.system && after.generation === before.generation,
+    'it runs what it ran before, as the same generation, and would boot it',
+    after.system,
+  )
+  await walk.muster(['apply', 'bolt'], { exit: 4, show: outcomesOnly })
+  const again = await untilMachine(context, 'bolt', 'shown with its refusal', ({ lastOperation }) => {
+    return lastOperation?.outcome?.refusal === 'quarantined'
+  })
+  walk.check(
+    again.lastOperation?.outcome?.refusal === 'quarantined',
+    'ordered again, the same system is refused: it is in quarantine there until `muster retry bolt`',
+  )
 }
 
 async function evict(context: DemoContext): Promise<void> {

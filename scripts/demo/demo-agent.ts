@@ -1,5 +1,6 @@
 import { mkdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { endMadeUpUnits } from '../made-up-units.ts'
 import { ChildProgram } from '../start/child-program.ts'
 import type { Builder } from './builder.ts'
 import { DemoError } from './demo-error.ts'
@@ -118,5 +119,7 @@ export class DemoAgent {
 
   async stop(): Promise<void> {
     await this.#child?.stop()
+    // What stands for units outlives the agent, as units do; the machine goes with the demo.
+    await endMadeUpUnits(join(this.#options.folder, 'state'))
   }
 }

@@ -1,6 +1,7 @@
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { arch } from 'node:os'
 import { join } from 'node:path'
+import { DemoError } from './demo-error.ts'
 import { BOLT_DISK, MACHINES } from './machines.ts'
 
 const HOSTS_NIX = `# What the demo's systems are. A real fleet has NixOS modules here.
@@ -27,6 +28,13 @@ export async function writeStandInFlake(top: string, folder: string, generation:
 /** What makes the systems of one revision differ from those of the next. */
 export async function writeGeneration(folder: string, generation: number): Promise<void> {
   await writeFile(join(folder, 'generation'), `${generation}\n`)
+}
+
+/** Makes the next revision of one host one whose switch ends with a failed unit. */
+export async function writeBadUnit(folder: string, host: string): Promise<void> {
+  const path = join(folder, 'hosts.nix')
+  const text = await readFile(path, 'utf8')
+  await writeFile(path, text.replace(/^}$/m, `  ${host}.failedUnits = "web.service";\n}`))
 }
 
 export interface HostsInput {
@@ -67,7 +75,12 @@ config = "nixosConfigurations.edge"
 
 /** The fleet file as \`muster init\` wrote it, with the demo's hosts. */
 export async function writeHosts(directory: string, initial: string, input: HostsInput): Promise<void> {
-  await writeFile(join(directory, 'fleet.toml'), `${initial.trimEnd()}\n${hostsToml(input)}`)
+  const hasty = initial.replace(
+    /^\[defaults\]$/m,
+    '[defaults]\nsoak = "1s" # a real fleet lets a change prove itself for longer',
+  )
+  if (hasty === initial) throw new DemoError('fleet.toml: muster init wrote no [defaults]')
+  await writeFile(join(directory, 'fleet.toml'), `${hasty.trimEnd()}\n${hostsToml(input)}`)
 }
 
 export async function readFleetFile(directory: string): Promise<string> {

@@ -98,14 +98,15 @@ describe.skipIf(!hasNix)(`closures ${hasNix ? '' : 'skipped: the command nix is 
   })
 
   it.each([
-    ['exit4', 'activation failed'],
+    ['exit4', 'rolled back'],
     ['noagent', 'refused no-agent'],
+    ['nodeadman', 'refused no-dead-man'],
     ['foreign', 'refused system'],
     ['newinterface', 'reboot required'],
   ])('of host %s end as a build on the node would: %s', async (host, words) => {
     const { outcome, machine } = await applied(publishClosure(host, key))
     expect(inWords(outcome)).toBe(words)
-    expect(machine.state().profile).toBe(machine.before)
+    expect(machine.state()).toEqual(allAt(machine.before))
   })
 
   it.each<[string, () => Promise<Awaited<ReturnType<typeof applied>>>, RegExp]>([

@@ -113,6 +113,11 @@ export class LabFleet implements AsyncDisposable {
     return { package: path, config, deadMan }
   }
 
+  /** The agent of the first systems. */
+  get agent(): AgentProgram {
+    return this.#options.agent
+  }
+
   machine(host: string): LabMachine {
     const found = this.lab.machines.find(({ name }) => name === host)
     if (!found) throw new Error(`no machine ${host}`)
@@ -174,7 +179,9 @@ export class LabFleet implements AsyncDisposable {
       ),
     )
     const head = `[fleet]\nname = "lab"\nid = "${this.operator.fleetId}"\n`
-    await writeFile(join(directory, 'fleet.toml'), [head, options.toml ?? '', ...hosts].join('\n'))
+    // Nothing here waits for minutes; a test that wants to says so.
+    const proof = options.toml ?? '[defaults]\nsoak = "1s"\nconfirm-within = "20s"\n'
+    await writeFile(join(directory, 'fleet.toml'), [head, proof, ...hosts].join('\n'))
     return await this.operator.publish({ ...options, directory })
   }
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentials } from '@grpc/grpc-js'
 import { type Hardware, writeMadeUpRoot } from '../../scripts/made-up-root.ts'
+import { endMadeUpUnits } from '../../scripts/made-up-units.ts'
 import { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
 import { freePort } from './free-port.ts'
@@ -135,7 +136,7 @@ export class Fleet implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.agents.map(agent => agent.kill()))
+    await Promise.all(this.agents.map(agent => agent.dispose()))
     this.#api?.[Symbol.dispose]()
     await this.coordinator?.kill('SIGTERM')
     if (!process.env.MUSTER_KEEP) await rm(this.dir, { recursive: true, force: true })
@@ -231,6 +232,17 @@ export class AgentProcess {
 
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<Finished | undefined> {
     return await this.program?.kill(signal)
+  }
+
+  /** Ends it with all that outlives it on its made-up machine. */
+  async dispose(): Promise<void> {
+    await this.kill()
+    await endMadeUpUnits(this.stateDir)
+  }
+
+  /** Runs a command of the agent's on its machine, as root does there. */
+  async local(...args: string[]): Promise<Finished> {
+    return await runProgram(process.execPath, [programFile('agent'), ...args, '--socket', this.socket])
   }
 
   /** What stands on its console. */

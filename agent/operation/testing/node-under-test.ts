@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,6 +16,7 @@ import { type Facts, FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.
 import type { OperationReport, Outcome } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
 import { outcomeName } from '../../../shared/operation-names.ts'
+import { signOutcome } from '../../../shared/outcome/signed-outcome.ts'
 import {
   type SampleRevision,
   sampleHardware,
@@ -28,6 +30,10 @@ import type { System } from '../../system/system.ts'
 import type { OperationsConfig, OperationsDeps } from '../context.ts'
 import { initialiseMemory } from '../memory.ts'
 import { type Operations, startOperations } from '../operations.ts'
+import { ScriptedUnits } from './scripted-units.ts'
+
+/** What the node signs its outcomes with. */
+const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
 
 /** A revision with the tree it was made of. */
 export interface RevisionWithTree extends SampleRevision {
@@ -62,6 +68,11 @@ export class NodeUnderTest implements AsyncDisposable {
   download: (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array> = offset =>
     createReadStream(this.treeFile, { start: offset })
   config: OperationsConfig
+  /** The service manager of its machine; it outlives the agent. */
+  readonly units: ScriptedUnits
+  /** Whether the coordinator confirms; a test may have it fall silent. */
+  confirm: OperationsDeps['link']['confirmOperation'] = async () => ({ confirmed: true, reason: '' })
+  #instance = randomId()
   #operations: Operations | undefined
   #stop = new AbortController()
   #count = 0
@@ -69,6 +80,10 @@ export class NodeUnderTest implements AsyncDisposable {
   private constructor(dir: string, system: System, config: Partial<OperationsConfig>) {
     this.dir = dir
     this.system = system
+    this.units = new ScriptedUnits(system)
+    this.units.onRestart = async () => {
+      this.#instance = randomId()
+    }
     this.config = {
       allow: ['apply'],
       activation: 'switch',
@@ -78,6 +93,11 @@ export class NodeUnderTest implements AsyncDisposable {
       simulates: ['this machine'],
       buildDeadlineMs: 60_000,
       switchDeadlineMs: 60_000,
+      bootDeadlineMs: 60_000,
+      clockWaitMs: 100,
+      restartBoundMs: 60_000,
+      keepGenerations: 10,
+      toolPath: '/usr/bin',
       retry: { firstMs: 5, mostMs: 20 },
       ...config,
     }
@@ -107,8 +127,13 @@ export class NodeUnderTest implements AsyncDisposable {
       link: {
         getRevision: async number => await this.answer(number),
         downloadTree: (_, offset, signal) => this.download(Number(offset), signal),
+        confirmOperation: (request, signal) => this.confirm(request, signal),
         connected: () => this.connected,
       },
+      units: this.units,
+      program: ['/usr/bin/muster-agent'],
+      instance: () => this.#instance,
+      sign: statement => signOutcome(key, statement),
       trust: () => sampleTrust.trust,
       adoptTrust: async () => {},
       machineId: sampleHardware.machineId,
@@ -204,6 +229,8 @@ export class NodeUnderTest implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
+    // Units outlive the agent; they must not outlive their machine.
+    await this.units.cut()
     await rm(this.dir, { recursive: true, force: true })
   }
 }

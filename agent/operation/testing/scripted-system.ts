@@ -1,3 +1,4 @@
+import { untilAborted } from '../../../shared/lifecycle.ts'
 import type { Ending, OutputLine, RunResult, System } from '../../system/system.ts'
 
 /** What a scripted command does: what it changes of the machine, what it says, how it ends. */
@@ -15,7 +16,7 @@ export class ScriptedSystem implements System {
   /** By path: the text of a link. */
   readonly links = new Map<string, string>()
   /** By path: the text of a file. */
-  readonly files = new Map<string, string>()
+  readonly files = new Map<string, string>([['/proc/sys/kernel/random/boot_id', 'boot-1']])
   /** By the command's last name. A command without a script is not found. */
   readonly scripts = new Map<string, Script>()
   /** All commands so far, each as one line. */
@@ -24,9 +25,9 @@ export class ScriptedSystem implements System {
   async run(
     command: string,
     args: readonly string[],
-    options: { cwd?: string | undefined },
+    options: { cwd?: string | undefined; signal?: AbortSignal | undefined },
   ): Promise<RunResult> {
-    const { ending, stdout, stderr } = await this.#play(command, args, options.cwd)
+    const { ending, stdout, stderr } = await this.#play(command, args, options)
     const text = (lines: readonly string[]) => lines.map(line => `${line}\n`).join('')
     return {
       ending,
@@ -38,7 +39,7 @@ export class ScriptedSystem implements System {
   }
 
   stream(command: string, args: readonly string[], options: { cwd?: string | undefined }) {
-    const played = this.#play(command, args, options.cwd)
+    const played = this.#play(command, args, { cwd: options.cwd })
     const lines = async function* (): AsyncGenerator<OutputLine> {
       const { stdout, stderr } = await played
       for (const text of stderr) yield { source: 'stderr', text, cut: false }
@@ -52,7 +53,8 @@ export class ScriptedSystem implements System {
   }
 
   async readFile(path: string, maxBytes: number) {
-    const text = this.files.get(path)
+    const text =
+      path === '/proc/uptime' ? `${(performance.now() / 1_000).toFixed(2)} 0.00` : this.files.get(path)
     if (text === undefined) return { kind: 'missing' } as const
     return { kind: 'file', bytes: Buffer.from(text).subarray(0, maxBytes), truncated: false } as const
   }
@@ -62,8 +64,15 @@ export class ScriptedSystem implements System {
     return target === undefined ? ({ kind: 'missing' } as const) : ({ kind: 'link', target } as const)
   }
 
-  async listDir() {
-    return { kind: 'missing' } as const
+  async listDir(path: string, maxNames = Number.POSITIVE_INFINITY) {
+    const below = `${path}/`
+    const names = new Set<string>()
+    for (const known of [...this.files.keys(), ...this.links.keys()]) {
+      if (known.startsWith(below)) names.add(known.slice(below.length).split('/')[0] ?? '')
+    }
+    if (names.size === 0) return { kind: 'missing' } as const
+    const sorted = [...names].toSorted()
+    return { kind: 'dir', names: sorted.slice(0, maxNames), truncated: sorted.length > maxNames } as const
   }
 
   async exists(path: string) {
@@ -85,12 +94,28 @@ export class ScriptedSystem implements System {
     return { kind: 'missing' } as const
   }
 
-  async #play(command: string, args: readonly string[], cwd: string | undefined) {
+  async #play(
+    command: string,
+    args: readonly string[],
+    { cwd, signal }: { cwd?: string | undefined; signal?: AbortSignal | undefined },
+  ) {
     const name = command.slice(command.lastIndexOf('/') + 1)
     this.commands.push([command, ...args].join(' '))
     const script = this.scripts.get(command) ?? this.scripts.get(name)
     if (!script) return { ending: { kind: 'not-found', command } as const, stdout: [], stderr: [] }
-    const { exitCode = 0, ending, stdout = [], stderr = [] } = await script(args, cwd)
+    const played = Promise.resolve(script(args, cwd))
+    const {
+      exitCode = 0,
+      ending,
+      stdout = [],
+      stderr = [],
+    } = await (signal ? Promise.race([played, untilCancelled(signal)]) : played)
     return { ending: ending ?? ({ kind: 'exited', exitCode } as const), stdout, stderr }
   }
+}
+
+/** A script that hangs ends when it is told to, as a process does. */
+async function untilCancelled(signal: AbortSignal): Promise<ScriptedRun> {
+  await untilAborted(signal)
+  return { ending: { kind: 'cancelled' } }
 }

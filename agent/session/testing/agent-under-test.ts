@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create, toBinary } from '@bufbuild/protobuf'
@@ -7,6 +7,7 @@ import { FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.ts'
 import { sha256Hex } from '../../../shared/ids.ts'
 import { parseConfig } from '../../config.ts'
 import { createLog } from '../../log.ts'
+import { ScriptedUnits } from '../../operation/testing/scripted-units.ts'
 import { type Agent, startAgent } from '../../start.ts'
 import { createMadeUpSystem } from '../../system/made-up-system.ts'
 import type { SerialisedFacts } from '../facts-keeper.ts'
@@ -26,7 +27,13 @@ export class AgentUnderTest implements AsyncDisposable {
   }
 
   static async prepare(config: object): Promise<AgentUnderTest> {
-    return new AgentUnderTest(await mkdtemp(join(tmpdir(), 'ma-')), config)
+    const directory = await mkdtemp(join(tmpdir(), 'ma-'))
+    // Without a boot and its uptime a machine is none: no operation is measured by anything else.
+    const proc = join(directory, 'root/proc')
+    await mkdir(join(proc, 'sys/kernel/random'), { recursive: true })
+    await writeFile(join(proc, 'sys/kernel/random/boot_id'), 'boot-1\n')
+    await writeFile(join(proc, 'uptime'), '100.00 0.00\n')
+    return new AgentUnderTest(directory, config)
   }
 
   get stateDir(): string {
@@ -65,6 +72,8 @@ export class AgentUnderTest implements AsyncDisposable {
       config,
       {
         system: createMadeUpSystem(join(this.directory, 'root')),
+        program: ['/usr/bin/muster-agent'],
+        makeUnits: () => new ScriptedUnits(createMadeUpSystem(join(this.directory, 'root'))),
         children: {
           facts: async () => this.#facts(),
           rule: async rule => ({ rule, kind: 'error', reason: 'not asked in this test' }),

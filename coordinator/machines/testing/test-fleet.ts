@@ -16,7 +16,7 @@ import { type BeginDeps, begin } from '../../enrolment/begin.ts'
 import { type EnrolDeps, enrol } from '../../enrolment/enrol.ts'
 import { Nonces } from '../../enrolment/nonces.ts'
 import { RefusalLog } from '../../enrolment/refusal-log.ts'
-import { Throttle } from '../../enrolment/throttle.ts'
+import { StrangerThrottle } from '../../enrolment/stranger-throttle.ts'
 import { FactsCache } from '../../queries/facts-cache.ts'
 import { indexTargets } from '../../revisions/fleet-targets.ts'
 import { openStore } from '../../store/store.ts'
@@ -56,7 +56,7 @@ export async function openTestFleet(authorities: Authorities) {
     sessions,
     authorities,
     nonces: new Nonces(),
-    strangers: new Throttle(10, 20),
+    strangers: new StrangerThrottle(10, 20),
     refusals: new RefusalLog(store, clock),
     log: createLogger('silent'),
     fleetAddress: () => 'hub.example:7444',
@@ -65,6 +65,7 @@ export async function openTestFleet(authorities: Authorities) {
     conditions: { stuckAfterMs: 600_000, certificateWarnMs: 7 * 86_400_000 },
     factsCache: new FactsCache(),
     maxPending: 1_000,
+    maxByRule: 1_000,
     waitSeconds: 10,
   }
   return {
@@ -98,9 +99,9 @@ export interface Asking {
   readonly nonce?: Uint8Array
   readonly proof?: Uint8Array
   readonly caId?: string
+  /** Where it asks from. */
+  readonly address?: string
 }
-
-const peer = { address: '192.0.2.7', certificate: undefined }
 
 async function ask(deps: BeginDeps & EnrolDeps, asking: Asking) {
   const { key } = asking
@@ -113,6 +114,7 @@ async function ask(deps: BeginDeps & EnrolDeps, asking: Asking) {
   const text = enrolmentProofText({ nonce, caId, publicKey, facts, tokenId })
   const proof = asking.proof ?? signProof(key.privateKeyPem, text)
   const request = create(EnrolRequestSchema, { nonce, publicKey, facts, tokenId, tokenSecret, proof })
+  const peer = { address: asking.address ?? '192.0.2.7', certificate: undefined }
   const { answer } = await enrol(deps)(request, { peer })
   if (!answer?.case) throw new Error('the answer is empty')
   return answer

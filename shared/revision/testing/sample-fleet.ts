@@ -3,7 +3,8 @@ import { signEnvelope } from '../../envelope/envelope.ts'
 import { generateSigningKey } from '../../envelope/keys.ts'
 import { MANIFEST_TYPE } from '../../envelope/payload-types.ts'
 import type { Envelope } from '../../gen/muster/v1/envelope_pb.ts'
-import { BindingSchema, type Target, TargetSchema } from '../../gen/muster/v1/manifest_pb.ts'
+import { BindingSchema, SafetySchema, type Target, TargetSchema } from '../../gen/muster/v1/manifest_pb.ts'
+import { durationFromMs } from '../../time.ts'
 import { makeFirstTrustSet } from '../../trust/make-trust-set.ts'
 import { type BuiltManifest, buildManifest, type ManifestInput } from '../build-manifest.ts'
 import type { Hardware } from '../expand-name.ts'
@@ -52,6 +53,8 @@ export function sampleTarget({ binding, ...change }: TargetChange = {}): Target 
       value: { $typeName: 'muster.v1.SourceBuild', attribute: 'olaf', leastMemoryBytes: 0n },
     },
     binding: create(BindingSchema, binding ?? { diskSerial: 'S4EVNX0M123456' }),
+    // Nobody waits in a test for what need not hold any longer than it is seen once.
+    safety: create(SafetySchema, { soak: durationFromMs(0), confirmWithin: durationFromMs(10_000) }),
     ...change,
   })
 }

@@ -30,14 +30,16 @@ describe.skipIf(!hasNix)(`applying a revision ${hasNix ? '' : 'skipped: the comm
     const revision = await applying.publish()
     const ids = await applying.order(['olaf', 'bolt', 'exit4', 'broken'])
     const outcomes = await Promise.all(ids.map(id => applying.outcome(id)))
-    expect(outcomes.map(inWords)).toEqual(['succeeded', 'succeeded', 'activation failed', 'build failed'])
+    expect(outcomes.map(inWords)).toEqual(['succeeded', 'succeeded', 'rolled back', 'build failed'])
     for (const [at, host] of ['olaf', 'bolt'].entries()) {
       const { storePath = '' } = outcomes[at] ?? {}
       expect(storePath).toContain(`-nixos-system-${host}-`)
       expect(node(host).state()).toEqual(allAt(storePath))
     }
-    expect(outcomes[2]?.exitCode).toBe(4)
-    expect(node('exit4').state().profile).toBe(applying.before)
+    expect(outcomes[2]?.firstCause).toBe(OutcomeClass.ACTIVATION_FAILED)
+    expect(outcomes[2]?.reason).toContain('units failed (exit 4): broken-service.service')
+    expect(outcomes[2]?.runs).toBe(applying.before)
+    expect(node('exit4').state()).toEqual(allAt(applying.before))
     expect(node('broken').state()).toEqual(allAt(applying.before))
     for (const outcome of outcomes) expect(outcome.simulated.join()).toContain('system kept in')
     const { machines } = await applying.fleet.api.listMachines({})

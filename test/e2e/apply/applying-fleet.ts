@@ -3,8 +3,9 @@ import { cpSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync 
 import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Outcome } from '../../../shared/gen/muster/v1/operation_pb.ts'
-import type { OperationSummary } from '../../../shared/gen/muster/v1/operator_pb.ts'
+import type { GiveOrdersRequestSchema, OperationSummary } from '../../../shared/gen/muster/v1/operator_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
 import { outcomeName } from '../../../shared/operation-names.ts'
 import { nixEnvironment } from '../../nix/nix-library.ts'
@@ -17,7 +18,7 @@ const standin = join(checkout, 'test/standin')
 const basic = join(checkout, 'test/fixtures/flakes/basic')
 const fixtureHosts = [
   ...['olaf', 'bolt', 'exit4', 'broken', 'slow', 'slowswitch', 'rejected', 'activation2', 'newinterface'],
-  ...['noagent', 'foreign'],
+  ...['noagent', 'nodeadman', 'foreign'],
 ]
 
 /** A node of such a fleet: what it runs lies in a folder of its own, and is moved by real Nix and stand-in programs. */
@@ -33,7 +34,10 @@ export interface JournalLine {
   readonly op: string
   readonly kind: string
   readonly phase?: number
+  readonly [field: string]: unknown
 }
+
+export type GivenAction = NonNullable<MessageInitShape<typeof GiveOrdersRequestSchema>['action']>
 
 /** All three places name one system. */
 export const allAt = (system: string) => ({ current: system, profile: system, bootDefault: system })
@@ -50,7 +54,7 @@ export class ApplyingFleet implements AsyncDisposable {
   constructor(fleet: Fleet, operator: Operator) {
     this.fleet = fleet
     this.operator = operator
-    this.before = buildSystem(basic, 'olaf')
+    this.before = buildSystem(basic, 'bolt')
   }
 
   static async start(config: object = {}): Promise<ApplyingFleet> {
@@ -78,7 +82,12 @@ export class ApplyingFleet implements AsyncDisposable {
     )
     writeFileSync(
       join(flake, 'fleet.toml'),
-      `[fleet]\nname = "basic"\nid = "${this.operator.fleetId}"\n\n${hosts.join('\n')}`,
+      [
+        `[fleet]\nname = "basic"\nid = "${this.operator.fleetId}"\n`,
+        // Nobody waits here for what need not hold longer than it is seen once.
+        '[defaults]\nsoak = "0s"\nconfirm-within = "12s"\n',
+        ...hosts,
+      ].join('\n'),
     )
     return flake
   }
@@ -99,7 +108,11 @@ export class ApplyingFleet implements AsyncDisposable {
         disks: [{ name: 'nvme0n1', serial: `DISK-${host}`, model: 'M', bytes: 10 ** 12, transport: 'nvme' }],
         ...options.hardware,
       },
-      config: { toolPath: `${standin}:${process.env.PATH ?? ''}`, ...options.config },
+      config: {
+        toolPath: `${standin}:${process.env.PATH ?? ''}`,
+        allow: ['apply', 'rollback', 'reboot'],
+        ...options.config,
+      },
       env: {
         MUSTER_STANDIN_ROOT: root,
         NIX_CONFIG: nixEnvironment.NIX_CONFIG,
@@ -141,12 +154,23 @@ export class ApplyingFleet implements AsyncDisposable {
     revision = 0n,
     requestId: string = randomId(),
   ): Promise<readonly string[]> {
-    const { operations } = await this.fleet.api.giveOrders({
-      refs: [...hosts],
-      requestId,
-      action: { case: 'apply', value: { revision } },
-    })
+    return await this.give(hosts, { case: 'apply', value: { revision } }, requestId)
+  }
+
+  /** Orders hosts anything; the ids of the operations in the same order. */
+  async give(
+    hosts: readonly string[],
+    action: GivenAction,
+    requestId: string = randomId(),
+  ): Promise<readonly string[]> {
+    const { operations } = await this.fleet.api.giveOrders({ refs: [...hosts], requestId, action })
     return hosts.map(host => operations.find(operation => operation.host === host)?.operationId ?? '')
+  }
+
+  /** Orders one host something and waits for its end. */
+  async done(host: string, action: GivenAction): Promise<Outcome> {
+    const [id = ''] = await this.give([host], action)
+    return await this.outcome(id)
   }
 
   async operation(id: string): Promise<OperationSummary | undefined> {

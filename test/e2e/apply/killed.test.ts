@@ -1,5 +1,8 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { liveMadeUpUnits } from '../../../scripts/made-up-units.ts'
+import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { phaseName } from '../../../shared/operation-names.ts'
 import { hasNix } from '../../nix/nix-library.ts'
 import { until, untilActive } from '../../support/shown.ts'
@@ -8,6 +11,7 @@ import { ApplyingFleet, allAt, inWords, type NixNode } from './applying-fleet.ts
 let applying: ApplyingFleet
 let slow: NixNode
 let slowswitch: NixNode
+let exit4: NixNode
 
 beforeAll(async () => {
   if (!hasNix) return
@@ -15,6 +19,7 @@ beforeAll(async () => {
   await applying.publish()
   slow = await applying.addNode('slow')
   slowswitch = await applying.addNode('slowswitch')
+  exit4 = await applying.addNode('exit4')
 })
 afterAll(async () => await applying?.[Symbol.asyncDispose]())
 
@@ -42,7 +47,35 @@ async function expectOnce(node: NixNode, id: string, activations: number): Promi
   expect(operations.filter(({ outcome }) => !outcome)).toEqual([])
 }
 
-const BEFORE_THE_SWITCH = [Phase.VERIFY, Phase.PREFLIGHT, Phase.FETCH, Phase.BUILD, Phase.PLAN]
+const BEFORE_THE_SWITCH = [Phase.VERIFY, Phase.PREFLIGHT, Phase.FETCH, Phase.BUILD, Phase.PLAN, Phase.ARM]
+const AFTER_THE_SWITCH = [Phase.PROVE, Phase.CONFIRM, Phase.PROMOTE]
+
+/** The process that stands for the unit of the switch, once its program runs. */
+async function switchUnit(node: NixNode, id: string): Promise<number | undefined> {
+  const entry = JSON.parse(
+    await readFile(join(node.agent.stateDir, `units/muster-switch-${id}-1.json`), 'utf8'),
+  )
+  const leader: unknown = entry.pid
+  if (typeof leader !== 'number') return undefined
+  return (await programsOf(leader)).length > 0 ? leader : undefined
+}
+
+/** Children of a unit's process that are the switch program and not its mark. */
+async function programsOf(leader: number): Promise<readonly number[]> {
+  const children = await readFile(`/proc/${leader}/task/${leader}/children`, 'utf8')
+  const pids = children
+    .split(' ')
+    .filter(text => text !== '')
+    .map(Number)
+  const lines = await Promise.all(
+    pids.map(async pid => await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  )
+  return pids.filter((_, at) => lines[at]?.includes('switch-to-configuration'))
+}
+
+async function killChildren(leader: number): Promise<void> {
+  for (const pid of await programsOf(leader)) process.kill(pid, 'SIGKILL')
+}
 
 describe.skipIf(!hasNix)(
   `kill -9 of the agent ${hasNix ? '' : 'skipped: the command nix is missing'}`,
@@ -79,26 +112,77 @@ describe.skipIf(!hasNix)(
       await expectOnce(slow, id, 1)
     })
 
-    it('in the middle of a switch: the outcome is unknown, never success, and is not tried again by itself', async () => {
+    it('T22, N1: in the middle of a switch: the switch outlives it, and is judged by its own marks', async () => {
       await applying.publish()
-      const before = slowswitch.state()
       const [id = ''] = await applying.order(['slowswitch'])
       await reaches(slowswitch, id, Phase.ACTIVATE)
       await slowswitch.agent.kill('SIGKILL')
       slowswitch.agent.start()
       const outcome = await applying.outcome(id)
-      expect(inWords(outcome)).toBe('unknown')
-      expect(outcome.phase).toBe(Phase.ACTIVATE)
-      expect(outcome.reason).toContain('in the middle of the switch')
-      expect(outcome.storePath).not.toBe('')
-      // Whatever the cut switch still did, the boot default stays what was proved (T30).
-      const { profile, bootDefault } = slowswitch.state()
-      expect({ profile, bootDefault }).toEqual({ profile: before.profile, bootDefault: before.bootDefault })
+      expect(inWords(outcome)).toBe('succeeded')
+      expect(slowswitch.state()).toEqual(allAt(outcome.storePath))
       await expectOnce(slowswitch, id, 1)
-      const { machines } = await applying.fleet.api.listMachines({})
-      expect(Number(machines.find(({ host }) => host === 'slowswitch')?.appliedRevision)).toBe(0)
-      // A person's next order finishes it.
-      expect(inWords(await applying.apply('slowswitch'))).toMatch(/^(succeeded|busy)$/)
+    })
+
+    it('T22: in the middle of a switch, and started again only when that is long over', async () => {
+      await applying.publish()
+      const [id = ''] = await applying.order(['slowswitch'])
+      await reaches(slowswitch, id, Phase.ACTIVATE)
+      await slowswitch.agent.kill('SIGKILL')
+      await until('the end of the switch', async () =>
+        (await liveMadeUpUnits(slowswitch.agent.stateDir)).length <= 1 ? true : undefined,
+      )
+      slowswitch.agent.start()
+      const outcome = await applying.outcome(id)
+      expect(inWords(outcome)).toBe('succeeded')
+      await expectOnce(slowswitch, id, 1)
+    })
+
+    it.each(AFTER_THE_SWITCH.map(phase => [phaseName(phase), phase] as const))(
+      'in phase %s: it goes on, and the change counts once',
+      async (_, phase) => {
+        await applying.publish()
+        const [id = ''] = await applying.order(['slowswitch'])
+        await reaches(slowswitch, id, phase)
+        await slowswitch.agent.kill('SIGKILL')
+        slowswitch.agent.start()
+        const outcome = await applying.outcome(id)
+        expect(inWords(outcome)).toBe('succeeded')
+        expect(slowswitch.state()).toEqual(allAt(outcome.storePath))
+        await expectOnce(slowswitch, id, 1)
+      },
+    )
+
+    it('on the way back: it ends in what ran before, with the first cause', async () => {
+      await applying.publish()
+      const before = exit4.state()
+      const [id = ''] = await applying.order(['exit4'])
+      await reaches(exit4, id, Phase.RETURN)
+      await exit4.agent.kill('SIGKILL')
+      exit4.agent.start()
+      const outcome = await applying.outcome(id)
+      expect(inWords(outcome)).toBe('rolled back')
+      expect(outcome.firstCause).toBe(OutcomeClass.ACTIVATION_FAILED)
+      expect(exit4.state()).toEqual(before)
+      await expectOnce(exit4, id, 1)
+    })
+
+    it('for good, before the change is proved: the machine goes back by itself, and tells of it when the agent is there again', async () => {
+      const lines = 'disk = { serial = "DISK-slowswitch" }\nsoak = "4s"\nconfirm-within = "9s"'
+      await applying.publish({ directory: applying.flake(undefined, { slowswitch: lines }) })
+      const before = slowswitch.state()
+      const [id = ''] = await applying.order(['slowswitch'])
+      await reaches(slowswitch, id, Phase.PROVE)
+      await slowswitch.agent.kill('SIGKILL')
+      expect(slowswitch.state().current).not.toBe(before.current)
+      await until('what ran before', () => (slowswitch.state().current === before.current ? true : undefined))
+      slowswitch.agent.start()
+      const outcome = await applying.outcome(id)
+      expect(inWords(outcome)).toBe('rolled back')
+      expect(outcome.firstCause).toBe(OutcomeClass.ACTIVATION_FAILED)
+      expect(outcome.reason).toContain('was not proved in time')
+      expect(slowswitch.state()).toEqual(before)
+      await expectOnce(slowswitch, id, 1)
     })
 
     it('by the service manager, in the middle of a build: it stops at once and goes on afterwards', async () => {
@@ -113,16 +197,44 @@ describe.skipIf(!hasNix)(
       await expectOnce(slow, id, 1)
     })
 
-    it('by the service manager, in the middle of a switch: the switch comes to its end first', async () => {
+    it('by the service manager, in the middle of a switch: it stops at once, and the switch goes on', async () => {
       await applying.publish()
       const [id = ''] = await applying.order(['slowswitch'])
       await reaches(slowswitch, id, Phase.ACTIVATE)
-      await slowswitch.agent.kill('SIGTERM')
-      expect((await slowswitch.journal()).some(line => line.op === id && line.kind === 'outcome')).toBe(true)
+      const stopped = await slowswitch.agent.kill('SIGTERM')
+      expect(stopped?.code).toBe(0)
+      expect((await slowswitch.journal()).some(line => line.op === id && line.kind === 'outcome')).toBe(false)
       slowswitch.agent.start()
       const outcome = await applying.outcome(id)
       expect(inWords(outcome)).toBe('succeeded')
       expect(slowswitch.state()).toEqual(allAt(outcome.storePath))
+      await expectOnce(slowswitch, id, 1)
+    })
+  },
+)
+
+describe.skipIf(!hasNix)(
+  `kill -9 of the switch ${hasNix ? '' : 'skipped: the command nix is missing'}`,
+  () => {
+    it.each<[string, (leader: number) => Promise<void>]>([
+      ['its program alone, whose activation would go on without it', killChildren],
+      [
+        'its whole unit, which then leaves no word of how it ended',
+        async leader => void process.kill(-leader, 'SIGKILL'),
+      ],
+    ])('N2: %s: unknown is never success, and the machine goes back', async (_, kill) => {
+      await applying.publish()
+      const before = slowswitch.state()
+      const [id = ''] = await applying.order(['slowswitch'])
+      await reaches(slowswitch, id, Phase.ACTIVATE)
+      await kill(await until('the switch', () => switchUnit(slowswitch, id)))
+      const outcome = await applying.outcome(id)
+      expect(inWords(outcome)).toBe('rolled back')
+      expect(outcome.firstCause).toBe(OutcomeClass.UNKNOWN)
+      expect(slowswitch.state()).toEqual(before)
+      await expectOnce(slowswitch, id, 1)
+      // One cut says nothing of the system: it may be tried again.
+      expect(inWords(await applying.apply('slowswitch'))).toBe('succeeded')
     })
   },
 )
@@ -160,9 +272,10 @@ describe.skipIf(!hasNix)(
       await expectOnce(slow, id, 1)
     })
 
-    it('while it is away for the whole operation: the outcome and the output arrive when it is back', async () => {
+    it('while it is away for the whole operation, where the gates alone decide: outcome and output arrive when it is back', async () => {
       await untilActive(applying.fleet, slow.agent)
-      await applying.publish()
+      const lines = 'disk = { serial = "DISK-slow" }\nconfirm = "local"'
+      await applying.publish({ directory: applying.flake(undefined, { slow: lines }) })
       const [id = ''] = await applying.order(['slow'])
       await reaches(slow, id, Phase.BUILD)
       await applying.fleet.coordinator?.kill('SIGKILL')

@@ -1,0 +1,117 @@
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { create } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { hasCode, reasonOf } from '../../shared/errors.ts'
+import { OutcomeClass, OutcomeSchema } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { outcomeName } from '../../shared/operation-names.ts'
+import { armFolder, forgetOperations } from '../safety/operation-folder.ts'
+import { disarmDeadMan } from '../safety/return-unit.ts'
+import { currentSystem } from '../system/system-links.ts'
+import { rootsFolder } from './arm.ts'
+import type { OperationState } from './fold.ts'
+import type { Conclusion } from './next-step.ts'
+import { quarantine } from './node-memory.ts'
+import { removeSurplus } from './phases/make-room.ts'
+import type { StepContext } from './steps/step-context.ts'
+
+const MAX_REASON_CHARS = 2000
+const GOOD: readonly OutcomeClass[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+/** Operations whose folders stay, for a rollback to be proved by what they were proved by. */
+const KEPT = 20
+/** A target with which the machine was cut off so often is held to be the cause. */
+const MOST_CUTS = 3
+
+/**
+ * Ends an operation. INVARIANTS: what the node must remember (quarantine) is on disk before the outcome; the outcome is
+ * written once, under the node's own signature; what is tidied up after it may be tidied up again.
+ */
+export async function conclude(context: StepContext, conclusion: Conclusion): Promise<void> {
+  const { deps, operation, state, input, record } = context
+  await rememberFailure(context, conclusion)
+  const { exitCode, firstCause, quarantine: _, ...rest } = conclusion
+  const outcome = create(OutcomeSchema, {
+    ...rest,
+    reason: rest.reason.slice(0, MAX_REASON_CHARS),
+    ended: timestampFromDate(deps.clock.now()),
+    simulated: [...deps.config.simulates],
+    runs: (await currentSystem(deps.system, deps.config.systemRoot)) ?? '',
+    ...(exitCode !== undefined && { exitCode }),
+    ...(firstCause !== undefined && { firstCause }),
+  })
+  const signed = deps.sign({
+    machine: deps.machineId,
+    fleetId: deps.trust()?.set.fleetId ?? '',
+    operationId: operation,
+    revision: state.order.revision,
+    manifestDigest: state.order.manifestDigest,
+    outcome,
+  })
+  await record({ kind: 'outcome', outcome, signed })
+  deps.log.info(
+    { operationId: operation, outcome: outcomeName(rest.class), refusal: rest.refusal, reason: rest.reason },
+    'operation ended',
+  )
+  try {
+    if (state.round) await disarmDeadMan(deps.units, armFolder(deps.stateDir, operation, state.round.number))
+    await tidy(context, input.states())
+    const settled = state.round !== undefined && GOOD.includes(rest.class)
+    if (settled && deps.units.kind === 'systemd') {
+      const rule = { keep: deps.config.keepGenerations, collectGarbage: false }
+      input.say(await removeSurplus({ deps, signal: input.signal }, input.states(), rule))
+    }
+  } catch (error) {
+    // The outcome stands; what is left over is tidied up after the next operation.
+    deps.log.warn({ operationId: operation, err: reasonOf(error) }, 'leftovers of an operation remain')
+  }
+}
+
+async function rememberFailure(
+  { deps, operation, state, input }: StepContext,
+  conclusion: Conclusion,
+): Promise<void> {
+  const { storePath, reason } = conclusion
+  if (storePath === '') return
+  const blamed = conclusion.quarantine === true || cutTooOften(conclusion, [...input.states().values()])
+  if (!blamed) return
+  await input.remember(
+    quarantine(input.nodeMemory(), {
+      storePath,
+      reason: reason.slice(0, 500),
+      operation,
+      revision: Number(state.order.revision),
+      at: deps.clock.now(),
+    }),
+  )
+}
+
+/** One cut says nothing of the target; one after another does. */
+export function cutTooOften(conclusion: Conclusion, states: readonly OperationState[]): boolean {
+  if (conclusion.class !== OutcomeClass.ROLLED_BACK || conclusion.firstCause !== OutcomeClass.UNKNOWN)
+    return false
+  let cuts = 1
+  for (const { storePath, outcome } of states.toReversed()) {
+    if (storePath !== conclusion.storePath || !outcome) continue
+    if (outcome.class !== OutcomeClass.ROLLED_BACK || outcome.firstCause !== OutcomeClass.UNKNOWN) break
+    cuts += 1
+  }
+  return cuts >= MOST_CUTS
+}
+
+async function tidy(
+  { deps, operation }: StepContext,
+  states: ReadonlyMap<string, OperationState>,
+): Promise<void> {
+  const open = [...states].filter(([, state]) => !state.outcome).map(([id]) => id)
+  const newest = [...states.keys()].slice(-KEPT)
+  await forgetOperations(deps.stateDir, new Set([operation, ...open, ...newest]))
+  const folder = rootsFolder(deps.config.systemRoot)
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT')) return []
+    throw error
+  })
+  for (const name of names) {
+    const owner = name.replace(/-(previous|profile|target|program|script)$/, '')
+    if (!open.includes(owner)) await rm(join(folder, name), { force: true })
+  }
+}

@@ -1,0 +1,286 @@
+import { OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { type Deadline, leftUntil } from '../safety/deadline.ts'
+import type { ReturnEnd } from '../safety/return-end.ts'
+import type { BootTime } from '../safety/uptime.ts'
+import type { ReturnClaim, Verdict } from '../safety/verdict.ts'
+import { failureBefore } from './failure-before.ts'
+import { actionOf, type OperationState, type RoundState } from './fold.ts'
+
+/** An operation that was begun so often and never came to its end is given up. */
+export const MAX_ATTEMPTS = 5
+/** So often a machine may be cut off in the middle before its target is held to be the cause. */
+export const MAX_ROUNDS = 3
+
+/** What the machine and the round's folder say at this moment. */
+export interface Observed {
+  readonly now: BootTime
+  /** Of this start of the agent. */
+  readonly instance: string
+  readonly current: string | undefined
+  readonly booted: string | undefined
+  readonly verdict: Verdict
+  readonly returnEnd: ReturnEnd | undefined
+  readonly deadline: Deadline | undefined
+  /** Why the record of what was armed cannot be used; undefined: it can, or nothing is armed. */
+  readonly recordProblem: string | undefined
+}
+
+export interface Conclusion {
+  readonly class: OutcomeClass
+  /** Class of a refusal; empty for anything else. */
+  readonly refusal: string
+  readonly reason: string
+  readonly exitCode?: number | undefined
+  readonly phase: Phase
+  readonly storePath: string
+  /** What went wrong first, where it went back. */
+  readonly firstCause?: OutcomeClass | undefined
+  /** The target failed here by its own fault: it is not tried again. */
+  readonly quarantine?: boolean | undefined
+}
+
+/** What is to be done next with one operation. */
+export type Step =
+  | { readonly kind: 'finished' }
+  /** What needs no system: hold, resume, retry. */
+  | { readonly kind: 'act' }
+  /** From the first phase to the armed dead man. */
+  | { readonly kind: 'prepare' }
+  | { readonly kind: 'activate' }
+  /** The switch was started: until its unit is gone, then judge. */
+  | { readonly kind: 'watch-switch' }
+  | { readonly kind: 'restart-agent' }
+  /** Ask for the boot, or wait for the one that was asked for. */
+  | { readonly kind: 'reboot' }
+  | { readonly kind: 'prove' }
+  | { readonly kind: 'confirm' }
+  | { readonly kind: 'promote' }
+  /** It was decided here and now that the old system must come back. */
+  | { readonly kind: 'claim-return'; readonly claim: ReturnClaim }
+  | { readonly kind: 'await-return' }
+  | { readonly kind: 'conclude'; readonly conclusion: Conclusion }
+
+/**
+ * The one decision of how an operation goes on, from what is on disk and what the machine shows, at every start and after
+ * every step. INVARIANTS: nothing that was confirmed is taken back; nothing is confirmed after its deadline, nor by the
+ * process that activated it; a machine that was touched is never left without an end.
+ */
+export function nextStep(state: OperationState, seen: Observed): Step {
+  if (state.outcome) return { kind: 'finished' }
+  const action = actionOf(state.order)
+  if (action === 'hold' || action === 'resume' || action === 'retry') return { kind: 'act' }
+  const { round } = state
+  if (!round) return action === 'reboot' ? nextOfReboot(state, seen) : prepare(state)
+  if (seen.verdict.kind === 'confirmed') {
+    return conclude({
+      class: round.degraded.length > 0 ? OutcomeClass.DEGRADED : OutcomeClass.SUCCEEDED,
+      refusal: '',
+      reason:
+        round.degraded.length > 0
+          ? `runs ${round.target}; tolerated units have failed: ${round.degraded.join(', ')}`
+          : `runs ${round.target}`,
+      phase: Phase.DONE,
+      storePath: round.target,
+    })
+  }
+  if (seen.verdict.kind === 'untouched') {
+    const { class: kind, refusal, reason, exitCode } = seen.verdict
+    return conclude({
+      class: kind,
+      refusal,
+      reason,
+      exitCode,
+      phase: round.mode === 'switch' ? Phase.ACTIVATE : Phase.REBOOT,
+      storePath: round.target,
+      quarantine: kind === OutcomeClass.ACTIVATION_FAILED,
+    })
+  }
+  if (seen.recordProblem !== undefined) {
+    // Nothing can be taken further or back without it, and it does not come back.
+    return conclude({
+      class: OutcomeClass.UNKNOWN,
+      refusal: '',
+      reason: `${seen.recordProblem}; the machine runs ${seen.current ?? 'an unknown system'}`,
+      phase: Phase.RETURN,
+      storePath: round.target,
+    })
+  }
+  if (seen.verdict.kind === 'returned') return nextOfReturn(state, round, seen, seen.verdict.claim)
+  if (seen.verdict.kind === 'unreadable') {
+    // Whether it was confirmed cannot be told; the old system is the one that is known to be good. What is there cannot be
+    // replaced by another decision either, so this stands for one.
+    const reason = `what was decided cannot be read: ${seen.verdict.reason}`
+    return nextOfReturn(state, round, seen, { by: 'agent', class: OutcomeClass.UNKNOWN, reason })
+  }
+  return nextOfRound(round, seen)
+}
+
+function nextOfRound(round: RoundState, seen: Observed): Step {
+  const rebooted = seen.now.bootId !== round.bootId
+  if (isOver(seen)) return { kind: 'claim-return', claim: { by: 'deadline' } }
+  if (round.mode === 'switch' && !rebooted) {
+    if (!round.activationStarted) return { kind: 'activate' }
+    if (round.activatedBy === undefined) return { kind: 'watch-switch' }
+    const restartedSince = round.restartedBy !== undefined && round.restartedBy !== seen.instance
+    if (!restartedSince || round.activatedBy === seen.instance) return { kind: 'restart-agent' }
+    return afterActivation(round)
+  }
+  if (round.mode === 'switch') {
+    // It boots what was promoted, or what ran before.
+    return seen.booted === round.target
+      ? afterActivation(round)
+      : claim(
+          OutcomeClass.UNKNOWN,
+          `the machine restarted before ${round.target} was confirmed, and booted ${seen.booted ?? 'an unknown system'}`,
+        )
+  }
+  if (round.rebootedFrom === undefined) {
+    return rebooted
+      ? claim(OutcomeClass.UNKNOWN, 'the machine restarted before the trial boot was set')
+      : { kind: 'reboot' }
+  }
+  if (round.rebootedFrom === seen.now.bootId) return { kind: 'reboot' }
+  return seen.booted === round.target
+    ? afterActivation(round)
+    : claim(
+        OutcomeClass.ACTIVATION_FAILED,
+        `the machine was to boot ${round.target} and came up with ${seen.booted ?? 'an unknown system'}`,
+      )
+}
+
+function afterActivation(round: RoundState): Step {
+  if (!round.proved) return { kind: 'prove' }
+  return round.confirmedBy === undefined ? { kind: 'confirm' } : { kind: 'promote' }
+}
+
+function prepare(state: OperationState): Step {
+  if (state.attempts < MAX_ATTEMPTS) return { kind: 'prepare' }
+  const phase = state.running ?? state.phases.at(-1)?.phase ?? Phase.VERIFY
+  const failure = failureBefore(phase)
+  return conclude({
+    ...failure,
+    phase,
+    reason: `begun ${state.attempts} times and cut off each time; nothing was activated`,
+    storePath: state.storePath,
+  })
+}
+
+/** A reboot that was ordered for itself. */
+function nextOfReboot(state: OperationState, seen: Observed): Step {
+  if (!state.reboot) return prepare(state).kind === 'prepare' ? { kind: 'reboot' } : prepare(state)
+  if (state.reboot.bootId === seen.now.bootId) return { kind: 'reboot' }
+  return conclude({
+    class: OutcomeClass.SUCCEEDED,
+    refusal: '',
+    reason: `booted ${seen.booted ?? 'an unknown system'}`,
+    phase: Phase.REBOOT,
+    storePath: seen.booted ?? '',
+  })
+}
+
+function nextOfReturn(state: OperationState, round: RoundState, seen: Observed, why: ReturnClaim): Step {
+  const { returnEnd: end } = seen
+  if (!end || end.kind === 'booting') return { kind: 'await-return' }
+  if (why.by === 'boot' && !round.activationStarted && round.rebootedFrom === undefined) {
+    // The machine fell over before it was touched: the order stands.
+    if (round.number < MAX_ROUNDS) return prepare(state)
+  }
+  const cause = causeOf(state, round, why)
+  const base = { refusal: '', phase: Phase.RETURN, storePath: round.target, firstCause: cause.class }
+  if (end.kind === 'failed') {
+    return conclude({
+      ...base,
+      class: OutcomeClass.ROLLBACK_FAILED,
+      reason: `${cause.reason}; then the way back failed: ${end.reason}`,
+      exitCode: end.exitCode,
+      quarantine: cause.quarantine,
+    })
+  }
+  return conclude({
+    ...base,
+    class: cause.class === OutcomeClass.UNCONFIRMED ? OutcomeClass.UNCONFIRMED : OutcomeClass.ROLLED_BACK,
+    reason: `${cause.reason}; ${end.reason} again`,
+    quarantine: cause.quarantine,
+  })
+}
+
+interface Cause {
+  readonly class: OutcomeClass
+  readonly reason: string
+  readonly quarantine: boolean
+}
+
+/** What went wrong first, and whether the target is to blame. */
+function causeOf(state: OperationState, round: RoundState, why: ReturnClaim): Cause {
+  switch (why.by) {
+    case 'agent':
+      return {
+        class: why.class,
+        reason: why.reason,
+        quarantine: why.class === OutcomeClass.ACTIVATION_FAILED,
+      }
+    case 'boot':
+      return round.mode === 'switch'
+        ? {
+            class: OutcomeClass.UNKNOWN,
+            reason: `the machine restarted before ${round.target} was confirmed`,
+            quarantine: false,
+          }
+        : {
+            class: OutcomeClass.ACTIVATION_FAILED,
+            reason: `the trial boot of ${round.target} did not prove itself: the machine restarted again`,
+            quarantine: true,
+          }
+    case 'deadline':
+      return causeOfSilence(state, round)
+  }
+}
+
+function causeOfSilence(state: OperationState, round: RoundState): Cause {
+  if (round.confirmedBy !== undefined) {
+    return {
+      class: OutcomeClass.ACTIVATION_FAILED,
+      reason: `${round.target} was confirmed, but did not become the boot default in time`,
+      quarantine: false,
+    }
+  }
+  if (round.proved) {
+    return {
+      class: OutcomeClass.UNCONFIRMED,
+      reason: `${round.target} ran and was healthy, but the coordinator did not answer in time`,
+      quarantine: false,
+    }
+  }
+  const proving = state.phases.some(({ phase }) => phase === Phase.PROVE)
+  if (proving) {
+    return {
+      class: OutcomeClass.ACTIVATION_FAILED,
+      reason: `the health of ${round.target} was not proved in time`,
+      quarantine: true,
+    }
+  }
+  return round.activatedBy !== undefined || round.rebootedFrom !== undefined
+    ? {
+        class: OutcomeClass.ACTIVATION_FAILED,
+        reason: `the agent did not come back in ${round.target} in time`,
+        quarantine: true,
+      }
+    : {
+        class: OutcomeClass.UNKNOWN,
+        reason: `nothing was heard of the switch to ${round.target} in time`,
+        quarantine: false,
+      }
+}
+
+/** Expired is final: also what is being confirmed at this instant is too late. */
+function isOver({ deadline, now }: Observed): boolean {
+  if (!deadline) return false
+  return leftUntil(deadline, now) === 0
+}
+
+const claim = (kind: OutcomeClass, reason: string): Step => ({
+  kind: 'claim-return',
+  claim: { by: 'agent', class: kind, reason },
+})
+
+const conclude = (conclusion: Conclusion): Step => ({ kind: 'conclude', conclusion })

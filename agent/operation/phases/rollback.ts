@@ -1,0 +1,112 @@
+import { create } from '@bufbuild/protobuf'
+import type { Order } from '../../../shared/gen/muster/v1/agent_pb.ts'
+import { type Target, TargetSchema } from '../../../shared/gen/muster/v1/manifest_pb.ts'
+import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { type PhaseContext, type PhaseResult, refused } from '../context.ts'
+import type { OperationState } from '../fold.ts'
+import { readMemory } from '../memory.ts'
+import { readEarlierTarget } from '../proof-file.ts'
+
+export interface Rollback {
+  readonly storePath: string
+  /** What it is proved by: that of the operation that reached it, where it is still known. */
+  readonly target: Target
+  readonly host: string
+}
+
+export type RollbackChoice =
+  | {
+      readonly kind: 'found'
+      readonly storePath: string
+      readonly revision: number | undefined
+      readonly provedBy: string | undefined
+      readonly host: string
+    }
+  | { readonly kind: 'refused'; readonly class: string; readonly reason: string }
+
+const REACHED: readonly OutcomeClass[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+
+/**
+ * Chooses the system to go back to: the one that an operation of this very journal reached, or the one that ran before
+ * it. Absolute, so that the same order twice leads to the same place.
+ */
+export function chooseRollback(
+  named: { readonly operationId: string; readonly before: boolean },
+  earlier: readonly OperationState[],
+  floor: number,
+): RollbackChoice {
+  const refuse = (kind: string, reason: string): RollbackChoice => ({ kind: 'refused', class: kind, reason })
+  const operation = earlier.find(({ order }) => order.operationId === named.operationId)
+  if (!operation)
+    return refuse('unknown-operation', `this node's journal has no operation ${named.operationId}`)
+  const { host } = operation
+  if (named.before) {
+    if (operation.previous === '') {
+      return refuse('unknown-system', `what ran before operation ${named.operationId} is not known here`)
+    }
+    const maker = earlier.findLast(
+      ({ storePath, outcome }) =>
+        storePath === operation.previous && outcome && REACHED.includes(outcome.class),
+    )
+    const revision = maker && Number(maker.order.revision)
+    if (belowFloor(revision, floor)) return refuseFloor(revision, floor)
+    return {
+      kind: 'found',
+      storePath: operation.previous,
+      revision,
+      provedBy: maker?.order.operationId,
+      host,
+    }
+  }
+  if (!operation.outcome || !REACHED.includes(operation.outcome.class) || operation.storePath === '') {
+    return refuse('not-reached', `operation ${named.operationId} reached no system`)
+  }
+  const revision = Number(operation.order.revision)
+  if (belowFloor(revision, floor)) return refuseFloor(revision, floor)
+  return { kind: 'found', storePath: operation.storePath, revision, provedBy: named.operationId, host }
+}
+
+/** What came from no known revision counts as older than all of them; a floor of 1 forbids nothing that was ever signed. */
+function belowFloor(revision: number | undefined, floor: number): boolean {
+  return floor > 1 && (revision ?? 0) < floor
+}
+
+function refuseFloor(revision: number | undefined, floor: number): RollbackChoice {
+  return {
+    kind: 'refused',
+    class: 'below-floor',
+    reason: `that system came with revision ${revision ?? 'unknown'}, below the floor ${floor}: publish a newer revision instead`,
+  }
+}
+
+export async function findRollback(
+  { deps }: PhaseContext,
+  { action }: Order,
+  earlier: readonly OperationState[],
+): Promise<PhaseResult<Rollback>> {
+  if (action.case !== 'rollback') throw new Error('no order to roll back')
+  if (!deps.config.allow.includes('rollback')) {
+    return refused(
+      'not-allowed',
+      'this node may not be ordered to roll back (option `allow` of its configuration)',
+    )
+  }
+  const memory = await readMemory(deps.stateDir)
+  if (memory.kind !== 'known') return refused('memory', 'what this node has accepted so far cannot be read')
+  const choice = chooseRollback(action.value, earlier, memory.floor)
+  if (choice.kind === 'refused') return refused(choice.class, choice.reason)
+  const there = await deps.system.exists(choice.storePath)
+  if (there.kind !== 'present') {
+    return refused('gone', `${choice.storePath} is no longer in the store: order a revision instead`)
+  }
+  const known =
+    choice.provedBy === undefined ? undefined : await readEarlierTarget(deps.stateDir, choice.provedBy)
+  // Scripts would need the tree of that time: the other gates are asked.
+  const target = create(TargetSchema, known ?? {})
+  if (target.safety) target.safety.gates = target.safety.gates.filter(gate => gate.probe.case !== 'script')
+  return {
+    kind: 'ok',
+    value: { storePath: choice.storePath, target, host: choice.host },
+    detail: `back to ${choice.storePath}`,
+  }
+}

@@ -1,0 +1,60 @@
+import { join } from 'node:path'
+import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { writeDeadline } from '../../safety/deadline.ts'
+import { runBoot } from '../../safety/run-boot.ts'
+import { readBootTime } from '../../safety/uptime.ts'
+import { beginPromotion, claimConfirmed } from '../../safety/verdict.ts'
+import { describeEnding, succeeded } from '../../system/system.ts'
+import { PROFILE, profileSystem } from '../../system/system-links.ts'
+import { failed } from '../context.ts'
+import { roundOf, watchDeps } from './round.ts'
+import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
+import { claimReturn } from './take-back.ts'
+
+const PROFILE_MS = 60_000
+
+/**
+ * Makes what was confirmed the boot default: profile first, then the boot loader. The dead man waits for it: only when both
+ * are done is the change settled for good, and an agent that is cut in between leaves what the dead man puts right.
+ */
+export async function promote(context: StepContext): Promise<StepEnd> {
+  const { deps, phase, record, seen } = context
+  const { folder, arm } = await roundOf(context)
+  // Once a boot: an agent that is cut over and over does not get more time each time.
+  if (seen.deadline?.of !== 'promotion' || seen.deadline.bootId !== seen.now.bootId) {
+    const { bootId, uptimeMs } = await readBootTime(deps.system)
+    await writeDeadline(folder, { bootId, uptimeMs: uptimeMs + arm.switchMs, of: 'promotion' })
+  }
+  if (!(await beginPromotion(folder))) return AGAIN
+  const result = await phase(Phase.PROMOTE, async () => {
+    const profile = join(deps.config.systemRoot, PROFILE)
+    const before = await profileSystem(deps.system, deps.config.systemRoot)
+    if (before?.storePath !== arm.target) {
+      const set = await deps.system.run('nix-env', ['-p', profile, '--set', arm.target], {
+        deadlineMs: PROFILE_MS,
+      })
+      if (!succeeded(set.ending)) {
+        const said = set.stderr.trim().split('\n').at(-1) ?? ''
+        return failed(
+          OutcomeClass.ACTIVATION_FAILED,
+          `${arm.target} runs and is healthy, but could not be made the profile: ${describeEnding('nix-env --set', set.ending)} ${said}`,
+        )
+      }
+    }
+    const problem = await runBoot(watchDeps(context), folder, arm, arm.target)
+    return problem === undefined
+      ? { kind: 'ok', value: undefined, detail: `${arm.target} is the boot default` }
+      : failed(
+          OutcomeClass.ACTIVATION_FAILED,
+          `${arm.target} runs and is healthy, but its boot entry was not written: ${problem}`,
+        )
+  })
+  if (result.kind === 'stopped') return result
+  if (result.kind === 'failed') {
+    await claimReturn(context, { by: 'agent', class: result.class, reason: result.reason })
+    return AGAIN
+  }
+  await record({ kind: 'promoted' })
+  await claimConfirmed(folder)
+  return AGAIN
+}

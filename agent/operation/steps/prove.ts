@@ -1,0 +1,56 @@
+import { join } from 'node:path'
+import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { watchGates } from '../../gates/watch-gates.ts'
+import { leftUntil } from '../../safety/deadline.ts'
+import { readBootTime } from '../../safety/uptime.ts'
+import { failed, STOPPED } from '../context.ts'
+import { readProof } from '../proof-file.ts'
+import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
+import { claimReturn } from './take-back.ts'
+
+/** The proof must stand before the dead man's time is up, so that the reason is the gate's and not the silence. */
+const MARGIN_MS = 1_000
+
+/** Watches the health gates and the units until they held for the soak time. */
+export async function prove(context: StepContext): Promise<StepEnd> {
+  const { deps, state, phase, record, operation } = context
+  const { round } = state
+  if (!round) throw new Error('nothing is armed')
+  const { safety, treeDigest } = await readProof(deps.stateDir, operation)
+  const start = await readBootTime(deps.system)
+  const startedMs = performance.now()
+  // A clock that nobody can set.
+  const nowMs = () => start.uptimeMs + (performance.now() - startedMs)
+  const left = context.seen.deadline ? leftUntil(context.seen.deadline, start) : undefined
+  const result = await phase(Phase.PROVE, async ({ signal, say }) => {
+    const proof = await watchGates(
+      { system: deps.system, failedUnits: () => deps.units.failed(), nowMs, say },
+      {
+        safety,
+        treeDir: treeDigest === '' ? '' : join(deps.stateDir, 'trees', treeDigest),
+        activatedAtMs: start.uptimeMs,
+        deadlineMs: start.uptimeMs + (left ?? safety.confirmWithinMs) - MARGIN_MS,
+        failedBefore: new Set(round.failedBefore),
+      },
+      signal,
+    )
+    switch (proof.kind) {
+      case 'stopped':
+        return STOPPED
+      case 'proved':
+        return {
+          kind: 'ok',
+          value: proof.degraded,
+          detail: `healthy for ${Math.round(safety.soakMs / 1_000)} s, ${safety.gates.length} gates`,
+        }
+      case 'unhealthy':
+        return failed(OutcomeClass.ACTIVATION_FAILED, `gate ${proof.gate}: ${proof.reason}`)
+      case 'not-proved':
+        return failed(OutcomeClass.UNKNOWN, `health not proved: ${proof.reason}`)
+    }
+  })
+  if (result.kind === 'stopped') return result
+  if (result.kind === 'ok') await record({ kind: 'proved', degraded: result.value })
+  else await claimReturn(context, { by: 'agent', class: result.class, reason: result.reason })
+  return AGAIN
+}

@@ -1,0 +1,84 @@
+import { join } from 'node:path'
+import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { pause } from '../../../shared/lifecycle.ts'
+import { readArmRecord } from '../../safety/arm-record.ts'
+import { leftUntil } from '../../safety/deadline.ts'
+import { armFolder } from '../../safety/operation-folder.ts'
+import { setTrial } from '../../safety/trial-boot.ts'
+import { readBootTime } from '../../safety/uptime.ts'
+import { PROFILE } from '../../system/system-links.ts'
+import { failed, type PhaseContext, type PhaseResult, refused, STOPPED } from '../context.ts'
+import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
+import { claimReturn } from './take-back.ts'
+
+/**
+ * Has the machine boot anew: for its own sake, or into the new system. What comes after is seen by the next boot; here it
+ * is only waited for, and a boot that does not come is a failure.
+ */
+export async function reboot(context: StepContext): Promise<StepEnd> {
+  const { state, phase } = context
+  const result = await phase(Phase.REBOOT, async inner =>
+    state.round ? await bootRound(context, inner) : await bootPlainly(context, inner),
+  )
+  if (result.kind === 'stopped') return result
+  if (result.kind === 'ok') return AGAIN // a simulated machine has booted meanwhile
+  if (state.round) {
+    await claimReturn(context, { by: 'agent', class: result.class, reason: result.reason })
+    return AGAIN
+  }
+  const { kind: _, ...failure } = result
+  return { kind: 'conclude', conclusion: { ...failure, phase: Phase.REBOOT, storePath: '' } }
+}
+
+async function bootPlainly(context: StepContext, inner: PhaseContext): Promise<PhaseResult<undefined>> {
+  const { deps, state, input } = context
+  if (!deps.config.allow.includes('reboot')) {
+    return refused(
+      'not-allowed',
+      'this node may not be ordered to reboot (option `allow` of its configuration)',
+    )
+  }
+  const { held } = input.nodeMemory()
+  if (held) return refused('held', `this node obeys nothing: ${held.reason || 'held'}; resume it first`)
+  return await askForBoot(context, inner, state.reboot !== undefined)
+}
+
+async function bootRound(context: StepContext, inner: PhaseContext): Promise<PhaseResult<undefined>> {
+  const { deps, operation, state } = context
+  const folder = armFolder(deps.stateDir, operation, state.round?.number ?? 0)
+  const reading = await readArmRecord(folder)
+  if (reading.kind !== 'armed') return failed(OutcomeClass.UNKNOWN, 'the record of what was armed is gone')
+  const doors = { system: deps.system, units: deps.units, root: deps.config.systemRoot, say: inner.say }
+  const profile = join(deps.config.systemRoot, PROFILE)
+  const asked = state.round?.rebootedFrom !== undefined
+  const problem = asked ? undefined : await setTrial(doors, folder, reading.record, profile)
+  if (problem !== undefined) return failed(OutcomeClass.ACTIVATION_FAILED, problem)
+  return await askForBoot(context, inner, asked)
+}
+
+/** Records the boot that is to end before it asks for the end, and waits. */
+async function askForBoot(
+  { deps, record, seen, state }: StepContext,
+  { signal, say }: PhaseContext,
+  asked: boolean,
+): Promise<PhaseResult<undefined>> {
+  if (!asked) await record({ kind: 'reboot', bootId: seen.now.bootId })
+  say('the machine boots anew')
+  const answer = await deps.units.reboot()
+  if (answer.kind === 'failed')
+    return failed(OutcomeClass.ACTIVATION_FAILED, `the reboot was refused: ${answer.reason}`)
+  const startedMs = performance.now()
+  const limit = deps.config.bootDeadlineMs
+  for (;;) {
+    const now = await readBootTime(deps.system)
+    if (now.bootId !== seen.now.bootId) return { kind: 'ok', value: undefined, detail: 'booted' }
+    const left = state.round && seen.deadline ? leftUntil(seen.deadline, now) : undefined
+    if (performance.now() - startedMs > limit || left === 0) {
+      return failed(
+        OutcomeClass.ACTIVATION_FAILED,
+        `the machine did not boot anew within ${Math.round(limit / 1_000)} s`,
+      )
+    }
+    if (!(await pause(500, signal))) return STOPPED
+  }
+}

@@ -1,0 +1,78 @@
+import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { pause } from '../../../shared/lifecycle.ts'
+import { readReturnEnd, writeReturnEnd } from '../../safety/return-end.ts'
+import { startReturn } from '../../safety/return-unit.ts'
+import { unitName } from '../../safety/switch-unit.ts'
+import { readBootTime } from '../../safety/uptime.ts'
+import { claimReturned, claimUntouched, type ReturnClaim } from '../../safety/verdict.ts'
+import { type PhaseFailure, STOPPED } from '../context.ts'
+import { roundOf } from './round.ts'
+import { AGAIN, STOP, type StepContext, type StepEnd } from './step-context.ts'
+
+const POLL_MS = 250
+const STARTS = 3
+
+/** Decides that the old system must come back, unless something was decided before. */
+export async function claimReturn(context: StepContext, claim: ReturnClaim): Promise<void> {
+  const { folder } = await roundOf(context)
+  const verdict = await claimReturned(folder, claim)
+  if (verdict.kind === 'returned') {
+    const why = claim.by === 'agent' ? claim.reason : 'not confirmed in time'
+    context.input.say(`goes back to what ran before: ${why}`)
+  }
+}
+
+/**
+ * Has the one way back walked, and waits for its end. At that end the agent is started anew, from the old system's file, so
+ * what follows is most often seen by another process.
+ */
+export async function awaitReturn(context: StepContext): Promise<StepEnd> {
+  const { deps, phase } = context
+  const { folder, arm } = await roundOf(context)
+  const result = await phase(Phase.RETURN, async ({ signal, say }) => {
+    let starts = 0
+    const startedMs = performance.now()
+    for (;;) {
+      const end = await readReturnEnd(folder)
+      if (end && end.kind !== 'booting')
+        return { kind: 'ok', value: undefined, detail: `${end.kind}: ${end.reason}` }
+      const { bootId } = await readBootTime(deps.system)
+      const boots = end?.bootId === bootId
+      const limit = deps.config.bootDeadlineMs
+      if (boots && performance.now() - startedMs > limit) {
+        await writeReturnEnd(folder, {
+          kind: 'failed',
+          reason: `${end.reason}, but it did not boot anew within ${Math.round(limit / 1_000)} s`,
+          exitCode: undefined,
+        })
+        continue
+      }
+      const state = await deps.units.state(unitName('return', folder))
+      // One that waits for a boot which has come is walked on, whether or not the boot's own unit does so too.
+      if (state.kind === 'gone' && !boots) {
+        if (starts >= STARTS) {
+          await writeReturnEnd(folder, {
+            kind: 'failed',
+            reason: `begun ${STARTS} times and cut each time`,
+            exitCode: undefined,
+          })
+          continue
+        }
+        starts += 1
+        const problem = await startReturn(deps.units, folder, arm, deps.stateDir)
+        if (problem !== undefined) say(`the way back could not be started: ${problem}`)
+      }
+      if (!(await pause(POLL_MS, signal))) return STOPPED
+    }
+  })
+  return result.kind === 'stopped' ? STOP : AGAIN
+}
+
+/** Ends a round in which nothing was touched: there is nothing to take back, and the dead man must not. */
+export async function giveUpUntouched(context: StepContext, failure: PhaseFailure): Promise<StepEnd> {
+  const { folder } = await roundOf(context)
+  const { kind: _, ...why } = failure
+  // When the dead man was faster, it has looked at the machine, and its word is waited for.
+  await claimUntouched(folder, { ...why, exitCode: why.exitCode })
+  return AGAIN
+}

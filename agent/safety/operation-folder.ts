@@ -1,0 +1,76 @@
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { makePrivateDirectory, syncDirectory } from '../../shared/durable-file.ts'
+import { hasCode } from '../../shared/errors.ts'
+import { reserveSlot } from './slot.ts'
+
+/** One attempt of one operation to change the machine, and where everything about it lies. */
+export interface ArmFolder {
+  readonly operation: string
+  /** From 1; a change that is begun anew gets a folder of its own, so that no old verdict counts for it. */
+  readonly round: number
+  readonly path: string
+}
+
+/** The slots of a round. Their space is taken before anything is touched. */
+export const SLOTS = [
+  'switch.start',
+  'switch.end',
+  'back.start',
+  'back.end',
+  'boot.start',
+  'boot.end',
+  'claim.agent',
+  'deadline',
+  'return.end',
+] as const
+export type SlotName = (typeof SLOTS)[number]
+
+const FOLDER = 'ops'
+
+export function operationFolder(stateDir: string, operation: string): string {
+  return join(stateDir, FOLDER, operation)
+}
+
+export function armFolder(stateDir: string, operation: string, round: number): ArmFolder {
+  return { operation, round, path: join(operationFolder(stateDir, operation), String(round)) }
+}
+
+export const slotPath = (folder: ArmFolder, name: SlotName) => join(folder.path, name)
+
+/** Makes the folder of a round with all its slots. */
+export async function prepareArmFolder(folder: ArmFolder, stateDir: string): Promise<void> {
+  await makePrivateDirectory(folder.path)
+  for (const name of SLOTS) await reserveSlot(slotPath(folder, name))
+  for (const path of [folder.path, operationFolder(stateDir, folder.operation), join(stateDir, FOLDER)]) {
+    await syncDirectory(path)
+  }
+}
+
+/** All rounds on disk, in no order. */
+export async function listArmFolders(stateDir: string): Promise<readonly ArmFolder[]> {
+  const found: ArmFolder[] = []
+  for (const operation of await namesIn(join(stateDir, FOLDER))) {
+    for (const name of await namesIn(operationFolder(stateDir, operation))) {
+      if (/^[1-9]\d{0,5}$/.test(name)) found.push(armFolder(stateDir, operation, Number(name)))
+    }
+  }
+  return found
+}
+
+/** Gives up what a finished operation left, except what `keep` names. */
+export async function forgetOperations(stateDir: string, keep: ReadonlySet<string>): Promise<void> {
+  for (const operation of await namesIn(join(stateDir, FOLDER))) {
+    if (!keep.has(operation)) await rm(operationFolder(stateDir, operation), { recursive: true, force: true })
+  }
+}
+
+async function namesIn(path: string): Promise<readonly string[]> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true })
+    return entries.filter(entry => entry.isDirectory()).map(entry => entry.name)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return []
+    throw error
+  }
+}

@@ -1,0 +1,96 @@
+import { bootedSystem } from '../system/system-links.ts'
+import { type ArmRecord, readArmRecord } from './arm-record.ts'
+import { readDeadline } from './deadline.ts'
+import { doorsOf } from './machine-door.ts'
+import { type ArmFolder, listArmFolders } from './operation-folder.ts'
+import { type ReturnEnd, readReturnEnd } from './return-end.ts'
+import { armDeadMan, startReturn } from './return-unit.ts'
+import { readBootTime } from './uptime.ts'
+import { beginProof, claimReturned, readVerdict, type Verdict } from './verdict.ts'
+
+/** What a boot finds of a change that was armed before. */
+export interface BootFinding {
+  readonly arm: ArmRecord
+  readonly verdict: Verdict
+  readonly end: ReturnEnd | undefined
+  readonly bootId: string
+  readonly booted: string | undefined
+  /** The boot for which the dead man was armed last. */
+  readonly armedFor: string | undefined
+}
+
+export type BootStep =
+  /** Decided and done, or still armed by this very boot. */
+  | { readonly kind: 'nothing' }
+  /** The new system was booted for its trial: it has its time to prove itself. */
+  | { readonly kind: 'arm' }
+  /** Taken back already, but not to its end. */
+  | { readonly kind: 'return' }
+  /** Nobody can confirm any more: it is taken back, if anything is left to take back. */
+  | { readonly kind: 'claim-and-return' }
+
+/** Decides what a boot does with one armed change. */
+export function judgeAtBoot({ arm, verdict, end, bootId, booted, armedFor }: BootFinding): BootStep {
+  if (verdict.kind === 'confirmed' || verdict.kind === 'untouched') return { kind: 'nothing' }
+  // What cannot be read was decided, and nobody can decide anew: what is known to be good comes back.
+  if (verdict.kind === 'returned' || verdict.kind === 'unreadable') {
+    return end === undefined || (end.kind === 'booting' && end.bootId !== bootId)
+      ? { kind: 'return' }
+      : { kind: 'nothing' }
+  }
+  if (bootId === armedFor) return { kind: 'nothing' }
+  // Once: a second boot without a word is a machine that keeps falling over.
+  if (booted === arm.target && armedFor === arm.bootId) return { kind: 'arm' }
+  return { kind: 'claim-and-return' }
+}
+
+/**
+ * Run once at every boot, by a unit that is part of the system: transient timers are gone by then. Says what it did.
+ */
+export async function rearmAtBoot(stateDir: string, say: (line: string) => void): Promise<void> {
+  for (const folder of await listArmFolders(stateDir)) {
+    const reading = await readArmRecord(folder)
+    if (reading.kind === 'missing') continue
+    if (reading.kind === 'unreadable') {
+      say(reading.reason)
+      continue
+    }
+    await settle(folder, reading.record, stateDir, say)
+  }
+}
+
+async function settle(
+  folder: ArmFolder,
+  arm: ArmRecord,
+  stateDir: string,
+  say: (line: string) => void,
+): Promise<void> {
+  const { system, units } = doorsOf(arm, stateDir)
+  const now = await readBootTime(system)
+  const step = judgeAtBoot({
+    arm,
+    verdict: await readVerdict(folder),
+    end: await readReturnEnd(folder),
+    bootId: now.bootId,
+    booted: await bootedSystem(system, arm.systemRoot),
+    armedFor: (await readDeadline(folder))?.bootId,
+  })
+  say(`operation ${arm.operation}: ${step.kind}`)
+  let problem: string | undefined
+  switch (step.kind) {
+    case 'nothing':
+      return
+    case 'arm':
+      await beginProof(folder)
+      problem = await armDeadMan(units, folder, arm, { stateDir, now, afterMs: arm.confirmMs })
+      break
+    case 'claim-and-return':
+      await claimReturned(folder, { by: 'boot' })
+      problem = await startReturn(units, folder, arm, stateDir)
+      break
+    case 'return':
+      problem = await startReturn(units, folder, arm, stateDir)
+      break
+  }
+  if (problem !== undefined) say(`operation ${arm.operation}: ${problem}`)
+}

@@ -1,0 +1,284 @@
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fromJson } from '@bufbuild/protobuf'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { liveMadeUpUnits } from '../../../scripts/made-up-units.ts'
+import { OutcomeClass, OutcomeSchema } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { hasNix } from '../../nix/nix-library.ts'
+import { events, until, untilMachine } from '../../support/shown.ts'
+import { ApplyingFleet, allAt, inWords, type JournalLine, type NixNode } from './applying-fleet.ts'
+
+const SOAK_MS = 4_000
+/** What stands in fleet.toml of a host whose proof takes long enough to do something meanwhile. */
+const slowly = (host: string) =>
+  `disk = { serial = "DISK-${host}" }\nsoak = "${SOAK_MS / 1_000}s"\nconfirm-within = "9s"`
+
+let applying: ApplyingFleet
+const nodes = new Map<string, NixNode>()
+const node = (host: string): NixNode => {
+  const found = nodes.get(host)
+  if (!found) throw new Error(`no node ${host}`)
+  return found
+}
+
+beforeAll(async () => {
+  if (!hasNix) return
+  // A session outlives some seconds of silence here, so that what is under way when they end still arrives.
+  applying = await ApplyingFleet.start({ heartbeatSeconds: 5, restartExpectedSeconds: 30 })
+  await applying.publish()
+  for (const host of ['olaf', 'bolt', 'exit4', 'slow', 'slowswitch', 'rejected'])
+    nodes.set(host, await applying.addNode(host))
+})
+afterAll(async () => {
+  const states = [...nodes.values()].map(({ agent }) => agent.stateDir)
+  await applying?.[Symbol.asyncDispose]()
+  // Nothing of a machine that is gone runs on.
+  for (const state of states) expect(await liveMadeUpUnits(state)).toEqual([])
+})
+
+const signal = (name: 'SIGSTOP' | 'SIGCONT') => applying.fleet.coordinator?.child.kill(name)
+
+async function recorded(
+  host: string,
+  id: string,
+  what: string,
+  accept: (line: JournalLine) => boolean,
+): Promise<JournalLine> {
+  return await until(`${what} in the journal of ${host}`, async () =>
+    (await node(host).journal()).find(line => line.op === id && accept(line)),
+  )
+}
+
+const ofKind = (kind: string) => (line: JournalLine) => line.kind === kind
+
+/** How an operation ended by the node's own journal, whether or not anybody was told. */
+async function endOnNode(host: string, id: string) {
+  const line = await recorded(host, id, 'the end', ofKind('outcome'))
+  return fromJson(OutcomeSchema, JSON.parse(JSON.stringify(line.outcome)))
+}
+
+/** The node's own word for what it holds on to. */
+async function quarantined(host: string): Promise<readonly string[]> {
+  const said = await node(host).agent.local('status', '--json')
+  const status: { node?: { quarantined?: { storePath: string }[] } } = JSON.parse(said.stdout)
+  return (status.node?.quarantined ?? []).map(({ storePath }) => storePath)
+}
+
+describe.skipIf(!hasNix)(`a change that fails ${hasNix ? '' : 'skipped: the command nix is missing'}`, () => {
+  it('T30, T56: goes back by itself, is not tried again under another number, and is after `retry`', async () => {
+    const directory = applying.flake('the-same-content')
+    await applying.publish({ directory })
+    const before = node('exit4').state()
+    const first = await applying.apply('exit4')
+    expect(inWords(first)).toBe('rolled back')
+    expect(first.firstCause).toBe(OutcomeClass.ACTIVATION_FAILED)
+    expect(first.runs).toBe(before.current)
+    expect(node('exit4').state()).toEqual(before)
+    expect(await quarantined('exit4')).toEqual([first.storePath])
+
+    // Another tree, another number, and the same system.
+    await writeFile(join(directory, 'notes'), 'of no consequence\n')
+    await applying.publish({ directory })
+    const again = await applying.apply('exit4')
+    expect(inWords(again)).toBe('refused quarantined')
+    expect(again.storePath).toBe(first.storePath)
+
+    expect(inWords(await applying.done('exit4', { case: 'retry', value: {} }))).toBe('succeeded')
+    expect(await quarantined('exit4')).toEqual([])
+    const tried = await applying.apply('exit4')
+    expect(inWords(tried)).toBe('rolled back')
+    expect(node('exit4').state()).toEqual(before)
+  })
+
+  it('before anything was touched: fails without a way back to walk', async () => {
+    await applying.publish()
+    const before = node('rejected').state()
+    const [id = ''] = await applying.order(['rejected'])
+    const outcome = await applying.outcome(id)
+    expect(inWords(outcome)).toBe('activation failed')
+    expect(outcome.reason).toContain('nothing was touched')
+    expect(node('rejected').state()).toEqual(before)
+    expect((await node('rejected').journal()).filter(line => line.op === id && line.phase === 14)).toEqual([])
+  })
+
+  it('is told under the node’s own signature, which `muster verify` checks without the coordinator', async () => {
+    const { fleet } = applying
+    const evidence = await fleet.ok('evidence', 'exit4')
+    const file = join(fleet.dir, 'evidence.json')
+    await writeFile(file, evidence)
+    const verify = (path: string) =>
+      fleet.musterWith(
+        { env: { MUSTER_SOCKET: '/nowhere' } },
+        'verify',
+        path,
+        '--trust-pin',
+        applying.operator.trustPin,
+      )
+    const good = await verify(file)
+    expect(good, good.stderr).toMatchObject({ code: 0 })
+    expect(good.stdout).toContain('rolled back')
+    const forged = evidence.replace(
+      /("signature": ?")(.)/,
+      (_, head: string, letter: string) => `${head}${letter === 'A' ? 'B' : 'A'}`,
+    )
+    expect(forged).not.toBe(evidence)
+    await writeFile(file, forged)
+    expect((await verify(file)).code).not.toBe(0)
+  })
+})
+
+describe.skipIf(!hasNix)(`orders ${hasNix ? '' : 'skipped: the command nix is missing'}`, () => {
+  it('a plan alone: tells what would change, and touches nothing', async () => {
+    await applying.publish()
+    const before = node('bolt').state()
+    const [id = ''] = await applying.give(['bolt'], { case: 'apply', value: { planOnly: true } })
+    const outcome = await applying.outcome(id)
+    expect(inWords(outcome)).toBe('succeeded')
+    expect(outcome.reason).toMatch(/^planned: switch;.*nothing was touched$/)
+    expect(node('bolt').state()).toEqual(before)
+    expect((await node('bolt').journal()).filter(line => line.op === id && line.kind === 'armed')).toEqual([])
+  })
+
+  it('N5: to roll back lead to the same system, however often they are given', async () => {
+    await applying.publish()
+    const first = await applying.apply('bolt')
+    await applying.publish()
+    const [id = ''] = await applying.order(['bolt'])
+    expect(inWords(await applying.outcome(id))).toBe('succeeded')
+    const back = { case: 'rollback', value: { operationId: id, before: true } } as const
+    for (const words of [/^runs /, /^already runs /]) {
+      const outcome = await applying.done('bolt', back)
+      expect(inWords(outcome)).toBe('succeeded')
+      expect(outcome.reason).toMatch(words)
+      expect(outcome.storePath).toBe(first.storePath)
+      expect(node('bolt').state()).toEqual(allAt(first.storePath))
+    }
+    // Forward again is the same kind of order: to what that operation reached.
+    const forward = await applying.done('bolt', { case: 'rollback', value: { operationId: id } })
+    expect(inWords(forward)).toBe('succeeded')
+    expect(node('bolt').state()).toEqual(allAt(forward.storePath))
+    expect(forward.storePath).not.toBe(first.storePath)
+  })
+
+  it('are refused by a node that is held, by the coordinator and by the node, until it is resumed', async () => {
+    await applying.publish()
+    const before = node('bolt').state()
+    const held = await applying.done('bolt', { case: 'hold', value: { reason: 'somebody works on it' } })
+    expect(inWords(held)).toBe('succeeded')
+    await untilMachine(applying.fleet, 'bolt', 'held', ({ conditions }) =>
+      conditions.some(condition => condition.class === 'held'),
+    )
+    await expect(applying.apply('bolt')).rejects.toThrow(/on hold \(somebody works on it/)
+    // Root's own verbs on the machine are held as well.
+    const local = await node('bolt').agent.local('rollback')
+    const [, id = ''] = /^operation (\S+): rollback/.exec(local.stdout) ?? []
+    const refused = await endOnNode('bolt', id)
+    expect(inWords(refused)).toBe('refused held')
+    expect(node('bolt').state()).toEqual(before)
+
+    expect(inWords(await applying.done('bolt', { case: 'resume', value: {} }))).toBe('succeeded')
+    await until('it takes orders again', async () => await applying.order(['bolt']).catch(() => undefined))
+    const [again = ''] = await applying.order(['bolt'])
+    expect(inWords(await applying.outcome(again))).toBe('succeeded')
+  })
+
+  it('by root on the machine work while the coordinator is away', async () => {
+    await applying.publish()
+    expect(inWords(await applying.apply('olaf'))).toBe('succeeded')
+    const before = node('olaf').state()
+    await applying.publish()
+    expect(inWords(await applying.apply('olaf'))).toBe('succeeded')
+    signal('SIGSTOP')
+    try {
+      const { stdout } = await node('olaf').agent.local('rollback')
+      const [, id = ''] = /^operation (\S+): rollback/.exec(stdout) ?? []
+      await recorded(
+        'olaf',
+        id,
+        'the wait for a confirmation',
+        line => line.kind === 'started' && line.phase === 11,
+      )
+      // Nobody else could answer for it.
+      expect((await node('olaf').agent.local('confirm', id)).stdout).toContain(`${id} is confirmed`)
+      expect(inWords(await endOnNode('olaf', id))).toBe('succeeded')
+      expect(node('olaf').state()).toEqual(before)
+      expect((await recorded('olaf', id, 'who confirmed', ofKind('confirmed'))).by).toBe('hand')
+    } finally {
+      signal('SIGCONT')
+    }
+  })
+})
+
+describe.skipIf(!hasNix)(
+  `a coordinator that does not answer ${hasNix ? '' : 'skipped: the command nix is missing'}`,
+  () => {
+    it('N35: for longer than the confirm time: the node returns, holds nothing against the system, and it is ordered again', async () => {
+      await applying.publish()
+      const before = node('slowswitch').state()
+      const [id = ''] = await applying.order(['slowswitch'])
+      await recorded('slowswitch', id, 'the switch', line => line.kind === 'started' && line.phase === 8)
+      signal('SIGSTOP')
+      try {
+        const outcome = await endOnNode('slowswitch', id)
+        expect(inWords(outcome)).toBe('unconfirmed')
+        expect(outcome.reason).toContain('the coordinator did not answer in time')
+        expect(node('slowswitch').state()).toEqual(before)
+        expect(await quarantined('slowswitch')).toEqual([])
+      } finally {
+        signal('SIGCONT')
+      }
+      expect(inWords(await applying.outcome(id))).toBe('unconfirmed')
+      const { operations } = await applying.fleet.api.listOperations({ ref: 'slowswitch' })
+      expect(operations.map(({ orderedBy }) => orderedBy)).toContain(`coordinator: retry of ${id}`)
+    })
+
+    it('N12: until the time is up: its late word confirms nothing', async () => {
+      await applying.publish({ directory: applying.flake(undefined, { slow: slowly('slow') }) })
+      const { agent, state } = node('slow')
+      const before = state()
+      const sessions = () => agent.logs().filter(({ msg }) => msg === 'session opened').length
+      const opened = sessions()
+      const [id = ''] = await applying.order(['slow'])
+      await recorded('slow', id, 'the new system', ofKind('activated'))
+      await until('the session of another agent process', () => (sessions() > opened ? true : undefined))
+      signal('SIGSTOP')
+      try {
+        const verdict = join(agent.stateDir, 'ops', id, '1/verdict')
+        await until('what was decided', async () => (await stat(verdict)).isFile())
+        // It was asked before the time was up, and answers now.
+        expect((await node('slow').journal()).some(line => line.op === id && line.phase === 11)).toBe(true)
+      } finally {
+        signal('SIGCONT')
+      }
+      const outcome = await applying.outcome(id)
+      expect(inWords(outcome)).toBe('unconfirmed')
+      expect(outcome.runs).toBe(before.current)
+      expect(state()).toEqual(before)
+      expect((await node('slow').journal()).some(line => line.op === id && line.kind === 'confirmed')).toBe(
+        false,
+      )
+      const told = await events(applying.fleet, 'slow')
+      expect(told.some(event => event.class === 'confirmed' && event.reason.includes(id))).toBe(true)
+    })
+
+    it('because it restarts, as it announced: its answer is waited for longer, once', async () => {
+      await applying.publish({ directory: applying.flake(undefined, { olaf: slowly('olaf') }) })
+      const [id = ''] = await applying.order(['olaf'])
+      await recorded('olaf', id, 'the proof', line => line.kind === 'started' && line.phase === 10)
+      await applying.fleet.coordinator?.kill('SIGTERM')
+      const extended = await recorded('olaf', id, 'the longer wait', ofKind('extended'))
+      expect(extended.byMs).toBe(30_000)
+      // Longer than it would be waited for otherwise.
+      await new Promise(resolve => setTimeout(resolve, 10_000))
+      expect(await readFile(join(node('olaf').agent.stateDir, 'journal.jsonl'), 'utf8')).not.toMatch(
+        new RegExp(`"op":"${id}"[^\\n]*"kind":"outcome"`),
+      )
+      await applying.fleet.startCoordinator()
+      const outcome = await applying.outcome(id)
+      expect(inWords(outcome)).toBe('succeeded')
+      expect(node('olaf').state()).toEqual(allAt(outcome.storePath))
+      const lines = await node('olaf').journal()
+      expect(lines.filter(line => line.op === id && line.kind === 'extended')).toHaveLength(1)
+    })
+  },
+)

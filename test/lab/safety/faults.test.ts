@@ -1,0 +1,148 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { type AgentProgram, buildAgentProgram } from '../agent-program.ts'
+import { type LabFleet, startLabFleet } from '../lab-fleet.ts'
+import type { SystemOptions } from '../systems.ts'
+import { service } from '../toplevel/switching.ts'
+import { SET_UP_MS, whyNoLab } from '../why-not.ts'
+import { allAt, atRest, inWords, untilPhase } from './safe-fleet.ts'
+
+const why = whyNoLab()
+let fleet: LabFleet
+let broken: AgentProgram
+let notes = 0
+
+beforeAll(async () => {
+  if (why !== undefined) return
+  broken = await buildAgentProgram({ version: '0.1.66', broken: true })
+  fleet = await startLabFleet({
+    machines: ['olaf'],
+    moreAgents: [broken],
+    // A switch that hangs is ended after ten seconds, so that nobody waits for half an hour.
+    agentConfig: { deadlines: { switchMs: 10_000 } },
+  })
+}, SET_UP_MS)
+afterAll(async () => await fleet?.[Symbol.asyncDispose]())
+
+/** A unit that is wanted by the machine, with these lines as its service. */
+const unit = (...lines: string[]) =>
+  ['[Service]', ...lines, '[Install]', 'WantedBy=multi-user.target'].join('\n')
+
+/** Applies a change that must not stay, and shows that the machine is where it was before. */
+async function goesBack(change: SystemOptions, words: string, reason: RegExp) {
+  const olaf = fleet.machine('olaf')
+  const { booted: _, ...before } = await olaf.state()
+  // The same change twice is another revision, of another tree and the same system.
+  await fleet.publish({ olaf: change }, { files: { 'notes.txt': `${++notes}\n` } })
+  const id = await fleet.apply('olaf')
+  const outcome = await fleet.waitOutcome(id)
+  expect(inWords(outcome)).toBe(words)
+  expect(outcome.reason).toMatch(reason)
+  await atRest(fleet, 'olaf')
+  const { booted: __, ...after } = await olaf.state()
+  expect(after).toEqual(before)
+  return { id, outcome }
+}
+
+describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () => {
+  it('is refused before anything is touched when it has no agent (N18, T17)', async () => {
+    await goesBack({ agent: null }, 'refused no-agent', /cut this node off/)
+  })
+
+  it.each<[string, SystemOptions, string, RegExp]>([
+    [
+      'fails in a check (exit 1)',
+      { preSwitchChecks: { no: 'exit 1' } },
+      'activation failed',
+      /nothing was touched/,
+    ],
+    [
+      'fails its activation (exit 2)',
+      { activationScript: 'exit 3' },
+      'rolled back (activation failed)',
+      /exit 2/,
+    ],
+    [
+      'fails a unit (exit 4)',
+      { units: { 'bad.service': unit('Type=oneshot', 'ExecStart=/bin/false') } },
+      'rolled back (activation failed)',
+      /units failed \(exit 4\): bad\.service/,
+    ],
+    ['needs another init interface (exit 100)', { initInterface: 'other 2' }, 'reboot required', /reboot/],
+  ])('that %s leaves the machine where it was', async (_, change, words, reason) => {
+    await goesBack(change, words, reason)
+  })
+
+  it('hangs in the start of a unit: the switch is stopped whole, and what it waited for is named (N6)', async () => {
+    const hanging = unit('Type=notify', 'ExecStart=/bin/sleep infinity', 'TimeoutStartSec=infinity')
+    await goesBack(
+      { units: { 'hangs.service': hanging } },
+      'rolled back (activation failed)',
+      /did not end in its time, waiting for .*hangs\.service start/,
+    )
+  })
+
+  it('finds another switch at work: it is busy, and what that other one does stays (exit 11)', async () => {
+    const olaf = fleet.machine('olaf')
+    await olaf.ok([
+      'systemd-run',
+      '--unit=by-hand',
+      '--collect',
+      'flock',
+      '/run/nixos/switch-to-configuration.lock',
+      'bash',
+      '-c',
+      'exec -a switch-to-configuration sleep 600',
+    ])
+    try {
+      await goesBack({ units: { 'later.service': service('1') } }, 'busy', /another switch/)
+    } finally {
+      await olaf.ok(['systemctl', 'stop', 'by-hand.service'])
+    }
+  })
+
+  it('T22: is killed in the middle: no word of its end is no success, and it goes back', async () => {
+    const olaf = fleet.machine('olaf')
+    const { booted: _, ...before } = await olaf.state()
+    await fleet.publish({ olaf: { activationScript: 'sleep 5', units: { 'kill.service': service('1') } } })
+    const id = await fleet.apply('olaf')
+    await untilPhase(olaf, id, Phase.ACTIVATE)
+    await olaf.ok([
+      'sh',
+      '-c',
+      `until systemctl is-active -q muster-switch-${id}-1; do :; done; sleep 0.5; systemctl kill --signal=KILL muster-switch-${id}-1.service`,
+    ])
+    expect(inWords(await fleet.waitOutcome(id))).toBe('rolled back (unknown)')
+    await atRest(fleet, 'olaf')
+    expect(await olaf.state()).toMatchObject(before)
+  })
+
+  it('T36: brings an agent that does not start: the machine goes back without one (N1)', async () => {
+    await goesBack(
+      { agent: fleet.agentOf(broken) },
+      'rolled back (activation failed)',
+      /the agent did not come back/,
+    )
+  })
+
+  it('cuts the machine off its network: nobody confirms, and it comes back by itself (N35)', async () => {
+    await goesBack({ network: null }, 'unconfirmed (unconfirmed)', /the coordinator did not answer in time/)
+  })
+
+  it('is not tried again after it failed here, whatever number it comes back under (T56)', async () => {
+    const change = { activationScript: 'exit 3', generation: 'again' }
+    await goesBack(change, 'rolled back (activation failed)', /exit 2/)
+    await goesBack(change, 'refused quarantined', /muster retry/)
+    const olaf = fleet.machine('olaf')
+    await olaf.ok([join(fleet.agent.path, 'bin/muster-agent'), 'retry'])
+    await goesBack(change, 'rolled back (activation failed)', /exit 2/)
+  })
+
+  it('and the next good one succeeds', async () => {
+    await fleet.publish({ olaf: { units: { 'good.service': service('1') } } })
+    expect(inWords(await fleet.waitOutcome(await fleet.apply('olaf')))).toBe('succeeded')
+    await atRest(fleet, 'olaf')
+    expect(await fleet.machine('olaf').state()).toMatchObject(allAt(await fleet.systemOf('olaf')))
+  })
+})
