@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { openSync } from 'node:fs'
+import { existsSync, openSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -21,6 +21,8 @@ export interface ContainerOptions {
   readonly network: readonly string[]
   /** Read-only mounts, "from:to". */
   readonly binds: readonly string[]
+  /** Mounts that can be written to, "from:to"; folders of the host that are missing are made. */
+  readonly writable: readonly string[]
   readonly environment: Readonly<Record<string, string>>
   /** What becomes process 1. */
   readonly init: string
@@ -55,8 +57,11 @@ export class Container implements AsyncDisposable {
 
   /** Makes the disk and mounts it; it stays mounted while the container is off. */
   async prepare(): Promise<void> {
-    const { folder, lower } = this.#options
+    const { folder, lower, writable } = this.#options
     for (const name of ['upper', 'work', 'root']) await mkdir(join(folder, name), { recursive: true })
+    for (const [from = ''] of writable.map(bind => bind.split(':'))) {
+      if (!existsSync(from)) await mkdir(from, { recursive: true })
+    }
     const layers = `lowerdir=${lower.join(':')},upperdir=${join(folder, 'upper')},workdir=${join(folder, 'work')}`
     await must('mount', ['-t', 'overlay', 'overlay', '-o', layers, this.root])
   }
@@ -69,7 +74,7 @@ export class Container implements AsyncDisposable {
   }
 
   async #launch(): Promise<void> {
-    const { folder, name, hostName, network, binds, environment, init } = this.#options
+    const { folder, name, hostName, network, binds, writable, environment, init } = this.#options
     const groups = createControlGroups(name)
     // The shell enters the groups, then becomes nsenter, which becomes systemd-nspawn: one process all the way.
     const script = `for group in ${groups.join(' ')}; do echo $$ >$group/cgroup.procs; done; exec "$@"`
@@ -79,6 +84,7 @@ export class Container implements AsyncDisposable {
       ...['--resolv-conf=off', '--timezone=off', '--console=read-only', '--network-bridge=br0'],
       ...[`--machine=${name}`, `--hostname=${hostName}`, `--directory=${this.root}`],
       ...binds.map(bind => `--bind-ro=${bind}`),
+      ...writable.map(bind => `--bind=${bind}`),
       ...Object.entries(environment).map(([key, value]) => `--setenv=${key}=${value}`),
     ]
     const log = openSync(join(folder, 'console'), 'a')

@@ -7,7 +7,7 @@ import { waitUntil } from '../support/wait-until.ts'
 import { Container } from './container.ts'
 import type { Lab } from './lab.ts'
 import { machineFiles } from './machine-files.ts'
-import { machineAddress, PREFIX_LENGTH, setCable } from './network.ts'
+import { COORDINATOR_ADDRESS, machineAddress, PREFIX_LENGTH, setCable } from './network.ts'
 import { must, tail } from './run.ts'
 
 export interface MachineOptions {
@@ -17,6 +17,17 @@ export interface MachineOptions {
   readonly system?: string
   /** false: installed and off. */
   readonly start?: boolean
+  /** More read-only mounts, "from:to". */
+  readonly binds?: readonly string[]
+  /**
+   * Folders of the machine that lie beside its disk, because what they hold brings an overlay of its own, which no overlay
+   * can carry. They outlive its boots as the disk does; a machine that is off shows them in `dir`, below `data`.
+   */
+  readonly data?: readonly string[]
+  /** Whether containers can run in it: control groups and kernel settings can be written to, and it has a default route. */
+  readonly containers?: boolean
+  /** More files of its disk, by path without the first /. */
+  readonly files?: Readonly<Record<string, string>>
 }
 
 export interface ExecOptions {
@@ -69,8 +80,16 @@ export class LabMachine implements AsyncDisposable {
       hostName: name,
       lower: [...(options.layers ?? []), lab.root],
       network: lab.inside,
-      binds: [`${TOOLS}:/opt/muster-lab`],
-      environment: { LAB_ADDRESS: `${this.address}/${PREFIX_LENGTH}`, LAB_MAC: this.mac },
+      binds: [`${TOOLS}:/opt/muster-lab`, ...(options.binds ?? [])],
+      writable: [
+        ...(options.data ?? []).map(path => `${this.dataFolder(path)}:${path}`),
+        ...(options.containers === true ? ['/dev/kmsg:/dev/kmsg'] : []),
+      ],
+      environment: {
+        LAB_ADDRESS: `${this.address}/${PREFIX_LENGTH}`,
+        LAB_MAC: this.mac,
+        ...(options.containers === true ? { LAB_CONTAINERS: COORDINATOR_ADDRESS } : {}),
+      },
       init: '/opt/muster-lab/boot',
       onBoot: async () => {
         if (!this.#plugged) await this.#applyCable()
@@ -92,10 +111,15 @@ export class LabMachine implements AsyncDisposable {
     return this.#container.boots
   }
 
+  /** Where the host has one of the machine's `data` folders. */
+  dataFolder(path: string): string {
+    return join(this.dir, 'data', path.slice(1).replaceAll('/', '-'))
+  }
+
   /** Puts onto its disk what makes it this machine. Called once, by the lab. */
   async install(): Promise<void> {
     await this.#container.prepare()
-    const files = machineFiles(randomBytes(16).toString('hex'))
+    const files = { ...machineFiles(randomBytes(16).toString('hex')), ...this.#options.files }
     for (const [path, text] of Object.entries(files)) {
       await mkdir(join(this.root, path, '..'), { recursive: true })
       await writeFile(join(this.root, path), text, { mode: path.includes('/bin/') ? 0o755 : 0o644 })

@@ -1,0 +1,188 @@
+"""`k0s worker`: gets a kubelet's certificate by a join token, and runs container runtime and kubelet."""
+
+import base64
+import json
+import os
+import socket
+import time
+
+import node
+from api import Api, ApiError, from_kubeconfig, until, write_kubeconfig
+from certificates import new_request
+from k0s import config as settings
+from k0s import status, tokens
+from k0s.config import Folders
+from k0s.objects import profile_name
+from options import TEXT, parse
+from programs import check_version, read_text, write_file
+from say import Problem, say
+from supervise import Stopped, Supervisor
+
+BOOTSTRAP_ATTEMPTS = 10
+
+
+def check_machine(version: str, works: bool, ignored: bool) -> None:
+    """k0s's checks before it starts, as far as they decide anything here."""
+    minor = int(version.split(".")[1])
+    if works and minor >= 35 and not node.has_control_groups_v2():
+        say("pre-flight check: cgroup version: v1: Rejected: cgroup v1 is not supported" + (" (ignored)" if ignored else ""))
+        if not ignored:
+            raise Problem("pre-flight checks failed: cgroup v1 is not supported")
+
+
+def run(version: str, flags: dict, words: list[str]) -> int:
+    argument = words[0] if words else None
+    tokens.check_single_source(argument, flags.get("token-file"))
+    check_machine(version, True, bool(flags.get("ignore-pre-flight-checks")))
+    check_version(version)
+    folders = Folders(flags.get("data-dir", settings.DEFAULT_DATA))
+    for folder in (folders.data, folders.run, folders.images):
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+    if version == "1.35.1":
+        # k0sproject/k0s#7202: this version reads the token at every start, whether or not it needs it.
+        tokens.unpack(tokens.given(argument, flags.get("token-file")))
+    supervisor = Supervisor(folders.run, die_with_me=False)
+    try:
+        bootstrap(folders, _node_name(flags), lambda: tokens.given(argument, flags.get("token-file")))
+        status.serve(folders, status.of_worker(version, folders, flags, _node_name(flags)))
+        start(version, flags, folders, supervisor, folders.kubelet_conf)
+        supervisor.watch()
+    except Stopped:
+        pass
+    finally:
+        supervisor.stop()
+    if supervisor.why:
+        raise Problem(supervisor.why)
+    return 0
+
+
+def run_beside(version: str, flags: dict, folders: Folders, supervisor: Supervisor, ca: str, local: str) -> None:
+    """The worker part of a controller: it asks the API server beside it, with the administrator's certificate."""
+    admin = read_text(folders.admin_conf)
+    _bootstrap_with(folders, _node_name(flags), from_kubeconfig(admin), ca, local)
+    labels = ["node.k0sproject.io/role=control-plane", *flags.get("labels", [])]
+    tainted = [] if flags.get("no-taints") or flags.get("single") else ["node-role.kubernetes.io/control-plane=:NoSchedule"]
+    more = {**flags, "labels": labels, "taints": [*flags.get("taints", []), *tainted]}
+    start(version, more, folders, supervisor, folders.kubelet_conf)
+
+
+def _node_name(flags: dict) -> str:
+    given, _ = parse(flags.get("kubelet-extra-args", "").split(), _AnyFlag())
+    return given.get("hostname-override") or socket.gethostname()
+
+
+class _AnyFlag(dict):
+    def get(self, _name, _default=None):
+        return TEXT
+
+
+def bootstrap(folders: Folders, name: str, token) -> None:
+    """Makes kubelet's kubeconfig. With one in place no token is looked at."""
+    if os.path.exists(folders.kubelet_conf):
+        return
+    text = token()
+    if not text:
+        raise Problem(
+            "failed to bootstrap kubelet client configuration: neither regular nor bootstrap kubeconfig files exist and "
+            "no join token given; dunno how to make kubelet authenticate to API server"
+        )
+    try:
+        kubeconfig = tokens.unpack(text)
+        tokens.expect(kubeconfig, "worker")
+    except Problem as problem:
+        raise Problem(f"failed to bootstrap kubelet client configuration: failed to get bootstrap kubeconfig: {problem}") from None
+    client = from_kubeconfig(kubeconfig)
+    _bootstrap_with(folders, name, client, client.ca, client.server)
+
+
+def _bootstrap_with(folders: Folders, name: str, client: Api, ca: str, server: str) -> None:
+    if os.path.exists(folders.kubelet_conf):
+        return
+    say("bootstrapping client configuration")
+    for attempt in range(BOOTSTRAP_ATTEMPTS):
+        try:
+            key, certificate = _certificate(client, name)
+            break
+        except ApiError as error:
+            last = error
+            say(f"failed to bootstrap client configuration in attempt {attempt + 1}: {error}")
+            time.sleep(min(1 + attempt, 5))
+    else:
+        raise Problem(f"failed to bootstrap kubelet client configuration: failed to bootstrap client configuration: {last}")
+    current = os.path.join(folders.kubelet, "pki", "kubelet-client-current.pem")
+    write_file(current, certificate + key)
+    write_kubeconfig(folders.kubelet_conf, server, ca, {"client-certificate": current, "client-key": current})
+    say("successfully bootstrapped client configuration")
+
+
+def _certificate(client: Api, name: str) -> tuple[bytes, bytes]:
+    """(key, certificate) of a node, which the cluster's controllers approve for who may ask."""
+    key, request = new_request(f"system:node:{name}", ["system:nodes"])
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    made = client.create(
+        path,
+        {
+            "apiVersion": "certificates.k8s.io/v1",
+            "kind": "CertificateSigningRequest",
+            "metadata": {"generateName": "node-csr-"},
+            "spec": {
+                "request": base64.b64encode(request).decode(),
+                "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+                "usages": ["digital signature", "client auth"],
+            },
+        },
+    )
+    look = f"{path}/{made['metadata']['name']}"
+    found = until("this node's certificate", lambda: client.get(look).get("status", {}).get("certificate"), 180)
+    return key, base64.b64decode(found)
+
+
+def start(version: str, flags: dict, folders: Folders, supervisor: Supervisor, kubeconfig: str) -> None:
+    client = from_kubeconfig(read_text(kubeconfig))
+    name = profile_name(flags.get("profile", "default"), version)
+    try:
+        path = f"/api/v1/namespaces/kube-system/configmaps/{name}"
+        # Kept for starts at which no controller answers.
+        cache = os.path.join(folders.data, "worker-profile.json")
+        found = _cached(cache, name, lambda: until(f"the worker profile {name}", lambda: client.get(path)["data"], 20))
+    except Problem as problem:
+        raise Problem(f"failed to load the worker profile: {problem}") from None
+    containerd_file = os.path.join(folders.run, "containerd.toml")
+    node.containerd_config(containerd_file, found["pauseImage"], "/etc/cni/net.d", node.cni_programs(), "/etc/k0s/containerd.d/*.toml")
+    socket_path = folders.containerd_socket
+    state = os.path.join(folders.run, "containerd")
+    supervisor.start("containerd", node.containerd(containerd_file, folders.containerd, state, socket_path))
+    supervisor.wait_for("an answer of containerd", lambda: node.runtime_answers(socket_path), 60)
+    node.import_images(socket_path, folders.images)
+    authority = os.path.join(folders.run, "kubelet", "ca.crt")
+    write_file(authority, read_text(client.ca), 0o644)
+    config = node.merged(
+        json.loads(found["kubeletConfiguration"]),
+        {"authentication": {"x509": {"clientCAFile": authority}}, "containerRuntimeEndpoint": f"unix://{socket_path}"},
+    )
+    if flags.get("taints"):
+        config["registerWithTaints"] = node.taints(flags["taints"])
+    extra, _ = parse(flags.get("kubelet-extra-args", "").split(), _AnyFlag())
+    labels = {"node-labels": ",".join(flags["labels"])} if flags.get("labels") else {}
+    argv = node.kubelet(
+        os.path.join(folders.run, "kubelet", "config.yaml"), config, kubeconfig,
+        flags.get("kubelet-root-dir", folders.kubelet), {**labels, **extra, "hostname-override": _node_name(flags)},
+    )
+    supervisor.start("kubelet", argv)
+
+
+def _cached(path: str, name: str, fetch) -> dict:
+    try:
+        found = fetch()
+        write_file(path, json.dumps({"name": name, "data": found}))
+        return found
+    except Problem:
+        try:
+            kept = json.loads(read_text(path))
+        except (OSError, ValueError):
+            kept = {}
+        # A profile of another minor is no answer: a worker newer than every controller must not start.
+        if kept.get("name") != name:
+            raise
+        say(f"no controller answers: the profile {name} is the one of the last start")
+        return kept["data"]
