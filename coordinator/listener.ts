@@ -1,5 +1,5 @@
 import type { Http2Session } from 'node:http2'
-import { Server as NetServer } from 'node:net'
+import { Server as NetServer, type Socket } from 'node:net'
 import { Server, type ServerCredentials, type ServerOptions } from '@grpc/grpc-js'
 
 /** Idle connections are probed, so that a cable that was pulled is noticed without anybody speaking. */
@@ -60,19 +60,32 @@ export async function openListener(
       { cause: error },
     )
   })
-  if (maxConnections !== undefined) limitConnections(server, maxConnections)
-  return { server, port, [Symbol.asyncDispose]: () => drain(server) }
+  const sockets = new Set<Socket>()
+  for (const listener of listenersOf(server)) {
+    if (maxConnections !== undefined) listener.maxConnections = maxConnections
+    listener.on('connection', (socket: Socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+    })
+  }
+  const stop = async () => {
+    await drain(server)
+    // A peer that lost its power answers no goodbye: until TCP gives up, a quarter of an hour later, the socket would keep
+    // the process from ending.
+    for (const socket of sockets) socket.destroySoon()
+  }
+  return { server, port, [Symbol.asyncDispose]: stop }
 }
 
 /** grpc-js has no option for it, hence the look at its listeners; a version that keeps them elsewhere makes this throw. */
-function limitConnections(server: Server, most: number): void {
+function listenersOf(server: Server): NetServer[] {
   const listeners: unknown = Reflect.get(server, 'http2Servers')
   const found = listeners instanceof Map ? [...listeners.keys()] : []
   if (found.length === 0) throw new Error('the server has no listeners: see where grpc-js keeps them')
-  for (const listener of found) {
+  return found.map((listener: unknown) => {
     if (!(listener instanceof NetServer)) throw new Error('a listener of grpc-js is no server of node:net')
-    listener.maxConnections = most
-  }
+    return listener
+  })
 }
 
 /** Lets calls that run come to their end, for a bounded time; then their connections are cut. */

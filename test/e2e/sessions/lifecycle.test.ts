@@ -163,6 +163,17 @@ describe('who is online', () => {
     expect((await fleet.api.getFleet({})).online).toBe(1n)
   })
 
+  it('a coordinator that is told to stop ends soon, although a frozen agent never says goodbye', async () => {
+    await using fleet = await startFleet()
+    const agent = await fleet.addAgent('frozen', { token: await makeToken(fleet) })
+    await untilActive(fleet, agent)
+    agent.program?.child.kill('SIGSTOP')
+    const begun = Date.now()
+    const { code } = (await fleet.coordinator?.kill('SIGTERM')) ?? {}
+    expect(code).toBe(0)
+    expect(Date.now() - begun).toBeLessThan(30_000)
+  })
+
   it('T54: an order that does not reach its machine in time is withdrawn, not executed later', async () => {
     await using fleet = await startFleet({ orderMinutes: 0.02 })
     await using operator = await addOperator(fleet)
