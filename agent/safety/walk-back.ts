@@ -27,7 +27,7 @@ export interface WalkBackDeps {
   readonly signal: AbortSignal
 }
 
-const ATTEMPTS = 3
+const ATTEMPTS = 5
 const PAUSE_MS = 2_000
 /** How long what is left of the switch forward may take to go. */
 const GONE_MS = 120_000

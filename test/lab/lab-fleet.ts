@@ -171,7 +171,7 @@ export class LabFleet implements AsyncDisposable {
     await writeSystemsFlake(directory, this.#systems)
     for (const [name, text] of Object.entries(options.files ?? {})) {
       await mkdir(join(directory, name, '..'), { recursive: true })
-      await writeFile(join(directory, name), text)
+      await writeFile(join(directory, name), text, { mode: text.startsWith('#!') ? 0o755 : 0o644 })
     }
     const hosts = Object.keys(this.#systems).map(host =>
       [`[hosts.${host}]`, `config = "nixosConfigurations.${host}"`, options.hostLines?.[host] ?? '', ''].join(

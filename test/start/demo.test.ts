@@ -6,7 +6,7 @@ import { pathWithout, temporaryFolder } from './places.ts'
 import { untilGone } from './running-start.ts'
 
 const runDemo = (args: readonly string[], env: Readonly<Record<string, string>>) =>
-  runProgram('npm', ['--silent', 'start', '--', '--demo', '--exit', ...args], { env, timeoutMs: 170_000 })
+  runProgram('npm', ['--silent', 'start', '--', '--demo', '--exit', ...args], { env, timeoutMs: 280_000 })
 
 const lastLine = ({ stdout }: Finished) => stdout.trimEnd().split('\n').at(-1)
 const folderOf = ({ stdout }: Finished) => /^Muster's demo, in (\S+)/m.exec(stdout)?.[1] ?? ''
@@ -22,7 +22,7 @@ function silentLines({ stdout }: Finished): string[] {
   return [...shown, ...switched].filter(line => !/simulated|stand-?in/i.test(line))
 }
 
-describe('the demo', { timeout: 180_000 }, () => {
+describe('the demo', { timeout: 300_000 }, () => {
   test('ends well beside another one, with simulated builds where there is no Nix, and says so in every line', async () => {
     await using folder = await temporaryFolder()
     const path = await pathWithout(folder.path, /^nix/)

@@ -11,7 +11,7 @@ const blocks = [...page.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].map(([, langua
   text: text.trim(),
 }))
 
-test('every command of the quick start works as it stands there', { timeout: 180_000 }, async () => {
+test('every command of the quick start works as it stands there', { timeout: 300_000 }, async () => {
   await using home = await temporaryFolder()
   // A person of whom nothing is known yet.
   const env = {

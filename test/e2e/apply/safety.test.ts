@@ -117,13 +117,18 @@ describe.skipIf(!hasNix)(`a change that fails ${hasNix ? '' : 'skipped: the comm
     const good = await verify(file)
     expect(good, good.stderr).toMatchObject({ code: 0 })
     expect(good.stdout).toContain('rolled back')
+    // A letter in the signature of one outcome.
     const forged = evidence.replace(
-      /("signature": ?")(.)/,
-      (_, head: string, letter: string) => `${head}${letter === 'A' ? 'B' : 'A'}`,
+      /("signed": ?\{[^}]*"signature": ?")(.)/,
+      (_, head: string, letter: string) => {
+        return `${head}${letter === 'A' ? 'B' : 'A'}`
+      },
     )
     expect(forged).not.toBe(evidence)
     await writeFile(file, forged)
-    expect((await verify(file)).code).not.toBe(0)
+    const bad = await verify(file)
+    expect(bad).toMatchObject({ code: 1 })
+    expect(`${bad.stdout}${bad.stderr}`).toContain('signature')
   })
 })
 

@@ -1,0 +1,95 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { ARM_MODES, type ArmMode, type ArmRecord } from './arm-record.ts'
+import { type BootFinding, judgeAtBoot } from './rearm-at-boot.ts'
+import type { ReturnEnd } from './return-end.ts'
+import type { Verdict } from './verdict.ts'
+
+const OLD = '/nix/store/old'
+const NEW = '/nix/store/new'
+
+const arm = (mode: ArmMode): ArmRecord => ({
+  ...{ operation: 'op', round: 1, mode, target: NEW, previous: OLD, profile: OLD, generation: 1 },
+  ...{ bootId: 'boot-1', confirmMs: 1, switchMs: 1, program: ['x'], toolPath: '/', systemRoot: '/' },
+  units: 'systemd',
+})
+const returned: Verdict = { kind: 'returned', claim: { by: 'deadline' } }
+const untouched: Verdict = {
+  ...{ kind: 'untouched', class: OutcomeClass.BUSY, refusal: '', reason: '', exitCode: 11 },
+}
+const booting = (bootId: string): ReturnEnd => ({ kind: 'booting', bootId, reason: '' })
+
+const finding = (change: Partial<BootFinding> = {}): BootFinding => ({
+  ...{ arm: arm('trial'), verdict: { kind: 'none' }, end: undefined, bootId: 'boot-2', booted: NEW },
+  armedFor: 'boot-1',
+  ...change,
+})
+
+describe('a boot that finds an armed change', () => {
+  it.each<[string, Partial<BootFinding>, string]>([
+    ['gives the new system that it tries its time', {}, 'arm'],
+    ['also where it was promoted and the machine fell over', { arm: arm('switch') }, 'arm'],
+    ['takes it back when the old system came up', { booted: OLD }, 'claim-and-return'],
+    ['takes it back when a third one came up', { booted: '/nix/store/x' }, 'claim-and-return'],
+    ['takes it back when nobody can tell what came up', { booted: undefined }, 'claim-and-return'],
+    [
+      'takes it back at the second boot without a word',
+      { bootId: 'boot-3', armedFor: 'boot-2' },
+      'claim-and-return',
+    ],
+    ['takes it back when nobody can tell whether it was armed', { armedFor: undefined }, 'claim-and-return'],
+    ['does nothing twice in one boot', { armedFor: 'boot-2' }, 'nothing'],
+    ['leaves alone what is confirmed', { verdict: { kind: 'confirmed' } }, 'nothing'],
+    ['leaves alone what was never touched', { verdict: untouched }, 'nothing'],
+    ['walks on a way back that was cut', { verdict: returned }, 'return'],
+    ['walks on one that waited for this boot', { verdict: returned, end: booting('boot-1') }, 'return'],
+    ['waits for one that waits for the next', { verdict: returned, end: booting('boot-2') }, 'nothing'],
+    ['leaves one that ended', { verdict: returned, end: { kind: 'returned', reason: '' } }, 'nothing'],
+    [
+      'leaves one that failed to who looks at it',
+      { verdict: returned, end: { kind: 'failed', reason: '', exitCode: undefined } },
+      'nothing',
+    ],
+    [
+      'takes back what was decided and cannot be read',
+      { verdict: { kind: 'unreadable', reason: 'x' }, armedFor: 'boot-2' },
+      'return',
+    ],
+  ])('%s', (_, change, step) => {
+    expect(judgeAtBoot(finding(change)).kind).toBe(step)
+  })
+
+  it('T52: gives time once, only to the system that was to be tried, and never leaves an open change alone', () => {
+    const boots = fc.constantFrom('boot-1', 'boot-2', 'boot-3')
+    const arbitrary = fc.record({
+      arm: fc.constantFrom(...ARM_MODES).map(arm),
+      verdict: fc.constantFrom<Verdict>(
+        ...[{ kind: 'none' } as const, { kind: 'confirmed' } as const, returned, untouched],
+        { kind: 'unreadable', reason: '' },
+      ),
+      end: fc.oneof(
+        fc.constant(undefined),
+        boots.map(booting),
+        fc.constant<ReturnEnd>({ kind: 'returned', reason: '' }),
+      ),
+      bootId: boots,
+      booted: fc.constantFrom(OLD, NEW, undefined),
+      armedFor: fc.option(boots, { nil: undefined }),
+    })
+    fc.assert(
+      fc.property(arbitrary, given => {
+        const step = judgeAtBoot(given)
+        const { verdict, bootId, armedFor, booted } = given
+        if (verdict.kind === 'confirmed' || verdict.kind === 'untouched') expect(step.kind).toBe('nothing')
+        if (step.kind === 'arm') {
+          expect([booted, armedFor, verdict.kind]).toEqual([NEW, given.arm.bootId, 'none'])
+          expect(armedFor).not.toBe(bootId)
+        }
+        if (verdict.kind === 'none' && armedFor !== bootId) expect(step.kind).not.toBe('nothing')
+        if (step.kind === 'claim-and-return') expect(verdict.kind).toBe('none')
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+})
