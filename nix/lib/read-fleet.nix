@@ -115,6 +115,21 @@ let
       own = shared // table;
     };
 
+  # What is null is as the distribution, or the machine, has it.
+  clusterOf =
+    name: table:
+    {
+      inherit name;
+      distribution = require table "distribution" "[clusters.${name}]";
+      version = table.version or null;
+      life = table.life or "with-system";
+      endpoint = table.endpoint or null;
+      endpointKeeper = table.endpoint-keeper or "outside";
+      nodeInterface = table.node-interface or null;
+      podCidr = table.pod-cidr or null;
+      serviceCidr = table.service-cidr or null;
+    };
+
   groupOf =
     name: table:
     resolve {
@@ -138,7 +153,7 @@ in
 {
   name = require (toml.fleet or { }) "name" "[fleet]";
   id = require (toml.fleet or { }) "id" "[fleet]";
-  clusters = toml.clusters or { };
+  clusters = builtins.mapAttrs clusterOf (toml.clusters or { });
   hosts = builtins.mapAttrs hostOf hostTables;
   groups = builtins.mapAttrs groupOf groupTables;
 }

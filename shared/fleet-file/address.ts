@@ -29,6 +29,29 @@ function fromParts(parts: readonly number[], width: bigint): bigint {
   return parts.reduce((bits, part) => (bits << width) | BigInt(part), 0n)
 }
 
+/** An address with a prefix length, which together name a network. */
+export interface Network {
+  readonly address: Address
+  readonly prefixLength: number
+}
+
+/** Reads ADDRESS/LENGTH; undefined when it is none or when bits behind the prefix are set. */
+export function parseNetwork(text: string): Network | undefined {
+  const [, left = '', right = ''] = /^([^/]+)\/(0|[1-9]\d{0,2})$/.exec(text) ?? []
+  const address = parseAddress(left)
+  if (address === undefined) return undefined
+  const prefixLength = Number(right)
+  const width = addressWidth(address)
+  if (prefixLength > width) return undefined
+  const hostBits = (1n << BigInt(width - prefixLength)) - 1n
+  return (address.bits & hostBits) === 0n ? { address, prefixLength } : undefined
+}
+
+/** Whether two networks have an address in common. */
+export function networksOverlap(a: Network, b: Network): boolean {
+  return sameNetwork(a.address, b.address, Math.min(a.prefixLength, b.prefixLength))
+}
+
 export function addressKey({ family, bits }: Address): string {
   return `${family}/${bits.toString(16)}`
 }

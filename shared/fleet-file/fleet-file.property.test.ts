@@ -196,7 +196,7 @@ function write({ defaults, gates, groups, hosts }: Model): string {
   return [
     section('fleet', { name: 'home', id }),
     section('defaults', defaults),
-    section('clusters.one', { distribution: 'k3s' }),
+    section('clusters.one', { distribution: 'k3s', life: 'apart' }),
     section('clusters.two', { distribution: 'k0s', life: 'apart' }),
     ...Object.entries(gates).map(([name, table]) => section(`gates.${name}`, table)),
     ...Object.entries(groups).map(([name, table]) => section(`groups.${name}`, table)),

@@ -1,6 +1,14 @@
 import type { GateProbe } from '../revision/safety.ts'
 import type { FreeTable } from './free-value.ts'
-import type { confirmations, distributions, rebootPolicies, roles, systems, trials } from './schema.ts'
+import type {
+  confirmations,
+  distributions,
+  endpointKeepers,
+  rebootPolicies,
+  roles,
+  systems,
+  trials,
+} from './schema.ts'
 
 export type Role = (typeof roles)[number]
 export type Distribution = (typeof distributions)[number]
@@ -30,7 +38,12 @@ export interface Cluster {
   readonly version: string | undefined
   readonly life: 'apart' | 'with-system'
   readonly endpoint: string | undefined
+  /** Servers: a virtual address that they keep among themselves; only with an endpoint that is an address. */
+  readonly endpointKeeper: (typeof endpointKeepers)[number]
   readonly nodeInterface: string | undefined
+  /** ADDRESS/LENGTH; undefined: the distribution's own. */
+  readonly podCidr: string | undefined
+  readonly serviceCidr: string | undefined
 }
 
 /** What hosts and groups have in common. */
@@ -55,7 +68,7 @@ export interface Settings {
   readonly ownConfig: boolean
   readonly users: ReadonlyMap<string, { readonly keys: readonly string[] }>
   readonly extra: FreeTable
-  /** The machine runs another system, nothing is installed on it. */
+  /** Somebody else manages its system; with a role, Kubernetes alone is ours. */
   readonly external: boolean
   readonly safety: SafetySettings
 }

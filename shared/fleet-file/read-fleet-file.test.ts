@@ -73,7 +73,10 @@ describe('a good fleet file', () => {
           version: '1.34.3',
           life: 'apart',
           endpoint: '10.0.100.9',
+          endpointKeeper: 'outside',
           nodeInterface: 'tailscale0',
+          podCidr: undefined,
+          serviceCidr: undefined,
         },
       ],
       groups: [

@@ -1,4 +1,5 @@
 import { checkBindings } from './check-bindings.ts'
+import { checkClusters } from './check-clusters.ts'
 import { checkConfigurations } from './check-configurations.ts'
 import { type CheckScript, checkGates } from './check-gates.ts'
 import { type CheckRule, checkGroups } from './check-groups.ts'
@@ -34,6 +35,7 @@ export function readFleetFile(text: string, path: string, options: FleetFileOpti
   checkMembership(sections, problems.report)
   checkGroups(sections, problems.report, options.checkRule)
   checkNetwork(sections, problems.report)
+  checkClusters(sections, problems.report)
   checkBindings(sections, problems.report)
   checkConfigurations(sections, problems.report)
   checkGates(sections, problems.report, options.checkScript)

@@ -35,7 +35,10 @@ function resolveCluster({ name, table: { values } }: ClusterTable): Cluster[] {
       version: values.version?.value,
       life: values.life?.value ?? 'with-system',
       endpoint: values.endpoint?.value,
+      endpointKeeper: values['endpoint-keeper']?.value ?? 'outside',
       nodeInterface: values['node-interface']?.value,
+      podCidr: values['pod-cidr']?.value,
+      serviceCidr: values['service-cidr']?.value,
     },
   ]
 }

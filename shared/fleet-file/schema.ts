@@ -13,6 +13,7 @@ export const distributions = ['k3s', 'k0s', 'kubernetes', 'components'] as const
 export const confirmations = ['coordinator', 'local'] as const
 export const rebootPolicies = ['never', 'required', 'whenever-changed'] as const
 export const trials = ['auto', 'none'] as const
+export const endpointKeepers = ['outside', 'servers'] as const
 export const systems = ['x86_64-linux', 'aarch64-linux'] as const
 
 export const defaultExpiresDays = 90
@@ -163,7 +164,8 @@ const ownSettingKeys = {
     type: oneOf('external'),
     fallback: 'NixOS',
     example: '"external"',
-    meaning: 'The machine runs another system: Muster shows it and installs nothing on it.',
+    meaning:
+      'Somebody else manages its system, and Muster leaves that alone. With a `role` its cluster must have `life = "apart"`.',
   }),
 }
 
@@ -278,11 +280,30 @@ export const clusterKeys = {
     example: '"10.0.100.9"',
     meaning: 'The address or name under which the servers are reached together.',
   }),
+  'endpoint-keeper': key({
+    type: oneOf(...endpointKeepers),
+    fallback: '"outside"',
+    example: '"servers"',
+    meaning:
+      'Who answers at `endpoint`: something outside of Muster, or the servers, which keep it among themselves as a virtual address.',
+  }),
   'node-interface': key({
     type: types.interfaceText,
     fallback: 'the interface of the default route',
     example: '"tailscale0"',
     meaning: 'The interface whose address the nodes use among themselves.',
+  }),
+  'pod-cidr': key({
+    type: types.networkText,
+    fallback: "the distribution's",
+    example: '"10.244.0.0/16"',
+    meaning: 'The network of the pods; each node gets a part of it. It cannot be changed later.',
+  }),
+  'service-cidr': key({
+    type: types.networkText,
+    fallback: "the distribution's",
+    example: '"10.96.0.0/12"',
+    meaning: 'The network of the services. It cannot be changed later.',
   }),
 }
 

@@ -1,6 +1,6 @@
 import { isHostName } from '../revision/host-name.ts'
 import * as safety from '../revision/safety-text.ts'
-import { addressWidth, parseAddress, unusableAddress } from './address.ts'
+import { addressWidth, parseAddress, parseNetwork, unusableAddress } from './address.ts'
 import { pattern, text, type ValueType } from './value-type.ts'
 
 /** Why a text cannot name a host, a group, a cluster or a fleet; undefined when it can. */
@@ -49,6 +49,12 @@ export const endpointText = text('endpoint', value => {
   if (domainName.test(value) && !/^[0-9.]+$/.test(value)) return undefined
   return 'write an IP address or a lower-case domain name, without scheme or port'
 })
+
+export const networkText = text('network', value =>
+  parseNetwork(value) === undefined
+    ? 'write the first address of a network and its prefix length, such as 10.244.0.0/16'
+    : undefined,
+)
 
 // The kernel takes at most 15 bytes.
 export const interfaceText = pattern(

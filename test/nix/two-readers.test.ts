@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { durationMs } from '../../shared/duration.ts'
-import type { Settings } from '../../shared/fleet-file/fleet.ts'
+import type { Cluster, Settings } from '../../shared/fleet-file/fleet.ts'
 import { readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
 import { evaluate, hasNix } from './nix-library.ts'
 
@@ -73,7 +73,19 @@ const always = {
   first: { role: 'server', cluster: 'home', group: 'edge' },
   second: { role: 'server', cluster: 'lab', group: 'settings' },
 }
+const clusterKeys = {
+  // A member whose system somebody else manages needs it.
+  life: fc.constant('apart'),
+  version: fc.constantFrom('1.34.3', '1.35.4+k3s1'),
+  endpoint: fc.constantFrom('10.0.0.9', 'c.home', 'fd00::9'),
+  'endpoint-keeper': fc.constant('outside'),
+  'node-interface': fc.constantFrom('tailscale0', 'eth0'),
+  'pod-cidr': fc.constantFrom('10.244.0.0/16', '172.20.0.0/14'),
+  'service-cidr': fc.constantFrom('10.96.0.0/12', '192.168.7.0/24'),
+}
+const cluster = fc.record(clusterKeys, { requiredKeys: ['life'] })
 const fleets = fc.record({
+  clusters: fc.record({ home: cluster, lab: cluster }),
   defaults: layer(shared),
   groups: fc.record({ edge: withOwn(layer(shared)), settings: layer(shared) }),
   hosts: hosts.map(drawnHosts => ({
@@ -107,13 +119,13 @@ function toToml(sections: z.infer<typeof tables>): string {
 }
 const tables = z.record(z.string(), z.record(z.string(), z.unknown()))
 
-function fileOf({ defaults, groups, hosts }: z.infer<typeof drawn>): string {
+function fileOf({ defaults, groups, hosts, clusters }: z.infer<typeof drawn>): string {
   const named = (kind: string, entries: Record<string, Record<string, unknown>>) =>
     Object.fromEntries(Object.entries(entries).map(([name, table]) => [`${kind}.${name}`, table]))
   return toToml({
     fleet: { name: 'home', id: '5f1c0a7be2d94c3386a1f0d2b7c4e895' },
-    'clusters.home': { distribution: 'k3s' },
-    'clusters.lab': { distribution: 'k0s' },
+    'clusters.home': { distribution: 'k3s', ...clusters.home },
+    'clusters.lab': { distribution: 'k0s', ...clusters.lab },
     'gates.web': { units: ['nginx.service'] },
     'gates.disk': { disk: '/', free: '1 GiB' },
     defaults,
@@ -121,7 +133,7 @@ function fileOf({ defaults, groups, hosts }: z.infer<typeof drawn>): string {
     ...named('hosts', hosts),
   })
 }
-const drawn = z.object({ defaults: tables.valueType, groups: tables, hosts: tables })
+const drawn = z.object({ defaults: tables.valueType, groups: tables, hosts: tables, clusters: tables })
 
 const absent = <T>(value: T | undefined): T | null => value ?? null
 const settingsOf = (entry: Settings) => ({
@@ -151,6 +163,18 @@ const settingsOf = (entry: Settings) => ({
   },
 })
 
+const clusterOf = (entry: Cluster) => ({
+  name: entry.name,
+  distribution: entry.distribution,
+  version: absent(entry.version),
+  life: entry.life,
+  endpoint: absent(entry.endpoint),
+  endpointKeeper: entry.endpointKeeper,
+  nodeInterface: absent(entry.nodeInterface),
+  podCidr: absent(entry.podCidr),
+  serviceCidr: absent(entry.serviceCidr),
+})
+
 /** Nix hands durations on as they are written. */
 const inMs = (value: unknown): unknown => (typeof value === 'string' ? durationMs(value) : value)
 const safetyShape = z.record(z.string(), z.unknown())
@@ -160,7 +184,7 @@ const withMs = (safety: z.infer<typeof safetyShape>) => ({
   confirmWithin: inMs(safety.confirmWithin),
 })
 
-const seenByNix = z.array(z.object({ hosts: tables, groups: tables }))
+const seenByNix = z.array(z.object({ hosts: tables, groups: tables, clusters: tables }))
 
 describe.skipIf(!hasNix)(
   `the two readers of fleet.toml ${hasNix ? '' : 'skipped: the command nix is missing'}`,
@@ -181,10 +205,12 @@ describe.skipIf(!hasNix)(
       }
       const reader = join(import.meta.dirname, '../../nix/lib/read-fleet.nix')
       const answers = seenByNix.parse(
-        evaluate(`map (index: { inherit (import ${reader} (${folder} + "/\${toString index}")) hosts groups; })
+        evaluate(`map (index: { inherit (import ${reader} (${folder} + "/\${toString index}")) hosts groups clusters; })
         (builtins.genList (index: index) ${good.length})`),
       )
       for (const [index, { text, fleet }] of good.entries()) {
+        const clusters = Object.fromEntries(fleet.clusters.map(one => [one.name, clusterOf(one)]))
+        expect(answers[index]?.clusters, `clusters in\n${text}`).toEqual(clusters)
         for (const kind of ['hosts', 'groups'] as const) {
           for (const entry of fleet[kind]) {
             const wanted = settingsOf(entry)
