@@ -38,12 +38,25 @@
           key = "muster-host";
           imports = [ ./nix/modules/host.nix ];
         };
+        # Nodes of clusters; lib.mkFleet brings it along.
+        clusters = {
+          _file = ./flake.nix;
+          key = "muster-clusters";
+          imports = [ ./nix/modules/clusters ];
+        };
+        # services.k0s alone, for those who know the public k0s flake.
+        k0s = {
+          _file = ./flake.nix;
+          key = "muster-k0s";
+          imports = [ ./nix/modules/clusters/k0s/service.nix ];
+        };
       };
 
       lib.mkFleet = import ./nix/lib/make-fleet.nix {
         musterModules = [
           self.nixosModules.agent
           self.nixosModules.host
+          self.nixosModules.clusters
         ];
       };
     };

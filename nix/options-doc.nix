@@ -7,6 +7,7 @@ let
     ./modules/agent.nix
     ./modules/coordinator.nix
     ./modules/host.nix
+    ./modules/clusters
   ];
   options =
     (lib.evalModules {
@@ -19,7 +20,7 @@ let
       ];
     }).options;
 
-  listed = builtins.filter (option: option.visible && !option.internal && lib.hasInfix "muster" option.name) (
+  listed = builtins.filter (option: option.visible && !option.internal && (lib.hasInfix "muster" option.name || lib.hasPrefix "services.k0s." option.name)) (
     lib.optionAttrSetToDocList options
   );
   sorted = lib.sort (a: b: a.name < b.name) listed;

@@ -60,7 +60,9 @@ let
           [ ]
       ) (builtins.attrNames entries)
     );
-  made = entry: !entry.ownConfig && !entry.external;
+  # Where the system is somebody else's, the configuration is that of Kubernetes alone.
+  hasOwnKubernetes = entry: entry.cluster != null && fleet.clusters.${entry.cluster}.life == "apart";
+  made = entry: !entry.ownConfig && (!entry.external || hasOwnKubernetes entry);
 
   madeHosts = select made fleet.hosts;
   madeGroups = select (entry: entry.admits && made entry) fleet.groups;

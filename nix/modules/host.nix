@@ -45,6 +45,18 @@ in
       description = "The cluster it belongs to.";
     };
 
+    interface = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = "The network interface that its address is for; `null` where the machine chooses.";
+    };
+
+    external = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether its system is somebody else's (`os = \"external\"`), and only Kubernetes is Muster's.";
+    };
+
     labels = mkOption {
       type = types.attrsOf types.str;
       default = { };

@@ -1,16 +1,28 @@
 import { z } from 'zod'
 import { evaluate } from './nix-library.ts'
 
+const ports = z.object({ allowedTCPPorts: z.array(z.number()), allowedUDPPorts: z.array(z.number()) })
 const described = z.object({
   failedAssertions: z.array(z.string()),
   units: z.record(z.string(), z.string()),
   settings: z.record(z.string(), z.record(z.string(), z.unknown())),
+  files: z.record(z.string(), z.string()),
+  keepalived: z.object({
+    enable: z.boolean(),
+    openFirewall: z.boolean(),
+    vrrpInstances: z.record(z.string(), z.record(z.string(), z.unknown())),
+    vrrpScripts: z.record(z.string(), z.record(z.string(), z.unknown())),
+  }),
+  profile: z.object({ name: z.string(), holds: z.array(z.string()) }).nullable(),
   networking: z.object({
     hostName: z.string(),
     useDHCP: z.boolean(),
     useNetworkd: z.boolean(),
     nameservers: z.array(z.string()),
-    firewall: z.object({ allowedTCPPorts: z.array(z.number()) }),
+    firewall: ports.extend({
+      trustedInterfaces: z.array(z.string()),
+      interfaces: z.record(z.string(), ports),
+    }),
   }),
   networks: z.record(
     z.string(),
@@ -44,7 +56,7 @@ export type Described = z.infer<typeof described>
 
 /** One machine with the module of that name and `modules`, which are Nix text. The newest release unless one is given. */
 export function describeModule(
-  name: 'agent' | 'coordinator',
+  name: 'agent' | 'coordinator' | 'k0s',
   modules: string,
   release: '25.05' | '26.05' = '26.05',
 ): Described {

@@ -4,13 +4,32 @@
 let
   lib = import libPath;
   nixpkgs = import ./standin-nixpkgs.nix { inherit lib; };
-  flake = (import ../../flake.nix).outputs {
-    inherit nixpkgs;
-    self = flake // {
-      packages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (
-        system: lib.genAttrs [ "agent" "coordinator" "cli" ] (name: nixpkgs.package "${name}-${system}")
-      );
-    };
+  flakeOver =
+    nixpkgs:
+    let
+      flake = (import ../../flake.nix).outputs {
+        inherit nixpkgs;
+        self = flake // {
+          packages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (
+            system: lib.genAttrs [ "agent" "coordinator" "cli" ] (name: nixpkgs.package "${name}-${system}")
+          );
+        };
+      };
+    in
+    flake;
+  flake = flakeOver nixpkgs;
+
+  # Where lab machines have their programs.
+  labNixpkgs = import ./standin-nixpkgs.nix {
+    inherit lib;
+    pathOf =
+      name:
+      if lib.hasPrefix "agent-" name then
+        "/usr/local"
+      else if name == "kubernetes-of-the-profile" then
+        "/nix/var/nix/profiles/muster-kubernetes"
+      else
+        "/usr";
   };
 
   describe =
@@ -20,7 +39,10 @@ let
     in
     {
       inherit (config.standin) failedAssertions units;
-      settings = lib.mapAttrs (_: file: builtins.fromJSON (builtins.readFile file.source)) config.environment.etc;
+      settings = lib.mapAttrs (_: file: builtins.fromJSON (builtins.readFile file.source)) (
+        lib.filterAttrs (name: _: lib.hasSuffix ".json" name) config.environment.etc
+      );
+      files = lib.mapAttrs (_: file: builtins.readFile file.source) config.environment.etc;
       inherit (config) networking;
       networks = config.systemd.network.networks;
       users = config.users.users;
@@ -28,13 +50,49 @@ let
       hostPlatform = config.nixpkgs.hostPlatform;
       openssh = config.services.openssh.enable;
       systemPackages = map (package: package.name) config.environment.systemPackages;
-      muster = config.muster or null;
+      muster = if config ? muster then removeAttrs config.muster [ "kubernetes" ] else null;
       inherit (config.boot) kernelParams;
+      keepalived = { inherit (config.services.keepalived) enable openFirewall vrrpInstances vrrpScripts; };
+      profile =
+        if (config.muster.kubernetes.profile.package or null) != null then
+          {
+            inherit (config.muster.kubernetes.profile.package) name;
+            holds = lib.concatMap (
+              package: if package ? entries then map (entry: entry.name) package.entries else [ package.name ]
+            ) config.muster.kubernetes.profile.package.paths;
+          }
+        else
+          null;
       watchdog = config.systemd.settings.Manager.RuntimeWatchdogSec or config.systemd.watchdog.runtimeTime or null;
     };
 in
 {
   inherit lib nixpkgs flake describe;
+
+  # The machines of the lab's fleet, as they are put onto lab machines.
+  lab =
+    src:
+    lib.mapAttrs (_: configuration: {
+      inherit (configuration.config.standin) failedAssertions units;
+      files = lib.mapAttrs (_: file: builtins.readFile file.source) configuration.config.environment.etc;
+      users = lib.mapAttrs (_: user: { inherit (user) isSystemUser group home; }) configuration.config.users.users;
+      groups = lib.attrNames configuration.config.users.groups;
+      tmpfiles = configuration.config.systemd.tmpfiles.rules;
+      inherit (configuration.config.boot.kernel) sysctl;
+    }) (
+      (flakeOver labNixpkgs).lib.mkFleet {
+        inherit src;
+        inputs.nixpkgs = labNixpkgs;
+        modules = [
+          ./cluster-lab.nix
+          {
+            muster.kubernetes.package = lib.mkIf (
+              (builtins.fromTOML (builtins.readFile (src + "/fleet.toml"))).clusters.lab.distribution == "k0s"
+            ) (labNixpkgs.versioned "k0s" "1.34.3+k0s.0");
+          }
+        ];
+      }
+    );
 
   # One machine of a release of NixOS, with the given modules and the module of that name.
   module =

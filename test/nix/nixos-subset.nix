@@ -9,7 +9,17 @@ let
     types.int
     types.str
   ];
-  unitSection = types.attrsOf (types.either unitValue (types.listOf unitValue));
+  # As in NixOS, lists are joined, and null is nothing.
+  sectionValue = (types.nullOr (types.either unitValue (types.listOf unitValue))) // {
+    merge =
+      loc: definitions:
+      let
+        list = builtins.filter (definition: builtins.isList definition.value) definitions;
+        values = map (definition: definition.value) definitions;
+      in
+      if list != [ ] then lib.concatMap lib.toList values else lib.mergeEqualOption loc definitions;
+  };
+  unitSection = types.attrsOf sectionValue;
   option = type: default: mkOption { inherit type default; };
 
   commonUnit = {
@@ -17,6 +27,7 @@ let
     wantedBy = option (types.listOf types.str) [ ];
     enable = option types.bool true;
     wants = option (types.listOf types.str) [ ];
+    requires = option (types.listOf types.str) [ ];
     after = option (types.listOf types.str) [ ];
     before = option (types.listOf types.str) [ ];
     conflicts = option (types.listOf types.str) [ ];
@@ -33,6 +44,7 @@ let
       serviceConfig = option unitSection { };
     };
   };
+  target = types.submodule { options = commonUnit; };
   slice = types.submodule {
     options = commonUnit // {
       sliceConfig = option unitSection { };
@@ -66,12 +78,17 @@ let
       gateway = option (types.listOf types.str) [ ];
     };
   };
+  ports = {
+    allowedTCPPorts = option (types.listOf types.port) [ ];
+    allowedUDPPorts = option (types.listOf types.port) [ ];
+  };
   user = types.submodule {
     options = {
       isNormalUser = option types.bool false;
       isSystemUser = option types.bool false;
       group = option types.str "";
       extraGroups = option (types.listOf types.str) [ ];
+      home = option types.str "/var/empty";
       description = option types.str "";
       openssh.authorizedKeys.keys = option (types.listOf types.str) [ ];
     };
@@ -83,7 +100,9 @@ let
     lib.concatStringsSep "\n" (
       [ "[${name}]" ]
       ++ lib.concatLists (
-        lib.mapAttrsToList (key: value: map (one: "${key}=${textOf one}") (lib.toList value)) settings
+        lib.mapAttrsToList (key: value: map (one: "${key}=${textOf one}") (lib.toList value)) (
+          lib.filterAttrs (_: value: value != null) settings
+        )
       )
     )
     + "\n";
@@ -95,6 +114,7 @@ let
         Description = unit.description;
       }
       // words "Wants" unit.wants
+      // words "Requires" unit.requires
       // words "After" unit.after
       // words "Before" unit.before
       // words "Conflicts" unit.conflicts
@@ -104,6 +124,8 @@ in
 {
   options = {
     assertions = option (types.listOf types.unspecified) [ ];
+    boot.kernelModules = option (types.listOf types.str) [ ];
+    boot.kernel.sysctl = option (types.attrsOf unitValue) { };
     boot.kernelParams = option (types.listOf types.str) [ ];
     boot.loader.systemd-boot.enable = option types.bool false;
     fileSystems = option (types.attrsOf fileSystem) { };
@@ -113,7 +135,10 @@ in
     networking.useDHCP = option types.bool true;
     networking.useNetworkd = option types.bool false;
     networking.nameservers = option (types.listOf types.str) [ ];
-    networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
+    networking.firewall = ports // {
+      trustedInterfaces = option (types.listOf types.str) [ ];
+      interfaces = option (types.attrsOf (types.submodule { options = ports; })) { };
+    };
     nix.package = mkOption { type = types.package; };
     nixpkgs.hostPlatform = mkOption { type = types.str; };
     security.sudo.wheelNeedsPassword = option types.bool true;
@@ -123,6 +148,10 @@ in
     systemd.mounts = option (types.listOf mount) [ ];
     systemd.services = option (types.attrsOf service) { };
     systemd.slices = option (types.attrsOf slice) { };
+    systemd.targets = option (types.attrsOf target) { };
+    systemd.tmpfiles.rules = option (types.listOf types.str) [ ];
+    # Of NixOS' many keys the one that holds what was made of a unit.
+    systemd.units = option (types.attrsOf (types.submodule { options.unit = mkOption { type = types.package; }; })) { };
     systemd.network.networks = option (types.attrsOf network) { };
     users.users = option (types.attrsOf user) { };
     users.groups = option (types.attrsOf (types.submodule { })) { };
@@ -157,7 +186,7 @@ in
             {
               Environment =
                 lib.mapAttrsToList (key: value: "\"${key}=${value}\"") unit.environment
-                ++ [ "\"PATH=${lib.concatMapStringsSep ":" (package: "${package}/bin") unit.path}\"" ];
+                ++ [ "\"PATH=${lib.concatStringsSep ":" (lib.unique (map (package: "${package}/bin") unit.path ++ map (package: "${package}/sbin") unit.path))}\"" ];
             }
             // lib.optionalAttrs (!unit.restartIfChanged) { X-RestartIfChanged = false; }
             // lib.optionalAttrs (!unit.stopIfChanged) { X-StopIfChanged = false; }
@@ -169,6 +198,9 @@ in
       // lib.mapAttrs' (
         name: unit:
         lib.nameValuePair "${name}.slice" (unitSectionOf unit + section "Slice" unit.sliceConfig)
-      ) config.systemd.slices;
+      ) config.systemd.slices
+      // lib.mapAttrs' (
+        name: unit: lib.nameValuePair "${name}.target" (unitSectionOf unit + section "Install" (words "WantedBy" unit.wantedBy))
+      ) config.systemd.targets;
   };
 }

@@ -1,32 +1,55 @@
 # A stand-in for the flake input nixpkgs: the real library, packages that are names only, and a nixosSystem made of
 # nixos-subset.nix. `lib` is the real library of nixpkgs.
-{ lib }:
-let
+{
+  lib,
   # The paths are made up, long enough to look real, and never built.
+  pathOf ? name: "/nix/store/00000000000000000000000000000000-${name}",
+}:
+let
   package = name: {
     type = "derivation";
     inherit name;
     pname = name;
-    outPath = "/nix/store/00000000000000000000000000000000-${name}";
+    outPath = pathOf name;
     meta.mainProgram = name;
     getExe' = program: "${name}/${program}";
   };
-  packages = lib.genAttrs [
+  versioned = name: version: package "${name}-${version}" // { inherit version; };
+  packages = {
+    k3s = versioned "k3s" "1.35.4+k3s1";
+    k3s_1_34 = versioned "k3s" "1.34.3+k3s1";
+    kubernetes = versioned "kubernetes" "1.34.3";
+  }
+  // lib.genAttrs [
     "bash"
+    "cni-plugins"
+    "conntrack-tools"
+    "containerd"
     "coreutils"
+    "cri-o"
+    "curl"
     "dmidecode"
+    "etcd"
+    "ethtool"
     "findutils"
+    "flannel"
     "gawk"
     "gitMinimal"
     "gnugrep"
     "gnused"
     "iproute2"
+    "iptables"
     "iputils"
+    "kmod"
+    "kubectl"
+    "mount"
     "net-tools"
     "nixos-rebuild-ng"
     "openssh"
     "pciutils"
+    "runc"
     "smartmontools"
+    "socat"
     "usbutils"
     "util-linux"
     "which"
@@ -38,6 +61,9 @@ let
       stdenv.hostPlatform = { inherit system; };
       # Really in the store, so that a test sees what the file holds and refers to.
       writeText = builtins.toFile;
+      # What they would hold, for tests to see.
+      linkFarm = name: entries: package name // { inherit entries; };
+      buildEnv = { name, paths, ... }: package name // { inherit paths; };
     };
   # systemd's own settings have had this name since 25.11.
   managerOf =
@@ -53,7 +79,7 @@ let
       };
 in
 {
-  inherit package packages;
+  inherit package versioned packages;
   lib = lib // {
     nixosSystem =
       {
@@ -65,6 +91,7 @@ in
         inherit specialArgs;
         modules = modules ++ [
           ./nixos-subset.nix
+          ./nixos-kubernetes.nix
           (managerOf release)
           (
             { config, ... }:

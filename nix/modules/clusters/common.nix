@@ -1,0 +1,217 @@
+# What every distribution has: the secrets' unit, the node's address, the start at a boot, the endpoint that the servers
+# keep, and what the agent's driver reads of the configuration.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.muster.kubernetes;
+  agent = config.services.muster.agent;
+  shared = import ../../lib/clusters.nix { inherit lib config; };
+  inherit (lib) mkIf;
+  bash = lib.getExe' pkgs.bash "bash";
+  kept = cfg.endpoint != null && cfg.endpointKeeper == "servers" && shared.isServer;
+  keeperInterface = if cfg.nodeInterface != null then cfg.nodeInterface else config.muster.interface;
+  tools = [
+    pkgs.bash
+    pkgs.coreutils
+    pkgs.gnused
+    pkgs.iproute2
+  ];
+
+  facts = {
+    inherit (config.muster) cluster;
+    inherit (cfg)
+      distribution
+      role
+      version
+      life
+      endpoint
+      apiPort
+      clusterDomain
+      nodeAddress
+      nodeName
+      servers
+      certificateNames
+      units
+      ;
+    podCidr = cfg.networks.pods or null;
+    serviceCidr = cfg.networks.services or null;
+    profile = if shared.isApart then cfg.profile.path else null;
+    programs = if shared.isApart then [ "${cfg.profile.path}/bin" ] else map (package: "${package}/bin") cfg.programs;
+  };
+
+  isOurs = name: lib.any (prefix: lib.hasPrefix prefix name) [
+    "muster/"
+    "k0s/"
+    "cni/"
+  ];
+  forElsewhere = pkgs.linkFarm "muster-kubernetes-host" (
+    map (name: {
+      name = "etc/systemd/system/${name}";
+      path = "${config.systemd.units.${name}.unit}/${name}";
+    }) ([ "muster-cluster-secrets.service" "muster-kubernetes.service" ] ++ lib.optional shared.isDynamic "muster-node-address.service" ++ cfg.units)
+    ++ lib.mapAttrsToList (name: file: {
+      name = "etc/${name}";
+      path = file.source;
+    }) (lib.filterAttrs (name: _: isOurs name && name != "muster/agent.json") config.environment.etc)
+  );
+in
+{
+  config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = cfg.distribution != null;
+        message = ''
+          muster.kubernetes is enabled, but nothing says which distribution: give the machine a role and a cluster in fleet.toml,
+          or set muster.kubernetes.distribution.
+        '';
+      }
+      {
+        assertion = agent.enable;
+        message = ''
+          muster.kubernetes is enabled without services.muster.agent: nobody would write the files that its units wait for. Enable
+          the agent, or set muster.kubernetes.enable = false.
+        '';
+      }
+      {
+        assertion = kept -> keeperInterface != null;
+        message = ''
+          muster.kubernetes.endpointKeeper is "servers", but nothing says on which interface ${cfg.endpoint} is kept: write
+          node-interface for the cluster or interface for the host in fleet.toml.
+        '';
+      }
+      {
+        assertion = config.muster.external -> shared.isApart;
+        message = ''
+          The system of this machine is somebody else's (os = "external"), so Kubernetes cannot come with it: write
+          life = "apart" in [clusters.${toString config.muster.cluster}].
+        '';
+      }
+    ];
+
+    environment.etc = {
+      "muster/cluster.json".source = pkgs.writeText "muster-cluster.json" (builtins.toJSON facts);
+      "muster/cluster/datastore-guard.sh".source = ./scripts/datastore-guard.sh;
+    }
+    // lib.optionalAttrs shared.isDynamic {
+      "muster/cluster/node-address.sh".source = ./scripts/node-address.sh;
+    };
+
+    muster.kubernetes.profile.package = mkIf shared.isApart (
+      pkgs.buildEnv {
+        name = "muster-kubernetes-${cfg.distribution}${lib.optionalString (cfg.version != null) "-${cfg.version}"}";
+        paths = cfg.programs ++ lib.optional config.muster.external forElsewhere;
+        pathsToLink = [ "/bin" ] ++ lib.optional config.muster.external "/etc";
+      }
+    );
+
+    systemd.services = {
+      # Without a network and without the coordinator: a boot needs neither. Nothing sealed is no failure, the units wait then.
+      muster-cluster-secrets = {
+        description = "Secrets of the cluster, opened for its units";
+        wantedBy = [ "multi-user.target" ];
+        before = [ "muster-agent.service" ];
+        path = tools;
+        restartIfChanged = false;
+        stopIfChanged = false;
+        unitConfig.X-StopOnRemoval = false;
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${lib.getExe' agent.package "muster-agent"} cluster-secrets --config /etc/muster/agent.json";
+          RuntimeDirectory = "muster-cluster";
+          RuntimeDirectoryMode = "0700";
+          # They are there as long as the machine runs, whatever becomes of this unit.
+          RuntimeDirectoryPreserve = true;
+          StateDirectory = "${lib.removePrefix "/var/lib/" agent.stateDir} ${lib.removePrefix "/var/lib/" cfg.stateDir}";
+          StateDirectoryMode = "0700";
+          UMask = "0077";
+          Restart = "on-failure";
+          RestartSec = "5s";
+          TimeoutStartSec = "2min";
+        };
+      };
+
+      # Once a boot, and not by a target: a switch starts again what active targets want.
+      muster-kubernetes = {
+        description = "Kubernetes of this machine, started at a boot";
+        wantedBy = [ "multi-user.target" ];
+        wants = [ "network-online.target" ];
+        after = [
+          "network-online.target"
+          "muster-cluster-secrets.service"
+        ];
+        restartIfChanged = false;
+        stopIfChanged = false;
+        unitConfig.X-StopOnRemoval = false;
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          # It does not wait: a server without quorum takes as long as the others are away.
+          ExecStart = "${lib.getExe' config.systemd.package "systemctl"} start --no-block ${lib.concatStringsSep " " cfg.units}";
+        };
+      };
+
+      muster-node-address = mkIf shared.isDynamic (
+        let
+          tailscale = lib.optionals (lib.hasPrefix "tailscale" (toString cfg.nodeInterface)) [
+            "tailscaled.service"
+            "tailscaled-autoconnect.service"
+          ];
+        in
+        {
+          description = "The address of this node of the cluster";
+          wants = [ "network-online.target" ] ++ tailscale;
+          after = [ "network-online.target" ] ++ tailscale;
+          path = tools;
+          restartIfChanged = false;
+          stopIfChanged = false;
+          unitConfig.X-StopOnRemoval = false;
+          serviceConfig = {
+            Type = "oneshot";
+            RemainAfterExit = true;
+            ExecStart = lib.concatStringsSep " " (
+              [
+                bash
+                "/etc/muster/cluster/node-address.sh"
+                shared.addressDir
+              ]
+              ++ lib.optional (cfg.nodeInterface != null) cfg.nodeInterface
+            );
+            RuntimeDirectory = "muster-node";
+            RuntimeDirectoryPreserve = true;
+            TimeoutStartSec = "5min";
+            Restart = "on-failure";
+            RestartSec = "5s";
+          };
+        }
+      );
+    };
+
+    services.keepalived = mkIf (kept && keeperInterface != null) {
+      enable = true;
+      openFirewall = shared.soft cfg.openFirewall;
+      vrrpScripts.muster-api = shared.softly {
+        script = "${lib.getExe pkgs.curl} --silent --fail --insecure --max-time 2 --output /dev/null https://127.0.0.1:${toString cfg.apiPort}/readyz";
+        interval = 3;
+        fall = 3;
+        rise = 2;
+        # It asks what anybody may ask.
+        user = "nobody";
+      };
+      vrrpInstances.muster-endpoint = {
+        interface = shared.soft keeperInterface;
+        virtualRouterId = shared.soft cfg.virtualRouterId;
+        # Equal ones: whoever has the address keeps it as long as its API server is ready.
+        priority = shared.soft 100;
+        noPreempt = shared.soft true;
+        state = shared.soft "BACKUP";
+        virtualIps = [ { addr = cfg.endpoint; } ];
+        trackScripts = [ "muster-api" ];
+      };
+    };
+  };
+}

@@ -1,0 +1,337 @@
+# The parts of Kubernetes one by one, as units (or the control plane as static pods), with a runtime and network plugins.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.muster.kubernetes;
+  components = cfg.components;
+  shared = import ../../../lib/clusters.nix { inherit lib config; };
+  packages = import ../packages.nix { inherit lib pkgs; cfg = cfg // { inherit (config.muster) cluster; }; };
+  defaults = import ./flags.nix { inherit config lib; };
+  staticPod = import ./static-pods.nix { inherit config lib; };
+  inherit (lib) mkIf;
+  inherit (shared) pkiDir kubernetesDir softlyDeep;
+  bash = lib.getExe' pkgs.bash "bash";
+  podsInUnits = !components.staticPods.enable;
+  staticParts = "/etc/muster/kubernetes/manifests";
+
+  program = part: name: if shared.isApart then "${cfg.profile.path}/bin/${name}" else "${part.package}/bin/${name}";
+  flagsOf = part: components.${part}.flags // removeAttrs defaults.${part} (builtins.attrNames components.${part}.flags);
+  unit =
+    {
+      part,
+      name,
+      description,
+      after ? [ ],
+      environmentFiles ? [ ],
+      service ? { },
+      path ? [ ],
+    }:
+    mkIf components.${part}.enable (
+      lib.mkMerge [
+        shared.held
+        {
+          inherit description after path;
+          wants = [ "network-online.target" ];
+          unitConfig.StartLimitIntervalSec = 0;
+          serviceConfig = {
+            ExecStart = shared.commandLine (program components.${part} name) (flagsOf part);
+            EnvironmentFile = environmentFiles ++ shared.addressFiles;
+            Slice = "kubernetes.slice";
+            Restart = "always";
+            RestartSec = "5s";
+            LimitNOFILE = 1048576;
+          }
+          // service;
+        }
+      ]
+    );
+
+  # The tenth address is that of the name service, by custom.
+  dnsAddress =
+    let
+      base = lib.head (lib.splitString "/" cfg.networks.services);
+      octets = lib.splitString "." base;
+    in
+    if lib.hasInfix ":" base then
+      "${base}a"
+    else
+      lib.concatStringsSep "." (lib.take 3 octets ++ [ (toString (lib.toInt (lib.last octets) + 10)) ]);
+
+  kubelet = lib.recursiveUpdate {
+    apiVersion = "kubelet.config.k8s.io/v1beta1";
+    kind = "KubeletConfiguration";
+    authentication = {
+      anonymous.enabled = false;
+      webhook.enabled = true;
+      x509.clientCAFile = "${pkiDir}/ca.crt";
+    };
+    authorization.mode = "Webhook";
+    cgroupDriver = "systemd";
+    clusterDNS = [ dnsAddress ];
+    inherit (cfg) clusterDomain;
+    containerRuntimeEndpoint = components.runtime.endpoint;
+    inherit (components.kubelet) rotateCertificates;
+  } (lib.optionalAttrs components.staticPods.enable { staticPodPath = components.staticPods.directory; } // components.kubelet.settings);
+  proxy = lib.recursiveUpdate {
+    apiVersion = "kubeproxy.config.k8s.io/v1alpha1";
+    kind = "KubeProxyConfiguration";
+    clientConnection.kubeconfig = "${kubernetesDir}/kubelet.conf";
+    clusterCIDR = cfg.networks.pods;
+  } components.proxy.settings;
+
+  pods = {
+    kube-apiserver = staticPod {
+      name = "kube-apiserver";
+      flags = flagsOf "apiserver";
+      probe = {
+        path = "/livez";
+        port = cfg.apiPort;
+      };
+    };
+    kube-controller-manager = staticPod {
+      name = "kube-controller-manager";
+      flags = flagsOf "controllerManager";
+      probe = {
+        host = "127.0.0.1";
+        path = "/healthz";
+        port = 10257;
+      };
+    };
+    kube-scheduler = staticPod {
+      name = "kube-scheduler";
+      flags = flagsOf "scheduler";
+      probe = {
+        host = "127.0.0.1";
+        path = "/healthz";
+        port = 10259;
+      };
+    };
+  };
+  asFile = name: value: pkgs.writeText name (builtins.toJSON value);
+  runtimeUnit =
+    {
+      containerd = [ "containerd.service" ];
+      cri-o = [ "crio.service" ];
+      none = [ ];
+    }
+    .${components.runtime.kind};
+  used = lib.filter (part: part.enable) [
+    components.apiserver
+    components.controllerManager
+    components.scheduler
+    components.kubelet
+    components.proxy
+  ];
+in
+{
+  config = mkIf (cfg.enable && cfg.distribution == "components") {
+    assertions =
+      map (packages.assertion "muster.kubernetes.components (package)") (
+        lib.optionals (!shared.isApart) (lib.unique (map (part: part.package) used))
+      )
+      ++ [
+        {
+          assertion = components.staticPods.enable -> cfg.version != null;
+          message = ''
+            muster.kubernetes.components.staticPods needs the version whose images it runs: write version in
+            [clusters.${toString config.muster.cluster}] of fleet.toml.
+          '';
+        }
+        {
+          assertion = components.staticPods.enable -> !shared.isDynamic;
+          message = ''
+            muster.kubernetes.components.staticPods needs the node's address beforehand: give ${toString cfg.nodeName} a fixed address in
+            fleet.toml, or set muster.kubernetes.nodeAddress.
+          '';
+        }
+      ];
+
+    muster.kubernetes = {
+      networks = {
+        pods = if cfg.podCidr != null then cfg.podCidr else "10.244.0.0/16";
+        services = if cfg.serviceCidr != null then cfg.serviceCidr else "10.96.0.0/12";
+      };
+      programs = lib.unique (
+        lib.optional components.etcd.enable components.etcd.package ++ [ components.package ] ++ map (part: part.package) used ++ cfg.tools
+      );
+      units =
+        lib.optional components.etcd.enable "etcd.service"
+        ++ lib.optional (components.staticPods.enable && shared.isServer) "muster-static-pods.service"
+        ++ lib.optionals podsInUnits (
+          lib.optional components.apiserver.enable "kube-apiserver.service"
+          ++ lib.optional components.controllerManager.enable "kube-controller-manager.service"
+          ++ lib.optional components.scheduler.enable "kube-scheduler.service"
+        )
+        ++ lib.optional components.kubelet.enable "kubelet.service"
+        ++ lib.optional components.proxy.enable "kube-proxy.service";
+    };
+
+    boot.kernelModules = mkIf components.kubelet.enable [
+      "br_netfilter"
+      "overlay"
+    ];
+    boot.kernel.sysctl = mkIf components.kubelet.enable (
+      shared.softly {
+        "net.bridge.bridge-nf-call-iptables" = 1;
+        "net.bridge.bridge-nf-call-ip6tables" = 1;
+        "net.ipv4.ip_forward" = 1;
+      }
+    );
+
+    environment.etc =
+      lib.optionalAttrs components.kubelet.enable {
+        "muster/kubernetes/kubelet.json".source = asFile "kubelet.json" kubelet;
+        "muster/cluster/cni-links.sh".source = ../scripts/cni-links.sh;
+      }
+      // lib.optionalAttrs components.proxy.enable {
+        "muster/kubernetes/kube-proxy.json".source = asFile "kube-proxy.json" proxy;
+      }
+      // lib.optionalAttrs (components.kubelet.enable && components.cni.config != null) {
+        "cni/net.d/10-muster.conflist".source = asFile "10-muster.conflist" components.cni.config;
+      }
+      // lib.optionalAttrs (components.staticPods.enable && shared.isServer) (
+        lib.mapAttrs' (name: pod: lib.nameValuePair "muster/kubernetes/manifests/${name}.json" { source = asFile "${name}.json" pod; }) pods
+        // {
+          "muster/cluster/static-pods.sh".source = ../scripts/static-pods.sh;
+        }
+      );
+
+    virtualisation.containerd = mkIf (components.kubelet.enable && components.runtime.kind == "containerd") {
+      enable = shared.soft true;
+      settings = softlyDeep {
+        version = 2;
+        plugins."io.containerd.grpc.v1.cri" = {
+          cni = {
+            bin_dir = components.cni.binDir;
+            conf_dir = "/etc/cni/net.d";
+          };
+          containerd.runtimes.runc = {
+            runtime_type = "io.containerd.runc.v2";
+            options.SystemdCgroup = kubelet.cgroupDriver == "systemd";
+          };
+        };
+      };
+    };
+    virtualisation.cri-o = mkIf (components.kubelet.enable && components.runtime.kind == "cri-o") {
+      enable = shared.soft true;
+      settings.crio = softlyDeep {
+        network = {
+          network_dir = "/etc/cni/net.d/";
+          plugin_dirs = [ components.cni.binDir ];
+        };
+        runtime.cgroup_manager = kubelet.cgroupDriver;
+      };
+    };
+
+    systemd.services = {
+      etcd = unit {
+        part = "etcd";
+        name = "etcd";
+        description = "etcd, the state of Kubernetes";
+        after = [ "network-online.target" ];
+        environmentFiles = [ shared.startFile ];
+        service = {
+          Type = "notify";
+          # A member waits for the others, however long they are away.
+          TimeoutStartSec = 0;
+          UMask = "0077";
+          ExecStartPre = [
+            "${bash} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member ${components.etcd.dataDir}/member"
+          ];
+        };
+      };
+
+      kube-apiserver = mkIf podsInUnits (unit {
+        part = "apiserver";
+        name = "kube-apiserver";
+        description = "Kubernetes API server";
+        after = [ "etcd.service" ];
+        # It tells systemd when it is ready.
+        service = {
+          Type = "notify";
+          TimeoutStartSec = 0;
+        };
+      });
+
+      kube-controller-manager = mkIf podsInUnits (unit {
+        part = "controllerManager";
+        name = "kube-controller-manager";
+        description = "Kubernetes controller manager";
+        after = [ "kube-apiserver.service" ];
+      });
+
+      kube-scheduler = mkIf podsInUnits (unit {
+        part = "scheduler";
+        name = "kube-scheduler";
+        description = "Kubernetes scheduler";
+        after = [ "kube-apiserver.service" ];
+      });
+
+      kubelet = unit {
+        part = "kubelet";
+        name = "kubelet";
+        description = "Kubernetes kubelet";
+        after = runtimeUnit ++ [ "kube-apiserver.service" ];
+        path = [
+          pkgs.util-linux
+          pkgs.iproute2
+          pkgs.iptables
+          pkgs.ethtool
+          pkgs.socat
+          pkgs.coreutils
+        ]
+        ++ components.kubelet.path;
+        service = {
+          # Pods stay when it goes.
+          KillMode = "process";
+          Delegate = true;
+          TasksMax = "infinity";
+          ExecStartPre = mkIf (components.cni.packages != [ ]) [
+            "${bash} /etc/muster/cluster/cni-links.sh ${components.cni.binDir} ${lib.concatMapStringsSep " " toString components.cni.packages}"
+          ];
+        };
+      };
+
+      kube-proxy = unit {
+        part = "proxy";
+        name = "kube-proxy";
+        description = "Kubernetes proxy";
+        after = [ "kubelet.service" ];
+        path = [
+          pkgs.iptables
+          pkgs.conntrack-tools
+          pkgs.kmod
+        ];
+      };
+
+      muster-static-pods = mkIf (components.staticPods.enable && shared.isServer) (
+        lib.mkMerge [
+          shared.held
+          {
+            description = "Static pods of the control plane";
+            before = [ "kubelet.service" ];
+            path = [ pkgs.coreutils ];
+            serviceConfig = {
+              Type = "oneshot";
+              RemainAfterExit = true;
+              UMask = "0077";
+              ExecStart = "${bash} /etc/muster/cluster/static-pods.sh ${staticParts} ${components.staticPods.directory}";
+            };
+          }
+        ]
+      );
+    }
+    // lib.optionalAttrs (components.runtime.kind == "containerd") {
+      # A restart of the runtime is one for every pod of the node.
+      containerd = mkIf components.kubelet.enable { restartIfChanged = false; };
+    }
+    // lib.optionalAttrs (components.runtime.kind == "cri-o") {
+      crio = mkIf components.kubelet.enable { restartIfChanged = false; };
+    };
+    systemd.slices.kubernetes.description = "Kubernetes";
+  };
+}

@@ -1,0 +1,107 @@
+# A node of k0s: services.k0s (./k0s), with what fleet.toml says and the files that the agent writes.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.muster.kubernetes;
+  k0s = config.services.k0s;
+  shared = import ../../lib/clusters.nix { inherit lib config; };
+  packages = import ./packages.nix { inherit lib pkgs; cfg = cfg // { inherit (config.muster) cluster; }; };
+  inherit (shared) soft isServer isWorker;
+  chosen = packages.choose "k0s";
+  # muster-node-address.service puts the address in its place.
+  address = if shared.isDynamic then "@node-address@" else cfg.nodeAddress;
+in
+{
+  config = lib.mkIf (cfg.enable && cfg.distribution == "k0s") {
+    assertions = [
+      (packages.assertion "muster.kubernetes.package" chosen)
+      {
+        assertion = !k0s.controller.isLeader;
+        message = ''
+          services.k0s.controller.isLeader says who founds the cluster. That can move, so the agent writes it to
+          ${shared.startFile}; leave it alone.
+        '';
+      }
+      {
+        assertion = lib.all (instance: !(instance ? authPass)) (
+          k0s.spec.network.controlPlaneLoadBalancing.keepalived.vrrpInstances or [ ]
+        );
+        message = ''
+          services.k0s.spec.network.controlPlaneLoadBalancing: authPass would lie in the store, which everybody on the machine can
+          read. Write endpoint-keeper = "servers" in [clusters.${toString config.muster.cluster}] of fleet.toml instead.
+        '';
+      }
+    ];
+
+    services.k0s = {
+      enable = soft true;
+      role = soft (
+        if cfg.role == "server+worker" then
+          "controller+worker"
+        else if isServer then
+          "controller"
+        else
+          "worker"
+      );
+      package = soft (if shared.isApart then packages.fromProfile [ "k0s" ] else chosen);
+      clusterName = soft (toString config.muster.cluster);
+      tokenFile = soft shared.tokenFile;
+      # The founder has no token, and nobody is the founder by its configuration.
+      tokenArgument = lib.mkIf isServer (soft "$MUSTER_K0S_JOIN");
+      # Not a path of the store, so that the unit does not change with the configuration.
+      configFile = soft (if shared.isDynamic then "${shared.addressDir}/k0s.yaml" else "/etc/k0s/k0s.yaml");
+      spec = {
+        api = {
+          # Workers do not read it, but the option must have a value.
+          address = soft address;
+          port = soft cfg.apiPort;
+          sans = lib.mkIf isServer (soft (lib.unique (cfg.certificateNames ++ [ address ])));
+          externalAddress = lib.mkIf (cfg.endpoint != null) (soft cfg.endpoint);
+        };
+        storage.etcd.peerAddress = lib.mkIf isServer (soft address);
+        network = {
+          podCIDR = lib.mkIf (cfg.podCidr != null) (soft cfg.podCidr);
+          serviceCIDR = lib.mkIf (cfg.serviceCidr != null) (soft cfg.serviceCidr);
+          clusterDomain = soft cfg.clusterDomain;
+        };
+      };
+      # Added to what a person writes, which the option joins with blanks.
+      arguments =
+        # It replaces its own program, which lies in the store.
+        lib.optional isServer "--disable-components=${lib.concatStringsSep "," ([ "autopilot" ] ++ k0s.disableComponents)}"
+        ++ lib.optionals isWorker (
+          [ "--kubelet-extra-args=--node-ip=${shared.nodeAddress}" ]
+          ++ lib.optional (cfg.nodeLabels != { }) "--labels=${
+            lib.concatStringsSep "," (lib.mapAttrsToList (name: value: "${name}=${value}") cfg.nodeLabels)
+          }"
+          ++ lib.optional (cfg.nodeTaints != [ ]) "--taints=${lib.concatStringsSep "," cfg.nodeTaints}"
+        );
+    };
+
+    muster.kubernetes = {
+      programs = [ chosen ];
+      units = [ "k0s.service" ];
+      podInterfaces = lib.mkDefault (lib.optionals isWorker [ "kube-bridge" ]);
+      networks = {
+        pods = k0s.spec.network.podCIDR;
+        services = k0s.spec.network.serviceCIDR;
+      };
+    };
+
+    systemd.services.k0s = lib.mkMerge [
+      shared.held
+      {
+        serviceConfig = {
+          EnvironmentFile = lib.optional isServer shared.startFile ++ shared.addressFiles;
+          ExecStartPre = lib.mkIf isServer [
+            "${lib.getExe' pkgs.bash "bash"} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member ${k0s.dataDir}/etcd/member"
+          ];
+        };
+      }
+    ];
+  };
+}

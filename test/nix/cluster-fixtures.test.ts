@@ -1,0 +1,28 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { DISTRIBUTIONS, fixturesFolder, renderClusterFixtures } from './cluster-fixtures.ts'
+import { whyNoNixTests } from './nix-library.ts'
+
+const why = whyNoNixTests()
+
+/** Path below the folder to the text of every file. */
+function readTree(folder: string): Record<string, string> {
+  return Object.fromEntries(
+    readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter(entry => entry.isFile())
+      .map(entry => join(entry.parentPath ?? entry.path, entry.name))
+      .map(path => [path.slice(folder.length + 1), readFileSync(path, 'utf8')] as const)
+      .filter(([path]) => path !== 'fleet.toml'),
+  )
+}
+
+describe.skipIf(why !== undefined)(`the fixtures of the lab's clusters ${why ?? ''}`, () => {
+  it.each(DISTRIBUTIONS)('%s: are what the modules make of its fleet.toml today', distribution => {
+    // After a change that is meant: npx tsx test/nix/write-cluster-fixtures.ts
+    const written = readTree(join(fixturesFolder, distribution))
+    const fresh = Object.fromEntries(renderClusterFixtures(distribution))
+    expect(Object.keys(written).sort()).toEqual(Object.keys(fresh).sort())
+    expect(written).toEqual(fresh)
+  })
+})

@@ -1,0 +1,79 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { evaluate } from './nix-library.ts'
+
+export const DISTRIBUTIONS = ['k3s', 'k0s', 'kubernetes', 'components'] as const
+export type LabDistribution = (typeof DISTRIBUTIONS)[number]
+
+export const fixturesFolder = join(import.meta.dirname, '../fixtures/clusters')
+
+const machine = z.object({
+  failedAssertions: z.array(z.string()),
+  units: z.record(z.string(), z.string()),
+  files: z.record(z.string(), z.string()),
+  users: z.record(z.string(), z.object({ isSystemUser: z.boolean(), group: z.string(), home: z.string() })),
+  groups: z.array(z.string()),
+  tmpfiles: z.array(z.string()),
+  sysctl: z.record(z.string(), z.union([z.boolean(), z.number(), z.string()])),
+})
+type Machine = z.infer<typeof machine>
+
+/** Units that lab machines have in another way, or not at all. */
+const NOT_OURS = ['muster-agent.service', 'muster-dead-man.service', 'muster-build.slice']
+
+/**
+ * What the Nix modules make of the lab's fleet of one distribution: path below the fixture's folder, such as
+ * `n1/etc/systemd/system/etcd.service`, to its text. A host's tree is copied onto a lab machine's `/` as it is.
+ */
+export function renderClusterFixtures(distribution: LabDistribution): ReadonlyMap<string, string> {
+  const machines = z
+    .record(z.string(), machine)
+    .parse(evaluate(`e.lab ${join(fixturesFolder, distribution)}`))
+  const result = new Map<string, string>()
+  for (const [host, described] of Object.entries(machines)) {
+    if (described.failedAssertions.length > 0) {
+      throw new Error(`${distribution}, ${host}: ${described.failedAssertions.join('\n')}`)
+    }
+    for (const [path, text] of filesOf(described)) result.set(`${host}/etc/${path}`, text)
+  }
+  return result
+}
+
+function filesOf(described: Machine): Map<string, string> {
+  const files = new Map<string, string>()
+  for (const [name, text] of Object.entries(described.files)) {
+    if (name !== 'muster/agent.json') files.set(name, text)
+  }
+  for (const [name, text] of Object.entries(described.units)) {
+    if (!NOT_OURS.includes(name)) files.set(`systemd/system/${name}`, text)
+  }
+  for (const [name, text] of takeFromStore(files)) files.set(name, text)
+  const sysusers = Object.entries(described.users)
+    .filter(([, { isSystemUser }]) => isSystemUser)
+    .flatMap(([name, { group, home }]) => [
+      `u ${name} - "stand-in for a user of NixOS" ${home}`,
+      `m ${name} ${group}`,
+    ])
+  const groups = described.groups.map(name => `g ${name} -`)
+  if (sysusers.length > 0) files.set('sysusers.d/nixos-standin.conf', lines([...groups, ...sysusers]))
+  if (described.tmpfiles.length > 0) files.set('tmpfiles.d/nixos-standin.conf', lines(described.tmpfiles))
+  const sysctl = Object.entries(described.sysctl).map(([key, value]) => `${key} = ${String(value)}`)
+  if (sysctl.length > 0) files.set('sysctl.d/60-nixos-standin.conf', lines(sysctl))
+  return files
+}
+
+const lines = (list: readonly string[]): string => `${list.join('\n')}\n`
+
+/** Files of the store that units name come along, under a path that a lab machine can have. */
+function takeFromStore(files: Map<string, string>): Map<string, string> {
+  const taken = new Map<string, string>()
+  for (const [name, text] of files) {
+    const changed = text.replaceAll(/\/nix\/store\/[a-z0-9]{32}-([\w.+-]+)/g, (path, file: string) => {
+      taken.set(`nixos-standin/${file}`, readFileSync(path, 'utf8'))
+      return `/etc/nixos-standin/${file}`
+    })
+    if (changed !== text) files.set(name, changed)
+  }
+  return taken
+}

@@ -1,0 +1,78 @@
+import { describe, expect, test } from 'vitest'
+import { type Described, unitSection } from '../described.ts'
+import { whyNoNixTests } from '../nix-library.ts'
+import { commandOf, configurationsOf, HOSTS, machineOf } from './cluster-fleet.ts'
+
+const why = whyNoNixTests()
+
+describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
+  const words = (machine: Described) => commandOf(machine, 'k0s.service').split('/bin/')[1]
+
+  test('passes what its module documents', () => {
+    const made = configurationsOf({
+      distribution: 'k0s',
+      hosts: HOSTS.replace('[hosts.w1]', '[hosts.w1]\nlabels = { rack = "a" }'),
+    })
+    expect(words(machineOf(made, 'n1'))).toBe(
+      'k0s controller --data-dir=/var/lib/k0s --config=/etc/k0s/k0s.yaml $MUSTER_K0S_JOIN --disable-components=autopilot',
+    )
+    expect(words(machineOf(made, 'n3'))).toBe(
+      'k0s controller --data-dir=/var/lib/k0s --config=/etc/k0s/k0s.yaml --enable-worker --no-taints $MUSTER_K0S_JOIN --disable-components=autopilot --kubelet-extra-args=--node-ip=10.0.0.13',
+    )
+    expect(words(machineOf(made, 'w1'))).toBe(
+      'k0s worker --data-dir=/var/lib/k0s --token-file=/run/muster-cluster/token --kubelet-extra-args=--node-ip=10.0.0.21 --labels=rack=a',
+    )
+    expect(
+      unitSection(machineOf(made, 'w1').units['k0s.service'], 'Unit').get('ConditionPathExists'),
+    ).toContain('/run/muster-cluster/token')
+    expect(JSON.parse(machineOf(made, 'n1').files['k0s/k0s.yaml'] ?? '')).toMatchObject({
+      apiVersion: 'k0s.k0sproject.io/v1beta1',
+      kind: 'Cluster',
+      metadata: { name: 'c' },
+      spec: {
+        storage: { type: 'etcd', etcd: { peerAddress: '10.0.0.11' } },
+        api: { port: 6443 },
+        telemetry: { enabled: false },
+      },
+    })
+  })
+
+  test('the configuration of a server whose address is found has a place for it', () => {
+    const made = configurationsOf({ distribution: 'k0s', cluster: 'node-interface = "tailscale0"' })
+    expect(words(machineOf(made, 'n1'))).toContain('--config=/run/muster-node/k0s.yaml')
+    expect(JSON.parse(machineOf(made, 'n1').files['k0s/k0s.yaml'] ?? '')).toMatchObject({
+      spec: { api: { address: '@node-address@' }, storage: { etcd: { peerAddress: '@node-address@' } } },
+    })
+  })
+
+  test.each([
+    ['services.k0s.controller.isLeader = true;', 'who founds the cluster'],
+    [
+      'services.k0s.spec.network.controlPlaneLoadBalancing.keepalived.vrrpInstances = [ { virtualIPs = [ "10.0.0.9/24" ]; authPass = "x"; } ];',
+      'authPass would lie in the store',
+    ],
+    ['services.k0s.extraArgs = "--config=/x";', 'extraArgs must not hold'],
+  ])('refuses %s', (settings, message) => {
+    expect(configurationsOf({ distribution: 'k0s', settings }).n1?.failedAssertions).toEqual([
+      expect.stringContaining(message),
+    ])
+  })
+
+  test('takes any key of k0s’ configuration, and drops what is of another kind of network or store', () => {
+    const settings = `services.k0s.spec = {
+      network.provider = "calico"; network.calico.wireguard = true;
+      api.extraArgs."audit-log-path" = "/var/log/audit";
+      featureGates = [ { name = "G"; enabled = true; components = [ "kubelet" ]; } ];
+      images.default_pull_policy = "Never"; newer.key = 1; };`
+    const { n1 } = configurationsOf({ distribution: 'k0s', settings })
+    const { spec } = JSON.parse(n1?.files['k0s/k0s.yaml'] ?? '{}')
+    expect(spec).toMatchObject({
+      network: { provider: 'calico', calico: { wireguard: true, mode: 'vxlan' } },
+      api: { extraArgs: { 'audit-log-path': '/var/log/audit' } },
+      featureGates: [{ name: 'G', enabled: true, components: ['kubelet'] }],
+      newer: { key: 1 },
+    })
+    expect(spec.network).not.toHaveProperty('kuberouter')
+    expect(spec.storage).not.toHaveProperty('kine')
+  })
+})

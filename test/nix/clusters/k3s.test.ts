@@ -1,0 +1,60 @@
+import { describe, expect, test } from 'vitest'
+import { whyNoNixTests } from '../nix-library.ts'
+import { commandOf, configurationsOf, HOSTS, machineOf, service } from './cluster-fleet.ts'
+
+const why = whyNoNixTests()
+
+describe.skipIf(why !== undefined)(`k3s ${why ?? ''}`, () => {
+  test('passes what its module documents', () => {
+    const made = configurationsOf({
+      distribution: 'k3s',
+      cluster: 'pod-cidr = "10.50.0.0/16"\nservice-cidr = "10.60.0.0/16"',
+      hosts: HOSTS.replace(
+        '[hosts.w1]',
+        '[hosts.w1]\nlabels = { rack = "a", "node-role.kubernetes.io/x" = "y", "node.kubernetes.io/z" = "w" }',
+      ),
+    })
+    expect(commandOf(machineOf(made, 'n1'), 'k3s.service').split('/bin/')[1]).toBe(
+      'k3s server --token-file /run/muster-cluster/token --agent-token-file /run/muster-cluster/agent-token --node-name=n1 --node-taint=node-role.kubernetes.io/control-plane=:NoSchedule --node-ip=10.0.0.11 --tls-san=n1 --tls-san=n2 --tls-san=n3 --tls-san=10.0.0.11 --tls-san=10.0.0.12 --tls-san=10.0.0.13 --cluster-cidr=10.50.0.0/16 --service-cidr=10.60.0.0/16',
+    )
+    expect(commandOf(machineOf(made, 'w1'), 'k3s.service').split('/bin/')[1]).toBe(
+      'k3s agent --token-file /run/muster-cluster/token --node-name=w1 --node-label=node.kubernetes.io/z=w --node-label=rack=a --node-ip=10.0.0.21',
+    )
+    expect(commandOf(machineOf(made, 'n3'), 'k3s.service')).not.toContain('taint')
+    expect(service(machineOf(made, 'n1'), 'k3s.service').get('EnvironmentFile')).toEqual([
+      '/run/muster-cluster/start.env',
+    ])
+  })
+
+  test('leaves every option open, and its own file of variables beside ours', () => {
+    const { n1 } = configurationsOf({
+      distribution: 'k3s',
+      settings:
+        'services.k3s = { disable = [ "traefik" ]; extraFlags = [ "--etcd-expose-metrics" ]; environmentFile = "/run/keys/k3s"; nodeIP = "10.9.9.9"; tokenFile = "/run/keys/t"; };',
+    })
+    const command = commandOf(machineOf({ n1: n1! }, 'n1'), 'k3s.service')
+    for (const word of [
+      '--disable=traefik',
+      '--etcd-expose-metrics',
+      '--tls-san=n1',
+      '--node-ip=10.9.9.9',
+      '--token-file /run/keys/t',
+    ]) {
+      expect(command).toContain(word)
+    }
+    expect(service(machineOf({ n1: n1! }, 'n1'), 'k3s.service').get('EnvironmentFile')).toEqual([
+      '/run/muster-cluster/start.env',
+      '/run/keys/k3s',
+    ])
+  })
+
+  test.each([
+    ['services.k3s.token = "secret";', 'would lie in the store'],
+    ['services.k3s.clusterInit = true;', 'who founds the cluster'],
+    ['services.k3s.serverAddr = "https://10.0.0.11:6443";', 'who founds the cluster'],
+  ])('refuses %s', (settings, message) => {
+    expect(configurationsOf({ distribution: 'k3s', settings }).n1?.failedAssertions).toEqual([
+      expect.stringContaining(message),
+    ])
+  })
+})

@@ -1,0 +1,100 @@
+import { describe, expect, test } from 'vitest'
+import { whyNoNixTests } from '../nix-library.ts'
+import { configurationsOf, flagOf, HOSTS, machineOf, service } from './cluster-fleet.ts'
+
+const why = whyNoNixTests()
+
+describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`, () => {
+  const P = '/var/lib/kubernetes'
+
+  test('has the certificates of the agent in kubeadm’s layout, and no easyCerts', () => {
+    const made = configurationsOf({ distribution: 'kubernetes' })
+    const n1 = machineOf(made, 'n1')
+    const flags = (unit: string, list: readonly string[]) =>
+      Object.fromEntries(list.map(flag => [flag, flagOf(n1, `${unit}.service`, flag)]))
+    expect(
+      flags('kube-apiserver', [
+        'client-ca-file',
+        'tls-private-key-file',
+        'etcd-keyfile',
+        'service-account-key-file',
+        'service-account-signing-key-file',
+        'etcd-servers',
+        'advertise-address',
+        'enable-bootstrap-token-auth',
+        'requestheader-client-ca-file',
+        'kubelet-certificate-authority',
+      ]),
+    ).toEqual({
+      'client-ca-file': `${P}/pki/ca.crt`,
+      'tls-private-key-file': `${P}/pki/apiserver.key`,
+      'etcd-keyfile': `${P}/pki/apiserver-etcd-client.key`,
+      'service-account-key-file': `${P}/pki/sa.pub`,
+      'service-account-signing-key-file': `${P}/pki/sa.key`,
+      'etcd-servers': 'https://127.0.0.1:2379',
+      'advertise-address': '10.0.0.11',
+      'enable-bootstrap-token-auth': 'true',
+      'requestheader-client-ca-file': `${P}/pki/front-proxy-ca.crt`,
+      'kubelet-certificate-authority': undefined,
+    })
+    expect(flagOf(n1, 'kube-controller-manager.service', 'kubeconfig')).toBe(`${P}/controller-manager.conf`)
+    expect(flagOf(n1, 'kube-scheduler.service', 'kubeconfig')).toBe(`${P}/scheduler.conf`)
+    const w1 = machineOf(made, 'w1')
+    expect(flagOf(w1, 'kubelet.service', 'kubeconfig')).toBe(`${P}/kubelet.conf`)
+    expect(flagOf(w1, 'kubelet.service', 'bootstrap-kubeconfig')).toBe(
+      '/run/muster-cluster/bootstrap-kubelet.conf',
+    )
+    expect(flagOf(w1, 'kubelet.service', 'hostname-override')).toBe('w1')
+    expect(flagOf(w1, 'kube-proxy.service', 'kubeconfig')).toBe(`${P}/kubelet.conf`)
+  })
+
+  test('etcd is a member whose fellows the agent names', () => {
+    const n2 = machineOf(configurationsOf({ distribution: 'kubernetes' }), 'n2')
+    const environment = service(n2, 'etcd.service').get('Environment') ?? []
+    expect(environment).toEqual(
+      expect.arrayContaining([
+        '"ETCD_NAME=n2"',
+        '"ETCD_LISTEN_PEER_URLS=https://10.0.0.12:2380"',
+        '"ETCD_INITIAL_CLUSTER_STATE=existing"',
+        '"ETCD_PEER_CLIENT_CERT_AUTH=1"',
+      ]),
+    )
+    expect(environment.join()).not.toContain('ETCD_INITIAL_CLUSTER=')
+    expect(service(n2, 'etcd.service').get('EnvironmentFile')).toEqual(['/run/muster-cluster/start.env'])
+    const found = machineOf(
+      configurationsOf({ distribution: 'kubernetes', cluster: 'node-interface = "wg0"' }),
+      'n2',
+    )
+    expect(service(found, 'etcd.service').get('EnvironmentFile')).toEqual([
+      '/run/muster-cluster/start.env',
+      '/run/muster-node/etcd.env',
+    ])
+    expect((service(found, 'etcd.service').get('Environment') ?? []).join()).not.toMatch(/PEER_URLS|10\.0\.0/)
+  })
+
+  test('easyCerts stays possible for one server, and is refused for more', () => {
+    const settings = `services.kubernetes = { easyCerts = true;
+      apiserver = { serviceAccountKeyFile = "/x"; serviceAccountSigningKeyFile = "/x"; }; };`
+    const one = configurationsOf({
+      distribution: 'kubernetes',
+      hosts: '[hosts.n1]\nrole = "server"\naddress = "10.0.0.11"\n',
+      settings,
+    })
+    expect(one.n1?.failedAssertions).toEqual([])
+    expect(JSON.stringify(one.n1?.units)).not.toContain(`${P}/pki`)
+    const { n1 } = configurationsOf({ distribution: 'kubernetes', settings })
+    expect(n1?.failedAssertions).toEqual([expect.stringContaining('easyCerts serves one server only')])
+  })
+
+  test('labels and taints reach the kubelet, and a malformed taint is named', () => {
+    const hosts = HOSTS.replace('[hosts.w1]', '[hosts.w1]\nlabels = { rack = "a" }')
+    const { w1, n1 } = configurationsOf({ distribution: 'kubernetes', hosts })
+    expect(flagOf(machineOf({ w1: w1! }, 'w1'), 'kubelet.service', 'node-labels')).toBe('rack=a')
+    expect(flagOf(machineOf({ n1: n1! }, 'n1'), 'kubelet.service', 'register-with-taints')).toContain(
+      'node-role.kubernetes.io/control-plane=:NoSchedule',
+    )
+    expect(() =>
+      configurationsOf({ distribution: 'kubernetes', settings: 'muster.kubernetes.nodeTaints = [ "x" ];' }),
+    ).toThrow(/x is no taint/)
+  })
+})

@@ -1,0 +1,25 @@
+// Renews test/fixtures/clusters from the Nix modules: `npx tsx test/nix/write-cluster-fixtures.ts`. Needs Nix and the library
+// of nixpkgs, as the tests beside it do.
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { DISTRIBUTIONS, fixturesFolder, renderClusterFixtures } from './cluster-fixtures.ts'
+import { whyNoNixTests } from './nix-library.ts'
+
+const why = whyNoNixTests()
+if (why === undefined) {
+  for (const distribution of DISTRIBUTIONS) {
+    const folder = join(fixturesFolder, distribution)
+    const files = renderClusterFixtures(distribution)
+    for (const name of readdirSync(folder)) {
+      if (name !== 'fleet.toml') rmSync(join(folder, name), { recursive: true })
+    }
+    for (const [path, text] of files) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true })
+      writeFileSync(join(folder, path), text)
+    }
+    process.stdout.write(`${distribution}: ${files.size} files\n`)
+  }
+} else {
+  process.stderr.write(`the fixtures were not renewed: ${why}\n`)
+  process.exitCode = 1
+}
