@@ -79,7 +79,8 @@ describe.skipIf(why !== undefined)(`components, one by one ${why ?? ''}`, () => 
     const made = configurationsOf({
       distribution: 'components',
       cluster: 'version = "1.34.3"',
-      settings: 'muster.kubernetes.components.staticPods.enable = true;',
+      settings:
+        'muster.kubernetes.components.staticPods = { enable = true; repository = "images.home/k8s"; };',
     })
     const n1 = machineOf(made, 'n1')
     expect(n1.failedAssertions).toEqual([])
@@ -96,7 +97,7 @@ describe.skipIf(why !== undefined)(`components, one by one ${why ?? ''}`, () => 
       kind: 'Pod',
       spec: {
         hostNetwork: true,
-        containers: [{ image: 'registry.k8s.io/kube-apiserver:v1.34.3', command: asUnit?.split(' ') }],
+        containers: [{ image: 'images.home/k8s/kube-apiserver:v1.34.3', command: asUnit?.split(' ') }],
       },
     })
     expect(n1.settings['muster/kubernetes/kubelet.json']).toMatchObject({
@@ -110,6 +111,7 @@ describe.skipIf(why !== undefined)(`components, one by one ${why ?? ''}`, () => 
     })
     expect(found.n1?.failedAssertions).toEqual([
       expect.stringContaining('needs the version whose images it runs'),
+      expect.stringContaining('nothing says where its images are'),
       expect.stringContaining("needs the node's address beforehand"),
     ])
   })

@@ -93,9 +93,10 @@ in
         '';
       };
       repository = mkOption {
-        type = types.str;
-        default = "registry.k8s.io";
-        description = "Where their images are.";
+        type = types.nullOr types.str;
+        default = null;
+        example = "images.home/kubernetes";
+        description = "Where their images are, as `REPOSITORY/kube-apiserver:vVERSION` and so on. Needed with `enable`.";
       };
       directory = mkOption {
         type = types.str;

@@ -31,7 +31,7 @@ in
     containers = [
       {
         inherit name;
-        image = "${components.staticPods.repository}/${name}:v${toString cfg.version}";
+        image = "${toString components.staticPods.repository}/${name}:v${toString cfg.version}";
         command = shared.commandLineWords name flags;
         startupProbe = {
           httpGet = probe // {

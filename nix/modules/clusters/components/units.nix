@@ -142,6 +142,13 @@ in
           '';
         }
         {
+          assertion = components.staticPods.enable -> components.staticPods.repository != null;
+          message = ''
+            muster.kubernetes.components.staticPods is enabled, but nothing says where its images are: set
+            muster.kubernetes.components.staticPods.repository.
+          '';
+        }
+        {
           assertion = components.staticPods.enable -> !shared.isDynamic;
           message = ''
             muster.kubernetes.components.staticPods needs the node's address beforehand: give ${toString cfg.nodeName} a fixed address in
