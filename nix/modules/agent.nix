@@ -381,16 +381,16 @@ in
             ExecStart = "${lib.getExe' cfg.package "muster-agent"} --config /etc/muster/agent.json";
             Restart = "always";
             RestartSec = "5s";
-            # A stop signals the agent alone: it cancels a build, and lets a switch that runs come to its end.
+            # A stop signals the agent alone, which cancels what it runs itself. A switch has a unit of its own and goes on.
             KillMode = "mixed";
-            TimeoutStopSec = "35min";
+            TimeoutStopSec = "2min";
             StateDirectory = lib.removePrefix "/var/lib/" cfg.stateDir;
             StateDirectoryMode = "0700";
             RuntimeDirectory = "muster-agent";
             RuntimeDirectoryMode = "0700";
             UMask = "0077";
-            # No sandbox: builds and activations are its children and inherit what it is denied. A mount namespace would
-            # hide their mounts from the machine, a filter would fail builds, a closed device list would hide disks.
+            # No sandbox: builds and tools are its children and inherit what it is denied. A mount namespace would hide their
+            # mounts from the machine, a filter would fail builds, a closed device list would hide disks.
           }
           // lib.optionalAttrs hasToken {
             LoadCredential = "token:${cfg.tokenFile}";
