@@ -47,7 +47,7 @@ describe('docs/troubleshooting.md', () => {
 
   it('has every class by which a phase refuses', () => {
     const classes = refusalsBelow('agent/operation')
-    expect(classes).toContain('no-agent')
+    expect(classes).toContain('not-armed')
     expect(missing(classes)).toEqual([])
     const trees = membersOf('shared/tree/receive-tree.ts', 'TreeRefusalClass').map(word => `tree-${word}`)
     expect(trees).toContain('tree-digest')
