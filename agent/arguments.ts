@@ -26,7 +26,11 @@ export type Arguments =
     }
   | { readonly command: 'unit'; readonly stateDir: string; readonly unit: string }
   /** Run once at every boot. */
-  | { readonly command: 'dead-man'; readonly configFile: string; readonly flags: ConfigFlags }
+  | {
+      readonly command: 'dead-man' | 'cluster-secrets'
+      readonly configFile: string
+      readonly flags: ConfigFlags
+    }
 
 export const LOCAL_VERBS = ['rollback', 'reboot', 'hold', 'resume', 'retry'] as const
 export type LocalVerb = (typeof LOCAL_VERBS)[number]
@@ -43,6 +47,7 @@ export const HELP = `muster-agent: enrols this machine into its fleet and moves 
   muster-agent retry                             let what failed here be tried again
   muster-agent confirm [OPERATION]               confirm the change that waits for it, in the coordinator's place
   muster-agent dead-man [--config FILE]          put right what a boot finds unconfirmed; run by its unit at every boot
+  muster-agent cluster-secrets [--config FILE]   open what units of Kubernetes need; run by its unit at every boot
   muster-agent facts [--root DIR]                read this machine's facts and print them, serialised
   muster-agent rule [--root DIR]                 evaluate the rule on standard input over the facts
 
@@ -102,8 +107,8 @@ export function readArguments(argv: readonly string[]): Arguments {
   if (first === 'trust' && second === 'set' && file !== undefined && rest.length === 0) {
     return { command: 'trust-set', socket, file }
   }
-  if (first === 'dead-man' && second === undefined) {
-    return { command: 'dead-man', configFile: values.config ?? DEFAULT_CONFIG, flags: toFlags(values) }
+  if ((first === 'dead-man' || first === 'cluster-secrets') && second === undefined) {
+    return { command: first, configFile: values.config ?? DEFAULT_CONFIG, flags: toFlags(values) }
   }
   if (first === 'confirm' && file === undefined)
     return { command: 'confirm', socket, operation: second ?? '' }

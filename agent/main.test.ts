@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { toBinary } from '@bufbuild/protobuf'
@@ -116,4 +116,15 @@ it('says what is wrong on standard error and ends with 1', async () => {
   expect(wrong.stderr).toBe(
     'muster-agent: command line: coordinator: must be host:port or [IPv6]:port of the enrolment listener\n',
   )
+})
+
+it('opens the secrets of a cluster for its units, and says which one it cannot open', async () => {
+  expect(await run('cluster-secrets', '--config', configFile).ended).toMatchObject({ code: 0, stderr: '' })
+  const sealed = join(folder, 's/cluster/sealed')
+  await mkdir(sealed, { recursive: true })
+  await writeFile(join(sealed, 'token'), 'damaged')
+  const failed = await run('cluster-secrets', '--config', configFile).ended
+  expect(failed).toMatchObject({ code: 1, stdout: '' })
+  expect(failed.stderr).toContain(`${sealed}/token: is no sealed file`)
+  expect(failed.stderr).toContain('Kubernetes is not started')
 })

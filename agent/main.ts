@@ -2,6 +2,7 @@ import { reasonOf } from '../shared/errors.ts'
 import { signalOfProcess, untilAborted } from '../shared/lifecycle.ts'
 import { VERSION } from '../shared/version.ts'
 import { HELP, readArguments } from './arguments.ts'
+import { openClusterSecrets } from './cluster-secrets/open-cluster-secrets.ts'
 import { childPath, loadConfig, unitEnvironment } from './config.ts'
 import { isFactsChild, runFactsChild } from './facts/child.ts'
 import { confirmByHand, giveOrder, setTrust, statusText } from './local/commands.ts'
@@ -52,6 +53,14 @@ async function main(argv: readonly string[]): Promise<number> {
       const { stateDir } = await loadConfig(wanted.configFile, wanted.flags)
       await rearmAtBoot(stateDir, line => process.stderr.write(`${line}\n`))
       return 0
+    }
+    case 'cluster-secrets': {
+      const { stateDir } = await loadConfig(wanted.configFile, wanted.flags)
+      const outcome = await openClusterSecrets(stateDir)
+      if (outcome.kind !== 'failed') return 0
+      for (const reason of outcome.reasons) process.stderr.write(`${reason}\n`)
+      process.stderr.write('Kubernetes is not started: let the node leave its cluster and join again\n')
+      return 1
     }
     case 'run': {
       const signal = signalOfProcess()

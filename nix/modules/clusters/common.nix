@@ -129,8 +129,7 @@ in
           StateDirectory = "${lib.removePrefix "/var/lib/" agent.stateDir} ${lib.removePrefix "/var/lib/" cfg.stateDir}";
           StateDirectoryMode = "0700";
           UMask = "0077";
-          Restart = "on-failure";
-          RestartSec = "5s";
+          # What does not open now does not open in five seconds either: the unit fails, and that is seen.
           TimeoutStartSec = "2min";
         };
       };
