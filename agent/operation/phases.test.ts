@@ -7,10 +7,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { notFound, unavailable } from '../../shared/errors.ts'
 import { OperationAckSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { FactsSchema, MemoryFactsSchema, NixosFactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
-import { ClosureFetchSchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
+import { ClosureFetchSchema, SafetySchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { pause } from '../../shared/lifecycle.ts'
 import { closureDigest } from '../../shared/revision/closure-digest.ts'
 import { sampleTarget } from '../../shared/revision/testing/sample-fleet.ts'
+import { durationFromMs } from '../../shared/time.ts'
 import type { OperationsConfig } from './context.ts'
 import { MAX_ATTEMPTS } from './next-step.ts'
 import { inWords, NodeUnderTest } from './testing/node-under-test.ts'
@@ -186,6 +188,24 @@ describe('an operation', () => {
       expect(system.commands.at(-1)).toBe(`${switchProgram(OLD)} test`)
     },
   )
+
+  it('N11: has all its time to be confirmed when the switch is done, however long fetch, build and switch took', async () => {
+    const longer = 5_300
+    const system = sampleMachine()
+    const build = system.scripts.get('nixos-rebuild')
+    system.scripts.set('nixos-rebuild', async (args, cwd) => {
+      await pause(longer)
+      return (await build?.(args, cwd)) ?? { exitCode: 1 }
+    })
+    system.scripts.set(SWITCH, async args => {
+      await pause(args[0] === 'test' ? longer : 0)
+      return await goodSwitch(system, NEW)(args, undefined)
+    })
+    await using node = await NodeUnderTest.start(system)
+    const safety = create(SafetySchema, { soak: durationFromMs(0), confirmWithin: durationFromMs(5_000) })
+    const outcome = await node.apply(await node.publish(tree, { targets: [sampleTarget({ safety })] }))
+    expect(inWords(outcome)).toBe('succeeded')
+  })
 
   it('T30: goes back, profile and boot entry included, when the boot entry could not be written', async () => {
     const system = sampleMachine()

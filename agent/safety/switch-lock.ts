@@ -1,9 +1,12 @@
 import { rename, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { System } from '../system/system.ts'
 
 const LOCK = 'run/nixos/switch-to-configuration.lock'
-const MAX_BYTES = 256 * 1024
+/** More processes than this are not looked through; neither are more open files of one of them. */
+const MAX_PROCESSES = 100_000
+const MAX_FILES = 65_536
+const MAX_BYTES = 16 * 1024
 
 /** Who holds the lock of the switch program. A question that could not be asked is its own answer, and never "free". */
 export type LockHolder =
@@ -13,30 +16,53 @@ export type LockHolder =
   | { readonly kind: 'other'; readonly pid: number; readonly program: string }
   | { readonly kind: 'unknown'; readonly reason: string }
 
+/**
+ * Looks through the descriptors of all processes. The kernel's own list and `lslocks` name who took a lock, which is gone
+ * when a child kept the descriptor.
+ */
 export async function switchLockHolder(system: System, root: string): Promise<LockHolder> {
   const path = join(root, LOCK)
   const there = await system.exists(path)
   if (there.kind === 'missing') return { kind: 'free' }
   if (there.kind === 'unreadable') return { kind: 'unknown', reason: `${path}: ${there.code}` }
-  const result = await system.run(
-    'lslocks',
-    ['--noheadings', '--raw', '--notruncate', '--output=PID,COMMAND,PATH'],
-    {
-      deadlineMs: 20_000,
-      maxOutputBytes: MAX_BYTES,
-    },
-  )
-  if (result.ending.kind !== 'exited' || result.ending.exitCode !== 0 || result.truncated) {
-    return { kind: 'unknown', reason: 'lslocks cannot be asked' }
+  const processes = await system.listDir('/proc', MAX_PROCESSES)
+  if (processes.kind !== 'dir' || processes.truncated) {
+    return { kind: 'unknown', reason: '/proc cannot be read' }
   }
-  for (const line of result.stdout.split('\n')) {
-    const [pid, program = '', held] = line.trim().split(/\s+/)
-    if (held !== path || pid === undefined) continue
-    return /^switch-to-conf/.test(program)
-      ? { kind: 'switch', pid: Number(pid) }
-      : { kind: 'other', pid: Number(pid), program }
+  let other: LockHolder | undefined
+  let hidden: LockHolder | undefined
+  for (const name of processes.names) {
+    const held = /^\d+$/.test(name) && (await holdsLock(system, name, path))
+    if (held === 'unknown') hidden ??= { kind: 'unknown', reason: `/proc/${name}/fd cannot be read` }
+    if (held !== true) continue
+    const words = await textOf(system, `/proc/${name}/cmdline`)
+    const program = (await textOf(system, `/proc/${name}/comm`)).trim()
+    const isSwitch = [program, ...words.split('\0')].some(word => /^switch-to-conf/.test(nameOf(word)))
+    if (isSwitch) return { kind: 'switch', pid: Number(name) }
+    other ??= { kind: 'other', pid: Number(name), program }
   }
-  return { kind: 'free' }
+  return hidden ?? other ?? { kind: 'free' }
+}
+
+/** The name of a program; the lock's own path on somebody's command line is none. */
+const nameOf = (word: string) => (word.endsWith('.lock') ? '' : basename(word))
+
+async function holdsLock(system: System, pid: string, path: string): Promise<boolean | 'unknown'> {
+  const files = await system.listDir(`/proc/${pid}/fd`, MAX_FILES)
+  // A process that ended meanwhile holds nothing.
+  if (files.kind === 'missing' || (files.kind === 'unreadable' && files.code === 'ESRCH')) return false
+  if (files.kind === 'unreadable' || files.truncated) return 'unknown'
+  for (const file of files.names) {
+    const link = await system.readLink(`/proc/${pid}/fd/${file}`)
+    if (link.kind !== 'link' || link.target !== path) continue
+    if (/^lock:.*\bFLOCK\b/m.test(await textOf(system, `/proc/${pid}/fdinfo/${file}`))) return true
+  }
+  return false
+}
+
+async function textOf(system: System, path: string): Promise<string> {
+  const reading = await system.readFile(path, MAX_BYTES)
+  return reading.kind === 'file' ? reading.bytes.toString('utf8') : ''
 }
 
 /**

@@ -35,7 +35,7 @@ describe.skipIf(!hasNix)(`source builds ${hasNix ? '' : 'skipped: the command ni
   it.each([
     ['the Python nixos-rebuild', false],
     ['the bash nixos-rebuild', true],
-  ])('build, switch and promote with %s, without a flag that only one of them knows', async (_, bash) => {
+  ])('N9: build, switch and promote with %s, without a flag that only one of them knows', async (_, bash) => {
     const machine = await nixMachine({ bash })
     await using node = machine.node
     const id = await node.order(await node.publish(freshFlake(), { targets: [sourceTarget('bolt')] }))

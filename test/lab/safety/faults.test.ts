@@ -46,7 +46,7 @@ async function goesBack(change: SystemOptions, words: string, reason: RegExp) {
 }
 
 describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () => {
-  it('is refused before anything is touched when it has no agent (N18, T17)', async () => {
+  it('is refused before anything is touched when it has no agent (T17)', async () => {
     await goesBack({ agent: null }, 'refused no-agent', /cut this node off/)
   })
 

@@ -125,7 +125,7 @@ describe.skipIf(why !== undefined)(`a switch ${why ?? ''}`, () => {
     await atRest(fleet, 'olaf')
   })
 
-  it('after which a unit falls over, when the switch has long said that all is well, goes back', async () => {
+  it('N3: after which a unit falls over, when the switch has long said that all is well, goes back', async () => {
     const before = await placesOf('olaf')
     const dying = unit('ExecStart=/bin/sh -c "sleep 2; exit 1"')
     const outcome = await applied(
@@ -173,7 +173,7 @@ describe.skipIf(why !== undefined)(`a switch ${why ?? ''}`, () => {
     expect(inWords(good)).toBe('succeeded')
   })
 
-  it('that fills the disk with the agent’s own records on it goes back and is told (N17)', async () => {
+  it('that fills the disk with the agent’s own records on it goes back and is told', async () => {
     const nils = fleet.machine('nils')
     const before = await placesOf('nils')
     const mount = { 'var-lib-muster\\x2dagent.mount': LITTLE_ROOM }
@@ -191,7 +191,7 @@ describe.skipIf(why !== undefined)(`a switch ${why ?? ''}`, () => {
 })
 
 describe.skipIf(why !== undefined)(`a reboot ${why ?? ''}`, () => {
-  it('on order is one when the machine runs another boot', async () => {
+  it('T52: on order is one when the machine runs another boot', async () => {
     const nils = fleet.machine('olaf')
     const before = await nils.bootId()
     const { operations } = await fleet.fleet.api.giveOrders({
