@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { Journal } from './journal.ts'
+import { hasSmallDisks, runOnSmallDisk } from './testing/small-disk.ts'
 
 it('T60: cuts off what a full disk left of a record, so that the next ones do not turn it into damage', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'full-'))
@@ -24,3 +25,16 @@ it('T60: cuts off what a full disk left of a record, so that the next ones do no
     await rm(dir, { recursive: true })
   }
 })
+
+it.skipIf(!hasSmallDisks)(
+  'T60: writes what was accepted on a disk that is full, and accepts no more',
+  async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'reserve-'))
+    const script = join(import.meta.dirname, 'fixtures/reserve-journal.ts')
+    expect(runOnSmallDisk(dir, '1m', script, [])).toEqual([
+      ...['full ENOSPC', 'full ENOSPC', 'kept 20'],
+      'refused no room for the records of an operation',
+    ])
+    await rm(dir, { recursive: true })
+  },
+)

@@ -1,4 +1,6 @@
+import type { System } from '../system/system.ts'
 import { bootedSystem } from '../system/system-links.ts'
+import type { Units } from '../units/units.ts'
 import { type ArmRecord, readArmRecord } from './arm-record.ts'
 import { readDeadline } from './deadline.ts'
 import { doorsOf } from './machine-door.ts'
@@ -55,17 +57,18 @@ export async function rearmAtBoot(stateDir: string, say: (line: string) => void)
       say(reading.reason)
       continue
     }
-    await settle(folder, reading.record, stateDir, say)
+    await settleAtBoot(doorsOf(reading.record, stateDir), folder, reading.record, stateDir, say)
   }
 }
 
-async function settle(
+/** Does what a boot has to do for one armed change. */
+export async function settleAtBoot(
+  { system, units }: { readonly system: System; readonly units: Units },
   folder: ArmFolder,
   arm: ArmRecord,
   stateDir: string,
   say: (line: string) => void,
 ): Promise<void> {
-  const { system, units } = doorsOf(arm, stateDir)
   const now = await readBootTime(system)
   const step = judgeAtBoot({
     arm,

@@ -27,6 +27,8 @@ export interface ProcessUnitsConfig {
 interface Entry {
   readonly unit: UnitSpec
   readonly afterMs: number
+  /** When its time is over, by the uptime of the machine that this process really runs on. */
+  readonly dueMs: number
   readonly pid: number
   /** Start time of the process in clock ticks since boot: tells it from another with the same number. */
   readonly started: string
@@ -67,7 +69,8 @@ export function processUnits(config: ProcessUnitsConfig): Units {
       if (child.pid === undefined) return { kind: 'failed', reason: await failure }
       child.unref()
       const started = await processStart(child.pid)
-      const entry = { unit, afterMs, pid: child.pid, started: started ?? '' }
+      const dueMs = (await uptimeMs()) + afterMs
+      const entry: Entry = { unit, afterMs, dueMs, pid: child.pid, started: started ?? '' }
       await writeFileDurably(file(unit.name), JSON.stringify(entry))
       return { kind: 'started' }
     } finally {
@@ -77,7 +80,7 @@ export function processUnits(config: ProcessUnitsConfig): Units {
   const state = async (name: string): Promise<UnitState> => {
     try {
       const entry = await read(name)
-      return entry && entry.afterMs === 0 ? { kind: 'running' } : { kind: 'gone' }
+      return entry && !(await isWaiting(entry)) ? { kind: 'running' } : { kind: 'gone' }
     } catch (error) {
       return { kind: 'unknown', reason: reasonOf(error) }
     }
@@ -102,13 +105,14 @@ export function processUnits(config: ProcessUnitsConfig): Units {
     startTimer: ({ afterMs, ...unit }) => launch(unit, Math.max(1, Math.ceil(afterMs))),
     async stopTimer(name) {
       const entry = await read(name)
-      if (entry && entry.afterMs > 0) await end(name, GRACE_MS * 2)
+      if (entry && !(await isWaiting(entry))) return
+      if (entry) await end(name, GRACE_MS * 2)
       await rm(file(name), { force: true })
     },
     async startLoaded(name) {
       const entry = await read(name)
       if (!entry) return { kind: 'failed', reason: `no unit ${name} is loaded` }
-      if (entry.afterMs === 0) return { kind: 'started' }
+      if (!(await isWaiting(entry))) return { kind: 'started' }
       await end(name, GRACE_MS * 2)
       return await launch(entry.unit, 0)
     },
@@ -125,6 +129,15 @@ export function processUnits(config: ProcessUnitsConfig): Units {
     },
     reboot: async () => ({ kind: 'failed', reason: 'a simulated machine has no boot of its own' }),
   }
+}
+
+/** Whether its time has not come; what it has started is a unit like any other. */
+async function isWaiting({ afterMs, dueMs }: Entry): Promise<boolean> {
+  return afterMs > 0 && (await uptimeMs()) < dueMs
+}
+
+async function uptimeMs(): Promise<number> {
+  return Number((await readFile('/proc/uptime', 'utf8')).split(' ')[0]) * 1_000
 }
 
 /** Start time of a live process, in clock ticks since boot; undefined: it is gone, or only waits to be reaped. */

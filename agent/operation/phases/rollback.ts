@@ -44,10 +44,7 @@ export function chooseRollback(
     if (operation.previous === '') {
       return refuse('unknown-system', `what ran before operation ${named.operationId} is not known here`)
     }
-    const maker = earlier.findLast(
-      ({ storePath, outcome }) =>
-        storePath === operation.previous && outcome && REACHED.includes(outcome.class),
-    )
+    const maker = makerOf(operation.previous, earlier)
     const revision = maker && Number(maker.order.revision)
     if (belowFloor(revision, floor)) return refuseFloor(revision, floor)
     return {
@@ -61,9 +58,19 @@ export function chooseRollback(
   if (!operation.outcome || !REACHED.includes(operation.outcome.class) || operation.storePath === '') {
     return refuse('not-reached', `operation ${named.operationId} reached no system`)
   }
-  const revision = Number(operation.order.revision)
+  // One that went back brought no revision of its own: what it reached came with another.
+  const maker = operation.order.revision > 0n ? operation : makerOf(operation.storePath, earlier)
+  const revision = maker && Number(maker.order.revision)
   if (belowFloor(revision, floor)) return refuseFloor(revision, floor)
-  return { kind: 'found', storePath: operation.storePath, revision, provedBy: named.operationId, host }
+  return { kind: 'found', storePath: operation.storePath, revision, provedBy: maker?.order.operationId, host }
+}
+
+/** The operation that last brought a system, by a revision. */
+function makerOf(wanted: string, earlier: readonly OperationState[]): OperationState | undefined {
+  return earlier.findLast(
+    ({ storePath, outcome, order }) =>
+      storePath === wanted && order.revision > 0n && outcome && REACHED.includes(outcome.class),
+  )
 }
 
 /** What came from no known revision counts as older than all of them; a floor of 1 forbids nothing that was ever signed. */
@@ -99,8 +106,8 @@ export async function findRollback(
   if (there.kind !== 'present') {
     return refused('gone', `${choice.storePath} is no longer in the store: order a revision instead`)
   }
-  const known =
-    choice.provedBy === undefined ? undefined : await readEarlierTarget(deps.stateDir, choice.provedBy)
+  // What no operation of ours reached is proved by what the one after it was proved by: it is the same host.
+  const known = await readEarlierTarget(deps.stateDir, choice.provedBy ?? action.value.operationId)
   // Scripts would need the tree of that time: the other gates are asked.
   const target = create(TargetSchema, known ?? {})
   if (target.safety) target.safety.gates = target.safety.gates.filter(gate => gate.probe.case !== 'script')

@@ -5,7 +5,7 @@ import { rearmDeadMan } from '../../safety/return-unit.ts'
 import { freeStaleLock } from '../../safety/switch-lock.ts'
 import { type SwitchSeen, switchUnit, unitName, watchSwitch } from '../../safety/switch-unit.ts'
 import { readBootTime } from '../../safety/uptime.ts'
-import { failed, type PhaseResult, STOPPED } from '../context.ts'
+import { failed, type PhaseResult, refused, STOPPED } from '../context.ts'
 import { readProof } from '../proof-file.ts'
 import { roundOf, watchDeps } from './round.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
@@ -35,10 +35,8 @@ async function switchAndJudge(context: StepContext, start: boolean): Promise<Ste
       const problem = await startSwitch(context)
       if (problem !== undefined) {
         untouched = true
-        return failed(
-          OutcomeClass.ACTIVATION_FAILED,
-          `the switch could not be started: ${problem}; nothing was touched`,
-        )
+        // The service manager would not: the system is not to blame.
+        return refused('not-started', `the switch could not be started: ${problem}; nothing was touched`)
       }
     }
     let seen = await watchSwitch(doors, folder, 'switch', arm.switchMs, signal)

@@ -12,6 +12,8 @@ import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
 import { claimReturn } from './take-back.ts'
 
 const PROFILE_MS = 60_000
+/** A profile and a boot loader are written in seconds; an agent that dies here for good must not hold the machine for long. */
+const PROMOTION_MS = 10 * 60_000
 
 /**
  * Makes what was confirmed the boot default: profile first, then the boot loader. The dead man waits for it: only when both
@@ -23,7 +25,11 @@ export async function promote(context: StepContext): Promise<StepEnd> {
   // Once a boot: an agent that is cut over and over does not get more time each time.
   if (seen.deadline?.of !== 'promotion' || seen.deadline.bootId !== seen.now.bootId) {
     const { bootId, uptimeMs } = await readBootTime(deps.system)
-    await writeDeadline(folder, { bootId, uptimeMs: uptimeMs + arm.switchMs, of: 'promotion' })
+    await writeDeadline(folder, {
+      bootId,
+      uptimeMs: uptimeMs + Math.min(arm.switchMs, PROMOTION_MS),
+      of: 'promotion',
+    })
   }
   if (!(await beginPromotion(folder))) return AGAIN
   const result = await phase(Phase.PROMOTE, async () => {

@@ -2,14 +2,33 @@ import { join } from 'node:path'
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { watchGates } from '../../gates/watch-gates.ts'
 import { leftUntil } from '../../safety/deadline.ts'
+import { armDeadMan } from '../../safety/return-unit.ts'
 import { readBootTime } from '../../safety/uptime.ts'
 import { failed, STOPPED } from '../context.ts'
 import { readProof } from '../proof-file.ts'
+import { roundOf } from './round.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
 import { claimReturn } from './take-back.ts'
 
 /** The proof must stand before the dead man's time is up, so that the reason is the gate's and not the silence. */
 const MARGIN_MS = 1_000
+
+/**
+ * In another boot than the one that armed it the system's own unit has armed the dead man again; where that did not run,
+ * nobody else would. Gives the time that is left.
+ */
+async function armInThisBoot(context: StepContext): Promise<number> {
+  const { deps, input } = context
+  const { folder, arm } = await roundOf(context)
+  const now = await readBootTime(deps.system)
+  const problem = await armDeadMan(deps.units, folder, arm, {
+    stateDir: deps.stateDir,
+    now,
+    afterMs: arm.confirmMs,
+  })
+  if (problem !== undefined) input.say(`the dead man could not be armed in this boot: ${problem}`)
+  return arm.confirmMs
+}
 
 /** Watches the health gates and the units until they held for the soak time. */
 export async function prove(context: StepContext): Promise<StepEnd> {
@@ -21,7 +40,8 @@ export async function prove(context: StepContext): Promise<StepEnd> {
   const startedMs = performance.now()
   // A clock that nobody can set.
   const nowMs = () => start.uptimeMs + (performance.now() - startedMs)
-  const left = context.seen.deadline ? leftUntil(context.seen.deadline, start) : undefined
+  const left =
+    (context.seen.deadline && leftUntil(context.seen.deadline, start)) ?? (await armInThisBoot(context))
   const result = await phase(Phase.PROVE, async ({ signal, say }) => {
     const proof = await watchGates(
       { system: deps.system, failedUnits: () => deps.units.failed(), nowMs, say },
@@ -29,7 +49,7 @@ export async function prove(context: StepContext): Promise<StepEnd> {
         safety,
         treeDir: treeDigest === '' ? '' : join(deps.stateDir, 'trees', treeDigest),
         activatedAtMs: start.uptimeMs,
-        deadlineMs: start.uptimeMs + (left ?? safety.confirmWithinMs) - MARGIN_MS,
+        deadlineMs: start.uptimeMs + left - MARGIN_MS,
         failedBefore: new Set(round.failedBefore),
       },
       signal,

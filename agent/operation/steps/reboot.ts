@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
+import { instantOf } from '../../../shared/time.ts'
 import { readArmRecord } from '../../safety/arm-record.ts'
 import { leftUntil } from '../../safety/deadline.ts'
 import { armFolder } from '../../safety/operation-folder.ts'
@@ -37,6 +38,10 @@ async function bootPlainly(context: StepContext, inner: PhaseContext): Promise<P
       'not-allowed',
       'this node may not be ordered to reboot (option `allow` of its configuration)',
     )
+  }
+  const expires = instantOf(state.order.expires)
+  if (state.reboot === undefined && (!expires || deps.clock.now() >= expires)) {
+    return refused('expired', 'the order to reboot expired before it could be begun; order it again')
   }
   const { held } = input.nodeMemory()
   if (held) return refused('held', `this node obeys nothing: ${held.reason || 'held'}; resume it first`)

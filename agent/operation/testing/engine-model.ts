@@ -35,7 +35,7 @@ export interface Scenario {
   /** Whether it breaks off, or fails, only after it has moved the system. */
   readonly inTheMiddle: boolean
   readonly gates: 'healthy' | 'unhealthy' | 'unavailable'
-  readonly coordinator: 'answers' | 'silent' | 'late'
+  readonly coordinator: 'answers' | 'at the last moment' | 'silent' | 'late'
   /** The boot loader does what it was told. */
   readonly trialBoots: boolean
   readonly bootEntryFails: boolean
@@ -434,7 +434,10 @@ export class EngineModel {
       this.faults.push('the process that activated asks to be confirmed')
     while (!this.#over() && this.verdict.kind === 'none') {
       yield
-      if (this.scenario.coordinator !== 'answers') continue
+      const leftMs = (this.#deadline?.uptimeMs ?? 0) - this.#nowMs
+      const { coordinator } = this.scenario
+      if (coordinator !== 'answers' && !(coordinator === 'at the last moment' && leftMs <= 2 * TICK_MS))
+        continue
       // Between the answer and the record time goes on.
       if (!this.#over()) this.#record({ kind: 'confirmed', by: 'coordinator' })
       return
@@ -445,6 +448,7 @@ export class EngineModel {
   }
 
   *#promote(): Process {
+    if (this.#over()) this.faults.push('promoted after its deadline')
     const { bootId } = this.#time()
     if (this.#deadline?.of !== 'promotion' || this.#deadline.bootId !== bootId)
       this.#setDeadline(SWITCH_MS, 'promotion')

@@ -25,15 +25,18 @@ import {
   sampleTrust,
 } from '../../../shared/revision/testing/sample-fleet.ts'
 import { packTree } from '../../../shared/tree/pack-tree.ts'
+import { keyId } from '../../../shared/x509/key-id.ts'
 import { createLog } from '../../log.ts'
 import type { System } from '../../system/system.ts'
+import type { Units } from '../../units/units.ts'
 import type { OperationsConfig, OperationsDeps } from '../context.ts'
 import { initialiseMemory } from '../memory.ts'
 import { type Operations, startOperations } from '../operations.ts'
 import { ScriptedUnits } from './scripted-units.ts'
 
 /** What the node signs its outcomes with. */
-const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
+const keys = generateKeyPairSync('rsa', { modulusLength: 2048 })
+const publicKey = keys.publicKey.export({ type: 'spki', format: 'der' })
 
 /** A revision with the tree it was made of. */
 export interface RevisionWithTree extends SampleRevision {
@@ -43,6 +46,9 @@ export interface RevisionWithTree extends SampleRevision {
 /** The operations of one node, with everything around them under a test's control; its folder outlives a restart. */
 export class NodeUnderTest implements AsyncDisposable {
   readonly dir: string
+  /** SubjectPublicKeyInfo of the machine's key, DER. */
+  readonly publicKey: Uint8Array = publicKey
+  readonly machineId = keyId(publicKey)
   readonly system: System
   readonly lines: string[] = []
   readonly reports: OperationReport[] = []
@@ -75,15 +81,14 @@ export class NodeUnderTest implements AsyncDisposable {
   #instance = randomId()
   #operations: Operations | undefined
   #stop = new AbortController()
+  #life: Life = { over: false }
   #count = 0
 
   private constructor(dir: string, system: System, config: Partial<OperationsConfig>) {
     this.dir = dir
     this.system = system
     this.units = new ScriptedUnits(system)
-    this.units.onRestart = async () => {
-      this.#instance = randomId()
-    }
+    this.units.onRestart = async () => this.becomeAnother()
     this.config = {
       allow: ['apply'],
       activation: 'switch',
@@ -121,24 +126,27 @@ export class NodeUnderTest implements AsyncDisposable {
 
   async start(): Promise<void> {
     this.#stop = new AbortController()
+    const life: Life = { over: false }
+    this.#life = life
     const deps: OperationsDeps = {
       stateDir: this.stateDir,
-      system: this.system,
+      system: whileAlive(life, this.system),
       link: {
         getRevision: async number => await this.answer(number),
         downloadTree: (_, offset, signal) => this.download(Number(offset), signal),
         confirmOperation: (request, signal) => this.confirm(request, signal),
         connected: () => this.connected,
       },
-      units: this.units,
+      units: whileAlive<Units>(life, this.units),
       program: ['/usr/bin/muster-agent'],
       instance: () => this.#instance,
-      sign: statement => signOutcome(key, statement),
+      sign: statement => signOutcome(keys.privateKey, statement),
       trust: () => sampleTrust.trust,
       adoptTrust: async () => {},
-      machineId: sampleHardware.machineId,
+      machineId: this.machineId,
       config: this.config,
-      clock: { now: () => this.now },
+      // The journal's records carry a time: whoever has none writes none.
+      clock: whileAlive(life, { now: () => this.now }),
       log: createLog('debug', line => this.lines.push(line)),
       facts: () => this.readFacts(),
       rule: async rule => ({ rule, kind: 'match', reason: '' }),
@@ -147,6 +155,18 @@ export class NodeUnderTest implements AsyncDisposable {
     const operations = await startOperations(deps, this.#stop.signal)
     operations.setAssignment(create(AssignmentSchema, { host: 'olaf' }))
     this.#operations = operations
+  }
+
+  /** What a restart of the agent makes of this process, as far as its coordinator can tell. */
+  becomeAnother(): void {
+    this.#instance = randomId()
+  }
+
+  /** Ends it as SIGKILL does: from this moment on it asks and records nothing any more, wherever it is. */
+  async kill(): Promise<void> {
+    this.becomeAnother()
+    this.#life.over = true
+    await this.stop()
   }
 
   /** Stops it as a service manager does: what runs is told and waited for. */
@@ -233,6 +253,29 @@ export class NodeUnderTest implements AsyncDisposable {
     await this.units.cut()
     await rm(this.dir, { recursive: true, force: true })
   }
+}
+
+interface Life {
+  over: boolean
+}
+
+/** A door that a process has for as long as it lives. */
+function whileAlive<T extends object>(life: Life, door: T): T {
+  return new Proxy(door, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name, target)
+      if (typeof value !== 'function') return value
+      return (...args: unknown[]) => {
+        if (life.over) {
+          const killed = new Error('this process was killed')
+          // As the door itself fails: at once where it answers at once.
+          if (name === 'stream' || name === 'now') throw killed
+          return Promise.reject(killed)
+        }
+        return value.apply(target, args)
+      }
+    },
+  })
 }
 
 /** An outcome in words, as tests write them: "succeeded", "refused not-allowed". */

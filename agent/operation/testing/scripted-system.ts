@@ -9,7 +9,12 @@ export interface ScriptedRun {
   readonly stdout?: readonly string[]
   readonly stderr?: readonly string[]
 }
-export type Script = (args: readonly string[], cwd: string | undefined) => ScriptedRun | Promise<ScriptedRun>
+/** Once the signal has fired, the command is gone: what it would have done then does not happen. */
+export type Script = (
+  args: readonly string[],
+  cwd: string | undefined,
+  signal?: AbortSignal,
+) => ScriptedRun | Promise<ScriptedRun>
 
 /** A machine that exists only in a test: links and files in memory, commands that do what the test says. */
 export class ScriptedSystem implements System {
@@ -103,7 +108,7 @@ export class ScriptedSystem implements System {
     this.commands.push([command, ...args].join(' '))
     const script = this.scripts.get(command) ?? this.scripts.get(name)
     if (!script) return { ending: { kind: 'not-found', command } as const, stdout: [], stderr: [] }
-    const played = Promise.resolve(script(args, cwd))
+    const played = Promise.resolve(script(args, cwd, signal))
     const {
       exitCode = 0,
       ending,

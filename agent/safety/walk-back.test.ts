@@ -1,0 +1,368 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import {
+  BOOTED,
+  bootAnew,
+  bootDefault,
+  CURRENT,
+  goodSwitch,
+  NEW,
+  OLD,
+  PROFILE,
+  sampleMachine,
+  switchProgram,
+} from '../operation/testing/sample-machine.ts'
+import type { Script, ScriptedSystem } from '../operation/testing/scripted-system.ts'
+import { ScriptedUnits } from '../operation/testing/scripted-units.ts'
+import type { System } from '../system/system.ts'
+import { type ArmMode, type ArmRecord, writeArmRecord } from './arm-record.ts'
+import { writeDeadline } from './deadline.ts'
+import { writeStartMark } from './marks.ts'
+import { type ArmFolder, armFolder, prepareArmFolder, slotPath } from './operation-folder.ts'
+import { readReturnEnd } from './return-end.ts'
+import { switchUnit } from './switch-unit.ts'
+import { readBootTime } from './uptime.ts'
+import {
+  beginPromotion,
+  claimConfirmed,
+  claimReturned,
+  claimUntouched,
+  prepareClaims,
+  readVerdict,
+} from './verdict.ts'
+import { walkBack } from './walk-back.ts'
+
+let dir: string
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'back-'))
+})
+afterAll(() => rm(dir, { recursive: true }))
+
+let system: ScriptedSystem
+let units: ScriptedUnits
+let folder: ArmFolder
+let arm: ArmRecord
+let said: string[]
+let count = 0
+
+/** A machine on which a round is armed and nothing else was done. */
+async function armed(mode: ArmMode = 'switch'): Promise<void> {
+  count += 1
+  const stateDir = join(dir, String(count))
+  system = sampleMachine()
+  system.scripts.set('bootctl', () => ({}))
+  units = new ScriptedUnits(system)
+  said = []
+  folder = armFolder(stateDir, 'op', 1)
+  arm = {
+    ...{ operation: 'op', round: 1, mode, target: NEW, previous: OLD, profile: OLD, generation: 1 },
+    ...{ bootId: 'boot-1', confirmMs: 1_000, switchMs: 2_000, program: ['/usr/bin/muster-agent'] },
+    ...{ toolPath: '/usr/bin', systemRoot: '/root', units: 'processes' },
+  }
+  await prepareArmFolder(folder, stateDir)
+  await prepareClaims(folder)
+  await writeArmRecord(folder, arm)
+  await due(60_000)
+}
+beforeEach(() => armed())
+
+async function due(inMs: number, of: 'proof' | 'promotion' = 'proof'): Promise<void> {
+  const { bootId, uptimeMs } = await readBootTime(system)
+  await writeDeadline(folder, { bootId, uptimeMs: uptimeMs + inMs, of })
+}
+
+const decided = () => claimReturned(folder, { by: 'agent', class: OutcomeClass.UNKNOWN, reason: 'x' })
+const walk = (signal = new AbortController().signal, door: System = system) =>
+  walkBack({ system: door, units, say: line => said.push(line), signal }, folder, arm)
+const state = () => ({ current: system.links.get(CURRENT), profile: bootDefault(system) })
+const old = { current: OLD, profile: OLD }
+
+/** What the forward switch leaves: the mark that it began, and perhaps the new system and its profile. */
+async function switched(promoted = false): Promise<void> {
+  await writeStartMark(slotPath(folder, 'switch.start'), new Date())
+  system.links.set(CURRENT, NEW)
+  if (promoted) await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', NEW], undefined)
+}
+
+describe('the way back', () => {
+  it('is not walked where the change is confirmed, or touched nothing', async () => {
+    await switched(true)
+    await claimConfirmed(folder)
+    expect(await walk()).toBe('nothing')
+    expect(state()).toEqual({ current: NEW, profile: NEW })
+    await armed()
+    await claimUntouched(folder, { class: OutcomeClass.BUSY, refusal: '', reason: 'x', exitCode: 11 })
+    expect(await walk()).toBe('nothing')
+    expect(system.commands).toEqual([])
+  })
+
+  it('N4, N5, T29: leads to the recorded path by its own program, never one generation back', async () => {
+    await switched(true)
+    await decided()
+    expect(await walk()).toEqual({ kind: 'returned', reason: `runs ${OLD}` })
+    expect(state()).toEqual(old)
+    expect(system.commands).toEqual([
+      ...[`${switchProgram(OLD)} test`, `${switchProgram(OLD)} boot`],
+      `nix-env -p ${PROFILE} --switch-generation 1`,
+    ])
+    // The same order once more leads to the same place, by nothing at all.
+    system.commands.length = 0
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect([state(), system.commands]).toEqual([old, []])
+  })
+
+  it('T29: does not touch a profile that never moved', async () => {
+    await switched()
+    await decided()
+    await walk()
+    expect(state()).toEqual(old)
+    expect(system.commands).toEqual([`${switchProgram(OLD)} test`])
+  })
+
+  it('has nothing to do where nothing was begun', async () => {
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(system.commands).toEqual([])
+  })
+
+  it('switches back also where only the beginning was marked: half of it may be done', async () => {
+    await writeStartMark(slotPath(folder, 'switch.start'), new Date())
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(system.commands).toEqual([`${switchProgram(OLD)} test`])
+  })
+
+  it('sets the profile by path where its generation is gone', async () => {
+    await switched(true)
+    await decided()
+    system.links.delete(`${PROFILE}-1-link`)
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(state()).toEqual(old)
+  })
+})
+
+describe('the way back waits', () => {
+  it('until the deadline, and no longer', async () => {
+    await switched()
+    await due(700)
+    const startedMs = performance.now()
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(performance.now() - startedMs).toBeGreaterThan(600)
+    expect(await readVerdict(folder)).toEqual({ kind: 'returned', claim: { by: 'deadline' } })
+  })
+
+  it('and gives way to a confirmation that comes before it', async () => {
+    await switched()
+    await due(1_500)
+    const walked = walk()
+    await claimConfirmed(folder)
+    expect(await walked).toBe('nothing')
+    expect(state().current).toBe(NEW)
+  })
+
+  it('for a promotion that began in time, by the deadline of that', async () => {
+    await switched()
+    await due(300)
+    const walked = walk()
+    await due(60_000, 'promotion')
+    await beginPromotion(folder)
+    await new Promise(resolve => setTimeout(resolve, 600))
+    expect(await readVerdict(folder)).toEqual({ kind: 'none' })
+    await claimConfirmed(folder)
+    expect(await walked).toBe('nothing')
+  })
+
+  it('not in another boot, nor for a deadline that cannot be read: its timer waited long enough', async () => {
+    await switched()
+    bootAnew(system)
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    await armed()
+    await writeFile(slotPath(folder, 'deadline'), 'torn')
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+  })
+
+  it('not where nobody can read what was decided', async () => {
+    await switched()
+    await writeFile(join(folder.path, 'verdict'), 'torn')
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(state()).toEqual(old)
+  })
+})
+
+describe('N6: the way back', () => {
+  it('ends the switch forward, wholly, before it begins', async () => {
+    let ended = false
+    system.scripts.set(switchProgram(NEW), () => new Promise(() => {}))
+    await units.start(switchUnit(folder, arm, 'switch', NEW))
+    const stop = units.stop.bind(units)
+    units.stop = async name => {
+      const result = await stop(name)
+      ended ||= name === 'muster-switch-op-1'
+      return result
+    }
+    system.scripts.set(switchProgram(OLD), args => {
+      expect(ended).toBe(true)
+      return goodSwitch(system, OLD)(args, undefined)
+    })
+    await expect.poll(() => system.commands).toContain(`${switchProgram(NEW)} test`)
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(state()).toEqual(old)
+  })
+
+  it.each(['switch', 'boot'])('does not begin while anything of the %s forward lives', async direction => {
+    await switched()
+    await decided()
+    units.stop = async name =>
+      name === `muster-${direction}-op-1`
+        ? ({ kind: 'alive', reason: 'a child hangs' } as never)
+        : { kind: 'gone' }
+    const stop = new AbortController()
+    const walked = walk(stop.signal)
+    await expect.poll(() => said.join()).toContain('cannot begin: a child hangs')
+    expect(system.commands).toEqual([])
+    // It is tried again, so this is no end yet.
+    expect(await readReturnEnd(folder)).toBeUndefined()
+    stop.abort()
+    expect(await walked).toBe('stopped')
+    expect(await readReturnEnd(folder)).toBeUndefined()
+  })
+})
+
+describe('N36: the way back has an end', () => {
+  const brokenSwitch: Script = () => ({ exitCode: 1, stderr: ['no'] })
+
+  it('only once it was tried as often as it is', async () => {
+    await switched()
+    await decided()
+    let tries = 0
+    system.scripts.set(switchProgram(OLD), async args => {
+      tries += 1
+      expect(await readReturnEnd(folder)).toBeUndefined()
+      return tries < 3 ? brokenSwitch(args, undefined) : goodSwitch(system, OLD)(args, undefined)
+    })
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect([tries, state()]).toEqual([3, old])
+  })
+
+  it('that says it failed, when it did, with what runs', async () => {
+    await switched()
+    await decided()
+    system.scripts.set(switchProgram(OLD), brokenSwitch)
+    const end = await walk()
+    expect(end).toMatchObject({ kind: 'failed', exitCode: 1, reason: expect.stringContaining(NEW) })
+    expect(await readReturnEnd(folder)).toEqual(end)
+  })
+
+  it('that is not believed from the exit code: what runs must be the old system', async () => {
+    await switched()
+    await decided()
+    system.scripts.set(switchProgram(OLD), () => ({}))
+    expect(await walk()).toMatchObject({ kind: 'failed' })
+  })
+
+  it('in which the old system’s own broken units are no failure', async () => {
+    await switched()
+    await decided()
+    system.scripts.set(switchProgram(OLD), async args => ({
+      ...(await goodSwitch(system, OLD)(args, undefined)),
+      exitCode: 4,
+    }))
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+  })
+})
+
+describe('the way back from a trial boot', () => {
+  const asked: string[] = []
+  beforeEach(async () => {
+    asked.length = 0
+    await armed('trial')
+    units.onReboot = async () => {
+      asked.push('reboot')
+    }
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', NEW], undefined)
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--switch-generation', '1'], undefined)
+  })
+
+  it('clears the choice of the next boot before one was made', async () => {
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(system.commands).toEqual([`${switchProgram(OLD)} boot`, 'bootctl set-oneshot '])
+    expect(asked).toEqual([])
+  })
+
+  it('is another boot, and ends in it', async () => {
+    bootAnew(system, NEW)
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'booting', bootId: 'boot-2' })
+    expect(asked).toEqual(['reboot'])
+    bootAnew(system)
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(state()).toEqual(old)
+    expect(system.links.get(BOOTED)).toBe(OLD)
+  })
+
+  it('does not boot for ever: a machine that boots the new system again is switched back as it runs', async () => {
+    bootAnew(system, NEW)
+    await decided()
+    await walk()
+    bootAnew(system, NEW)
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(asked).toEqual(['reboot'])
+    expect(state()).toEqual(old)
+  })
+
+  it('fails where the reboot is refused, instead of waiting for it', async () => {
+    bootAnew(system, NEW)
+    await decided()
+    units.reboot = async () => ({ kind: 'failed', reason: 'inhibited' }) as never
+    expect(await walk()).toMatchObject({ kind: 'failed', reason: expect.stringContaining('inhibited') })
+    expect(await readReturnEnd(folder)).toMatchObject({ kind: 'failed' })
+  })
+})
+
+describe('the way back, killed between any two of its acts and walked again', () => {
+  /** Has the n-th act of the machine never come back, as for a process that is killed at it. */
+  function killedAt(number: number, after: boolean) {
+    let acts = 0
+    let kill = () => {}
+    const killed = new Promise<void>(resolve => {
+      kill = resolve
+    })
+    const start = units.start.bind(units)
+    const at = async <T>(act: () => Promise<T>): Promise<T> => {
+      acts += 1
+      if (acts !== number) return await act()
+      if (after) await act()
+      kill()
+      return await new Promise<T>(() => {})
+    }
+    const door: System = Object.create(system, {
+      run: { value: (...args: Parameters<System['run']>) => at(() => system.run(...args)) },
+    })
+    units.start = (...args) => at(() => start(...args))
+    const heal = () => {
+      units.start = start
+    }
+    return { killed, door, heal }
+  }
+
+  it.each([1, 2, 3].flatMap(number => [true, false].map(after => [number, after] as const)))(
+    'ends in the same place (act %i, done %s)',
+    async (number, after) => {
+      await switched(true)
+      await decided()
+      const { killed, door, heal } = killedAt(number, after)
+      void walk(new AbortController().signal, door)
+      await killed
+      heal()
+      // What the killed process had started goes with its control group, or runs on and is ended by its name.
+      await units.cut()
+      expect(await walk()).toMatchObject({ kind: 'returned' })
+      expect(state()).toEqual(old)
+    },
+  )
+})

@@ -1,0 +1,122 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { ScriptedSystem } from '../operation/testing/scripted-system.ts'
+import { properties, systemdUnits, words } from './systemd-units.ts'
+import type { UnitSpec } from './units.ts'
+
+/**
+ * Takes a line apart as systemd-run and then systemd do (systemd.service(5), "COMMAND LINES"). What comes over the bus is
+ * searched for variables when it is run, and never for the specifiers of a unit file.
+ */
+function asSystemd(line: string): string[] {
+  const found: string[] = []
+  for (const [, quoted = ''] of line.matchAll(/"((?:\\.|[^"\\])*)"(?: |$)/gs)) {
+    found.push(quoted.replace(/\\(.)/gs, '$1').replaceAll('$$', '$'))
+  }
+  return found
+}
+
+describe('a command line in a unit', () => {
+  it('comes out as the words that went in, whatever stands in them', () => {
+    const word = fc.string({
+      unit: fc.constantFrom('a', ' ', '"', '\\', '$', '{', '}', "'", ';', 'ü', '%', '-'),
+    })
+    fc.assert(
+      fc.property(fc.array(word, { minLength: 1, maxLength: 4 }), command => {
+        expect(asSystemd(words(command))).toEqual(command)
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+
+  it('has nothing left that systemd would expand', () => {
+    expect(words(['/x', '$HOME', '%n', 'a b'])).toBe('"/x" "$$HOME" "%n" "a b"')
+  })
+})
+
+it('properties are taken apart at their first sign', () => {
+  expect([...properties('LoadState=loaded\nControlGroup=/a=b\n\nnonsense\n')]).toEqual([
+    ['LoadState', 'loaded'],
+    ['ControlGroup', '/a=b'],
+  ])
+})
+
+describe('units of systemd', () => {
+  const unit: UnitSpec = {
+    ...{
+      name: 'muster-switch-op-1',
+      description: 'x',
+      command: ['/new/bin/switch-to-configuration', 'test'],
+    },
+    ...{
+      before: ['/agent', 'mark', 'start', '/s'],
+      after: ['/agent', 'mark', 'end', '/s'],
+      env: { PATH: '/bin' },
+    },
+  }
+  function machine(command: string, answer: { exitCode?: number; stdout?: string[]; stderr?: string[] }) {
+    const system = new ScriptedSystem()
+    system.scripts.set(command, () => answer)
+    return { system, units: systemdUnits(system) }
+  }
+
+  it('N1, T21: are started to outlive whoever asked, with output that nobody can close', async () => {
+    const { system, units } = machine('systemd-run', {})
+    expect(await units.start(unit)).toEqual({ kind: 'started' })
+    const [line = ''] = system.commands
+    for (const option of ['--no-block', '--service-type=exec', '--property=StandardError=journal']) {
+      expect(line).toContain(option)
+    }
+    expect(line).toContain('--unit=muster-switch-op-1 ')
+    expect(line).toContain('--property=ExecStopPost="/agent" "mark" "end" "/s"')
+    expect(line).toContain('--property=KillMode=control-group')
+    expect(line).not.toMatch(/--pipe|--wait|--scope/)
+    expect(line.endsWith('-- /new/bin/switch-to-configuration test')).toBe(true)
+  })
+
+  it('with a name that is taken say so, and are no failure', async () => {
+    const stderr = [
+      'Failed to start transient service unit: Unit x.service was already loaded or has a fragment file.',
+    ]
+    expect(await machine('systemd-run', { exitCode: 1, stderr }).units.start(unit)).toEqual({ kind: 'taken' })
+    const other = await machine('systemd-run', {
+      exitCode: 1,
+      stderr: ['Failed to connect to bus'],
+    }).units.start(unit)
+    expect(other).toEqual({ kind: 'failed', reason: 'systemd-run: Failed to connect to bus' })
+  })
+
+  it.each([
+    [['LoadState=not-found', 'ActiveState=inactive'], 'gone'],
+    [['LoadState=loaded', 'ActiveState=failed'], 'gone'],
+    [['LoadState=loaded', 'ActiveState=activating'], 'running'],
+    [['LoadState=loaded', 'ActiveState=deactivating'], 'running'],
+    [['LoadState=loaded', 'ActiveState=active'], 'running'],
+  ])('that show %s are %s', async (stdout, kind) => {
+    expect((await machine('systemctl', { stdout }).units.state('x')).kind).toBe(kind)
+  })
+
+  it('T34: that cannot be asked are unknown, never gone and never none', async () => {
+    const { units } = machine('systemctl', { exitCode: 1, stderr: ['Failed to connect to bus'] })
+    expect(await units.state('x')).toMatchObject({ kind: 'unknown' })
+    expect(await units.failed()).toBeUndefined()
+    expect(await units.stop('x', 10)).toMatchObject({ kind: 'alive' })
+  })
+
+  it('that failed are named without the mark in front of them', async () => {
+    const stdout = ['● a.service loaded failed failed A', 'b@1.mount loaded failed failed B', '']
+    expect(await machine('systemctl', { stdout }).units.failed()).toEqual(new Set(['a.service', 'b@1.mount']))
+  })
+
+  it('say what they printed, line by line and byte by byte, with who said it', async () => {
+    const entry = (cursor: string, message: unknown) =>
+      JSON.stringify({ __CURSOR: cursor, MESSAGE: message, SYSLOG_IDENTIFIER: 'nixos' })
+    const stdout = [entry('c1', 'switching\nto x'), entry('c2', [...Buffer.from('ü\u0007')]), '{"cut o']
+    const { system, units } = machine('journalctl', { stdout })
+    expect(await units.output('x', 'c0', false)).toEqual({
+      cursor: 'c2',
+      lines: ['switching', 'to x', 'ü\u0007'].map(text => ({ text, identifier: 'nixos' })),
+    })
+    expect(system.commands[0]).toContain('--after-cursor=c0 _SYSTEMD_UNIT=x.service')
+  })
+})

@@ -1,0 +1,41 @@
+import { create } from '@bufbuild/protobuf'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { ApproveMachineRequestSchema } from '../shared/gen/muster/v1/operator_pb.ts'
+import { type GeneratedKey, generateMachineKey } from '../shared/x509/machine-key.ts'
+import { approveMachine } from './api/approve-machine.ts'
+import { factsBytes, idOf, openTestAuthorities, openTestFleet } from './machines/testing/test-fleet.ts'
+import { ChangeFeed } from './operations/change-feed.ts'
+import { sessionHooks } from './session-hooks.ts'
+
+let made: Awaited<ReturnType<typeof openTestAuthorities>>
+let key: GeneratedKey
+beforeAll(async () => {
+  made = await openTestAuthorities()
+  key = await generateMachineKey(2048)
+})
+afterAll(() => made[Symbol.asyncDispose]())
+
+it('slows a machine that sends ever new facts, and loses none of them', async () => {
+  await using fleet = await openTestFleet(made.authorities)
+  const facts = (serial: string) => ({
+    system: { serial, uuid: 'U1' },
+    disks: [{ name: 'sda', serial: 'D1' }],
+  })
+  await fleet.ask({ key, facts: facts('S0') })
+  const id = idOf(key)
+  await approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref: id }), { kind: 'local' })
+  await fleet.ask({ key, facts: facts('S0') })
+  const hooks = sessionHooks({ ...fleet.deps, operationFeed: new ChangeFeed() })
+  const send = async (serial: string) => {
+    const began = performance.now()
+    const { digest } = await hooks.facts(id, factsBytes(facts(serial)))
+    return { digest, tookMs: performance.now() - began }
+  }
+  const first: number[] = []
+  for (let count = 1; count <= 20; count++) first.push((await send(`S${count}`)).tookMs)
+  expect(Math.max(...first)).toBeLessThan(1_000)
+  // One every two seconds from here on: its stream is read no faster.
+  const slowed = await send('S21')
+  expect(slowed.tookMs).toBeGreaterThan(1_500)
+  expect(fleet.deps.directory.get(id)?.factsDigest).toBe(slowed.digest)
+})
