@@ -1,5 +1,5 @@
-import { connect, type Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import type { Socket } from 'node:net'
+import { connectSoon } from './connect-soon.ts'
 
 /** What a command in the machine came to. */
 export interface GuestResult {
@@ -44,16 +44,8 @@ export class GuestChannel implements Disposable {
   }
 
   /** Connects to a socket that qemu is about to make. */
-  static async open(path: string, seconds = 20): Promise<GuestChannel> {
-    const until = Date.now() + seconds * 1000
-    for (;;) {
-      try {
-        return new GuestChannel(await connectOnce(path))
-      } catch (error) {
-        if (Date.now() > until) throw new Error(`no connection to ${path}`, { cause: error })
-        await sleep(50)
-      }
-    }
+  static async open(path: string): Promise<GuestChannel> {
+    return new GuestChannel(await connectSoon(path))
   }
 
   /** Runs a program in the machine. Throws when the machine went away, or started anew, before it answered. */
@@ -123,17 +115,6 @@ export class GuestChannel implements Disposable {
     this.#ended ??= error
     this.#failAll(this.#ended)
   }
-}
-
-function connectOnce(path: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.off('error', reject)
-      resolve(socket)
-    })
-    socket.once('error', reject)
-  })
 }
 
 type Message = { readonly hello: string } | { readonly id: number; readonly result: GuestResult }

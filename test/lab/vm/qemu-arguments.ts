@@ -1,6 +1,10 @@
 import { join } from 'node:path'
 import type { Hardware } from './virtual-machine.ts'
 
+/** Files of the folder, which qemu listens at. */
+export const CONTROL_SOCKET = 'control.sock'
+export const MONITOR_SOCKET = 'monitor.sock'
+
 export interface QemuOptions {
   /** Holds disk.qcow2 and variables.fd, and gets the sockets and console.log. */
   readonly folder: string
@@ -9,7 +13,8 @@ export interface QemuOptions {
   readonly link: string
   readonly hardware: Hardware
   readonly memoryMegabytes: number
-  readonly clock?: Date
+  /** What the battery-backed clock says at first. */
+  readonly clock: Date
 }
 
 /** Emulated in software: KVM is not to be had in many places where tests run, and a test should not depend on it. */
@@ -19,6 +24,8 @@ export function qemuArguments(options: QemuOptions): readonly string[] {
   const file = (name: string) => join(folder, name)
   return [
     ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '1', '-m', String(memoryMegabytes)],
+    // Started anew by whoever started it: what was translated of the boot before makes a warm one twice as slow.
+    '-no-reboot',
     ...['-no-user-config', '-nodefaults', '-display', 'none'],
     ...['-drive', `if=pflash,format=raw,readonly=on,file=${firmware}`],
     ...['-drive', `if=pflash,format=raw,file=${file('variables.fd')}`],
@@ -29,10 +36,10 @@ export function qemuArguments(options: QemuOptions): readonly string[] {
     ...['-smbios', `type=1,manufacturer=${manufacturer},product=${product},serial=${serial},uuid=${uuid}`],
     // A guest without randomness starts slowly.
     ...['-device', 'virtio-rng-pci', '-device', 'virtio-serial-pci'],
-    ...['-chardev', `socket,id=control,path=${file('control.sock')},server=on,wait=off`],
+    ...['-chardev', `socket,id=control,path=${file(CONTROL_SOCKET)},server=on,wait=off`],
     ...['-device', 'virtserialport,chardev=control,name=muster.lab'],
-    ...['-qmp', `unix:${file('monitor.sock')},server=on,wait=off`],
+    ...['-qmp', `unix:${file(MONITOR_SOCKET)},server=on,wait=off`],
     ...['-chardev', `file,id=console,append=on,path=${file('console.log')}`, '-serial', 'chardev:console'],
-    ...['-rtc', `base=${clock === undefined ? 'utc' : clock.toISOString().slice(0, 19)}`],
+    ...['-rtc', `base=${clock.toISOString().slice(0, 19)}`],
   ]
 }

@@ -1,15 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { copyFile, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Program } from '../../support/program.ts'
 import { waitUntil } from '../../support/wait-until.ts'
 import type { Lab } from '../lab.ts'
 import type { ExecOptions, SystemState } from '../machine.ts'
 import { insideNetwork, machineAddress } from '../network.ts'
 import { must, tail } from '../run.ts'
-import { GuestChannel, type GuestResult } from './guest-channel.ts'
-import { sendToMonitor } from './monitor.ts'
-import { qemuArguments } from './qemu-arguments.ts'
+import { Emulator } from './emulator.ts'
+import type { GuestResult } from './guest-channel.ts'
 import { type DiskOptions, makeDisk } from './virtual-disk.ts'
 import { FIRMWARE, VARIABLES } from './why-not.ts'
 
@@ -30,7 +28,7 @@ export interface VirtualMachineOptions extends DiskOptions {
 }
 
 export interface BootOptions {
-  /** What the battery-backed clock says when it is switched on; default: the host's time. It runs on from there. */
+  /** What the battery-backed clock says when it is switched on; default: the host's time. It runs on from there, over reboots. */
   readonly clock?: Date
 }
 
@@ -47,7 +45,7 @@ export const virtualAddress = (index: number): string => machineAddress(FIRST_IN
  * A machine of a lab with firmware, disk, boot loader, kernel and clock of its own, in qemu's software emulation. It has
  * the methods of a LabMachine; what differs:
  *
- * - a boot takes half a minute;
+ * - a boot takes half a minute. Each is a cold one: qemu is started anew, and memory keeps nothing;
  * - `powerCut` ends qemu, and with it the guest's memory: what the guest had not synced is lost. What it wrote without a
  *   flush may survive in the host's cache, except in parts of the disk that were never written before, which qemu forgets;
  * - firmware variables (a one-shot entry, for example) outlive everything, as they do on real boards.
@@ -60,8 +58,12 @@ export class VirtualMachine implements AsyncDisposable {
   readonly #lab: Lab
   readonly #link: string
   readonly #memoryMegabytes: number
-  #qemu: Program | undefined
-  #channel: GuestChannel | undefined
+  #emulator: Emulator | undefined
+  /** Told apart by identity: one for each time it is switched on; undefined while it is off. */
+  #power: { readonly clockOffsetMs: number } | undefined
+  /** Ends when the power does. */
+  #following: Promise<void> = Promise.resolve()
+  #failure: unknown
   #bootsBefore = 0
 
   private constructor(lab: Lab, name: string, index: number, options: VirtualMachineOptions) {
@@ -106,53 +108,73 @@ export class VirtualMachine implements AsyncDisposable {
   }
 
   get running(): boolean {
-    return this.#qemu?.running === true
+    return this.#power !== undefined
   }
 
   /** How often its system came up. */
   get boots(): number {
-    return this.#bootsBefore + (this.#channel?.boots.length ?? 0)
+    return this.#bootsBefore + (this.#emulator?.channel.boots.length ?? 0)
   }
 
   /** Switches it on and waits until its system answers. */
   async boot(options: BootOptions = {}): Promise<void> {
     if (this.running) throw new Error(`${this.name} is on already`)
     const next = this.boots + 1
-    const socket = join(this.dir, 'control.sock')
-    const args = qemuArguments({
+    const power = { clockOffsetMs: options.clock === undefined ? 0 : options.clock.getTime() - Date.now() }
+    this.#power = power
+    this.#failure = undefined
+    this.#emulator = await this.#start(power.clockOffsetMs)
+    this.#following = this.#follow(power, this.#emulator)
+    await this.untilBooted(next)
+  }
+
+  async #start(clockOffsetMs: number): Promise<Emulator> {
+    return await Emulator.start(insideNetwork(this.#lab.name), {
       folder: this.dir,
       firmware: FIRMWARE,
       link: this.#link,
       hardware: this.hardware,
       memoryMegabytes: this.#memoryMegabytes,
-      ...options,
+      clock: new Date(Date.now() + clockOffsetMs),
     })
-    // Ends with this process, however that ends.
-    const command = ['--pdeathsig', 'KILL', ...insideNetwork(this.#lab.name), 'qemu-system-x86_64', ...args]
-    const qemu = new Program('setpriv', command, { cwd: this.dir })
-    this.#qemu = qemu
-    const channel = await Promise.race([
-      GuestChannel.open(socket),
-      qemu.finished.then(({ stderr }) => {
-        throw new Error(`${this.name}: qemu ended: ${tail(stderr)}`)
-      }),
-    ])
-    this.#bootsBefore = this.boots
-    this.#channel?.[Symbol.dispose]()
-    this.#channel = channel
-    await this.untilBooted(next)
+  }
+
+  /** Starts the emulator anew whenever the guest, its kernel's panic or the reset button does, until the power is off. */
+  async #follow(power: { readonly clockOffsetMs: number }, first: Emulator): Promise<void> {
+    for (let emulator = first; ; ) {
+      const reason = await emulator.untilOff()
+      this.#bootsBefore += emulator.channel.boots.length
+      this.#emulator = undefined
+      if (this.#power !== power) return
+      if (reason === undefined || !reason.endsWith('reset')) {
+        this.#failure = new Error(`${this.name} is off (${reason ?? 'qemu ended'}): ${tail(emulator.said)}`)
+        this.#power = undefined
+        return
+      }
+      try {
+        emulator = await this.#start(power.clockOffsetMs)
+      } catch (error) {
+        this.#failure = error
+        this.#power = undefined
+        return
+      }
+      this.#emulator = emulator
+      if (this.#power !== power) await emulator.kill()
+    }
   }
 
   /** Waits until its system answers. `least`: it must be at least its boot with this number, from 1. */
   async untilBooted(least = Math.max(1, this.boots), timeoutMs = BOOT_MS): Promise<void> {
     const look = async () => {
-      if (!this.running) throw new Error(`${this.name} is off: ${tail(this.#qemu?.stderr ?? '')}`)
+      if (this.#failure !== undefined) return 'off'
       if (this.boots < least) throw new Error(`its boot number ${least} did not begin`)
-      return true
+      return 'on'
     }
-    await waitUntil(`boot of ${this.name}`, look, { timeoutMs }).catch(async (error: Error) => {
+    const wait = waitUntil(`boot of ${this.name}`, look, { timeoutMs })
+    const found = await wait.catch(async (error: Error) => {
       throw new Error(`${error.message}; its console:\n${tail(await this.console(), 2_000)}`)
     })
+    if (found === 'off') throw this.#failure
   }
 
   /** Waits until systemd has started everything, even if some of it failed; what it says then. */
@@ -164,23 +186,24 @@ export class VirtualMachine implements AsyncDisposable {
   /** Orders a reboot inside, and waits until the next system answers. */
   async reboot(): Promise<void> {
     const next = this.boots + 1
-    await this.exec(['systemctl', '--no-block', 'reboot'])
+    // The answer may be lost in the very reboot; that it came about is what counts.
+    await this.exec(['systemctl', '--no-block', 'reboot']).catch(() => {})
     await this.untilBooted(next)
   }
 
   /** The reset button, and the next boot. Memory is lost; what the disk was given stays. */
   async reset(): Promise<void> {
     const next = this.boots + 1
-    await sendToMonitor(join(this.dir, 'monitor.sock'), 'system_reset')
+    if (this.#emulator === undefined) throw new Error(`${this.name} is off`)
+    await this.#emulator.monitor.command('system_reset')
     await this.untilBooted(next)
   }
 
   /** SIGKILL of qemu. */
   async powerCut(): Promise<void> {
-    await this.#qemu?.kill('SIGKILL')
-    this.#bootsBefore = this.boots
-    this.#channel?.[Symbol.dispose]()
-    this.#channel = undefined
+    this.#power = undefined
+    await this.#emulator?.kill()
+    await this.#following
   }
 
   /** Pulls the network cable; it stays out over reboots. */
@@ -194,11 +217,12 @@ export class VirtualMachine implements AsyncDisposable {
 
   /** Runs a command as root. Throws when the machine is off, goes off or starts anew before it ended. */
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<GuestResult> {
-    if (this.#channel === undefined) throw new Error(`${this.name} is off`)
+    const channel = this.#emulator?.channel
+    if (channel === undefined) throw new Error(`${this.name} is off, or just starting anew`)
     const env = Object.entries(options.env ?? {}).map(([name, value]) => `${name}=${value}`)
     const clean = ['env', '-i', `PATH=${PATH}`, 'HOME=/root', 'LC_ALL=C.UTF-8', ...env]
     const seconds = (options.timeoutMs ?? 60_000) / 1000
-    return await this.#channel.request([...clean, ...argv], options.input ?? '', seconds)
+    return await channel.request([...clean, ...argv], options.input ?? '', seconds)
   }
 
   /** Runs a command that must succeed; its standard output. */
