@@ -1,7 +1,12 @@
 # A stand-in for NixOS: those of its options, with their real types, that Muster's modules set or read. What a module sets
 # beyond them is an error here, as a misspelt option is in NixOS. Nothing is built, and a unit is rendered as NixOS does it
 # in outline only; whether a real NixOS takes the result is not shown by it.
-{ lib, config, ... }:
+{
+  lib,
+  config,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkOption types;
   unitValue = types.oneOf [
@@ -106,6 +111,17 @@ let
       )
     )
     + "\n";
+  # What NixOS gives to every service.
+  pathOf =
+    unit:
+    unit.path
+    ++ [
+      pkgs.coreutils
+      pkgs.findutils
+      pkgs.gnugrep
+      pkgs.gnused
+      config.systemd.package
+    ];
   words = name: list: lib.optionalAttrs (list != [ ]) { ${name} = lib.concatStringsSep " " list; };
   unitSectionOf =
     unit:
@@ -186,7 +202,11 @@ in
             {
               Environment =
                 lib.mapAttrsToList (key: value: "\"${key}=${value}\"") unit.environment
-                ++ [ "\"PATH=${lib.concatStringsSep ":" (lib.unique (map (package: "${package}/bin") unit.path ++ map (package: "${package}/sbin") unit.path))}\"" ];
+                ++ [
+                  "\"PATH=${
+                    lib.concatStringsSep ":" (lib.unique (map (package: "${package}/bin") (pathOf unit) ++ map (package: "${package}/sbin") (pathOf unit)))
+                  }\""
+                ];
             }
             // lib.optionalAttrs (!unit.restartIfChanged) { X-RestartIfChanged = false; }
             // lib.optionalAttrs (!unit.stopIfChanged) { X-StopIfChanged = false; }
