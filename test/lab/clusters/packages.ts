@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { cp, mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import {
   IMAGES_IN,
@@ -8,6 +8,8 @@ import {
   packagedIn,
   programsIn,
 } from './programs.ts'
+
+const KILLALL = join(import.meta.dirname, '../../standin/k3s-killall.sh')
 
 /** Where a machine has a program as a package would bring it: a folder with `bin/k0s` or `bin/k3s`. */
 export const packageIn = (program: Packaged, version: KubernetesVersion): string =>
@@ -42,6 +44,7 @@ export async function writePackages(folder: string): Promise<string> {
       const file = join(folder, `${program}-${version}`, 'bin', program)
       await mkdir(dirname(file), { recursive: true })
       await writeFile(file, script(program, version), { mode: 0o755 })
+      if (program === 'k3s') await cp(KILLALL, join(dirname(file), 'k3s-killall.sh'))
     }
   }
   return folder

@@ -30,6 +30,8 @@ class Etcd:
     # Whether clients on other machines are served, too.
     serves_others: bool
     more: dict
+    # Authority of the members among themselves; absent: the one of the clients.
+    peer_ca: str | None = None
 
     @property
     def peer_url(self) -> str:
@@ -57,7 +59,7 @@ class Etcd:
             "trusted-ca-file": self.ca,
             "peer-cert-file": self.peer.crt,
             "peer-key-file": self.peer.key,
-            "peer-trusted-ca-file": self.ca,
+            "peer-trusted-ca-file": self.peer_ca or self.ca,
             "log-level": "warn",
             "initial-cluster": ",".join(initial) if initial else f"{self.name}={self.peer_url}",
             "initial-cluster-state": "existing" if initial else "new",
@@ -65,12 +67,12 @@ class Etcd:
         }
         return [find("etcd"), *as_flags(flags), *(["--force-new-cluster"] if force_new else [])]
 
-    def _ctl(self, at: str, timeout: float) -> list[str]:
+    def command(self, at: str = "https://127.0.0.1:2379", timeout: float = 15) -> list[str]:
         access = ["--cacert", self.ca, "--cert", self.client.crt, "--key", self.client.key]
         return [find("etcdctl"), "--endpoints", at, *access, "--command-timeout", f"{timeout:.0f}s"]
 
     def ctl(self, *words: str, at: str = "https://127.0.0.1:2379", timeout: float = 15):
-        return run_json([*self._ctl(at, timeout), "-w", "json", *words], timeout + 10)
+        return run_json([*self.command(at, timeout), "-w", "json", *words], timeout + 10)
 
     def members(self, at: str = "https://127.0.0.1:2379") -> list[Member]:
         return [
@@ -114,7 +116,7 @@ class Etcd:
             return False
 
     def save_snapshot(self, path: str) -> None:
-        run([*self._ctl("https://127.0.0.1:2379", 60), "snapshot", "save", path], 70)
+        run([*self.command(timeout=60), "snapshot", "save", path], 70)
 
     def restore_snapshot(self, path: str) -> None:
         """Fills an empty data folder as the one member of a new cluster."""

@@ -22,6 +22,8 @@ class Supervisor:
         self.die_with_me = die_with_me
         self.children: dict[str, tuple[list[str], dict, subprocess.Popen]] = {}
         self.ended: dict[str, float] = {}
+        # Told of a child's end; true: it is not started again.
+        self.on_end: dict[str, Callable[[int], bool]] = {}
         self.stopping = False
         self.why: str | None = None
         os.makedirs(run_dir, exist_ok=True)
@@ -67,15 +69,15 @@ class Supervisor:
             while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
                 time.sleep(0.1)
 
-    def has_ended(self, name: str) -> bool:
-        return self.children[name][2].poll() is not None
-
     def check(self) -> None:
         """Starts again what ended. Called from the thread that started it: a child's life hangs on that thread."""
         for name, (argv, environment, child) in list(self.children.items()):
             if child.poll() is None:
                 continue
             if name not in self.ended:
+                if name in self.on_end and self.on_end[name](child.returncode):
+                    del self.children[name]
+                    continue
                 say(f"{name} ended with {child.returncode}, it is started again")
                 self.ended[name] = time.monotonic()
             if time.monotonic() - self.ended[name] > RESTART_AFTER:
