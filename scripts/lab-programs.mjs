@@ -9,6 +9,7 @@ export const LAB_PROGRAMS = [
   ['nsenter', 'util-linux'],
   ['python3', 'python3'],
   ['nix', 'nix-bin'],
+  ['xz', 'xz-utils'],
 ].map(([program, name]) => ({ program, package: name, why }))
 
 /** What virtual machines need beside them. */

@@ -39,10 +39,12 @@ const PARTS = {
   nix: vitest('test/nix'),
   start: vitest('test/start'),
   lab: { ...vitest('test/lab'), args: LAB_TIMES },
+  // One cluster at a time: each is several machines with a control plane.
+  clusters: { ...vitest('test/clusters'), args: [...LAB_TIMES, '--no-file-parallelism'] },
   node24: { kind: 'node24', folders: ['shared', 'coordinator', 'agent', 'cli', 'test/e2e'] },
 }
 /** What `npm test` runs, in this order; `all` is the same matrix here. */
-const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'node24']
+const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'clusters', 'node24']
 
 const PROGRAMS = [
   {
@@ -210,7 +212,7 @@ if (unknown.length > 0) {
 const parts = asked.length > 0 ? asked : DEFAULT
 
 ensureDependencies()
-if (parts.some(part => ['builds', 'nix', 'e2e', 'unit', 'start', 'lab', 'node24'].includes(part)))
+if (parts.some(part => ['builds', 'nix', 'e2e', 'unit', 'start', 'lab', 'clusters', 'node24'].includes(part)))
   ensurePrograms(PROGRAMS)
 if (parts.includes('lab')) ensurePrograms([...LAB_PROGRAMS, ...VIRTUAL_MACHINE_PROGRAMS])
 
