@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file muster/v1/cluster.proto.
  */
 export const file_muster_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("ChdtdXN0ZXIvdjEvY2x1c3Rlci5wcm90bxIJbXVzdGVyLnYxIpUCCg1TZWNyZXRCaW5kaW5nEikKB3B1cnBvc2UYASABKA4yGC5tdXN0ZXIudjEuU2VjcmV0UHVycG9zZRIQCghmbGVldF9pZBgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEiQKBHJvbGUYBCABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSEQoJcmVjaXBpZW50GAUgASgJEg4KBm1pbnRlchgGIAEoCRIUCgxvcGVyYXRpb25faWQYByABKAkSKgoGbWludGVkGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJvCgpTZWFsZWRCb2R5EikKB2JpbmRpbmcYASABKAsyGC5tdXN0ZXIudjEuU2VjcmV0QmluZGluZxITCgt3cmFwcGVkX2tleRgCIAEoDBINCgVub25jZRgDIAEoDBISCgpjaXBoZXJ0ZXh0GAQgASgMIkMKDFNlYWxlZFNlY3JldBIMCgRib2R5GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDBISCgptaW50ZXJfa2V5GAMgASgMIu0CCgxDbHVzdGVyT3JkZXISFAoMb3BlcmF0aW9uX2lkGAEgASgJEg8KB2NsdXN0ZXIYAiABKAkSKwoHZXhwaXJlcxgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFZm91bmQYBCABKAsyFy5tdXN0ZXIudjEuRm91bmRDbHVzdGVySAASJQoEbWludBgFIAEoCzIVLm11c3Rlci52MS5NaW50U2VjcmV0SAASJgoEam9pbhgGIAEoCzIWLm11c3Rlci52MS5Kb2luQ2x1c3RlckgAEjAKDWRlbGV0ZV9zZWNyZXQYByABKAsyFy5tdXN0ZXIudjEuRGVsZXRlU2VjcmV0SAASKgoKY2xlYXJfbm9kZRgIIAEoCzIULm11c3Rlci52MS5DbGVhck5vZGVIABIoCgVsZWF2ZRgJIAEoCzIXLm11c3Rlci52MS5MZWF2ZUNsdXN0ZXJIAEIICgZhY3Rpb24iDgoMRm91bmRDbHVzdGVyIoEBCgpNaW50U2VjcmV0EgwKBGhvc3QYASABKAkSJAoEcm9sZRgCIAEoDjIWLm11c3Rlci52MS5DbHVzdGVyUm9sZRISCgpqb2luZXJfa2V5GAMgASgMEisKCGxpZmV0aW1lGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIk4KC0pvaW5DbHVzdGVyEicKBnNlY3JldBgBIAEoCzIXLm11c3Rlci52MS5TZWFsZWRTZWNyZXQSFgoOc2VydmVyX2FkZHJlc3MYAiABKAkiIAoMRGVsZXRlU2VjcmV0EhAKCHRva2VuX2lkGAEgASgJIioKCUNsZWFyTm9kZRIMCgRub2RlGAEgASgJEg8KB21hY2hpbmUYAiABKAkiQAoMTGVhdmVDbHVzdGVyEgwKBG5vZGUYASABKAkSDAoEZGVhZBgCIAEoCBIUCgxzaWduZWRfb3JkZXIYAyABKAwi9QEKDUNsdXN0ZXJSZXBvcnQSFAoMb3BlcmF0aW9uX2lkGAEgASgJEg8KB2NsdXN0ZXIYAiABKAkSKQoGbWludGVkGAMgASgLMhcubXVzdGVyLnYxLlNlY3JldE1pbnRlZEgAEi0KCHJlY2VpdmVkGAQgASgLMhkubXVzdGVyLnYxLlNlY3JldFJlY2VpdmVkSAASKwoHZGVsZXRlZBgFIAEoCzIYLm11c3Rlci52MS5TZWNyZXREZWxldGVkSAASLAoFZW5kZWQYBiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclN0ZXBFbmRlZEgAQggKBnJlc3VsdCJJCgxTZWNyZXRNaW50ZWQSJwoGc2VjcmV0GAEgASgLMhcubXVzdGVyLnYxLlNlYWxlZFNlY3JldBIQCgh0b2tlbl9pZBgCIAEoCSIQCg5TZWNyZXRSZWNlaXZlZCI7Cg1TZWNyZXREZWxldGVkEioKBmxpc3RlZBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUgoQQ2x1c3RlclN0ZXBFbmRlZBIMCgRkb25lGAEgASgIEg0KBWNsYXNzGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIRCglhdXRob3JpdHkYBCABKAkiFQoTQ2x1c3RlclN0YXRlUmVxdWVzdCKUAgoMQ2x1c3RlclN0YXRlEg8KB2NsdXN0ZXIYASABKAkSKAoEbm9uZRgCIAEoCzIYLm11c3Rlci52MS5Ob0NsdXN0ZXJEYXRhSAASKQoHcHJlc2VudBgDIAEoCzIWLm11c3Rlci52MS5DbHVzdGVyRGF0YUgAEi8KCnVuZmluaXNoZWQYBCABKAsyGS5tdXN0ZXIudjEuVW5maW5pc2hlZERhdGFIABIvCgp1bnJlYWRhYmxlGAUgASgLMhkubXVzdGVyLnYxLlVucmVhZGFibGVEYXRhSAASDwoHdmVyc2lvbhgGIAEoCRIjCgR2aWV3GAcgASgLMhUubXVzdGVyLnYxLlNlcnZlclZpZXdCBgoEZGF0YSIPCg1Ob0NsdXN0ZXJEYXRhIkYKC0NsdXN0ZXJEYXRhEhEKCWF1dGhvcml0eRgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSDgoGc2VydmVyGAMgASgIIiYKDlVuZmluaXNoZWREYXRhEhQKDG9wZXJhdGlvbl9pZBgBIAEoCSIgCg5VbnJlYWRhYmxlRGF0YRIOCgZyZWFzb24YASABKAkibgoKU2VydmVyVmlldxINCgVyZWFkeRgBIAEoCBIrCgdtZW1iZXJzGAIgAygLMhoubXVzdGVyLnYxLkRhdGFzdG9yZU1lbWJlchIkCgVub2RlcxgDIAMoCzIVLm11c3Rlci52MS5Ob2RlT2JqZWN0IkEKD0RhdGFzdG9yZU1lbWJlchIMCgRuYW1lGAEgASgJEg8KB2xlYXJuZXIYAiABKAgSDwoHaGVhbHRoeRgDIAEoCCJPCgpOb2RlT2JqZWN0EgwKBG5hbWUYASABKAkSCwoDdWlkGAIgASgJEg0KBXJlYWR5GAMgASgIEhcKD2t1YmVsZXRfdmVyc2lvbhgEIAEoCSIVChNMaXN0Q2x1c3RlcnNSZXF1ZXN0IkMKFExpc3RDbHVzdGVyc1Jlc3BvbnNlEisKCGNsdXN0ZXJzGAEgAygLMhkubXVzdGVyLnYxLkNsdXN0ZXJTdW1tYXJ5ItIBCg5DbHVzdGVyU3VtbWFyeRIMCgRuYW1lGAEgASgJEhQKDGRpc3RyaWJ1dGlvbhgCIAEoCRIsCghzdGFuZGluZxgDIAEoDjIaLm11c3Rlci52MS5DbHVzdGVyU3RhbmRpbmcSEQoJYXV0aG9yaXR5GAQgASgJEhQKDGZpcnN0X3NlcnZlchgFIAEoCRIOCgZ2b3RlcnMYBiABKA0SFgoOaGVhbHRoeV92b3RlcnMYByABKA0SDQoFaG9zdHMYCCABKA0SDgoGam9pbmVkGAkgASgNIiEKEUdldENsdXN0ZXJSZXF1ZXN0EgwKBG5hbWUYASABKAkiZwoSR2V0Q2x1c3RlclJlc3BvbnNlEioKB3N1bW1hcnkYASABKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnkSJQoFaG9zdHMYAiADKAsyFi5tdXN0ZXIudjEuQ2x1c3Rlckhvc3QihgEKC0NsdXN0ZXJIb3N0EgwKBGhvc3QYASABKAkSDwoHbWFjaGluZRgCIAEoCRIkCgRyb2xlGAMgASgOMhYubXVzdGVyLnYxLkNsdXN0ZXJSb2xlEg4KBmpvaW5lZBgEIAEoCBIPCgd2ZXJzaW9uGAUgASgJEhEKCXdhaXRzX2ZvchgGIAMoCSI0ChNBZG9wdENsdXN0ZXJSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHZHJ5X3J1bhgCIAEoCCJRChRBZG9wdENsdXN0ZXJSZXNwb25zZRIqCgdzdW1tYXJ5GAEgASgLMhkubXVzdGVyLnYxLkNsdXN0ZXJTdW1tYXJ5Eg0KBWhvc3RzGAIgAygJKoEBCgtDbHVzdGVyUm9sZRIcChhDTFVTVEVSX1JPTEVfVU5TUEVDSUZJRUQQABIXChNDTFVTVEVSX1JPTEVfU0VSVkVSEAESFwoTQ0xVU1RFUl9ST0xFX1dPUktFUhACEiIKHkNMVVNURVJfUk9MRV9TRVJWRVJfQU5EX1dPUktFUhADKoUBCg1TZWNyZXRQdXJwb3NlEh4KGlNFQ1JFVF9QVVJQT1NFX1VOU1BFQ0lGSUVEEAASFwoTU0VDUkVUX1BVUlBPU0VfSk9JThABEhwKGFNFQ1JFVF9QVVJQT1NFX0FVVEhPUklUWRACEh0KGVNFQ1JFVF9QVVJQT1NFX0tVQkVDT05GSUcQAyqpAQoPQ2x1c3RlclN0YW5kaW5nEiAKHENMVVNURVJfU1RBTkRJTkdfVU5TUEVDSUZJRUQQABIYChRDTFVTVEVSX1NUQU5ESU5HX05FVxABEh0KGUNMVVNURVJfU1RBTkRJTkdfRk9VTkRJTkcQAhIcChhDTFVTVEVSX1NUQU5ESU5HX0ZPVU5ERUQQAxIdChlDTFVTVEVSX1NUQU5ESU5HX1RPX0FET1BUEAQy/QEKDkNsdXN0ZXJTZXJ2aWNlEk8KDExpc3RDbHVzdGVycxIeLm11c3Rlci52MS5MaXN0Q2x1c3RlcnNSZXF1ZXN0Gh8ubXVzdGVyLnYxLkxpc3RDbHVzdGVyc1Jlc3BvbnNlEkkKCkdldENsdXN0ZXISHC5tdXN0ZXIudjEuR2V0Q2x1c3RlclJlcXVlc3QaHS5tdXN0ZXIudjEuR2V0Q2x1c3RlclJlc3BvbnNlEk8KDEFkb3B0Q2x1c3RlchIeLm11c3Rlci52MS5BZG9wdENsdXN0ZXJSZXF1ZXN0Gh8ubXVzdGVyLnYxLkFkb3B0Q2x1c3RlclJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChdtdXN0ZXIvdjEvY2x1c3Rlci5wcm90bxIJbXVzdGVyLnYxIpUCCg1TZWNyZXRCaW5kaW5nEikKB3B1cnBvc2UYASABKA4yGC5tdXN0ZXIudjEuU2VjcmV0UHVycG9zZRIQCghmbGVldF9pZBgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEiQKBHJvbGUYBCABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSEQoJcmVjaXBpZW50GAUgASgJEg4KBm1pbnRlchgGIAEoCRIUCgxvcGVyYXRpb25faWQYByABKAkSKgoGbWludGVkGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJvCgpTZWFsZWRCb2R5EikKB2JpbmRpbmcYASABKAsyGC5tdXN0ZXIudjEuU2VjcmV0QmluZGluZxITCgt3cmFwcGVkX2tleRgCIAEoDBINCgVub25jZRgDIAEoDBISCgpjaXBoZXJ0ZXh0GAQgASgMIkMKDFNlYWxlZFNlY3JldBIMCgRib2R5GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDBISCgptaW50ZXJfa2V5GAMgASgMIpUDCgxDbHVzdGVyT3JkZXISFAoMb3BlcmF0aW9uX2lkGAEgASgJEg8KB2NsdXN0ZXIYAiABKAkSKwoHZXhwaXJlcxgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFZm91bmQYBCABKAsyFy5tdXN0ZXIudjEuRm91bmRDbHVzdGVySAASJQoEbWludBgFIAEoCzIVLm11c3Rlci52MS5NaW50U2VjcmV0SAASJgoEam9pbhgGIAEoCzIWLm11c3Rlci52MS5Kb2luQ2x1c3RlckgAEjAKDWRlbGV0ZV9zZWNyZXQYByABKAsyFy5tdXN0ZXIudjEuRGVsZXRlU2VjcmV0SAASKgoKY2xlYXJfbm9kZRgIIAEoCzIULm11c3Rlci52MS5DbGVhck5vZGVIABIoCgVsZWF2ZRgJIAEoCzIXLm11c3Rlci52MS5MZWF2ZUNsdXN0ZXJIABImCgRzdG9wGAogASgLMhYubXVzdGVyLnYxLlN0b3BKb2luaW5nSABCCAoGYWN0aW9uIg4KDEZvdW5kQ2x1c3RlciKBAQoKTWludFNlY3JldBIMCgRob3N0GAEgASgJEiQKBHJvbGUYAiABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSEgoKam9pbmVyX2tleRgDIAEoDBIrCghsaWZldGltZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJOCgtKb2luQ2x1c3RlchInCgZzZWNyZXQYASABKAsyFy5tdXN0ZXIudjEuU2VhbGVkU2VjcmV0EhYKDnNlcnZlcl9hZGRyZXNzGAIgASgJIiAKDERlbGV0ZVNlY3JldBIQCgh0b2tlbl9pZBgBIAEoCSINCgtTdG9wSm9pbmluZyIqCglDbGVhck5vZGUSDAoEbm9kZRgBIAEoCRIPCgdtYWNoaW5lGAIgASgJIkAKDExlYXZlQ2x1c3RlchIMCgRub2RlGAEgASgJEgwKBGRlYWQYAiABKAgSFAoMc2lnbmVkX29yZGVyGAMgASgMIvUBCg1DbHVzdGVyUmVwb3J0EhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIPCgdjbHVzdGVyGAIgASgJEikKBm1pbnRlZBgDIAEoCzIXLm11c3Rlci52MS5TZWNyZXRNaW50ZWRIABItCghyZWNlaXZlZBgEIAEoCzIZLm11c3Rlci52MS5TZWNyZXRSZWNlaXZlZEgAEisKB2RlbGV0ZWQYBSABKAsyGC5tdXN0ZXIudjEuU2VjcmV0RGVsZXRlZEgAEiwKBWVuZGVkGAYgASgLMhsubXVzdGVyLnYxLkNsdXN0ZXJTdGVwRW5kZWRIAEIICgZyZXN1bHQiSQoMU2VjcmV0TWludGVkEicKBnNlY3JldBgBIAEoCzIXLm11c3Rlci52MS5TZWFsZWRTZWNyZXQSEAoIdG9rZW5faWQYAiABKAkiEAoOU2VjcmV0UmVjZWl2ZWQiOwoNU2VjcmV0RGVsZXRlZBIqCgZsaXN0ZWQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlIKEENsdXN0ZXJTdGVwRW5kZWQSDAoEZG9uZRgBIAEoCBINCgVjbGFzcxgCIAEoCRIOCgZyZWFzb24YAyABKAkSEQoJYXV0aG9yaXR5GAQgASgJIikKE0NsdXN0ZXJTdGF0ZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCSKoAgoMQ2x1c3RlclN0YXRlEg8KB2NsdXN0ZXIYASABKAkSEgoKcmVxdWVzdF9pZBgIIAEoCRIoCgRub25lGAIgASgLMhgubXVzdGVyLnYxLk5vQ2x1c3RlckRhdGFIABIpCgdwcmVzZW50GAMgASgLMhYubXVzdGVyLnYxLkNsdXN0ZXJEYXRhSAASLwoKdW5maW5pc2hlZBgEIAEoCzIZLm11c3Rlci52MS5VbmZpbmlzaGVkRGF0YUgAEi8KCnVucmVhZGFibGUYBSABKAsyGS5tdXN0ZXIudjEuVW5yZWFkYWJsZURhdGFIABIPCgd2ZXJzaW9uGAYgASgJEiMKBHZpZXcYByABKAsyFS5tdXN0ZXIudjEuU2VydmVyVmlld0IGCgRkYXRhIg8KDU5vQ2x1c3RlckRhdGEiRgoLQ2x1c3RlckRhdGESEQoJYXV0aG9yaXR5GAEgASgJEhQKDGRpc3RyaWJ1dGlvbhgCIAEoCRIOCgZzZXJ2ZXIYAyABKAgiJgoOVW5maW5pc2hlZERhdGESFAoMb3BlcmF0aW9uX2lkGAEgASgJIiAKDlVucmVhZGFibGVEYXRhEg4KBnJlYXNvbhgBIAEoCSJuCgpTZXJ2ZXJWaWV3Eg0KBXJlYWR5GAEgASgIEisKB21lbWJlcnMYAiADKAsyGi5tdXN0ZXIudjEuRGF0YXN0b3JlTWVtYmVyEiQKBW5vZGVzGAMgAygLMhUubXVzdGVyLnYxLk5vZGVPYmplY3QiQQoPRGF0YXN0b3JlTWVtYmVyEgwKBG5hbWUYASABKAkSDwoHbGVhcm5lchgCIAEoCBIPCgdoZWFsdGh5GAMgASgIIk8KCk5vZGVPYmplY3QSDAoEbmFtZRgBIAEoCRILCgN1aWQYAiABKAkSDQoFcmVhZHkYAyABKAgSFwoPa3ViZWxldF92ZXJzaW9uGAQgASgJIhUKE0xpc3RDbHVzdGVyc1JlcXVlc3QiQwoUTGlzdENsdXN0ZXJzUmVzcG9uc2USKwoIY2x1c3RlcnMYASADKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnki0gEKDkNsdXN0ZXJTdW1tYXJ5EgwKBG5hbWUYASABKAkSFAoMZGlzdHJpYnV0aW9uGAIgASgJEiwKCHN0YW5kaW5nGAMgASgOMhoubXVzdGVyLnYxLkNsdXN0ZXJTdGFuZGluZxIRCglhdXRob3JpdHkYBCABKAkSFAoMZmlyc3Rfc2VydmVyGAUgASgJEg4KBnZvdGVycxgGIAEoDRIWCg5oZWFsdGh5X3ZvdGVycxgHIAEoDRINCgVob3N0cxgIIAEoDRIOCgZqb2luZWQYCSABKA0iIQoRR2V0Q2x1c3RlclJlcXVlc3QSDAoEbmFtZRgBIAEoCSJnChJHZXRDbHVzdGVyUmVzcG9uc2USKgoHc3VtbWFyeRgBIAEoCzIZLm11c3Rlci52MS5DbHVzdGVyU3VtbWFyeRIlCgVob3N0cxgCIAMoCzIWLm11c3Rlci52MS5DbHVzdGVySG9zdCKGAQoLQ2x1c3Rlckhvc3QSDAoEaG9zdBgBIAEoCRIPCgdtYWNoaW5lGAIgASgJEiQKBHJvbGUYAyABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSDgoGam9pbmVkGAQgASgIEg8KB3ZlcnNpb24YBSABKAkSEQoJd2FpdHNfZm9yGAYgAygJIjQKE0Fkb3B0Q2x1c3RlclJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgdkcnlfcnVuGAIgASgIIlEKFEFkb3B0Q2x1c3RlclJlc3BvbnNlEioKB3N1bW1hcnkYASABKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnkSDQoFaG9zdHMYAiADKAkqgQEKC0NsdXN0ZXJSb2xlEhwKGENMVVNURVJfUk9MRV9VTlNQRUNJRklFRBAAEhcKE0NMVVNURVJfUk9MRV9TRVJWRVIQARIXChNDTFVTVEVSX1JPTEVfV09SS0VSEAISIgoeQ0xVU1RFUl9ST0xFX1NFUlZFUl9BTkRfV09SS0VSEAMqhQEKDVNlY3JldFB1cnBvc2USHgoaU0VDUkVUX1BVUlBPU0VfVU5TUEVDSUZJRUQQABIXChNTRUNSRVRfUFVSUE9TRV9KT0lOEAESHAoYU0VDUkVUX1BVUlBPU0VfQVVUSE9SSVRZEAISHQoZU0VDUkVUX1BVUlBPU0VfS1VCRUNPTkZJRxADKqkBCg9DbHVzdGVyU3RhbmRpbmcSIAocQ0xVU1RFUl9TVEFORElOR19VTlNQRUNJRklFRBAAEhgKFENMVVNURVJfU1RBTkRJTkdfTkVXEAESHQoZQ0xVU1RFUl9TVEFORElOR19GT1VORElORxACEhwKGENMVVNURVJfU1RBTkRJTkdfRk9VTkRFRBADEh0KGUNMVVNURVJfU1RBTkRJTkdfVE9fQURPUFQQBDL9AQoOQ2x1c3RlclNlcnZpY2USTwoMTGlzdENsdXN0ZXJzEh4ubXVzdGVyLnYxLkxpc3RDbHVzdGVyc1JlcXVlc3QaHy5tdXN0ZXIudjEuTGlzdENsdXN0ZXJzUmVzcG9uc2USSQoKR2V0Q2x1c3RlchIcLm11c3Rlci52MS5HZXRDbHVzdGVyUmVxdWVzdBodLm11c3Rlci52MS5HZXRDbHVzdGVyUmVzcG9uc2USTwoMQWRvcHRDbHVzdGVyEh4ubXVzdGVyLnYxLkFkb3B0Q2x1c3RlclJlcXVlc3QaHy5tdXN0ZXIudjEuQWRvcHRDbHVzdGVyUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * What a secret is bound to. Each part is compared by who opens it with what it expects; all of it is covered by the
@@ -252,6 +252,14 @@ export type ClusterOrder = Message<"muster.v1.ClusterOrder"> & {
      */
     value: LeaveCluster;
     case: "leave";
+  } | {
+    /**
+     * Begin nothing of this operation any more.
+     *
+     * @generated from field: muster.v1.StopJoining stop = 10;
+     */
+    value: StopJoining;
+    case: "stop";
   } | { case: undefined; value?: undefined };
 };
 
@@ -349,7 +357,7 @@ export const JoinClusterSchema: GenMessage<JoinCluster> = /*@__PURE__*/
 
 /**
  * Delete the token that was minted for this operation, and answer when a listing shows that it is gone. An operation for
- * which nothing was minted answers the same.
+ * which nothing was minted answers the same; for neither is anything minted afterwards, whatever order comes late.
  *
  * @generated from message muster.v1.DeleteSecret
  */
@@ -368,6 +376,22 @@ export type DeleteSecret = Message<"muster.v1.DeleteSecret"> & {
  */
 export const DeleteSecretSchema: GenMessage<DeleteSecret> = /*@__PURE__*/
   messageDesc(file_muster_v1_cluster, 7);
+
+/**
+ * Begin nothing of this operation any more. The answer is how it ended: at once where it was never begun, else when what was
+ * begun is over.
+ *
+ * @generated from message muster.v1.StopJoining
+ */
+export type StopJoining = Message<"muster.v1.StopJoining"> & {
+};
+
+/**
+ * Describes the message muster.v1.StopJoining.
+ * Use `create(StopJoiningSchema)` to create a new message.
+ */
+export const StopJoiningSchema: GenMessage<StopJoining> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 8);
 
 /**
  * Take away what is left of a node that was installed anew under its name: member of the datastore first, then Node and
@@ -396,7 +420,7 @@ export type ClearNode = Message<"muster.v1.ClearNode"> & {
  * Use `create(ClearNodeSchema)` to create a new message.
  */
 export const ClearNodeSchema: GenMessage<ClearNode> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 8);
+  messageDesc(file_muster_v1_cluster, 9);
 
 /**
  * Leave the cluster: on the node itself, or, when it is gone, on a server that is left.
@@ -431,7 +455,7 @@ export type LeaveCluster = Message<"muster.v1.LeaveCluster"> & {
  * Use `create(LeaveClusterSchema)` to create a new message.
  */
 export const LeaveClusterSchema: GenMessage<LeaveCluster> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 9);
+  messageDesc(file_muster_v1_cluster, 10);
 
 /**
  * What came of an order; repeated until acknowledged.
@@ -496,7 +520,7 @@ export type ClusterReport = Message<"muster.v1.ClusterReport"> & {
  * Use `create(ClusterReportSchema)` to create a new message.
  */
 export const ClusterReportSchema: GenMessage<ClusterReport> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 10);
+  messageDesc(file_muster_v1_cluster, 11);
 
 /**
  * A token was minted. The coordinator passes it on and keeps nothing of it but the id.
@@ -524,7 +548,7 @@ export type SecretMinted = Message<"muster.v1.SecretMinted"> & {
  * Use `create(SecretMintedSchema)` to create a new message.
  */
 export const SecretMintedSchema: GenMessage<SecretMinted> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 11);
+  messageDesc(file_muster_v1_cluster, 12);
 
 /**
  * The joiner has the secret and needs nobody any more to go on.
@@ -539,7 +563,7 @@ export type SecretReceived = Message<"muster.v1.SecretReceived"> & {
  * Use `create(SecretReceivedSchema)` to create a new message.
  */
 export const SecretReceivedSchema: GenMessage<SecretReceived> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 12);
+  messageDesc(file_muster_v1_cluster, 13);
 
 /**
  * A token is gone.
@@ -560,7 +584,7 @@ export type SecretDeleted = Message<"muster.v1.SecretDeleted"> & {
  * Use `create(SecretDeletedSchema)` to create a new message.
  */
 export const SecretDeletedSchema: GenMessage<SecretDeleted> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 13);
+  messageDesc(file_muster_v1_cluster, 14);
 
 /**
  * An operation of a cluster is over.
@@ -602,7 +626,7 @@ export type ClusterStepEnded = Message<"muster.v1.ClusterStepEnded"> & {
  * Use `create(ClusterStepEndedSchema)` to create a new message.
  */
 export const ClusterStepEndedSchema: GenMessage<ClusterStepEnded> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 14);
+  messageDesc(file_muster_v1_cluster, 15);
 
 /**
  * Asks an agent for the state of its cluster, afresh.
@@ -610,6 +634,12 @@ export const ClusterStepEndedSchema: GenMessage<ClusterStepEnded> = /*@__PURE__*
  * @generated from message muster.v1.ClusterStateRequest
  */
 export type ClusterStateRequest = Message<"muster.v1.ClusterStateRequest"> & {
+  /**
+   * Random; the answer carries it.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
 };
 
 /**
@@ -617,10 +647,10 @@ export type ClusterStateRequest = Message<"muster.v1.ClusterStateRequest"> & {
  * Use `create(ClusterStateRequestSchema)` to create a new message.
  */
 export const ClusterStateRequestSchema: GenMessage<ClusterStateRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 15);
+  messageDesc(file_muster_v1_cluster, 16);
 
 /**
- * What a node sees of its cluster: whole, sent when it changes, and at least every minute by a server.
+ * What a node sees of its cluster: whole, and read after it was asked.
  *
  * @generated from message muster.v1.ClusterState
  */
@@ -631,6 +661,13 @@ export type ClusterState = Message<"muster.v1.ClusterState"> & {
    * @generated from field: string cluster = 1;
    */
   cluster: string;
+
+  /**
+   * The question that it answers: what it says was so after that was sent.
+   *
+   * @generated from field: string request_id = 8;
+   */
+  requestId: string;
 
   /**
    * @generated from oneof muster.v1.ClusterState.data
@@ -689,7 +726,7 @@ export type ClusterState = Message<"muster.v1.ClusterState"> & {
  * Use `create(ClusterStateSchema)` to create a new message.
  */
 export const ClusterStateSchema: GenMessage<ClusterState> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 16);
+  messageDesc(file_muster_v1_cluster, 17);
 
 /**
  * No data of any distribution is on the disk.
@@ -704,7 +741,7 @@ export type NoClusterData = Message<"muster.v1.NoClusterData"> & {
  * Use `create(NoClusterDataSchema)` to create a new message.
  */
 export const NoClusterDataSchema: GenMessage<NoClusterData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 17);
+  messageDesc(file_muster_v1_cluster, 18);
 
 /**
  * The node belongs to a cluster.
@@ -739,7 +776,7 @@ export type ClusterData = Message<"muster.v1.ClusterData"> & {
  * Use `create(ClusterDataSchema)` to create a new message.
  */
 export const ClusterDataSchema: GenMessage<ClusterData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 18);
+  messageDesc(file_muster_v1_cluster, 19);
 
 /**
  * A founding or joining of ours was begun and not finished.
@@ -760,7 +797,7 @@ export type UnfinishedData = Message<"muster.v1.UnfinishedData"> & {
  * Use `create(UnfinishedDataSchema)` to create a new message.
  */
 export const UnfinishedDataSchema: GenMessage<UnfinishedData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 19);
+  messageDesc(file_muster_v1_cluster, 20);
 
 /**
  * What is on the disk cannot be told.
@@ -781,7 +818,7 @@ export type UnreadableData = Message<"muster.v1.UnreadableData"> & {
  * Use `create(UnreadableDataSchema)` to create a new message.
  */
 export const UnreadableDataSchema: GenMessage<UnreadableData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 20);
+  messageDesc(file_muster_v1_cluster, 21);
 
 /**
  * The cluster as one server sees it.
@@ -816,7 +853,7 @@ export type ServerView = Message<"muster.v1.ServerView"> & {
  * Use `create(ServerViewSchema)` to create a new message.
  */
 export const ServerViewSchema: GenMessage<ServerView> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 21);
+  messageDesc(file_muster_v1_cluster, 22);
 
 /**
  * A member of the datastore.
@@ -851,7 +888,7 @@ export type DatastoreMember = Message<"muster.v1.DatastoreMember"> & {
  * Use `create(DatastoreMemberSchema)` to create a new message.
  */
 export const DatastoreMemberSchema: GenMessage<DatastoreMember> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 22);
+  messageDesc(file_muster_v1_cluster, 23);
 
 /**
  * A Node object, and what lies beside it.
@@ -893,7 +930,7 @@ export type NodeObject = Message<"muster.v1.NodeObject"> & {
  * Use `create(NodeObjectSchema)` to create a new message.
  */
 export const NodeObjectSchema: GenMessage<NodeObject> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 23);
+  messageDesc(file_muster_v1_cluster, 24);
 
 /**
  * @generated from message muster.v1.ListClustersRequest
@@ -906,7 +943,7 @@ export type ListClustersRequest = Message<"muster.v1.ListClustersRequest"> & {
  * Use `create(ListClustersRequestSchema)` to create a new message.
  */
 export const ListClustersRequestSchema: GenMessage<ListClustersRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 24);
+  messageDesc(file_muster_v1_cluster, 25);
 
 /**
  * @generated from message muster.v1.ListClustersResponse
@@ -925,7 +962,7 @@ export type ListClustersResponse = Message<"muster.v1.ListClustersResponse"> & {
  * Use `create(ListClustersResponseSchema)` to create a new message.
  */
 export const ListClustersResponseSchema: GenMessage<ListClustersResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 25);
+  messageDesc(file_muster_v1_cluster, 26);
 
 /**
  * A cluster in one line.
@@ -1002,7 +1039,7 @@ export type ClusterSummary = Message<"muster.v1.ClusterSummary"> & {
  * Use `create(ClusterSummarySchema)` to create a new message.
  */
 export const ClusterSummarySchema: GenMessage<ClusterSummary> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 26);
+  messageDesc(file_muster_v1_cluster, 27);
 
 /**
  * @generated from message muster.v1.GetClusterRequest
@@ -1021,7 +1058,7 @@ export type GetClusterRequest = Message<"muster.v1.GetClusterRequest"> & {
  * Use `create(GetClusterRequestSchema)` to create a new message.
  */
 export const GetClusterRequestSchema: GenMessage<GetClusterRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 27);
+  messageDesc(file_muster_v1_cluster, 28);
 
 /**
  * @generated from message muster.v1.GetClusterResponse
@@ -1047,7 +1084,7 @@ export type GetClusterResponse = Message<"muster.v1.GetClusterResponse"> & {
  * Use `create(GetClusterResponseSchema)` to create a new message.
  */
 export const GetClusterResponseSchema: GenMessage<GetClusterResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 28);
+  messageDesc(file_muster_v1_cluster, 29);
 
 /**
  * One host of a cluster.
@@ -1103,7 +1140,7 @@ export type ClusterHost = Message<"muster.v1.ClusterHost"> & {
  * Use `create(ClusterHostSchema)` to create a new message.
  */
 export const ClusterHostSchema: GenMessage<ClusterHost> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 29);
+  messageDesc(file_muster_v1_cluster, 30);
 
 /**
  * @generated from message muster.v1.AdoptClusterRequest
@@ -1129,7 +1166,7 @@ export type AdoptClusterRequest = Message<"muster.v1.AdoptClusterRequest"> & {
  * Use `create(AdoptClusterRequestSchema)` to create a new message.
  */
 export const AdoptClusterRequestSchema: GenMessage<AdoptClusterRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 30);
+  messageDesc(file_muster_v1_cluster, 31);
 
 /**
  * @generated from message muster.v1.AdoptClusterResponse
@@ -1155,7 +1192,7 @@ export type AdoptClusterResponse = Message<"muster.v1.AdoptClusterResponse"> & {
  * Use `create(AdoptClusterResponseSchema)` to create a new message.
  */
 export const AdoptClusterResponseSchema: GenMessage<AdoptClusterResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 31);
+  messageDesc(file_muster_v1_cluster, 32);
 
 /**
  * What a machine does in its cluster.

@@ -1,0 +1,154 @@
+import {
+  authorityOf,
+  type ClusterRecord,
+  type Distribution,
+  isServer,
+  type MemberRole,
+} from './cluster-record.ts'
+
+import type { Reason } from './reasons.ts'
+
+/** All that a decision about a cluster rests on. */
+export interface ClusterSnapshot {
+  readonly distribution: Distribution
+  /** Its hosts by the newest revision, in order of their names. */
+  readonly hosts: readonly WantedHost[]
+  readonly record: ClusterRecord
+  /** Every machine that a host is bound to or that the record names; one that is missing is not known. */
+  readonly machines: ReadonlyMap<string, MachineView>
+}
+
+export interface WantedHost {
+  /** Also the name of its node. */
+  readonly host: string
+  readonly role: MemberRole
+  /** The machine it is bound to. */
+  readonly machine: string | undefined
+}
+
+export interface MachineView {
+  /** It has a session. */
+  readonly connected: boolean
+  /** Evicted or banned: by an operator's word it never comes back as what it was. */
+  readonly gone: boolean
+  /** It obeys no order, or something else is being done to it. */
+  readonly occupied: boolean
+  readonly observation: Observation | undefined
+}
+
+/** The newest that a machine said of itself. */
+export interface Observation {
+  /**
+   * It was observed after this instant of the coordinator's clock: when the question was sent that it answers. No clock of
+   * a machine and no delay of a message makes it look newer than it is.
+   */
+  readonly asOfMs: number
+  readonly data: NodeData
+  /** The Kubernetes that runs; undefined: none. */
+  readonly version: string | undefined
+  /** What its server sees; undefined: it is no server, or it does not answer. */
+  readonly view: ServerView | undefined
+}
+
+export type NodeData =
+  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'cluster'
+      readonly authority: string
+      readonly distribution: string
+      readonly server: boolean
+    }
+  /** Begun by an operation of ours and not finished. */
+  | { readonly kind: 'unfinished'; readonly operation: string }
+  | { readonly kind: 'unreadable'; readonly reason: string }
+
+export interface ServerView {
+  readonly ready: boolean
+  readonly members: readonly DatastoreMember[]
+  readonly nodes: readonly NodeObject[]
+}
+
+export interface DatastoreMember {
+  /** Empty: it was added and has not started. */
+  readonly name: string
+  /** Has no vote, and never counts. */
+  readonly learner: boolean
+  readonly healthy: boolean
+}
+
+export interface NodeObject {
+  readonly name: string
+  /** Empty: only a node password is left under this name. */
+  readonly uid: string
+  readonly ready: boolean
+  readonly version: string
+}
+
+/** An observation counts as fresh for so long; machines are asked several times within it. */
+export const FRESH_MS = 90_000
+
+/** What a machine says of itself, when it is connected and said it just now. */
+export function freshObservation(
+  { machines }: ClusterSnapshot,
+  machine: string | undefined,
+  now: number,
+): Observation | undefined {
+  const view = machine === undefined ? undefined : machines.get(machine)
+  if (!view?.connected || view.gone || !view.observation) return undefined
+  return now - view.observation.asOfMs <= FRESH_MS ? view.observation : undefined
+}
+
+/** The same, and seen after whatever was done to the machine was over: by this alone something is done to it again. */
+export function settledObservation(
+  snapshot: ClusterSnapshot,
+  machine: string | undefined,
+  now: number,
+): Observation | undefined {
+  const seen = freshObservation(snapshot, machine, now)
+  const overMs = snapshot.record.attempts.get(machine ?? '')?.overMs ?? Number.NEGATIVE_INFINITY
+  return seen && seen.asOfMs > overMs ? seen : undefined
+}
+
+/** The machine belongs to this cluster by the data on its disk. */
+export function belongs({ record }: ClusterSnapshot, data: NodeData): boolean {
+  return data.kind === 'cluster' && data.authority === authorityOf(record)
+}
+
+export interface LiveServer {
+  readonly machine: string
+  readonly host: string
+  readonly asOfMs: number
+  readonly view: ServerView
+}
+
+/** Servers that answer and can be asked to do something: the first one first, the others in order of their hosts. */
+export function liveServers(snapshot: ClusterSnapshot, now: number): readonly LiveServer[] {
+  const { record, machines, hosts } = snapshot
+  const live: LiveServer[] = []
+  for (const { host, role, machine } of hosts) {
+    const seen = freshObservation(snapshot, machine, now)
+    if (machine === undefined || !isServer(role) || !seen?.view?.ready || !belongs(snapshot, seen.data))
+      continue
+    if (machines.get(machine)?.occupied || record.leaves.some(leave => leave.machine === machine)) continue
+    live.push({ machine, host, asOfMs: seen.asOfMs, view: seen.view })
+  }
+  return live.sort(
+    (a, b) => Number(b.machine === record.firstServer) - Number(a.machine === record.firstServer),
+  )
+}
+
+export type ViewReading =
+  | { readonly kind: 'read'; readonly view: ServerView }
+  | { readonly kind: 'unknown'; readonly reason: Reason }
+
+/**
+ * The newest view of a live server that knows the members of the datastore. What was seen before the last change of
+ * servers says nothing: the members are counted anew after each.
+ */
+export function newestView(snapshot: ClusterSnapshot, now: number): ViewReading {
+  const able = liveServers(snapshot, now).filter(({ view }) => view.members.length > 0)
+  if (able.length === 0) return { kind: 'unknown', reason: { gate: 'no-server' } }
+  const newest = able.reduce((best, next) => (next.asOfMs > best.asOfMs ? next : best))
+  if (newest.asOfMs <= snapshot.record.settledMs) return { kind: 'unknown', reason: { gate: 'recount' } }
+  return { kind: 'read', view: newest.view }
+}

@@ -1,0 +1,321 @@
+import { describe, expect, it } from 'vitest'
+import { type ClusterRecord, emptyRecord, type Join } from './cluster-record.ts'
+import type { NodeData } from './cluster-snapshot.ts'
+import { decideCluster } from './decide-cluster.ts'
+import { WORKERS_AT_ONCE } from './decide-joins.ts'
+import { askToLeave, letReturn } from './operator-changes.ts'
+import { describeReason } from './reasons.ts'
+import { applyStep, JOIN_LIFETIME_MS } from './steps.ts'
+import {
+  AUTHORITY,
+  clusterData,
+  foundedRecord,
+  type HostChange,
+  NOW,
+  sampleSnapshot,
+} from './testing/sample-snapshot.ts'
+
+const NONE: NodeData = { kind: 'none' }
+const empty = { data: NONE }
+const allEmpty = { a: empty, b: empty, c: empty, d: empty, e: empty }
+const fresh = emptyRecord('home')
+
+function decide(changes: Readonly<Record<string, HostChange>> = {}, record: Partial<ClusterRecord> = {}) {
+  const { steps, waiting } = decideCluster(sampleSnapshot(changes, record), NOW)
+  return {
+    steps: steps.map(({ why, ...step }) => (why === '' ? step : step)),
+    why: (host: string) => waiting.filter(each => each.host === host).map(({ reason }) => reason.gate),
+    words: waiting.map(({ reason }) => describeReason(reason)),
+  }
+}
+
+const join = (change: Partial<Join>): Join => ({
+  operation: 'op',
+  machine: 'm-d',
+  host: 'd',
+  role: 'worker',
+  minter: 'm-a',
+  atMs: NOW - 60_000,
+  expiresMs: NOW - 60_000 + JOIN_LIFETIME_MS,
+  state: 'received',
+  joinedMs: undefined,
+  tokenId: 't',
+  end: undefined,
+  joinerDone: false,
+  deleter: undefined,
+  tokenGone: false,
+  ...change,
+})
+
+describe('a cluster in which all is well', () => {
+  it('needs nothing and waits for nothing', () => {
+    expect(decideCluster(sampleSnapshot(), NOW)).toEqual({ steps: [], waiting: [] })
+  })
+})
+
+describe('founding', () => {
+  it('is given to one server, by name, when all servers say that they have nothing', () => {
+    expect(decide(allEmpty, fresh).steps).toEqual([{ kind: 'found', machine: 'm-a', host: 'a' }])
+  })
+
+  it('waits while one server has never spoken, though it may be away once it has', () => {
+    const silent = decide({ ...allEmpty, c: { agoMs: undefined } }, fresh)
+    expect(silent.steps).toEqual([])
+    expect(silent.words).toEqual([expect.stringContaining('c is a server and has never said')])
+    expect(decide({ ...allEmpty, c: { ...empty, connected: false } }, fresh).steps).toHaveLength(1)
+  })
+
+  it('is not done beside data of a running cluster, nor beside a disk that cannot be read', () => {
+    for (const data of [clusterData(true), { kind: 'unreadable', reason: 'EIO' }] as const) {
+      for (const host of ['c', 'd']) {
+        const { steps, why } = decide({ ...allEmpty, [host]: { data } }, fresh)
+        expect(steps).toEqual([])
+        expect(why('')).toContain('adopt-first')
+      }
+    }
+  })
+
+  const ordered = applyStep(fresh, { kind: 'found', machine: 'm-a', host: 'a', why: '' }, NOW - 60_000)
+  const failed: ClusterRecord = { ...ordered, founding: { ...ordered.founding!, state: 'failed' } }
+
+  it('stays with the first founder however long it is silent, until an operator says that it is gone', () => {
+    expect(decide(allEmpty, ordered).steps).toEqual([])
+    const away = decide({ ...allEmpty, a: { ...empty, connected: false } }, ordered)
+    expect(away.steps).toEqual([])
+    expect(away.words).toEqual([expect.stringContaining('evict it')])
+    const gone = decide({ ...allEmpty, a: { ...empty, gone: true } }, ordered)
+    expect(gone.steps).toEqual([{ kind: 'found', machine: 'm-b', host: 'b' }])
+  })
+
+  it('moves on after a failure only from a founder that says that nothing is left', () => {
+    const later = { ...failed, attempts: new Map([['m-a', { failures: 3, notBeforeMs: 0, overMs: 0 }]]) }
+    expect(decide(allEmpty, later).steps).toEqual([{ kind: 'found', machine: 'm-b', host: 'b' }])
+    const operation = ordered.founding?.operation ?? ''
+    const unfinished = decide({ ...allEmpty, a: { data: { kind: 'unfinished', operation } } }, later)
+    expect(unfinished.steps).toEqual([{ kind: 'found', machine: 'm-a', host: 'a' }])
+    const left = decide({ ...allEmpty, a: { data: clusterData(true) } }, later)
+    expect(left.steps).toEqual([])
+    expect(left.why('')).toEqual(['founder-data'])
+    const silent = decide({ ...allEmpty, a: { ...empty, connected: false } }, later)
+    expect(silent.why('')).toEqual(['founder-away'])
+  })
+
+  it('never comes again, though every disk is empty', () => {
+    const lost = decide(allEmpty, foundedRecord())
+    expect(lost.steps).toEqual([])
+    expect(lost.why('')).toEqual(['no-server'])
+  })
+})
+
+describe('the first server', () => {
+  it('moves to the next that lives when it is away, also when its machine is gone for good', () => {
+    for (const change of [{ connected: false }, { gone: true, connected: false }, { agoMs: 100_000 }]) {
+      expect(decide({ a: change }).steps).toEqual([{ kind: 'move-first', machine: 'm-b' }])
+    }
+  })
+
+  it('T39: does not move to a learner', () => {
+    const { steps } = decide({ a: { connected: false }, b: { member: { learner: true } } })
+    expect(steps).toEqual([{ kind: 'move-first', machine: 'm-c' }])
+  })
+})
+
+describe('joining', () => {
+  it('is for servers one at a time, and for workers beside it', () => {
+    const { steps, why } = decide({ b: empty, c: empty, d: empty, e: empty })
+    expect(steps).toEqual([
+      { kind: 'mint', machine: 'm-b', host: 'b', role: 'server', minter: 'm-a' },
+      { kind: 'mint', machine: 'm-d', host: 'd', role: 'worker', minter: 'm-a' },
+      { kind: 'mint', machine: 'm-e', host: 'e', role: 'worker', minter: 'm-a' },
+    ])
+    expect(why('c')).toEqual(['server-change'])
+  })
+
+  it('of a server waits for a voter that is ill; workers do not, while there is a quorum', () => {
+    const { steps, words } = decide({
+      b: { member: { healthy: false } },
+      d: empty,
+      f: { role: 'server', data: NONE },
+    })
+    expect(steps).toMatchObject([{ kind: 'mint', host: 'd' }])
+    expect(words).toContain('2 of 3 voters are healthy; b is not')
+    const lost = decide({ b: { member: { healthy: false } }, c: { member: { healthy: false } }, d: empty })
+    expect(lost.steps).toEqual([])
+  })
+
+  it('of workers is bounded by what the distribution bears', () => {
+    const names = Array.from({ length: WORKERS_AT_ONCE.k3s + 5 }, (_, n) => `w${String(n).padStart(2, '0')}`)
+    const { steps, why } = decide(
+      Object.fromEntries(names.map(name => [name, { ...empty, role: 'worker' as const }])),
+    )
+    expect(steps).toHaveLength(WORKERS_AT_ONCE.k3s)
+    expect(why(names.at(-1) ?? '')).toEqual(['slots'])
+  })
+
+  it('is for nobody who has data, whose disk cannot be read, who is unknown, held, away or not bound', () => {
+    const cases: readonly [HostChange, string][] = [
+      [{ data: clusterData(false, 'b'.repeat(64)) }, 'foreign-data'],
+      [{ data: { kind: 'unreadable', reason: 'EIO' } }, 'unreadable-data'],
+      [{ data: { kind: 'unfinished', operation: 'else' } }, 'unfinished-data'],
+      [{ ...empty, agoMs: 100_000 }, 'unknown-state'],
+      [{ ...empty, agoMs: undefined }, 'unknown-state'],
+      [{ ...empty, occupied: true }, 'occupied'],
+      [{ ...empty, connected: false }, 'away'],
+      [{ ...empty, gone: true }, 'away'],
+      [{ ...empty, machine: undefined, ready: undefined }, 'unbound'],
+    ]
+    for (const [change, gate] of cases) {
+      const { steps, why } = decide({ d: { ready: undefined, ...change } })
+      expect(steps).toEqual([])
+      expect(why('d')).toEqual([gate])
+    }
+  })
+
+  it('T40: goes by nothing that was seen before the last operation on the machine was over', () => {
+    const attempts = new Map([['m-d', { failures: 0, notBeforeMs: 0, overMs: NOW - 10_000 }]])
+    expect(decide({ d: empty }, { attempts }).why('d')).toEqual(['unknown-state'])
+    const older = new Map([['m-d', { failures: 0, notBeforeMs: 0, overMs: NOW - 10_001 }]])
+    expect(decide({ d: empty }, { attempts: older }).steps).toHaveLength(1)
+  })
+
+  it('goes on with an attempt of ours that was not finished, and backs off after failures', () => {
+    const operation = `${'0'.repeat(9)}-home-1`
+    expect(decide({ d: { data: { kind: 'unfinished', operation }, ready: undefined } }).steps).toHaveLength(1)
+    const attempts = new Map([['m-d', { failures: 2, notBeforeMs: NOW + 1, overMs: 0 }]])
+    expect(decide({ d: empty }, { attempts }).why('d')).toEqual(['backing-off'])
+  })
+})
+
+describe('a token', () => {
+  it('T9: is deleted whatever became of the join, by its minter or, when that is away, by another server', () => {
+    const joins = [join({ end: 'failed' })]
+    expect(decide({ d: empty }, { joins }).steps).toContainEqual({
+      kind: 'delete-token',
+      operation: 'op',
+      server: 'm-a',
+    })
+    const away = decide({ a: { connected: false }, d: empty }, { joins, firstServer: 'm-b' })
+    expect(away.steps).toContainEqual({ kind: 'delete-token', operation: 'op', server: 'm-b' })
+    const unknown = decide(
+      { a: { connected: false } },
+      { joins: [join({ end: 'failed', tokenId: undefined })] },
+    )
+    expect(unknown.words).toContainEqual(expect.stringContaining('not shown to be deleted'))
+  })
+
+  it('is forgotten only when it is shown to be gone', () => {
+    const over = { end: 'joined', joinerDone: true, deleter: 'm-a' } as const
+    expect(decide({}, { joins: [join(over)] }).steps).toEqual([])
+    expect(decide({}, { joins: [join({ ...over, tokenGone: true })] }).steps).toEqual([
+      { kind: 'forget-join', operation: 'op' },
+    ])
+  })
+
+  it('ends by its time, with its machine, and when the host becomes another', () => {
+    const steps = (change: Partial<Join>, hosts: Readonly<Record<string, HostChange>> = {}) =>
+      decide({ d: empty, ...hosts }, { joins: [join(change)] }).steps
+    expect(steps({ expiresMs: NOW })).toContainEqual({ kind: 'end-join', operation: 'op', end: 'expired' })
+    expect(steps({}, { d: { ...empty, gone: true } })).toContainEqual({
+      kind: 'end-join',
+      operation: 'op',
+      end: 'withdrawn',
+    })
+    expect(steps({ machine: 'm-old' })).toContainEqual({
+      kind: 'end-join',
+      operation: 'op',
+      end: 'withdrawn',
+    })
+    expect(steps({ role: 'server' })).toContainEqual({ kind: 'end-join', operation: 'op', end: 'withdrawn' })
+  })
+
+  it('T40: has served only when a server saw the node Ready after the machine said that it has joined', () => {
+    const joined = (joinedMs: number) => [join({ state: 'joined', joinerDone: true, joinedMs })]
+    expect(decide({}, { joins: joined(NOW - 10_000) }).steps).toEqual([])
+    expect(decide({}, { joins: joined(NOW - 10_001) }).steps).toEqual([
+      { kind: 'end-join', operation: 'op', end: 'joined' },
+    ])
+    expect(decide({ d: { ready: false } }, { joins: joined(NOW - 20_000) }).steps).toEqual([])
+  })
+
+  it('of a server that cannot be deleted keeps other servers out until the joiner says that it has stopped', () => {
+    const ended = { host: 'b', machine: 'm-b', role: 'server', end: 'expired', tokenGone: true } as const
+    const of = (change: Partial<Join>) =>
+      decide({ b: empty, c: empty }, { joins: [join({ ...ended, ...change })] })
+    expect(of({ joinerDone: false }).why('c')).toEqual(['server-change'])
+    expect(of({ joinerDone: false }).steps).toEqual([])
+    expect(of({ joinerDone: true }).steps).toContainEqual({ kind: 'forget-join', operation: 'op' })
+  })
+})
+
+describe('a machine that was installed anew under its name', () => {
+  it('joins after its old member, Node and node password are taken away', () => {
+    const old = { data: NONE, member: { healthy: false }, ready: false } as const
+    const { steps, why } = decide({ c: old })
+    expect(steps).toEqual([{ kind: 'clear', host: 'c', machine: 'm-c', server: 'm-a' }])
+    expect(why('c')).toEqual(['server-change'])
+    expect(decide({ d: { data: NONE, ready: false } }).steps).toMatchObject([{ kind: 'clear', host: 'd' }])
+  })
+
+  it('waits while somebody lives under its name', () => {
+    expect(decide({ c: { data: NONE, member: { healthy: true } } }).why('c')).toContain('name-in-use')
+    expect(decide({ d: { data: NONE, ready: true } }).why('d')).toContain('name-in-use')
+  })
+
+  it('waits while the datastore cannot lose its member', () => {
+    const old = { data: NONE, member: { healthy: false } } as const
+    const two = { b: { ...empty, member: undefined } }
+    expect(decide({ ...two, c: old }).steps).toEqual([])
+    expect(decide({ ...two, c: old }).why('c')).toContain('quorum')
+  })
+})
+
+describe('leaving', () => {
+  const leaving = (host: string, dead = false, server = host < 'd') =>
+    askToLeave(foundedRecord(), { host, machine: `m-${host}`, server, dead }, NOW - 1000)
+  const { request } = leaving('c').leaves[0]!
+
+  it('is done by the machine itself, and for a dead one by a server that is left', () => {
+    expect(decide({}, leaving('c')).steps).toEqual([{ kind: 'leave', request, executor: 'm-c' }])
+    const dead = { connected: false, member: { healthy: false }, ready: false } as const
+    expect(decide({ c: dead }, leaving('c', true)).steps).toEqual([
+      { kind: 'leave', request, executor: 'm-a' },
+    ])
+  })
+
+  it('waits for quorum afterwards, one at a time, and never takes the last server', () => {
+    const ill = decide({ b: { member: { healthy: false } } }, leaving('c'))
+    expect(ill.steps).toEqual([])
+    expect(ill.why('c')).toContain('quorum-after')
+    const both = askToLeave(leaving('c'), { host: 'b', machine: 'm-b', server: true, dead: false }, NOW)
+    expect(decide({}, both).why('b')).toContain('server-change')
+    const alone = { b: { role: 'worker' }, c: { role: 'worker' } } as const
+    expect(decide(alone, leaving('a')).words).toContainEqual(expect.stringContaining('last server'))
+  })
+
+  it('refuses to take out as dead what lives', () => {
+    expect(decide({}, leaving('c', true)).why('c')).toContain('member-alive')
+  })
+
+  it('does not bring back by itself who has left', () => {
+    const left = new Map([['d', 'm-d']])
+    expect(decide({ d: empty }, { left }).why('d')).toEqual(['left'])
+    expect(decide({ d: empty }, letReturn({ ...foundedRecord(), left }, 'd')).steps).toHaveLength(1)
+    // Another machine in its place has not left.
+    expect(decide({ d: empty }, { left: new Map([['d', 'm-old']]) }).steps).toHaveLength(1)
+  })
+
+  it('is asked for once, and can still become one of a dead machine', () => {
+    const asked = leaving('c')
+    const again = (dead: boolean) => askToLeave(asked, { host: 'c', machine: 'm-c', server: true, dead }, NOW)
+    expect(again(false)).toBe(asked)
+    expect(again(true).leaves).toMatchObject([{ request, dead: true }])
+  })
+})
+
+it('names of operations are never given twice, also by a store that was set back', () => {
+  const step = { kind: 'found', machine: 'm', host: 'a', why: '' } as const
+  const first = applyStep(fresh, step, NOW)
+  const setBack = applyStep(fresh, step, NOW + 1)
+  expect(first.founding?.operation).not.toBe(setBack.founding?.operation)
+  expect(AUTHORITY).toHaveLength(64)
+})

@@ -1,0 +1,78 @@
+import type { Leave } from './cluster-record.ts'
+import {
+  type ClusterSnapshot,
+  freshObservation,
+  liveServers,
+  settledObservation,
+} from './cluster-snapshot.ts'
+import type { Decision } from './decide-cluster.ts'
+import { readQuorum, whyNotRemove } from './quorum.ts'
+import type { Reason, Waiting } from './reasons.ts'
+import { serverChangeOf } from './server-change.ts'
+import type { Step } from './steps.ts'
+
+/** When a leave that an operator asked for may begin: a server only when the datastore agrees without it afterwards. */
+export function decideLeaves(snapshot: ClusterSnapshot, now: number): Decision {
+  const { record, distribution } = snapshot
+  const steps: Step[] = []
+  const waiting: Waiting[] = []
+  let change = serverChangeOf(record, distribution)
+  for (const leave of record.leaves) {
+    const { request, host, server, attempt, notBeforeMs, failures } = leave
+    const successor = snapshot.hosts.find(each => each.host === host)?.machine
+    if (successor !== undefined && successor !== leave.machine && !attempt) {
+      steps.push({ kind: 'forget-leave', request, why: `${host} is another machine now` })
+      continue
+    }
+    if (attempt) {
+      const gone = snapshot.machines.get(attempt.executor)?.gone ?? true
+      if (gone)
+        steps.push({ kind: 'retry-leave', request, why: 'the machine that was to do it was sent away' })
+      continue
+    }
+    const choice =
+      notBeforeMs > now
+        ? { reason: { gate: 'backing-off', untilMs: notBeforeMs, failures } as const }
+        : server && change
+          ? { reason: change }
+          : choose(snapshot, leave, now)
+    if ('reason' in choice) {
+      waiting.push({ host, reason: choice.reason })
+      continue
+    }
+    steps.push({ kind: 'leave', request, executor: choice.executor, why: 'an operator ordered it' })
+    if (server) change = { gate: 'server-change', host, operation: request }
+  }
+  return { steps, waiting }
+}
+
+function choose(
+  snapshot: ClusterSnapshot,
+  leave: Leave,
+  now: number,
+): { readonly executor: string } | { readonly reason: Reason } {
+  const { host, machine } = leave
+  // A machine whose disk is empty has nothing to leave with; what is left of it is taken out like that of a dead one.
+  const dead = leave.dead || settledObservation(snapshot, machine, now)?.data.kind === 'none'
+  if (snapshot.record.founding?.state !== 'founded') return { reason: { gate: 'no-server' } }
+  const servers = liveServers(snapshot, now).filter(server => server.machine !== machine)
+  const [server] = servers
+  if (!server)
+    return { reason: isOnlyServer(snapshot, leave, now) ? { gate: 'last-server' } : { gate: 'no-server' } }
+  const reading = readQuorum(snapshot, now)
+  if (reading.kind === 'unknown') return { reason: reading.reason }
+  const member = reading.quorum.members.find(({ name }) => name === host)
+  if (member && !leave.server) return { reason: { gate: 'is-a-server', host } }
+  if (member) {
+    if (dead && member.healthy) return { reason: { gate: 'member-alive', host } }
+    const reason = whyNotRemove(reading.quorum, host)
+    if (reason) return { reason }
+  }
+  if (dead) return { executor: server.machine }
+  return settledObservation(snapshot, machine, now) ? { executor: machine } : { reason: { gate: 'away' } }
+}
+
+function isOnlyServer(snapshot: ClusterSnapshot, { machine, host }: Leave, now: number): boolean {
+  const members = freshObservation(snapshot, machine, now)?.view?.members ?? []
+  return members.length > 0 && members.every(({ name }) => name === host)
+}

@@ -1,0 +1,112 @@
+/** Why nothing is done for a host or a cluster: data, which `describeReason` says in words. */
+export type Reason =
+  | { readonly gate: 'unbound' }
+  | { readonly gate: 'away' }
+  | { readonly gate: 'occupied' }
+  | { readonly gate: 'unknown-state' }
+  | { readonly gate: 'server-unknown'; readonly host: string }
+  | { readonly gate: 'adopt-first'; readonly host: string }
+  | { readonly gate: 'foreign-data'; readonly authority: string }
+  | { readonly gate: 'unreadable-data'; readonly reason: string }
+  | { readonly gate: 'unfinished-data'; readonly operation: string }
+  | { readonly gate: 'founding'; readonly host: string }
+  | { readonly gate: 'founder-away'; readonly host: string; readonly machine: string }
+  | { readonly gate: 'founder-data'; readonly host: string }
+  | { readonly gate: 'backing-off'; readonly untilMs: number; readonly failures: number }
+  | { readonly gate: 'joining'; readonly operation: string }
+  | { readonly gate: 'leaving' }
+  | { readonly gate: 'left' }
+  | { readonly gate: 'no-server' }
+  | { readonly gate: 'recount' }
+  | { readonly gate: 'server-change'; readonly host: string; readonly operation: string }
+  | {
+      readonly gate: 'quorum'
+      readonly voters: number
+      readonly healthy: number
+      readonly unhealthy: readonly string[]
+    }
+  | { readonly gate: 'learner'; readonly name: string }
+  | { readonly gate: 'quorum-after'; readonly voters: number; readonly healthy: number }
+  | { readonly gate: 'last-server' }
+  | { readonly gate: 'name-in-use'; readonly host: string }
+  | { readonly gate: 'is-a-server'; readonly host: string }
+  | { readonly gate: 'leftovers'; readonly host: string }
+  | { readonly gate: 'member-alive'; readonly host: string }
+  | { readonly gate: 'not-a-member' }
+  | { readonly gate: 'not-ready' }
+  | { readonly gate: 'slots'; readonly limit: number }
+  | { readonly gate: 'token-owed'; readonly operation: string; readonly minter: string }
+
+export interface Waiting {
+  /** Empty: the cluster as a whole. */
+  readonly host: string
+  readonly reason: Reason
+}
+
+/** One sentence for people: what is waited for and, where somebody must act, what to do. */
+export function describeReason(reason: Reason): string {
+  switch (reason.gate) {
+    case 'unbound':
+      return 'no machine is bound to it'
+    case 'away':
+      return 'its machine is not connected'
+    case 'occupied':
+      return 'its machine is held, or something else is being done to it'
+    case 'unknown-state':
+      return 'its machine has not said in time what it has on its disk'
+    case 'server-unknown':
+      return `${reason.host} is a server and has never said whether it has data of a cluster: connect it, or unbind it`
+    case 'adopt-first':
+      return `${reason.host} has data of a running cluster: adopt it; until then nothing is founded, joined or wiped`
+    case 'foreign-data':
+      return `it has data of another cluster (authority ${reason.authority.slice(0, 12)}); nothing is done to it`
+    case 'unreadable-data':
+      return `what it has on its disk cannot be told: ${reason.reason}`
+    case 'unfinished-data':
+      return `it has what operation ${reason.operation} left, which is not known here; look at its journal`
+    case 'founding':
+      return `${reason.host} is founding the cluster`
+    case 'founder-away':
+      return `${reason.host} was told to found the cluster and has not answered; if machine ${reason.machine.slice(0, 12)} is gone for good, evict it`
+    case 'founder-data':
+      return `founding failed on ${reason.host}, and it has not said that nothing is left on its disk`
+    case 'backing-off':
+      return `it failed ${reason.failures} times, and is tried again at ${new Date(reason.untilMs).toISOString()}`
+    case 'joining':
+      return `it is joining (operation ${reason.operation})`
+    case 'leaving':
+      return 'it is leaving'
+    case 'left':
+      return 'it left by an operator’s word'
+    case 'no-server':
+      return 'no server of the cluster is connected, ready and free'
+    case 'recount':
+      return 'the members of the datastore are counted anew after the last change'
+    case 'server-change':
+      return `${reason.host} is changing the servers (operation ${reason.operation}); one does at a time`
+    case 'quorum':
+      return `${reason.healthy} of ${reason.voters} voters are healthy; ${reason.unhealthy.join(', ')} ${reason.unhealthy.length === 1 ? 'is' : 'are'} not`
+    case 'learner':
+      return `member ${reason.name || 'without a name'} of the datastore has not become a voter yet`
+    case 'quorum-after':
+      return `of the ${reason.voters} voters that would be left ${reason.healthy} are healthy, which is no quorum`
+    case 'last-server':
+      return 'it is the last server; a cluster ends by its own order, not by leaving'
+    case 'name-in-use':
+      return `another machine runs as ${reason.host}: stop it, or give this one another name`
+    case 'is-a-server':
+      return `${reason.host} is a member of the datastore, and was to leave as a worker: order it anew`
+    case 'leftovers':
+      return `the cluster still knows an older ${reason.host}, which is taken away first`
+    case 'member-alive':
+      return `${reason.host} is said to be gone, and its member of the datastore is healthy`
+    case 'not-a-member':
+      return 'it has data of the cluster and is no member of its datastore any more: wipe it'
+    case 'not-ready':
+      return 'it has joined, and its node is not Ready'
+    case 'slots':
+      return `${reason.limit} machines are joining, which is as many as the distribution bears`
+    case 'token-owed':
+      return `the token of operation ${reason.operation} is not shown to be deleted on ${reason.minter.slice(0, 12)}`
+  }
+}

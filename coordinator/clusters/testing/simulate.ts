@@ -1,0 +1,304 @@
+import { absorbReport } from '../absorb-report.ts'
+import { type ClusterRecord, type Distribution, emptyRecord } from '../cluster-record.ts'
+import type { ClusterSnapshot, MachineView, Observation } from '../cluster-snapshot.ts'
+import { DECIDERS, type Decider, decideCluster } from '../decide-cluster.ts'
+import { askToLeave } from '../operator-changes.ts'
+import { ordersFor } from '../orders-for.ts'
+import { describeReason } from '../reasons.ts'
+import { applyStep } from '../steps.ts'
+import { checkSteps, runningChanges } from './check-steps.ts'
+import { takeOrder, work } from './simulated-node.ts'
+import {
+  addBox,
+  clusterOf,
+  hasQuorum,
+  makeWorld,
+  observe,
+  type Sealed,
+  send,
+  TICK_MS,
+  type World,
+} from './simulated-world.ts'
+
+export interface SimulationOptions {
+  readonly seed: number
+  readonly servers: number
+  readonly workers: number
+  readonly distribution: Distribution
+  readonly deciders?: Readonly<Record<keyof typeof DECIDERS, Decider>>
+  /** The coordinator loses its store at this tick and starts with an empty one. */
+  readonly lossAtTick?: number
+}
+
+export interface SimulationResult {
+  readonly violations: readonly string[]
+  /** What was not as it should be when all had been quiet for long enough. */
+  readonly unsettled: readonly string[]
+  readonly record: ClusterRecord
+  readonly reinstalled: number
+  readonly ticks: number
+}
+
+const FAULTY_TICKS = 360
+const QUIET_TICKS = 3000
+
+/** The planner's side: what survives a crash is the record and, of what machines said, what they have on their disks. */
+interface Centre {
+  record: ClusterRecord
+  observations: Map<string, Observation>
+  relay: Map<string, Sealed>
+  upAt: number
+  incarnation: number
+  readonly rebinds: { at: number; host: string; old: string; next: string }[]
+  reinstalled: number
+}
+
+/** Half an hour of everything that can go wrong, then quiet: says what was violated and what did not settle. */
+export function simulate(options: SimulationOptions): SimulationResult {
+  const world = makeWorld(options)
+  const centre: Centre = {
+    record: emptyRecord('home'),
+    observations: new Map(),
+    relay: new Map(),
+    upAt: 0,
+    incarnation: 0,
+    rebinds: [],
+    reinstalled: 0,
+  }
+  const deciders = options.deciders ?? DECIDERS
+  for (let tick = 0; tick < FAULTY_TICKS; tick += 1) {
+    causeTrouble(world, centre)
+    if (tick === options.lossAtTick) loseStore(centre)
+    turn(world, centre, deciders, tick)
+  }
+  world.faulty = false
+  for (const box of world.boxes.values()) {
+    if (box.upAt >= 0) box.upAt = 0
+    box.skewMs = 0
+  }
+  centre.upAt = 0
+  let unsettled = ['nothing was tried']
+  let tick = FAULTY_TICKS
+  for (; tick < FAULTY_TICKS + QUIET_TICKS && unsettled.length > 0; tick += 1) {
+    turn(world, centre, deciders, tick)
+    if (world.violations.length > 0) break
+    unsettled = whatIsUnsettled(world, centre)
+  }
+  const { record, reinstalled } = centre
+  return { violations: world.violations, unsettled, record, reinstalled, ticks: tick }
+}
+
+function loseStore(centre: Centre): void {
+  centre.record = emptyRecord('home')
+  centre.observations.clear()
+  centre.relay.clear()
+  centre.incarnation += 1
+}
+
+function turn(
+  world: World,
+  centre: Centre,
+  deciders: Readonly<Record<keyof typeof DECIDERS, Decider>>,
+  tick: number,
+): void {
+  world.now += TICK_MS
+  for (const rebind of centre.rebinds.splice(0)) {
+    if (rebind.at > world.now && world.faulty) centre.rebinds.push(rebind)
+    else rebindHost(world, rebind)
+  }
+  for (const box of world.boxes.values()) {
+    if (!box.up && !box.gone && box.upAt <= world.now && box.upAt >= 0) box.up = true
+    if (box.up) work(world, box)
+  }
+  deliver(world, centre)
+  if (runningChanges(world).length > 1)
+    world.violations.push(`two changes: ${runningChanges(world).join(', ')}`)
+  if (centre.upAt > world.now) return
+  const snapshot = snapshotOf(world, centre)
+  const { steps } = decideCluster(snapshot, world.now, deciders)
+  checkSteps(world, centre.record, steps)
+  for (const step of steps) centre.record = applyStep(centre.record, step, world.now)
+  for (const box of world.boxes.values()) {
+    if (!box.up || box.gone) continue
+    // Every fifteen seconds, as after each start of a session.
+    if (steps.length > 0 || tick % 3 === 0) {
+      for (const intent of ordersFor(centre.record, box.id)) {
+        const sealed = centre.relay.get(intent.operation)
+        send(world, { at: 0, to: box.id, kind: 'order', intent, sealed })
+      }
+    }
+    if (tick % 5 === 0) {
+      const { incarnation } = centre
+      send(world, { at: 0, to: box.id, kind: 'ask', asked: world.now, incarnation })
+    }
+  }
+}
+
+function deliver(world: World, centre: Centre): void {
+  const due = world.messages.filter(({ at }) => at <= world.now)
+  const later = world.messages.filter(({ at }) => at > world.now)
+  world.messages.splice(0, world.messages.length, ...later)
+  for (const message of due) {
+    if (message.kind === 'report' || message.kind === 'state') {
+      const box = world.boxes.get(message.from)
+      // A machine that was sent away is not heard.
+      if (centre.upAt > world.now || !box || box.gone) continue
+      if (message.kind === 'state') {
+        const known = centre.observations.get(message.from)
+        if (message.incarnation !== centre.incarnation || (known && known.asOfMs > message.asked)) continue
+        centre.observations.set(message.from, { asOfMs: message.asked, ...message.state })
+        continue
+      }
+      const { operation, report, sealed } = message.report
+      const { record, acknowledged } = absorbReport(centre.record, message.from, operation, report, world.now)
+      centre.record = record
+      const join = record.joins.find(each => each.operation === operation)
+      if (sealed && join && join.end === undefined) centre.relay.set(operation, sealed)
+      if (acknowledged) send(world, { at: 0, to: message.from, kind: 'ack', operation, report: report.kind })
+      continue
+    }
+    const box = world.boxes.get(message.to)
+    if (!box?.up) continue
+    if (message.kind === 'order') takeOrder(world, box, message.intent, message.sealed)
+    else if (message.kind === 'ack') box.outbox.delete(`${message.operation} ${message.report}`)
+    else {
+      const { asked, incarnation } = message
+      send(world, {
+        at: 0,
+        to: '',
+        from: box.id,
+        kind: 'state',
+        asked,
+        incarnation,
+        state: observe(world, box),
+      })
+    }
+  }
+}
+
+function snapshotOf(world: World, centre: Centre): ClusterSnapshot {
+  const machines = new Map<string, MachineView>()
+  for (const { id, up, gone } of world.boxes.values()) {
+    const observation = centre.observations.get(id)
+    machines.set(id, { connected: up && !gone, gone, occupied: false, observation })
+  }
+  return { distribution: world.distribution, hosts: world.hosts, record: centre.record, machines }
+}
+
+function causeTrouble(world: World, centre: Centre): void {
+  const { random } = world
+  for (const box of world.boxes.values()) {
+    if (box.up && random.chance(0.006)) {
+      box.up = false
+      box.downSince = world.now
+      box.upAt = world.now + random.below(300_000)
+    }
+    if (random.chance(0.002)) box.skewMs = random.chance(0.5) ? 0 : (random.next() - 0.5) * 2_400_000
+  }
+  if (centre.upAt <= world.now && random.chance(0.02)) {
+    centre.upAt = world.now + random.below(60_000)
+    centre.incarnation += 1
+    centre.relay.clear()
+    // Views are lost with the process; what was on a machine's disk is kept.
+    for (const [id, seen] of centre.observations) centre.observations.set(id, { ...seen, view: undefined })
+  }
+  if (random.chance(0.02)) reinstall(world, centre)
+  if (random.chance(0.004) && centre.record.leaves.length + centre.record.left.size === 0) {
+    const one = random.pick(world.hosts)
+    const voters = [...world.clusters.values()].flatMap(({ members }) => members).length
+    if (
+      one &&
+      (one.role === 'worker' || voters >= 3) &&
+      world.boxes.get(one.machine)?.data.kind === 'cluster'
+    ) {
+      centre.record = askToLeave(
+        centre.record,
+        { host: one.host, machine: one.machine, server: one.role !== 'worker', dead: false },
+        world.now,
+      )
+    }
+  }
+}
+
+/** A machine loses its disk: it comes back as a new machine under its name, or as itself with an empty disk. */
+function reinstall(world: World, centre: Centre): void {
+  const wanted = world.random.pick(world.hosts)
+  const box = wanted && world.boxes.get(wanted.machine)
+  if (!wanted || !box || box.gone || centre.rebinds.some(({ host }) => host === wanted.host)) return
+  const cluster = clusterOf(world, box)
+  const voters = cluster?.members.filter(({ learner }) => !learner) ?? []
+  const own = voters.find(({ machine }) => machine === box.id)
+  if (cluster && own) {
+    // What no planner can mend is not caused: the disks of most voters are lost.
+    const intact = voters.filter(
+      each => each !== own && hasData(world, each.machine, cluster.authority),
+    ).length
+    const isSecret = centre.record.founding?.state !== 'founded'
+    if (intact * 2 <= voters.length && !isSecret) return
+    if (isSecret) {
+      world.clusters.delete(cluster.authority)
+      // It dies before anybody hears of it; what nobody could mend is a founder that was heard of and died alone.
+      const heard = world.messages.filter(each => !('from' in each) || each.from !== box.id)
+      world.messages.splice(0, world.messages.length, ...heard)
+    }
+  }
+  centre.reinstalled += 1
+  box.wipedAt = world.now
+  box.data = { kind: 'none' }
+  for (const job of box.journal.values()) if (job.state === 'running') job.state = 'failed'
+  if (world.random.chance(0.3) && centre.record.founding?.machine !== box.id) {
+    for (const [operation, job] of box.journal) {
+      if (job.state !== 'failed' || job.intent.kind === 'mint') continue
+      const report = { kind: 'ended', done: false, authority: '' } as const
+      box.outbox.set(`${operation} ended`, { operation, report, sealed: undefined })
+    }
+    return
+  }
+  box.up = false
+  box.downSince = world.now
+  box.upAt = -1
+  const [name = '', count = '1'] = box.id.split('#')
+  const next = `${name}#${Number(count) + 1}`
+  addBox(world, box.host, next)
+  centre.rebinds.push({ at: world.now + world.random.below(120_000), host: box.host, old: box.id, next })
+}
+
+/** An operator says that the old machine is gone, and which one has its place. */
+function rebindHost(world: World, { host, old, next }: { host: string; old: string; next: string }): void {
+  const box = world.boxes.get(old)
+  if (box) box.gone = true
+  for (const each of world.hosts) if (each.host === host) each.machine = next
+}
+
+function hasData(world: World, machine: string, authority: string): boolean {
+  const data = world.boxes.get(machine)?.data
+  return data?.kind === 'cluster' && data.authority === authority
+}
+
+function whatIsUnsettled(world: World, centre: Centre): string[] {
+  const { record } = centre
+  const problems: string[] = []
+  const [cluster, ...others] = [...world.clusters.values()]
+  if (!cluster || others.length > 0) return [`${world.clusters.size} clusters`]
+  if (!hasQuorum(world, cluster)) return ['the datastore has no quorum']
+  const { waiting } = decideCluster(snapshotOf(world, centre), world.now)
+  for (const { host, machine, role } of world.hosts) {
+    if (record.left.get(host) === machine) continue
+    const member = cluster.members.find(each => each.machine === machine)
+    const votes = role === 'worker' || (member !== undefined && !member.learner)
+    const node = role === 'server' || cluster.nodes.get(host)?.machine === machine
+    if (hasData(world, machine, cluster.authority) && votes && node) continue
+    const reasons = waiting.filter(each => each.host === host || each.host === '')
+    problems.push(
+      `${host} (${machine}) has not joined: ${reasons.map(r => describeReason(r.reason)).join('; ')}`,
+    )
+  }
+  for (const [operation, { works, expiresMs }] of cluster.tokens)
+    if (works && world.now < expiresMs) problems.push(`token ${operation} still works`)
+  if (record.joins.length + record.clears.length + record.leaves.length > 0) {
+    problems.push(
+      `under way: ${[...record.joins, ...record.clears, ...record.leaves].map(({ host }) => host).join(', ')}`,
+    )
+  }
+  return problems
+}
