@@ -395,7 +395,7 @@ export const StopJoiningSchema: GenMessage<StopJoining> = /*@__PURE__*/
 
 /**
  * Take away what is left of a node that was installed anew under its name: member of the datastore first, then Node and
- * node password. Refused while the member is healthy, or when quorum would not hold afterwards.
+ * node password. Refused while the member is a healthy voter, or when quorum would not hold afterwards.
  *
  * @generated from message muster.v1.ClearNode
  */
