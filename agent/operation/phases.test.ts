@@ -590,6 +590,25 @@ describe('the node’s operations', () => {
     expect(seen).toBe(5n)
   })
 
+  it.each([
+    ['ahead of', 3_600_000],
+    ['behind', -3_600_000],
+  ])(
+    'refuse while the clock is an hour %s the coordinator’s, whatever it makes of the order',
+    async (words, skewMs) => {
+      const system = sampleMachine()
+      await using node = await NodeUnderTest.start(system)
+      const revision = await node.publish(tree)
+      const id = `op-skew-${words.slice(0, 5)}`
+      node.skewMs = skewMs
+      node.now = new Date(node.now.getTime() + skewMs)
+      const outcome = await node.outcome(await node.order(revision, id))
+      expect(inWords(outcome)).toBe('refused clock')
+      expect(outcome.reason).toContain(`3600 s ${words}`)
+      expectUntouched(system)
+    },
+  )
+
   it('refuse while the clock stands before this node’s own past, once it was waited for', async () => {
     const system = sampleMachine()
     await using node = await NodeUnderTest.start(system)

@@ -4,6 +4,7 @@ import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.
 import { PlanMode, PlanSchema } from '../../../shared/gen/muster/v1/plan_pb.ts'
 import { sha256Hex } from '../../../shared/ids.ts'
 import { pause } from '../../../shared/lifecycle.ts'
+import { MAX_SKEW_MS } from '../../../shared/revision/judge-revision.ts'
 import type { KnownManifest } from '../../../shared/revision/read-manifest.ts'
 import { readSafety } from '../../gates/read-safety.ts'
 import { makePlan } from '../../plan/make-plan.ts'
@@ -259,9 +260,16 @@ async function clockProblem({ deps, input, state }: StepContext): Promise<PhaseF
         : [(other.endedAt ?? other.acceptedAt).getTime()],
     ),
   )
+  const skew = deps.skewMs()
+  if (skew !== undefined && Math.abs(skew) > MAX_SKEW_MS) {
+    // Before anything is judged by this clock, such as whether the order has expired.
+    return refused(
+      'clock',
+      `the clock is ${Math.round(Math.abs(skew) / 1_000)} s ${skew > 0 ? 'ahead of' : 'behind'} the coordinator's, more than ${MAX_SKEW_MS / 60_000} minutes: set it, then order again`,
+    )
+  }
   // The coordinator shows the same time: what is ahead of it was written by a clock that was wrong.
-  const skewMs = deps.skewMs()
-  if (skewMs !== undefined && Math.abs(skewMs) <= SMALL_SKEW_MS) return undefined
+  if (skew !== undefined && Math.abs(skew) <= SMALL_SKEW_MS) return undefined
   const startedMs = performance.now()
   while (deps.clock.now().getTime() < past) {
     if (performance.now() - startedMs > deps.config.clockWaitMs || !(await pause(500, input.signal))) {
