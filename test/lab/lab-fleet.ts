@@ -8,6 +8,7 @@ import { addOperator, type MadeRevision, type Operator, type PublishOptions } fr
 import { makeToken } from '../support/shown.ts'
 import { waitUntil } from '../support/wait-until.ts'
 import { type AgentProgram, buildAgentProgram } from './agent-program.ts'
+import { prepareClusterLab } from './clusters/machines.ts'
 import { type Lab, startLab } from './lab.ts'
 import type { LabMachine } from './machine.ts'
 import { COORDINATOR_ADDRESS, machineAddress } from './network.ts'
@@ -26,6 +27,8 @@ export interface LabFleetOptions {
   /** Laid over the configuration of every agent, and of the coordinator. */
   readonly agentConfig?: object
   readonly coordinatorConfig?: object
+  /** Whether Kubernetes can run in the machines: `whyNoClusters` must have no objection. */
+  readonly kubernetes?: boolean
   /** Gives the coordinator a trust set, in place of an operator that this process plays; `publish` is not there then. */
   readonly prepareTrust?: (fleet: Fleet) => Promise<void>
 }
@@ -75,13 +78,19 @@ export class LabFleet implements AsyncDisposable {
   async install(): Promise<void> {
     const { machines, agent, moreAgents = [] } = this.#options
     const paths = await buildSystems(this.#systems)
-    const node = await storeLayer(this.lab.root, [], [agent.node])
+    const clusterLab = this.#options.kubernetes === true ? await prepareClusterLab(this.lab) : undefined
+    const node = await storeLayer(this.lab.root, clusterLab?.layers ?? [], [agent.node])
     const inStore = [agent, ...moreAgents].map(({ path }) => path)
     const layers = await storeLayer(this.lab.root, node, [...inStore, ...Object.values(paths)])
-    for (const host of machines) {
+    for (const [index, host] of machines.entries()) {
       const system = paths[host]
       if (system === undefined) throw new Error(`no system of ${host} was built`)
-      const machine = await this.lab.startMachine(host, { layers, system, start: false })
+      const machine = await this.lab.startMachine(host, {
+        ...clusterLab?.machine(index, machines),
+        layers,
+        system,
+        start: false,
+      })
       await machine.writeFile(SECRET, await makeToken(this.fleet, { host }), '600')
     }
     await Promise.all(this.lab.machines.map(machine => machine.boot()))

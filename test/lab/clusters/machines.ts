@@ -15,14 +15,10 @@ export const podSubnet = (index: number): string => `10.244.${10 + index}.0/24`
 
 /** What a lab's machines need to run Kubernetes, apart from which of them is which. */
 export interface ClusterLab {
-  /** The n-th machine's options; names of all machines, in the order in which they are made. */
-  readonly machine: (
-    index: number,
-    names: readonly string[],
-  ) => MachineOptions & {
-    readonly layers: readonly string[]
-    readonly files: Readonly<Record<string, string>>
-  }
+  /** What lies over the lab's root in each of them. */
+  readonly layers: readonly string[]
+  /** The options of the machine that is made as the `index`th of these, in this order. */
+  readonly machine: (index: number, names: readonly string[]) => MachineOptions
 }
 
 /**
@@ -40,9 +36,11 @@ export async function prepareClusterLab(lab: Lab): Promise<ClusterLab> {
     `${await writePackages(join(own, 'packages'))}:/opt/packages`,
   ]
   await routePods(lab)
+  const layers = [layer]
   return {
+    layers,
     machine: (index, names) => ({
-      layers: [layer],
+      layers,
       binds,
       data: DATA,
       containers: true,
