@@ -1,4 +1,13 @@
 import type { ColumnType, Generated } from 'kysely'
+import type {
+  ClusterAttemptsTable,
+  ClusterClearsTable,
+  ClusterJoinsTable,
+  ClusterLeavesTable,
+  ClusterLeftTable,
+  ClusterNodesTable,
+  ClustersTable,
+} from './cluster-tables.ts'
 
 /** Milliseconds since 1970, UTC. */
 type Millis = number
@@ -271,4 +280,11 @@ export interface Database {
   log_chunks: LogChunksTable
   requests: RequestsTable
   events: EventsTable
+  clusters: ClustersTable
+  cluster_joins: ClusterJoinsTable
+  cluster_clears: ClusterClearsTable
+  cluster_leaves: ClusterLeavesTable
+  cluster_left: ClusterLeftTable
+  cluster_attempts: ClusterAttemptsTable
+  cluster_nodes: ClusterNodesTable
 }
