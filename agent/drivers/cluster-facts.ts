@@ -1,0 +1,116 @@
+import type { System } from '../system/system.ts'
+import { at, isObject, readObject, textAt, textsAt } from './read-value.ts'
+
+/** Where the host's configuration says what the machine is in its cluster; it holds no secret. */
+export const CLUSTER_FACTS = '/etc/muster/cluster.json'
+const MAX_BYTES = 256 * 1024
+
+export const DISTRIBUTIONS = ['k3s', 'k0s', 'kubernetes', 'components'] as const
+export type Distribution = (typeof DISTRIBUTIONS)[number]
+export type NodeRole = 'server' | 'worker' | 'server+worker'
+
+/** What the configuration says of this machine in its cluster. */
+export interface ClusterFacts {
+  readonly cluster: string
+  readonly distribution: Distribution
+  readonly role: NodeRole
+  /** Such as "1.34.3"; undefined: whatever the host's closure brings. */
+  readonly version: string | undefined
+  readonly life: 'apart' | 'with-system'
+  /** The cluster's own address, beside those of its servers. */
+  readonly endpoint: string | undefined
+  readonly apiPort: number
+  readonly podCidr: string | undefined
+  readonly serviceCidr: string | undefined
+  readonly clusterDomain: string
+  /** undefined: a unit finds it out at boot and writes it to `NODE_ADDRESS`. */
+  readonly nodeAddress: string | undefined
+  /** undefined: the machine's host name. */
+  readonly nodeName: string | undefined
+  /** Servers by their names, with the addresses that are known from the fleet file. */
+  readonly servers: ReadonlyMap<string, string | undefined>
+  /** Names and addresses that the API server's certificate must hold. */
+  readonly certificateNames: readonly string[]
+  /** In the order in which they start. */
+  readonly units: readonly string[]
+  /** Of life "apart": the profile that holds the programs. */
+  readonly profile: string | undefined
+  /** Folders in which the programs are looked for, in this order. */
+  readonly programs: readonly string[]
+}
+
+/** Where the address is written that the machine has found out. */
+export const NODE_ADDRESS = '/run/muster-node/address'
+
+export type FactsReading =
+  | { readonly kind: 'facts'; readonly facts: ClusterFacts }
+  /** The machine is in no cluster. */
+  | { readonly kind: 'none' }
+  | { readonly kind: 'unreadable'; readonly reason: string }
+
+export async function readClusterFacts(system: System): Promise<FactsReading> {
+  const reading = await system.readFile(CLUSTER_FACTS, MAX_BYTES)
+  if (reading.kind === 'missing') return { kind: 'none' }
+  if (reading.kind === 'unreadable') return unreadable(reading.code)
+  if (reading.truncated) return unreadable(`longer than ${MAX_BYTES} bytes`)
+  return parseClusterFacts(reading.bytes.toString('utf8'))
+}
+
+export function parseClusterFacts(text: string): FactsReading {
+  const value = readObject(text)
+  if (!value) return unreadable('holds no JSON object')
+  const cluster = textAt(value, 'cluster')
+  const distribution = DISTRIBUTIONS.find(name => name === textAt(value, 'distribution'))
+  const role = ROLES.find(name => name === textAt(value, 'role'))
+  const life = LIVES.find(name => name === textAt(value, 'life'))
+  const apiPort = at(value, 'apiPort')
+  const servers = readServers(at(value, 'servers'))
+  const units = textsAt(value, 'units')
+  const programs = textsAt(value, 'programs')
+  const certificateNames = textsAt(value, 'certificateNames')
+  if (cluster === undefined || cluster === '') return unreadable('cluster: wanted a name')
+  if (!distribution) return unreadable(`distribution: wanted one of ${DISTRIBUTIONS.join(', ')}`)
+  if (!role) return unreadable(`role: wanted one of ${ROLES.join(', ')}`)
+  if (!life) return unreadable(`life: wanted one of ${LIVES.join(', ')}`)
+  if (typeof apiPort !== 'number' || !Number.isInteger(apiPort) || apiPort < 1 || apiPort > 65_535)
+    return unreadable('apiPort: wanted a port')
+  if (!servers) return unreadable('servers: wanted addresses by name, or null for one that is not fixed')
+  if (!units?.every(unit => /^[\w@.:-]+\.service$/.test(unit)))
+    return unreadable('units: wanted names of services')
+  if (!programs?.every(folder => folder.startsWith('/')))
+    return unreadable('programs: wanted absolute folders')
+  if (!certificateNames) return unreadable('certificateNames: wanted a list of texts')
+  const optional = (key: string) => textAt(value, key) || undefined
+  const facts = {
+    ...{ cluster, distribution, role, life, apiPort, servers, units, programs, certificateNames },
+    version: optional('version'),
+    endpoint: optional('endpoint'),
+    podCidr: optional('podCidr'),
+    serviceCidr: optional('serviceCidr'),
+    clusterDomain: optional('clusterDomain') ?? 'cluster.local',
+    nodeAddress: optional('nodeAddress'),
+    nodeName: optional('nodeName'),
+    profile: optional('profile'),
+  }
+  return { kind: 'facts', facts }
+}
+
+const ROLES = ['server', 'worker', 'server+worker'] as const
+const LIVES = ['apart', 'with-system'] as const
+
+function readServers(value: unknown): ReadonlyMap<string, string | undefined> | undefined {
+  if (!isObject(value)) return undefined
+  const servers = new Map<string, string | undefined>()
+  for (const [name, address] of Object.entries(value)) {
+    if (typeof address !== 'string' && address !== null) return undefined
+    servers.set(name, address ?? undefined)
+  }
+  return servers
+}
+
+function unreadable(reason: string): FactsReading {
+  return { kind: 'unreadable', reason: `${CLUSTER_FACTS}: ${reason}` }
+}
+
+export const isServerRole = (role: NodeRole): boolean => role !== 'worker'
+export const isWorkerRole = (role: NodeRole): boolean => role !== 'server'

@@ -1,0 +1,273 @@
+import { isServerRole } from '../cluster-facts.ts'
+import type { ClusterDriver, JoinSecret } from '../driver.ts'
+import {
+  begin,
+  checkPreconditions,
+  type Distributed,
+  type DriverDeps,
+  finish,
+  nodeActs,
+  ownAddress,
+  readState,
+  runsWorkloads,
+  startWithFiles,
+  untilUp,
+} from '../driver-base.ts'
+import type { EtcdAccess } from '../etcd/etcd-client.ts'
+import {
+  createKubeletToken,
+  deleteBootstrapToken,
+  deleteTokensOf,
+  describeToken,
+  SPENT_TOKEN,
+} from '../kubernetes/bootstrap-tokens.ts'
+import { createKubectl } from '../kubernetes/kubectl.ts'
+import type { WaitOptions } from '../kubernetes/prove-ready.ts'
+import { readCertificateEnds } from '../node/certificates.ts'
+import { stopUnits } from '../node/services.ts'
+import { DONE, done, failed, type Result } from '../result.ts'
+import { runProgram } from '../run-program.ts'
+import { sharedActs } from '../shared-acts.ts'
+import { componentsActs } from './components-acts.ts'
+import { componentsSnapshots } from './components-snapshots.ts'
+import { FIRST_OBJECTS } from './first-objects.ts'
+import { otherClients, peerUrl, startEnvironment } from './initial-cluster.ts'
+import {
+  AUTHORITY_FILES,
+  bootstrapKubeconfig,
+  KUBERNETES_DIR,
+  kubeadmConfig,
+  makeCertificates,
+  PKI,
+} from './pki.ts'
+
+export const etcdAt = (address: string): EtcdAccess => ({
+  address,
+  client: {
+    ca: `${PKI}/etcd/ca.crt`,
+    cert: `${PKI}/apiserver-etcd-client.crt`,
+    key: `${PKI}/apiserver-etcd-client.key`,
+  },
+  peer: { ca: `${PKI}/etcd/ca.crt`, cert: `${PKI}/etcd/peer.crt`, key: `${PKI}/etcd/peer.key` },
+})
+const KUBELET_CERTIFICATE = '/var/lib/kubelet/pki/kubelet-client-current.pem'
+const SUPER_ADMIN = `${KUBERNETES_DIR}/super-admin.conf`
+const CALL_MS = 60_000
+const FOUNDER_TOKEN_MS = 15 * 60_000
+
+/** `components` and nixpkgs' `kubernetes`: programs one by one, whose certificates the agent makes with kubeadm. */
+export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
+  const { system, facts, files, nodeName } = deps
+  const programs = { system, folders: facts.programs }
+  const server = isServerRole(facts.role)
+  const hasKubelet = facts.units.includes('kubelet.service')
+  const kubectlAs = (conf: string) =>
+    createKubectl({ programs, program: 'kubectl', before: [`--kubeconfig=${conf}`] })
+  const kubectl = kubectlAs(`${KUBERNETES_DIR}/admin.conf`)
+  const of: Distributed = {
+    deps,
+    programs,
+    kubectl,
+    etcd: () => deps.connectEtcd(etcdAt('127.0.0.1:2379')),
+    needs: {
+      users: facts.distribution === 'kubernetes' ? ['kubernetes', ...(server ? ['etcd'] : [])] : [],
+      tcpPorts: [...(server ? [facts.apiPort, 2379, 2380] : []), ...(hasKubelet ? [10250] : [])],
+      workloads: runsWorkloads(facts),
+    },
+    neededPrograms: [
+      ...(server
+        ? ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubeadm', 'kubectl']
+        : []),
+      ...(hasKubelet ? ['kubelet'] : []),
+    ],
+    authorityFiles: [`${PKI}/ca.crt`],
+    installedVersion: async signal => {
+      const program = server ? 'kube-apiserver' : 'kubelet'
+      const said = await runProgram(programs, program, { args: ['--version'], deadlineMs: CALL_MS, signal })
+      return said.kind === 'done' ? /v(\d+\.\d+\.\d+)/.exec(said.value.stdout)?.[1] : undefined
+    },
+  }
+  const isReady = async () => (await kubectl.getText('/readyz')).kind === 'done'
+  const kubeletIsIn = async () =>
+    (await system.exists(`${KUBERNETES_DIR}/kubelet.conf`)).kind === 'present' &&
+    (await system.exists(KUBELET_CERTIFICATE)).kind === 'present'
+  return {
+    distribution: facts.distribution,
+    facts,
+    nodeName,
+    ...nodeActs(of),
+    checkPreconditions: async () => await checkPreconditions(of),
+    readState: async signal => await readState(of, signal),
+    found: async (operation, options) => {
+      const refused = await begin(deps, operation)
+      if (refused) return refused
+      const made = await makeServer(of, true, options.signal)
+      if (made.kind === 'failed') return made
+      const address = made.value
+      await files.put('start.env', startEnvironment(`${nodeName}=${peerUrl(address)}`, 'new'))
+      const started = await startWithFiles(of, options.signal)
+      if (started.kind === 'failed') return started
+      const first = kubectlAs(SUPER_ADMIN)
+      const up = await untilUp(of, 'the first server', options, async () => {
+        const [wide, narrow] = [await first.getText('/readyz'), await kubectl.getText('/readyz')]
+        return wide.kind === 'done' || narrow.kind === 'done'
+      })
+      if (up.kind === 'failed') return up
+      if ((await files.read(SUPER_ADMIN)) !== undefined) {
+        const bound = await first.apply(FIRST_OBJECTS, 'muster', options.signal)
+        if (bound.kind === 'failed') return bound
+        // It goes past every rule of access, and nothing needs it any more.
+        await files.remove(SUPER_ADMIN)
+      }
+      const own = hasKubelet ? await joinOwnKubelet(of, operation, address, options, kubeletIsIn) : DONE
+      if (own.kind === 'failed') return own
+      await files.put('start.env', startEnvironment(`${nodeName}=${peerUrl(address)}`, 'existing'))
+      return await finish(of)
+    },
+    join: async (operation, secret, options) => {
+      const problem = whyNotJoin(secret, server, hasKubelet)
+      if (problem !== undefined) return failed('token-refused', problem)
+      const refused = await begin(deps, operation)
+      if (refused) return refused
+      for (const [name, text] of secret.files)
+        await files.write(`${PKI}/${name}`, text, name.endsWith('.key') ? 0o600 : 0o644)
+      const authority = secret.files.get('ca.crt') ?? ''
+      if (hasKubelet)
+        await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, secret.server, secret.token))
+      const joined = server ? await joinServer(of, secret, options) : await startWithFiles(of, options.signal)
+      if (joined.kind === 'failed') return joined
+      const up = await untilUp(
+        of,
+        `node ${nodeName} of cluster ${facts.cluster}`,
+        options,
+        async () => (!server || (await isReady())) && (!hasKubelet || (await kubeletIsIn())),
+      )
+      if (up.kind === 'failed') return up
+      if (hasKubelet)
+        await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, secret.server, SPENT_TOKEN))
+      return await finish(of)
+    },
+    wipe: async signal => {
+      await files.mark('hold')
+      const stopped = await stopUnits(system, facts.units, signal)
+      if (stopped.kind === 'failed') return stopped
+      await files.clear()
+      for (const path of [PKI, '/var/lib/etcd/member', '/var/lib/kubelet/pki']) await files.remove(path)
+      for (const name of await files.list(KUBERNETES_DIR)) {
+        if (name.endsWith('.conf')) await files.remove(`${KUBERNETES_DIR}/${name}`)
+      }
+      for (const mark of ['member', 'begun', 'hold'] as const) await files.unmark(mark)
+      return DONE
+    },
+    certificates: async () => await readCertificateEnds(files, [PKI, `${PKI}/etcd`, '/var/lib/kubelet/pki']),
+    cluster: {
+      ...sharedActs(of),
+      ...componentsActs(of, async signal => await makeServer(of, false, signal)),
+      ...componentsSnapshots(of, isReady),
+    },
+  }
+}
+
+/** Makes what this server needs of certificates and kubeconfigs; answers its address. */
+async function makeServer(of: Distributed, founding: boolean, signal?: AbortSignal): Promise<Result<string>> {
+  const { deps } = of
+  const { facts, nodeName } = deps
+  const address = await ownAddress(deps)
+  const version = await of.installedVersion(signal)
+  if (address === undefined) return failed('precondition', 'the address of this node is not known yet')
+  if (version === undefined)
+    return failed('precondition', 'kube-apiserver does not say its version: install it')
+  const config = kubeadmConfig({
+    node: nodeName,
+    address,
+    port: facts.apiPort,
+    version,
+    names: facts.certificateNames,
+    podCidr: facts.podCidr,
+    serviceCidr: facts.serviceCidr,
+    domain: facts.clusterDomain,
+  })
+  const made = await makeCertificates(of, config, founding, signal)
+  return made.kind === 'failed' ? made : done(address)
+}
+
+function whyNotJoin(secret: JoinSecret, server: boolean, hasKubelet: boolean): string | undefined {
+  if (secret.distribution !== 'components' && secret.distribution !== 'kubernetes') {
+    return `the secret is one of ${secret.distribution}`
+  }
+  const wanted = server ? AUTHORITY_FILES : ['ca.crt']
+  const missing = wanted.filter(name => !secret.files.has(name))
+  if (missing.length > 0) return `the secret does not hold ${missing.join(', ')}`
+  // A worker has no use for them.
+  if (!server && [...secret.files.keys()].some(name => name.endsWith('.key')))
+    return 'the secret of a worker holds keys of the cluster'
+  if (server && secret.initialCluster === undefined)
+    return 'the secret does not say which members the datastore has'
+  if (hasKubelet && secret.token === '') return 'the secret holds no token for the kubelet'
+  return undefined
+}
+
+/** Starts a server whose datastore member was added as a learner, and has it promoted when it is in step. */
+async function joinServer(of: Distributed, secret: JoinSecret, options: WaitOptions): Promise<Result<void>> {
+  const { deps } = of
+  const made = await makeServer(of, false, options.signal)
+  if (made.kind === 'failed') return made
+  const own = peerUrl(made.value)
+  const cluster = secret.initialCluster ?? ''
+  if (!cluster.includes(own))
+    return failed('token-refused', `the secret is for another address than ${made.value}`)
+  await deps.files.put('start.env', startEnvironment(cluster, 'existing'))
+  const started = await startWithFiles(of, options.signal)
+  if (started.kind === 'failed') return started
+  const others = otherClients(cluster, own).map(address => deps.connectEtcd(etcdAt(address)))
+  return await untilUp(of, 'the vote of the datastore member', options, async () => {
+    for (const other of others) {
+      const members = await other.members(options.signal)
+      const member =
+        members.kind === 'done' ? members.value.find(each => each.peerUrls.includes(own)) : undefined
+      if (!member) continue
+      if (!member.learner) return true
+      if ((await other.promote(member.id, options.signal)).kind === 'done') return true
+    }
+    return false
+  })
+}
+
+/** The kubelet of the first server joins its own cluster, by a token like every other. */
+async function joinOwnKubelet(
+  of: Distributed,
+  operation: string,
+  address: string,
+  options: WaitOptions,
+  kubeletIsIn: () => Promise<boolean>,
+): Promise<Result<void>> {
+  const { deps, kubectl } = of
+  const { files, facts, nodeName } = deps
+  const authority = (await files.read(`${PKI}/ca.crt`))?.toString('utf8') ?? ''
+  const server = `${address.includes(':') ? `[${address}]` : address}:${facts.apiPort}`
+  if (!(await kubeletIsIn())) {
+    const cleared = await deleteTokensOf(kubectl, operation, options.signal)
+    if (cleared.kind === 'failed') return cleared
+    const expires = new Date(deps.clock.now().getTime() + FOUNDER_TOKEN_MS)
+    const token = await createKubeletToken(
+      kubectl,
+      describeToken(operation, nodeName),
+      expires,
+      options.signal,
+    )
+    if (token.kind === 'failed') return token
+    await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, server, token.value.text))
+    // It may have ended for want of the file, and waits before it starts anew.
+    const restarted = await deps.system.run('systemctl', ['restart', '--no-block', 'kubelet.service'], {
+      deadlineMs: CALL_MS,
+    })
+    if (restarted.ending.kind !== 'exited')
+      return failed('command', 'systemctl restart kubelet.service: was not run')
+    const up = await untilUp(of, 'the kubelet of the first server', options, kubeletIsIn)
+    const deleted = await deleteBootstrapToken(kubectl, token.value.id, options.signal)
+    if (up.kind === 'failed') return up
+    if (deleted.kind === 'failed') return deleted
+  }
+  await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, server, SPENT_TOKEN))
+  return DONE
+}

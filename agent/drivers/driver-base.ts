@@ -1,0 +1,264 @@
+import type { Clock } from '../../shared/clock.ts'
+import type { System } from '../system/system.ts'
+import { type ClusterFacts, isServerRole, isWorkerRole, NODE_ADDRESS } from './cluster-facts.ts'
+import type { ClusterActs, ClusterDriver, DriverState, Joined } from './driver.ts'
+import type { ConnectEtcd, EtcdClient } from './etcd/etcd-client.ts'
+import { bareVersion } from './kubernetes/judge-ready.ts'
+import type { Kubectl } from './kubernetes/kubectl.ts'
+import type { WaitOptions } from './kubernetes/prove-ready.ts'
+import { authorityId } from './node/certificates.ts'
+import type { ClusterFiles } from './node/cluster-files.ts'
+import { readDiskData } from './node/disk-data.ts'
+import { checkMachine, type Needs, type Shortfall } from './node/preconditions.ts'
+import { lastWords, readUnit, type ServiceState, startUnits, stopUnits, waitFor } from './node/services.ts'
+import { readObject, textAt } from './read-value.ts'
+import { DONE, done, type Failure, failed, type Result } from './result.ts'
+import type { Programs } from './run-program.ts'
+
+/** What drivers are made of; nothing in them knows whether the machine is real. */
+export interface DriverDeps {
+  readonly system: System
+  readonly facts: ClusterFacts
+  readonly nodeName: string
+  readonly files: ClusterFiles
+  readonly connectEtcd: ConnectEtcd
+  readonly clock: Clock
+}
+
+/** What one distribution says of itself. */
+export interface Distributed {
+  readonly deps: DriverDeps
+  readonly programs: Programs
+  readonly kubectl: Kubectl
+  readonly etcd: () => EtcdClient
+  readonly needs: Omit<Needs, 'nodeName' | 'address' | 'otherAddresses' | 'programs'>
+  readonly neededPrograms: readonly string[]
+  /** The installed version, as its program says it. */
+  readonly installedVersion: (signal?: AbortSignal) => Promise<string | undefined>
+  readonly authorityFiles: readonly string[]
+}
+
+/** The address of this node; undefined: it has not been found out. */
+export async function ownAddress({ system, facts }: DriverDeps): Promise<string | undefined> {
+  if (facts.nodeAddress !== undefined) return facts.nodeAddress
+  const reading = await system.readFile(NODE_ADDRESS, 256)
+  const text = reading.kind === 'file' ? reading.bytes.toString('utf8').trim() : ''
+  return text === '' ? undefined : text
+}
+
+/** An address as it stands in a URL. */
+export const hostOf = (address: string): string => (address.includes(':') ? `[${address}]` : address)
+
+export async function checkPreconditions(of: Distributed): Promise<readonly Shortfall[]> {
+  const { deps, needs, neededPrograms } = of
+  const { system, facts, nodeName } = deps
+  const missing: string[] = []
+  for (const name of neededPrograms) {
+    const found = await Promise.all(
+      of.programs.folders.map(async folder => await system.exists(`${folder}/${name}`)),
+    )
+    if (!found.some(({ kind }) => kind === 'present')) missing.push(name)
+  }
+  const address = await ownAddress(deps)
+  const otherAddresses = [...facts.servers].flatMap(([name, at]) =>
+    name === nodeName || at === undefined ? [] : [at],
+  )
+  const shortfalls = await checkMachine(system, {
+    ...needs,
+    programs: missing,
+    nodeName,
+    address,
+    otherAddresses,
+  })
+  const data = await readDiskData(system)
+  if (data.kind === 'none' || (await deps.files.readMark('begun')) !== undefined) return shortfalls
+  const reason =
+    data.kind === 'unreadable' ? data.reason : `data of a cluster of ${data.distribution} lies on the disk`
+  return [...shortfalls, { what: 'data', reason: `${reason}: adopt that cluster, or wipe the machine` }]
+}
+
+export async function readState(of: Distributed, signal?: AbortSignal): Promise<DriverState> {
+  const { system, facts, files } = of.deps
+  const units = new Map<string, ServiceState>()
+  for (const unit of facts.units) {
+    const state = await readUnit(system, unit, signal)
+    if (state.kind === 'done') units.set(unit, state.value)
+  }
+  return {
+    data: await readDiskData(system),
+    unfinished: await files.readMark('begun'),
+    held: (await files.readMark('hold')) !== undefined,
+    units,
+    installedVersion: await of.installedVersion(signal),
+    runningVersion: isServerRole(facts.role) ? await runningVersion(of.kubectl, signal) : undefined,
+  }
+}
+
+/** Of the API server; undefined: it does not answer. */
+export async function runningVersion(kubectl: Kubectl, signal?: AbortSignal): Promise<string | undefined> {
+  const answer = await kubectl.getText('/version', signal)
+  const said = answer.kind === 'done' ? textAt(readObject(answer.value), 'gitVersion') : undefined
+  return said === undefined ? undefined : bareVersion(said)
+}
+
+/**
+ * Says durably that an operation founds or joins here. Refused where data of a cluster lies that this operation did not
+ * begin: nobody founds or joins over it.
+ */
+export async function begin(
+  { system, files, facts }: DriverDeps,
+  operation: string,
+): Promise<Failure | undefined> {
+  const begun = await files.readMark('begun')
+  if (begun === operation) return undefined
+  const data = await readDiskData(system)
+  if (data.kind !== 'none') {
+    const what =
+      data.kind === 'unreadable'
+        ? data.reason
+        : `data of a cluster of ${data.distribution}, authority ${data.authority}`
+    return failed(
+      'data-present',
+      `${what}: cluster ${facts.cluster} is not founded or joined over it; adopt it, or wipe the machine`,
+    )
+  }
+  if ((await files.readMark('hold')) !== undefined) {
+    return failed('precondition', 'Kubernetes is held down on this machine: let it go first')
+  }
+  await files.mark('begun', operation)
+  return undefined
+}
+
+/** Says durably that founding or joining is over. A server is a member from here on. */
+export async function finish(of: Distributed): Promise<Result<Joined>> {
+  const { files, facts } = of.deps
+  const authority = await ownAuthority(of)
+  if (authority === undefined) {
+    return failed('unreadable', `no authority that can be read in ${of.authorityFiles.join(' or ')}`)
+  }
+  if (isServerRole(facts.role)) await files.mark('member')
+  await files.unmark('begun')
+  return done({ authority })
+}
+
+async function ownAuthority({ deps, authorityFiles }: Distributed): Promise<string | undefined> {
+  for (const path of authorityFiles) {
+    const bytes = await deps.files.read(path)
+    if (bytes) return authorityId(bytes)
+  }
+  return undefined
+}
+
+/** Gives a secret out to the units, and starts them. */
+export async function startWithFiles({ deps }: Distributed, signal?: AbortSignal): Promise<Result<void>> {
+  await deps.files.setReady()
+  return await startUnits(deps.system, deps.facts.units, signal)
+}
+
+/** Waits for a look to succeed, and says why the unit does not come, where it says so itself. */
+export async function untilUp(
+  { deps }: Distributed,
+  what: string,
+  options: WaitOptions,
+  look: () => Promise<boolean>,
+): Promise<Result<void>> {
+  const { system, facts } = deps
+  const [unit = ''] = facts.units
+  const since = Math.floor(deps.clock.now().getTime() / 1000)
+  let refusal: Failure | undefined
+  const up = await waitFor(
+    options.deadlineMs,
+    options.signal,
+    async () => {
+      if (await look()) return true
+      refusal = explainWords(await wordsSince(system, unit, since))
+      return refusal ? false : undefined
+    },
+    options.everyMs ?? 2_000,
+  )
+  if (up === true) return DONE
+  if (refusal) return refusal
+  if (options.signal?.aborted) return failed('cancelled', `${what}: no longer waited for`)
+  const state = await readUnit(system, unit)
+  const shown = state.kind === 'done' ? describeUnit(unit, state.value) : state.reason
+  const said = await lastWords(system, unit)
+  return failed(
+    'timed-out',
+    `${what} did not come within ${options.deadlineMs / 1000} s: ${shown}; it said: ${said}`,
+  )
+}
+
+function describeUnit(unit: string, { active, heldByCondition, result }: ServiceState): string {
+  if (heldByCondition)
+    return `${unit} is ${active}, since a condition of it does not hold (systemctl status ${unit})`
+  return `${unit} is ${active}${result === '' || result === 'success' ? '' : ` (${result})`}`
+}
+
+async function wordsSince(system: System, unit: string, sinceSeconds: number): Promise<string> {
+  const args = ['--unit', unit, '--no-pager', '--output=cat', `--since=@${sinceSeconds}`, '--lines=200']
+  const said = await system.run('journalctl', args, { deadlineMs: 10_000 })
+  return said.stdout
+}
+
+/** What a distribution says that no waiting mends. */
+export function explainWords(text: string): Failure | undefined {
+  if (/Node password rejected|duplicate hostname/i.test(text)) {
+    return failed(
+      'name-taken',
+      'the cluster has a node of this name with another password: take that node out first',
+    )
+  }
+  if (
+    /\b401 Unauthorized\b|token CA hash does not match|wrong token type|failed to decode join token|invalid bootstrap token/i.test(
+      text,
+    )
+  ) {
+    return failed(
+      'token-refused',
+      'the cluster does not take the token: it ended, was deleted, or is of another cluster; have another one minted',
+    )
+  }
+  if (/cgroup v1 is not supported/i.test(text)) {
+    return failed(
+      'precondition',
+      'this version does not run on control groups of the first version: boot with the unified hierarchy',
+    )
+  }
+  return undefined
+}
+
+/** What every distribution does to its own machine in the same way. */
+export function nodeActs(of: Distributed): Pick<ClusterDriver, 'hold' | 'restart'> {
+  const { system, files, facts } = of.deps
+  return {
+    hold: async (held, signal) => {
+      if (!held) {
+        await files.unmark('hold')
+        return DONE
+      }
+      await files.mark('hold')
+      return await stopUnits(system, facts.units, signal)
+    },
+    restart: async signal => {
+      const stopped = await stopUnits(system, facts.units, signal)
+      return stopped.kind === 'failed' ? stopped : await startUnits(system, facts.units, signal)
+    },
+  }
+}
+
+export type SharedActs = Pick<
+  ClusterActs,
+  | 'checkJoiner'
+  | 'readEvidence'
+  | 'proveNode'
+  | 'proveServer'
+  | 'cordon'
+  | 'drain'
+  | 'uncordon'
+  | 'members'
+  | 'whyNotStop'
+  | 'applyManifests'
+>
+
+export const runsWorkloads = (facts: ClusterFacts): boolean =>
+  isWorkerRole(facts.role) || facts.units.includes('kubelet.service') || facts.distribution === 'k3s'

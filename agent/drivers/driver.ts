@@ -1,0 +1,171 @@
+import type { ClusterFacts, Distribution, NodeRole } from './cluster-facts.ts'
+import type { SeenMember } from './etcd/member.ts'
+import type { DrainPolicy } from './kubernetes/evictable-pods.ts'
+import type { NodeEvidence } from './kubernetes/judge-ready.ts'
+import type { ManifestSet, PruneEnd } from './kubernetes/manifests.ts'
+import type { WaitOptions } from './kubernetes/prove-ready.ts'
+import type { CertificateEnd } from './node/certificates.ts'
+import type { DiskData } from './node/disk-data.ts'
+import type { Shortfall } from './node/preconditions.ts'
+import type { ServiceState } from './node/services.ts'
+import type { Result } from './result.ts'
+
+/**
+ * What the agent does to Kubernetes on its machine, the same for every distribution.
+ *
+ * INVARIANTS of every driver: an act can be killed between any two lines and is called again, then it goes on; nothing is
+ * done for being told twice; a secret travels by standard input and root-only files; no wait is longer than its deadline, and
+ * a wait whose time is over is a failure; what cannot be read is a failure and never an empty answer. The acts of `cluster`
+ * work on servers only: workers have no administrator's access.
+ */
+export interface ClusterDriver {
+  readonly distribution: Distribution
+  readonly facts: ClusterFacts
+  /** The name of this machine's node. */
+  readonly nodeName: string
+
+  /** What is missing on this machine for founding or joining; empty: nothing. Changes nothing. */
+  checkPreconditions(signal?: AbortSignal): Promise<readonly Shortfall[]>
+  readState(signal?: AbortSignal): Promise<DriverState>
+
+  /** Founds the cluster on this machine, so that servers can be added to it later. Refused where any cluster's data lies. */
+  found(operation: string, options: WaitOptions): Promise<Result<Joined>>
+  /** Joins with a secret that a server minted. Afterwards a spent one of the same form takes its place. */
+  join(operation: string, secret: JoinSecret, options: WaitOptions): Promise<Result<Joined>>
+  /** Stops Kubernetes here, takes the cluster's data away, and what the agent kept for it: after it left, or before it joins anew. */
+  wipe(signal?: AbortSignal): Promise<Result<void>>
+  /** Keeps Kubernetes down, over boots too; or lets it start again. */
+  hold(held: boolean, signal?: AbortSignal): Promise<Result<void>>
+  /** Stops Kubernetes and starts it anew, in the order of its units; does not wait until it is well. */
+  restart(signal?: AbortSignal): Promise<Result<void>>
+  certificates(): Promise<Result<readonly CertificateEnd[]>>
+
+  readonly cluster: ClusterActs
+}
+
+/** What is done to the cluster, by way of this machine's server. */
+export interface ClusterActs {
+  /** Mints a secret for one machine, with a lifetime. */
+  mint(request: MintRequest, signal?: AbortSignal): Promise<Result<Minted>>
+  listTokens(signal?: AbortSignal): Promise<Result<readonly ListedToken[]>>
+  /** Deletes a token; done when a listing made afterwards does not hold it. */
+  deleteToken(id: string, signal?: AbortSignal): Promise<Result<void>>
+  /** Why a machine cannot join under this name now: an older Node of another machine, its address or machine id in use. */
+  checkJoiner(joiner: Joiner, signal?: AbortSignal): Promise<Result<readonly Shortfall[]>>
+
+  readEvidence(node: string, signal?: AbortSignal): Promise<Result<NodeEvidence>>
+  proveNode(proof: NodeProof, options: WaitOptions): Promise<Result<NodeEvidence>>
+  /** This server's own API is ready, at the wanted version, and its datastore member votes. */
+  proveServer(version: string, options: WaitOptions): Promise<Result<ServerProof>>
+
+  cordon(node: string, operation: string, signal?: AbortSignal): Promise<Result<{ readonly ours: boolean }>>
+  drain(
+    node: string,
+    policy: DrainPolicy,
+    options: WaitOptions,
+  ): Promise<Result<{ readonly evicted: number }>>
+  uncordon(node: string, operation: string, signal?: AbortSignal): Promise<Result<void>>
+
+  members(signal?: AbortSignal): Promise<Result<readonly SeenMember[]>>
+  /** Why this server may not be stopped for a while; undefined: it may. */
+  whyNotStop(signal?: AbortSignal): Promise<Result<string | undefined>>
+  /**
+   * Takes a node out of the cluster, itself or one that is gone: its datastore member first, refused without a majority
+   * afterwards, then its Node and what lies beside it. The machine's own data is taken away by `wipe` there.
+   */
+  removeNode(node: string, options: WaitOptions): Promise<Result<void>>
+
+  /** A copy of the datastore with what is needed to use it, in a folder for root alone. */
+  snapshot(name: string, options: WaitOptions): Promise<Result<Snapshot>>
+  listSnapshots(): Promise<Result<readonly Snapshot[]>>
+  /** Makes this server the only one, from a snapshot. The other servers are wiped and join anew. */
+  restore(name: string, options: WaitOptions): Promise<Result<void>>
+
+  /** An administrator's kubeconfig; `server` is the address that is written into it. */
+  kubeconfig(server: string, signal?: AbortSignal): Promise<Result<string>>
+  /** Makes joining tokens that are out worthless. Answers what else has to be done, for people. */
+  rotateTokens(signal?: AbortSignal): Promise<Result<string>>
+  /** Makes this server's certificates anew, by the same authorities; it is restarted. */
+  rotateCertificates(options: WaitOptions): Promise<Result<void>>
+
+  applyManifests(set: ManifestSet, signal?: AbortSignal): Promise<Result<PruneEnd>>
+}
+
+export interface DriverState {
+  readonly data: DiskData
+  /** An operation of ours that founds or joins was begun here and is not over. */
+  readonly unfinished: string | undefined
+  /** Kubernetes is kept down by the agent. */
+  readonly held: boolean
+  readonly units: ReadonlyMap<string, ServiceState>
+  /** What the installed program says; undefined: none is installed, or it does not answer. */
+  readonly installedVersion: string | undefined
+  /** Of the API server that runs here; undefined: none, or it does not answer. */
+  readonly runningVersion: string | undefined
+}
+
+export interface Joined {
+  /** SHA-256 (hex) of the SubjectPublicKeyInfo of the cluster's authority, as this machine has it. */
+  readonly authority: string
+}
+
+/** What one machine joins with. Opaque to whoever carries it; `readJoinSecret` reads it. */
+export interface JoinSecret {
+  readonly distribution: Distribution
+  readonly role: NodeRole
+  /** Where the joiner reaches the cluster: host:port of the API server. */
+  readonly server: string
+  /** k3s, k0s: the token; kubernetes, components: the bootstrap token of a kubelet, "" for a server without one. */
+  readonly token: string
+  /** k3s servers: what agents may use. */
+  readonly agentToken: string | undefined
+  /** kubernetes, components: files below the folder of the authorities, by their names. */
+  readonly files: ReadonlyMap<string, string>
+  /** kubernetes, components: members of the datastore with the joiner, as etcd takes them. */
+  readonly initialCluster: string | undefined
+}
+
+export interface Joiner {
+  readonly node: string
+  readonly role: NodeRole
+  readonly address: string
+  /** Of /etc/machine-id; undefined: not known. */
+  readonly machineId: string | undefined
+}
+
+export interface MintRequest extends Joiner {
+  readonly operation: string
+  readonly lifetimeMs: number
+}
+
+export interface Minted {
+  readonly secret: JoinSecret
+  /** By which it is deleted; "": the distribution has nothing that could be. */
+  readonly tokenId: string
+}
+
+export interface ListedToken {
+  readonly id: string
+  /** undefined: it never ends. */
+  readonly expiresMs: number | undefined
+  readonly description: string
+}
+
+export interface NodeProof {
+  readonly node: string
+  readonly version: string
+  readonly before: NodeEvidence | undefined
+  readonly rebooted: boolean
+}
+
+export interface ServerProof {
+  readonly version: string
+  readonly members: readonly SeenMember[]
+}
+
+export interface Snapshot {
+  readonly name: string
+  readonly path: string
+  readonly bytes: number
+  readonly madeMs: number
+}

@@ -1,0 +1,179 @@
+import { readFile } from 'node:fs/promises'
+import { request } from 'node:https'
+import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { reasonOf } from '../../../shared/errors.ts'
+import { withDeadline } from '../../../shared/lifecycle.ts'
+import { DONE, done, failed, type Result } from '../result.ts'
+import { type EtcdMember, idOfHex, type SeenMember } from './member.ts'
+import {
+  type EtcdStatus,
+  emptyRequest,
+  idRequest,
+  memberAddRequest,
+  memberListRequest,
+  readMembers,
+  readStatus,
+} from './wire.ts'
+
+/** How a server's own datastore is reached: files that lie on every server of a distribution. */
+export interface EtcdAccess {
+  /** host:port of a member's client listener. */
+  readonly address: string
+  readonly client: EtcdPair
+  /** What members show each other. */
+  readonly peer: EtcdPair
+}
+
+export interface EtcdPair {
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+}
+
+/** The members of a datastore. Every answer comes by way of its leader, so each fails where there is no majority. */
+export interface EtcdClient {
+  members(signal?: AbortSignal): Promise<Result<readonly EtcdMember[]>>
+  /** Members, each asked for its health where the others reach it. */
+  seenMembers(signal?: AbortSignal): Promise<Result<readonly SeenMember[]>>
+  status(signal?: AbortSignal): Promise<Result<EtcdStatus>>
+  /** As a learner: it has no vote until it is promoted, so one that never starts takes no majority away. */
+  addLearner(peerUrl: string, signal?: AbortSignal): Promise<Result<readonly EtcdMember[]>>
+  promote(id: string, signal?: AbortSignal): Promise<Result<void>>
+  remove(id: string, signal?: AbortSignal): Promise<Result<void>>
+  moveLeader(id: string, signal?: AbortSignal): Promise<Result<void>>
+}
+
+export type ConnectEtcd = (access: EtcdAccess) => EtcdClient
+
+const CALL_MS = 10_000
+const PROBE_MS = 3_000
+const MAX_ANSWER_BYTES = 1024 * 1024
+
+/** One connection a call: calls are few, and certificates may be others the next time. */
+export const connectEtcd: ConnectEtcd = access => {
+  const call = async <T>(
+    method: string,
+    message: Uint8Array,
+    read: (bytes: Buffer) => T,
+    signal: AbortSignal | undefined,
+  ): Promise<Result<T>> => {
+    try {
+      return done(read(await askMember(access, method, message, signal)))
+    } catch (error) {
+      return failedCall(access.address, method, error)
+    }
+  }
+  const byId = async (method: string, id: string, signal: AbortSignal | undefined): Promise<Result<void>> => {
+    const number = idOfHex(id)
+    if (number === undefined) return failed('not-found', `${id}: is no id of a member`)
+    const answer = await call(method, idRequest(number), () => undefined, signal)
+    return answer.kind === 'done' ? DONE : answer
+  }
+  const members: EtcdClient['members'] = async signal =>
+    await call('Cluster/MemberList', memberListRequest(), bytes => readMembers(bytes, 2), signal)
+  return {
+    members,
+    seenMembers: async signal => {
+      const listed = await members(signal)
+      if (listed.kind === 'failed') return listed
+      const seen = listed.value.map(async member => ({
+        ...member,
+        healthy: await answers(access.peer, member, signal),
+      }))
+      return done(await Promise.all(seen))
+    },
+    status: async signal => await call('Maintenance/Status', emptyRequest(), readStatus, signal),
+    addLearner: async (peerUrl, signal) =>
+      await call(
+        'Cluster/MemberAdd',
+        memberAddRequest(peerUrl, true),
+        bytes => readMembers(bytes, 3),
+        signal,
+      ),
+    promote: async (id, signal) => await byId('Cluster/MemberPromote', id, signal),
+    remove: async (id, signal) => await byId('Cluster/MemberRemove', id, signal),
+    moveLeader: async (id, signal) => await byId('Maintenance/MoveLeader', id, signal),
+  }
+}
+
+async function askMember(
+  { address, client }: EtcdAccess,
+  method: string,
+  message: Uint8Array,
+  signal: AbortSignal | undefined,
+): Promise<Buffer> {
+  const { ca, cert, key } = await readPair(client)
+  const channel = new Client(address, credentials.createSsl(ca, key, cert), {
+    'grpc.use_local_subchannel_pool': 1,
+    'grpc.enable_http_proxy': 0,
+    'grpc.max_receive_message_length': MAX_ANSWER_BYTES,
+  })
+  try {
+    return await new Promise<Buffer>((resolve, reject) => {
+      const running = channel.makeUnaryRequest<Buffer, Buffer>(
+        `/etcdserverpb.${method}`,
+        bytes => bytes,
+        bytes => bytes,
+        Buffer.from(message),
+        new Metadata(),
+        { deadline: Date.now() + CALL_MS },
+        (error, answer) => {
+          signal?.removeEventListener('abort', cancel)
+          if (error) reject(error)
+          else resolve(answer ?? Buffer.alloc(0))
+        },
+      )
+      const cancel = () => running.cancel()
+      if (signal?.aborted) cancel()
+      else signal?.addEventListener('abort', cancel, { once: true })
+    })
+  } finally {
+    channel.close()
+  }
+}
+
+function failedCall(address: string, method: string, error: unknown): Result<never> {
+  const code = error instanceof Error && 'code' in error ? (error as ServiceError).code : undefined
+  const text = `etcd at ${address}, ${method}: ${reasonOf(error).replace(/^\d+ [A-Z_]+: /, '')}`
+  if (code === status.CANCELLED) return failed('cancelled', text)
+  if (code === status.NOT_FOUND) return failed('not-found', text)
+  if (code === status.FAILED_PRECONDITION) return failed('precondition', text)
+  if (code === status.UNAVAILABLE || code === status.DEADLINE_EXCEEDED) return failed('quorum', text)
+  return failed('command', text)
+}
+
+/** Whether a member answers where the other members reach it. One that was only added has no such place yet. */
+async function answers(
+  pair: EtcdPair,
+  member: EtcdMember,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const [url] = member.peerUrls
+  if (url === undefined || member.name === '') return false
+  try {
+    const tls = await readPair(pair)
+    return await withDeadline(PROBE_MS, signal, async stop => await probe(`${url}/raft/probing`, tls, stop))
+  } catch {
+    return false // whatever is wrong: it did not answer
+  }
+}
+
+function probe(
+  url: string,
+  { ca, cert, key }: { readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer },
+  signal: AbortSignal,
+): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { ca, cert, key, signal, agent: false }, answer => {
+      answer.resume()
+      resolve(answer.statusCode === 200)
+    })
+    asked.once('error', reject)
+    asked.end()
+  })
+}
+
+async function readPair({ ca, cert, key }: EtcdPair): Promise<{ ca: Buffer; cert: Buffer; key: Buffer }> {
+  const [caBytes, certBytes, keyBytes] = await Promise.all([readFile(ca), readFile(cert), readFile(key)])
+  return { ca: caBytes, cert: certBytes, key: keyBytes }
+}

@@ -1,0 +1,25 @@
+import type { DriverDeps } from '../driver-base.ts'
+import { hostOf, ownAddress } from '../driver-base.ts'
+import { DONE, failed, type Result } from '../result.ts'
+import { spentK0sToken } from './k0s-token.ts'
+
+export const K0S_DATA = '/var/lib/k0s'
+export const K0S_PKI = `${K0S_DATA}/pki`
+/** Where controllers join. */
+export const JOIN_PORT = 9443
+
+/** The environment of a controller's unit: with it the unit is told to join, without it to found. */
+export const FOUNDING = 'MUSTER_K0S_JOIN=\n'
+export const joining = (runDir: string): string => `MUSTER_K0S_JOIN=--token-file=${runDir}/token\n`
+
+/** A founder's unit is told to join from here on, with a token that opens nothing: it never founds a second cluster. */
+export async function settleFounder(deps: DriverDeps): Promise<Result<void>> {
+  const { files, facts } = deps
+  const authority = (await files.read(`${K0S_PKI}/ca.crt`))?.toString('utf8')
+  if (authority === undefined)
+    return failed('unreadable', `${K0S_PKI}/ca.crt: missing on a controller that runs`)
+  const address = facts.endpoint ?? (await ownAddress(deps)) ?? 'localhost'
+  await files.put('token', spentK0sToken(authority, `https://${hostOf(address)}:${JOIN_PORT}`, 'controller'))
+  await files.put('start.env', joining(files.runDir))
+  return DONE
+}

@@ -1,0 +1,307 @@
+import { randomBytes } from 'node:crypto'
+import { isServerRole } from '../cluster-facts.ts'
+import type { ClusterActs, ClusterDriver, Minted } from '../driver.ts'
+import {
+  begin,
+  checkPreconditions,
+  type Distributed,
+  type DriverDeps,
+  finish,
+  hostOf,
+  nodeActs,
+  ownAddress,
+  readState,
+  runsWorkloads,
+  startWithFiles,
+  untilUp,
+} from '../driver-base.ts'
+import type { EtcdAccess } from '../etcd/etcd-client.ts'
+import {
+  deleteBootstrapToken,
+  deleteTokensOf,
+  describeToken,
+  listBootstrapTokens,
+  SPENT_TOKEN,
+} from '../kubernetes/bootstrap-tokens.ts'
+import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
+import { leafNames, readCertificateEnds } from '../node/certificates.ts'
+import { stopUnits, waitFor } from '../node/services.ts'
+import { textAt } from '../read-value.ts'
+import { DONE, done, failed } from '../result.ts'
+import { runProgram } from '../run-program.ts'
+import { deleteNode, judgeLeaving, sharedActs, untilMemberGone } from '../shared-acts.ts'
+import { K3S_DATA, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
+import { k3sSnapshots } from './k3s-snapshots.ts'
+import { bootstrapId, pinned, readK3sToken, writeK3sToken } from './k3s-token.ts'
+
+const ETCD: EtcdAccess = {
+  address: '127.0.0.1:2379',
+  client: {
+    ca: `${K3S_TLS}/etcd/server-ca.crt`,
+    cert: `${K3S_TLS}/etcd/client.crt`,
+    key: `${K3S_TLS}/etcd/client.key`,
+  },
+  peer: {
+    ca: `${K3S_TLS}/etcd/peer-ca.crt`,
+    cert: `${K3S_TLS}/etcd/peer-server-client.crt`,
+    key: `${K3S_TLS}/etcd/peer-server-client.key`,
+  },
+}
+const CALL_MS = 60_000
+const LEAVE_MARK = 'etcd.k3s.cattle.io/remove'
+const LEFT_MARK = 'etcd.k3s.cattle.io/removed-node-name'
+
+export function createK3sDriver(deps: DriverDeps): ClusterDriver {
+  const { system, facts, files, nodeName } = deps
+  const programs = { system, folders: facts.programs }
+  const server = isServerRole(facts.role)
+  const kubectl = createKubectl({ programs, program: 'k3s', before: ['kubectl'] })
+  const of: Distributed = {
+    deps,
+    programs,
+    kubectl,
+    etcd: () => deps.connectEtcd(ETCD),
+    needs: {
+      users: [],
+      tcpPorts: [...(server ? [facts.apiPort, 2379, 2380] : []), 10250],
+      workloads: runsWorkloads(facts),
+    },
+    neededPrograms: ['k3s'],
+    authorityFiles: [`${K3S_TLS}/server-ca.crt`, `${K3S_DATA}/agent/server-ca.crt`],
+    installedVersion: async signal => {
+      const said = await runProgram(programs, 'k3s', { args: ['--version'], deadlineMs: CALL_MS, signal })
+      return said.kind === 'done' ? /\bv(\d+\.\d+\.\d+)/.exec(said.value.stdout)?.[1] : undefined
+    },
+  }
+  const isMember = async () => {
+    if ((await kubectl.getText('/readyz')).kind === 'failed') return false
+    const own = await of.etcd().status()
+    return own.kind === 'done' && !own.value.learner && own.value.leaderId !== '0'
+  }
+  const hasCertificate = async () => {
+    for (const name of ['client-kubelet.crt', 'kubelet.kubeconfig']) {
+      if ((await system.exists(`${K3S_DATA}/agent/${name}`)).kind !== 'present') return false
+    }
+    return true
+  }
+  return {
+    distribution: 'k3s',
+    facts,
+    nodeName,
+    ...nodeActs(of),
+    checkPreconditions: async () => await checkPreconditions(of),
+    readState: async signal => await readState(of, signal),
+    found: async (operation, options) => {
+      const refused = await begin(deps, operation)
+      if (refused) return refused
+      // Made once: a token that the datastore was founded with cannot be another one the next time.
+      for (const name of ['token', 'agent-token'] as const) {
+        if ((await files.get(name)) === undefined) await files.put(name, randomBytes(24).toString('hex'))
+      }
+      await files.put('start.env', 'K3S_CLUSTER_INIT=true\n')
+      const started = await startWithFiles(of, options.signal)
+      if (started.kind === 'failed') return started
+      const up = await untilUp(of, 'the first server', options, isMember)
+      if (up.kind === 'failed') return up
+      const ended = await finish(of)
+      const others = await joinAddress(deps)
+      if (ended.kind === 'done' && others !== undefined) await files.put('start.env', `K3S_URL=${others}\n`)
+      return ended
+    },
+    join: async (operation, secret, options) => {
+      const refused = await begin(deps, operation)
+      if (refused) return refused
+      const token = readK3sToken(secret.token)
+      if (secret.distribution !== 'k3s' || !token)
+        return failed('token-refused', 'the secret holds no token of k3s that pins an authority')
+      if (server === (bootstrapId(token) !== undefined)) {
+        return failed('token-refused', `the secret's token is not one for a ${server ? 'server' : 'worker'}`)
+      }
+      await files.put('token', writeK3sToken(token))
+      if (server) await files.put('agent-token', secret.agentToken ?? '')
+      await files.put('start.env', `K3S_URL=https://${secret.server}\n`)
+      const started = await startWithFiles(of, options.signal)
+      if (started.kind === 'failed') return started
+      const up = await untilUp(
+        of,
+        `node ${nodeName} of cluster ${facts.cluster}`,
+        options,
+        server ? isMember : hasCertificate,
+      )
+      if (up.kind === 'failed') return up
+      // Of the same form: an empty one is refused by the parser at the next start. A server's is permanent, and needed.
+      if (!server) await files.put('token', writeK3sToken({ ...token, credentials: SPENT_TOKEN }))
+      return await finish(of)
+    },
+    wipe: async signal => {
+      await files.mark('hold')
+      const stopped = await stopUnits(system, facts.units, signal)
+      if (stopped.kind === 'failed') return stopped
+      // Containers outlive the unit.
+      const killed = await runProgram(programs, 'k3s-killall.sh', {
+        args: [],
+        deadlineMs: 2 * CALL_MS,
+        signal,
+      })
+      if (killed.kind === 'failed' && killed.class === 'cancelled') return killed
+      await files.clear()
+      for (const folder of [K3S_SERVER, `${K3S_DATA}/agent`]) await files.remove(folder)
+      for (const path of [`${K3S_DATA}/data`, '/etc/rancher/node/password', '/etc/rancher/k3s/k3s.yaml'])
+        await files.remove(path)
+      for (const mark of ['member', 'begun', 'hold'] as const) await files.unmark(mark)
+      return DONE
+    },
+    certificates: async () =>
+      await readCertificateEnds(files, [K3S_TLS, `${K3S_TLS}/etcd`, `${K3S_DATA}/agent`]),
+    cluster: { ...sharedActs(of), ...k3sActs(of), ...k3sSnapshots(of, isMember) },
+  }
+}
+
+/** Where a server would join again: the cluster's own address, or that of another server. */
+async function joinAddress(deps: DriverDeps): Promise<string | undefined> {
+  const { facts, nodeName } = deps
+  const own = await ownAddress(deps)
+  const other = [...facts.servers].find(
+    ([name, address]) => name !== nodeName && address !== undefined && address !== own,
+  )
+  const address = facts.endpoint ?? other?.[1]
+  return address === undefined ? undefined : `https://${hostOf(address)}:${facts.apiPort}`
+}
+
+type K3sActs = Omit<
+  ClusterActs,
+  keyof ReturnType<typeof sharedActs> | 'snapshot' | 'listSnapshots' | 'restore'
+>
+
+function k3sActs(of: Distributed): K3sActs {
+  const { deps, kubectl, programs } = of
+  const { facts, files } = deps
+  return {
+    mint: async (request, signal) => {
+      const { node, role, operation, lifetimeMs } = request
+      const address = facts.endpoint ?? (await ownAddress(deps))
+      if (address === undefined) return failed('precondition', 'the address of this server is not known yet')
+      const secret = { distribution: 'k3s', role, server: `${hostOf(address)}:${facts.apiPort}` } as const
+      const authority = await files.read(`${K3S_TLS}/server-ca.crt`)
+      if (!authority) return failed('precondition', `no ${K3S_TLS}/server-ca.crt: this machine is no server`)
+      const nothing = { files: new Map<string, string>(), initialCluster: undefined }
+      if (isServerRole(role)) {
+        const printed = (await files.read(SERVER_TOKEN))?.toString('utf8')
+        const agentToken = await files.get('agent-token')
+        if (printed === undefined)
+          return failed('precondition', `no ${SERVER_TOKEN}: this machine is no server`)
+        const token = writeK3sToken(pinned(printed, authority))
+        return done({ secret: { ...secret, ...nothing, token, agentToken }, tokenId: '' })
+      }
+      const cleared = await deleteTokensOf(kubectl, operation, signal)
+      if (cleared.kind === 'failed') return cleared
+      const ttl = `--ttl=${Math.ceil(lifetimeMs / 1000)}s`
+      const args = ['token', 'create', ttl, `--description=${describeToken(operation, node)}`]
+      const made = await runProgram(programs, 'k3s', { args, deadlineMs: CALL_MS, signal })
+      if (made.kind === 'failed') return made
+      const token = pinned(made.value.stdout, authority)
+      const tokenId = bootstrapId(token)
+      if (tokenId === undefined) return failed('unreadable', 'k3s token create: printed no bootstrap token')
+      const minted: Minted = {
+        secret: { ...secret, ...nothing, token: writeK3sToken(token), agentToken: undefined },
+        tokenId,
+      }
+      return done(minted)
+    },
+    listTokens: async signal => await listBootstrapTokens(kubectl, signal),
+    // A server's token is permanent; there is nothing that could be deleted.
+    deleteToken: async (id, signal) => (id === '' ? DONE : await deleteBootstrapToken(kubectl, id, signal)),
+    removeNode: async (name, options) => {
+      const leaving = await judgeLeaving(of, name, options.signal)
+      if (leaving.kind === 'failed') return leaving
+      const { node, member } = leaving.value
+      if (member) {
+        const left = node ? await askToLeave(of, name, options.deadlineMs / 2, options.signal) : false
+        // Nobody answered for it: the machine is gone, or so is its Node object.
+        if (!left) {
+          const removed = await of.etcd().remove(member.id, options.signal)
+          if (removed.kind === 'failed' && removed.class !== 'not-found') return removed
+        }
+        const gone = await untilMemberGone(of, member.id, options)
+        if (gone.kind === 'failed') return gone
+      }
+      const password = `/api/v1/namespaces/kube-system/secrets/${name}.node-password.k3s`
+      const forgotten = await kubectl.remove(password, undefined, options.signal)
+      if (forgotten.kind === 'failed' && !isNotFound(forgotten)) return forgotten
+      return await deleteNode(kubectl, node, options.signal)
+    },
+    kubeconfig: async server => {
+      const text = (await files.read('/etc/rancher/k3s/k3s.yaml'))?.toString('utf8')
+      if (text === undefined)
+        return failed('precondition', 'no /etc/rancher/k3s/k3s.yaml: this machine is no server that runs')
+      return done(text.replace(/^(\s*server:\s*)\S+$/m, `$1https://${server}`))
+    },
+    rotateTokens: async signal => {
+      const listed = await listBootstrapTokens(kubectl, signal)
+      if (listed.kind === 'failed') return listed
+      for (const { id, expiresMs } of listed.value) {
+        // One that never ends was not minted for a join of ours.
+        if (expiresMs === undefined) continue
+        const deleted = await deleteBootstrapToken(kubectl, id, signal)
+        if (deleted.kind === 'failed') return deleted
+      }
+      // The old one is read from its file and the new one is made by k3s: neither is an argument.
+      const rotated = await runProgram(programs, 'k3s', {
+        args: ['token', 'rotate'],
+        deadlineMs: CALL_MS,
+        signal,
+      })
+      if (rotated.kind === 'failed') return rotated
+      const text = (await files.read(SERVER_TOKEN))?.toString('utf8').trim()
+      if (text === undefined || text === '')
+        return failed('unreadable', `${SERVER_TOKEN}: empty after the rotation`)
+      await files.put('token', text)
+      return done(
+        'every server is restarted with the new token, which is minted for it anew; snapshots made before need the old one',
+      )
+    },
+    rotateCertificates: async options => {
+      const held = await stopUnits(deps.system, facts.units, options.signal)
+      if (held.kind === 'failed') return held
+      const rotated = await runProgram(programs, 'k3s', {
+        args: ['certificate', 'rotate'],
+        deadlineMs: CALL_MS,
+        signal: options.signal,
+      })
+      const started = await startWithFiles(of, options.signal)
+      if (rotated.kind === 'failed') return rotated
+      if (started.kind === 'failed') return started
+      const up = await untilUp(
+        of,
+        'this server',
+        options,
+        async () => (await kubectl.getText('/readyz')).kind === 'done',
+      )
+      if (up.kind === 'failed') return up
+      return (await leafNames(files, K3S_TLS)).length > 0
+        ? DONE
+        : failed('command', `${K3S_TLS}: no certificates after the rotation`)
+    },
+  }
+}
+
+/** Asks k3s to take a member out by its Node's annotation; false: it did not within its time. */
+async function askToLeave(
+  of: Distributed,
+  name: string,
+  deadlineMs: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const asked = await of.kubectl.patch(
+    ['node', name],
+    { metadata: { annotations: { [LEAVE_MARK]: 'true' } } },
+    signal,
+  )
+  if (asked.kind === 'failed') return false
+  const left = await waitFor(deadlineMs, signal, async () => {
+    const node = await of.kubectl.get(`/api/v1/nodes/${name}`, signal)
+    const mark = node.kind === 'done' ? textAt(node.value, 'metadata', 'annotations', LEFT_MARK) : undefined
+    return mark === undefined ? undefined : true
+  })
+  return left === true
+}

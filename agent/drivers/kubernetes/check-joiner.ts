@@ -1,0 +1,55 @@
+import type { Joiner } from '../driver.ts'
+import type { SeenMember } from '../etcd/member.ts'
+import type { Shortfall } from '../node/preconditions.ts'
+import type { NodeReading } from './node-reading.ts'
+
+/** A cluster has no more Node objects than are read at once. */
+export const MAX_NODES = 5_000
+
+/**
+ * What stands in the way of a machine that is to join under a name, by what the cluster has already: something of another
+ * machine, or of this one before it was installed anew. Both are cleared first, never joined over.
+ */
+export function judgeJoiner(
+  joiner: Joiner,
+  nodes: readonly NodeReading[],
+  members: readonly SeenMember[],
+): readonly Shortfall[] {
+  const found: Shortfall[] = []
+  for (const node of nodes) {
+    if (node.name === joiner.node) {
+      found.push({
+        what: 'host-name',
+        reason: `the cluster has a node ${node.name} already: take it out first`,
+      })
+      continue
+    }
+    if (node.addresses.includes(joiner.address)) {
+      found.push({ what: 'address', reason: `${joiner.address} is the address of node ${node.name}` })
+    }
+    if (joiner.machineId !== undefined && joiner.machineId !== '' && node.machineId === joiner.machineId) {
+      const cure = 'they are copies: remove /etc/machine-id of one and run systemd-machine-id-setup there'
+      found.push({ what: 'machine-id', reason: `node ${node.name} has the same machine id: ${cure}` })
+    }
+  }
+  if (joiner.role === 'worker') return found
+  const old = members.find(member => memberIsOf(member, joiner.node, [joiner.address]))
+  // One that was added for this very joining has no name yet.
+  if (old && !(old.learner && old.name === '')) {
+    found.push({
+      what: 'data',
+      reason: `the datastore has a member ${old.name || old.id} of ${joiner.node}: take it out first`,
+    })
+  }
+  return found
+}
+
+/** Whether a member of the datastore is that of a node: by its name, k3s' with eight digits behind it, or by its address. */
+export function memberIsOf(member: SeenMember, node: string, addresses: readonly string[]): boolean {
+  const { name, peerUrls } = member
+  if (name === node) return true
+  if (name.startsWith(`${node}-`) && /^[0-9a-f]{8}$/.test(name.slice(node.length + 1))) return true
+  return peerUrls.some(
+    url => URL.canParse(url) && addresses.includes(new URL(url).hostname.replace(/^\[|\]$/g, '')),
+  )
+}

@@ -1,0 +1,70 @@
+import { createHash, X509Certificate } from 'node:crypto'
+import { done, failed, type Result } from '../result.ts'
+import type { ClusterFiles } from './cluster-files.ts'
+
+/** When a certificate ends. */
+export interface CertificateEnd {
+  readonly path: string
+  readonly subject: string
+  readonly endsMs: number
+  readonly authority: boolean
+}
+
+const MAX_FILES = 200
+const MAX_BYTES = 1024 * 1024
+
+/** The ends of all certificates in these folders, the next one first. Only names that end in .crt, .pem or .cert are read. */
+export async function readCertificateEnds(
+  files: ClusterFiles,
+  folders: readonly string[],
+): Promise<Result<readonly CertificateEnd[]>> {
+  const ends: CertificateEnd[] = []
+  for (const folder of folders) {
+    for (const name of (await files.list(folder)).slice(0, MAX_FILES)) {
+      if (!/\.(crt|pem|cert)$/.test(name)) continue
+      const path = `${folder}/${name}`
+      const bytes = await files.read(path)
+      if (!bytes) continue
+      const certificate = readCertificate(bytes)
+      if (!certificate) return failed('unreadable', `${path}: holds no certificate`)
+      ends.push({
+        path,
+        subject: certificate.subject.replaceAll('\n', ', '),
+        endsMs: Date.parse(certificate.validTo),
+        authority: certificate.ca,
+      })
+    }
+  }
+  return done(ends.sort((a, b) => a.endsMs - b.endsMs))
+}
+
+/** The first certificate of a file; what stands before it, such as a key, is passed over. */
+export function readCertificate(bytes: Buffer): X509Certificate | undefined {
+  if (bytes.length > MAX_BYTES) return undefined
+  const pem = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/.exec(
+    bytes.toString('latin1'),
+  )?.[0]
+  try {
+    return pem === undefined ? undefined : new X509Certificate(pem)
+  } catch {
+    return undefined
+  }
+}
+
+/** SHA-256 (hex) of the SubjectPublicKeyInfo of a certificate: what names a cluster, however often it is signed anew. */
+export function authorityId(bytes: Buffer): string | undefined {
+  const spki = readCertificate(bytes)?.publicKey.export({ type: 'spki', format: 'der' })
+  return spki === undefined ? undefined : createHash('sha256').update(spki).digest('hex')
+}
+
+/** Names of the certificates in a folder that are no authorities, without their endings: what can be made anew. */
+export async function leafNames(files: ClusterFiles, folder: string): Promise<readonly string[]> {
+  const names: string[] = []
+  for (const name of await files.list(folder)) {
+    if (!name.endsWith('.crt')) continue
+    const bytes = await files.read(`${folder}/${name}`)
+    const certificate = bytes && readCertificate(bytes)
+    if (certificate && !certificate.ca) names.push(name.slice(0, -'.crt'.length))
+  }
+  return names
+}

@@ -1,0 +1,95 @@
+import type { System } from '../../system/system.ts'
+import type { Distribution } from '../cluster-facts.ts'
+import { authorityId } from './certificates.ts'
+
+/** What of any cluster lies on the disk. */
+export type DiskData =
+  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'cluster'
+      /** Whose layout it is; "kubernetes" stands for `components` and kubeadm's too, which share theirs. */
+      readonly distribution: Distribution
+      readonly server: boolean
+      /** SHA-256 (hex) of the SubjectPublicKeyInfo of its authority. */
+      readonly authority: string
+    }
+  /** It is treated as a cluster that nobody may touch. */
+  | { readonly kind: 'unreadable'; readonly reason: string }
+
+interface Layout {
+  readonly distribution: Distribution
+  /** Any of these: data of a server. */
+  readonly server: readonly string[]
+  /** Any of these: the machine has joined as a worker. */
+  readonly worker: readonly string[]
+  /** The authority is in the first of these that is there. */
+  readonly authority: readonly string[]
+}
+
+/** Of all distributions, whatever the machine is to run: nobody founds or joins over what another one left. */
+const LAYOUTS: readonly Layout[] = [
+  {
+    distribution: 'k3s',
+    server: ['/var/lib/rancher/k3s/server/db/etcd', '/var/lib/rancher/k3s/server/db/state.db'],
+    worker: ['/var/lib/rancher/k3s/agent/client-kubelet.crt'],
+    authority: ['/var/lib/rancher/k3s/server/tls/server-ca.crt', '/var/lib/rancher/k3s/agent/server-ca.crt'],
+  },
+  {
+    distribution: 'k0s',
+    server: ['/var/lib/k0s/etcd/member', '/var/lib/k0s/db/state.db', '/var/lib/k0s/pki/ca.key'],
+    worker: ['/var/lib/k0s/kubelet.conf'],
+    authority: ['/var/lib/k0s/pki/ca.crt'],
+  },
+  {
+    distribution: 'kubernetes',
+    server: ['/var/lib/etcd/member', '/var/lib/kubernetes/pki/ca.key', '/etc/kubernetes/pki/ca.key'],
+    worker: ['/var/lib/kubernetes/kubelet.conf', '/etc/kubernetes/kubelet.conf'],
+    authority: ['/var/lib/kubernetes/pki/ca.crt', '/etc/kubernetes/pki/ca.crt'],
+  },
+]
+const MAX_BYTES = 64 * 1024
+
+export async function readDiskData(system: System): Promise<DiskData> {
+  for (const layout of LAYOUTS) {
+    const server = await anyPresent(system, layout.server)
+    const worker = await anyPresent(system, layout.worker)
+    for (const found of [server, worker])
+      if (typeof found === 'string') return { kind: 'unreadable', reason: found }
+    if (server !== true && worker !== true) continue
+    const authority = await readAuthority(system, layout.authority)
+    if (authority === undefined) {
+      const where = layout.authority.join(' and ')
+      return {
+        kind: 'unreadable',
+        reason: `data of ${layout.distribution} without an authority that can be read in ${where}`,
+      }
+    }
+    return { kind: 'cluster', distribution: layout.distribution, server: server === true, authority }
+  }
+  return { kind: 'none' }
+}
+
+/** Whether one of them is there; a text says what could not be told. */
+async function anyPresent(system: System, paths: readonly string[]): Promise<boolean | string> {
+  for (const path of paths) {
+    const existence = await system.exists(path)
+    if (existence.kind === 'present') return true
+    if (existence.kind === 'unreadable') return `${path}: ${existence.code}`
+  }
+  return false
+}
+
+async function readAuthority(system: System, paths: readonly string[]): Promise<string | undefined> {
+  for (const path of paths) {
+    const reading = await system.readFile(path, MAX_BYTES)
+    if (reading.kind === 'missing') continue
+    return reading.kind === 'file' ? authorityId(reading.bytes) : undefined
+  }
+  return undefined
+}
+
+/** Whether this is data that the driver of a distribution works with. */
+export function isDataOf(data: DiskData, distribution: Distribution): boolean {
+  if (data.kind !== 'cluster') return false
+  return data.distribution === (distribution === 'components' ? 'kubernetes' : distribution)
+}

@@ -1,0 +1,149 @@
+import type { Distributed, SharedActs } from './driver-base.ts'
+import { runningVersion } from './driver-base.ts'
+import { whyNotRemove, whyNotStop } from './etcd/judge-change.ts'
+import type { SeenMember } from './etcd/member.ts'
+import { applyManifests } from './kubernetes/apply-manifests.ts'
+import { judgeJoiner, MAX_NODES, memberIsOf } from './kubernetes/check-joiner.ts'
+import { cordonNode, uncordonNode } from './kubernetes/cordon.ts'
+import { drainNode } from './kubernetes/drain.ts'
+import { isVersion } from './kubernetes/judge-ready.ts'
+import { isNotFound, type Kubectl } from './kubernetes/kubectl.ts'
+import { type NodeReading, nodePath, readNode } from './kubernetes/node-reading.ts'
+import { proveReady, readEvidence, type WaitOptions } from './kubernetes/prove-ready.ts'
+import { waitFor } from './node/services.ts'
+import { DONE, done, failed, type Result } from './result.ts'
+
+/** What is done to the cluster through the API server and the datastore alone, the same for every distribution. */
+export function sharedActs(of: Distributed): SharedActs {
+  const { kubectl } = of
+  return {
+    checkJoiner: async (joiner, signal) => {
+      const listed = await kubectl.list('/api/v1/nodes', MAX_NODES, signal)
+      if (listed.kind === 'failed') return listed
+      const nodes = listed.value.flatMap(object => readNode(object) ?? [])
+      if (nodes.length < listed.value.length)
+        return failed('unreadable', 'a Node object of the cluster cannot be read')
+      const members = await of.etcd().seenMembers(signal)
+      return members.kind === 'failed' ? members : done(judgeJoiner(joiner, nodes, members.value))
+    },
+    readEvidence: async (node, signal) => await readEvidence(kubectl, node, signal),
+    proveNode: async ({ node, ...wish }, options) => await proveReady(kubectl, node, wish, options),
+    proveServer: async (version, options) => {
+      let why = 'it was not asked'
+      const proof = await waitFor(
+        options.deadlineMs,
+        options.signal,
+        async () => {
+          const seen = await lookAtServer(of, version, options.signal)
+          if (typeof seen !== 'string') return seen
+          why = seen
+          return undefined
+        },
+        options.everyMs ?? 2_000,
+      )
+      return proof
+        ? done({ version, members: proof })
+        : failed('not-ready', `this server is not well within ${options.deadlineMs / 1000} s: ${why}`)
+    },
+    cordon: async (node, operation, signal) => await cordonNode(kubectl, node, operation, signal),
+    drain: async (node, policy, options) => await drainNode(kubectl, node, policy, options),
+    uncordon: async (node, operation, signal) => await uncordonNode(kubectl, node, operation, signal),
+    members: async signal => await of.etcd().seenMembers(signal),
+    whyNotStop: async signal => {
+      const members = await of.etcd().seenMembers(signal)
+      if (members.kind === 'failed') return members
+      const own = await of.etcd().status(signal)
+      return own.kind === 'failed' ? own : done(whyNotStop(members.value, own.value.memberId))
+    },
+    applyManifests: async (set, signal) => await applyManifests(kubectl, set, signal),
+  }
+}
+
+/** The members, when this server is well; else why it is not. */
+async function lookAtServer(
+  { kubectl, etcd }: Distributed,
+  version: string,
+  signal: AbortSignal | undefined,
+): Promise<readonly SeenMember[] | string> {
+  const ready = await kubectl.getText('/readyz', signal)
+  if (ready.kind === 'failed') return `its API server is not ready: ${ready.reason}`
+  const running = await runningVersion(kubectl, signal)
+  if (running === undefined || !isVersion(running, version)) {
+    return `its API server is ${running ?? 'of an unknown version'}, wanted ${version}`
+  }
+  const client = etcd()
+  const own = await client.status(signal)
+  if (own.kind === 'failed') return own.reason
+  if (own.value.errors.length > 0) return `its datastore says ${own.value.errors.join(', ').slice(0, 200)}`
+  if (own.value.leaderId === '0') return 'its datastore has no leader'
+  const members = await client.seenMembers(signal)
+  if (members.kind === 'failed') return members.reason
+  const member = members.value.find(({ id }) => id === own.value.memberId)
+  if (!member) return 'the datastore does not list it as a member'
+  return member.learner ? 'its datastore member has no vote yet' : members.value
+}
+
+/** Of a node that is to go: its Node object, if there is one, and its member of the datastore, if it has one. */
+export interface Leaving {
+  readonly node: NodeReading | undefined
+  readonly member: SeenMember | undefined
+  readonly members: readonly SeenMember[]
+}
+
+/** Reads what there is of a node that is to go, and refuses where the datastore would lose its majority. */
+export async function judgeLeaving(
+  of: Distributed,
+  name: string,
+  signal?: AbortSignal,
+): Promise<Result<Leaving>> {
+  const { deps, kubectl } = of
+  if (name === deps.nodeName) {
+    return failed('precondition', `node ${name} is this very server: another server takes it out`)
+  }
+  const object = await kubectl.get(nodePath(name), signal)
+  if (object.kind === 'failed' && !isNotFound(object)) return object
+  const node = object.kind === 'done' ? readNode(object.value) : undefined
+  if (object.kind === 'done' && !node)
+    return failed('unreadable', `node ${name}: the API server's answer is no Node`)
+  const members = await of.etcd().seenMembers(signal)
+  if (members.kind === 'failed') return members
+  const configured = deps.facts.servers.get(name)
+  const addresses = [...(node?.addresses ?? []), ...(configured === undefined ? [] : [configured])]
+  const member = members.value.find(each => memberIsOf(each, name, addresses))
+  const why = member && whyNotRemove(members.value, member.id)
+  if (why !== undefined) return failed('quorum', `node ${name} cannot leave: ${why}`)
+  return done({ node, member, members: members.value })
+}
+
+/** Waits until the datastore lists a member no more. Where the leader left, another one is elected meanwhile. */
+export async function untilMemberGone(
+  of: Distributed,
+  id: string,
+  options: WaitOptions,
+): Promise<Result<void>> {
+  let why = ''
+  const gone = await waitFor(options.deadlineMs, options.signal, async () => {
+    const members = await of.etcd().members(options.signal)
+    if (members.kind === 'failed') why = members.reason
+    else if (members.value.some(member => member.id === id)) why = `member ${id} is still listed`
+    else return true
+    return undefined
+  })
+  return gone
+    ? DONE
+    : failed(
+        'timed-out',
+        `the datastore has not let the member go within ${options.deadlineMs / 1000} s: ${why}`,
+      )
+}
+
+/** Deletes the very Node object that was read. */
+export async function deleteNode(
+  kubectl: Kubectl,
+  node: NodeReading | undefined,
+  signal?: AbortSignal,
+): Promise<Result<void>> {
+  if (!node) return DONE
+  const removed = await kubectl.remove(nodePath(node.name), node.uid, signal)
+  return removed.kind === 'failed' && !isNotFound(removed) ? removed : DONE
+}
