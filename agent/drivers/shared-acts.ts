@@ -3,7 +3,7 @@ import { runningVersion } from './driver-base.ts'
 import { whyNotRemove, whyNotStop } from './etcd/judge-change.ts'
 import type { SeenMember } from './etcd/member.ts'
 import { applyManifests } from './kubernetes/apply-manifests.ts'
-import { judgeJoiner, MAX_NODES, memberIsOf } from './kubernetes/check-joiner.ts'
+import { judgeJoiner, MAX_NODES, memberOf } from './kubernetes/check-joiner.ts'
 import { cordonNode, uncordonNode } from './kubernetes/cordon.ts'
 import { drainNode } from './kubernetes/drain.ts'
 import { isVersion } from './kubernetes/judge-ready.ts'
@@ -100,16 +100,17 @@ export async function judgeLeaving(
   if (name === deps.nodeName) {
     return failed('precondition', `node ${name} is this very server: another server takes it out`)
   }
+  // The datastore first: without a majority nothing else answers either.
+  const members = await of.etcd().seenMembers(signal)
+  if (members.kind === 'failed') return members
   const object = await kubectl.get(nodePath(name), signal)
   if (object.kind === 'failed' && !isNotFound(object)) return object
   const node = object.kind === 'done' ? readNode(object.value) : undefined
   if (object.kind === 'done' && !node)
     return failed('unreadable', `node ${name}: the API server's answer is no Node`)
-  const members = await of.etcd().seenMembers(signal)
-  if (members.kind === 'failed') return members
   const configured = deps.facts.servers.get(name)
   const addresses = [...(node?.addresses ?? []), ...(configured === undefined ? [] : [configured])]
-  const member = members.value.find(each => memberIsOf(each, name, addresses))
+  const member = memberOf(members.value, name, addresses)
   const why = member && whyNotRemove(members.value, member.id)
   if (why !== undefined) return failed('quorum', `node ${name} cannot leave: ${why}`)
   return done({ node, member, members: members.value })

@@ -21,6 +21,7 @@ import {
   describeToken,
   listBootstrapTokens,
 } from '../kubernetes/bootstrap-tokens.ts'
+import { hostIn } from '../kubernetes/check-joiner.ts'
 import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
 import { leafNames, readCertificateEnds } from '../node/certificates.ts'
 import { stopUnits } from '../node/services.ts'
@@ -190,7 +191,7 @@ function k0sActs(of: Distributed, isUp: () => Promise<boolean>): K0sActs {
       const { node, member } = leaving.value
       if (member) {
         const [url] = member.peerUrls
-        const address = url === undefined ? undefined : new URL(url).hostname.replace(/^\[|\]$/g, '')
+        const address = hostIn(url ?? '')
         if (address === undefined)
           return failed('unreadable', `member ${member.name} of the datastore has no address`)
         const args = ['etcd', 'leave', `--peer-address=${address}`]

@@ -33,7 +33,7 @@ export function judgeJoiner(
     }
   }
   if (joiner.role === 'worker') return found
-  const old = members.find(member => memberIsOf(member, joiner.node, [joiner.address]))
+  const old = memberOf(members, joiner.node, [joiner.address])
   // One that was added for this very joining has no name yet.
   if (old && !(old.learner && old.name === '')) {
     found.push({
@@ -44,12 +44,20 @@ export function judgeJoiner(
   return found
 }
 
-/** Whether a member of the datastore is that of a node: by its name, k3s' with eight digits behind it, or by its address. */
-export function memberIsOf(member: SeenMember, node: string, addresses: readonly string[]): boolean {
-  const { name, peerUrls } = member
-  if (name === node) return true
-  if (name.startsWith(`${node}-`) && /^[0-9a-f]{8}$/.test(name.slice(node.length + 1))) return true
-  return peerUrls.some(
-    url => URL.canParse(url) && addresses.includes(new URL(url).hostname.replace(/^\[|\]$/g, '')),
+/** The datastore's member of a node: by its name, k3s' with eight digits behind it, or else by its address. */
+export function memberOf(
+  members: readonly SeenMember[],
+  node: string,
+  addresses: readonly string[],
+): SeenMember | undefined {
+  const named = members.find(
+    ({ name }) =>
+      name === node || (name.startsWith(`${node}-`) && /^[0-9a-f]{8}$/.test(name.slice(node.length + 1))),
   )
+  return named ?? members.find(({ peerUrls }) => peerUrls.some(url => addresses.includes(hostIn(url) ?? '')))
+}
+
+/** The host of a URL, an IPv6 address without its brackets; undefined: it is no URL. */
+export function hostIn(url: string): string | undefined {
+  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[|\]$/g, '') : undefined
 }

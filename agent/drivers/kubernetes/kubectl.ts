@@ -95,10 +95,10 @@ export function createKubectl({ programs, program, before }: KubectlCommand): Ku
       return answer.kind === 'failed' ? answer : done(undefined)
     },
     patch: async (target, patch, signal) =>
+      // Not by standard input: kubectl opens it by its path, which what is no file or pipe does not bear.
       await object(
-        ['patch', ...target, '--type=merge', '--patch-file=/dev/stdin', '-o', 'json'],
+        ['patch', ...target, '--type=merge', `--patch=${JSON.stringify(patch)}`, '-o', 'json'],
         signal,
-        JSON.stringify(patch),
       ),
     apply: async (objects, manager, signal) => {
       if (objects.length === 0) return done([])

@@ -24,7 +24,8 @@ export function readManifests(files: ReadonlyMap<string, string>): Result<readon
       const value: unknown = document.toJS({ maxAliasCount: 100 })
       // Nothing between two separators.
       if (value === null || value === undefined) continue
-      const where = `${path}, line ${text.slice(0, document.range[0]).split('\n').length}`
+      const start = document.contents?.range?.[0] ?? document.range[0]
+      const where = `${path}, line ${text.slice(0, start).split('\n').length}`
       const found = isObject(value) && value.kind === 'List' ? listAt(value, 'items') : [value]
       for (const each of found ?? []) {
         const problem = whyNoObject(each)
