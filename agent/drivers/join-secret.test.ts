@@ -19,7 +19,11 @@ const aSecret = fc.record({
 
 describe('a join secret', () => {
   it('is read as it was written', () => {
-    fc.assert(fc.property(aSecret, secret => expect(readJoinSecret(writeJoinSecret(secret))).toEqual(secret)))
+    fc.assert(
+      fc.property(aSecret, secret => {
+        expect(readJoinSecret(writeJoinSecret(secret))).toEqual(secret)
+      }),
+    )
   })
 
   it.each([

@@ -22,6 +22,13 @@ describe('taking a member out', () => {
       member('dddd').id,
       undefined,
     ],
+    ['that never started', [a, bb, ccc, member('', { healthy: false })], member('').id, undefined],
+    [
+      'that is well beside one that never started',
+      [a, bb, member('', { healthy: false })],
+      bb.id,
+      /is joining/,
+    ],
     ['that is not there', [a], 'f00', /no member/],
   ])('%s', (_, members, id, reason) => {
     const why = whyNotRemove(members, id)
@@ -45,7 +52,7 @@ describe('taking a member out', () => {
       fc.property(anyMembers, fc.nat({ max: 6 }), (members, index) => {
         const own = members[index % members.length]
         if (!own || whyNotRemove(members, own.id) !== undefined) return
-        const left = members.filter(({ id, learner, name }) => id !== own.id && !learner && name !== '')
+        const left = members.filter(({ id, learner }) => id !== own.id && !learner)
         expect(left.filter(({ healthy }) => healthy).length).toBeGreaterThanOrEqual(majority(left.length))
         expect(left.length).toBeGreaterThan(0)
       }),
@@ -57,7 +64,7 @@ describe('taking a member out', () => {
       fc.property(anyMembers, fc.nat({ max: 6 }), (members, index) => {
         const own = members[index % members.length]
         if (!own || whyNotStop(members, own.id) !== undefined) return
-        const voters = members.filter(({ learner, name }) => !learner && name !== '')
+        const voters = members.filter(({ learner }) => !learner)
         const left = voters.filter(({ id, healthy }) => id !== own.id && healthy)
         if (voters.length === 1 && voters[0]?.id === own.id) return
         expect(left.length).toBeGreaterThanOrEqual(majority(voters.length))

@@ -60,7 +60,8 @@ export function whyNotStop(members: readonly SeenMember[], id: string): string |
   return `${left.healthy} of ${voters} voters would answer without it, and ${left.voters - left.healthy} others are ill: wanted ${wanted} and none`
 }
 
+/** A voter that was added and never started counts all the same: the others need a majority with it. */
 function count(members: readonly SeenMember[]): { readonly voters: number; readonly healthy: number } {
-  const voters = members.filter(({ learner, name }) => !learner && name !== '')
+  const voters = members.filter(({ learner }) => !learner)
   return { voters: voters.length, healthy: voters.filter(({ healthy }) => healthy).length }
 }

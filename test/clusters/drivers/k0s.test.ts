@@ -1,0 +1,3 @@
+import { walkPackaged } from './walk-packaged.ts'
+
+walkPackaged('k0s')
