@@ -85,6 +85,7 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
 
   it('finds another switch at work: it is busy, and what that other one does stays (exit 11)', async () => {
     const olaf = fleet.machine('olaf')
+    await olaf.ok(['mkdir', '-p', '/run/nixos'])
     await olaf.ok([
       'systemd-run',
       '--unit=by-hand',
@@ -97,6 +98,8 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
     ])
     try {
       await goesBack({ units: { 'later.service': service('1') } }, 'busy', /another switch/)
+      const lock = await olaf.exec(['flock', '--nonblock', '/run/nixos/switch-to-configuration.lock', 'true'])
+      expect(lock.code).toBe(1)
     } finally {
       await olaf.ok(['systemctl', 'stop', 'by-hand.service'])
     }
