@@ -20,6 +20,8 @@ from supervise import Stopped, Supervisor
 from tls_server import serve
 
 JOIN_ATTEMPTS = 10
+# What k0s would run unless it is disabled, and this stand-in does not.
+LACKING = "autopilot coredns helm konnectivity-server kube-proxy metrics-server network-provider update-prober".split()
 COMPONENTS = (
     "applier-manager autopilot control-api coredns csr-approver endpoint-reconciler helm konnectivity-server "
     "kube-controller-manager kube-proxy kube-scheduler metrics-server network-provider node-role system-rbac "
@@ -57,6 +59,9 @@ class Controller:
         self.version, self.flags, self.config, self.folders, self.supervisor = version, flags, config, folders, supervisor
         self.spec = config["spec"]
         self.off = set(flags.get("disable-components", []))
+        lacking = [name for name in LACKING if name not in self.off]
+        if lacking:
+            say(f"this stand-in does not run {', '.join(lacking)}")
         self.ca = Pair.at(folders.pki, "ca")
         self.local = f"https://localhost:{self.spec['api']['port']}"
         admin = Pair.at(folders.pki, "admin")

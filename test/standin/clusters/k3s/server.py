@@ -36,6 +36,7 @@ def run(version: str, flags: dict) -> int:
             raise Problem("--token is required to reset a cluster whose token is not on this server")
         datastore.reset(folders, flags, address, tokens.parse(text, "server").secret)
         return 0
+    say("this stand-in does not run kube-proxy, coredns, traefik, servicelb, metrics-server, local-storage")
     supervisor = Supervisor("/run/k3s", die_with_me=True)
     try:
         Server(version, flags, folders, address, supervisor).run()
