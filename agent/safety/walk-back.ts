@@ -1,5 +1,7 @@
 import { join } from 'node:path'
 import { pause } from '../../shared/lifecycle.ts'
+import { readGenerations } from '../plan/generations.ts'
+import { removeGenerations } from '../plan/remove-generations.ts'
 import { describeEnding, type System, succeeded } from '../system/system.ts'
 import {
   bootedSystem,
@@ -141,9 +143,39 @@ async function walkOnce(
   const restored = await restoreBootDefault(deps, arm)
   if (restored !== undefined) return fail(restored)
   const after = await currentSystem(system, root)
+  if (after === arm.previous && arm.mode !== 'switch') await dropTrial(deps, arm)
   return after === arm.previous
     ? { kind: 'returned', reason: `runs ${arm.previous}` }
     : fail(`/run/current-system is ${after ?? 'unreadable'}, not ${arm.previous}`)
+}
+
+/**
+ * Takes the generation away that was made for a boot into the new system, and its boot entry. It is newer than the default:
+ * a boot loader that keeps entries of the newest few only would lose the default's to a row of such trials.
+ */
+async function dropTrial({ system, say }: WalkBackDeps, arm: ArmRecord): Promise<void> {
+  const reading = await readGenerations(system, arm.systemRoot)
+  if (reading.kind === 'unknown' || arm.generation === undefined) return
+  const { generations, profileNumber } = reading.value
+  const least = arm.generation
+  const remove = generations.filter(
+    ({ number, path }) =>
+      number > least && number !== profileNumber && path.kind === 'value' && path.value === arm.target,
+  )
+  if (remove.length === 0) return
+  const removal = await removeGenerations({
+    system,
+    profile: join(arm.systemRoot, PROFILE),
+    remove,
+    bootDefault: arm.profile,
+    deadlineMs: arm.switchMs,
+    collectGarbage: false,
+  })
+  say(
+    removal.kind === 'removed'
+      ? `generation ${removal.numbers.join(', ')}, made for the trial, is gone`
+      : `the generation made for the trial stays: ${removal.reason}`,
+  )
 }
 
 /** Runs the old system's own program, in a unit of its own. Undefined: it did what it should. */

@@ -78,6 +78,10 @@ function nixEnv(system: ScriptedSystem, args: readonly string[]) {
     system.links.set(PROFILE, `system-${value}-link`)
     return {}
   }
+  if (verb === '--delete-generations') {
+    for (const number of args.slice(3)) system.links.delete(generationLink(Number(number)))
+    return {}
+  }
   if (verb !== '--set') return { exitCode: 1, stderr: [`error: unknown flag '${verb ?? ''}'`] }
   let newest = 1
   while (system.links.has(generationLink(newest + 1))) newest += 1
