@@ -184,9 +184,10 @@ describe('the fleet listener', () => {
         'SELF_SIGNED_CERT_IN_CHAIN',
       ])
     expect(new Set(server.refusals.map(({ remoteAddress }) => remoteAddress))).toEqual(new Set(['127.0.0.1']))
-    const count = server.refusals.length
+    // A client that was refused may have tried again meanwhile; what a good one would be refused for is none of these.
+    const known = reasons()
     expect(await askOnce(server.port, await clientOf(good))).toMatch(/^machine /)
-    expect(server.refusals).toHaveLength(count)
+    expect(reasons()).toEqual(known)
   })
 
   it('lets a machine in no longer once its certificate has expired', async () => {
