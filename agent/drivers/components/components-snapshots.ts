@@ -37,7 +37,7 @@ export function componentsSnapshots(
             return failed('precondition', `no ${PKI}/${file}: this machine is no server of the cluster`)
           await files.write(`${folder}/pki/${file}`, text.toString('utf8'))
         }
-        const checked = ['snapshot', 'status', `${folder}/etcd.db`, '--write-out=json']
+        const checked = ['snapshot', 'status', `${folder}/etcd.db`]
         const whole = await runProgram(programs, 'etcdutl', {
           args: checked,
           deadlineMs: LEAST_MS,

@@ -1,0 +1,163 @@
+import { describe, expect, it } from 'vitest'
+import { nodeObject } from '../testing/made-up-objects.ts'
+import { createScriptedSystem, type Script } from '../testing/scripted-system.ts'
+import { cordonNode, uncordonNode } from './cordon.ts'
+import { drainNode } from './drain.ts'
+import { createKubectl, type Kubectl, statusIn } from './kubectl.ts'
+import { CORDON_MARK } from './node-reading.ts'
+
+const POLICY = { deleteEmptyDir: true, deleteUnmanaged: false }
+const WAIT = { deadlineMs: 150, everyMs: 10 }
+const pod = (name: string) => ({
+  metadata: {
+    namespace: 'app',
+    name,
+    uid: `uid-${name}`,
+    ownerReferences: [{ kind: 'ReplicaSet', controller: true }],
+  },
+  status: { phase: 'Running' },
+})
+const cordoned = JSON.stringify(nodeObject('n4', { spec: { unschedulable: true } }))
+const BUDGET = {
+  exitCode: 1,
+  stderr:
+    "Error from server (TooManyRequests): Cannot evict pod as it would violate the pod's disruption budget.\n",
+}
+
+function made(script: Script): {
+  readonly kubectl: Kubectl
+  readonly lines: () => readonly string[]
+  readonly inputs: () => readonly string[]
+} {
+  const system = createScriptedSystem('/nonexistent', script)
+  const kubectl = createKubectl({ programs: { system, folders: [] }, program: 'k3s', before: ['kubectl'] })
+  return {
+    kubectl,
+    lines: () => system.ran.map(({ line }) => line),
+    inputs: () => system.ran.map(({ input }) => input),
+  }
+}
+
+/** Pods of the node, as they are at each count. */
+function counts(...lists: readonly (readonly object[])[]): Script[number] {
+  let next = 0
+  return [
+    /\/api\/v1\/pods\?fieldSelector/,
+    () => JSON.stringify({ items: lists[Math.min(next++, lists.length - 1)] }),
+  ]
+}
+
+describe('a drain', () => {
+  it('T37: counts again after it asked, and is done only when nothing is left', async () => {
+    const { kubectl, lines, inputs } = made([
+      [/nodes\/n4/, cordoned],
+      counts(
+        [pod('a'), pod('b')],
+        [{ ...pod('a'), metadata: { ...pod('a').metadata, deletionTimestamp: 'x' } }],
+        [],
+      ),
+      [/eviction/, '{}'],
+    ])
+    expect(await drainNode(kubectl, 'n4', POLICY, WAIT)).toEqual({ kind: 'done', value: { evicted: 2 } })
+    expect(lines().filter(line => line.includes('/eviction'))).toEqual([
+      'k3s kubectl create --raw /api/v1/namespaces/app/pods/a/eviction -f - --request-timeout=20s',
+      'k3s kubectl create --raw /api/v1/namespaces/app/pods/b/eviction -f - --request-timeout=20s',
+    ])
+    expect(inputs().find(input => input.includes('Eviction'))).toContain('"preconditions":{"uid":"uid-a"}')
+  })
+
+  it('T37: is not done for a node being cordoned', async () => {
+    const { kubectl } = made([[/nodes\/n4/, cordoned], counts([pod('a')]), [/eviction/, BUDGET]])
+    const end = await drainNode(kubectl, 'n4', POLICY, WAIT)
+    expect(end).toMatchObject({
+      kind: 'failed',
+      class: 'blocked',
+      reason: expect.stringMatching(
+        /pod app\/a: Cannot evict pod as it would violate the pod's disruption budget/,
+      ),
+    })
+  })
+
+  it('does not begin on a node that is open', async () => {
+    const { kubectl, lines } = made([[/nodes\/n4/, JSON.stringify(nodeObject('n4'))]])
+    expect(await drainNode(kubectl, 'n4', POLICY, WAIT)).toMatchObject({ class: 'precondition' })
+    expect(lines()).toHaveLength(1)
+  })
+
+  it('ends at once when only what the policy keeps is left', async () => {
+    const bare = { ...pod('a'), metadata: { ...pod('a').metadata, ownerReferences: [] } }
+    const { kubectl } = made([[/nodes\/n4/, cordoned], counts([bare])])
+    const end = await drainNode(kubectl, 'n4', POLICY, { deadlineMs: 60_000 })
+    expect(end).toMatchObject({ class: 'blocked', reason: expect.stringContaining('nothing makes it anew') })
+  })
+
+  it('takes no list that it cannot read for an empty one', async () => {
+    for (const answer of [
+      '',
+      '{}',
+      '{"items":[{}]}',
+      { exitCode: 1, stderr: 'Unable to connect' },
+    ] as const) {
+      const { kubectl } = made([
+        [/nodes\/n4/, cordoned],
+        [/pods/, answer],
+      ])
+      expect((await drainNode(kubectl, 'n4', POLICY, WAIT)).kind).toBe('failed')
+    }
+  })
+
+  it('counts every page of a list', async () => {
+    const { kubectl, lines } = made([
+      [/nodes\/n4/, cordoned],
+      [/continue=next/, '{"items":[]}'],
+      [/pods\?/, JSON.stringify({ metadata: { continue: 'next' }, items: [] })],
+    ])
+    expect((await drainNode(kubectl, 'n4', POLICY, WAIT)).kind).toBe('done')
+    expect(lines().at(-1)).toContain('limit=100&continue=next')
+  })
+})
+
+describe('cordoning', () => {
+  it('marks what it sets, as the node was read, and tries again when somebody was faster', async () => {
+    let tries = 0
+    const { kubectl, lines } = made([
+      [/get --raw \/api\/v1\/nodes\/n4/, JSON.stringify(nodeObject('n4'))],
+      [
+        /patch node n4/,
+        () => (tries++ === 0 ? { exitCode: 1, stderr: 'Error from server (Conflict): x' } : '{}'),
+      ],
+    ])
+    expect(await cordonNode(kubectl, 'n4', 'op1')).toEqual({ kind: 'done', value: { ours: true } })
+    expect(lines()).toHaveLength(4)
+    expect(lines()[1]).toContain(
+      `--patch={"metadata":{"annotations":{"${CORDON_MARK}":"op1"},"resourceVersion":"100"},"spec":{"unschedulable":true}}`,
+    )
+  })
+
+  it('lifts and unmarks only its own', async () => {
+    const ours = nodeObject('n4', {
+      metadata: { annotations: { [CORDON_MARK]: 'op1' } },
+      spec: { unschedulable: true },
+    })
+    const { kubectl, lines } = made([
+      [/get/, JSON.stringify(ours)],
+      [/patch/, '{}'],
+    ])
+    expect(await uncordonNode(kubectl, 'n4', 'op2')).toMatchObject({ class: 'not-ours' })
+    expect(lines()).toHaveLength(1)
+    expect(await uncordonNode(kubectl, 'n4', 'op1')).toMatchObject({ kind: 'done' })
+    expect(lines().at(-1)).toContain('"unschedulable":null')
+  })
+
+  it('says when there is no such node', async () => {
+    const { kubectl } = made([
+      [/get/, { exitCode: 1, stderr: 'Error from server (NotFound): nodes "n4" not found' }],
+    ])
+    expect(await cordonNode(kubectl, 'n4', 'op1')).toMatchObject({ class: 'not-found' })
+  })
+})
+
+it('the API server’s word for a failure is read from its own line alone', () => {
+  expect(statusIn('Warning: x\nError from server (NotFound): nodes "n9" not found\n')).toBe('NotFound')
+  expect(statusIn('error: something (NotFound)')).toBeUndefined()
+})
