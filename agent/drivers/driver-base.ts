@@ -12,6 +12,7 @@ import { readDiskData } from './node/disk-data.ts'
 import { checkMachine, type Needs, type Shortfall } from './node/preconditions.ts'
 import { lastWords, readUnit, type ServiceState, startUnits, stopUnits, waitFor } from './node/services.ts'
 import { readObject, textAt } from './read-value.ts'
+import { redact } from './redact.ts'
 import { DONE, done, type Failure, failed, type Result } from './result.ts'
 import type { Programs } from './run-program.ts'
 
@@ -119,7 +120,7 @@ export async function begin(
         : `data of a cluster of ${data.distribution}, authority ${data.authority}`
     return failed(
       'data-present',
-      `${what}: cluster ${facts.cluster} is not founded or joined over it; adopt it, or wipe the machine`,
+      `${what}${begun === undefined ? '' : `, begun by operation ${begun}`}: cluster ${facts.cluster} is not founded or joined over it; adopt it, or wipe the machine`,
     )
   }
   if ((await files.readMark('hold')) !== undefined) {
@@ -166,12 +167,15 @@ export async function untilUp(
   const [unit = ''] = facts.units
   const since = Math.floor(deps.clock.now().getTime() / 1000)
   let refusal: Failure | undefined
+  let looks = 0
   const up = await waitFor(
     options.deadlineMs,
     options.signal,
     async () => {
       if (await look()) return true
       refusal = explainWords(await wordsSince(system, unit, since))
+      looks += 1
+      if (!refusal && looks % LOOKS_BEFORE_RESTART === 0) await restartFailed(system, facts.units)
       return refusal ? false : undefined
     },
     options.everyMs ?? 2_000,
@@ -179,13 +183,40 @@ export async function untilUp(
   if (up === true) return DONE
   if (refusal) return refusal
   if (options.signal?.aborted) return failed('cancelled', `${what}: no longer waited for`)
-  const state = await readUnit(system, unit)
-  const shown = state.kind === 'done' ? describeUnit(unit, state.value) : state.reason
-  const said = await lastWords(system, unit)
+  const [blamed, shown] = await findBlamed(system, facts.units)
+  const said = await lastWords(system, blamed)
   return failed(
     'timed-out',
     `${what} did not come within ${options.deadlineMs / 1000} s: ${shown}; it said: ${said}`,
   )
+}
+
+/** systemd would wait two minutes before it starts k0s again, whatever it was that is mended meanwhile. */
+const LOOKS_BEFORE_RESTART = 8
+
+async function restartFailed(system: System, units: readonly string[]): Promise<void> {
+  for (const unit of units) {
+    const state = await readUnit(system, unit)
+    if (state.kind === 'failed') continue
+    const { active, result } = state.value
+    const waits = active === 'failed' || (active === 'activating' && result !== 'success' && result !== '')
+    // Whether it can be restarted shows at the next look.
+    if (waits) await system.run('systemctl', ['restart', '--no-block', unit], { deadlineMs: 20_000 })
+  }
+}
+
+/** The first unit that is not active, or the last one, which needs all the others. */
+async function findBlamed(
+  system: System,
+  units: readonly string[],
+): Promise<readonly [unit: string, shown: string]> {
+  let found: readonly [string, string] = ['', 'no unit']
+  for (const unit of units) {
+    const state = await readUnit(system, unit)
+    found = [unit, state.kind === 'done' ? describeUnit(unit, state.value) : state.reason]
+    if (state.kind === 'done' && state.value.active !== 'active') return found
+  }
+  return found
 }
 
 function describeUnit(unit: string, { active, heldByCondition, result }: ServiceState): string {
@@ -218,6 +249,8 @@ export function explainWords(text: string): Failure | undefined {
       'the cluster does not take the token: it ended, was deleted, or is of another cluster; have another one minted',
     )
   }
+  const config = /failed to load (?:node )?config: .*/.exec(text)?.[0]
+  if (config !== undefined) return failed('precondition', redact(config))
   if (/cgroup v1 is not supported/i.test(text)) {
     return failed(
       'precondition',

@@ -67,7 +67,8 @@ def load(path: str | None) -> dict:
         given = {}
     except yaml.YAMLError as error:
         raise Problem(f"failed to load node config: {name}: {error}") from None
-    if not isinstance(given, dict) or given.get("kind", "ClusterConfig") != "ClusterConfig":
+    # The public NixOS module of k0s writes the second one, and k0s takes it.
+    if not isinstance(given, dict) or given.get("kind", "ClusterConfig") not in ("ClusterConfig", "Cluster"):
         raise Problem(f"failed to load node config: {name} is no ClusterConfig")
     spec = given.get("spec") or {}
     address = (spec.get("api") or {}).get("address") or own_address()
