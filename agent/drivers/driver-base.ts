@@ -6,7 +6,7 @@ import type { ConnectEtcd, EtcdClient } from './etcd/etcd-client.ts'
 import { bareVersion } from './kubernetes/judge-ready.ts'
 import type { Kubectl } from './kubernetes/kubectl.ts'
 import type { WaitOptions } from './kubernetes/prove-ready.ts'
-import { authorityId } from './node/certificates.ts'
+import { authorityIdIn } from './node/certificates.ts'
 import type { ClusterFiles } from './node/cluster-files.ts'
 import { readDiskData } from './node/disk-data.ts'
 import { checkMachine, type Needs, type Shortfall } from './node/preconditions.ts'
@@ -145,7 +145,7 @@ export async function finish(of: Distributed): Promise<Result<Joined>> {
 async function ownAuthority({ deps, authorityFiles }: Distributed): Promise<string | undefined> {
   for (const path of authorityFiles) {
     const bytes = await deps.files.read(path)
-    if (bytes) return authorityId(bytes)
+    if (bytes) return authorityIdIn(bytes)
   }
   return undefined
 }

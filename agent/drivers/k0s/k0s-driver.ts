@@ -62,7 +62,8 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
       workloads: isWorkerRole(facts.role),
     },
     neededPrograms: ['k0s'],
-    authorityFiles: [`${K0S_PKI}/ca.crt`],
+    // A worker has its authority in its kubeconfig at least.
+    authorityFiles: [`${K0S_PKI}/ca.crt`, `${K0S_DATA}/kubelet.conf`],
     installedVersion: async signal => {
       const said = await runProgram(programs, 'k0s', { args: ['version'], deadlineMs: CALL_MS, signal })
       return said.kind === 'done' ? /v(\d+\.\d+\.\d+)/.exec(said.value.stdout)?.[1] : undefined

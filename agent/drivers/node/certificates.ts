@@ -57,6 +57,17 @@ export function authorityId(bytes: Buffer): string | undefined {
   return spki === undefined ? undefined : createHash('sha256').update(spki).digest('hex')
 }
 
+/** The authority that a kubeconfig holds; undefined: it names a file, or none. */
+export function authorityInKubeconfig(text: string): Buffer | undefined {
+  const data = /^\s*"?certificate-authority-data"?:\s*"?([A-Za-z0-9+/=]+)/m.exec(text)?.[1]
+  return data === undefined ? undefined : Buffer.from(data, 'base64')
+}
+
+/** The authority's id by a file of its certificate or by a kubeconfig. */
+export function authorityIdIn(bytes: Buffer): string | undefined {
+  return authorityId(authorityInKubeconfig(bytes.toString('latin1')) ?? bytes)
+}
+
 /** Names of the certificates in a folder that are no authorities, without their endings: what can be made anew. */
 export async function leafNames(files: ClusterFiles, folder: string): Promise<readonly string[]> {
   const names: string[] = []

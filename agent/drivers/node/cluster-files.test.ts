@@ -87,7 +87,7 @@ describe('data on a disk', () => {
     ['kubernetes', false, '/var/lib/kubernetes/kubelet.conf', '/var/lib/kubernetes/pki/ca.crt'],
   ])('of %s, server %s, is told by %s', async (distribution, server, path, authority) => {
     await put(path, 'x')
-    expect(await read()).toMatchObject({ kind: 'unreadable', reason: expect.stringContaining(authority) })
+    expect(await read()).toMatchObject({ kind: 'unreadable', reason: expect.stringContaining('authority') })
     await put(authority, AUTHORITY_PEM)
     expect(await read()).toEqual({
       kind: 'cluster',
@@ -95,6 +95,12 @@ describe('data on a disk', () => {
       server,
       authority: authorityId(Buffer.from(AUTHORITY_PEM)),
     })
+  })
+
+  it('of a worker whose kubeconfig holds the authority needs no other file', async () => {
+    const data = Buffer.from(AUTHORITY_PEM).toString('base64')
+    await put('/var/lib/k0s/kubelet.conf', `clusters:\n- cluster:\n    certificate-authority-data: ${data}\n`)
+    expect(await read()).toMatchObject({ authority: authorityId(Buffer.from(AUTHORITY_PEM)) })
   })
 
   it('that cannot be looked at is not none', async () => {

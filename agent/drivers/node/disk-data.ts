@@ -1,6 +1,6 @@
 import type { System } from '../../system/system.ts'
 import type { Distribution } from '../cluster-facts.ts'
-import { authorityId } from './certificates.ts'
+import { authorityIdIn } from './certificates.ts'
 
 /** What of any cluster lies on the disk. */
 export type DiskData =
@@ -38,7 +38,7 @@ const LAYOUTS: readonly Layout[] = [
     distribution: 'k0s',
     server: ['/var/lib/k0s/etcd/member', '/var/lib/k0s/db/state.db', '/var/lib/k0s/pki/ca.key'],
     worker: ['/var/lib/k0s/kubelet.conf'],
-    authority: ['/var/lib/k0s/pki/ca.crt'],
+    authority: ['/var/lib/k0s/pki/ca.crt', '/var/lib/k0s/kubelet.conf'],
   },
   {
     distribution: 'kubernetes',
@@ -83,7 +83,7 @@ async function readAuthority(system: System, paths: readonly string[]): Promise<
   for (const path of paths) {
     const reading = await system.readFile(path, MAX_BYTES)
     if (reading.kind === 'missing') continue
-    return reading.kind === 'file' ? authorityId(reading.bytes) : undefined
+    return reading.kind === 'file' ? authorityIdIn(reading.bytes) : undefined
   }
   return undefined
 }
