@@ -1,5 +1,5 @@
 import { mkdir, rm, symlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { type ArmMode, type ArmRecord, writeArmRecord } from '../safety/arm-record.ts'
 import { armFolder, prepareArmFolder } from '../safety/operation-folder.ts'
 import { armDeadMan } from '../safety/return-unit.ts'
@@ -77,21 +77,38 @@ export async function arm(
 /** Where the systems of an operation are held against the garbage collector: on disk, so that a reboot keeps them. */
 export const rootsFolder = (systemRoot: string) => join(systemRoot, 'nix/var/nix/gcroots/muster')
 
+/** Whose operation a link there is. */
+export const ownerOfRoot = (name: string) =>
+  name.replace(/-(previous|profile|target|program|script|tool-\d+)$/, '')
+
+/** Folders of the tools' path that are held; a path has a dozen. */
+const MOST_TOOLS = 100
+
+/**
+ * What the way back may need, by the name of its link: both systems, the program that walks it, and that program's tools,
+ * which are those of the system that this agent was started from. A switch by hand may since have left that one behind.
+ */
+export function heldPaths(arm: ArmRecord): ReadonlyMap<string, string> {
+  const storePath = (word: string) => /^(\/nix\/store\/[^/]+)/.exec(word)?.[1] ?? []
+  const [program, script] = arm.program.flatMap(storePath)
+  const tools = new Set(arm.toolPath.split(':').flatMap(storePath))
+  return new Map([
+    ...([
+      ['previous', arm.previous],
+      ['profile', arm.profile],
+      ['target', arm.target],
+    ] as const),
+    ...(program === undefined ? [] : [['program', program] as const]),
+    ...(script === undefined ? [] : [['script', script] as const]),
+    ...[...tools].slice(0, MOST_TOOLS).map((tool, number) => [`tool-${number}`, tool] as const),
+  ])
+}
+
 async function holdRoots({ deps, operation }: StepContext, arm: ArmRecord): Promise<void> {
   const folder = rootsFolder(deps.config.systemRoot)
   await mkdir(folder, { recursive: true })
-  const programs = arm.program.flatMap(word => /^(\/nix\/store\/[^/]+)/.exec(word)?.[1] ?? [])
-  const held: Readonly<Record<string, string | undefined>> = {
-    previous: arm.previous,
-    profile: arm.profile,
-    target: arm.target,
-    program: programs[0],
-    script: programs[1],
-  }
-  for (const [name, storePath] of Object.entries(held)) {
-    if (storePath === undefined) continue
+  for (const [name, storePath] of heldPaths(arm)) {
     const link = join(folder, `${operation}-${name}`)
-    await mkdir(dirname(link), { recursive: true })
     await rm(link, { force: true })
     await symlink(storePath, link)
   }

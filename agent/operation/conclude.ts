@@ -5,10 +5,12 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { hasCode, reasonOf } from '../../shared/errors.ts'
 import { OutcomeClass, OutcomeSchema } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
-import { armFolder, forgetOperations } from '../safety/operation-folder.ts'
+import { readArmRecord } from '../safety/arm-record.ts'
+import { armFolder, forgetOperations, listArmFolders } from '../safety/operation-folder.ts'
 import { disarmDeadMan } from '../safety/return-unit.ts'
+import { claimUntouched } from '../safety/verdict.ts'
 import { currentSystem } from '../system/system-links.ts'
-import { rootsFolder } from './arm.ts'
+import { ownerOfRoot, rootsFolder } from './arm.ts'
 import type { OperationState } from './fold.ts'
 import type { Conclusion } from './next-step.ts'
 import { quarantine } from './node-memory.ts'
@@ -29,6 +31,7 @@ const MOST_CUTS = 3
 export async function conclude(context: StepContext, conclusion: Conclusion): Promise<void> {
   const { deps, operation, state, input, record } = context
   await rememberFailure(context, conclusion)
+  await disarmUnrecorded(context)
   const { exitCode, firstCause, quarantine: _, ...rest } = conclusion
   const outcome = create(OutcomeSchema, {
     ...rest,
@@ -63,6 +66,21 @@ export async function conclude(context: StepContext, conclusion: Conclusion): Pr
   } catch (error) {
     // The outcome stands; what is left over is tidied up after the next operation.
     deps.log.warn({ operationId: operation, err: reasonOf(error) }, 'leftovers of an operation remain')
+  }
+}
+
+/**
+ * Takes the edge off a round that was armed and is in no journal, because the agent failed or was killed between the two.
+ * Nothing was touched in it, and nobody will ever confirm it: its timer, or the next boot, would take back what a later
+ * operation or a person has changed since.
+ */
+async function disarmUnrecorded({ deps, operation, state }: StepContext): Promise<void> {
+  for (const folder of await listArmFolders(deps.stateDir)) {
+    if (folder.operation !== operation || folder.round <= (state.round?.number ?? 0)) continue
+    if ((await readArmRecord(folder)).kind === 'missing') continue
+    const reason = 'armed, but nothing was begun'
+    await claimUntouched(folder, { class: OutcomeClass.UNKNOWN, refusal: '', reason, exitCode: undefined })
+    await disarmDeadMan(deps.units, folder)
   }
 }
 
@@ -111,7 +129,6 @@ async function tidy(
     throw error
   })
   for (const name of names) {
-    const owner = name.replace(/-(previous|profile|target|program|script)$/, '')
-    if (!open.includes(owner)) await rm(join(folder, name), { force: true })
+    if (!open.includes(ownerOfRoot(name))) await rm(join(folder, name), { force: true })
   }
 }
