@@ -36,6 +36,11 @@ export async function armDeadMan(
   await writeDeadline(folder, { bootId: now.bootId, uptimeMs: now.uptimeMs + afterMs, of: 'proof' })
   const started = await units.startTimer({ ...returnUnit(folder, arm, stateDir), afterMs })
   if (started.kind === 'failed') return started.reason
+  // Only a timer that waits, or a way back that goes by this very deadline, is as good as a new one.
+  const { name } = returnUnit(folder, arm, stateDir)
+  if (started.kind === 'taken' && (await units.isActive(`${name}.timer`)) !== true) {
+    if ((await units.state(name)).kind !== 'running') return `a unit ${name} is there, but no timer of it`
+  }
   return undefined
 }
 

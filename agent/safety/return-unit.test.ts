@@ -1,0 +1,45 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { sampleMachine } from '../operation/testing/sample-machine.ts'
+import { ScriptedUnits } from '../operation/testing/scripted-units.ts'
+import type { ArmRecord } from './arm-record.ts'
+import { armFolder, prepareArmFolder } from './operation-folder.ts'
+import { armDeadMan, returnUnit } from './return-unit.ts'
+import { readBootTime } from './uptime.ts'
+
+let stateDir: string
+beforeAll(async () => {
+  stateDir = await mkdtemp(join(tmpdir(), 'arm-'))
+})
+afterAll(() => rm(stateDir, { recursive: true }))
+
+const arm: ArmRecord = {
+  ...{
+    operation: 'op',
+    round: 1,
+    mode: 'switch',
+    target: '/n',
+    previous: '/o',
+    profile: '/o',
+    generation: 1,
+  },
+  ...{ bootId: 'boot-1', confirmMs: 1, switchMs: 1, program: ['x'], toolPath: '/', systemRoot: '/' },
+  units: 'systemd',
+}
+
+it.each<[string, boolean, string | undefined]>([
+  ['a timer that waits already', true, undefined],
+  ['a unit that no timer will ever start', false, 'a unit muster-return-op-1 is there, but no timer of it'],
+])('N2: a dead man is armed for what it finds: %s', async (_, active, problem) => {
+  const system = sampleMachine()
+  const units = new ScriptedUnits(system)
+  const folder = armFolder(stateDir, 'op', 1)
+  await prepareArmFolder(folder, stateDir)
+  const again = { stateDir, now: await readBootTime(system), afterMs: 60_000 }
+  await units.startTimer({ ...returnUnit(folder, arm, stateDir), afterMs: 60_000 })
+  units.isActive = async () => active
+  expect(await armDeadMan(units, folder, arm, again)).toBe(problem)
+  await units.cut()
+})
