@@ -257,6 +257,46 @@ describe('N36: the way back has an end', () => {
     expect(await readReturnEnd(folder)).toEqual(end)
   })
 
+  it('and before it the boot default is the old system again, also where that cannot be switched to', async () => {
+    await switched(true)
+    await decided()
+    let tries = 0
+    system.scripts.set(switchProgram(OLD), async args => {
+      if (args[0] === 'boot') return {}
+      tries += 1
+      expect(bootDefault(system)).toBe(tries === 1 ? NEW : OLD)
+      return tries < 2 ? brokenSwitch(args, undefined) : goodSwitch(system, OLD)(args, undefined)
+    })
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect([tries, state()]).toEqual([2, old])
+  })
+
+  it('for which another switch is waited for, however long that takes', async () => {
+    await switched()
+    await decided()
+    arm = { ...arm, switchMs: 60_000 }
+    const lock = '/root/run/nixos/switch-to-configuration.lock'
+    system.files.set(lock, '')
+    system.links.set('/proc/77/fd/3', lock)
+    system.files.set('/proc/77/fdinfo/3', 'lock:\t1: FLOCK  ADVISORY  WRITE 77 00:19:1 0 EOF\n')
+    system.files.set('/proc/77/comm', 'switch-to-confi\n')
+    let tries = 0
+    system.scripts.set(switchProgram(OLD), async args => {
+      tries += 1
+      return system.files.has('/proc/77/comm')
+        ? { exitCode: 11, stderr: ['Could not acquire lock'] }
+        : goodSwitch(system, OLD)(args, undefined)
+    })
+    const way = walk()
+    // By then it would have been tried twice more.
+    setTimeout(() => {
+      system.links.delete('/proc/77/fd/3')
+      for (const name of ['comm', 'fdinfo/3']) system.files.delete(`/proc/77/${name}`)
+    }, 7_000)
+    expect(await way).toMatchObject({ kind: 'returned' })
+    expect([tries, state()]).toEqual([2, old])
+  })
+
   it('that is not believed from the exit code: what runs must be the old system', async () => {
     await switched()
     await decided()

@@ -18,6 +18,7 @@ import { readStartMark } from './marks.ts'
 import { type ArmFolder, slotPath } from './operation-folder.ts'
 import { type ReturnEnd, readReturnEnd, writeReturnEnd } from './return-end.ts'
 import { clearSlot } from './slot.ts'
+import { freeStaleLock, switchLockHolder } from './switch-lock.ts'
 import { switchUnit, unitName, watchSwitch } from './switch-unit.ts'
 import { readBootTime } from './uptime.ts'
 import { claimOver, claimReturned, readVerdict } from './verdict.ts'
@@ -53,6 +54,7 @@ export async function walkBack(
   if (decided !== 'returned') return decided
   const before = await readReturnEnd(folder)
   if (before?.kind === 'returned') return before
+  const patienceMs = performance.now() + arm.switchMs
   for (let attempt = 1; ; attempt++) {
     const end = await walkOnce(deps, folder, arm, before)
     // What fails while it is stopped was cut off by that.
@@ -64,7 +66,21 @@ export async function walkBack(
       return end.kind === 'booting' ? await askForBoot(deps, folder, end) : end
     }
     if (!(await pause(PAUSE_MS * attempt, deps.signal))) return 'stopped'
+    if (!(await whileLocked(deps, arm, patienceMs))) return 'stopped'
   }
+}
+
+/**
+ * Waits for another switch to come to its end, such as one by hand: it may hold the program's lock for longer than all tries
+ * last. What holds the lock and is no switch is not waited for. False: the signal fired.
+ */
+async function whileLocked({ system, say, signal }: WalkBackDeps, arm: ArmRecord, untilMs: number) {
+  const root = arm.systemRoot
+  if (await freeStaleLock(system, root, say)) return true
+  while (performance.now() < untilMs && (await switchLockHolder(system, root)).kind === 'switch') {
+    if (!(await pause(PAUSE_MS, signal))) return false
+  }
+  return true
 }
 
 /** The end stands before the boot is asked for: it may come at once. A boot that is refused is none to wait for. */
@@ -138,7 +154,12 @@ async function walkOnce(
   const current = await currentSystem(system, root)
   if (!(current === arm.previous && (!began || freshlyBooted))) {
     const problem = await switchBack(deps, folder, arm)
-    if (problem) return problem
+    if (problem) {
+      // What cannot be switched back to can still be booted: the next boot must not lead to what was never confirmed.
+      const restored = await restoreBootDefault(deps, arm)
+      if (restored !== undefined) say(restored)
+      return problem
+    }
   }
   const restored = await restoreBootDefault(deps, arm)
   if (restored !== undefined) return fail(restored)
