@@ -96,6 +96,21 @@ describe('units of systemd', () => {
     expect((await machine('systemctl', { stdout }).units.state('x')).kind).toBe(kind)
   })
 
+  it.each([
+    ['populated 1\nfrozen 0\n', 'running'],
+    ['populated 0\nfrozen 0\n', 'gone'],
+    [undefined, 'gone'],
+  ])(
+    'N6: that systemd gave up are gone only when nothing is left in their group (%j)',
+    async (events, kind) => {
+      const stdout = ['LoadState=loaded', 'ActiveState=failed', 'ControlGroup=/system.slice/x.service']
+      const { system, units } = machine('systemctl', { stdout })
+      if (events !== undefined)
+        system.files.set('/sys/fs/cgroup/system.slice/x.service/cgroup.events', events)
+      expect((await units.state('x')).kind).toBe(kind)
+    },
+  )
+
   it('T34: that cannot be asked are unknown, never gone and never none', async () => {
     const { units } = machine('systemctl', { exitCode: 1, stderr: ['Failed to connect to bus'] })
     expect(await units.state('x')).toMatchObject({ kind: 'unknown' })

@@ -43,7 +43,14 @@ export function systemdUnits(system: System): Units {
     const fields = properties(result.stdout)
     if (fields.get('LoadState') === 'not-found') return { kind: 'gone' }
     const active = fields.get('ActiveState')
-    return active === 'inactive' || active === 'failed' ? { kind: 'gone' } : { kind: 'running' }
+    if (active !== 'inactive' && active !== 'failed') return { kind: 'running' }
+    // What not even SIGKILL ended (it hangs in the kernel) is given up by systemd, and yet may go on.
+    return (await isPopulated(fields.get('ControlGroup') ?? '')) ? { kind: 'running' } : { kind: 'gone' }
+  }
+  const isPopulated = async (group: string): Promise<boolean> => {
+    if (group === '') return false
+    const events = await system.readFile(`/sys/fs/cgroup${group}/cgroup.events`, 4_096)
+    return events.kind === 'file' && /^populated 1$/m.test(events.bytes.toString('utf8'))
   }
 
   return {
