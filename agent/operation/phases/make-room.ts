@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { ClosureFetch } from '../../../shared/gen/muster/v1/manifest_pb.ts'
+import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { closureNeed } from '../../plan/closure-size.ts'
 import { readGenerations } from '../../plan/generations.ts'
 import { spaceProblems } from '../../plan/plan-problems.ts'
@@ -45,6 +46,20 @@ export async function makeRoom(
   return problem && refused(problem.class, `${problem.reason}; ${removed}`)
 }
 
+const REACHED: readonly OutcomeClass[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+
+/**
+ * Systems that operations may still lead to: those of open ones, of the newest one, and what ran before the last change,
+ * which is where a rollback on order leads.
+ */
+export function neededSystems(states: readonly OperationState[]): readonly string[] {
+  const open = states.filter(({ outcome }) => !outcome)
+  const change = states.findLast(({ outcome, round }) => round && outcome && REACHED.includes(outcome.class))
+  return [...open, ...states.slice(-1), ...(change ? [change] : [])]
+    .flatMap(({ previous, storePath, round }) => [previous, storePath, round?.target ?? ''])
+    .filter(path => path !== '')
+}
+
 /** Removes generations beyond the number kept, with what only they held. Says what it did. */
 export async function removeSurplus(
   { deps, signal }: Pick<PhaseContext, 'deps' | 'signal'>,
@@ -54,11 +69,7 @@ export async function removeSurplus(
   const { system, config } = deps
   const reading = await readGenerations(system, config.systemRoot)
   if (reading.kind === 'unknown') return `no generation was removed: ${reading.why}`
-  const used = [...states.values()].flatMap(({ outcome, previous, storePath, round }) =>
-    outcome ? [] : [previous, storePath, round?.target ?? ''],
-  )
-  const last = [...states.values()].at(-1)
-  const protect = [...used, last?.previous ?? '', last?.storePath ?? ''].filter(path => path !== '')
+  const protect = neededSystems([...states.values()])
   const surplus = surplusGenerations({
     generations: reading.value,
     keep,
