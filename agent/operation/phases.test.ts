@@ -207,6 +207,18 @@ describe('an operation', () => {
     expect(inWords(outcome)).toBe('succeeded')
   })
 
+  it('waits with the promotion for another switch, and is not taken back for it', async () => {
+    const system = sampleMachine()
+    let boots = 0
+    system.scripts.set(SWITCH, args => {
+      if (args[0] !== 'boot') return goodSwitch(system, NEW)(args, undefined)
+      boots += 1
+      return boots === 1 ? { exitCode: 11, stderr: ['Could not acquire lock'] } : {}
+    })
+    expect(inWords(await applied(system))).toBe('succeeded')
+    expect([boots, bootDefault(system)]).toEqual([2, NEW])
+  })
+
   it('T30: goes back, profile and boot entry included, when the boot entry could not be written', async () => {
     const system = sampleMachine()
     system.scripts.set(SWITCH, args =>
