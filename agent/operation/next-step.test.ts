@@ -146,6 +146,18 @@ describe('the next step', () => {
       'rolled back, after activation failed',
     ],
     [
+      'nor for one that could not be written',
+      [...running, proved, confirmed],
+      taken({ by: 'agent', class: OutcomeClass.ACTIVATION_FAILED, reason: 'x' }, back),
+      'rolled back, after activation failed',
+    ],
+    [
+      'nor for a trial that was never booted',
+      [armed('trial')],
+      taken({ by: 'agent', class: OutcomeClass.ACTIVATION_FAILED, reason: 'x' }, back),
+      'rolled back, after activation failed',
+    ],
+    [
       'T26: keeps the first cause',
       begun,
       taken({ by: 'agent', class: OutcomeClass.ACTIVATION_FAILED, reason: 'x' }, back),

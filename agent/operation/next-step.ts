@@ -210,6 +210,11 @@ interface Cause {
   readonly quarantine: boolean
 }
 
+/** What was proved and confirmed, and what was never booted, is not at fault for a boot loader that could not be written. */
+function isBlamed({ mode, rebootedFrom, confirmedBy }: RoundState): boolean {
+  return confirmedBy === undefined && (mode === 'switch' || rebootedFrom !== undefined)
+}
+
 /** What went wrong first, and whether the target is to blame. */
 function causeOf(state: OperationState, round: RoundState, why: ReturnClaim): Cause {
   switch (why.by) {
@@ -217,7 +222,7 @@ function causeOf(state: OperationState, round: RoundState, why: ReturnClaim): Ca
       return {
         class: why.class,
         reason: why.reason,
-        quarantine: why.class === OutcomeClass.ACTIVATION_FAILED,
+        quarantine: why.class === OutcomeClass.ACTIVATION_FAILED && isBlamed(round),
       }
     case 'boot':
       return round.mode === 'switch'
