@@ -1,7 +1,7 @@
 import type { ClusterActs } from '../driver.ts'
 import { type Distributed, ownAddress, startWithFiles, untilUp } from '../driver-base.ts'
 import { stopUnits } from '../node/services.ts'
-import { failed } from '../result.ts'
+import { DONE, failed } from '../result.ts'
 import { runProgram } from '../run-program.ts'
 import { findSnapshot, listSnapshots, makeSnapshot, snapshotsIn } from '../snapshots.ts'
 import { peerUrl, startEnvironment } from './initial-cluster.ts'
@@ -10,7 +10,7 @@ import { AUTHORITY_FILES, PKI } from './pki.ts'
 const DATA = '/var/lib/etcd'
 const LEAST_MS = 2 * 60_000
 
-/** etcd's own snapshot; the authorities that the cluster is nothing without lie beside it. */
+/** etcd's own snapshot, whose checksum restoring checks; the authorities that the cluster is nothing without lie beside it. */
 export function componentsSnapshots(
   of: Distributed,
   isReady: () => Promise<boolean>,
@@ -37,13 +37,7 @@ export function componentsSnapshots(
             return failed('precondition', `no ${PKI}/${file}: this machine is no server of the cluster`)
           await files.write(`${folder}/pki/${file}`, text.toString('utf8'))
         }
-        const checked = ['snapshot', 'status', `${folder}/etcd.db`]
-        const whole = await runProgram(programs, 'etcdutl', {
-          args: checked,
-          deadlineMs: LEAST_MS,
-          signal: options.signal,
-        })
-        return whole.kind === 'failed' ? whole : { kind: 'done', value: undefined }
+        return DONE
       }),
     listSnapshots: async () => await listSnapshots(system, files),
     restore: async (name, options) => {
