@@ -51,8 +51,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return await runAsUnit(JSON.parse(wanted.unit), wanted.stateDir)
     case 'dead-man': {
       const { stateDir } = await loadConfig(wanted.configFile, wanted.flags)
-      await rearmAtBoot(stateDir, line => process.stderr.write(`${line}\n`))
-      return 0
+      const good = await rearmAtBoot(stateDir, line => process.stderr.write(`${line}\n`))
+      return good ? 0 : 1
     }
     case 'cluster-secrets': {
       const { stateDir } = await loadConfig(wanted.configFile, wanted.flags)

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { fromBinary } from '@bufbuild/protobuf'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { FactsSchema } from '../shared/gen/muster/v1/facts_pb.ts'
@@ -131,6 +132,7 @@ async function build(
         activation: config.activation,
         sourceBuild: config.sourceBuild,
         systemRoot: config.systemRoot ?? '/',
+        rootsFolder: join(config.systemRoot ?? '/', 'nix/var/nix/gcroots/muster'),
         storeDir: config.storeDir,
         simulates: simulationsOf(config),
         buildDeadlineMs: config.deadlines.buildMs,

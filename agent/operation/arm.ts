@@ -74,9 +74,6 @@ export async function arm(
   return undefined
 }
 
-/** Where the systems of an operation are held against the garbage collector: on disk, so that a reboot keeps them. */
-export const rootsFolder = (systemRoot: string) => join(systemRoot, 'nix/var/nix/gcroots/muster')
-
 /** Whose operation a link there is. */
 export const ownerOfRoot = (name: string) =>
   name.replace(/-(previous|profile|target|program|script|tool-\d+)$/, '')
@@ -105,7 +102,7 @@ export function heldPaths(arm: ArmRecord): ReadonlyMap<string, string> {
 }
 
 async function holdRoots({ deps, operation }: StepContext, arm: ArmRecord): Promise<void> {
-  const folder = rootsFolder(deps.config.systemRoot)
+  const folder = deps.config.rootsFolder
   await mkdir(folder, { recursive: true })
   for (const [name, storePath] of heldPaths(arm)) {
     const link = join(folder, `${operation}-${name}`)

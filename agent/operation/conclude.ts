@@ -10,7 +10,7 @@ import { armFolder, forgetOperations, listArmFolders } from '../safety/operation
 import { disarmDeadMan } from '../safety/return-unit.ts'
 import { claimUntouched } from '../safety/verdict.ts'
 import { currentSystem } from '../system/system-links.ts'
-import { ownerOfRoot, rootsFolder } from './arm.ts'
+import { ownerOfRoot } from './arm.ts'
 import type { OperationState } from './fold.ts'
 import type { Conclusion } from './next-step.ts'
 import { quarantine } from './node-memory.ts'
@@ -123,7 +123,7 @@ async function tidy(
   const open = [...states].filter(([, state]) => !state.outcome).map(([id]) => id)
   const newest = [...states.keys()].slice(-KEPT)
   await forgetOperations(deps.stateDir, new Set([operation, ...open, ...newest]))
-  const folder = rootsFolder(deps.config.systemRoot)
+  const folder = deps.config.rootsFolder
   const names = await readdir(folder).catch((error: unknown) => {
     if (hasCode(error, 'ENOENT')) return []
     throw error

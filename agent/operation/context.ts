@@ -36,6 +36,11 @@ export interface OperationsConfig {
   readonly sourceBuild: { readonly enabled: boolean; readonly leastMemoryBytes: number }
   /** Folder that holds run/current-system and nix/var/nix/profiles; "/" on a real machine. */
   readonly systemRoot: string
+  /**
+   * Where the systems of an operation are held against the garbage collector: a folder of Nix's own roots, on disk, so that
+   * a reboot keeps them.
+   */
+  readonly rootsFolder: string
   /** What is built must lie below it. */
   readonly storeDir: string
   /** What is simulated here because this is no NixOS machine; told in every outcome. */

@@ -1,3 +1,4 @@
+import { reasonOf } from '../../shared/errors.ts'
 import type { System } from '../system/system.ts'
 import { bootedSystem } from '../system/system-links.ts'
 import type { Units } from '../units/units.ts'
@@ -49,7 +50,8 @@ export function judgeAtBoot({ arm, verdict, end, bootId, booted, armedFor }: Boo
 /**
  * Run once at every boot, by a unit that is part of the system: transient timers are gone by then. Says what it did.
  */
-export async function rearmAtBoot(stateDir: string, say: (line: string) => void): Promise<void> {
+export async function rearmAtBoot(stateDir: string, say: (line: string) => void): Promise<boolean> {
+  let good = true
   for (const folder of await listArmFolders(stateDir)) {
     const reading = await readArmRecord(folder)
     if (reading.kind === 'missing') continue
@@ -57,8 +59,15 @@ export async function rearmAtBoot(stateDir: string, say: (line: string) => void)
       say(reading.reason)
       continue
     }
-    await settleAtBoot(doorsOf(reading.record, stateDir), folder, reading.record, stateDir, say)
+    try {
+      await settleAtBoot(doorsOf(reading.record, stateDir), folder, reading.record, stateDir, say)
+    } catch (error) {
+      // One that cannot be settled must not keep the others from it.
+      good = false
+      say(`operation ${folder.operation}: ${reasonOf(error)}`)
+    }
   }
+  return good
 }
 
 /** Does what a boot has to do for one armed change. */

@@ -20,6 +20,8 @@ export function returnUnit(folder: ArmFolder, arm: ArmRecord, stateDir: string):
       ...['--state-dir', stateDir, '--operation', arm.operation, '--round', String(arm.round)],
     ],
     env: { PATH: arm.toolPath, LC_ALL: 'C' },
+    // Nobody else would walk on while the agent is gone.
+    restarts: true,
   }
 }
 

@@ -29,6 +29,7 @@ export function systemdUnits(system: System): Units {
       '--property=OOMScoreAdjust=0',
       ...(unit.before ? [`--property=ExecStartPre=${words(unit.before)}`] : []),
       ...(unit.after ? [`--property=ExecStopPost=${words(unit.after)}`] : []),
+      ...(unit.restarts ? ['--property=Restart=on-abnormal', '--property=RestartSec=2s'] : []),
       ...Object.entries(unit.env ?? {}).map(([name, value]) => `--setenv=${name}=${value}`),
       ...more,
       '--',

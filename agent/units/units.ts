@@ -44,6 +44,8 @@ export interface UnitSpec {
    */
   readonly after?: readonly string[] | undefined
   readonly env?: Readonly<Record<string, string>> | undefined
+  /** Started again when something kills it; what ends by itself has ended. */
+  readonly restarts?: boolean | undefined
 }
 
 export type UnitStart =

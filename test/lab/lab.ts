@@ -62,8 +62,17 @@ export class Lab implements AsyncDisposable {
 }
 
 /** An empty lab. Its root is made at the first call on this machine, which takes a minute or two. */
+/** Each machine's systemd watches some dozens of files; the kernel's usual bound is one machine's worth or two. */
+async function makeRoomForWatches(): Promise<void> {
+  const path = '/proc/sys/fs/inotify/max_user_instances'
+  if (Number(await readFile(path, 'utf8')) < INOTIFY_INSTANCES)
+    await writeFile(path, String(INOTIFY_INSTANCES))
+}
+const INOTIFY_INSTANCES = 1_024
+
 export async function startLab(): Promise<Lab> {
   await sweepLabs()
+  await makeRoomForWatches()
   const root = await ensureLabRoot()
   const dir = await mkdtemp(join(tmpdir(), PREFIX))
   const own = identityOf(process.pid)

@@ -69,9 +69,10 @@ async function askForBoot(
 ): Promise<PhaseResult<undefined>> {
   if (!asked) await record({ kind: 'reboot', bootId: seen.now.bootId })
   say('the machine boots anew')
+  // A system that was never booted is not to blame for it.
+  const notBooted = state.round ? OutcomeClass.UNKNOWN : OutcomeClass.ACTIVATION_FAILED
   const answer = await deps.units.reboot()
-  if (answer.kind === 'failed')
-    return failed(OutcomeClass.ACTIVATION_FAILED, `the reboot was refused: ${answer.reason}`)
+  if (answer.kind === 'failed') return failed(notBooted, `the reboot was refused: ${answer.reason}`)
   const startedMs = performance.now()
   const limit = deps.config.bootDeadlineMs
   for (;;) {
@@ -79,10 +80,7 @@ async function askForBoot(
     if (now.bootId !== seen.now.bootId) return { kind: 'ok', value: undefined, detail: 'booted' }
     const left = state.round && seen.deadline ? leftUntil(seen.deadline, now) : undefined
     if (performance.now() - startedMs > limit || left === 0) {
-      return failed(
-        OutcomeClass.ACTIVATION_FAILED,
-        `the machine did not boot anew within ${Math.round(limit / 1_000)} s`,
-      )
+      return failed(notBooted, `the machine did not boot anew within ${Math.round(limit / 1_000)} s`)
     }
     if (!(await pause(500, signal))) return STOPPED
   }

@@ -94,6 +94,8 @@ export class NodeUnderTest implements AsyncDisposable {
       activation: 'switch',
       sourceBuild: { enabled: true, leastMemoryBytes: 0 },
       systemRoot: '/root',
+      // What is written there is real, whatever stands for the machine.
+      rootsFolder: join(dir, 'gcroots'),
       storeDir: '/nix/store',
       simulates: ['this machine'],
       buildDeadlineMs: 60_000,
