@@ -1,9 +1,9 @@
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fromBinary } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.ts'
-import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { type Outcome, OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { type Machine, MachineState } from '../../../shared/gen/muster/v1/operator_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
 import { waitUntil } from '../../support/wait-until.ts'
@@ -38,6 +38,7 @@ describe.skipIf(why !== undefined)(
         caPin: await centre.fleet.caPin(),
         trustPin: centre.operator.trustPin,
         keyBits: 2048,
+        allow: ['apply', 'reboot'],
         retry: { firstMs: 500, mostMs: 2_000 },
         sourceBuild: { enabled: true, leastMemoryBytes: 0 },
       }
@@ -59,6 +60,42 @@ describe.skipIf(why !== undefined)(
           `${error.message}; its agent says:\n${await vm.journal('muster-agent', '--lines=30')}`,
         )
       })
+    }
+
+    const entries = async () => (await vm.sh('ls /boot/loader/entries')).trim().split('\n')
+
+    /** Publishes another system for the machine, orders it there, and waits for the end. */
+    async function publishAndApply(change: SystemOptions): Promise<{ outcome: Outcome; system: string }> {
+      const directory = await mkdtemp(join(lab.dir, 'fleet-'))
+      const options = await systemOf(change)
+      await writeSystemsFlake(directory, { olaf: options })
+      const fleet = ['[fleet]', 'name = "lab"', `id = "${centre.operator.fleetId}"`, '']
+      const host = [
+        '[hosts.olaf]',
+        'config = "nixosConfigurations.olaf"',
+        `disk = { serial = "${DISK}" }`,
+        'soak = "2s"',
+        'confirm-within = "15m"',
+        'reboot = "whenever-changed"',
+      ]
+      await writeFile(join(directory, 'fleet.toml'), [...fleet, ...host, ''].join('\n'))
+      await centre.operator.publish({ directory })
+      await untilShown('olaf', machine => machine.host === 'olaf')
+      const { operations } = await centre.fleet.api.giveOrders({
+        refs: ['olaf'],
+        requestId: randomId(),
+        action: { case: 'apply', value: { revision: 0n } },
+      })
+      const id = operations[0]?.operationId ?? ''
+      const look = async () =>
+        (await centre.fleet.api.listOperations({ operationIds: [id] })).operations[0]?.outcome
+      const outcome = await waitUntil(`outcome of ${id}`, look, slowly).catch(async (error: Error) => {
+        throw new Error(
+          `${error.message}; its agent says:\n${await vm.journal('muster-agent', '--lines=40')}`,
+        )
+      })
+      const { olaf: system } = await buildSystems({ olaf: options })
+      return { outcome, system }
     }
 
     beforeAll(async () => {
@@ -105,37 +142,42 @@ describe.skipIf(why !== undefined)(
       await centre.fleet.ok('approve', waiting.id.slice(0, 12))
       await untilShown('active', ({ state, online }) => state === MachineState.ACTIVE && online)
 
-      const directory = await mkdtemp(join(lab.dir, 'fleet-'))
-      const system = await systemOf({ generation: '2', etc: { proof: 'the second generation\n' } })
-      await mkdir(directory, { recursive: true })
-      await writeSystemsFlake(directory, { olaf: system })
-      const head = `[fleet]\nname = "lab"\nid = "${centre.operator.fleetId}"\n`
-      const host = `[hosts.olaf]\nconfig = "nixosConfigurations.olaf"\ndisk = { serial = "${DISK}" }\n`
-      await writeFile(join(directory, 'fleet.toml'), `${head}\n${host}`)
-      await centre.operator.publish({ directory })
-      await untilShown('olaf', ({ host }) => host === 'olaf')
-
-      const { operations } = await centre.fleet.api.giveOrders({
-        refs: ['olaf'],
-        requestId: randomId(),
-        action: { case: 'apply', value: { revision: 0n } },
+      const { outcome, system } = await publishAndApply({
+        generation: '2',
+        etc: { proof: 'the second generation\n' },
       })
-      const id = operations[0]?.operationId ?? ''
-      const outcome = await waitUntil(
-        'outcome',
-        async () => {
-          return (await centre.fleet.api.listOperations({ operationIds: [id] })).operations[0]?.outcome
-        },
-        slowly,
-      )
       expect(outcome).toMatchObject({ class: OutcomeClass.SUCCEEDED })
-      const { olaf: second } = await buildSystems({ olaf: system })
-      expect(await vm.state()).toMatchObject({ current: second, profile: second, bootDefault: second })
+      expect(await vm.state()).toMatchObject({ current: system, profile: system, bootDefault: system })
       expect(await vm.readFile('/etc/proof')).toBe('the second generation\n')
-      expect((await vm.sh('ls /boot/loader/entries')).trim().split('\n')).toEqual([
-        'nixos-generation-1.conf',
-        'nixos-generation-2.conf',
-      ])
+      expect(await entries()).toEqual(['nixos-generation-1.conf', 'nixos-generation-2.conf'])
+      expect(vm.boots).toBe(1)
+    })
+
+    it('reaches another kernel command line by a trial boot, which becomes the default once it is proved', {
+      timeout: SLOW_MS,
+    }, async () => {
+      const { outcome, system } = await publishAndApply({ generation: '3', kernelParams: ['lab.trial=3'] })
+      expect(outcome).toMatchObject({ class: OutcomeClass.SUCCEEDED })
+      expect(vm.boots).toBe(2)
+      expect(await vm.state()).toEqual({
+        booted: system,
+        current: system,
+        profile: system,
+        bootDefault: system,
+      })
+      expect(await vm.readFile('/proc/cmdline')).toContain('lab.trial=3')
+    })
+
+    it('is back in what it ran before by itself when the kernel of a trial boot panics, and says so', {
+      timeout: SLOW_MS,
+    }, async () => {
+      const before = await vm.state()
+      const panicking = { generation: '4', kernelParams: ['rdinit=/nothing', 'root=/dev/nothing'] }
+      const { outcome } = await publishAndApply(panicking)
+      expect(outcome).toMatchObject({ class: OutcomeClass.ROLLED_BACK })
+      expect(await vm.console()).toContain('Kernel panic')
+      expect(vm.boots).toBe(3)
+      expect(await vm.state()).toEqual(before)
     })
   },
 )
