@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { type ClusterLab, prepareClusterLab } from '../../lab/clusters/machines.ts'
 import { WEB_ANSWER, webDeployment } from '../../lab/clusters/objects.ts'
 import { type Lab, startLab } from '../../lab/lab.ts'
@@ -12,10 +13,13 @@ export const COMES = { timeoutMs: 180_000, everyMs: 500 } as const
 export class HandMade implements AsyncDisposable {
   readonly lab: Lab
   readonly #program: string
+  /** Its unit has the program's own name. */
+  readonly #unit: string
 
   constructor(lab: Lab, program: string) {
     this.lab = lab
     this.#program = program
+    this.#unit = basename(program)
   }
 
   machine(name: string): LabMachine {
@@ -71,7 +75,7 @@ export class HandMade implements AsyncDisposable {
 
   #tell(name: string) {
     return async (error: Error): Promise<never> => {
-      const said = await this.machine(name).journal(undefined, '--lines=60')
+      const said = await this.machine(name).journal(this.#unit, '--lines=60')
       throw new Error(`${error.message}\njournal of ${name}:\n${said.slice(-6_000)}`)
     }
   }

@@ -10,12 +10,14 @@ const PACKAGES = [
   ...['iptables', 'conntrack', 'socat', 'ethtool'],
   ...['python3-yaml', 'python3-cryptography'],
 ]
+/** Where programs look for network plugins that do not know Debian. */
+const LINK = '/opt/cni/bin'
 const INSTALL_MS = 10 * 60_000
 
 /** A folder to lay over the lab's root that has what runs containers. Made at the first call, in a minute or less. */
 export async function ensureContainerLayer(root: string): Promise<string> {
   const key = createHash('sha256')
-    .update([basename(root), ...PACKAGES].join('\n'))
+    .update([basename(root), LINK, ...PACKAGES].join('\n'))
     .digest('hex')
     .slice(0, 12)
   return await ensureCached(`containers-${key}`, async folder => {
@@ -41,6 +43,8 @@ export async function ensureContainerLayer(root: string): Promise<string> {
           apt-get clean
           rm -rf /var/lib/apt/lists/* /usr/sbin/policy-rc.d /etc/resolv.conf /var/lib/containerd
           rm -rf /etc/systemd/system/*
+          mkdir -p "$(dirname ${LINK})"
+          ln -sfn /usr/lib/cni ${LINK}
         ' sh "$@"
       `
       const args = ['--mount', '/bin/sh', '-c', script, 'sh', root, folder, work, merged]

@@ -99,12 +99,11 @@ class Controller:
         """Fetches the cluster's authority unless this node is a member already; None: it is, or it founds one."""
         if self.etcd.has_data:
             return None
-        text = tokens.given(argument, self.flags.get("token-file"))
-        if not text:
+        text = tokens.given_to_controller(argument, self.flags.get("token-file"), self.version)
+        if text is None:
             return None
         try:
-            kubeconfig = tokens.unpack(text)
-            tokens.expect(kubeconfig, "controller")
+            kubeconfig = tokens.unpack_for("controller", text)
         except Problem as problem:
             raise Problem(f"failed to join controller: failed to create join client: {problem}") from None
         joiner = from_kubeconfig(kubeconfig)

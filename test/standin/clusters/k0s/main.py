@@ -209,7 +209,7 @@ def _kubectl(version: str, rest: list[str]) -> int:
         data = rest.pop(0).partition("=")[2]
     folders = Folders(data)
     if not os.path.exists(folders.admin_conf):
-        raise Problem("cannot read admin kubeconfig, is the server running?")
+        raise Problem(f"cannot stat k0s kubeconfig, is the server running?: stat {folders.admin_conf}: no such file or directory")
     say(f"kubectl of the real Kubernetes {version}")
     program = find("kubectl")
     os.execve(program, ["kubectl", *rest], {**os.environ, "KUBECONFIG": os.environ.get("KUBECONFIG") or folders.admin_conf})

@@ -63,7 +63,12 @@ def profiles(config: dict, version: str, dns: str) -> list[dict]:
 def member_definition() -> dict:
     """The kind EtcdMember: one object a controller, whose spec.leave takes its member out of etcd."""
     loose = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    columns = {"Member ID": ".status.memberID", "Joined": '.status.conditions[?(@.type=="Joined")].status'}
+    columns = {
+        "Peer Address": ".status.peerAddress",
+        "Member ID": ".status.memberID",
+        "Joined": '.status.conditions[?(@.type=="Joined")].status',
+        "Reconcile Status": ".status.reconcileStatus",
+    }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

@@ -13,15 +13,12 @@ from collections.abc import Callable
 from k0s.config import Folders
 from say import Problem
 
-NOT_RUNNING = "k0s is not running"
-
-
 def _common(version: str, folders: Folders, role: str, flags: dict, works: bool, config: dict | None) -> dict:
     return {
         "Version": full_version(version),
         "StandIn": True,
         "Pid": os.getpid(),
-        "PPid": os.getppid(),
+        "PPid": 0,
         "Role": role,
         "SysInit": "",
         "StubFile": "",
@@ -108,7 +105,10 @@ def ask(path: str) -> dict:
     try:
         connection.request("GET", "/status")
         return json.loads(connection.getresponse().read())
-    except (OSError, ValueError, http.client.HTTPException):
-        raise Problem(NOT_RUNNING) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise Problem(
+            f'status: can\'t get "status" via "{path}": Get "http://localhost/status": dial unix {path}: connect: {why.lower()}'
+        ) from None
     finally:
         connection.close()

@@ -41,13 +41,13 @@ def role_of(token: bootstrap_tokens.Token) -> str:
 
 
 def unpack(text: str) -> str:
-    """The kubeconfig of a token."""
+    """The kubeconfig of a token. The Problem of one that is none says only why: who asked says what failed."""
     try:
         return gzip.decompress(base64.b64decode(text.strip(), validate=True)).decode()
     except (binascii.Error, ValueError) as error:
-        raise Problem(f"failed to decode join token: illegal base64 data: {error}") from None
+        raise Problem(f"illegal base64 data: {error}") from None
     except (OSError, EOFError) as error:
-        raise Problem(f"failed to decode join token: gzip: {error}") from None
+        raise Problem(f"EOF: {error}" if not text.strip() else f"gzip: {error}") from None
 
 
 def kind_of(kubeconfig: str) -> str:
@@ -58,7 +58,18 @@ def kind_of(kubeconfig: str) -> str:
         raise Problem("failed to load kubeconfig from join token: it is no kubeconfig") from None
 
 
-def expect(kubeconfig: str, role: str) -> None:
+def unpack_for(role: str, text: str) -> str:
+    """The kubeconfig of a token that is for this role."""
+    try:
+        kubeconfig = unpack(text)
+    except Problem as problem:
+        what = "token" if role == "controller" else "join token"
+        raise Problem(f"failed to decode {what}: {problem}") from None
+    _expect(kubeconfig, role)
+    return kubeconfig
+
+
+def _expect(kubeconfig: str, role: str) -> None:
     kind = kind_of(kubeconfig)
     if kind != USERS[role]:
         raise Problem(f"wrong token type {kind}, expected type: {USERS[role]}")
@@ -70,6 +81,19 @@ def check_single_source(argument: str | None, file: str | None) -> None:
             "you can only pass one token source: either as a CLI argument, via '--token-file [path]', "
             f"or via the {VARIABLE} environment variable"
         )
+
+
+def given_to_controller(argument: str | None, file: str | None, version: str) -> str | None:
+    """As `given`; None: there is no token. Before 1.35 a controller takes an empty file for a token that does not decode."""
+    if not (argument or file or os.environ.get(VARIABLE)):
+        return None
+    if argument or not file or int(version.split(".")[1]) >= 35:
+        return given(argument, file)
+    try:
+        with open(file, encoding="utf8") as opened:
+            return opened.read()
+    except OSError as error:
+        raise Problem(f'read token file "{file}": open {file}: {(error.strerror or "").lower()}') from None
 
 
 def given(argument: str | None, file: str | None) -> str:

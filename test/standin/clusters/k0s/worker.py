@@ -40,7 +40,7 @@ def run(version: str, flags: dict, words: list[str]) -> int:
         os.makedirs(folder, mode=0o755, exist_ok=True)
     if version == "1.35.1":
         # k0sproject/k0s#7202: this version reads the token at every start, whether or not it needs it.
-        tokens.unpack(tokens.given(argument, flags.get("token-file")))
+        tokens.unpack_for("worker", tokens.given(argument, flags.get("token-file")))
     supervisor = Supervisor(folders.run, die_with_me=False)
     try:
         bootstrap(folders, _node_name(flags), lambda: tokens.given(argument, flags.get("token-file")))
@@ -87,8 +87,7 @@ def bootstrap(folders: Folders, name: str, token) -> None:
             "no join token given; dunno how to make kubelet authenticate to API server"
         )
     try:
-        kubeconfig = tokens.unpack(text)
-        tokens.expect(kubeconfig, "worker")
+        kubeconfig = tokens.unpack_for("worker", text)
     except Problem as problem:
         raise Problem(f"failed to bootstrap kubelet client configuration: failed to get bootstrap kubeconfig: {problem}") from None
     client = from_kubeconfig(kubeconfig)
