@@ -125,6 +125,25 @@ describe('an order to a node', () => {
     expect(system.commands.join('\n')).not.toContain('--rollback')
   })
 
+  it.each<[string, (node: NodeUnderTest) => void, RegExp]>([
+    ['never comes', () => {}, /did not boot anew within 1 s/],
+    [
+      'is refused',
+      node => {
+        node.units.reboot = async () => ({ kind: 'failed', reason: 'inhibited by a person' })
+      },
+      /the reboot was refused: inhibited/,
+    ],
+  ])('T52: to reboot fail where the boot %s', async (_, arrange, reason) => {
+    await using node = await NodeUnderTest.start(sampleMachine(), { allow: ALL, bootDeadlineMs: 1_000 })
+    arrange(node)
+    const outcome = await node.outcome(
+      await node.operations.acceptLocal(create(OrderSchema, { action: { case: 'reboot', value: {} } })),
+    )
+    expect(inWords(outcome)).toBe('activation failed')
+    expect(outcome.reason).toMatch(reason)
+  })
+
   it('T52: to reboot ends in another boot, and not before', async () => {
     const system = sampleMachine()
     await using node = await start(system)

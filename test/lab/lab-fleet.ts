@@ -246,6 +246,14 @@ export interface Centre {
 
 /** Starts a coordinator as a process in the lab's network; the lab ends it. */
 export async function startCentre(lab: Lab, over: object = {}): Promise<Centre> {
+  const fleet = await startCoordinator(lab, over)
+  const operator = await addOperator(fleet)
+  lab.defer(() => operator[Symbol.asyncDispose]())
+  return { fleet, operator }
+}
+
+/** The coordinator alone, which nobody has given a trust set yet. */
+async function startCoordinator(lab: Lab, over: object = {}): Promise<Fleet> {
   const dir = join(lab.dir, 'coordinator')
   await mkdir(dir)
   const config = {
@@ -258,9 +266,7 @@ export async function startCentre(lab: Lab, over: object = {}): Promise<Centre> 
   const fleet = new Fleet(dir, PORTS.enrolment, PORTS.fleet, config, lab.inside)
   lab.defer(() => fleet[Symbol.asyncDispose]())
   await fleet.startCoordinator()
-  const operator = await addOperator(fleet)
-  lab.defer(() => operator[Symbol.asyncDispose]())
-  return { fleet, operator }
+  return fleet
 }
 
 /** A fleet of lab machines, each active as its host and connected. */
@@ -268,7 +274,11 @@ export async function startLabFleet(options: LabFleetOptions): Promise<LabFleet>
   const agent = options.agent ?? (await buildAgentProgram())
   const lab = await startLab()
   try {
-    const { fleet, operator } = await startCentre(lab, options.coordinatorConfig)
+    const { fleet, operator } =
+      options.prepareTrust === undefined
+        ? await startCentre(lab, options.coordinatorConfig)
+        : { fleet: await startCoordinator(lab, options.coordinatorConfig), operator: undefined }
+    await options.prepareTrust?.(fleet)
     const labFleet = new LabFleet(lab, fleet, operator, { ...options, agent })
     await labFleet.install()
     await Promise.all(options.machines.map(host => labFleet.untilOnline(host)))

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { waitUntil } from '../../support/wait-until.ts'
 import { type AgentProgram, buildAgentProgram } from '../agent-program.ts'
 import { type LabFleet, startLabFleet } from '../lab-fleet.ts'
 import type { SystemOptions } from '../systems.ts'
@@ -131,6 +132,24 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
 
   it('cuts the machine off its network: nobody confirms, and it comes back by itself (N35)', async () => {
     await goesBack({ network: null }, 'unconfirmed (unconfirmed)', /the coordinator did not answer in time/)
+  })
+
+  it('meets a coordinator that is gone for longer than the confirm time, and goes back', async () => {
+    const olaf = fleet.machine('olaf')
+    const { booted: _, ...before } = await olaf.state()
+    const toml = '[defaults]\nsoak = "1s"\nconfirm-within = "8s"\n'
+    await fleet.publish({ olaf: { units: { 'alone.service': service('1') } } }, { toml })
+    const id = await fleet.apply('olaf')
+    await untilPhase(olaf, id, Phase.ACTIVATE)
+    await fleet.fleet.coordinator?.kill()
+    await untilPhase(olaf, id, Phase.RETURN)
+    await waitUntil('the old system runs', async () => {
+      return (await olaf.state()).current === before.current ? true : undefined
+    })
+    await fleet.fleet.startCoordinator()
+    expect(inWords(await fleet.waitOutcome(id))).toBe('unconfirmed (unconfirmed)')
+    await atRest(fleet, 'olaf')
+    expect(await olaf.state()).toMatchObject(before)
   })
 
   it('is not tried again after it failed here, whatever number it comes back under (T56)', async () => {

@@ -39,10 +39,47 @@ describe.skipIf(why !== undefined)(`an operation ${why ?? ''}`, () => {
     },
   )
 
-  it.each([
-    ...CHANGING_PHASES.filter(([, phase]) => phase !== Phase.BUILD),
-    ['return', Phase.RETURN] as const,
-  ])(
+  it('whose agent is killed with -9 on the way back goes on with it', async () => {
+    const olaf = fleet.machine('olaf')
+    const { current: before } = await olaf.state()
+    await fleet.publish({ olaf: { activationScript: 'sleep 1; exit 3', generation: 'killed-in-return' } })
+    const id = await fleet.apply('olaf')
+    await untilPhase(olaf, id, Phase.RETURN)
+    await killAgent(olaf)
+    expect(inWords(await fleet.waitOutcome(id))).toBe('rolled back (activation failed)')
+    await atRest(fleet, 'olaf')
+    expect(await olaf.state()).toMatchObject(allAt(before))
+  })
+
+  it.each(['agent is killed with -9', 'machine loses its power'])(
+    'whose %s when it asks for a reboot ends in a known state (T52)',
+    async what => {
+      const olaf = fleet.machine('olaf')
+      const { current: before } = await olaf.state()
+      const toml = [
+        ...['[defaults]', 'soak = "1s"', 'confirm-within = "20s"', 'reboot = "required"', 'trial = "none"'],
+        '',
+      ].join('\n')
+      await fleet.publish({ olaf: { initInterface: `other ${what}` } }, { toml })
+      const target = await fleet.systemOf('olaf')
+      const id = await fleet.apply('olaf')
+      await untilPhase(olaf, id, Phase.REBOOT)
+      if (what.startsWith('agent')) await killAgent(olaf)
+      else {
+        await olaf.powerCut()
+        await olaf.boot()
+      }
+      const outcome = await fleet.waitOutcome(id)
+      await atRest(fleet, 'olaf')
+      const there = outcome.class === OutcomeClass.SUCCEEDED
+      const runs = there ? target : before
+      expect(await olaf.state()).toEqual({ booted: runs, ...allAt(runs) })
+      if (what.startsWith('agent')) expect(there).toBe(true)
+      else if (!there) expect(inWords(outcome)).toMatch(/^rolled back/)
+    },
+  )
+
+  it.each([...CHANGING_PHASES, ['return', Phase.RETURN] as const])(
     'whose machine loses its power in %s ends in a known state, and the machine is back (T23, T30, T35)',
     async (name, phase) => {
       const nils = fleet.machine('nils')

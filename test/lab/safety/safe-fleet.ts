@@ -82,6 +82,7 @@ export async function atRest(fleet: LabFleet, host: string): Promise<void> {
 /** Every phase in which a machine can be cut while it changes. */
 export const CHANGING_PHASES = [
   ['verify', Phase.VERIFY],
+  ['preflight', Phase.PREFLIGHT],
   ['fetch', Phase.FETCH],
   ['build', Phase.BUILD],
   ['plan', Phase.PLAN],
