@@ -244,7 +244,7 @@ export function reportOf(state: OperationState): OperationReport {
   })
 }
 
-export type Action = 'apply' | 'plan' | 'rollback' | 'reboot' | 'hold' | 'resume' | 'retry'
+export type Action = 'apply' | 'plan' | 'rollback' | 'reboot' | 'hold' | 'resume' | 'retry' | 'upgrade'
 
 /** What an order asks for. */
 export function actionOf({ action }: Order): Action {

@@ -69,6 +69,15 @@ export function nextStep(state: OperationState, seen: Observed): Step {
   if (state.outcome) return { kind: 'finished' }
   const action = actionOf(state.order)
   if (action === 'hold' || action === 'resume' || action === 'retry') return { kind: 'act' }
+  if (action === 'upgrade') {
+    return conclude({
+      class: OutcomeClass.REFUSED,
+      refusal: 'not-allowed',
+      reason: 'this agent moves Kubernetes with the system alone',
+      phase: Phase.VERIFY,
+      storePath: '',
+    })
+  }
   const { round } = state
   if (!round) return action === 'reboot' ? nextOfReboot(state, seen) : prepare(state)
   if (seen.verdict.kind === 'confirmed') {

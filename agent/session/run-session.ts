@@ -230,6 +230,11 @@ class Session implements Disposable {
         log.info({}, 'the coordinator announced its restart')
         return operations.coordinatorRestarts(expected ? msFromDuration(expected) : 0)
       }
+      case 'clusterOrder':
+      case 'clusterReportAck':
+      case 'clusterStateRequest':
+        // This agent has no part in clusters yet: an order is not answered, and so not done.
+        return
       case undefined:
         return this.#deps.log.debug({}, 'message of a newer coordinator passed over')
     }

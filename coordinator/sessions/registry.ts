@@ -340,6 +340,9 @@ export class SessionRegistry implements Sessions {
       case 'status':
         await hooks.status(machine, message.value)
         return
+      case 'clusterReport':
+      case 'clusterState':
+        return // nothing of it was asked for
       case 'hello':
         throw new RpcError(status.INVALID_ARGUMENT, 'message: hello is sent once')
       case undefined:

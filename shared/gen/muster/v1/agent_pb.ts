@@ -6,6 +6,8 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { ClusterOrder, ClusterReport, ClusterReportAck, ClusterState, ClusterStateRequest } from "./cluster_pb.ts";
+import { file_muster_v1_cluster } from "./cluster_pb.ts";
 import type { Envelope } from "./envelope_pb.ts";
 import { file_muster_v1_envelope } from "./envelope_pb.ts";
 import type { OperationReport } from "./operation_pb.ts";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/agent.proto.
  */
 export const file_muster_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSKRAwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIAEIJCgdtZXNzYWdlIt8CCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsEBCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbiJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIIqYECg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSABCCQoHbWVzc2FnZSK3AQoHV2VsY29tZRIQCghwcm90b2NvbBgBIAEoDRI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoDbm93GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgphc3NpZ25tZW50GAQgASgLMhUubXVzdGVyLnYxLkFzc2lnbm1lbnQSDwoHdmVyc2lvbhgFIAEoCSIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAki/QIKBU9yZGVyEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkSKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFYXBwbHkYBSABKAsyFi5tdXN0ZXIudjEuQXBwbHlBY3Rpb25IABItCghyb2xsYmFjaxgGIAEoCzIZLm11c3Rlci52MS5Sb2xsYmFja0FjdGlvbkgAEikKBnJlYm9vdBgHIAEoCzIXLm11c3Rlci52MS5SZWJvb3RBY3Rpb25IABIlCgRob2xkGAggASgLMhUubXVzdGVyLnYxLkhvbGRBY3Rpb25IABIpCgZyZXN1bWUYCSABKAsyFy5tdXN0ZXIudjEuUmVzdW1lQWN0aW9uSAASJwoFcmV0cnkYCiABKAsyFi5tdXN0ZXIudjEuUmV0cnlBY3Rpb25IAEIICgZhY3Rpb24iIAoLQXBwbHlBY3Rpb24SEQoJcGxhbl9vbmx5GAEgASgIIjYKDlJvbGxiYWNrQWN0aW9uEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIOCgZiZWZvcmUYAiABKAgiDgoMUmVib290QWN0aW9uIhwKCkhvbGRBY3Rpb24SDgoGcmVhc29uGAEgASgJIg4KDFJlc3VtZUFjdGlvbiINCgtSZXRyeUFjdGlvbiI8Cg1SZXN0YXJ0Tm90aWNlEisKCGV4cGVjdGVkGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIg4KDEZhY3RzUmVxdWVzdCIaCghGYWN0c0FjaxIOCgZkaWdlc3QYASABKAkiRwoMT3BlcmF0aW9uQWNrEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBBIPCgdvdXRjb21lGAMgASgIIlQKBVByb2JlEhAKCHByb2JlX2lkGAEgASgJEgwKBGtpbmQYAiABKAkSKwoIZGVhZGxpbmUYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iNwoLVHJ1c3ROb3RpY2USDgoGbnVtYmVyGAEgASgEEhgKEGNvbmZpcm1lZF9kaWdlc3QYAiABKAkiGwoJQ2hhbGxlbmdlEg4KBnJlYXNvbhgBIAEoCSI3CgxIZWFydGJlYXRBY2sSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJgCg5SZXZpc2lvbk5vdGljZRIOCgZudW1iZXIYASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEiUKCGVudmVsb3BlGAMgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIiIKDFJlbmV3UmVxdWVzdBISCgpwdWJsaWNfa2V5GAEgASgMIlEKDVJlbmV3UmVzcG9uc2USEQoJY2hhaW5fcGVtGAEgASgJEi0KCW5vdF9hZnRlchgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJAoSR2V0UmV2aXNpb25SZXF1ZXN0Eg4KBm51bWJlchgBIAEoBCJMChNHZXRSZXZpc2lvblJlc3BvbnNlEiUKCGVudmVsb3BlGAEgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEg4KBnRhcmdldBgCIAEoDCI1ChNEb3dubG9hZFRyZWVSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBIOCgZvZmZzZXQYAiABKAQiJQoURG93bmxvYWRUcmVlUmVzcG9uc2USDQoFY2h1bmsYASABKAwiEQoPR2V0VHJ1c3RSZXF1ZXN0IjgKEEdldFRydXN0UmVzcG9uc2USJAoFdHJ1c3QYASABKAsyFS5tdXN0ZXIudjEuVHJ1c3RDaGFpbjLTAwoMQWdlbnRTZXJ2aWNlEkQKB1Nlc3Npb24SGS5tdXN0ZXIudjEuU2Vzc2lvblJlcXVlc3QaGi5tdXN0ZXIudjEuU2Vzc2lvblJlc3BvbnNlKAEwARI6CgVSZW5ldxIXLm11c3Rlci52MS5SZW5ld1JlcXVlc3QaGC5tdXN0ZXIudjEuUmVuZXdSZXNwb25zZRJMCgtHZXRSZXZpc2lvbhIdLm11c3Rlci52MS5HZXRSZXZpc2lvblJlcXVlc3QaHi5tdXN0ZXIudjEuR2V0UmV2aXNpb25SZXNwb25zZRJRCgxEb3dubG9hZFRyZWUSHi5tdXN0ZXIudjEuRG93bmxvYWRUcmVlUmVxdWVzdBofLm11c3Rlci52MS5Eb3dubG9hZFRyZWVSZXNwb25zZTABEkMKCEdldFRydXN0EhoubXVzdGVyLnYxLkdldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5HZXRUcnVzdFJlc3BvbnNlElsKEENvbmZpcm1PcGVyYXRpb24SIi5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlcXVlc3QaIy5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
+  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSL3AwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIABIyCg5jbHVzdGVyX3JlcG9ydBgKIAEoCzIYLm11c3Rlci52MS5DbHVzdGVyUmVwb3J0SAASMAoNY2x1c3Rlcl9zdGF0ZRgLIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyU3RhdGVIAEIJCgdtZXNzYWdlIt8CCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsEBCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbiJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIItQFCg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSAASMAoNY2x1c3Rlcl9vcmRlchgNIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyT3JkZXJIABI5ChJjbHVzdGVyX3JlcG9ydF9hY2sYDiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclJlcG9ydEFja0gAEj8KFWNsdXN0ZXJfc3RhdGVfcmVxdWVzdBgPIAEoCzIeLm11c3Rlci52MS5DbHVzdGVyU3RhdGVSZXF1ZXN0SABCCQoHbWVzc2FnZSK3AQoHV2VsY29tZRIQCghwcm90b2NvbBgBIAEoDRI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoDbm93GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgphc3NpZ25tZW50GAQgASgLMhUubXVzdGVyLnYxLkFzc2lnbm1lbnQSDwoHdmVyc2lvbhgFIAEoCSIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAkiqgMKBU9yZGVyEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkSKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFYXBwbHkYBSABKAsyFi5tdXN0ZXIudjEuQXBwbHlBY3Rpb25IABItCghyb2xsYmFjaxgGIAEoCzIZLm11c3Rlci52MS5Sb2xsYmFja0FjdGlvbkgAEikKBnJlYm9vdBgHIAEoCzIXLm11c3Rlci52MS5SZWJvb3RBY3Rpb25IABIlCgRob2xkGAggASgLMhUubXVzdGVyLnYxLkhvbGRBY3Rpb25IABIpCgZyZXN1bWUYCSABKAsyFy5tdXN0ZXIudjEuUmVzdW1lQWN0aW9uSAASJwoFcmV0cnkYCiABKAsyFi5tdXN0ZXIudjEuUmV0cnlBY3Rpb25IABIrCgd1cGdyYWRlGAsgASgLMhgubXVzdGVyLnYxLlVwZ3JhZGVBY3Rpb25IAEIICgZhY3Rpb24iIAoLQXBwbHlBY3Rpb24SEQoJcGxhbl9vbmx5GAEgASgIIjYKDlJvbGxiYWNrQWN0aW9uEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIOCgZiZWZvcmUYAiABKAgiDgoMUmVib290QWN0aW9uIhwKCkhvbGRBY3Rpb24SDgoGcmVhc29uGAEgASgJIg4KDFJlc3VtZUFjdGlvbiINCgtSZXRyeUFjdGlvbiIjCg1VcGdyYWRlQWN0aW9uEhIKCmZldGNoX29ubHkYASABKAgiPAoNUmVzdGFydE5vdGljZRIrCghleHBlY3RlZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIOCgxGYWN0c1JlcXVlc3QiGgoIRmFjdHNBY2sSDgoGZGlnZXN0GAEgASgJIkcKDE9wZXJhdGlvbkFjaxIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSDwoHb3V0Y29tZRgDIAEoCCJUCgVQcm9iZRIQCghwcm9iZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEisKCGRlYWRsaW5lGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjcKC1RydXN0Tm90aWNlEg4KBm51bWJlchgBIAEoBBIYChBjb25maXJtZWRfZGlnZXN0GAIgASgJIhsKCUNoYWxsZW5nZRIOCgZyZWFzb24YASABKAkiNwoMSGVhcnRiZWF0QWNrEicKA25vdxgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiYAoOUmV2aXNpb25Ob3RpY2USDgoGbnVtYmVyGAEgASgEEhcKD21hbmlmZXN0X2RpZ2VzdBgCIAEoCRIlCghlbnZlbG9wZRgDIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZSIiCgxSZW5ld1JlcXVlc3QSEgoKcHVibGljX2tleRgBIAEoDCJRCg1SZW5ld1Jlc3BvbnNlEhEKCWNoYWluX3BlbRgBIAEoCRItCglub3RfYWZ0ZXIYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiQKEkdldFJldmlzaW9uUmVxdWVzdBIOCgZudW1iZXIYASABKAQiTAoTR2V0UmV2aXNpb25SZXNwb25zZRIlCghlbnZlbG9wZRgBIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZRIOCgZ0YXJnZXQYAiABKAwiNQoTRG93bmxvYWRUcmVlUmVxdWVzdBIOCgZudW1iZXIYASABKAQSDgoGb2Zmc2V0GAIgASgEIiUKFERvd25sb2FkVHJlZVJlc3BvbnNlEg0KBWNodW5rGAEgASgMIhEKD0dldFRydXN0UmVxdWVzdCI4ChBHZXRUcnVzdFJlc3BvbnNlEiQKBXRydXN0GAEgASgLMhUubXVzdGVyLnYxLlRydXN0Q2hhaW4y0wMKDEFnZW50U2VydmljZRJECgdTZXNzaW9uEhkubXVzdGVyLnYxLlNlc3Npb25SZXF1ZXN0GhoubXVzdGVyLnYxLlNlc3Npb25SZXNwb25zZSgBMAESOgoFUmVuZXcSFy5tdXN0ZXIudjEuUmVuZXdSZXF1ZXN0GhgubXVzdGVyLnYxLlJlbmV3UmVzcG9uc2USTAoLR2V0UmV2aXNpb24SHS5tdXN0ZXIudjEuR2V0UmV2aXNpb25SZXF1ZXN0Gh4ubXVzdGVyLnYxLkdldFJldmlzaW9uUmVzcG9uc2USUQoMRG93bmxvYWRUcmVlEh4ubXVzdGVyLnYxLkRvd25sb2FkVHJlZVJlcXVlc3QaHy5tdXN0ZXIudjEuRG93bmxvYWRUcmVlUmVzcG9uc2UwARJDCghHZXRUcnVzdBIaLm11c3Rlci52MS5HZXRUcnVzdFJlcXVlc3QaGy5tdXN0ZXIudjEuR2V0VHJ1c3RSZXNwb25zZRJbChBDb25maXJtT3BlcmF0aW9uEiIubXVzdGVyLnYxLkNvbmZpcm1PcGVyYXRpb25SZXF1ZXN0GiMubXVzdGVyLnYxLkNvbmZpcm1PcGVyYXRpb25SZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
 
 /**
  * @generated from message muster.v1.SessionRequest
@@ -99,6 +101,22 @@ export type SessionRequest = Message<"muster.v1.SessionRequest"> & {
      */
     value: NodeStatus;
     case: "status";
+  } | {
+    /**
+     * What came of an order about a cluster; repeated until acknowledged.
+     *
+     * @generated from field: muster.v1.ClusterReport cluster_report = 10;
+     */
+    value: ClusterReport;
+    case: "clusterReport";
+  } | {
+    /**
+     * The answer to a ClusterStateRequest.
+     *
+     * @generated from field: muster.v1.ClusterState cluster_state = 11;
+     */
+    value: ClusterState;
+    case: "clusterState";
   } | { case: undefined; value?: undefined };
 };
 
@@ -789,6 +807,30 @@ export type SessionResponse = Message<"muster.v1.SessionResponse"> & {
      */
     value: RestartNotice;
     case: "restart";
+  } | {
+    /**
+     * Do something in a cluster.
+     *
+     * @generated from field: muster.v1.ClusterOrder cluster_order = 13;
+     */
+    value: ClusterOrder;
+    case: "clusterOrder";
+  } | {
+    /**
+     * What a ClusterReport means is committed; it need not be repeated.
+     *
+     * @generated from field: muster.v1.ClusterReportAck cluster_report_ack = 14;
+     */
+    value: ClusterReportAck;
+    case: "clusterReportAck";
+  } | {
+    /**
+     * Tell the state of the cluster, read afresh.
+     *
+     * @generated from field: muster.v1.ClusterStateRequest cluster_state_request = 15;
+     */
+    value: ClusterStateRequest;
+    case: "clusterStateRequest";
   } | { case: undefined; value?: undefined };
 };
 
@@ -962,6 +1004,14 @@ export type Order = Message<"muster.v1.Order"> & {
      */
     value: RetryAction;
     case: "retry";
+  } | {
+    /**
+     * Go to the Kubernetes that the revision names, where it lives apart from the system.
+     *
+     * @generated from field: muster.v1.UpgradeAction upgrade = 11;
+     */
+    value: UpgradeAction;
+    case: "upgrade";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1088,6 +1138,28 @@ export const RetryActionSchema: GenMessage<RetryAction> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 23);
 
 /**
+ * Go to the Kubernetes that the revision names for this host, from a profile of its own: the system stays as it is. Refused
+ * where Kubernetes lives with the system.
+ *
+ * @generated from message muster.v1.UpgradeAction
+ */
+export type UpgradeAction = Message<"muster.v1.UpgradeAction"> & {
+  /**
+   * Build or fetch it, and stop: nothing that runs is touched.
+   *
+   * @generated from field: bool fetch_only = 1;
+   */
+  fetchOnly: boolean;
+};
+
+/**
+ * Describes the message muster.v1.UpgradeAction.
+ * Use `create(UpgradeActionSchema)` to create a new message.
+ */
+export const UpgradeActionSchema: GenMessage<UpgradeAction> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 24);
+
+/**
  * The coordinator stops and means to be back: waiting for its answer is extended once, within the node's own bound.
  *
  * @generated from message muster.v1.RestartNotice
@@ -1106,7 +1178,7 @@ export type RestartNotice = Message<"muster.v1.RestartNotice"> & {
  * Use `create(RestartNoticeSchema)` to create a new message.
  */
 export const RestartNoticeSchema: GenMessage<RestartNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 24);
+  messageDesc(file_muster_v1_agent, 25);
 
 /**
  * Asks for the facts, because the coordinator has others or none.
@@ -1121,7 +1193,7 @@ export type FactsRequest = Message<"muster.v1.FactsRequest"> & {
  * Use `create(FactsRequestSchema)` to create a new message.
  */
 export const FactsRequestSchema: GenMessage<FactsRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 25);
+  messageDesc(file_muster_v1_agent, 26);
 
 /**
  * Facts were stored; they need not be sent again.
@@ -1142,7 +1214,7 @@ export type FactsAck = Message<"muster.v1.FactsAck"> & {
  * Use `create(FactsAckSchema)` to create a new message.
  */
 export const FactsAckSchema: GenMessage<FactsAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 26);
+  messageDesc(file_muster_v1_agent, 27);
 
 /**
  * Reports up to here are committed, and need not be repeated.
@@ -1177,7 +1249,7 @@ export type OperationAck = Message<"muster.v1.OperationAck"> & {
  * Use `create(OperationAckSchema)` to create a new message.
  */
 export const OperationAckSchema: GenMessage<OperationAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 27);
+  messageDesc(file_muster_v1_agent, 28);
 
 /**
  * A question asked live. Today "facts" (an object with the facts, read afresh).
@@ -1212,7 +1284,7 @@ export type Probe = Message<"muster.v1.Probe"> & {
  * Use `create(ProbeSchema)` to create a new message.
  */
 export const ProbeSchema: GenMessage<Probe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 28);
+  messageDesc(file_muster_v1_agent, 29);
 
 /**
  * The newest trust set's number; the node fetches what it lacks.
@@ -1240,7 +1312,7 @@ export type TrustNotice = Message<"muster.v1.TrustNotice"> & {
  * Use `create(TrustNoticeSchema)` to create a new message.
  */
 export const TrustNoticeSchema: GenMessage<TrustNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 29);
+  messageDesc(file_muster_v1_agent, 30);
 
 /**
  * Sent to every live holder of one key: renew the session from the machine that really has it. Nothing else is acted on.
@@ -1261,7 +1333,7 @@ export type Challenge = Message<"muster.v1.Challenge"> & {
  * Use `create(ChallengeSchema)` to create a new message.
  */
 export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 30);
+  messageDesc(file_muster_v1_agent, 31);
 
 /**
  * Answers a Heartbeat.
@@ -1282,7 +1354,7 @@ export type HeartbeatAck = Message<"muster.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 31);
+  messageDesc(file_muster_v1_agent, 32);
 
 /**
  * A revision was published.
@@ -1317,7 +1389,7 @@ export type RevisionNotice = Message<"muster.v1.RevisionNotice"> & {
  * Use `create(RevisionNoticeSchema)` to create a new message.
  */
 export const RevisionNoticeSchema: GenMessage<RevisionNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 32);
+  messageDesc(file_muster_v1_agent, 33);
 
 /**
  * @generated from message muster.v1.RenewRequest
@@ -1336,7 +1408,7 @@ export type RenewRequest = Message<"muster.v1.RenewRequest"> & {
  * Use `create(RenewRequestSchema)` to create a new message.
  */
 export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 33);
+  messageDesc(file_muster_v1_agent, 34);
 
 /**
  * @generated from message muster.v1.RenewResponse
@@ -1362,7 +1434,7 @@ export type RenewResponse = Message<"muster.v1.RenewResponse"> & {
  * Use `create(RenewResponseSchema)` to create a new message.
  */
 export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 34);
+  messageDesc(file_muster_v1_agent, 35);
 
 /**
  * @generated from message muster.v1.GetRevisionRequest
@@ -1381,7 +1453,7 @@ export type GetRevisionRequest = Message<"muster.v1.GetRevisionRequest"> & {
  * Use `create(GetRevisionRequestSchema)` to create a new message.
  */
 export const GetRevisionRequestSchema: GenMessage<GetRevisionRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 35);
+  messageDesc(file_muster_v1_agent, 36);
 
 /**
  * @generated from message muster.v1.GetRevisionResponse
@@ -1407,7 +1479,7 @@ export type GetRevisionResponse = Message<"muster.v1.GetRevisionResponse"> & {
  * Use `create(GetRevisionResponseSchema)` to create a new message.
  */
 export const GetRevisionResponseSchema: GenMessage<GetRevisionResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 36);
+  messageDesc(file_muster_v1_agent, 37);
 
 /**
  * @generated from message muster.v1.DownloadTreeRequest
@@ -1433,7 +1505,7 @@ export type DownloadTreeRequest = Message<"muster.v1.DownloadTreeRequest"> & {
  * Use `create(DownloadTreeRequestSchema)` to create a new message.
  */
 export const DownloadTreeRequestSchema: GenMessage<DownloadTreeRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 37);
+  messageDesc(file_muster_v1_agent, 38);
 
 /**
  * @generated from message muster.v1.DownloadTreeResponse
@@ -1452,7 +1524,7 @@ export type DownloadTreeResponse = Message<"muster.v1.DownloadTreeResponse"> & {
  * Use `create(DownloadTreeResponseSchema)` to create a new message.
  */
 export const DownloadTreeResponseSchema: GenMessage<DownloadTreeResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 38);
+  messageDesc(file_muster_v1_agent, 39);
 
 /**
  * @generated from message muster.v1.GetTrustRequest
@@ -1465,7 +1537,7 @@ export type GetTrustRequest = Message<"muster.v1.GetTrustRequest"> & {
  * Use `create(GetTrustRequestSchema)` to create a new message.
  */
 export const GetTrustRequestSchema: GenMessage<GetTrustRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 39);
+  messageDesc(file_muster_v1_agent, 40);
 
 /**
  * @generated from message muster.v1.GetTrustResponse
@@ -1484,7 +1556,7 @@ export type GetTrustResponse = Message<"muster.v1.GetTrustResponse"> & {
  * Use `create(GetTrustResponseSchema)` to create a new message.
  */
 export const GetTrustResponseSchema: GenMessage<GetTrustResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 40);
+  messageDesc(file_muster_v1_agent, 41);
 
 /**
  * For enrolled machines, on the fleet listener over mutual TLS. A machine's certificate reaches only what concerns that

@@ -6,13 +6,284 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Envelope } from "./envelope_pb.ts";
+import { file_muster_v1_envelope } from "./envelope_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file muster/v1/cluster.proto.
  */
 export const file_muster_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("ChdtdXN0ZXIvdjEvY2x1c3Rlci5wcm90bxIJbXVzdGVyLnYxIpUCCg1TZWNyZXRCaW5kaW5nEikKB3B1cnBvc2UYASABKA4yGC5tdXN0ZXIudjEuU2VjcmV0UHVycG9zZRIQCghmbGVldF9pZBgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEiQKBHJvbGUYBCABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSEQoJcmVjaXBpZW50GAUgASgJEg4KBm1pbnRlchgGIAEoCRIUCgxvcGVyYXRpb25faWQYByABKAkSKgoGbWludGVkGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJvCgpTZWFsZWRCb2R5EikKB2JpbmRpbmcYASABKAsyGC5tdXN0ZXIudjEuU2VjcmV0QmluZGluZxITCgt3cmFwcGVkX2tleRgCIAEoDBINCgVub25jZRgDIAEoDBISCgpjaXBoZXJ0ZXh0GAQgASgMIkMKDFNlYWxlZFNlY3JldBIMCgRib2R5GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDBISCgptaW50ZXJfa2V5GAMgASgMIpUDCgxDbHVzdGVyT3JkZXISFAoMb3BlcmF0aW9uX2lkGAEgASgJEg8KB2NsdXN0ZXIYAiABKAkSKwoHZXhwaXJlcxgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFZm91bmQYBCABKAsyFy5tdXN0ZXIudjEuRm91bmRDbHVzdGVySAASJQoEbWludBgFIAEoCzIVLm11c3Rlci52MS5NaW50U2VjcmV0SAASJgoEam9pbhgGIAEoCzIWLm11c3Rlci52MS5Kb2luQ2x1c3RlckgAEjAKDWRlbGV0ZV9zZWNyZXQYByABKAsyFy5tdXN0ZXIudjEuRGVsZXRlU2VjcmV0SAASKgoKY2xlYXJfbm9kZRgIIAEoCzIULm11c3Rlci52MS5DbGVhck5vZGVIABIoCgVsZWF2ZRgJIAEoCzIXLm11c3Rlci52MS5MZWF2ZUNsdXN0ZXJIABImCgRzdG9wGAogASgLMhYubXVzdGVyLnYxLlN0b3BKb2luaW5nSABCCAoGYWN0aW9uIg4KDEZvdW5kQ2x1c3RlciKBAQoKTWludFNlY3JldBIMCgRob3N0GAEgASgJEiQKBHJvbGUYAiABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSEgoKam9pbmVyX2tleRgDIAEoDBIrCghsaWZldGltZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJOCgtKb2luQ2x1c3RlchInCgZzZWNyZXQYASABKAsyFy5tdXN0ZXIudjEuU2VhbGVkU2VjcmV0EhYKDnNlcnZlcl9hZGRyZXNzGAIgASgJIiAKDERlbGV0ZVNlY3JldBIQCgh0b2tlbl9pZBgBIAEoCSINCgtTdG9wSm9pbmluZyIqCglDbGVhck5vZGUSDAoEbm9kZRgBIAEoCRIPCgdtYWNoaW5lGAIgASgJIkAKDExlYXZlQ2x1c3RlchIMCgRub2RlGAEgASgJEgwKBGRlYWQYAiABKAgSFAoMc2lnbmVkX29yZGVyGAMgASgMIvUBCg1DbHVzdGVyUmVwb3J0EhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIPCgdjbHVzdGVyGAIgASgJEikKBm1pbnRlZBgDIAEoCzIXLm11c3Rlci52MS5TZWNyZXRNaW50ZWRIABItCghyZWNlaXZlZBgEIAEoCzIZLm11c3Rlci52MS5TZWNyZXRSZWNlaXZlZEgAEisKB2RlbGV0ZWQYBSABKAsyGC5tdXN0ZXIudjEuU2VjcmV0RGVsZXRlZEgAEiwKBWVuZGVkGAYgASgLMhsubXVzdGVyLnYxLkNsdXN0ZXJTdGVwRW5kZWRIAEIICgZyZXN1bHQiSQoMU2VjcmV0TWludGVkEicKBnNlY3JldBgBIAEoCzIXLm11c3Rlci52MS5TZWFsZWRTZWNyZXQSEAoIdG9rZW5faWQYAiABKAkiEAoOU2VjcmV0UmVjZWl2ZWQiOwoNU2VjcmV0RGVsZXRlZBIqCgZsaXN0ZWQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlIKEENsdXN0ZXJTdGVwRW5kZWQSDAoEZG9uZRgBIAEoCBINCgVjbGFzcxgCIAEoCRIOCgZyZWFzb24YAyABKAkSEQoJYXV0aG9yaXR5GAQgASgJIikKE0NsdXN0ZXJTdGF0ZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCSKoAgoMQ2x1c3RlclN0YXRlEg8KB2NsdXN0ZXIYASABKAkSEgoKcmVxdWVzdF9pZBgIIAEoCRIoCgRub25lGAIgASgLMhgubXVzdGVyLnYxLk5vQ2x1c3RlckRhdGFIABIpCgdwcmVzZW50GAMgASgLMhYubXVzdGVyLnYxLkNsdXN0ZXJEYXRhSAASLwoKdW5maW5pc2hlZBgEIAEoCzIZLm11c3Rlci52MS5VbmZpbmlzaGVkRGF0YUgAEi8KCnVucmVhZGFibGUYBSABKAsyGS5tdXN0ZXIudjEuVW5yZWFkYWJsZURhdGFIABIPCgd2ZXJzaW9uGAYgASgJEiMKBHZpZXcYByABKAsyFS5tdXN0ZXIudjEuU2VydmVyVmlld0IGCgRkYXRhIg8KDU5vQ2x1c3RlckRhdGEiRgoLQ2x1c3RlckRhdGESEQoJYXV0aG9yaXR5GAEgASgJEhQKDGRpc3RyaWJ1dGlvbhgCIAEoCRIOCgZzZXJ2ZXIYAyABKAgiJgoOVW5maW5pc2hlZERhdGESFAoMb3BlcmF0aW9uX2lkGAEgASgJIiAKDlVucmVhZGFibGVEYXRhEg4KBnJlYXNvbhgBIAEoCSJuCgpTZXJ2ZXJWaWV3Eg0KBXJlYWR5GAEgASgIEisKB21lbWJlcnMYAiADKAsyGi5tdXN0ZXIudjEuRGF0YXN0b3JlTWVtYmVyEiQKBW5vZGVzGAMgAygLMhUubXVzdGVyLnYxLk5vZGVPYmplY3QiQQoPRGF0YXN0b3JlTWVtYmVyEgwKBG5hbWUYASABKAkSDwoHbGVhcm5lchgCIAEoCBIPCgdoZWFsdGh5GAMgASgIIk8KCk5vZGVPYmplY3QSDAoEbmFtZRgBIAEoCRILCgN1aWQYAiABKAkSDQoFcmVhZHkYAyABKAgSFwoPa3ViZWxldF92ZXJzaW9uGAQgASgJIhUKE0xpc3RDbHVzdGVyc1JlcXVlc3QiQwoUTGlzdENsdXN0ZXJzUmVzcG9uc2USKwoIY2x1c3RlcnMYASADKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnki0gEKDkNsdXN0ZXJTdW1tYXJ5EgwKBG5hbWUYASABKAkSFAoMZGlzdHJpYnV0aW9uGAIgASgJEiwKCHN0YW5kaW5nGAMgASgOMhoubXVzdGVyLnYxLkNsdXN0ZXJTdGFuZGluZxIRCglhdXRob3JpdHkYBCABKAkSFAoMZmlyc3Rfc2VydmVyGAUgASgJEg4KBnZvdGVycxgGIAEoDRIWCg5oZWFsdGh5X3ZvdGVycxgHIAEoDRINCgVob3N0cxgIIAEoDRIOCgZqb2luZWQYCSABKA0iIQoRR2V0Q2x1c3RlclJlcXVlc3QSDAoEbmFtZRgBIAEoCSJnChJHZXRDbHVzdGVyUmVzcG9uc2USKgoHc3VtbWFyeRgBIAEoCzIZLm11c3Rlci52MS5DbHVzdGVyU3VtbWFyeRIlCgVob3N0cxgCIAMoCzIWLm11c3Rlci52MS5DbHVzdGVySG9zdCKGAQoLQ2x1c3Rlckhvc3QSDAoEaG9zdBgBIAEoCRIPCgdtYWNoaW5lGAIgASgJEiQKBHJvbGUYAyABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSDgoGam9pbmVkGAQgASgIEg8KB3ZlcnNpb24YBSABKAkSEQoJd2FpdHNfZm9yGAYgAygJIjQKE0Fkb3B0Q2x1c3RlclJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgdkcnlfcnVuGAIgASgIIlEKFEFkb3B0Q2x1c3RlclJlc3BvbnNlEioKB3N1bW1hcnkYASABKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnkSDQoFaG9zdHMYAiADKAkqgQEKC0NsdXN0ZXJSb2xlEhwKGENMVVNURVJfUk9MRV9VTlNQRUNJRklFRBAAEhcKE0NMVVNURVJfUk9MRV9TRVJWRVIQARIXChNDTFVTVEVSX1JPTEVfV09SS0VSEAISIgoeQ0xVU1RFUl9ST0xFX1NFUlZFUl9BTkRfV09SS0VSEAMqhQEKDVNlY3JldFB1cnBvc2USHgoaU0VDUkVUX1BVUlBPU0VfVU5TUEVDSUZJRUQQABIXChNTRUNSRVRfUFVSUE9TRV9KT0lOEAESHAoYU0VDUkVUX1BVUlBPU0VfQVVUSE9SSVRZEAISHQoZU0VDUkVUX1BVUlBPU0VfS1VCRUNPTkZJRxADKqkBCg9DbHVzdGVyU3RhbmRpbmcSIAocQ0xVU1RFUl9TVEFORElOR19VTlNQRUNJRklFRBAAEhgKFENMVVNURVJfU1RBTkRJTkdfTkVXEAESHQoZQ0xVU1RFUl9TVEFORElOR19GT1VORElORxACEhwKGENMVVNURVJfU1RBTkRJTkdfRk9VTkRFRBADEh0KGUNMVVNURVJfU1RBTkRJTkdfVE9fQURPUFQQBDL9AQoOQ2x1c3RlclNlcnZpY2USTwoMTGlzdENsdXN0ZXJzEh4ubXVzdGVyLnYxLkxpc3RDbHVzdGVyc1JlcXVlc3QaHy5tdXN0ZXIudjEuTGlzdENsdXN0ZXJzUmVzcG9uc2USSQoKR2V0Q2x1c3RlchIcLm11c3Rlci52MS5HZXRDbHVzdGVyUmVxdWVzdBodLm11c3Rlci52MS5HZXRDbHVzdGVyUmVzcG9uc2USTwoMQWRvcHRDbHVzdGVyEh4ubXVzdGVyLnYxLkFkb3B0Q2x1c3RlclJlcXVlc3QaHy5tdXN0ZXIudjEuQWRvcHRDbHVzdGVyUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChdtdXN0ZXIvdjEvY2x1c3Rlci5wcm90bxIJbXVzdGVyLnYxIvYBChZTdGFydENsdXN0ZXJBY3RSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRILCgNhY3QYAyABKAkSDAoEaG9zdBgEIAEoCRIjCgVkcmFpbhgFIAEoCzIULm11c3Rlci52MS5EcmFpbk5vZGUSEQoJcGFyYW1ldGVyGAYgASgJEgwKBGRlYWQYByABKAgSEwoLYWxsb3dfZW1wdHkYCCABKAgSKQoMc2lnbmVkX29yZGVyGAkgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEhYKDnNlcnZlcl9hZGRyZXNzGAogASgJIj0KF1N0YXJ0Q2x1c3RlckFjdFJlc3BvbnNlEiIKA2FjdBgBIAEoCzIVLm11c3Rlci52MS5DbHVzdGVyQWN0IiQKFldhdGNoQ2x1c3RlckFjdFJlcXVlc3QSCgoCaWQYASABKAkiPQoXV2F0Y2hDbHVzdGVyQWN0UmVzcG9uc2USIgoDYWN0GAEgASgLMhUubXVzdGVyLnYxLkNsdXN0ZXJBY3QiOAoWTGlzdENsdXN0ZXJBY3RzUmVxdWVzdBIPCgdjbHVzdGVyGAEgASgJEg0KBWxpbWl0GAIgASgNIj4KF0xpc3RDbHVzdGVyQWN0c1Jlc3BvbnNlEiMKBGFjdHMYASADKAsyFS5tdXN0ZXIudjEuQ2x1c3RlckFjdCL7AQoKQ2x1c3RlckFjdBIKCgJpZBgBIAEoCRIPCgdjbHVzdGVyGAIgASgJEgsKA2FjdBgDIAEoCRIMCgRob3N0GAQgASgJEhAKCGV4ZWN1dG9yGAUgASgJEhAKCGFza2VkX2J5GAYgASgJEikKBWFza2VkGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgVlbmRlZBgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGcmVhc29uGAkgASgJEisKBnJlc3VsdBgKIAEoCzIbLm11c3Rlci52MS5DbHVzdGVyU3RlcEVuZGVkIpUCCg1TZWNyZXRCaW5kaW5nEikKB3B1cnBvc2UYASABKA4yGC5tdXN0ZXIudjEuU2VjcmV0UHVycG9zZRIQCghmbGVldF9pZBgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEiQKBHJvbGUYBCABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSEQoJcmVjaXBpZW50GAUgASgJEg4KBm1pbnRlchgGIAEoCRIUCgxvcGVyYXRpb25faWQYByABKAkSKgoGbWludGVkGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJvCgpTZWFsZWRCb2R5EikKB2JpbmRpbmcYASABKAsyGC5tdXN0ZXIudjEuU2VjcmV0QmluZGluZxITCgt3cmFwcGVkX2tleRgCIAEoDBINCgVub25jZRgDIAEoDBISCgpjaXBoZXJ0ZXh0GAQgASgMIkMKDFNlYWxlZFNlY3JldBIMCgRib2R5GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDBISCgptaW50ZXJfa2V5GAMgASgMIqoHCgxDbHVzdGVyT3JkZXISFAoMb3BlcmF0aW9uX2lkGAEgASgJEg8KB2NsdXN0ZXIYAiABKAkSKwoHZXhwaXJlcxgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKAoFZm91bmQYBCABKAsyFy5tdXN0ZXIudjEuRm91bmRDbHVzdGVySAASJQoEbWludBgFIAEoCzIVLm11c3Rlci52MS5NaW50U2VjcmV0SAASJgoEam9pbhgGIAEoCzIWLm11c3Rlci52MS5Kb2luQ2x1c3RlckgAEjAKDWRlbGV0ZV9zZWNyZXQYByABKAsyFy5tdXN0ZXIudjEuRGVsZXRlU2VjcmV0SAASKgoKY2xlYXJfbm9kZRgIIAEoCzIULm11c3Rlci52MS5DbGVhck5vZGVIABIoCgVsZWF2ZRgJIAEoCzIXLm11c3Rlci52MS5MZWF2ZUNsdXN0ZXJIABImCgRzdG9wGAogASgLMhYubXVzdGVyLnYxLlN0b3BKb2luaW5nSAASJQoFZHJhaW4YCyABKAsyFC5tdXN0ZXIudjEuRHJhaW5Ob2RlSAASKwoIdW5jb3Jkb24YDCABKAsyFy5tdXN0ZXIudjEuVW5jb3Jkb25Ob2RlSAASJQoFcHJvdmUYDSABKAsyFC5tdXN0ZXIudjEuUHJvdmVOb2RlSAASKwoIc25hcHNob3QYDiABKAsyFy5tdXN0ZXIudjEuVGFrZVNuYXBzaG90SAASLQoHcmVzdG9yZRgPIAEoCzIaLm11c3Rlci52MS5SZXN0b3JlU25hcHNob3RIABIqCgZyb3RhdGUYECABKAsyGC5tdXN0ZXIudjEuUm90YXRlU2VjcmV0c0gAEjAKCmt1YmVjb25maWcYESABKAsyGi5tdXN0ZXIudjEuSXNzdWVLdWJlY29uZmlnSAASMwoMY2VydGlmaWNhdGVzGBIgASgLMhsubXVzdGVyLnYxLkxpc3RDZXJ0aWZpY2F0ZXNIABIlCgVhZG9wdBgTIAEoCzIULm11c3Rlci52MS5BZG9wdE5vZGVIABIuCgltYW5pZmVzdHMYFCABKAsyGS5tdXN0ZXIudjEuQXBwbHlNYW5pZmVzdHNIABItCglzbmFwc2hvdHMYFSABKAsyGC5tdXN0ZXIudjEuTGlzdFNuYXBzaG90c0gAEiMKBHdpcGUYFiABKAsyEy5tdXN0ZXIudjEuV2lwZU5vZGVIAEIICgZhY3Rpb24iDgoMRm91bmRDbHVzdGVyIoEBCgpNaW50U2VjcmV0EgwKBGhvc3QYASABKAkSJAoEcm9sZRgCIAEoDjIWLm11c3Rlci52MS5DbHVzdGVyUm9sZRISCgpqb2luZXJfa2V5GAMgASgMEisKCGxpZmV0aW1lGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIk4KC0pvaW5DbHVzdGVyEicKBnNlY3JldBgBIAEoCzIXLm11c3Rlci52MS5TZWFsZWRTZWNyZXQSFgoOc2VydmVyX2FkZHJlc3MYAiABKAkiIAoMRGVsZXRlU2VjcmV0EhAKCHRva2VuX2lkGAEgASgJIg0KC1N0b3BKb2luaW5nIioKCUNsZWFyTm9kZRIMCgRub2RlGAEgASgJEg8KB21hY2hpbmUYAiABKAkiVQoMTGVhdmVDbHVzdGVyEgwKBG5vZGUYASABKAkSDAoEZGVhZBgCIAEoCBIpCgxzaWduZWRfb3JkZXIYAyABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUijAEKCURyYWluTm9kZRIMCgRub2RlGAEgASgJEigKBWxpbWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEGRlbGV0ZV9lbXB0eV9kaXIYAyABKAgSGAoQZGVsZXRlX3VubWFuYWdlZBgEIAEoCBITCgtjb3Jkb25fb25seRgFIAEoCCIxCgxVbmNvcmRvbk5vZGUSDAoEbm9kZRgBIAEoCRITCgtjb3Jkb25lZF9ieRgCIAEoCSJUCglQcm92ZU5vZGUSDAoEbm9kZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEigKBWxpbWl0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhwKDFRha2VTbmFwc2hvdBIMCgRuYW1lGAEgASgJIkoKD1Jlc3RvcmVTbmFwc2hvdBIMCgRuYW1lGAEgASgJEikKDHNpZ25lZF9vcmRlchgCIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZSJICg1Sb3RhdGVTZWNyZXRzEgwKBHdoYXQYASABKAkSKQoMc2lnbmVkX29yZGVyGAIgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIlQKD0lzc3VlS3ViZWNvbmZpZxIWCg5zZXJ2ZXJfYWRkcmVzcxgBIAEoCRIpCgxzaWduZWRfb3JkZXIYAiABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUiEgoQTGlzdENlcnRpZmljYXRlcyIPCg1MaXN0U25hcHNob3RzIh4KCUFkb3B0Tm9kZRIRCglhdXRob3JpdHkYASABKAkiUAoOQXBwbHlNYW5pZmVzdHMSEAoIcmV2aXNpb24YASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEhMKC2FsbG93X2VtcHR5GAMgASgIIjUKCFdpcGVOb2RlEikKDHNpZ25lZF9vcmRlchgBIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZSL8AQoNT3BlcmF0b3JPcmRlchIKCgJpZBgBIAEoCRIQCghmbGVldF9pZBgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEgsKA2FjdBgEIAEoCRIMCgRub2RlGAUgASgJEg8KB21hY2hpbmUYBiABKAkSDAoEZGVhZBgHIAEoCBIRCglwYXJhbWV0ZXIYCCABKAkSFQoNcmVjaXBpZW50X2tleRgJIAEoDBIrCgdjcmVhdGVkGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCL1AQoNQ2x1c3RlclJlcG9ydBIUCgxvcGVyYXRpb25faWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRIpCgZtaW50ZWQYAyABKAsyFy5tdXN0ZXIudjEuU2VjcmV0TWludGVkSAASLQoIcmVjZWl2ZWQYBCABKAsyGS5tdXN0ZXIudjEuU2VjcmV0UmVjZWl2ZWRIABIrCgdkZWxldGVkGAUgASgLMhgubXVzdGVyLnYxLlNlY3JldERlbGV0ZWRIABIsCgVlbmRlZBgGIAEoCzIbLm11c3Rlci52MS5DbHVzdGVyU3RlcEVuZGVkSABCCAoGcmVzdWx0IkkKDFNlY3JldE1pbnRlZBInCgZzZWNyZXQYASABKAsyFy5tdXN0ZXIudjEuU2VhbGVkU2VjcmV0EhAKCHRva2VuX2lkGAIgASgJIhAKDlNlY3JldFJlY2VpdmVkIjsKDVNlY3JldERlbGV0ZWQSKgoGbGlzdGVkGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCL8AQoQQ2x1c3RlclN0ZXBFbmRlZBIMCgRkb25lGAEgASgIEg0KBWNsYXNzGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIRCglhdXRob3JpdHkYBCABKAkSLQoKa3ViZWNvbmZpZxgFIAEoCzIXLm11c3Rlci52MS5TZWFsZWRTZWNyZXRIABIsCglzbmFwc2hvdHMYBiABKAsyFy5tdXN0ZXIudjEuU25hcHNob3RMaXN0SAASMgoMY2VydGlmaWNhdGVzGAcgASgLMhoubXVzdGVyLnYxLkNlcnRpZmljYXRlTGlzdEgAEg4KBHRleHQYCCABKAlIAEIHCgV2YWx1ZSI/CgxTbmFwc2hvdExpc3QSLwoJc25hcHNob3RzGAEgAygLMhwubXVzdGVyLnYxLkRhdGFzdG9yZVNuYXBzaG90ImgKEURhdGFzdG9yZVNuYXBzaG90EgwKBG5hbWUYASABKAkSDAoEcGF0aBgCIAEoCRINCgVieXRlcxgDIAEoBBIoCgRtYWRlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJDCg9DZXJ0aWZpY2F0ZUxpc3QSMAoMY2VydGlmaWNhdGVzGAEgAygLMhoubXVzdGVyLnYxLk5vZGVDZXJ0aWZpY2F0ZSJyCg9Ob2RlQ2VydGlmaWNhdGUSDAoEcGF0aBgBIAEoCRIPCgdzdWJqZWN0GAIgASgJEi0KCW5vdF9hZnRlchgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJYXV0aG9yaXR5GAQgASgIIj8KEENsdXN0ZXJSZXBvcnRBY2sSFAoMb3BlcmF0aW9uX2lkGAEgASgJEhUKDXJlcG9ydF9kaWdlc3QYAiABKAkiKQoTQ2x1c3RlclN0YXRlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJIqgCCgxDbHVzdGVyU3RhdGUSDwoHY2x1c3RlchgBIAEoCRISCgpyZXF1ZXN0X2lkGAggASgJEigKBG5vbmUYAiABKAsyGC5tdXN0ZXIudjEuTm9DbHVzdGVyRGF0YUgAEikKB3ByZXNlbnQYAyABKAsyFi5tdXN0ZXIudjEuQ2x1c3RlckRhdGFIABIvCgp1bmZpbmlzaGVkGAQgASgLMhkubXVzdGVyLnYxLlVuZmluaXNoZWREYXRhSAASLwoKdW5yZWFkYWJsZRgFIAEoCzIZLm11c3Rlci52MS5VbnJlYWRhYmxlRGF0YUgAEg8KB3ZlcnNpb24YBiABKAkSIwoEdmlldxgHIAEoCzIVLm11c3Rlci52MS5TZXJ2ZXJWaWV3QgYKBGRhdGEiDwoNTm9DbHVzdGVyRGF0YSJGCgtDbHVzdGVyRGF0YRIRCglhdXRob3JpdHkYASABKAkSFAoMZGlzdHJpYnV0aW9uGAIgASgJEg4KBnNlcnZlchgDIAEoCCImCg5VbmZpbmlzaGVkRGF0YRIUCgxvcGVyYXRpb25faWQYASABKAkiIAoOVW5yZWFkYWJsZURhdGESDgoGcmVhc29uGAEgASgJIm4KClNlcnZlclZpZXcSDQoFcmVhZHkYASABKAgSKwoHbWVtYmVycxgCIAMoCzIaLm11c3Rlci52MS5EYXRhc3RvcmVNZW1iZXISJAoFbm9kZXMYAyADKAsyFS5tdXN0ZXIudjEuTm9kZU9iamVjdCJBCg9EYXRhc3RvcmVNZW1iZXISDAoEbmFtZRgBIAEoCRIPCgdsZWFybmVyGAIgASgIEg8KB2hlYWx0aHkYAyABKAgiTwoKTm9kZU9iamVjdBIMCgRuYW1lGAEgASgJEgsKA3VpZBgCIAEoCRINCgVyZWFkeRgDIAEoCBIXCg9rdWJlbGV0X3ZlcnNpb24YBCABKAkiFQoTTGlzdENsdXN0ZXJzUmVxdWVzdCJDChRMaXN0Q2x1c3RlcnNSZXNwb25zZRIrCghjbHVzdGVycxgBIAMoCzIZLm11c3Rlci52MS5DbHVzdGVyU3VtbWFyeSLSAQoOQ2x1c3RlclN1bW1hcnkSDAoEbmFtZRgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSLAoIc3RhbmRpbmcYAyABKA4yGi5tdXN0ZXIudjEuQ2x1c3RlclN0YW5kaW5nEhEKCWF1dGhvcml0eRgEIAEoCRIUCgxmaXJzdF9zZXJ2ZXIYBSABKAkSDgoGdm90ZXJzGAYgASgNEhYKDmhlYWx0aHlfdm90ZXJzGAcgASgNEg0KBWhvc3RzGAggASgNEg4KBmpvaW5lZBgJIAEoDSIhChFHZXRDbHVzdGVyUmVxdWVzdBIMCgRuYW1lGAEgASgJImcKEkdldENsdXN0ZXJSZXNwb25zZRIqCgdzdW1tYXJ5GAEgASgLMhkubXVzdGVyLnYxLkNsdXN0ZXJTdW1tYXJ5EiUKBWhvc3RzGAIgAygLMhYubXVzdGVyLnYxLkNsdXN0ZXJIb3N0IoYBCgtDbHVzdGVySG9zdBIMCgRob3N0GAEgASgJEg8KB21hY2hpbmUYAiABKAkSJAoEcm9sZRgDIAEoDjIWLm11c3Rlci52MS5DbHVzdGVyUm9sZRIOCgZqb2luZWQYBCABKAgSDwoHdmVyc2lvbhgFIAEoCRIRCgl3YWl0c19mb3IYBiADKAkiNAoTQWRvcHRDbHVzdGVyUmVxdWVzdBIMCgRuYW1lGAEgASgJEg8KB2RyeV9ydW4YAiABKAgiUQoUQWRvcHRDbHVzdGVyUmVzcG9uc2USKgoHc3VtbWFyeRgBIAEoCzIZLm11c3Rlci52MS5DbHVzdGVyU3VtbWFyeRINCgVob3N0cxgCIAMoCSqBAQoLQ2x1c3RlclJvbGUSHAoYQ0xVU1RFUl9ST0xFX1VOU1BFQ0lGSUVEEAASFwoTQ0xVU1RFUl9ST0xFX1NFUlZFUhABEhcKE0NMVVNURVJfUk9MRV9XT1JLRVIQAhIiCh5DTFVTVEVSX1JPTEVfU0VSVkVSX0FORF9XT1JLRVIQAyqFAQoNU2VjcmV0UHVycG9zZRIeChpTRUNSRVRfUFVSUE9TRV9VTlNQRUNJRklFRBAAEhcKE1NFQ1JFVF9QVVJQT1NFX0pPSU4QARIcChhTRUNSRVRfUFVSUE9TRV9BVVRIT1JJVFkQAhIdChlTRUNSRVRfUFVSUE9TRV9LVUJFQ09ORklHEAMqqQEKD0NsdXN0ZXJTdGFuZGluZxIgChxDTFVTVEVSX1NUQU5ESU5HX1VOU1BFQ0lGSUVEEAASGAoUQ0xVU1RFUl9TVEFORElOR19ORVcQARIdChlDTFVTVEVSX1NUQU5ESU5HX0ZPVU5ESU5HEAISHAoYQ0xVU1RFUl9TVEFORElOR19GT1VOREVEEAMSHQoZQ0xVU1RFUl9TVEFORElOR19UT19BRE9QVBAEMo0ECg5DbHVzdGVyU2VydmljZRJPCgxMaXN0Q2x1c3RlcnMSHi5tdXN0ZXIudjEuTGlzdENsdXN0ZXJzUmVxdWVzdBofLm11c3Rlci52MS5MaXN0Q2x1c3RlcnNSZXNwb25zZRJJCgpHZXRDbHVzdGVyEhwubXVzdGVyLnYxLkdldENsdXN0ZXJSZXF1ZXN0Gh0ubXVzdGVyLnYxLkdldENsdXN0ZXJSZXNwb25zZRJPCgxBZG9wdENsdXN0ZXISHi5tdXN0ZXIudjEuQWRvcHRDbHVzdGVyUmVxdWVzdBofLm11c3Rlci52MS5BZG9wdENsdXN0ZXJSZXNwb25zZRJYCg9TdGFydENsdXN0ZXJBY3QSIS5tdXN0ZXIudjEuU3RhcnRDbHVzdGVyQWN0UmVxdWVzdBoiLm11c3Rlci52MS5TdGFydENsdXN0ZXJBY3RSZXNwb25zZRJaCg9XYXRjaENsdXN0ZXJBY3QSIS5tdXN0ZXIudjEuV2F0Y2hDbHVzdGVyQWN0UmVxdWVzdBoiLm11c3Rlci52MS5XYXRjaENsdXN0ZXJBY3RSZXNwb25zZTABElgKD0xpc3RDbHVzdGVyQWN0cxIhLm11c3Rlci52MS5MaXN0Q2x1c3RlckFjdHNSZXF1ZXN0GiIubXVzdGVyLnYxLkxpc3RDbHVzdGVyQWN0c1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
+
+/**
+ * @generated from message muster.v1.StartClusterActRequest
+ */
+export type StartClusterActRequest = Message<"muster.v1.StartClusterActRequest"> & {
+  /**
+   * Random, at most 64 characters; asked again with the same one it is the same act.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * The cluster's name; empty where the host tells it.
+   *
+   * @generated from field: string cluster = 2;
+   */
+  cluster: string;
+
+  /**
+   * "drain", "cordon", "uncordon", "leave", "snapshot", "snapshots", "restore", "rotate", "kubeconfig", "certificates",
+   * "manifests", "wipe", "return" (let a host that left come back).
+   *
+   * @generated from field: string act = 3;
+   */
+  act: string;
+
+  /**
+   * The host it is about, or the server that does it; empty: the coordinator chooses a server.
+   *
+   * @generated from field: string host = 4;
+   */
+  host: string;
+
+  /**
+   * With drain: what DrainNode says; `node` is ignored.
+   *
+   * @generated from field: muster.v1.DrainNode drain = 5;
+   */
+  drain?: DrainNode | undefined;
+
+  /**
+   * Name of the snapshot; "tokens" or "certificates" with rotate.
+   *
+   * @generated from field: string parameter = 6;
+   */
+  parameter: string;
+
+  /**
+   * With leave: the machine is gone.
+   *
+   * @generated from field: bool dead = 7;
+   */
+  dead: boolean;
+
+  /**
+   * With manifests: that the set is empty is meant.
+   *
+   * @generated from field: bool allow_empty = 8;
+   */
+  allowEmpty: boolean;
+
+  /**
+   * An Envelope around an OperatorOrder, for leave, restore, rotate, wipe and kubeconfig.
+   *
+   * @generated from field: muster.v1.Envelope signed_order = 9;
+   */
+  signedOrder?: Envelope | undefined;
+
+  /**
+   * With kubeconfig: host:port written into it; empty: the cluster's endpoint, or its first server.
+   *
+   * @generated from field: string server_address = 10;
+   */
+  serverAddress: string;
+};
+
+/**
+ * Describes the message muster.v1.StartClusterActRequest.
+ * Use `create(StartClusterActRequestSchema)` to create a new message.
+ */
+export const StartClusterActRequestSchema: GenMessage<StartClusterActRequest> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 0);
+
+/**
+ * @generated from message muster.v1.StartClusterActResponse
+ */
+export type StartClusterActResponse = Message<"muster.v1.StartClusterActResponse"> & {
+  /**
+   * The act; in it everything that happens is told.
+   *
+   * @generated from field: muster.v1.ClusterAct act = 1;
+   */
+  act?: ClusterAct | undefined;
+};
+
+/**
+ * Describes the message muster.v1.StartClusterActResponse.
+ * Use `create(StartClusterActResponseSchema)` to create a new message.
+ */
+export const StartClusterActResponseSchema: GenMessage<StartClusterActResponse> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 1);
+
+/**
+ * @generated from message muster.v1.WatchClusterActRequest
+ */
+export type WatchClusterActRequest = Message<"muster.v1.WatchClusterActRequest"> & {
+  /**
+   * The act's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message muster.v1.WatchClusterActRequest.
+ * Use `create(WatchClusterActRequestSchema)` to create a new message.
+ */
+export const WatchClusterActRequestSchema: GenMessage<WatchClusterActRequest> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 2);
+
+/**
+ * @generated from message muster.v1.WatchClusterActResponse
+ */
+export type WatchClusterActResponse = Message<"muster.v1.WatchClusterActResponse"> & {
+  /**
+   * As it stands.
+   *
+   * @generated from field: muster.v1.ClusterAct act = 1;
+   */
+  act?: ClusterAct | undefined;
+};
+
+/**
+ * Describes the message muster.v1.WatchClusterActResponse.
+ * Use `create(WatchClusterActResponseSchema)` to create a new message.
+ */
+export const WatchClusterActResponseSchema: GenMessage<WatchClusterActResponse> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 3);
+
+/**
+ * @generated from message muster.v1.ListClusterActsRequest
+ */
+export type ListClusterActsRequest = Message<"muster.v1.ListClusterActsRequest"> & {
+  /**
+   * The cluster's name; empty: all.
+   *
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * At most so many, to 500; 0: 50.
+   *
+   * @generated from field: uint32 limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message muster.v1.ListClusterActsRequest.
+ * Use `create(ListClusterActsRequestSchema)` to create a new message.
+ */
+export const ListClusterActsRequestSchema: GenMessage<ListClusterActsRequest> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 4);
+
+/**
+ * @generated from message muster.v1.ListClusterActsResponse
+ */
+export type ListClusterActsResponse = Message<"muster.v1.ListClusterActsResponse"> & {
+  /**
+   * Newest first.
+   *
+   * @generated from field: repeated muster.v1.ClusterAct acts = 1;
+   */
+  acts: ClusterAct[];
+};
+
+/**
+ * Describes the message muster.v1.ListClusterActsResponse.
+ * Use `create(ListClusterActsResponseSchema)` to create a new message.
+ */
+export const ListClusterActsResponseSchema: GenMessage<ListClusterActsResponse> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 5);
+
+/**
+ * One act that an operator asked for.
+ *
+ * @generated from message muster.v1.ClusterAct
+ */
+export type ClusterAct = Message<"muster.v1.ClusterAct"> & {
+  /**
+   * Its id; the operation that the machine is told.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The cluster's name.
+   *
+   * @generated from field: string cluster = 2;
+   */
+  cluster: string;
+
+  /**
+   * As in StartClusterActRequest.
+   *
+   * @generated from field: string act = 3;
+   */
+  act: string;
+
+  /**
+   * The host it is about; empty: none.
+   *
+   * @generated from field: string host = 4;
+   */
+  host: string;
+
+  /**
+   * Host of the machine that does it; empty: not chosen yet.
+   *
+   * @generated from field: string executor = 5;
+   */
+  executor: string;
+
+  /**
+   * Who asked.
+   *
+   * @generated from field: string asked_by = 6;
+   */
+  askedBy: string;
+
+  /**
+   * When.
+   *
+   * @generated from field: google.protobuf.Timestamp asked = 7;
+   */
+  asked?: Timestamp | undefined;
+
+  /**
+   * Absent while it is under way.
+   *
+   * @generated from field: google.protobuf.Timestamp ended = 8;
+   */
+  ended?: Timestamp | undefined;
+
+  /**
+   * What it waits for, or what came out, for people.
+   *
+   * @generated from field: string reason = 9;
+   */
+  reason: string;
+
+  /**
+   * What the machine said; absent until then. A kubeconfig is held in memory alone, and can be fetched once.
+   *
+   * @generated from field: muster.v1.ClusterStepEnded result = 10;
+   */
+  result?: ClusterStepEnded | undefined;
+};
+
+/**
+ * Describes the message muster.v1.ClusterAct.
+ * Use `create(ClusterActSchema)` to create a new message.
+ */
+export const ClusterActSchema: GenMessage<ClusterAct> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 6);
 
 /**
  * What a secret is bound to. Each part is compared by who opens it with what it expects; all of it is covered by the
@@ -90,7 +361,7 @@ export type SecretBinding = Message<"muster.v1.SecretBinding"> & {
  * Use `create(SecretBindingSchema)` to create a new message.
  */
 export const SecretBindingSchema: GenMessage<SecretBinding> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 0);
+  messageDesc(file_muster_v1_cluster, 7);
 
 /**
  * What is signed of a sealed secret.
@@ -134,7 +405,7 @@ export type SealedBody = Message<"muster.v1.SealedBody"> & {
  * Use `create(SealedBodySchema)` to create a new message.
  */
 export const SealedBodySchema: GenMessage<SealedBody> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 1);
+  messageDesc(file_muster_v1_cluster, 8);
 
 /**
  * A secret that only its recipient can read and only its minter can have made. Who carries it can neither read nor change
@@ -171,7 +442,7 @@ export type SealedSecret = Message<"muster.v1.SealedSecret"> & {
  * Use `create(SealedSecretSchema)` to create a new message.
  */
 export const SealedSecretSchema: GenMessage<SealedSecret> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 2);
+  messageDesc(file_muster_v1_cluster, 9);
 
 /**
  * "Operation O, for cluster C: do this." Counts once, however often it comes; what the node may do is judged by the signed
@@ -260,6 +531,102 @@ export type ClusterOrder = Message<"muster.v1.ClusterOrder"> & {
      */
     value: StopJoining;
     case: "stop";
+  } | {
+    /**
+     * Cordon a node and move its pods off, by way of this server.
+     *
+     * @generated from field: muster.v1.DrainNode drain = 11;
+     */
+    value: DrainNode;
+    case: "drain";
+  } | {
+    /**
+     * Lift a cordon of ours.
+     *
+     * @generated from field: muster.v1.UncordonNode uncordon = 12;
+     */
+    value: UncordonNode;
+    case: "uncordon";
+  } | {
+    /**
+     * Wait until a node is Ready on evidence newer than the order.
+     *
+     * @generated from field: muster.v1.ProveNode prove = 13;
+     */
+    value: ProveNode;
+    case: "prove";
+  } | {
+    /**
+     * Copy the datastore.
+     *
+     * @generated from field: muster.v1.TakeSnapshot snapshot = 14;
+     */
+    value: TakeSnapshot;
+    case: "snapshot";
+  } | {
+    /**
+     * Go back to a copy of the datastore.
+     *
+     * @generated from field: muster.v1.RestoreSnapshot restore = 15;
+     */
+    value: RestoreSnapshot;
+    case: "restore";
+  } | {
+    /**
+     * Make tokens or certificates anew.
+     *
+     * @generated from field: muster.v1.RotateSecrets rotate = 16;
+     */
+    value: RotateSecrets;
+    case: "rotate";
+  } | {
+    /**
+     * Make a kubeconfig for an operator.
+     *
+     * @generated from field: muster.v1.IssueKubeconfig kubeconfig = 17;
+     */
+    value: IssueKubeconfig;
+    case: "kubeconfig";
+  } | {
+    /**
+     * Tell when this node's certificates end.
+     *
+     * @generated from field: muster.v1.ListCertificates certificates = 18;
+     */
+    value: ListCertificates;
+    case: "certificates";
+  } | {
+    /**
+     * Take in a node of a running cluster as it is; nothing is restarted.
+     *
+     * @generated from field: muster.v1.AdoptNode adopt = 19;
+     */
+    value: AdoptNode;
+    case: "adopt";
+  } | {
+    /**
+     * Bring the manifests of the fleet directory to the cluster.
+     *
+     * @generated from field: muster.v1.ApplyManifests manifests = 20;
+     */
+    value: ApplyManifests;
+    case: "manifests";
+  } | {
+    /**
+     * List the copies of the datastore.
+     *
+     * @generated from field: muster.v1.ListSnapshots snapshots = 21;
+     */
+    value: ListSnapshots;
+    case: "snapshots";
+  } | {
+    /**
+     * Take the cluster's data off this machine.
+     *
+     * @generated from field: muster.v1.WipeNode wipe = 22;
+     */
+    value: WipeNode;
+    case: "wipe";
   } | { case: undefined; value?: undefined };
 };
 
@@ -268,7 +635,7 @@ export type ClusterOrder = Message<"muster.v1.ClusterOrder"> & {
  * Use `create(ClusterOrderSchema)` to create a new message.
  */
 export const ClusterOrderSchema: GenMessage<ClusterOrder> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 3);
+  messageDesc(file_muster_v1_cluster, 10);
 
 /**
  * Start the cluster's first server. A node that has data of any cluster refuses.
@@ -283,7 +650,7 @@ export type FoundCluster = Message<"muster.v1.FoundCluster"> & {
  * Use `create(FoundClusterSchema)` to create a new message.
  */
 export const FoundClusterSchema: GenMessage<FoundCluster> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 4);
+  messageDesc(file_muster_v1_cluster, 11);
 
 /**
  * Mint a token on this server, for one machine, and answer with it sealed.
@@ -325,7 +692,7 @@ export type MintSecret = Message<"muster.v1.MintSecret"> & {
  * Use `create(MintSecretSchema)` to create a new message.
  */
 export const MintSecretSchema: GenMessage<MintSecret> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 5);
+  messageDesc(file_muster_v1_cluster, 12);
 
 /**
  * Join with this secret.
@@ -353,7 +720,7 @@ export type JoinCluster = Message<"muster.v1.JoinCluster"> & {
  * Use `create(JoinClusterSchema)` to create a new message.
  */
 export const JoinClusterSchema: GenMessage<JoinCluster> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 6);
+  messageDesc(file_muster_v1_cluster, 13);
 
 /**
  * Delete the token that was minted for this operation, and answer when a listing shows that it is gone. An operation for
@@ -375,7 +742,7 @@ export type DeleteSecret = Message<"muster.v1.DeleteSecret"> & {
  * Use `create(DeleteSecretSchema)` to create a new message.
  */
 export const DeleteSecretSchema: GenMessage<DeleteSecret> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 7);
+  messageDesc(file_muster_v1_cluster, 14);
 
 /**
  * Begin nothing of this operation any more. The answer is how it ended: at once where it was never begun, else when what was
@@ -391,7 +758,7 @@ export type StopJoining = Message<"muster.v1.StopJoining"> & {
  * Use `create(StopJoiningSchema)` to create a new message.
  */
 export const StopJoiningSchema: GenMessage<StopJoining> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 8);
+  messageDesc(file_muster_v1_cluster, 15);
 
 /**
  * Take away what is left of a node that was installed anew under its name: member of the datastore first, then Node and
@@ -420,7 +787,7 @@ export type ClearNode = Message<"muster.v1.ClearNode"> & {
  * Use `create(ClearNodeSchema)` to create a new message.
  */
 export const ClearNodeSchema: GenMessage<ClearNode> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 9);
+  messageDesc(file_muster_v1_cluster, 16);
 
 /**
  * Leave the cluster: on the node itself, or, when it is gone, on a server that is left.
@@ -445,9 +812,9 @@ export type LeaveCluster = Message<"muster.v1.LeaveCluster"> & {
   /**
    * An operator's signed order, which the node verifies.
    *
-   * @generated from field: bytes signed_order = 3;
+   * @generated from field: muster.v1.Envelope signed_order = 3;
    */
-  signedOrder: Uint8Array;
+  signedOrder?: Envelope | undefined;
 };
 
 /**
@@ -455,7 +822,424 @@ export type LeaveCluster = Message<"muster.v1.LeaveCluster"> & {
  * Use `create(LeaveClusterSchema)` to create a new message.
  */
 export const LeaveClusterSchema: GenMessage<LeaveCluster> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 10);
+  messageDesc(file_muster_v1_cluster, 17);
+
+/**
+ * Cordon a node, marked as ours, and evict its pods with their disruption budgets. A limit that passes is a failure that names
+ * the pods; the cordon stays until it is lifted.
+ *
+ * @generated from message muster.v1.DrainNode
+ */
+export type DrainNode = Message<"muster.v1.DrainNode"> & {
+  /**
+   * The node's name.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * How long pods are waited for, from a second to a day.
+   *
+   * @generated from field: google.protobuf.Duration limit = 2;
+   */
+  limit?: Duration | undefined;
+
+  /**
+   * Also pods with emptyDir volumes, whose data is lost.
+   *
+   * @generated from field: bool delete_empty_dir = 3;
+   */
+  deleteEmptyDir: boolean;
+
+  /**
+   * Also pods that no controller would make again.
+   *
+   * @generated from field: bool delete_unmanaged = 4;
+   */
+  deleteUnmanaged: boolean;
+
+  /**
+   * Cordon alone, evict nothing.
+   *
+   * @generated from field: bool cordon_only = 5;
+   */
+  cordonOnly: boolean;
+};
+
+/**
+ * Describes the message muster.v1.DrainNode.
+ * Use `create(DrainNodeSchema)` to create a new message.
+ */
+export const DrainNodeSchema: GenMessage<DrainNode> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 18);
+
+/**
+ * Lift a cordon, if it is ours.
+ *
+ * @generated from message muster.v1.UncordonNode
+ */
+export type UncordonNode = Message<"muster.v1.UncordonNode"> & {
+  /**
+   * The node's name.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * The operation whose cordon it is; empty: any of ours.
+   *
+   * @generated from field: string cordoned_by = 2;
+   */
+  cordonedBy: string;
+};
+
+/**
+ * Describes the message muster.v1.UncordonNode.
+ * Use `create(UncordonNodeSchema)` to create a new message.
+ */
+export const UncordonNodeSchema: GenMessage<UncordonNode> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 19);
+
+/**
+ * Wait until a node is Ready, at a version, on evidence that is newer than the order.
+ *
+ * @generated from message muster.v1.ProveNode
+ */
+export type ProveNode = Message<"muster.v1.ProveNode"> & {
+  /**
+   * The node's name.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * "1.34.3"; empty: any.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * How long, from a second to an hour.
+   *
+   * @generated from field: google.protobuf.Duration limit = 3;
+   */
+  limit?: Duration | undefined;
+};
+
+/**
+ * Describes the message muster.v1.ProveNode.
+ * Use `create(ProveNodeSchema)` to create a new message.
+ */
+export const ProveNodeSchema: GenMessage<ProveNode> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 20);
+
+/**
+ * Copy the datastore into a folder for root alone on this server.
+ *
+ * @generated from message muster.v1.TakeSnapshot
+ */
+export type TakeSnapshot = Message<"muster.v1.TakeSnapshot"> & {
+  /**
+   * Letters, digits and hyphens, at most 63.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message muster.v1.TakeSnapshot.
+ * Use `create(TakeSnapshotSchema)` to create a new message.
+ */
+export const TakeSnapshotSchema: GenMessage<TakeSnapshot> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 21);
+
+/**
+ * Make this server the only one, from a copy; the others are wiped and join anew. Carries an operator's signature.
+ *
+ * @generated from message muster.v1.RestoreSnapshot
+ */
+export type RestoreSnapshot = Message<"muster.v1.RestoreSnapshot"> & {
+  /**
+   * As it was named.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * An Envelope around an OperatorOrder.
+   *
+   * @generated from field: muster.v1.Envelope signed_order = 2;
+   */
+  signedOrder?: Envelope | undefined;
+};
+
+/**
+ * Describes the message muster.v1.RestoreSnapshot.
+ * Use `create(RestoreSnapshotSchema)` to create a new message.
+ */
+export const RestoreSnapshotSchema: GenMessage<RestoreSnapshot> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 22);
+
+/**
+ * Make secrets anew. Carries an operator's signature.
+ *
+ * @generated from message muster.v1.RotateSecrets
+ */
+export type RotateSecrets = Message<"muster.v1.RotateSecrets"> & {
+  /**
+   * "tokens" or "certificates".
+   *
+   * @generated from field: string what = 1;
+   */
+  what: string;
+
+  /**
+   * An Envelope around an OperatorOrder.
+   *
+   * @generated from field: muster.v1.Envelope signed_order = 2;
+   */
+  signedOrder?: Envelope | undefined;
+};
+
+/**
+ * Describes the message muster.v1.RotateSecrets.
+ * Use `create(RotateSecretsSchema)` to create a new message.
+ */
+export const RotateSecretsSchema: GenMessage<RotateSecrets> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 23);
+
+/**
+ * Make an administrator's kubeconfig and seal it to the key that the signed order names.
+ *
+ * @generated from message muster.v1.IssueKubeconfig
+ */
+export type IssueKubeconfig = Message<"muster.v1.IssueKubeconfig"> & {
+  /**
+   * host:port that is written into it.
+   *
+   * @generated from field: string server_address = 1;
+   */
+  serverAddress: string;
+
+  /**
+   * An Envelope around an OperatorOrder.
+   *
+   * @generated from field: muster.v1.Envelope signed_order = 2;
+   */
+  signedOrder?: Envelope | undefined;
+};
+
+/**
+ * Describes the message muster.v1.IssueKubeconfig.
+ * Use `create(IssueKubeconfigSchema)` to create a new message.
+ */
+export const IssueKubeconfigSchema: GenMessage<IssueKubeconfig> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 24);
+
+/**
+ * Tell when this node's certificates end.
+ *
+ * @generated from message muster.v1.ListCertificates
+ */
+export type ListCertificates = Message<"muster.v1.ListCertificates"> & {
+};
+
+/**
+ * Describes the message muster.v1.ListCertificates.
+ * Use `create(ListCertificatesSchema)` to create a new message.
+ */
+export const ListCertificatesSchema: GenMessage<ListCertificates> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 25);
+
+/**
+ * List the copies of the datastore on this server.
+ *
+ * @generated from message muster.v1.ListSnapshots
+ */
+export type ListSnapshots = Message<"muster.v1.ListSnapshots"> & {
+};
+
+/**
+ * Describes the message muster.v1.ListSnapshots.
+ * Use `create(ListSnapshotsSchema)` to create a new message.
+ */
+export const ListSnapshotsSchema: GenMessage<ListSnapshots> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 26);
+
+/**
+ * Take in a node of a running cluster as it is. Refused unless the data on the disk is of this authority.
+ *
+ * @generated from message muster.v1.AdoptNode
+ */
+export type AdoptNode = Message<"muster.v1.AdoptNode"> & {
+  /**
+   * SHA-256 (hex) of the SubjectPublicKeyInfo of the cluster's authority.
+   *
+   * @generated from field: string authority = 1;
+   */
+  authority: string;
+};
+
+/**
+ * Describes the message muster.v1.AdoptNode.
+ * Use `create(AdoptNodeSchema)` to create a new message.
+ */
+export const AdoptNodeSchema: GenMessage<AdoptNode> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 27);
+
+/**
+ * Bring the manifests of the fleet directory to the cluster, and prune what the directory no longer holds.
+ *
+ * @generated from message muster.v1.ApplyManifests
+ */
+export type ApplyManifests = Message<"muster.v1.ApplyManifests"> & {
+  /**
+   * Number of the revision whose tree holds them.
+   *
+   * @generated from field: uint64 revision = 1;
+   */
+  revision: bigint;
+
+  /**
+   * SHA-256 (hex) of its manifest.
+   *
+   * @generated from field: string manifest_digest = 2;
+   */
+  manifestDigest: string;
+
+  /**
+   * That the set is empty is meant.
+   *
+   * @generated from field: bool allow_empty = 3;
+   */
+  allowEmpty: boolean;
+};
+
+/**
+ * Describes the message muster.v1.ApplyManifests.
+ * Use `create(ApplyManifestsSchema)` to create a new message.
+ */
+export const ApplyManifestsSchema: GenMessage<ApplyManifests> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 28);
+
+/**
+ * Take the cluster's data off this machine, after it left. Carries an operator's signature.
+ *
+ * @generated from message muster.v1.WipeNode
+ */
+export type WipeNode = Message<"muster.v1.WipeNode"> & {
+  /**
+   * An Envelope around an OperatorOrder.
+   *
+   * @generated from field: muster.v1.Envelope signed_order = 1;
+   */
+  signedOrder?: Envelope | undefined;
+};
+
+/**
+ * Describes the message muster.v1.WipeNode.
+ * Use `create(WipeNodeSchema)` to create a new message.
+ */
+export const WipeNodeSchema: GenMessage<WipeNode> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 29);
+
+/**
+ * What an operator signs for an order that destroys or exposes: the payload of an Envelope of type
+ * "application/vnd.muster.order+protobuf", signed with a signing key of the trust set. A node obeys it once.
+ *
+ * @generated from message muster.v1.OperatorOrder
+ */
+export type OperatorOrder = Message<"muster.v1.OperatorOrder"> & {
+  /**
+   * Random, 32 hex digits; a node remembers it until it has expired.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The fleet.
+   *
+   * @generated from field: string fleet_id = 2;
+   */
+  fleetId: string;
+
+  /**
+   * The cluster's name.
+   *
+   * @generated from field: string cluster = 3;
+   */
+  cluster: string;
+
+  /**
+   * "leave", "restore", "rotate", "wipe" or "kubeconfig".
+   *
+   * @generated from field: string act = 4;
+   */
+  act: string;
+
+  /**
+   * The node it is about; empty with kubeconfig, restore and rotate of tokens.
+   *
+   * @generated from field: string node = 5;
+   */
+  node: string;
+
+  /**
+   * SHA-256 (hex) of the key of the machine it is about; empty: none. Another machine of the name is not meant.
+   *
+   * @generated from field: string machine = 6;
+   */
+  machine: string;
+
+  /**
+   * The node itself is gone.
+   *
+   * @generated from field: bool dead = 7;
+   */
+  dead: boolean;
+
+  /**
+   * Name of the snapshot with restore, "tokens" or "certificates" with rotate; else empty.
+   *
+   * @generated from field: string parameter = 8;
+   */
+  parameter: string;
+
+  /**
+   * SubjectPublicKeyInfo (DER) of the key a kubeconfig is sealed to; else empty.
+   *
+   * @generated from field: bytes recipient_key = 9;
+   */
+  recipientKey: Uint8Array;
+
+  /**
+   * When it was signed.
+   *
+   * @generated from field: google.protobuf.Timestamp created = 10;
+   */
+  created?: Timestamp | undefined;
+
+  /**
+   * From then on it is refused; at most seven days after it was signed.
+   *
+   * @generated from field: google.protobuf.Timestamp expires = 11;
+   */
+  expires?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message muster.v1.OperatorOrder.
+ * Use `create(OperatorOrderSchema)` to create a new message.
+ */
+export const OperatorOrderSchema: GenMessage<OperatorOrder> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 30);
 
 /**
  * What came of an order; repeated until acknowledged.
@@ -520,7 +1304,7 @@ export type ClusterReport = Message<"muster.v1.ClusterReport"> & {
  * Use `create(ClusterReportSchema)` to create a new message.
  */
 export const ClusterReportSchema: GenMessage<ClusterReport> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 11);
+  messageDesc(file_muster_v1_cluster, 31);
 
 /**
  * A token was minted. The coordinator passes it on and keeps nothing of it but the id.
@@ -548,7 +1332,7 @@ export type SecretMinted = Message<"muster.v1.SecretMinted"> & {
  * Use `create(SecretMintedSchema)` to create a new message.
  */
 export const SecretMintedSchema: GenMessage<SecretMinted> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 12);
+  messageDesc(file_muster_v1_cluster, 32);
 
 /**
  * The joiner has the secret and needs nobody any more to go on.
@@ -563,7 +1347,7 @@ export type SecretReceived = Message<"muster.v1.SecretReceived"> & {
  * Use `create(SecretReceivedSchema)` to create a new message.
  */
 export const SecretReceivedSchema: GenMessage<SecretReceived> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 13);
+  messageDesc(file_muster_v1_cluster, 33);
 
 /**
  * A token is gone.
@@ -584,7 +1368,7 @@ export type SecretDeleted = Message<"muster.v1.SecretDeleted"> & {
  * Use `create(SecretDeletedSchema)` to create a new message.
  */
 export const SecretDeletedSchema: GenMessage<SecretDeleted> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 14);
+  messageDesc(file_muster_v1_cluster, 34);
 
 /**
  * An operation of a cluster is over.
@@ -619,6 +1403,45 @@ export type ClusterStepEnded = Message<"muster.v1.ClusterStepEnded"> & {
    * @generated from field: string authority = 4;
    */
   authority: string;
+
+  /**
+   * What was asked for; absent: the order asks for nothing, or it was not done.
+   *
+   * @generated from oneof muster.v1.ClusterStepEnded.value
+   */
+  value: {
+    /**
+     * Of IssueKubeconfig, for the operator alone.
+     *
+     * @generated from field: muster.v1.SealedSecret kubeconfig = 5;
+     */
+    value: SealedSecret;
+    case: "kubeconfig";
+  } | {
+    /**
+     * Of TakeSnapshot and ListSnapshots.
+     *
+     * @generated from field: muster.v1.SnapshotList snapshots = 6;
+     */
+    value: SnapshotList;
+    case: "snapshots";
+  } | {
+    /**
+     * Of ListCertificates.
+     *
+     * @generated from field: muster.v1.CertificateList certificates = 7;
+     */
+    value: CertificateList;
+    case: "certificates";
+  } | {
+    /**
+     * Of everything else that has something to say, for people; at most 4 KiB.
+     *
+     * @generated from field: string text = 8;
+     */
+    value: string;
+    case: "text";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -626,7 +1449,161 @@ export type ClusterStepEnded = Message<"muster.v1.ClusterStepEnded"> & {
  * Use `create(ClusterStepEndedSchema)` to create a new message.
  */
 export const ClusterStepEndedSchema: GenMessage<ClusterStepEnded> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 15);
+  messageDesc(file_muster_v1_cluster, 35);
+
+/**
+ * Copies of the datastore, newest first; at most 100.
+ *
+ * @generated from message muster.v1.SnapshotList
+ */
+export type SnapshotList = Message<"muster.v1.SnapshotList"> & {
+  /**
+   * The copies.
+   *
+   * @generated from field: repeated muster.v1.DatastoreSnapshot snapshots = 1;
+   */
+  snapshots: DatastoreSnapshot[];
+};
+
+/**
+ * Describes the message muster.v1.SnapshotList.
+ * Use `create(SnapshotListSchema)` to create a new message.
+ */
+export const SnapshotListSchema: GenMessage<SnapshotList> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 36);
+
+/**
+ * A copy of the datastore on a server.
+ *
+ * @generated from message muster.v1.DatastoreSnapshot
+ */
+export type DatastoreSnapshot = Message<"muster.v1.DatastoreSnapshot"> & {
+  /**
+   * As it was named.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Its folder or file on that server, for root alone.
+   *
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * How big it is.
+   *
+   * @generated from field: uint64 bytes = 3;
+   */
+  bytes: bigint;
+
+  /**
+   * When it was made, by the server's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp made = 4;
+   */
+  made?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message muster.v1.DatastoreSnapshot.
+ * Use `create(DatastoreSnapshotSchema)` to create a new message.
+ */
+export const DatastoreSnapshotSchema: GenMessage<DatastoreSnapshot> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 37);
+
+/**
+ * Certificates on a node; at most 200.
+ *
+ * @generated from message muster.v1.CertificateList
+ */
+export type CertificateList = Message<"muster.v1.CertificateList"> & {
+  /**
+   * In order of their ends.
+   *
+   * @generated from field: repeated muster.v1.NodeCertificate certificates = 1;
+   */
+  certificates: NodeCertificate[];
+};
+
+/**
+ * Describes the message muster.v1.CertificateList.
+ * Use `create(CertificateListSchema)` to create a new message.
+ */
+export const CertificateListSchema: GenMessage<CertificateList> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 38);
+
+/**
+ * A certificate on a node.
+ *
+ * @generated from message muster.v1.NodeCertificate
+ */
+export type NodeCertificate = Message<"muster.v1.NodeCertificate"> & {
+  /**
+   * Its file.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Its subject.
+   *
+   * @generated from field: string subject = 2;
+   */
+  subject: string;
+
+  /**
+   * Its end.
+   *
+   * @generated from field: google.protobuf.Timestamp not_after = 3;
+   */
+  notAfter?: Timestamp | undefined;
+
+  /**
+   * It is an authority's own.
+   *
+   * @generated from field: bool authority = 4;
+   */
+  authority: boolean;
+};
+
+/**
+ * Describes the message muster.v1.NodeCertificate.
+ * Use `create(NodeCertificateSchema)` to create a new message.
+ */
+export const NodeCertificateSchema: GenMessage<NodeCertificate> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 39);
+
+/**
+ * What a ClusterReport means is committed.
+ *
+ * @generated from message muster.v1.ClusterReportAck
+ */
+export type ClusterReportAck = Message<"muster.v1.ClusterReportAck"> & {
+  /**
+   * The operation.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+
+  /**
+   * SHA-256 (hex) of the serialised ClusterReport: another one of the operation is not meant.
+   *
+   * @generated from field: string report_digest = 2;
+   */
+  reportDigest: string;
+};
+
+/**
+ * Describes the message muster.v1.ClusterReportAck.
+ * Use `create(ClusterReportAckSchema)` to create a new message.
+ */
+export const ClusterReportAckSchema: GenMessage<ClusterReportAck> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 40);
 
 /**
  * Asks an agent for the state of its cluster, afresh.
@@ -647,7 +1624,7 @@ export type ClusterStateRequest = Message<"muster.v1.ClusterStateRequest"> & {
  * Use `create(ClusterStateRequestSchema)` to create a new message.
  */
 export const ClusterStateRequestSchema: GenMessage<ClusterStateRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 16);
+  messageDesc(file_muster_v1_cluster, 41);
 
 /**
  * What a node sees of its cluster: whole, and read after it was asked.
@@ -726,7 +1703,7 @@ export type ClusterState = Message<"muster.v1.ClusterState"> & {
  * Use `create(ClusterStateSchema)` to create a new message.
  */
 export const ClusterStateSchema: GenMessage<ClusterState> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 17);
+  messageDesc(file_muster_v1_cluster, 42);
 
 /**
  * No data of any distribution is on the disk.
@@ -741,7 +1718,7 @@ export type NoClusterData = Message<"muster.v1.NoClusterData"> & {
  * Use `create(NoClusterDataSchema)` to create a new message.
  */
 export const NoClusterDataSchema: GenMessage<NoClusterData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 18);
+  messageDesc(file_muster_v1_cluster, 43);
 
 /**
  * The node belongs to a cluster.
@@ -776,7 +1753,7 @@ export type ClusterData = Message<"muster.v1.ClusterData"> & {
  * Use `create(ClusterDataSchema)` to create a new message.
  */
 export const ClusterDataSchema: GenMessage<ClusterData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 19);
+  messageDesc(file_muster_v1_cluster, 44);
 
 /**
  * A founding or joining of ours was begun and not finished.
@@ -797,7 +1774,7 @@ export type UnfinishedData = Message<"muster.v1.UnfinishedData"> & {
  * Use `create(UnfinishedDataSchema)` to create a new message.
  */
 export const UnfinishedDataSchema: GenMessage<UnfinishedData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 20);
+  messageDesc(file_muster_v1_cluster, 45);
 
 /**
  * What is on the disk cannot be told.
@@ -818,7 +1795,7 @@ export type UnreadableData = Message<"muster.v1.UnreadableData"> & {
  * Use `create(UnreadableDataSchema)` to create a new message.
  */
 export const UnreadableDataSchema: GenMessage<UnreadableData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 21);
+  messageDesc(file_muster_v1_cluster, 46);
 
 /**
  * The cluster as one server sees it.
@@ -853,7 +1830,7 @@ export type ServerView = Message<"muster.v1.ServerView"> & {
  * Use `create(ServerViewSchema)` to create a new message.
  */
 export const ServerViewSchema: GenMessage<ServerView> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 22);
+  messageDesc(file_muster_v1_cluster, 47);
 
 /**
  * A member of the datastore.
@@ -888,7 +1865,7 @@ export type DatastoreMember = Message<"muster.v1.DatastoreMember"> & {
  * Use `create(DatastoreMemberSchema)` to create a new message.
  */
 export const DatastoreMemberSchema: GenMessage<DatastoreMember> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 23);
+  messageDesc(file_muster_v1_cluster, 48);
 
 /**
  * A Node object, and what lies beside it.
@@ -930,7 +1907,7 @@ export type NodeObject = Message<"muster.v1.NodeObject"> & {
  * Use `create(NodeObjectSchema)` to create a new message.
  */
 export const NodeObjectSchema: GenMessage<NodeObject> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 24);
+  messageDesc(file_muster_v1_cluster, 49);
 
 /**
  * @generated from message muster.v1.ListClustersRequest
@@ -943,7 +1920,7 @@ export type ListClustersRequest = Message<"muster.v1.ListClustersRequest"> & {
  * Use `create(ListClustersRequestSchema)` to create a new message.
  */
 export const ListClustersRequestSchema: GenMessage<ListClustersRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 25);
+  messageDesc(file_muster_v1_cluster, 50);
 
 /**
  * @generated from message muster.v1.ListClustersResponse
@@ -962,7 +1939,7 @@ export type ListClustersResponse = Message<"muster.v1.ListClustersResponse"> & {
  * Use `create(ListClustersResponseSchema)` to create a new message.
  */
 export const ListClustersResponseSchema: GenMessage<ListClustersResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 26);
+  messageDesc(file_muster_v1_cluster, 51);
 
 /**
  * A cluster in one line.
@@ -1039,7 +2016,7 @@ export type ClusterSummary = Message<"muster.v1.ClusterSummary"> & {
  * Use `create(ClusterSummarySchema)` to create a new message.
  */
 export const ClusterSummarySchema: GenMessage<ClusterSummary> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 27);
+  messageDesc(file_muster_v1_cluster, 52);
 
 /**
  * @generated from message muster.v1.GetClusterRequest
@@ -1058,7 +2035,7 @@ export type GetClusterRequest = Message<"muster.v1.GetClusterRequest"> & {
  * Use `create(GetClusterRequestSchema)` to create a new message.
  */
 export const GetClusterRequestSchema: GenMessage<GetClusterRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 28);
+  messageDesc(file_muster_v1_cluster, 53);
 
 /**
  * @generated from message muster.v1.GetClusterResponse
@@ -1084,7 +2061,7 @@ export type GetClusterResponse = Message<"muster.v1.GetClusterResponse"> & {
  * Use `create(GetClusterResponseSchema)` to create a new message.
  */
 export const GetClusterResponseSchema: GenMessage<GetClusterResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 29);
+  messageDesc(file_muster_v1_cluster, 54);
 
 /**
  * One host of a cluster.
@@ -1140,7 +2117,7 @@ export type ClusterHost = Message<"muster.v1.ClusterHost"> & {
  * Use `create(ClusterHostSchema)` to create a new message.
  */
 export const ClusterHostSchema: GenMessage<ClusterHost> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 30);
+  messageDesc(file_muster_v1_cluster, 55);
 
 /**
  * @generated from message muster.v1.AdoptClusterRequest
@@ -1166,7 +2143,7 @@ export type AdoptClusterRequest = Message<"muster.v1.AdoptClusterRequest"> & {
  * Use `create(AdoptClusterRequestSchema)` to create a new message.
  */
 export const AdoptClusterRequestSchema: GenMessage<AdoptClusterRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 31);
+  messageDesc(file_muster_v1_cluster, 56);
 
 /**
  * @generated from message muster.v1.AdoptClusterResponse
@@ -1192,7 +2169,7 @@ export type AdoptClusterResponse = Message<"muster.v1.AdoptClusterResponse"> & {
  * Use `create(AdoptClusterResponseSchema)` to create a new message.
  */
 export const AdoptClusterResponseSchema: GenMessage<AdoptClusterResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 32);
+  messageDesc(file_muster_v1_cluster, 57);
 
 /**
  * What a machine does in its cluster.
@@ -1340,8 +2317,7 @@ export const ClusterStandingSchema: GenEnum<ClusterStanding> = /*@__PURE__*/
   enumDesc(file_muster_v1_cluster, 2);
 
 /**
- * Kubernetes clusters: what servers and joiners are asked, what they answer, and what operators see of it. No server of the
- * coordinator speaks these messages yet.
+ * Kubernetes clusters: what servers and joiners are asked, what they answer, and what operators see of it.
  *
  * A cluster is named by the fleet file; within a fleet that name is its identity, its certificate authority is what tells
  * it from another one that had the name before.
@@ -1379,6 +2355,37 @@ export const ClusterService: GenService<{
     methodKind: "unary";
     input: typeof AdoptClusterRequestSchema;
     output: typeof AdoptClusterResponseSchema;
+  },
+  /**
+   * Asks for one act in a cluster, such as a drain or a snapshot; idempotent by request_id. FAILED_PRECONDITION with every
+   * reason why it cannot be; INVALID_ARGUMENT for an act that needs an operator's signature and has none.
+   *
+   * @generated from rpc muster.v1.ClusterService.StartClusterAct
+   */
+  startClusterAct: {
+    methodKind: "unary";
+    input: typeof StartClusterActRequestSchema;
+    output: typeof StartClusterActResponseSchema;
+  },
+  /**
+   * Follows an act until it is over; the last message has its end. NOT_FOUND for an act that is not known.
+   *
+   * @generated from rpc muster.v1.ClusterService.WatchClusterAct
+   */
+  watchClusterAct: {
+    methodKind: "server_streaming";
+    input: typeof WatchClusterActRequestSchema;
+    output: typeof WatchClusterActResponseSchema;
+  },
+  /**
+   * Acts of a cluster, newest first.
+   *
+   * @generated from rpc muster.v1.ClusterService.ListClusterActs
+   */
+  listClusterActs: {
+    methodKind: "unary";
+    input: typeof ListClusterActsRequestSchema;
+    output: typeof ListClusterActsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_muster_v1_cluster, 0);

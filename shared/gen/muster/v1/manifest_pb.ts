@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file muster/v1/manifest.proto.
  */
 export const file_muster_v1_manifest: GenFile = /*@__PURE__*/
-  fileDesc("ChhtdXN0ZXIvdjEvbWFuaWZlc3QucHJvdG8SCW11c3Rlci52MSKiAwoITWFuaWZlc3QSEAoIZmxlZXRfaWQYASABKAkSDgoGbnVtYmVyGAIgASgEEhMKC3ByZWRlY2Vzc29yGAMgASgJEg0KBWZsb29yGAQgASgEEhMKC3RyZWVfZGlnZXN0GAUgASgJEhMKC3RyZWVfbGVuZ3RoGAYgASgEEiMKBWhvc3RzGAcgAygLMhQubXVzdGVyLnYxLkhvc3RFbnRyeRIlCgZncm91cHMYCCADKAsyFS5tdXN0ZXIudjEuR3JvdXBFbnRyeRIrCgdjcmVhdGVkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgpwcm92ZW5hbmNlGAsgASgLMhUubXVzdGVyLnYxLlByb3ZlbmFuY2USLQoMcmVxdWlyZW1lbnRzGAwgASgLMhcubXVzdGVyLnYxLlJlcXVpcmVtZW50cxImCgl0cnVzdF9zZXQYDSABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUiMAoJSG9zdEVudHJ5EgwKBGhvc3QYASABKAkSFQoNdGFyZ2V0X2RpZ2VzdBgCIAEoCSIyCgpHcm91cEVudHJ5Eg0KBWdyb3VwGAEgASgJEhUKDXRhcmdldF9kaWdlc3QYAiABKAkiYQoKUHJvdmVuYW5jZRIOCgZjb21taXQYASABKAkSDQoFZGlydHkYAiABKAgSEwoLbG9ja19kaWdlc3QYAyABKAkSEQoJcHVibGlzaGVyGAQgASgJEgwKBHRvb2wYBSABKAkiKQoMUmVxdWlyZW1lbnRzEhkKEWxlYXN0X25peF92ZXJzaW9uGAEgASgJIukCCgZUYXJnZXQSEAoIZmxlZXRfaWQYASABKAkSDAoEaG9zdBgCIAEoCRINCgVncm91cBgDIAEoCRIjCgdiaW5kaW5nGAQgASgLMhIubXVzdGVyLnYxLkJpbmRpbmcSDgoGc3lzdGVtGAUgASgJEigKBnNvdXJjZRgGIAEoCzIWLm11c3Rlci52MS5Tb3VyY2VCdWlsZEgAEioKB2Nsb3N1cmUYByABKAsyFy5tdXN0ZXIudjEuQ2xvc3VyZUZldGNoSAASLQoGbGFiZWxzGAggAygLMh0ubXVzdGVyLnYxLlRhcmdldC5MYWJlbHNFbnRyeRIMCgRyb2xlGAkgASgJEg8KB2NsdXN0ZXIYCiABKAkSIQoGc2FmZXR5GAsgASgLMhEubXVzdGVyLnYxLlNhZmV0eRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgUKA3dheSLxAQoGU2FmZXR5EicKBHNvYWsYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMQoOY29uZmlybV93aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPY29uZmlybV9sb2NhbGx5GAMgASgIEicKBnJlYm9vdBgEIAEoDjIXLm11c3Rlci52MS5SZWJvb3RQb2xpY3kSEAoIbm9fdHJpYWwYBSABKAgSFwoPdG9sZXJhdGVkX3VuaXRzGAYgAygJEh4KBWdhdGVzGAcgAygLMg8ubXVzdGVyLnYxLkdhdGUiswIKBEdhdGUSDAoEbmFtZRgBIAEoCRIrCghkZWFkbGluZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgV1bml0cxgDIAEoCzIULm11c3Rlci52MS5Vbml0UHJvYmVIABIkCgRodHRwGAQgASgLMhQubXVzdGVyLnYxLkh0dHBQcm9iZUgAEiIKA3RjcBgFIAEoCzITLm11c3Rlci52MS5UY3BQcm9iZUgAEiQKBGRpc2sYBiABKAsyFC5tdXN0ZXIudjEuRGlza1Byb2JlSAASJgoFcmVhY2gYByABKAsyFS5tdXN0ZXIudjEuUmVhY2hQcm9iZUgAEigKBnNjcmlwdBgIIAEoCzIWLm11c3Rlci52MS5TY3JpcHRQcm9iZUgAQgcKBXByb2JlIhoKCVVuaXRQcm9iZRINCgV1bml0cxgBIAMoCSI6CglIdHRwUHJvYmUSCwoDdXJsGAEgASgJEg4KBnN0YXR1cxgCIAEoDRIQCghjb250YWlucxgDIAEoCSIbCghUY3BQcm9iZRIPCgdhZGRyZXNzGAEgASgJIi0KCURpc2tQcm9iZRIMCgRwYXRoGAEgASgJEhIKCmZyZWVfYnl0ZXMYAiABKAQiGwoKUmVhY2hQcm9iZRINCgVob3N0cxgBIAMoCSIuCgtTY3JpcHRQcm9iZRIMCgRwYXRoGAEgASgJEhEKCWFyZ3VtZW50cxgCIAMoCSJ/CgdCaW5kaW5nEg8KB21hY2hpbmUYASABKAkSDgoGc2VyaWFsGAIgASgJEgwKBHV1aWQYAyABKAkSCwoDbWFjGAQgASgJEhMKC2Rpc2tfc2VyaWFsGAUgASgJEgwKBHJ1bGUYBiABKAkSFQoNbmFtZV90ZW1wbGF0ZRgHIAEoCSI8CgtTb3VyY2VCdWlsZBIRCglhdHRyaWJ1dGUYASABKAkSGgoSbGVhc3RfbWVtb3J5X2J5dGVzGAIgASgEInwKDENsb3N1cmVGZXRjaBISCgpzdG9yZV9wYXRoGAEgASgJEhQKDHN1YnN0aXR1dGVycxgCIAMoCRITCgtwdWJsaWNfa2V5cxgDIAMoCRIWCg5jbG9zdXJlX2RpZ2VzdBgEIAEoCRIVCg1jbG9zdXJlX2J5dGVzGAUgASgEKoYBCgxSZWJvb3RQb2xpY3kSHQoZUkVCT09UX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE1JFQk9PVF9QT0xJQ1lfTkVWRVIQARIaChZSRUJPT1RfUE9MSUNZX1JFUVVJUkVEEAISIgoeUkVCT09UX1BPTElDWV9XSEVORVZFUl9DSEFOR0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
+  fileDesc("ChhtdXN0ZXIvdjEvbWFuaWZlc3QucHJvdG8SCW11c3Rlci52MSLNAwoITWFuaWZlc3QSEAoIZmxlZXRfaWQYASABKAkSDgoGbnVtYmVyGAIgASgEEhMKC3ByZWRlY2Vzc29yGAMgASgJEg0KBWZsb29yGAQgASgEEhMKC3RyZWVfZGlnZXN0GAUgASgJEhMKC3RyZWVfbGVuZ3RoGAYgASgEEiMKBWhvc3RzGAcgAygLMhQubXVzdGVyLnYxLkhvc3RFbnRyeRIlCgZncm91cHMYCCADKAsyFS5tdXN0ZXIudjEuR3JvdXBFbnRyeRIrCgdjcmVhdGVkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgpwcm92ZW5hbmNlGAsgASgLMhUubXVzdGVyLnYxLlByb3ZlbmFuY2USLQoMcmVxdWlyZW1lbnRzGAwgASgLMhcubXVzdGVyLnYxLlJlcXVpcmVtZW50cxImCgl0cnVzdF9zZXQYDSABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSKQoIY2x1c3RlcnMYDiADKAsyFy5tdXN0ZXIudjEuQ2x1c3RlckVudHJ5IoABCgxDbHVzdGVyRW50cnkSDAoEbmFtZRgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIQCghlbmRwb2ludBgEIAEoCRIpCgdtZW1iZXJzGAUgAygLMhgubXVzdGVyLnYxLkNsdXN0ZXJNZW1iZXIiPAoNQ2x1c3Rlck1lbWJlchIMCgRob3N0GAEgASgJEgwKBHJvbGUYAiABKAkSDwoHbWFjaGluZRgDIAEoCSIwCglIb3N0RW50cnkSDAoEaG9zdBgBIAEoCRIVCg10YXJnZXRfZGlnZXN0GAIgASgJIjIKCkdyb3VwRW50cnkSDQoFZ3JvdXAYASABKAkSFQoNdGFyZ2V0X2RpZ2VzdBgCIAEoCSJhCgpQcm92ZW5hbmNlEg4KBmNvbW1pdBgBIAEoCRINCgVkaXJ0eRgCIAEoCBITCgtsb2NrX2RpZ2VzdBgDIAEoCRIRCglwdWJsaXNoZXIYBCABKAkSDAoEdG9vbBgFIAEoCSIpCgxSZXF1aXJlbWVudHMSGQoRbGVhc3Rfbml4X3ZlcnNpb24YASABKAkimgMKBlRhcmdldBIQCghmbGVldF9pZBgBIAEoCRIMCgRob3N0GAIgASgJEg0KBWdyb3VwGAMgASgJEiMKB2JpbmRpbmcYBCABKAsyEi5tdXN0ZXIudjEuQmluZGluZxIOCgZzeXN0ZW0YBSABKAkSKAoGc291cmNlGAYgASgLMhYubXVzdGVyLnYxLlNvdXJjZUJ1aWxkSAASKgoHY2xvc3VyZRgHIAEoCzIXLm11c3Rlci52MS5DbG9zdXJlRmV0Y2hIABItCgZsYWJlbHMYCCADKAsyHS5tdXN0ZXIudjEuVGFyZ2V0LkxhYmVsc0VudHJ5EgwKBHJvbGUYCSABKAkSDwoHY2x1c3RlchgKIAEoCRIhCgZzYWZldHkYCyABKAsyES5tdXN0ZXIudjEuU2FmZXR5Ei8KCmt1YmVybmV0ZXMYDCABKAsyGy5tdXN0ZXIudjEuS3ViZXJuZXRlc1RhcmdldBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgUKA3dheSKoAQoQS3ViZXJuZXRlc1RhcmdldBIPCgd2ZXJzaW9uGAEgASgJEg0KBWFwYXJ0GAIgASgIEigKBnNvdXJjZRgDIAEoCzIWLm11c3Rlci52MS5Tb3VyY2VCdWlsZEgAEioKB2Nsb3N1cmUYBCABKAsyFy5tdXN0ZXIudjEuQ2xvc3VyZUZldGNoSAASFwoPZXh0ZXJuYWxfc3lzdGVtGAUgASgIQgUKA3dheSLxAQoGU2FmZXR5EicKBHNvYWsYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMQoOY29uZmlybV93aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPY29uZmlybV9sb2NhbGx5GAMgASgIEicKBnJlYm9vdBgEIAEoDjIXLm11c3Rlci52MS5SZWJvb3RQb2xpY3kSEAoIbm9fdHJpYWwYBSABKAgSFwoPdG9sZXJhdGVkX3VuaXRzGAYgAygJEh4KBWdhdGVzGAcgAygLMg8ubXVzdGVyLnYxLkdhdGUiswIKBEdhdGUSDAoEbmFtZRgBIAEoCRIrCghkZWFkbGluZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgV1bml0cxgDIAEoCzIULm11c3Rlci52MS5Vbml0UHJvYmVIABIkCgRodHRwGAQgASgLMhQubXVzdGVyLnYxLkh0dHBQcm9iZUgAEiIKA3RjcBgFIAEoCzITLm11c3Rlci52MS5UY3BQcm9iZUgAEiQKBGRpc2sYBiABKAsyFC5tdXN0ZXIudjEuRGlza1Byb2JlSAASJgoFcmVhY2gYByABKAsyFS5tdXN0ZXIudjEuUmVhY2hQcm9iZUgAEigKBnNjcmlwdBgIIAEoCzIWLm11c3Rlci52MS5TY3JpcHRQcm9iZUgAQgcKBXByb2JlIhoKCVVuaXRQcm9iZRINCgV1bml0cxgBIAMoCSI6CglIdHRwUHJvYmUSCwoDdXJsGAEgASgJEg4KBnN0YXR1cxgCIAEoDRIQCghjb250YWlucxgDIAEoCSIbCghUY3BQcm9iZRIPCgdhZGRyZXNzGAEgASgJIi0KCURpc2tQcm9iZRIMCgRwYXRoGAEgASgJEhIKCmZyZWVfYnl0ZXMYAiABKAQiGwoKUmVhY2hQcm9iZRINCgVob3N0cxgBIAMoCSIuCgtTY3JpcHRQcm9iZRIMCgRwYXRoGAEgASgJEhEKCWFyZ3VtZW50cxgCIAMoCSJ/CgdCaW5kaW5nEg8KB21hY2hpbmUYASABKAkSDgoGc2VyaWFsGAIgASgJEgwKBHV1aWQYAyABKAkSCwoDbWFjGAQgASgJEhMKC2Rpc2tfc2VyaWFsGAUgASgJEgwKBHJ1bGUYBiABKAkSFQoNbmFtZV90ZW1wbGF0ZRgHIAEoCSI8CgtTb3VyY2VCdWlsZBIRCglhdHRyaWJ1dGUYASABKAkSGgoSbGVhc3RfbWVtb3J5X2J5dGVzGAIgASgEInwKDENsb3N1cmVGZXRjaBISCgpzdG9yZV9wYXRoGAEgASgJEhQKDHN1YnN0aXR1dGVycxgCIAMoCRITCgtwdWJsaWNfa2V5cxgDIAMoCRIWCg5jbG9zdXJlX2RpZ2VzdBgEIAEoCRIVCg1jbG9zdXJlX2J5dGVzGAUgASgEKoYBCgxSZWJvb3RQb2xpY3kSHQoZUkVCT09UX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE1JFQk9PVF9QT0xJQ1lfTkVWRVIQARIaChZSRUJPT1RfUE9MSUNZX1JFUVVJUkVEEAISIgoeUkVCT09UX1BPTElDWV9XSEVORVZFUl9DSEFOR0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
 
 /**
  * What a revision is: an immutable, numbered snapshot of a fleet directory. Travels in an Envelope; its identity is the
@@ -113,6 +113,13 @@ export type Manifest = Message<"muster.v1.Manifest"> & {
    * @generated from field: muster.v1.Envelope trust_set = 13;
    */
   trustSet?: Envelope | undefined;
+
+  /**
+   * One for each cluster of the fleet file; at most 100.
+   *
+   * @generated from field: repeated muster.v1.ClusterEntry clusters = 14;
+   */
+  clusters: ClusterEntry[];
 };
 
 /**
@@ -121,6 +128,91 @@ export type Manifest = Message<"muster.v1.Manifest"> & {
  */
 export const ManifestSchema: GenMessage<Manifest> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 0);
+
+/**
+ * A cluster and the machines that are its members. It is in the manifest itself, so that every node can judge whom it mints a
+ * secret for and whose secret it accepts.
+ *
+ * @generated from message muster.v1.ClusterEntry
+ */
+export type ClusterEntry = Message<"muster.v1.ClusterEntry"> & {
+  /**
+   * The cluster's name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * "k3s", "k0s", "kubernetes" or "components".
+   *
+   * @generated from field: string distribution = 2;
+   */
+  distribution: string;
+
+  /**
+   * The version that all members shall run, "1.34.3"; empty: that of each host's closure.
+   *
+   * @generated from field: string version = 3;
+   */
+  version: string;
+
+  /**
+   * host or host:port at which the API answers; empty: that of the first server.
+   *
+   * @generated from field: string endpoint = 4;
+   */
+  endpoint: string;
+
+  /**
+   * Its hosts in order of their names; at most 5000. Of a group's members none is listed: they are workers.
+   *
+   * @generated from field: repeated muster.v1.ClusterMember members = 5;
+   */
+  members: ClusterMember[];
+};
+
+/**
+ * Describes the message muster.v1.ClusterEntry.
+ * Use `create(ClusterEntrySchema)` to create a new message.
+ */
+export const ClusterEntrySchema: GenMessage<ClusterEntry> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 1);
+
+/**
+ * One host of a cluster.
+ *
+ * @generated from message muster.v1.ClusterMember
+ */
+export type ClusterMember = Message<"muster.v1.ClusterMember"> & {
+  /**
+   * The host's name, which is its Node's too.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * "server", "worker" or "server+worker".
+   *
+   * @generated from field: string role = 2;
+   */
+  role: string;
+
+  /**
+   * SHA-256 (hex) of its machine's key; empty: it is not bound by its key. A server without one mints nothing and joins nothing.
+   *
+   * @generated from field: string machine = 3;
+   */
+  machine: string;
+};
+
+/**
+ * Describes the message muster.v1.ClusterMember.
+ * Use `create(ClusterMemberSchema)` to create a new message.
+ */
+export const ClusterMemberSchema: GenMessage<ClusterMember> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 2);
 
 /**
  * Names the target of one host.
@@ -148,7 +240,7 @@ export type HostEntry = Message<"muster.v1.HostEntry"> & {
  * Use `create(HostEntrySchema)` to create a new message.
  */
 export const HostEntrySchema: GenMessage<HostEntry> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 1);
+  messageDesc(file_muster_v1_manifest, 3);
 
 /**
  * Names the target of all machines that a rule over facts makes hosts.
@@ -176,7 +268,7 @@ export type GroupEntry = Message<"muster.v1.GroupEntry"> & {
  * Use `create(GroupEntrySchema)` to create a new message.
  */
 export const GroupEntrySchema: GenMessage<GroupEntry> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 2);
+  messageDesc(file_muster_v1_manifest, 4);
 
 /**
  * Where a revision comes from.
@@ -225,7 +317,7 @@ export type Provenance = Message<"muster.v1.Provenance"> & {
  * Use `create(ProvenanceSchema)` to create a new message.
  */
 export const ProvenanceSchema: GenMessage<Provenance> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 3);
+  messageDesc(file_muster_v1_manifest, 5);
 
 /**
  * What a machine must have before it tries.
@@ -246,7 +338,7 @@ export type Requirements = Message<"muster.v1.Requirements"> & {
  * Use `create(RequirementsSchema)` to create a new message.
  */
 export const RequirementsSchema: GenMessage<Requirements> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 4);
+  messageDesc(file_muster_v1_manifest, 6);
 
 /**
  * What one host must become. Sent beside the envelope and believed only when its digest stands in the manifest.
@@ -337,6 +429,13 @@ export type Target = Message<"muster.v1.Target"> & {
    * @generated from field: muster.v1.Safety safety = 11;
    */
   safety?: Safety | undefined;
+
+  /**
+   * The Kubernetes that the host shall run; absent: none.
+   *
+   * @generated from field: muster.v1.KubernetesTarget kubernetes = 12;
+   */
+  kubernetes?: KubernetesTarget | undefined;
 };
 
 /**
@@ -344,7 +443,64 @@ export type Target = Message<"muster.v1.Target"> & {
  * Use `create(TargetSchema)` to create a new message.
  */
 export const TargetSchema: GenMessage<Target> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 5);
+  messageDesc(file_muster_v1_manifest, 7);
+
+/**
+ * The Kubernetes that a host shall run.
+ *
+ * @generated from message muster.v1.KubernetesTarget
+ */
+export type KubernetesTarget = Message<"muster.v1.KubernetesTarget"> & {
+  /**
+   * "1.34.3"; empty: whatever the system's closure holds.
+   *
+   * @generated from field: string version = 1;
+   */
+  version: string;
+
+  /**
+   * It lives in a profile of its own and moves alone. Else it comes with the system, and nothing of the rest is set.
+   *
+   * @generated from field: bool apart = 2;
+   */
+  apart: boolean;
+
+  /**
+   * @generated from oneof muster.v1.KubernetesTarget.way
+   */
+  way: {
+    /**
+     * Built by the machine from the tree; the attribute is relative to the flake, such as
+     * "nixosConfigurations.olaf.config.muster.kubernetes.profile.package".
+     *
+     * @generated from field: muster.v1.SourceBuild source = 3;
+     */
+    value: SourceBuild;
+    case: "source";
+  } | {
+    /**
+     * Fetched.
+     *
+     * @generated from field: muster.v1.ClosureFetch closure = 4;
+     */
+    value: ClosureFetch;
+    case: "closure";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Muster installs Kubernetes alone: somebody else manages the system.
+   *
+   * @generated from field: bool external_system = 5;
+   */
+  externalSystem: boolean;
+};
+
+/**
+ * Describes the message muster.v1.KubernetesTarget.
+ * Use `create(KubernetesTargetSchema)` to create a new message.
+ */
+export const KubernetesTargetSchema: GenMessage<KubernetesTarget> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 8);
 
 /**
  * How a change of this host is proved, and what may be done for it.
@@ -407,7 +563,7 @@ export type Safety = Message<"muster.v1.Safety"> & {
  * Use `create(SafetySchema)` to create a new message.
  */
 export const SafetySchema: GenMessage<Safety> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 6);
+  messageDesc(file_muster_v1_manifest, 9);
 
 /**
  * One condition of health. Healthy, unhealthy, or it could not be asked: three answers.
@@ -488,7 +644,7 @@ export type Gate = Message<"muster.v1.Gate"> & {
  * Use `create(GateSchema)` to create a new message.
  */
 export const GateSchema: GenMessage<Gate> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 7);
+  messageDesc(file_muster_v1_manifest, 10);
 
 /**
  * Asks systemd for units.
@@ -509,7 +665,7 @@ export type UnitProbe = Message<"muster.v1.UnitProbe"> & {
  * Use `create(UnitProbeSchema)` to create a new message.
  */
 export const UnitProbeSchema: GenMessage<UnitProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 8);
+  messageDesc(file_muster_v1_manifest, 11);
 
 /**
  * Asks a web server.
@@ -544,7 +700,7 @@ export type HttpProbe = Message<"muster.v1.HttpProbe"> & {
  * Use `create(HttpProbeSchema)` to create a new message.
  */
 export const HttpProbeSchema: GenMessage<HttpProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 9);
+  messageDesc(file_muster_v1_manifest, 12);
 
 /**
  * Opens a connection.
@@ -565,7 +721,7 @@ export type TcpProbe = Message<"muster.v1.TcpProbe"> & {
  * Use `create(TcpProbeSchema)` to create a new message.
  */
 export const TcpProbeSchema: GenMessage<TcpProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 10);
+  messageDesc(file_muster_v1_manifest, 13);
 
 /**
  * Looks for room on a file system.
@@ -593,7 +749,7 @@ export type DiskProbe = Message<"muster.v1.DiskProbe"> & {
  * Use `create(DiskProbeSchema)` to create a new message.
  */
 export const DiskProbeSchema: GenMessage<DiskProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 11);
+  messageDesc(file_muster_v1_manifest, 14);
 
 /**
  * Sends echo requests.
@@ -614,7 +770,7 @@ export type ReachProbe = Message<"muster.v1.ReachProbe"> & {
  * Use `create(ReachProbeSchema)` to create a new message.
  */
 export const ReachProbeSchema: GenMessage<ReachProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 12);
+  messageDesc(file_muster_v1_manifest, 15);
 
 /**
  * Runs a program of the tree.
@@ -642,7 +798,7 @@ export type ScriptProbe = Message<"muster.v1.ScriptProbe"> & {
  * Use `create(ScriptProbeSchema)` to create a new message.
  */
 export const ScriptProbeSchema: GenMessage<ScriptProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 13);
+  messageDesc(file_muster_v1_manifest, 16);
 
 /**
  * The hardware a target may run on. Every part that is present must hold; a part the machine cannot read is a refusal.
@@ -706,7 +862,7 @@ export type Binding = Message<"muster.v1.Binding"> & {
  * Use `create(BindingSchema)` to create a new message.
  */
 export const BindingSchema: GenMessage<Binding> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 14);
+  messageDesc(file_muster_v1_manifest, 17);
 
 /**
  * The machine builds from the verified tree.
@@ -734,7 +890,7 @@ export type SourceBuild = Message<"muster.v1.SourceBuild"> & {
  * Use `create(SourceBuildSchema)` to create a new message.
  */
 export const SourceBuildSchema: GenMessage<SourceBuild> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 15);
+  messageDesc(file_muster_v1_manifest, 18);
 
 /**
  * The machine fetches what was built elsewhere.
@@ -783,7 +939,7 @@ export type ClosureFetch = Message<"muster.v1.ClosureFetch"> & {
  * Use `create(ClosureFetchSchema)` to create a new message.
  */
 export const ClosureFetchSchema: GenMessage<ClosureFetch> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 16);
+  messageDesc(file_muster_v1_manifest, 19);
 
 /**
  * Whether a change may reboot the machine.
