@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file muster/v1/manifest.proto.
  */
 export const file_muster_v1_manifest: GenFile = /*@__PURE__*/
-  fileDesc("ChhtdXN0ZXIvdjEvbWFuaWZlc3QucHJvdG8SCW11c3Rlci52MSLNAwoITWFuaWZlc3QSEAoIZmxlZXRfaWQYASABKAkSDgoGbnVtYmVyGAIgASgEEhMKC3ByZWRlY2Vzc29yGAMgASgJEg0KBWZsb29yGAQgASgEEhMKC3RyZWVfZGlnZXN0GAUgASgJEhMKC3RyZWVfbGVuZ3RoGAYgASgEEiMKBWhvc3RzGAcgAygLMhQubXVzdGVyLnYxLkhvc3RFbnRyeRIlCgZncm91cHMYCCADKAsyFS5tdXN0ZXIudjEuR3JvdXBFbnRyeRIrCgdjcmVhdGVkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgpwcm92ZW5hbmNlGAsgASgLMhUubXVzdGVyLnYxLlByb3ZlbmFuY2USLQoMcmVxdWlyZW1lbnRzGAwgASgLMhcubXVzdGVyLnYxLlJlcXVpcmVtZW50cxImCgl0cnVzdF9zZXQYDSABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSKQoIY2x1c3RlcnMYDiADKAsyFy5tdXN0ZXIudjEuQ2x1c3RlckVudHJ5IoABCgxDbHVzdGVyRW50cnkSDAoEbmFtZRgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIQCghlbmRwb2ludBgEIAEoCRIpCgdtZW1iZXJzGAUgAygLMhgubXVzdGVyLnYxLkNsdXN0ZXJNZW1iZXIiPAoNQ2x1c3Rlck1lbWJlchIMCgRob3N0GAEgASgJEgwKBHJvbGUYAiABKAkSDwoHbWFjaGluZRgDIAEoCSIwCglIb3N0RW50cnkSDAoEaG9zdBgBIAEoCRIVCg10YXJnZXRfZGlnZXN0GAIgASgJIjIKCkdyb3VwRW50cnkSDQoFZ3JvdXAYASABKAkSFQoNdGFyZ2V0X2RpZ2VzdBgCIAEoCSJhCgpQcm92ZW5hbmNlEg4KBmNvbW1pdBgBIAEoCRINCgVkaXJ0eRgCIAEoCBITCgtsb2NrX2RpZ2VzdBgDIAEoCRIRCglwdWJsaXNoZXIYBCABKAkSDAoEdG9vbBgFIAEoCSIpCgxSZXF1aXJlbWVudHMSGQoRbGVhc3Rfbml4X3ZlcnNpb24YASABKAkimgMKBlRhcmdldBIQCghmbGVldF9pZBgBIAEoCRIMCgRob3N0GAIgASgJEg0KBWdyb3VwGAMgASgJEiMKB2JpbmRpbmcYBCABKAsyEi5tdXN0ZXIudjEuQmluZGluZxIOCgZzeXN0ZW0YBSABKAkSKAoGc291cmNlGAYgASgLMhYubXVzdGVyLnYxLlNvdXJjZUJ1aWxkSAASKgoHY2xvc3VyZRgHIAEoCzIXLm11c3Rlci52MS5DbG9zdXJlRmV0Y2hIABItCgZsYWJlbHMYCCADKAsyHS5tdXN0ZXIudjEuVGFyZ2V0LkxhYmVsc0VudHJ5EgwKBHJvbGUYCSABKAkSDwoHY2x1c3RlchgKIAEoCRIhCgZzYWZldHkYCyABKAsyES5tdXN0ZXIudjEuU2FmZXR5Ei8KCmt1YmVybmV0ZXMYDCABKAsyGy5tdXN0ZXIudjEuS3ViZXJuZXRlc1RhcmdldBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgUKA3dheSKoAQoQS3ViZXJuZXRlc1RhcmdldBIPCgd2ZXJzaW9uGAEgASgJEg0KBWFwYXJ0GAIgASgIEigKBnNvdXJjZRgDIAEoCzIWLm11c3Rlci52MS5Tb3VyY2VCdWlsZEgAEioKB2Nsb3N1cmUYBCABKAsyFy5tdXN0ZXIudjEuQ2xvc3VyZUZldGNoSAASFwoPZXh0ZXJuYWxfc3lzdGVtGAUgASgIQgUKA3dheSLxAQoGU2FmZXR5EicKBHNvYWsYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMQoOY29uZmlybV93aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPY29uZmlybV9sb2NhbGx5GAMgASgIEicKBnJlYm9vdBgEIAEoDjIXLm11c3Rlci52MS5SZWJvb3RQb2xpY3kSEAoIbm9fdHJpYWwYBSABKAgSFwoPdG9sZXJhdGVkX3VuaXRzGAYgAygJEh4KBWdhdGVzGAcgAygLMg8ubXVzdGVyLnYxLkdhdGUiswIKBEdhdGUSDAoEbmFtZRgBIAEoCRIrCghkZWFkbGluZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgV1bml0cxgDIAEoCzIULm11c3Rlci52MS5Vbml0UHJvYmVIABIkCgRodHRwGAQgASgLMhQubXVzdGVyLnYxLkh0dHBQcm9iZUgAEiIKA3RjcBgFIAEoCzITLm11c3Rlci52MS5UY3BQcm9iZUgAEiQKBGRpc2sYBiABKAsyFC5tdXN0ZXIudjEuRGlza1Byb2JlSAASJgoFcmVhY2gYByABKAsyFS5tdXN0ZXIudjEuUmVhY2hQcm9iZUgAEigKBnNjcmlwdBgIIAEoCzIWLm11c3Rlci52MS5TY3JpcHRQcm9iZUgAQgcKBXByb2JlIhoKCVVuaXRQcm9iZRINCgV1bml0cxgBIAMoCSI6CglIdHRwUHJvYmUSCwoDdXJsGAEgASgJEg4KBnN0YXR1cxgCIAEoDRIQCghjb250YWlucxgDIAEoCSIbCghUY3BQcm9iZRIPCgdhZGRyZXNzGAEgASgJIi0KCURpc2tQcm9iZRIMCgRwYXRoGAEgASgJEhIKCmZyZWVfYnl0ZXMYAiABKAQiGwoKUmVhY2hQcm9iZRINCgVob3N0cxgBIAMoCSIuCgtTY3JpcHRQcm9iZRIMCgRwYXRoGAEgASgJEhEKCWFyZ3VtZW50cxgCIAMoCSJ/CgdCaW5kaW5nEg8KB21hY2hpbmUYASABKAkSDgoGc2VyaWFsGAIgASgJEgwKBHV1aWQYAyABKAkSCwoDbWFjGAQgASgJEhMKC2Rpc2tfc2VyaWFsGAUgASgJEgwKBHJ1bGUYBiABKAkSFQoNbmFtZV90ZW1wbGF0ZRgHIAEoCSI8CgtTb3VyY2VCdWlsZBIRCglhdHRyaWJ1dGUYASABKAkSGgoSbGVhc3RfbWVtb3J5X2J5dGVzGAIgASgEInwKDENsb3N1cmVGZXRjaBISCgpzdG9yZV9wYXRoGAEgASgJEhQKDHN1YnN0aXR1dGVycxgCIAMoCRITCgtwdWJsaWNfa2V5cxgDIAMoCRIWCg5jbG9zdXJlX2RpZ2VzdBgEIAEoCRIVCg1jbG9zdXJlX2J5dGVzGAUgASgEKoYBCgxSZWJvb3RQb2xpY3kSHQoZUkVCT09UX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE1JFQk9PVF9QT0xJQ1lfTkVWRVIQARIaChZSRUJPT1RfUE9MSUNZX1JFUVVJUkVEEAISIgoeUkVCT09UX1BPTElDWV9XSEVORVZFUl9DSEFOR0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
+  fileDesc("ChhtdXN0ZXIvdjEvbWFuaWZlc3QucHJvdG8SCW11c3Rlci52MSL4AwoITWFuaWZlc3QSEAoIZmxlZXRfaWQYASABKAkSDgoGbnVtYmVyGAIgASgEEhMKC3ByZWRlY2Vzc29yGAMgASgJEg0KBWZsb29yGAQgASgEEhMKC3RyZWVfZGlnZXN0GAUgASgJEhMKC3RyZWVfbGVuZ3RoGAYgASgEEiMKBWhvc3RzGAcgAygLMhQubXVzdGVyLnYxLkhvc3RFbnRyeRIlCgZncm91cHMYCCADKAsyFS5tdXN0ZXIudjEuR3JvdXBFbnRyeRIrCgdjcmVhdGVkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgpwcm92ZW5hbmNlGAsgASgLMhUubXVzdGVyLnYxLlByb3ZlbmFuY2USLQoMcmVxdWlyZW1lbnRzGAwgASgLMhcubXVzdGVyLnYxLlJlcXVpcmVtZW50cxImCgl0cnVzdF9zZXQYDSABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSKQoIY2x1c3RlcnMYDiADKAsyFy5tdXN0ZXIudjEuQ2x1c3RlckVudHJ5EikKB3JvbGxvdXQYDyABKAsyGC5tdXN0ZXIudjEuUm9sbG91dFBvbGljeSKFAwoNUm9sbG91dFBvbGljeRIXCg9tYXhfdW5hdmFpbGFibGUYASABKAkSEAoIY2FuYXJpZXMYAiADKAkSEwoLY2FuYXJ5X3NpemUYAyABKAkSLgoLY2FuYXJ5X3NvYWsYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEc29haxgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpvbl9mYWlsdXJlGAYgASgJEhQKDG1heF9mYWlsdXJlcxgHIAEoDRIOCgZzcHJlYWQYCCABKAkSFgoOc2lsZW50X3BlcmNlbnQYCSABKA0SLgoLZHJhaW5fbGltaXQYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoHd2luZG93cxgLIAMoCzIcLm11c3Rlci52MS5NYWludGVuYW5jZVdpbmRvdxIqCgdmb2xsb3dzGAwgAygLMhkubXVzdGVyLnYxLkNsdXN0ZXJGb2xsb3dzIjAKDkNsdXN0ZXJGb2xsb3dzEg8KB2NsdXN0ZXIYASABKAkSDQoFYWZ0ZXIYAiADKAkiTgoRTWFpbnRlbmFuY2VXaW5kb3cSDAoEZGF5cxgBIAMoDRIMCgRmcm9tGAIgASgJEgoKAnRvGAMgASgJEhEKCXRpbWVfem9uZRgEIAEoCSKmAQoNUm9sbG91dFRhcmdldBItCgd3aW5kb3dzGAEgAygLMhwubXVzdGVyLnYxLk1haW50ZW5hbmNlV2luZG93Eg0KBWFmdGVyGAIgAygJEi4KC2RyYWluX2xpbWl0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKBHNvYWsYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24igAEKDENsdXN0ZXJFbnRyeRIMCgRuYW1lGAEgASgJEhQKDGRpc3RyaWJ1dGlvbhgCIAEoCRIPCgd2ZXJzaW9uGAMgASgJEhAKCGVuZHBvaW50GAQgASgJEikKB21lbWJlcnMYBSADKAsyGC5tdXN0ZXIudjEuQ2x1c3Rlck1lbWJlciI8Cg1DbHVzdGVyTWVtYmVyEgwKBGhvc3QYASABKAkSDAoEcm9sZRgCIAEoCRIPCgdtYWNoaW5lGAMgASgJIjAKCUhvc3RFbnRyeRIMCgRob3N0GAEgASgJEhUKDXRhcmdldF9kaWdlc3QYAiABKAkiMgoKR3JvdXBFbnRyeRINCgVncm91cBgBIAEoCRIVCg10YXJnZXRfZGlnZXN0GAIgASgJImEKClByb3ZlbmFuY2USDgoGY29tbWl0GAEgASgJEg0KBWRpcnR5GAIgASgIEhMKC2xvY2tfZGlnZXN0GAMgASgJEhEKCXB1Ymxpc2hlchgEIAEoCRIMCgR0b29sGAUgASgJIikKDFJlcXVpcmVtZW50cxIZChFsZWFzdF9uaXhfdmVyc2lvbhgBIAEoCSLFAwoGVGFyZ2V0EhAKCGZsZWV0X2lkGAEgASgJEgwKBGhvc3QYAiABKAkSDQoFZ3JvdXAYAyABKAkSIwoHYmluZGluZxgEIAEoCzISLm11c3Rlci52MS5CaW5kaW5nEg4KBnN5c3RlbRgFIAEoCRIoCgZzb3VyY2UYBiABKAsyFi5tdXN0ZXIudjEuU291cmNlQnVpbGRIABIqCgdjbG9zdXJlGAcgASgLMhcubXVzdGVyLnYxLkNsb3N1cmVGZXRjaEgAEi0KBmxhYmVscxgIIAMoCzIdLm11c3Rlci52MS5UYXJnZXQuTGFiZWxzRW50cnkSDAoEcm9sZRgJIAEoCRIPCgdjbHVzdGVyGAogASgJEiEKBnNhZmV0eRgLIAEoCzIRLm11c3Rlci52MS5TYWZldHkSLwoKa3ViZXJuZXRlcxgMIAEoCzIbLm11c3Rlci52MS5LdWJlcm5ldGVzVGFyZ2V0EikKB3JvbGxvdXQYDSABKAsyGC5tdXN0ZXIudjEuUm9sbG91dFRhcmdldBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgUKA3dheSKoAQoQS3ViZXJuZXRlc1RhcmdldBIPCgd2ZXJzaW9uGAEgASgJEg0KBWFwYXJ0GAIgASgIEigKBnNvdXJjZRgDIAEoCzIWLm11c3Rlci52MS5Tb3VyY2VCdWlsZEgAEioKB2Nsb3N1cmUYBCABKAsyFy5tdXN0ZXIudjEuQ2xvc3VyZUZldGNoSAASFwoPZXh0ZXJuYWxfc3lzdGVtGAUgASgIQgUKA3dheSLxAQoGU2FmZXR5EicKBHNvYWsYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMQoOY29uZmlybV93aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPY29uZmlybV9sb2NhbGx5GAMgASgIEicKBnJlYm9vdBgEIAEoDjIXLm11c3Rlci52MS5SZWJvb3RQb2xpY3kSEAoIbm9fdHJpYWwYBSABKAgSFwoPdG9sZXJhdGVkX3VuaXRzGAYgAygJEh4KBWdhdGVzGAcgAygLMg8ubXVzdGVyLnYxLkdhdGUiswIKBEdhdGUSDAoEbmFtZRgBIAEoCRIrCghkZWFkbGluZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgV1bml0cxgDIAEoCzIULm11c3Rlci52MS5Vbml0UHJvYmVIABIkCgRodHRwGAQgASgLMhQubXVzdGVyLnYxLkh0dHBQcm9iZUgAEiIKA3RjcBgFIAEoCzITLm11c3Rlci52MS5UY3BQcm9iZUgAEiQKBGRpc2sYBiABKAsyFC5tdXN0ZXIudjEuRGlza1Byb2JlSAASJgoFcmVhY2gYByABKAsyFS5tdXN0ZXIudjEuUmVhY2hQcm9iZUgAEigKBnNjcmlwdBgIIAEoCzIWLm11c3Rlci52MS5TY3JpcHRQcm9iZUgAQgcKBXByb2JlIhoKCVVuaXRQcm9iZRINCgV1bml0cxgBIAMoCSI6CglIdHRwUHJvYmUSCwoDdXJsGAEgASgJEg4KBnN0YXR1cxgCIAEoDRIQCghjb250YWlucxgDIAEoCSIbCghUY3BQcm9iZRIPCgdhZGRyZXNzGAEgASgJIi0KCURpc2tQcm9iZRIMCgRwYXRoGAEgASgJEhIKCmZyZWVfYnl0ZXMYAiABKAQiGwoKUmVhY2hQcm9iZRINCgVob3N0cxgBIAMoCSIuCgtTY3JpcHRQcm9iZRIMCgRwYXRoGAEgASgJEhEKCWFyZ3VtZW50cxgCIAMoCSJ/CgdCaW5kaW5nEg8KB21hY2hpbmUYASABKAkSDgoGc2VyaWFsGAIgASgJEgwKBHV1aWQYAyABKAkSCwoDbWFjGAQgASgJEhMKC2Rpc2tfc2VyaWFsGAUgASgJEgwKBHJ1bGUYBiABKAkSFQoNbmFtZV90ZW1wbGF0ZRgHIAEoCSI8CgtTb3VyY2VCdWlsZBIRCglhdHRyaWJ1dGUYASABKAkSGgoSbGVhc3RfbWVtb3J5X2J5dGVzGAIgASgEInwKDENsb3N1cmVGZXRjaBISCgpzdG9yZV9wYXRoGAEgASgJEhQKDHN1YnN0aXR1dGVycxgCIAMoCRITCgtwdWJsaWNfa2V5cxgDIAMoCRIWCg5jbG9zdXJlX2RpZ2VzdBgEIAEoCRIVCg1jbG9zdXJlX2J5dGVzGAUgASgEKoYBCgxSZWJvb3RQb2xpY3kSHQoZUkVCT09UX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE1JFQk9PVF9QT0xJQ1lfTkVWRVIQARIaChZSRUJPT1RfUE9MSUNZX1JFUVVJUkVEEAISIgoeUkVCT09UX1BPTElDWV9XSEVORVZFUl9DSEFOR0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
 
 /**
  * What a revision is: an immutable, numbered snapshot of a fleet directory. Travels in an Envelope; its identity is the
@@ -120,6 +120,13 @@ export type Manifest = Message<"muster.v1.Manifest"> & {
    * @generated from field: repeated muster.v1.ClusterEntry clusters = 14;
    */
   clusters: ClusterEntry[];
+
+  /**
+   * How rollouts go; absent: as docs/reference/fleet-file.md says.
+   *
+   * @generated from field: muster.v1.RolloutPolicy rollout = 15;
+   */
+  rollout?: RolloutPolicy | undefined;
 };
 
 /**
@@ -128,6 +135,216 @@ export type Manifest = Message<"muster.v1.Manifest"> & {
  */
 export const ManifestSchema: GenMessage<Manifest> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 0);
+
+/**
+ * How rollouts go over the fleet. What is absent or empty is as the reference of the fleet file says.
+ *
+ * @generated from message muster.v1.RolloutPolicy
+ */
+export type RolloutPolicy = Message<"muster.v1.RolloutPolicy"> & {
+  /**
+   * How many hosts may be away at once in a cluster, or outside of all clusters: "2", or "10%", of which at least one host.
+   *
+   * @generated from field: string max_unavailable = 1;
+   */
+  maxUnavailable: string;
+
+  /**
+   * Hosts that go first; at most 100.
+   *
+   * @generated from field: repeated string canaries = 2;
+   */
+  canaries: string[];
+
+  /**
+   * How many go first besides: "1", or "5%", of which at least one host; empty: none.
+   *
+   * @generated from field: string canary_size = 3;
+   */
+  canarySize: string;
+
+  /**
+   * How long every canary must stay well before others go; absent: as `soak`.
+   *
+   * @generated from field: google.protobuf.Duration canary_soak = 4;
+   */
+  canarySoak?: Duration | undefined;
+
+  /**
+   * How long a host must stay well before the next goes in its place.
+   *
+   * @generated from field: google.protobuf.Duration soak = 5;
+   */
+  soak?: Duration | undefined;
+
+  /**
+   * "stop", "continue" or "revert"; empty: "stop".
+   *
+   * @generated from field: string on_failure = 6;
+   */
+  onFailure: string;
+
+  /**
+   * With "continue": at so many failures it stops all the same.
+   *
+   * @generated from field: uint32 max_failures = 7;
+   */
+  maxFailures: number;
+
+  /**
+   * Label of which no two hosts with the same value are away at once; empty: none.
+   *
+   * @generated from field: string spread = 8;
+   */
+  spread: string;
+
+  /**
+   * When more than this share of the fleet in percent falls silent at once, nothing new is begun; 0: as the reference says.
+   *
+   * @generated from field: uint32 silent_percent = 9;
+   */
+  silentPercent: number;
+
+  /**
+   * How long pods are waited for when a node is drained.
+   *
+   * @generated from field: google.protobuf.Duration drain_limit = 10;
+   */
+  drainLimit?: Duration | undefined;
+
+  /**
+   * When hosts may be changed that have no windows of their own; none: at any time. At most 16.
+   *
+   * @generated from field: repeated muster.v1.MaintenanceWindow windows = 11;
+   */
+  windows: MaintenanceWindow[];
+
+  /**
+   * Clusters that wait for others; at most 100.
+   *
+   * @generated from field: repeated muster.v1.ClusterFollows follows = 12;
+   */
+  follows: ClusterFollows[];
+};
+
+/**
+ * Describes the message muster.v1.RolloutPolicy.
+ * Use `create(RolloutPolicySchema)` to create a new message.
+ */
+export const RolloutPolicySchema: GenMessage<RolloutPolicy> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 1);
+
+/**
+ * A cluster that goes after others.
+ *
+ * @generated from message muster.v1.ClusterFollows
+ */
+export type ClusterFollows = Message<"muster.v1.ClusterFollows"> & {
+  /**
+   * The cluster's name.
+   *
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * Names of those that must be done before.
+   *
+   * @generated from field: repeated string after = 2;
+   */
+  after: string[];
+};
+
+/**
+ * Describes the message muster.v1.ClusterFollows.
+ * Use `create(ClusterFollowsSchema)` to create a new message.
+ */
+export const ClusterFollowsSchema: GenMessage<ClusterFollows> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 2);
+
+/**
+ * A time of the week, as the clocks of its time zone show it.
+ *
+ * @generated from message muster.v1.MaintenanceWindow
+ */
+export type MaintenanceWindow = Message<"muster.v1.MaintenanceWindow"> & {
+  /**
+   * Days on which it begins, 1 is Monday; empty: every day.
+   *
+   * @generated from field: repeated uint32 days = 1;
+   */
+  days: number[];
+
+  /**
+   * When it begins, "22:00".
+   *
+   * @generated from field: string from = 2;
+   */
+  from: string;
+
+  /**
+   * When it ends, "04:00"; not after `from`: on the next day.
+   *
+   * @generated from field: string to = 3;
+   */
+  to: string;
+
+  /**
+   * IANA name, such as "Europe/Berlin".
+   *
+   * @generated from field: string time_zone = 4;
+   */
+  timeZone: string;
+};
+
+/**
+ * Describes the message muster.v1.MaintenanceWindow.
+ * Use `create(MaintenanceWindowSchema)` to create a new message.
+ */
+export const MaintenanceWindowSchema: GenMessage<MaintenanceWindow> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 3);
+
+/**
+ * How rollouts treat one host or group, where it has settings of its own.
+ *
+ * @generated from message muster.v1.RolloutTarget
+ */
+export type RolloutTarget = Message<"muster.v1.RolloutTarget"> & {
+  /**
+   * When it may be changed; none: as the policy says. At most 16.
+   *
+   * @generated from field: repeated muster.v1.MaintenanceWindow windows = 1;
+   */
+  windows: MaintenanceWindow[];
+
+  /**
+   * Hosts that must be done before; at most 100.
+   *
+   * @generated from field: repeated string after = 2;
+   */
+  after: string[];
+
+  /**
+   * How long pods are waited for when its node is drained.
+   *
+   * @generated from field: google.protobuf.Duration drain_limit = 3;
+   */
+  drainLimit?: Duration | undefined;
+
+  /**
+   * How long it must stay well before the next goes in its place.
+   *
+   * @generated from field: google.protobuf.Duration soak = 4;
+   */
+  soak?: Duration | undefined;
+};
+
+/**
+ * Describes the message muster.v1.RolloutTarget.
+ * Use `create(RolloutTargetSchema)` to create a new message.
+ */
+export const RolloutTargetSchema: GenMessage<RolloutTarget> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 4);
 
 /**
  * A cluster and the machines that are its members. It is in the manifest itself, so that every node can judge whom it mints a
@@ -177,7 +394,7 @@ export type ClusterEntry = Message<"muster.v1.ClusterEntry"> & {
  * Use `create(ClusterEntrySchema)` to create a new message.
  */
 export const ClusterEntrySchema: GenMessage<ClusterEntry> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 1);
+  messageDesc(file_muster_v1_manifest, 5);
 
 /**
  * One host of a cluster.
@@ -212,7 +429,7 @@ export type ClusterMember = Message<"muster.v1.ClusterMember"> & {
  * Use `create(ClusterMemberSchema)` to create a new message.
  */
 export const ClusterMemberSchema: GenMessage<ClusterMember> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 2);
+  messageDesc(file_muster_v1_manifest, 6);
 
 /**
  * Names the target of one host.
@@ -240,7 +457,7 @@ export type HostEntry = Message<"muster.v1.HostEntry"> & {
  * Use `create(HostEntrySchema)` to create a new message.
  */
 export const HostEntrySchema: GenMessage<HostEntry> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 3);
+  messageDesc(file_muster_v1_manifest, 7);
 
 /**
  * Names the target of all machines that a rule over facts makes hosts.
@@ -268,7 +485,7 @@ export type GroupEntry = Message<"muster.v1.GroupEntry"> & {
  * Use `create(GroupEntrySchema)` to create a new message.
  */
 export const GroupEntrySchema: GenMessage<GroupEntry> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 4);
+  messageDesc(file_muster_v1_manifest, 8);
 
 /**
  * Where a revision comes from.
@@ -317,7 +534,7 @@ export type Provenance = Message<"muster.v1.Provenance"> & {
  * Use `create(ProvenanceSchema)` to create a new message.
  */
 export const ProvenanceSchema: GenMessage<Provenance> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 5);
+  messageDesc(file_muster_v1_manifest, 9);
 
 /**
  * What a machine must have before it tries.
@@ -338,7 +555,7 @@ export type Requirements = Message<"muster.v1.Requirements"> & {
  * Use `create(RequirementsSchema)` to create a new message.
  */
 export const RequirementsSchema: GenMessage<Requirements> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 6);
+  messageDesc(file_muster_v1_manifest, 10);
 
 /**
  * What one host must become. Sent beside the envelope and believed only when its digest stands in the manifest.
@@ -436,6 +653,13 @@ export type Target = Message<"muster.v1.Target"> & {
    * @generated from field: muster.v1.KubernetesTarget kubernetes = 12;
    */
   kubernetes?: KubernetesTarget | undefined;
+
+  /**
+   * How rollouts treat it; absent: as the policy says.
+   *
+   * @generated from field: muster.v1.RolloutTarget rollout = 13;
+   */
+  rollout?: RolloutTarget | undefined;
 };
 
 /**
@@ -443,7 +667,7 @@ export type Target = Message<"muster.v1.Target"> & {
  * Use `create(TargetSchema)` to create a new message.
  */
 export const TargetSchema: GenMessage<Target> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 7);
+  messageDesc(file_muster_v1_manifest, 11);
 
 /**
  * The Kubernetes that a host shall run.
@@ -500,7 +724,7 @@ export type KubernetesTarget = Message<"muster.v1.KubernetesTarget"> & {
  * Use `create(KubernetesTargetSchema)` to create a new message.
  */
 export const KubernetesTargetSchema: GenMessage<KubernetesTarget> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 8);
+  messageDesc(file_muster_v1_manifest, 12);
 
 /**
  * How a change of this host is proved, and what may be done for it.
@@ -563,7 +787,7 @@ export type Safety = Message<"muster.v1.Safety"> & {
  * Use `create(SafetySchema)` to create a new message.
  */
 export const SafetySchema: GenMessage<Safety> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 9);
+  messageDesc(file_muster_v1_manifest, 13);
 
 /**
  * One condition of health. Healthy, unhealthy, or it could not be asked: three answers.
@@ -644,7 +868,7 @@ export type Gate = Message<"muster.v1.Gate"> & {
  * Use `create(GateSchema)` to create a new message.
  */
 export const GateSchema: GenMessage<Gate> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 10);
+  messageDesc(file_muster_v1_manifest, 14);
 
 /**
  * Asks systemd for units.
@@ -665,7 +889,7 @@ export type UnitProbe = Message<"muster.v1.UnitProbe"> & {
  * Use `create(UnitProbeSchema)` to create a new message.
  */
 export const UnitProbeSchema: GenMessage<UnitProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 11);
+  messageDesc(file_muster_v1_manifest, 15);
 
 /**
  * Asks a web server.
@@ -700,7 +924,7 @@ export type HttpProbe = Message<"muster.v1.HttpProbe"> & {
  * Use `create(HttpProbeSchema)` to create a new message.
  */
 export const HttpProbeSchema: GenMessage<HttpProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 12);
+  messageDesc(file_muster_v1_manifest, 16);
 
 /**
  * Opens a connection.
@@ -721,7 +945,7 @@ export type TcpProbe = Message<"muster.v1.TcpProbe"> & {
  * Use `create(TcpProbeSchema)` to create a new message.
  */
 export const TcpProbeSchema: GenMessage<TcpProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 13);
+  messageDesc(file_muster_v1_manifest, 17);
 
 /**
  * Looks for room on a file system.
@@ -749,7 +973,7 @@ export type DiskProbe = Message<"muster.v1.DiskProbe"> & {
  * Use `create(DiskProbeSchema)` to create a new message.
  */
 export const DiskProbeSchema: GenMessage<DiskProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 14);
+  messageDesc(file_muster_v1_manifest, 18);
 
 /**
  * Sends echo requests.
@@ -770,7 +994,7 @@ export type ReachProbe = Message<"muster.v1.ReachProbe"> & {
  * Use `create(ReachProbeSchema)` to create a new message.
  */
 export const ReachProbeSchema: GenMessage<ReachProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 15);
+  messageDesc(file_muster_v1_manifest, 19);
 
 /**
  * Runs a program of the tree.
@@ -798,7 +1022,7 @@ export type ScriptProbe = Message<"muster.v1.ScriptProbe"> & {
  * Use `create(ScriptProbeSchema)` to create a new message.
  */
 export const ScriptProbeSchema: GenMessage<ScriptProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 16);
+  messageDesc(file_muster_v1_manifest, 20);
 
 /**
  * The hardware a target may run on. Every part that is present must hold; a part the machine cannot read is a refusal.
@@ -862,7 +1086,7 @@ export type Binding = Message<"muster.v1.Binding"> & {
  * Use `create(BindingSchema)` to create a new message.
  */
 export const BindingSchema: GenMessage<Binding> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 17);
+  messageDesc(file_muster_v1_manifest, 21);
 
 /**
  * The machine builds from the verified tree.
@@ -890,7 +1114,7 @@ export type SourceBuild = Message<"muster.v1.SourceBuild"> & {
  * Use `create(SourceBuildSchema)` to create a new message.
  */
 export const SourceBuildSchema: GenMessage<SourceBuild> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 18);
+  messageDesc(file_muster_v1_manifest, 22);
 
 /**
  * The machine fetches what was built elsewhere.
@@ -939,7 +1163,7 @@ export type ClosureFetch = Message<"muster.v1.ClosureFetch"> & {
  * Use `create(ClosureFetchSchema)` to create a new message.
  */
 export const ClosureFetchSchema: GenMessage<ClosureFetch> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 19);
+  messageDesc(file_muster_v1_manifest, 23);
 
 /**
  * Whether a change may reboot the machine.
