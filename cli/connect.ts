@@ -1,5 +1,6 @@
 import { access, constants } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import type { DescService } from '@bufbuild/protobuf'
 import { ChannelCredentials } from '@grpc/grpc-js'
 import { hasCode, reasonOf } from '../shared/errors.ts'
 import { OperatorService } from '../shared/gen/muster/v1/operator_pb.ts'
@@ -20,6 +21,8 @@ const CHANNEL = { 'grpc.max_receive_message_length': 128 * 1024 * 1024 }
 /** A coordinator that can be called. */
 export interface Connection {
   readonly client: RpcClient<typeof OperatorService>
+  /** Another service of the same coordinator, over the same way; closed with the connection. */
+  readonly service: <S extends DescService>(service: S) => RpcClient<S>
   /** Where it is, for people. */
   readonly place: string
   readonly profile: Profile | undefined
@@ -27,7 +30,10 @@ export interface Connection {
   readonly call: CallOptions
 }
 
-interface Opened extends Omit<Connection, 'call'> {
+interface Opened extends Pick<Connection, 'place' | 'profile'> {
+  readonly credentials: ChannelCredentials
+  /** What `place` is called by gRPC. */
+  readonly address: string
   readonly cure: string
 }
 
@@ -74,12 +80,20 @@ export async function withCoordinator<T>(cli: Cli, work: (connection: Connection
     socket: await findSocket(),
     profiles: await listProfiles(cli.settings.configHome),
   })
-  const { cure, ...connection } = await open(cli, way)
-  using client = connection.client
+  const { cure, address, credentials, place, profile } = await open(cli, way)
+  const opened: Disposable[] = []
+  const service = <S extends DescService>(desc: S): RpcClient<S> => {
+    const client = createClient(desc, address, credentials, CHANNEL)
+    opened.push(client)
+    return client
+  }
   try {
-    return await work({ ...connection, client, call: { signal: cli.signal } })
+    const client = service(OperatorService)
+    return await work({ client, service, place, profile, call: { signal: cli.signal } })
   } catch (error) {
-    throw explainCallError(error, connection.place, cure)
+    throw explainCallError(error, place, cure)
+  } finally {
+    for (const client of opened) client[Symbol.dispose]()
   }
 }
 
@@ -124,8 +138,8 @@ async function openSocket(path: string): Promise<Opened> {
       `${path}: only root may use the coordinator's socket\nRun the command with sudo, or use an operator profile (--profile NAME).`,
     )
   }
-  const client = createClient(OperatorService, `unix:${path}`, ChannelCredentials.createInsecure(), CHANNEL)
-  return { client, place: path, profile: undefined, cure: COORDINATOR_CURE }
+  const credentials = ChannelCredentials.createInsecure()
+  return { credentials, address: `unix:${path}`, place: path, profile: undefined, cure: COORDINATOR_CURE }
 }
 
 async function openProfile(cli: Cli, name: string): Promise<Opened> {
@@ -150,10 +164,9 @@ async function openProfile(cli: Cli, name: string): Promise<Opened> {
       { cause: error },
     )
   }
-  const client = createClient(OperatorService, place, credentials, CHANNEL)
   const cure =
     `Is the coordinator running, and ${place} reachable from here? ` +
     `A connection that breaks off at once means that the coordinator does not know profile ${name} any more, ` +
     `or shows another authority than ${folder}/ca.pem.`
-  return { client, place, profile, cure }
+  return { credentials, address: place, place, profile, cure }
 }
