@@ -2,11 +2,12 @@ import { basename } from 'node:path'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import { fleetTargets } from '../../shared/fleet-file/fleet-targets.ts'
 import { formatProblems, type Problem } from '../../shared/fleet-file/problem.ts'
+import { clusterWarnings } from '../../shared/revision/cluster-warnings.ts'
 import { diffRevisions } from '../../shared/revision/explain-diff.ts'
 import type { Cli } from '../cli.ts'
 import { CliError } from '../exit-codes.ts'
 import { readFleet } from '../fleets/fleet-folder.ts'
-import { readLastSeen } from '../fleets/known-revision.ts'
+import { type KnownRevision, readLastSeen } from '../fleets/known-revision.ts'
 import { checkDirectory, FLEET_FILE } from '../fleets/read-fleet-directory.ts'
 import { type Format, toCsv, toJson, toYaml } from '../output/format.ts'
 import type { PlainRecord } from '../output/plain.ts'
@@ -49,19 +50,20 @@ function recordOf({ file, line, column, severity, path, message }: Problem): Pla
 
 async function summary(cli: Cli, dir: string, fleet: Fleet): Promise<string> {
   const count = (n: number, one: string, more = `${one}s`) => `${n} ${n === 1 ? one : more}`
-  const notes = await notesAgainstLastSeen(cli, fleet)
+  const known = await readFleet(cli.settings.configHome, fleet.id)
+  const seen = known && (await readLastSeen(known))
+  const warnings = clusterWarnings(fleet, seen?.targets ?? [])
+  const notes = seen ? notesSince(seen, fleet) : []
   return (
     `${dir}: fleet ${fleet.name} is good: ${count(fleet.hosts.length, 'host')}, ` +
     `${count(fleet.groups.length, 'group')}, ${count(fleet.clusters.length, 'cluster')}\n` +
+    warnings.map(warning => `warning: ${warning}\n`).join('') +
     notes.map(note => `note: ${note}\n`).join('')
   )
 }
 
 /** What the directory would not do by itself, compared with the newest revision that was seen from here. */
-async function notesAgainstLastSeen(cli: Cli, fleet: Fleet): Promise<string[]> {
-  const known = await readFleet(cli.settings.configHome, fleet.id)
-  const seen = known && (await readLastSeen(known))
-  if (!seen) return []
+function notesSince(seen: KnownRevision, fleet: Fleet): string[] {
   return diffRevisions({ targets: seen.targets }, { targets: fleetTargets(fleet, { mode: 'source' }) })
     .filter(({ notes }) => notes.length > 0)
     .flatMap(({ notes }) => notes.map(note => `since revision ${seen.manifest.number}: ${note}`))

@@ -162,12 +162,15 @@ async function loadDirectory(
     if (packed.kind === 'refused') throw new CliError('refused', packed.reason)
     const { tree } = await readTreeContent(readTreeFile(file), { ...packed, place: dir })
     // Whether a revision was built by its publisher is no matter of the directory.
-    const built = new Map(
-      (other?.targets ?? []).map(target => [`${target.host}/${target.group}`, target.way]),
-    )
+    const built = new Map((other?.targets ?? []).map(target => [`${target.host}/${target.group}`, target]))
     const targets = fleetTargets(fleet, { mode: 'source' }).map(target => {
-      const way = built.get(`${target.host}/${target.group}`)
-      return way?.case === 'closure' && target.way.case !== undefined ? { ...target, way } : target
+      const { way, kubernetes } = built.get(`${target.host}/${target.group}`) ?? {}
+      return {
+        ...target,
+        ...(way?.case === 'closure' && target.way.case !== undefined && { way }),
+        ...(kubernetes?.way.case === 'closure' &&
+          target.kubernetes?.apart && { kubernetes: { ...target.kubernetes, way: kubernetes.way } }),
+      }
     })
     const distributions = new Map(fleet.clusters.map(({ name, distribution }) => [name, distribution]))
     return { label: dir, content: { targets, distributions }, tree }

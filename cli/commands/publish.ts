@@ -6,6 +6,7 @@ import { escapeText } from '../../shared/escape.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import { formatProblems } from '../../shared/fleet-file/problem.ts'
 import { sha256Hex } from '../../shared/ids.ts'
+import { clusterWarnings } from '../../shared/revision/cluster-warnings.ts'
 import { diffRevisions } from '../../shared/revision/explain-diff.ts'
 import { readTreeFile } from '../../shared/tree/receive-tree.ts'
 import type { Cli } from '../cli.ts'
@@ -84,6 +85,10 @@ async function publishOne(
   if (succession.note !== undefined) cli.io.err(`note: ${succession.note}\n`)
   const scratch = await mkdtemp(join(tmpdir(), 'muster-publish-'))
   try {
+    if (!options.renew) {
+      for (const text of clusterWarnings(fleet, newest?.targets ?? []))
+        cli.io.err(`warning: ${escapeText(text)}\n`)
+    }
     const content = options.renew ? renewed(newest) : await prepareContent(cli, dir, fleet, scratch, options)
     const created = cli.clock.now()
     const envelope = signRevision(known, {

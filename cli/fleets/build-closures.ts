@@ -1,6 +1,8 @@
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import type { BuiltClosure } from '../../shared/fleet-file/fleet-targets.ts'
+import { clusterOf } from '../../shared/fleet-file/fleet-targets.ts'
 import { closureDigest } from '../../shared/revision/closure-digest.ts'
+import { kubernetesAttribute } from '../../shared/revision/kubernetes-target.ts'
 import { CliError } from '../exit-codes.ts'
 import { runNix } from './nix.ts'
 import { readPrivateFile } from './private-file.ts'
@@ -21,26 +23,28 @@ export interface BuildInput {
 export interface BuiltClosures {
   /** By name of host or group. */
   readonly storePaths: ReadonlyMap<string, BuiltClosure>
+  /** By the same names: the profiles of Kubernetes that lives apart. */
+  readonly kubernetesPaths: ReadonlyMap<string, BuiltClosure>
   /** Public half of the key that signed. */
   readonly publicKeys: readonly string[]
 }
 
-/** Builds every host and group that installs something, signs the closures, and says what they are. */
+/**
+ * Builds every host and group that installs something, and Kubernetes where it lives apart, signs the closures, and says
+ * what they are.
+ */
 export async function buildClosures(input: BuildInput): Promise<BuiltClosures> {
   const { fleet, signal, onOutput, signingKeyFile } = input
   const publicKey = signingKeyFile === undefined ? undefined : await publicHalf(signingKeyFile)
-  const entries = [...fleet.hosts, ...fleet.groups.filter(({ admission }) => admission)].filter(
-    ({ external }) => !external,
-  )
+  const entries = [...fleet.hosts, ...fleet.groups.filter(({ admission }) => admission)]
   const options = [...input.options, ['accept-flake-config', 'false'] as const].flatMap(([name, value]) => [
     '--option',
     name,
     value,
   ])
-  const storePaths = new Map<string, BuiltClosure>()
-  for (const { name, attribute } of entries) {
+  const build = async (name: string, attribute: string) => {
     input.onBuild(name)
-    const installable = `path:${input.tree}#nixosConfigurations.${attribute}.config.system.build.toplevel`
+    const installable = `path:${input.tree}#${attribute}`
     const printed = await runNix({
       args: [
         'build',
@@ -65,9 +69,20 @@ export async function buildClosures(input: BuildInput): Promise<BuiltClosures> {
         onOutput,
       })
     }
-    storePaths.set(name, await describeClosure(storePath, signal))
+    return describeClosure(storePath, signal)
   }
-  return { storePaths, publicKeys: publicKey === undefined ? [] : [publicKey] }
+  const storePaths = new Map<string, BuiltClosure>()
+  const kubernetesPaths = new Map<string, BuiltClosure>()
+  for (const entry of entries) {
+    const { name, attribute, external } = entry
+    if (!external) {
+      storePaths.set(name, await build(name, `nixosConfigurations.${attribute}.config.system.build.toplevel`))
+    }
+    if (clusterOf(fleet, entry)?.life === 'apart') {
+      kubernetesPaths.set(name, await build(`Kubernetes of ${name}`, kubernetesAttribute(attribute)))
+    }
+  }
+  return { storePaths, kubernetesPaths, publicKeys: publicKey === undefined ? [] : [publicKey] }
 }
 
 /** The output of `nix build --json`: one result with an output named out. */

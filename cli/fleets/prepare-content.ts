@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { hasCode } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
-import { fleetTargets } from '../../shared/fleet-file/fleet-targets.ts'
-import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
+import { clusterEntries, fleetTargets } from '../../shared/fleet-file/fleet-targets.ts'
+import type { ClusterEntry, Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { type GitState, gitState } from '../../shared/tree/git.ts'
 import { packTree } from '../../shared/tree/pack-tree.ts'
@@ -28,6 +28,7 @@ export interface ContentOptions {
 export interface Content {
   readonly tree: { readonly digest: string; readonly length: number; readonly file: string | undefined }
   readonly targets: readonly Target[]
+  readonly clusters: readonly ClusterEntry[]
   readonly provenance: { readonly commit: string; readonly dirty: boolean; readonly lockDigest: string }
   readonly leastNixVersion: string | undefined
   /** A binary cache with the closures, for exporting. */
@@ -43,6 +44,7 @@ export function renewed(newest: KnownRevision | undefined): Content {
   return {
     tree: { digest: manifest.treeDigest, length: Number(manifest.treeLength), file: undefined },
     targets: newest.targets,
+    clusters: manifest.clusters,
     provenance: { commit, dirty, lockDigest },
     leastNixVersion: manifest.requirements?.leastNixVersion || undefined,
     cache: undefined,
@@ -69,14 +71,16 @@ export async function prepareContent(
     ? await buildTargets(cli, fleet, packed, file, scratch, options)
     : { targets: fleetTargets(fleet, { mode: 'source' }), cache: undefined }
   if (!options.build) await warnAboutFlake(cli, dir, lockDigest)
-  for (const { host } of targets.filter(({ way }) => way.case === undefined)) {
+  const installs = ({ way, kubernetes }: Target) => way.case !== undefined || kubernetes !== undefined
+  for (const { host } of targets.filter(target => !installs(target))) {
     cli.io.err(
       `note: ${escapeText(host)} runs another system (os = "external"): it is shown, and no part of the revision\n`,
     )
   }
   return {
     tree: { digest: packed.digest, length: packed.length, file },
-    targets: targets.filter(({ way }) => way.case !== undefined),
+    targets: targets.filter(installs),
+    clusters: clusterEntries(fleet),
     provenance: {
       commit: git.kind === 'none' ? '' : (git.commit ?? ''),
       dirty: git.kind === 'dirty',
@@ -159,7 +163,7 @@ async function buildTargets(
   const unpacked = await unpackTree({ file, destination: tree, digest: packed.digest, length: packed.length })
   if (unpacked.kind === 'refused') throw new CliError('error', unpacked.reason)
   const onOutput = (text: string) => cli.io.err(shownOutput(text))
-  const { storePaths, publicKeys } = await buildClosures({
+  const { storePaths, kubernetesPaths, publicKeys } = await buildClosures({
     fleet,
     tree,
     options: options.option ?? [],
@@ -168,7 +172,8 @@ async function buildTargets(
     onBuild: name => cli.io.err(`building ${name}\n`),
     onOutput,
   })
-  const paths = [...storePaths.values()].map(({ storePath }) => storePath)
+  const built = [...storePaths.values(), ...kubernetesPaths.values()]
+  const paths = built.map(({ storePath }) => storePath)
   if (fleet.store !== undefined && paths.length > 0) {
     cli.io.err(`copying to ${fleet.store}\n`)
     await copyClosures(fleet.store, paths, cli.signal, onOutput)
@@ -176,11 +181,13 @@ async function buildTargets(
   const cache = options.export === undefined ? undefined : join(scratch, 'cache')
   if (cache !== undefined && paths.length > 0)
     await copyClosures(`file://${cache}`, paths, cli.signal, onOutput)
-  const bytes = [...storePaths.values()].reduce((sum, { closureBytes }) => sum + Number(closureBytes), 0)
+  const bytes = built.reduce((sum, { closureBytes }) => sum + Number(closureBytes), 0)
   cli.io.err(
-    `built ${storePaths.size} ${storePaths.size === 1 ? 'system' : 'systems'}, ${formatBytes(bytes)} unpacked\n`,
+    `built ${storePaths.size} ${storePaths.size === 1 ? 'system' : 'systems'}${
+      kubernetesPaths.size > 0 ? ` and Kubernetes for ${kubernetesPaths.size}` : ''
+    }, ${formatBytes(bytes)} unpacked\n`,
   )
-  return { targets: fleetTargets(fleet, { mode: 'closure', storePaths, publicKeys }), cache }
+  return { targets: fleetTargets(fleet, { mode: 'closure', storePaths, kubernetesPaths, publicKeys }), cache }
 }
 
 /** What Nix says, with its lines kept and everything else that could steer the terminal shown. */

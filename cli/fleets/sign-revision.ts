@@ -64,6 +64,7 @@ export function signRevision(
       floor: input.floor,
       tree: content.tree,
       targets: content.targets,
+      clusters: content.clusters,
       created: input.created,
       expires: input.expires,
       provenance,

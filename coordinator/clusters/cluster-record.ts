@@ -1,6 +1,6 @@
-import type { distributions, roles } from '../../shared/fleet-file/schema.ts'
+import type { roles } from '../../shared/fleet-file/schema.ts'
 
-export type Distribution = (typeof distributions)[number]
+export type { Distribution } from '../../shared/kubernetes/distributions.ts'
 export type MemberRole = Exclude<(typeof roles)[number], 'none'>
 
 /**

@@ -1,10 +1,10 @@
+import { judgeMove, judgeTarget, type Running, type SkewProblem } from '../../shared/kubernetes/judge-skew.ts'
+import { compareVersions, parseVersion, type Version } from '../../shared/kubernetes/version.ts'
 import { isServer } from './cluster-record.ts'
 import { type ClusterSnapshot, freshObservation, type WantedHost } from './cluster-snapshot.ts'
-import { judgeMove, judgeTarget, type Running, type SkewProblem } from './judge-skew.ts'
 import { readQuorum, whyNotStop } from './quorum.ts'
 import type { Reason, Waiting } from './reasons.ts'
 import { serverChangeOf } from './server-change.ts'
-import { compareVersions, parseVersion, type Version } from './version.ts'
 
 /** Where an upgrade stands: what may be moved now, and what waits for what. */
 export interface UpgradeStanding {

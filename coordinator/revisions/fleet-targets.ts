@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely'
 import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
+import type { KnownCluster } from '../../shared/revision/clusters.ts'
 import { readTarget } from '../../shared/revision/read-target.ts'
 import { newestRevision } from '../store/revisions.ts'
 import type { Database } from '../store/tables.ts'
@@ -12,6 +13,8 @@ export interface FleetTargets {
   readonly manifestDigest: string
   readonly hosts: ReadonlyMap<string, Target>
   readonly groups: ReadonlyMap<string, Target>
+  /** By name, with the hosts of the fleet file as members; what a group admits is known by its target alone. */
+  readonly clusters: ReadonlyMap<string, KnownCluster>
   /** Each from what a machine is or has to the host whose target names it. */
   readonly byMachine: ReadonlyMap<string, string>
   readonly bySerial: ReadonlyMap<string, string>
@@ -59,13 +62,14 @@ export async function loadFleetTargets(db: Kysely<Database>): Promise<FleetTarge
     }
     return read.target
   })
-  return indexTargets(newest.manifest.number, newest.manifest.digest, targets)
+  return indexTargets(newest.manifest.number, newest.manifest.digest, targets, newest.manifest.clusters)
 }
 
 export function indexTargets(
   revision: number,
   manifestDigest: string,
   targets: readonly Target[],
+  clusters: ReadonlyMap<string, KnownCluster> = new Map(),
 ): FleetTargets {
   const hosts = new Map<string, Target>()
   const groups = new Map<string, Target>()
@@ -95,6 +99,7 @@ export function indexTargets(
     manifestDigest,
     hosts,
     groups,
+    clusters,
     byMachine: index('machine', target => target.binding?.machine),
     bySerial: index('serial', target => target.binding?.serial),
     byUuid: index('UUID', target => target.binding?.uuid.toLowerCase()),

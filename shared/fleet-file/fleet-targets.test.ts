@@ -4,7 +4,7 @@ import { TargetSchema } from '../gen/muster/v1/manifest_pb.ts'
 import { sha256Hex } from '../ids.ts'
 import { encodeTarget } from '../revision/read-target.ts'
 import type { Fleet } from './fleet.ts'
-import { type BuiltClosure, fleetTargets } from './fleet-targets.ts'
+import { type BuiltClosure, clusterEntries, fleetTargets } from './fleet-targets.ts'
 import { formatProblems } from './problem.ts'
 import { readFleetFile } from './read-fleet-file.ts'
 
@@ -61,6 +61,7 @@ describe('the targets of a fleet', () => {
         labels: { rack: 'a' },
         role: 'server',
         cluster: 'home',
+        kubernetes: {},
       }),
       create(TargetSchema, {
         fleetId: id,
@@ -85,6 +86,7 @@ describe('the targets of a fleet', () => {
         way: { case: 'source', value: { attribute: 'edge' } },
         role: 'worker',
         cluster: 'home',
+        kubernetes: {},
       }),
     ])
   })
@@ -118,14 +120,60 @@ describe('the targets of a fleet', () => {
     )
   })
 
+  it('tell which Kubernetes it shall be, and where it comes from when it lives apart', () => {
+    const apart = text
+      .replace('"k3s"', '"k3s"\nversion = "1.34.3"\nlife = "apart"')
+      .replace('os = "external"', 'os = "external"\nrole = "worker"\ncluster = "home"')
+    const source = new Map(
+      fleetTargets(fleetOf(apart), { mode: 'source' }).map(target => [target.host, target.kubernetes]),
+    )
+    const package_ = (name: string) => `nixosConfigurations.${name}.config.muster.kubernetes.profile.package`
+    expect(source.get('olaf')).toMatchObject({
+      version: '1.34.3',
+      apart: true,
+      externalSystem: false,
+      way: { case: 'source', value: { attribute: package_('olaf') } },
+    })
+    expect(source.get('switch')).toMatchObject({
+      externalSystem: true,
+      way: { value: { attribute: package_('switch') } },
+    })
+    expect(source.get('nas')).toBeUndefined()
+
+    const more = `public-keys = ["${key}"]`
+    const mode = { mode: 'closure', storePaths } as const
+    expect(() => fleetTargets(fleetOf(apart, more), mode)).toThrow('built for Kubernetes of olaf')
+    const kubernetesPaths = new Map(['olaf', 'switch', 'edge'].map(name => [name, built(`k3s-${name}`)]))
+    const fetched = fleetTargets(fleetOf(apart, more), { ...mode, kubernetesPaths })
+    expect(fetched.find(({ host }) => host === 'switch')).toMatchObject({
+      way: { case: undefined },
+      kubernetes: { way: { case: 'closure', value: { ...built('k3s-switch'), publicKeys: [key] } } },
+    })
+    for (const target of fetched) expect(encodeTarget(target).target).toEqual(target)
+  })
+
+  it('go with the clusters that the manifest names, members and their keys', () => {
+    const machine = 'ab'.repeat(32)
+    const fleet = fleetOf(text.replace('mac = ', `machine = "${machine}"\nmac = `))
+    expect(clusterEntries(fleet)).toMatchObject([
+      {
+        name: 'home',
+        distribution: 'k3s',
+        version: '',
+        admitsWorkers: true,
+        members: [{ host: 'olaf', role: 'server', machine }],
+      },
+    ])
+  })
+
   it('have the bytes that were signed in earlier versions', () => {
     const digests = fleetTargets(fleetOf(text), { mode: 'source' }).map(target => encodeTarget(target).digest)
     expect(digests).toMatchInlineSnapshot(`
       [
-        "b3bcccedf59160e99ebae8acbe91d886eb9ad7659dddcb1ad9934aaae0eb57cd",
+        "4eee635112e479f7c3e3e13e639ab75ebf2e9430964c439d479dff3a384fc46e",
         "4d0a70e236afb6289b163bc5369a4870053c063a599b507348f5e9dd2250ba89",
         "084a2093c146475d79260ed9d18a2a46c3b144532ac4f4887981eb3f9be21a0a",
-        "e68dac997eebef317fe62102492c72dc6f13687ae6abb31d323db10b3cb2c4fd",
+        "061585f6b00cd9ae442a63ba4fa6ceea00358b8cd0399fca9f81ec921e282b68",
       ]
     `)
   })

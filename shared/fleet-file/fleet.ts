@@ -1,17 +1,9 @@
+import type { Distribution } from '../kubernetes/distributions.ts'
 import type { GateProbe } from '../revision/safety.ts'
 import type { FreeTable } from './free-value.ts'
-import type {
-  confirmations,
-  distributions,
-  endpointKeepers,
-  rebootPolicies,
-  roles,
-  systems,
-  trials,
-} from './schema.ts'
+import type { confirmations, endpointKeepers, rebootPolicies, roles, systems, trials } from './schema.ts'
 
 export type Role = (typeof roles)[number]
-export type Distribution = (typeof distributions)[number]
 export type SystemName = (typeof systems)[number]
 
 /** A fleet file that passed the check, with host over group over defaults applied. Lists are in the file's order. */

@@ -1,3 +1,4 @@
+import { distributions } from '../kubernetes/distributions.ts'
 import { checkNameTemplate } from '../revision/expand-name.ts'
 import * as bounds from '../revision/safety-bounds.ts'
 import { freeTable } from './free-value.ts'
@@ -9,7 +10,6 @@ import { integer, type Key, listOf, mapOf, oneOf, text } from './value-type.ts'
 // One table of keys: the check reads it, and the reference in docs/reference/fleet-file.md is compared with it.
 
 export const roles = ['server', 'worker', 'server+worker', 'none'] as const
-export const distributions = ['k3s', 'k0s', 'kubernetes', 'components'] as const
 export const confirmations = ['coordinator', 'local'] as const
 export const rebootPolicies = ['never', 'required', 'whenever-changed'] as const
 export const trials = ['auto', 'none'] as const

@@ -1,7 +1,8 @@
-import { create, toBinary } from '@bufbuild/protobuf'
+import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import type { Envelope } from '../gen/muster/v1/envelope_pb.ts'
-import { ManifestSchema, type Target } from '../gen/muster/v1/manifest_pb.ts'
+import { type ClusterEntrySchema, ManifestSchema, type Target } from '../gen/muster/v1/manifest_pb.ts'
+import { contradiction, sortedClusters } from './clusters.ts'
 import { type KnownManifest, readManifest } from './read-manifest.ts'
 import { type EncodedTarget, encodeTarget } from './read-target.ts'
 
@@ -14,6 +15,8 @@ export interface ManifestInput {
   readonly tree: { readonly digest: string; readonly length: number }
   /** One for each host and group. */
   readonly targets: readonly Target[]
+  /** One for each cluster; none: the fleet has none. */
+  readonly clusters?: readonly MessageInitShape<typeof ClusterEntrySchema>[]
   readonly created: Date
   readonly expires: Date
   readonly provenance: {
@@ -63,9 +66,15 @@ export function buildManifest(input: ManifestInput): BuiltManifest {
       provenance: input.provenance,
       requirements: { leastNixVersion: input.leastNixVersion ?? '' },
       trustSet: input.trustSet,
+      clusters: sortedClusters(input.clusters ?? []),
     }),
   )
   const read = readManifest(payload)
   if (read.kind === 'refused') throw new Error(read.reason)
+  const { clusters } = read.manifest
+  const contrary = targets
+    .map(({ target }) => contradiction(clusters, target))
+    .find(text => text !== undefined)
+  if (contrary !== undefined) throw new Error(`target of ${contrary}`)
   return { manifest: read.manifest, payload, targets }
 }

@@ -1,6 +1,12 @@
 import { create } from '@bufbuild/protobuf'
 import { describe, expect, it } from 'vitest'
-import { ClosureFetchSchema, RebootPolicy, SafetySchema, type Target } from '../gen/muster/v1/manifest_pb.ts'
+import {
+  ClosureFetchSchema,
+  KubernetesTargetSchema,
+  RebootPolicy,
+  SafetySchema,
+  type Target,
+} from '../gen/muster/v1/manifest_pb.ts'
 import { durationFromMs } from '../time.ts'
 import { diffRevisions } from './explain-diff.ts'
 import { sampleGroupTarget, sampleTarget } from './testing/sample-fleet.ts'
@@ -47,6 +53,31 @@ describe('diffRevisions', () => {
       ]),
     )
     expect(change?.notes).toEqual([])
+  })
+
+  it('tells which Kubernetes, and that no apply moves one that lives apart', () => {
+    const attribute = 'nixosConfigurations.olaf.config.muster.kubernetes.profile.package'
+    const running = (version: string, apart: boolean) =>
+      sampleTarget({
+        kubernetes: create(
+          KubernetesTargetSchema,
+          apart ? { version, apart, way: { case: 'source', value: { attribute } } } : { version },
+        ),
+      })
+    const [apart] = diff([running('1.34.3', true)], [running('1.35.4', true)])
+    expect(apart?.fields).toEqual([{ field: 'kubernetes version', from: '1.34.3', to: '1.35.4' }])
+    expect(apart?.notes).toEqual([
+      'Kubernetes of host olaf lives apart, and no apply moves it; `muster cluster upgrade home 1.35.4` does',
+    ])
+    const [together] = diff([running('1.34.3', false)], [running('1.35.4', false)])
+    expect(together?.notes).toEqual([])
+    const [moved] = diff([running('1.34.3', false)], [running('1.34.3', true)])
+    expect(moved?.fields).toEqual(
+      expect.arrayContaining([
+        { field: 'kubernetes life', from: 'with-system', to: 'apart' },
+        { field: 'kubernetes attribute', from: undefined, to: attribute },
+      ]),
+    )
   })
 
   it('explains how a change is proved from now on', () => {

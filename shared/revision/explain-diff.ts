@@ -1,4 +1,4 @@
-import type { Target } from '../gen/muster/v1/manifest_pb.ts'
+import type { KubernetesTarget, Target } from '../gen/muster/v1/manifest_pb.ts'
 import { describeSafety } from './describe-safety.ts'
 
 /** What a diff needs to know of a revision. */
@@ -82,14 +82,25 @@ function notesFor(
     kind === 'host' ? `\`muster ${verb} ${name}\`` : `\`muster ${verb} HOST\` for each of its hosts`
   if (!next) return [`${kind} ${name} is dropped but keeps running as it is; ${command('remove')} removes it`]
   if (old.role === 'none' || old.cluster === '') return []
-  const moved = fields.map(({ field }) => field).filter(field => KUBERNETES_FIELDS.has(field))
-  return moved.length === 0
-    ? []
-    : [
-        `${kind} ${name} changes its ${moved.join(', ')} but stays in its cluster as it is; ${command('leave')} takes it out first`,
+  const has = (names: ReadonlySet<string>) =>
+    fields.map(({ field }) => field).filter(field => names.has(field))
+  const moved = has(KUBERNETES_FIELDS)
+  const notes =
+    moved.length === 0
+      ? []
+      : [
+          `${kind} ${name} changes its ${moved.join(', ')} but stays in its cluster as it is; ${command('leave')} takes it out first`,
+        ]
+  const { kubernetes, cluster } = next
+  return kubernetes?.apart && old.kubernetes && has(VERSION_FIELDS).length > 0
+    ? [
+        ...notes,
+        `Kubernetes of ${kind} ${name} lives apart, and no apply moves it; \`muster cluster upgrade ${cluster} ${kubernetes.version || 'VERSION'}\` does`,
       ]
+    : notes
 }
 
+const VERSION_FIELDS: ReadonlySet<string> = new Set(['kubernetes version', 'kubernetes store path'])
 const KUBERNETES_FIELDS: ReadonlySet<string> = new Set(['cluster', 'role', 'distribution'])
 
 /** The parts of a target as texts by which people know them; parts that are not there are left out. */
@@ -122,11 +133,26 @@ function describe(target: Target, distribution: string | undefined): Map<string,
       ['public keys', way.value.publicKeys.join(' ')],
     )
   }
-  parts.push(...describeSafety(target.safety))
+  parts.push(...describeKubernetes(target.kubernetes), ...describeSafety(target.safety))
   const fields = new Map<string, string>()
   for (const [field, value] of parts) if (value) fields.set(field, value)
   for (const [key, value] of Object.entries(target.labels)) fields.set(`label ${key}`, value)
   return fields
+}
+
+function describeKubernetes(kubernetes: KubernetesTarget | undefined): [string, string | undefined][] {
+  if (!kubernetes) return []
+  const { version, apart, way, externalSystem } = kubernetes
+  const { storePath, closureDigest } = way.case === 'closure' ? way.value : {}
+  return [
+    ['kubernetes version', version],
+    ['kubernetes life', apart ? 'apart' : 'with-system'],
+    ['kubernetes system', externalSystem ? 'external' : ''],
+    ['kubernetes way', way.case],
+    ['kubernetes attribute', way.case === 'source' ? way.value.attribute : ''],
+    ['kubernetes store path', storePath],
+    ['kubernetes closure digest', closureDigest],
+  ]
 }
 
 function keyOf(target: Target): string {

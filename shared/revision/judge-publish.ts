@@ -1,5 +1,6 @@
 import type { Envelope } from '../gen/muster/v1/envelope_pb.ts'
 import { type KnownTrust, readTrustSet } from '../trust/trust-set.ts'
+import { contradiction } from './clusters.ts'
 import { MAX_SKEW_MS } from './judge-revision.ts'
 import type { KnownManifest } from './read-manifest.ts'
 import { type EncodedTarget, readTarget, targetDigest } from './read-target.ts'
@@ -142,7 +143,7 @@ function judgeTime(manifest: KnownManifest, now: Date): Refused | undefined {
 type JudgedTargets = { readonly kind: 'ok'; readonly targets: EncodedTarget[] } | Refused
 
 function judgeTargets(
-  { manifest, number, hosts, groups }: KnownManifest,
+  { manifest, number, hosts, groups, clusters }: KnownManifest,
   given: readonly Uint8Array[],
 ): JudgedTargets {
   const place = `revision ${number}`
@@ -171,6 +172,8 @@ function judgeTargets(
         `${place}: the target of ${target.host || target.group} belongs to another fleet`,
       )
     }
+    const contrary = contradiction(clusters, target)
+    if (contrary) return refuse('targets', `${place}: ${contrary}`)
     seen.add(digest)
     targets.push({ target, bytes, digest })
   }

@@ -45,6 +45,8 @@ export interface RevisionInput {
   readonly ruleVerdict?: RuleVerdict | undefined
   /** Of this machine, such as "x86_64-linux". */
   readonly system: string
+  /** What is to be installed: the system, or Kubernetes alone where it lives apart. */
+  readonly part: 'system' | 'kubernetes'
 }
 
 export interface AcceptedRevision {
@@ -88,8 +90,20 @@ export function judgeRevision(input: RevisionInput): AcceptedRevision | Refused 
       `${place}: made for ${target.system}, this machine is ${input.system || 'of an unknown kind'}`,
     )
   }
-  if (target.way.case === undefined) {
-    return refuse('system', `${place}: nothing can be installed on ${assignment.host}, it is no NixOS host`)
+  if (input.part === 'system' && target.way.case === undefined) {
+    const alone = target.kubernetes
+      ? `; \`muster cluster upgrade ${target.cluster}\` moves its Kubernetes`
+      : ''
+    return refuse(
+      'system',
+      `${place}: no system can be installed on ${assignment.host}, it is somebody else's${alone}`,
+    )
+  }
+  if (input.part === 'kubernetes' && !target.kubernetes?.apart) {
+    const cure = target.kubernetes
+      ? 'its Kubernetes comes with the system: apply the revision'
+      : 'it belongs to no cluster'
+    return refuse('system', `${place}: has no Kubernetes of its own for ${assignment.host}; ${cure}`)
   }
   const lastHost = step.memory.host
   const bound = judgeBinding({ target, hardware, assignment, ruleVerdict, lastHost })

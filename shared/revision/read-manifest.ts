@@ -4,6 +4,7 @@ import { isDigest, sha256Hex } from '../ids.ts'
 import { instantOf } from '../time.ts'
 import { MAX_TREE_BYTES } from '../tree/tree-limits.ts'
 import { isFleetId } from '../trust/trust-set.ts'
+import { type KnownCluster, readClusters } from './clusters.ts'
 import { isHostName } from './host-name.ts'
 
 const MAX_TARGETS = 20_000
@@ -21,6 +22,8 @@ export interface KnownManifest {
   readonly hosts: ReadonlyMap<string, string>
   /** Group name to target digest. */
   readonly groups: ReadonlyMap<string, string>
+  /** By name; empty in a manifest from before there were any. */
+  readonly clusters: ReadonlyMap<string, KnownCluster>
 }
 
 export type ReadManifest =
@@ -58,10 +61,15 @@ export function readManifest(payload: Uint8Array): ReadManifest {
     manifest.groups.map(entry => [entry.group, entry.targetDigest]),
   )
   if (typeof groups === 'string') return refused(groups)
+  const clusters = readClusters(manifest, hosts)
+  if (typeof clusters === 'string') return refused(clusters)
   const number = Number(manifest.number)
   const floor = Number(manifest.floor)
   const digest = manifestDigest(payload)
-  return { kind: 'ok', manifest: { manifest, number, floor, digest, created, expires, hosts, groups } }
+  return {
+    kind: 'ok',
+    manifest: { manifest, number, floor, digest, created, expires, hosts, groups, clusters },
+  }
 }
 
 function checkIdentity({ fleetId, number, predecessor, floor }: Manifest): string | undefined {

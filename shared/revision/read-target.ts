@@ -2,14 +2,15 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { type Binding, type Target, TargetSchema } from '../gen/muster/v1/manifest_pb.ts'
 import { isDigest, sha256Hex } from '../ids.ts'
 import { isFleetId } from '../trust/trust-set.ts'
+import { checkClosure } from './check-closure.ts'
 import { checkNameTemplate } from './expand-name.ts'
 import { isHostName } from './host-name.ts'
+import { checkKubernetes } from './kubernetes-target.ts'
 import { readSafety } from './safety.ts'
 
 export const MAX_TARGET_BYTES = 64 * 1024
 const MAX_RULE_CHARS = 4096
 const MAX_LABELS = 64
-const MAX_SOURCES = 16
 
 const SYSTEMS = /^[a-z0-9_]+-linux$/
 const ROLES: readonly string[] = ['server', 'worker', 'server+worker', 'none']
@@ -81,7 +82,12 @@ function checkTarget(target: Target): string | undefined {
   if (target.cluster !== '' && !isHostName(target.cluster)) return `${place} cluster: is no cluster's name`
   if (Object.keys(target.labels).length > MAX_LABELS)
     return `${place} labels: at most ${MAX_LABELS} are allowed`
-  return checkBinding(place, target) ?? checkWay(place, target) ?? checkSafety(place, target)
+  return (
+    checkBinding(place, target) ??
+    checkWay(place, target) ??
+    checkKubernetes(place, target) ??
+    checkSafety(place, target)
+  )
 }
 
 function checkBinding(place: string, { binding, group }: Target): string | undefined {
@@ -126,22 +132,8 @@ function checkWay(place: string, { way }: Target): string | undefined {
       return /^[A-Za-z0-9_][A-Za-z0-9_'-]{0,127}$/.test(way.value.attribute)
         ? undefined
         : `${place} source attribute: must be the name of one attribute`
-    case 'closure': {
-      const { storePath, substituters, publicKeys, closureDigest } = way.value
-      if (!/^\/nix\/store\/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,211}$/.test(storePath)) {
-        return `${place} closure store_path: must be one path right below /nix/store`
-      }
-      if (!isDigest(closureDigest))
-        return `${place} closure closure_digest: must be 64 lower-case hex characters`
-      if (substituters.length > MAX_SOURCES || publicKeys.length > MAX_SOURCES) {
-        return `${place} closure: at most ${MAX_SOURCES} substituters and ${MAX_SOURCES} public keys are allowed`
-      }
-      // These become words of an option of Nix, which are separated by white space.
-      if ([...substituters, ...publicKeys].some(text => text === '' || /[\s\p{Cc}]/u.test(text))) {
-        return `${place} closure: a substituter or public key is empty or has white space in it`
-      }
-      return publicKeys.length === 0 ? `${place} closure public_keys: at least one is needed` : undefined
-    }
+    case 'closure':
+      return checkClosure(place, way.value)
   }
 }
 

@@ -1,3 +1,4 @@
+import { sameClusters } from './clusters.ts'
 import type { KnownManifest } from './read-manifest.ts'
 
 /**
@@ -11,7 +12,8 @@ export function sameContent(a: KnownManifest, b: KnownManifest): boolean {
     a.manifest.treeLength === b.manifest.treeLength &&
     (a.manifest.requirements?.leastNixVersion ?? '') === (b.manifest.requirements?.leastNixVersion ?? '') &&
     sameEntries(a.hosts, b.hosts) &&
-    sameEntries(a.groups, b.groups)
+    sameEntries(a.groups, b.groups) &&
+    sameClusters(a.manifest.clusters, b.manifest.clusters)
   )
 }
 

@@ -4,6 +4,7 @@ import type { Envelope } from '../gen/muster/v1/envelope_pb.ts'
 import type { Target } from '../gen/muster/v1/manifest_pb.ts'
 import type { KnownTrust } from '../trust/trust-set.ts'
 import { walkTrust } from '../trust/walk-trust.ts'
+import { contradiction } from './clusters.ts'
 import { type KnownManifest, readManifest } from './read-manifest.ts'
 import { readTarget, targetDigest } from './read-target.ts'
 
@@ -74,7 +75,7 @@ export type FoundTarget = { readonly kind: 'found'; readonly target: Target } | 
 
 /** Reads a target, once its digest was found in the manifest under the host or group that the machine is. */
 export function findTarget(
-  { manifest, number, hosts, groups }: KnownManifest,
+  { manifest, number, hosts, groups, clusters }: KnownManifest,
   bytes: Uint8Array,
   { host, group }: HostAssignment,
 ): FoundTarget {
@@ -93,7 +94,8 @@ export function findTarget(
   const agrees = group === '' ? target.host === host : target.group === group
   if (!agrees)
     return refuse('target-mismatch', `target of ${what}: is made for ${target.host || target.group}`)
-  return { kind: 'found', target }
+  const contrary = contradiction(clusters, target)
+  return contrary ? refuse('target-mismatch', `target of ${contrary}`) : { kind: 'found', target }
 }
 
 export function refuse(kind: RevisionRefusal, reason: string): Refused {

@@ -6,7 +6,7 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { signEnvelope } from '../../shared/envelope/envelope.ts'
 import { generateSigningKey, type SigningKeyPair } from '../../shared/envelope/keys.ts'
 import { MANIFEST_TYPE } from '../../shared/envelope/payload-types.ts'
-import { fleetTargets, type TargetMode } from '../../shared/fleet-file/fleet-targets.ts'
+import { clusterEntries, fleetTargets, type TargetMode } from '../../shared/fleet-file/fleet-targets.ts'
 import { formatProblems } from '../../shared/fleet-file/problem.ts'
 import { readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
@@ -152,6 +152,7 @@ export class Operator implements AsyncDisposable {
       floor: read.fleet.floor ?? Number(before?.manifest.floor ?? 1),
       tree,
       targets: options.change?.(targets) ?? targets,
+      clusters: clusterEntries(read.fleet),
       created: new Date(),
       expires: new Date(Date.now() + read.fleet.expiresDays * 86_400_000),
       provenance: { commit: '', dirty: false, lockDigest: '', publisher: 'test@here', tool: 'test' },

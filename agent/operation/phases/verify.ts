@@ -69,6 +69,7 @@ export async function verify(
     assignment: where,
     ruleVerdict: rule === undefined ? undefined : await deps.rule(rule, signal),
     system: nixSystem(facts.cpu?.architecture),
+    part: 'system',
   })
   if (judged.kind === 'refused') return refused(judged.class, judged.reason)
   await writeMemory(deps.stateDir, judged.newMemory)

@@ -107,6 +107,7 @@ export function sampleInput(revision: SampleRevision, change: Partial<RevisionIn
     hardware: sampleHardware,
     assignment: { host: 'olaf', group: '' },
     system: 'x86_64-linux',
+    part: 'system',
     ...change,
   }
 }
