@@ -4,7 +4,8 @@ import { hasCode } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import { clusterEntries, fleetTargets } from '../../shared/fleet-file/fleet-targets.ts'
-import type { ClusterEntry, Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
+import { rolloutPolicyMessage } from '../../shared/fleet-file/rollout-message.ts'
+import type { ClusterEntry, RolloutPolicy, Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { type GitState, gitState } from '../../shared/tree/git.ts'
 import { packTree } from '../../shared/tree/pack-tree.ts'
@@ -31,6 +32,7 @@ export interface Content {
   readonly clusters: readonly ClusterEntry[]
   readonly provenance: { readonly commit: string; readonly dirty: boolean; readonly lockDigest: string }
   readonly leastNixVersion: string | undefined
+  readonly rollout: RolloutPolicy | undefined
   /** A binary cache with the closures, for exporting. */
   readonly cache: string | undefined
 }
@@ -47,6 +49,7 @@ export function renewed(newest: KnownRevision | undefined): Content {
     clusters: manifest.clusters,
     provenance: { commit, dirty, lockDigest },
     leastNixVersion: manifest.requirements?.leastNixVersion || undefined,
+    rollout: manifest.rollout,
     cache: undefined,
   }
 }
@@ -87,6 +90,7 @@ export async function prepareContent(
       lockDigest,
     },
     leastNixVersion: fleet.leastNixVersion,
+    rollout: rolloutPolicyMessage(fleet),
     cache,
   }
 }

@@ -70,6 +70,7 @@ export function signRevision(
       provenance,
       ...(content.leastNixVersion === undefined ? {} : { leastNixVersion: content.leastNixVersion }),
       trustSet,
+      rollout: content.rollout,
     })
   } catch (error) {
     throw new CliError('error', `the revision cannot be made: ${reasonOf(error)}`, { cause: error })

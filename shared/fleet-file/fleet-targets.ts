@@ -7,6 +7,7 @@ import {
 } from '../gen/muster/v1/manifest_pb.ts'
 import { kubernetesAttribute } from '../revision/kubernetes-target.ts'
 import type { Cluster, Fleet, HostBinding, Settings } from './fleet.ts'
+import { rolloutTargetMessage } from './rollout-message.ts'
 import { safetyMessage, saysNothing } from './safety-message.ts'
 
 /** What a publisher built for one host or group. */
@@ -58,6 +59,7 @@ export function fleetTargets(fleet: Fleet, mode: TargetMode): readonly Target[] 
 }
 
 function targetOf(fleet: Fleet, name: string, settings: Settings, mode: TargetMode) {
+  const rollout = rolloutTargetMessage(settings.rollout)
   return {
     fleetId: fleet.id,
     system: settings.system,
@@ -67,6 +69,7 @@ function targetOf(fleet: Fleet, name: string, settings: Settings, mode: TargetMo
     labels: settings.labels,
     role: settings.role,
     cluster: settings.cluster ?? '',
+    ...(rollout && { rollout }),
   }
 }
 

@@ -1,5 +1,8 @@
 import type { Distribution } from '../kubernetes/distributions.ts'
 import type { GateProbe } from '../revision/safety.ts'
+import type { Amount } from '../rollout/amount.ts'
+import type { MaintenanceWindow } from '../rollout/maintenance-window.ts'
+import type { FailurePolicy } from '../rollout/rollout-bounds.ts'
 import type { FreeTable } from './free-value.ts'
 import type { confirmations, endpointKeepers, rebootPolicies, roles, systems, trials } from './schema.ts'
 
@@ -21,6 +24,29 @@ export interface Fleet {
   readonly clusters: readonly Cluster[]
   readonly groups: readonly ResolvedGroup[]
   readonly hosts: readonly ResolvedHost[]
+  readonly rollout: RolloutSettings
+}
+
+/** How rollouts go, as far as the file says; undefined or empty: as the coordinator's defaults say. */
+export interface RolloutSettings {
+  readonly maxUnavailable: Amount | undefined
+  readonly canaries: readonly string[]
+  readonly canarySize: Amount | undefined
+  readonly canarySoakMs: number | undefined
+  readonly soakMs: number | undefined
+  readonly onFailure: FailurePolicy | undefined
+  readonly maxFailures: number | undefined
+  readonly spread: string | undefined
+  readonly silentPercent: number | undefined
+  readonly drainLimitMs: number | undefined
+  readonly windows: readonly MaintenanceWindow[]
+}
+
+/** How rollouts treat one host or group, as far as the file says. */
+export interface HostRolloutSettings {
+  readonly windows: readonly MaintenanceWindow[]
+  readonly after: readonly string[]
+  readonly drainLimitMs: number | undefined
 }
 
 export interface Cluster {
@@ -36,6 +62,8 @@ export interface Cluster {
   /** ADDRESS/LENGTH; undefined: the distribution's own. */
   readonly podCidr: string | undefined
   readonly serviceCidr: string | undefined
+  /** Clusters that rollouts must have done before. */
+  readonly after: readonly string[]
 }
 
 /** What hosts and groups have in common. */
@@ -63,6 +91,7 @@ export interface Settings {
   /** Somebody else manages its system; with a role, Kubernetes alone is ours. */
   readonly external: boolean
   readonly safety: SafetySettings
+  readonly rollout: HostRolloutSettings
 }
 
 /** How a change is proved, as far as the file says; undefined: as the agent's defaults say. */

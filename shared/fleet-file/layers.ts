@@ -3,7 +3,7 @@ import type { defaultsKeys, groupKeys } from './schema.ts'
 import type { Placed, TableOf } from './value-type.ts'
 
 /** The keys that hosts, groups and defaults share; those that defaults lack are simply absent there. */
-type SharedKeys = typeof defaultsKeys & Pick<typeof groupKeys, 'config' | 'os'>
+type SharedKeys = typeof defaultsKeys & Pick<typeof groupKeys, 'config' | 'os' | 'after'>
 export type Layer = TableOf<SharedKeys>
 
 /** The tables that decide about one host or group, the strongest first: host over group over defaults. */

@@ -1,4 +1,6 @@
 import { durationMs } from '../duration.ts'
+import { type Amount, readAmount } from '../rollout/amount.ts'
+import { type MaintenanceWindow, readWindow } from '../rollout/maintenance-window.ts'
 import { quote } from './problem.ts'
 import { type ValueType, wrongKind } from './value-type.ts'
 
@@ -43,4 +45,37 @@ export function size(most: number): ValueType<number> {
       return undefined
     },
   }
+}
+
+/** A number of hosts, absolute or as a share. */
+export const amount: ValueType<Amount> = {
+  label: 'number or share',
+  read: (node, path, report) => {
+    const written =
+      node.kind === 'integer' ? String(node.value) : node.kind === 'text' ? node.value : undefined
+    if (written === undefined) return wrongKind(node, 'number or share', 'such as "10%" or "2"', path, report)
+    const read = readAmount(written)
+    if (read === undefined) {
+      report(
+        node.at,
+        path,
+        `${quote(written)} is no number or share: write one such as "10%" or "2", not nothing`,
+      )
+    }
+    return read
+  },
+}
+
+/** Days, times and time zone. */
+export const windowText: ValueType<MaintenanceWindow> = {
+  label: 'maintenance window',
+  read: (node, path, report) => {
+    if (node.kind !== 'text') {
+      return wrongKind(node, 'maintenance window', 'text such as "22:00-04:00 Europe/Berlin"', path, report)
+    }
+    const read = readWindow(node.value)
+    if (typeof read !== 'string') return read
+    report(node.at, path, `${quote(node.value)} is no maintenance window: ${read}`)
+    return undefined
+  },
 }

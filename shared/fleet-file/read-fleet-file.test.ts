@@ -77,6 +77,7 @@ describe('a good fleet file', () => {
           nodeInterface: 'tailscale0',
           podCidr: undefined,
           serviceCidr: undefined,
+          after: [],
         },
       ],
       groups: [
@@ -116,6 +117,7 @@ describe('a good fleet file', () => {
             trial: undefined,
             toleratedUnits: [],
           },
+          rollout: { windows: [], after: [], drainLimitMs: undefined },
           binding: {
             machine: undefined,
             serial: undefined,
@@ -132,6 +134,7 @@ describe('a good fleet file', () => {
           address: 'dhcp',
         }),
       ],
+      rollout: expect.objectContaining({ canaries: [], windows: [], maxUnavailable: undefined }),
     })
   })
 

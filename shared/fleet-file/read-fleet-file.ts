@@ -5,6 +5,7 @@ import { type CheckScript, checkGates } from './check-gates.ts'
 import { type CheckRule, checkGroups } from './check-groups.ts'
 import { checkMembership } from './check-membership.ts'
 import { checkNetwork } from './check-network.ts'
+import { checkRollout } from './check-rollout.ts'
 import { checkSafety } from './check-safety.ts'
 import type { Fleet } from './fleet.ts'
 import { type Problem, ProblemList } from './problem.ts'
@@ -40,6 +41,7 @@ export function readFleetFile(text: string, path: string, options: FleetFileOpti
   checkConfigurations(sections, problems.report)
   checkGates(sections, problems.report, options.checkScript)
   checkSafety(sections, problems.report)
+  checkRollout(sections, problems.report)
   const fleet = problems.hasErrors ? undefined : resolveFleet(sections)
   return fleet === undefined
     ? { ok: false, problems: problems.list() }

@@ -1,6 +1,15 @@
 import { type Place, quote, type Report } from './problem.ts'
 import { readTable, unknownKey } from './read-table.ts'
-import { clusterKeys, defaultsKeys, fleetKeys, gateKeys, groupKeys, hostKeys, sectionsOf } from './schema.ts'
+import {
+  clusterKeys,
+  defaultsKeys,
+  fleetKeys,
+  gateKeys,
+  groupKeys,
+  hostKeys,
+  rolloutKeys,
+  sectionsOf,
+} from './schema.ts'
 import { nameProblem } from './text-types.ts'
 import type { TomlTable } from './toml-document.ts'
 import { type Keys, type TableOf, wrongKind } from './value-type.ts'
@@ -28,9 +37,10 @@ export interface Sections {
   readonly hosts: ReadonlyMap<string, HostTable>
   readonly clusters: ReadonlyMap<string, ClusterTable>
   readonly gates: ReadonlyMap<string, GateTable>
+  readonly rollout: TableOf<typeof rolloutKeys> | undefined
 }
 
-const known = ['fleet', 'defaults', 'clusters', 'groups', 'hosts', 'gates']
+const known = ['fleet', 'defaults', 'clusters', 'groups', 'hosts', 'gates', 'rollout']
 
 export function readSections(root: TomlTable, report: Report): Sections {
   for (const [name, { keyAt }] of root.entries) {
@@ -45,6 +55,7 @@ export function readSections(root: TomlTable, report: Report): Sections {
     )
   }
   const defaults = sectionTable(root, 'defaults', report)
+  const rollout = sectionTable(root, 'rollout', report)
   return {
     fleet: fleet && readTable(fleet, ['fleet'], fleetKeys, report, sectionsOf),
     defaults: defaults && readTable(defaults, ['defaults'], defaultsKeys, report, sectionsOf),
@@ -52,6 +63,7 @@ export function readSections(root: TomlTable, report: Report): Sections {
     groups: readNamed(root, 'groups', groupKeys, mostNames, report),
     hosts: readNamed(root, 'hosts', hostKeys, mostHosts, report),
     gates: readNamed(root, 'gates', gateKeys, mostNames, report),
+    rollout: rollout && readTable(rollout, ['rollout'], rolloutKeys, report, sectionsOf),
   }
 }
 

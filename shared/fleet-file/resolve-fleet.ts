@@ -2,6 +2,7 @@ import type { Cluster, Fleet, ResolvedGroup, ResolvedHost, Settings } from './fl
 import { type FreeTable, mergeFree } from './free-value.ts'
 import { groupLayers, hostLayers, type Layers, pick, stack } from './layers.ts'
 import type { ClusterTable, GroupTable, HostTable, Sections } from './read-sections.ts'
+import { resolveHostRollout, resolveRollout } from './resolve-rollout.ts'
 import { resolveSafety } from './resolve-safety.ts'
 import { defaultExpiresDays } from './schema.ts'
 import { flakeAttribute } from './text-types.ts'
@@ -23,6 +24,7 @@ export function resolveFleet(sections: Sections): Fleet | undefined {
     clusters: [...sections.clusters.values()].flatMap(resolveCluster),
     groups: [...sections.groups.values()].map(group => resolveGroup(sections, group)),
     hosts: [...sections.hosts.values()].map(host => resolveHost(sections, host)),
+    rollout: resolveRollout(sections),
   }
 }
 
@@ -39,6 +41,7 @@ function resolveCluster({ name, table: { values } }: ClusterTable): Cluster[] {
       nodeInterface: values['node-interface']?.value,
       podCidr: values['pod-cidr']?.value,
       serviceCidr: values['service-cidr']?.value,
+      after: values.after?.value ?? [],
     },
   ]
 }
@@ -97,5 +100,6 @@ function resolveSettings(sections: Sections, name: string, layers: Layers): Sett
     ),
     external: pick(layers, 'os').found !== undefined,
     safety: resolveSafety(sections, layers),
+    rollout: resolveHostRollout(layers),
   }
 }

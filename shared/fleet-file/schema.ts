@@ -1,8 +1,9 @@
 import { distributions } from '../kubernetes/distributions.ts'
 import { checkNameTemplate } from '../revision/expand-name.ts'
 import * as bounds from '../revision/safety-bounds.ts'
+import * as rollout from '../rollout/rollout-bounds.ts'
 import { freeTable } from './free-value.ts'
-import { duration, size } from './quantity-types.ts'
+import { amount, duration, size, windowText } from './quantity-types.ts'
 import { table } from './read-table.ts'
 import * as types from './text-types.ts'
 import { integer, type Key, listOf, mapOf, oneOf, text } from './value-type.ts'
@@ -151,6 +152,18 @@ const settingKeys = {
     example: '["backup.service"]',
     meaning: 'Units that may fail: a change that fails them is degraded and stays.',
   }),
+  windows: key({
+    type: listOf(windowText, 'list of maintenance windows', 1, rollout.MAX_WINDOWS),
+    fallback: 'those of `[rollout]`',
+    example: '["sat sun 22:00-04:00 Europe/Berlin"]',
+    meaning: 'When rollouts may change it: days, from when to when, time zone. Without days: every day.',
+  }),
+  'drain-limit': key({
+    type: duration(rollout.ROLLOUT_BOUNDS.drainLimitMs, 'from 1s to 24h'),
+    fallback: 'that of `[rollout]`',
+    example: '"10m"',
+    meaning: 'How long pods are waited for when its node is drained; then the step has failed.',
+  }),
 }
 
 const ownSettingKeys = {
@@ -166,6 +179,12 @@ const ownSettingKeys = {
     example: '"external"',
     meaning:
       'Somebody else manages its system, and Muster leaves that alone. With a `role` its cluster must have `life = "apart"`.',
+  }),
+  after: key({
+    type: listOf(types.nameText, 'list of hosts', 1, rollout.MAX_AFTER),
+    fallback: 'none',
+    example: '["database"]',
+    meaning: 'Hosts that a rollout must have done before it begins with this one.',
   }),
 }
 
@@ -305,6 +324,93 @@ export const clusterKeys = {
     example: '"10.96.0.0/12"',
     meaning: 'The network of the services. It cannot be changed later.',
   }),
+  after: key({
+    type: listOf(types.nameText, 'list of clusters', 1, rollout.MAX_FOLLOWS),
+    fallback: 'none: clusters go independently of each other',
+    example: '["staging"]',
+    meaning: 'Clusters that a rollout must have done before it begins with this one.',
+  }),
+}
+
+export const rolloutKeys = {
+  'max-unavailable': key({
+    type: amount,
+    fallback: `"${rollout.ROLLOUT_DEFAULTS.maxUnavailable}"`,
+    example: '"10%"',
+    meaning:
+      'How many hosts of a cluster, or outside of all clusters, may be away at once, those included that are away by themselves: a number or a share, of which at least one.',
+  }),
+  canaries: key({
+    type: listOf(types.nameText, 'list of hosts', 1, rollout.MAX_CANARIES),
+    fallback: 'none',
+    example: '["n4"]',
+    meaning: 'Hosts that go first. What failed or fell silent on one of them keeps the others from going.',
+  }),
+  'canary-size': key({
+    type: amount,
+    fallback: 'none besides `canaries`',
+    example: '"5%"',
+    meaning: 'How many hosts more go first, chosen by the order of their names among the workers.',
+  }),
+  'canary-soak': key({
+    type: duration(rollout.ROLLOUT_BOUNDS.soakMs, 'from 0s to 7d'),
+    fallback: 'as `soak`',
+    example: '"10m"',
+    meaning: 'How long every canary must stay well before others go.',
+  }),
+  soak: key({
+    type: duration(rollout.ROLLOUT_BOUNDS.soakMs, 'from 0s to 7d'),
+    fallback: '"1m"',
+    example: '"2m"',
+    meaning: 'How long a host must stay well, after its change was proved, before another goes in its place.',
+  }),
+  'on-failure': key({
+    type: oneOf(...rollout.failurePolicies),
+    fallback: `"${rollout.ROLLOUT_DEFAULTS.onFailure}"`,
+    example: '"continue"',
+    meaning:
+      'What a failed host means: nothing more is begun; the others go on, up to `max-failures`; or what was changed is taken back.',
+  }),
+  'max-failures': key({
+    type: integer(
+      'number from 1 to 10000',
+      rollout.ROLLOUT_BOUNDS.maxFailures.least,
+      rollout.ROLLOUT_BOUNDS.maxFailures.most,
+    ),
+    fallback: 'never',
+    example: '3',
+    meaning: 'With `on-failure = "continue"`: at so many failed hosts nothing more is begun.',
+  }),
+  spread: key({
+    type: text('label', types.labelKeyProblem),
+    fallback: 'hosts are not spread',
+    example: '"rack"',
+    meaning: 'A label: no two hosts with the same value are away at once.',
+  }),
+  'silent-percent': key({
+    type: integer(
+      'number from 1 to 100',
+      rollout.ROLLOUT_BOUNDS.silentPercent.least,
+      rollout.ROLLOUT_BOUNDS.silentPercent.most,
+    ),
+    fallback: String(rollout.ROLLOUT_DEFAULTS.silentPercent),
+    example: '20',
+    meaning:
+      'When more than this share of the fleet falls silent at once, nothing new is begun; what is under way goes to its end.',
+  }),
+  'drain-limit': key({
+    type: duration(rollout.ROLLOUT_BOUNDS.drainLimitMs, 'from 1s to 24h'),
+    fallback: '"5m"',
+    example: '"10m"',
+    meaning: 'How long pods are waited for when a node is drained; then the step has failed.',
+  }),
+  windows: key({
+    type: listOf(windowText, 'list of maintenance windows', 1, rollout.MAX_WINDOWS),
+    fallback: 'at any time',
+    example: '["22:00-04:00 Europe/Berlin"]',
+    meaning:
+      'When hosts may be changed that have no windows of their own. Fetching and building is done at any time.',
+  }),
 }
 
 export const gateKeys = {
@@ -438,6 +544,7 @@ export const sections = [
   { name: '[hosts.NAME]', keys: hostKeys },
   { name: '[clusters.NAME]', keys: clusterKeys },
   { name: '[gates.NAME]', keys: gateKeys },
+  { name: '[rollout]', keys: rolloutKeys },
 ] as const
 
 /** The sections in which a key stands, for a key that was written into the wrong one. */

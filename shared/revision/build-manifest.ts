@@ -1,7 +1,12 @@
 import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import type { Envelope } from '../gen/muster/v1/envelope_pb.ts'
-import { type ClusterEntrySchema, ManifestSchema, type Target } from '../gen/muster/v1/manifest_pb.ts'
+import {
+  type ClusterEntrySchema,
+  ManifestSchema,
+  type RolloutPolicy,
+  type Target,
+} from '../gen/muster/v1/manifest_pb.ts'
 import { contradiction, sortedClusters } from './clusters.ts'
 import { type KnownManifest, readManifest } from './read-manifest.ts'
 import { type EncodedTarget, encodeTarget } from './read-target.ts'
@@ -29,6 +34,8 @@ export interface ManifestInput {
   readonly leastNixVersion?: string
   /** The trust set in force, as it was signed. */
   readonly trustSet: Envelope
+  /** How rollouts go; undefined: nothing is said. */
+  readonly rollout?: RolloutPolicy | undefined
 }
 
 export interface BuiltManifest {
@@ -67,6 +74,7 @@ export function buildManifest(input: ManifestInput): BuiltManifest {
       requirements: { leastNixVersion: input.leastNixVersion ?? '' },
       trustSet: input.trustSet,
       clusters: sortedClusters(input.clusters ?? []),
+      ...(input.rollout && { rollout: input.rollout }),
     }),
   )
   const read = readManifest(payload)

@@ -1,6 +1,7 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { type Manifest, ManifestSchema, type Provenance } from '../gen/muster/v1/manifest_pb.ts'
 import { isDigest, sha256Hex } from '../ids.ts'
+import { type RolloutPolicy, readRolloutPolicy } from '../rollout/rollout-policy.ts'
 import { instantOf } from '../time.ts'
 import { MAX_TREE_BYTES } from '../tree/tree-limits.ts'
 import { isFleetId } from '../trust/trust-set.ts'
@@ -24,6 +25,7 @@ export interface KnownManifest {
   readonly groups: ReadonlyMap<string, string>
   /** By name; empty in a manifest from before there were any. */
   readonly clusters: ReadonlyMap<string, KnownCluster>
+  readonly rollout: RolloutPolicy
 }
 
 export type ReadManifest =
@@ -63,12 +65,17 @@ export function readManifest(payload: Uint8Array): ReadManifest {
   if (typeof groups === 'string') return refused(groups)
   const clusters = readClusters(manifest, hosts)
   if (typeof clusters === 'string') return refused(clusters)
+  const rollout = readRolloutPolicy(manifest.rollout)
+  if (rollout.kind === 'refused') return refused(`manifest rollout ${rollout.reason}`)
   const number = Number(manifest.number)
   const floor = Number(manifest.floor)
   const digest = manifestDigest(payload)
   return {
     kind: 'ok',
-    manifest: { manifest, number, floor, digest, created, expires, hosts, groups, clusters },
+    manifest: {
+      ...{ manifest, number, floor, digest, created, expires, hosts, groups, clusters },
+      rollout: rollout.value,
+    },
   }
 }
 

@@ -1,6 +1,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { type Binding, type Target, TargetSchema } from '../gen/muster/v1/manifest_pb.ts'
 import { isDigest, sha256Hex } from '../ids.ts'
+import { readHostPolicy } from '../rollout/rollout-policy.ts'
 import { isFleetId } from '../trust/trust-set.ts'
 import { checkClosure } from './check-closure.ts'
 import { checkNameTemplate } from './expand-name.ts'
@@ -86,7 +87,8 @@ function checkTarget(target: Target): string | undefined {
     checkBinding(place, target) ??
     checkWay(place, target) ??
     checkKubernetes(place, target) ??
-    checkSafety(place, target)
+    checkSafety(place, target) ??
+    checkRollout(place, target)
   )
 }
 
@@ -106,6 +108,11 @@ function checkBinding(place: string, { binding, group }: Target): string | undef
 function checkSafety(place: string, { safety }: Target): string | undefined {
   const reading = readSafety(safety)
   return reading.kind === 'refused' ? `${place} safety: ${reading.reason}` : undefined
+}
+
+function checkRollout(place: string, { rollout }: Target): string | undefined {
+  const reading = readHostPolicy(rollout)
+  return reading.kind === 'refused' ? `${place} rollout ${reading.reason}` : undefined
 }
 
 function checkHardware(place: string, binding: Binding | undefined): string | undefined {
