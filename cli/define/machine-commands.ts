@@ -1,5 +1,6 @@
 import { Argument, type Command, Option } from '@commander-js/extra-typings'
 import type { Cli } from '../cli.ts'
+import { CliError } from '../exit-codes.ts'
 import {
   collectLabel,
   collectText,
@@ -168,14 +169,35 @@ Example:
   program
     .command('bind')
     .description('Bind a host of the fleet file to a machine by your word alone (loose).')
-    .argument('<host>', 'a host of the fleet file')
-    .argument('<machine>', 'the start of a machine’s id')
+    .argument('[host]', 'a host of the fleet file')
+    .argument('[machine]', 'the start of a machine’s id')
+    .option('--all', 'instead: write the key of every host that is bound, by whatever way, into fleet.toml')
+    .option('-d, --directory <dir>', 'with --all: the fleet directory (the one here)')
+    .option('--dry-run', 'with --all: only show what would be written')
     .addOption(outputOption())
     .addHelpText(
       'after',
-      '\nWriting the machine’s serial, disk or key into fleet.toml binds it better: the node checks that itself.\n',
+      `
+Writing the machine’s serial, disk or key into fleet.toml binds it better: the node checks that itself. With --all the
+file keeps its comments and order, and nothing is bound anew; servers of a cluster need their keys there.
+
+Examples:
+  $ muster bind olaf 3f2a
+  $ muster bind --all -d home --dry-run
+`,
     )
     .action(async (host, machine, options) => {
+      if (options.all) {
+        if (host !== undefined) throw new CliError('usage', 'bind: say --all, or a host and its machine')
+        const { bindAll } = await import('../commands/bind-all.ts')
+        return bindAll(cli, options)
+      }
+      if (options.directory !== undefined || options.dryRun) {
+        throw new CliError('usage', 'bind: --directory and --dry-run are for --all')
+      }
+      if (host === undefined || machine === undefined) {
+        throw new CliError('usage', 'bind: say a host and its machine, or --all')
+      }
       const { bind } = await import('../commands/decide-machine.ts')
       await bind(cli, host, machine, options)
     })
