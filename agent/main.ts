@@ -10,7 +10,9 @@ import { createParts } from './parts.ts'
 import { writeEndMark, writeStartMark } from './safety/marks.ts'
 import { rearmAtBoot } from './safety/rearm-at-boot.ts'
 import { runReturn, triggerReturn } from './safety/return-unit.ts'
+import { readBootTime } from './safety/uptime.ts'
 import { startAgent } from './start.ts'
+import { createRootedFiles } from './system/rooted-files.ts'
 import { runAsUnit } from './units/run-as-unit.ts'
 
 /** Runs the agent until a signal, or one of its commands. Gives the exit code. */
@@ -40,8 +42,11 @@ async function main(argv: readonly string[]): Promise<number> {
       process.stdout.write(await confirmByHand(wanted.socket, wanted.operation))
       return 0
     case 'mark':
-      if (wanted.which === 'start') await writeStartMark(wanted.slot, new Date())
-      else await writeEndMark(wanted.slot, unitEnvironment(), new Date())
+      if (wanted.which === 'start') {
+        // Without it the mark counts all the same: the run began.
+        const boot = await readBootTime(createRootedFiles('/')).catch(() => undefined)
+        await writeStartMark(wanted.slot, new Date(), boot)
+      } else await writeEndMark(wanted.slot, unitEnvironment(), new Date())
       return 0
     case 'return':
       return await runReturn(wanted, signalOfProcess())

@@ -61,7 +61,9 @@ export async function conclude(context: StepContext, conclusion: Conclusion): Pr
     const settled = state.round !== undefined && GOOD.includes(rest.class)
     if (settled && deps.units.kind === 'systemd') {
       const rule = { keep: deps.config.keepGenerations, collectGarbage: false }
-      input.say(await removeSurplus({ deps, signal: input.signal }, input.states(), rule))
+      input.say(
+        await removeSurplus({ deps, operation, say: input.say, signal: input.signal }, input.states(), rule),
+      )
     }
   } catch (error) {
     // The outcome stands; what is left over is tidied up after the next operation.

@@ -89,7 +89,7 @@ export class Journal implements AsyncDisposable {
       } catch (error) {
         await this.#cutOff(error)
         // The room that was held is for this very moment.
-        if (!hasCode(error, 'ENOSPC') || this.#broken !== undefined || !(await this.#giveUpReserve()))
+        if (!hasCode(error, 'ENOSPC') || this.#broken !== undefined || !(await this.giveUpReserve()))
           throw error
         try {
           await this.#write(line)
@@ -131,7 +131,8 @@ export class Journal implements AsyncDisposable {
     return `${this.#path}.reserve`
   }
 
-  async #giveUpReserve(): Promise<boolean> {
+  /** Frees the room that was held; false: there was none. */
+  async giveUpReserve(): Promise<boolean> {
     try {
       const handle = await open(this.#reservePath(), 'r+')
       try {

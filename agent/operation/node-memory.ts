@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { readFileIfThere, writeFileDurably } from '../../shared/durable-file.ts'
+import { hasCode } from '../../shared/errors.ts'
 
 /** A system that failed on this node and is not tried again, whatever number it comes back under. */
 export interface QuarantinedSystem {
@@ -36,8 +37,24 @@ export async function readNodeMemory(stateDir: string): Promise<NodeMemory> {
   }
 }
 
-/** Durable when it returns. */
-export async function writeNodeMemory(stateDir: string, { held, quarantined }: NodeMemory): Promise<void> {
+/**
+ * Durable when it returns. What failed here must be remembered on a full disk, too: then `freeRoom` gives up what was held
+ * for this, and says whether there was any.
+ */
+export async function writeNodeMemory(
+  stateDir: string,
+  memory: NodeMemory,
+  freeRoom: () => Promise<boolean>,
+): Promise<void> {
+  try {
+    await write(stateDir, memory)
+  } catch (error) {
+    if (!hasCode(error, 'ENOSPC') || !(await freeRoom())) throw error
+    await write(stateDir, memory)
+  }
+}
+
+async function write(stateDir: string, { held, quarantined }: NodeMemory): Promise<void> {
   await writeFileDurably(
     join(stateDir, FILE),
     `${JSON.stringify({

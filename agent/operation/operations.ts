@@ -14,7 +14,7 @@ import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts
 import { isDigest, randomId } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
-import { leftUntil, readDeadline, writeDeadline } from '../safety/deadline.ts'
+import { changeDeadline, leftUntil } from '../safety/deadline.ts'
 import { armFolder } from '../safety/operation-folder.ts'
 import { readBootTime } from '../safety/uptime.ts'
 import { readVerdict } from '../safety/verdict.ts'
@@ -104,7 +104,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
   let queue: Promise<void> = Promise.resolve()
 
   const remember = async (next: NodeMemory) => {
-    await writeNodeMemory(deps.stateDir, next)
+    await writeNodeMemory(deps.stateDir, next, () => journal.giveUpReserve())
     nodeMemory = next
     status = describeNode(machineStatus, nodeMemory)
     changed()
@@ -228,14 +228,19 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         const { round } = state
         if (state.outcome || !round || state.extendedMs !== undefined) continue
         const folder = armFolder(deps.stateDir, id, round.number)
-        const deadline = await readDeadline(folder)
-        if (!deadline || (await readVerdict(folder)).kind !== 'none') continue
-        // What is over is over, even when nobody has said so yet; and a promotion does not wait for the coordinator.
-        if (!leftUntil(deadline, await readBootTime(deps.system)) || deadline.of !== 'proof') continue
         const byMs = Math.min(Math.max(0, expectedMs), deps.config.restartBoundMs)
-        // Before the deadline moves: it must not move twice.
-        await journal.append({ operation: id, kind: 'extended', byMs })
-        await writeDeadline(folder, { ...deadline, uptimeMs: deadline.uptimeMs + byMs })
+        let moved = false
+        await changeDeadline(folder, async deadline => {
+          if (!deadline || (await readVerdict(folder)).kind !== 'none') return undefined
+          // What is over is over, even when nobody has said so yet; and a promotion does not wait for the coordinator.
+          if (!leftUntil(deadline, await readBootTime(deps.system)) || deadline.of !== 'proof')
+            return undefined
+          // Before the deadline moves: it must not move twice.
+          await journal.append({ operation: id, kind: 'extended', byMs })
+          moved = true
+          return { ...deadline, uptimeMs: deadline.uptimeMs + byMs }
+        })
+        if (!moved) continue
         output.add(`the coordinator restarts: its answer is waited for ${Math.round(byMs / 1_000)} s longer`)
       }
     },

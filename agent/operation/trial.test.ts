@@ -120,6 +120,24 @@ describe('a trial boot', () => {
     expect(system.links.get(BOOTED)).toBe(OLD)
   })
 
+  it.each([
+    ['the new', 2],
+    ['the old', 1],
+  ])('is not begun where the installer keeps no entry for %s generation', async (_, number) => {
+    const system = trialMachine()
+    const boot = system.scripts.get(switchProgram(OLD))
+    system.scripts.set(switchProgram(OLD), async (args, cwd) => {
+      const end = (await boot?.(args, cwd)) ?? {}
+      system.files.delete(`/root/boot/loader/entries/nixos-generation-${number}.conf`)
+      return end
+    })
+    const { outcome } = await tried(system, [])
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(outcome.reason).toContain('configurationLimit')
+    expect(system.commands.filter(line => line.startsWith('bootctl set-oneshot n'))).toEqual([])
+    expect([bootDefault(system), system.links.get(CURRENT)]).toEqual([OLD, OLD])
+  })
+
   it('is refused as a reboot that is required where the boot loader cannot boot an entry once', async () => {
     const system = trialMachine()
     system.files.delete(FEATURES)

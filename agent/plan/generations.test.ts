@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { System } from '../system/system.ts'
+import { type System, succeeded } from '../system/system.ts'
 import { type Generations, readGenerations } from './generations.ts'
 import { removeGenerations } from './remove-generations.ts'
 import { PlanMachine, storePath } from './testing/plan-machine.ts'
@@ -84,6 +84,12 @@ describe('removing generations', () => {
         bootDefault,
         deadlineMs: 20_000,
         collectGarbage,
+        runBoot: async (system: string) => {
+          const run = await machine.system.run(`${system}/bin/switch-to-configuration`, ['boot'], {
+            deadlineMs: 20_000,
+          })
+          return succeeded(run.ending) ? undefined : run.stderr.trim()
+        },
       },
       boot: async (exit: number) => {
         await machine.script(
@@ -117,7 +123,7 @@ describe('removing generations', () => {
     expect(await removeGenerations(order)).toEqual({
       kind: 'failed',
       step: 'boot',
-      reason: 'switch-to-configuration boot: exit code 1: no room',
+      reason: 'no room',
     })
     expect(await said()).toHaveLength(2)
   })

@@ -31,6 +31,23 @@ describe('a plan', () => {
     expect(describePlan(same)).toEqual([`${path} runs already and is the boot default: nothing to do`])
   })
 
+  test('is refused where the firmware boots something else, whatever is promoted', async () => {
+    await using machine = await PlanMachine.make()
+    const old = await machine.toplevel('a')
+    await machine.runs(old)
+    const target = await machine.toplevel('b', { 'kernel-params': 'quiet\n' })
+    const variable = '/sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
+    const attributes = '\u0007\0\0\0'
+    const utf16 = (text: string) => Buffer.from(`${text}\0`, 'utf16le').toString('latin1')
+    await machine.files({ [variable]: `${attributes}${utf16('nixos-generation-7.conf')}` })
+    const found = await plan(machine, target)
+    expect(classes(found)).toEqual(['forced-default'])
+    expect(found.problems[0]?.reason).toContain('nixos-generation-7.conf')
+    // Emptied and taken away are the same: what is installed counts.
+    await machine.files({ [variable]: `${attributes}${utf16('')}` })
+    expect(classes(await plan(machine, target))).toEqual([])
+  })
+
   test('tells what a switch would do, and fits the wire', async () => {
     await using machine = await PlanMachine.make()
     const before = { [`${UNITS}/a.service`]: '[Service]\nExecStart=/1\n', [`${UNITS}/b.service`]: '[Unit]\n' }

@@ -2,6 +2,7 @@ import type { System } from '../system/system.ts'
 import { type ClosureNeed, type ClosureSize, closureSize } from './closure-size.ts'
 import { compareFstab } from './compare-fstab.ts'
 import { compareUnits } from './compare-units.ts'
+import { readForcedDefault } from './forced-default.ts'
 import { type Generations, readGenerations } from './generations.ts'
 import { knownValue, type Part } from './part.ts'
 import { type PlanProblem, planProblems } from './plan-problems.ts'
@@ -60,6 +61,7 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
     ? { kind: 'states', states: new Map() }
     : await readUnitStates(system, signal)
   const space = await readSpace(system, { root, storeDir, need: NOTHING_TO_FETCH, target })
+  const forced = await readForcedDefault(system)
   const reboot = rebootOf(booted, current, target)
   const units = unitsOf(current, target, states)
   return {
@@ -73,7 +75,7 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
     closure: await closureSize(system, target.path, current?.path, signal),
     space,
     agentChanges: agentChanges(current, target),
-    problems: planProblems({ target, current: machine.current, reboot, states, space, expected }),
+    problems: planProblems({ target, current: machine.current, reboot, states, space, forced, expected }),
     warnings: planWarnings({ ...machine, current, target, reboot, units, states, expected }),
   }
 }

@@ -1,3 +1,4 @@
+import type { ForcedDefault } from './forced-default.ts'
 import type { Part } from './part.ts'
 import { BOOT_RESERVE, type Bytes, type PlanSpace, STORE_RESERVE } from './plan-space.ts'
 import type { RebootReasons } from './reboot-reasons.ts'
@@ -24,6 +25,8 @@ export type ProblemClass =
   | 'logind'
   | 'space-store'
   | 'space-boot'
+  /** The firmware names a default of its own: nothing that is promoted would be booted. */
+  | 'forced-default'
   /** Something that safety rests on cannot be read. */
   | 'unreadable'
 
@@ -34,13 +37,14 @@ export interface ProblemsQuestion {
   readonly reboot: RebootReasons
   readonly states: UnitStatesReading
   readonly space: PlanSpace
+  readonly forced: ForcedDefault
   /** What the manifest says of this machine; no host name for a group's target. */
   readonly expected: { readonly host?: string | undefined; readonly system: string }
 }
 
 /** Everything that speaks against switching to the target, each with its cure. Empty: nothing does. */
 export function planProblems(question: ProblemsQuestion): PlanProblem[] {
-  const { target, current, reboot, states, space, expected } = question
+  const { target, current, reboot, states, space, forced, expected } = question
   return [
     ...currentProblems(current),
     ...fileProblems(target),
@@ -51,6 +55,7 @@ export function planProblems(question: ProblemsQuestion): PlanProblem[] {
     ...rebootProblems(reboot),
     ...logindProblems(states),
     ...spaceProblems(space),
+    ...forcedProblems(forced),
   ]
 }
 
@@ -140,6 +145,20 @@ function logindProblems(reading: UnitStatesReading): PlanProblem[] {
   const is = state === undefined ? 'not loaded' : `${state.load} and ${state.active}`
   const reason = `systemd-logind.service is ${is}: the switch would end in the middle; start it first`
   return [{ class: 'logind', reason }]
+}
+
+function forcedProblems(forced: ForcedDefault): PlanProblem[] {
+  switch (forced.kind) {
+    case 'none':
+      return []
+    case 'unknown':
+      return [{ class: 'unreadable', reason: forced.why }]
+    case 'entry': {
+      const cure = 'let it go with `bootctl set-default ""`'
+      const reason = `systemd-boot was told by hand to boot ${forced.entry}, whatever is installed: no change could become the default; ${cure}`
+      return [{ class: 'forced-default', reason }]
+    }
+  }
 }
 
 /** What of the space is not enough, or not known. Also of use before anything is fetched. */

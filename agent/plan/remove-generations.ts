@@ -10,10 +10,9 @@ export interface RemovalOrder {
   readonly bootDefault: string
   readonly deadlineMs: number
   /**
-   * Runs `switch-to-configuration boot`. Absent: as a child of this process; to survive the agent's end, in a unit of
-   * its own.
+   * Has that system's own program write the boot loader, where whoever ends this process does not end it. Says what went wrong.
    */
-  readonly runBoot?: (program: string, args: readonly string[]) => Promise<RunResult>
+  readonly runBoot: (toplevel: string) => Promise<string | undefined>
   /** Delete afterwards what nothing holds any more. */
   readonly collectGarbage: boolean
   readonly signal?: AbortSignal | undefined
@@ -42,11 +41,9 @@ export async function removeGenerations(order: RemovalOrder): Promise<Removal> {
     })
     if (!succeeded(run.ending)) return failure('delete', 'nix-env --delete-generations', run)
   }
-  const program = `${order.bootDefault}/bin/switch-to-configuration`
   // Not given the signal: a boot loader that is half written is worse than one that is late.
-  const boot = order.runBoot ?? ((file, args) => system.run(file, args, { deadlineMs }))
-  const run = await boot(program, ['boot'])
-  if (!succeeded(run.ending)) return failure('boot', 'switch-to-configuration boot', run)
+  const problem = await order.runBoot(order.bootDefault)
+  if (problem !== undefined) return { kind: 'failed', step: 'boot', reason: problem }
   if (order.collectGarbage) {
     const collected = await system.run('nix-store', ['--gc'], { deadlineMs, signal })
     if (!succeeded(collected.ending)) return failure('collect', 'nix-store --gc', collected)
@@ -54,7 +51,7 @@ export async function removeGenerations(order: RemovalOrder): Promise<Removal> {
   return { kind: 'removed', numbers }
 }
 
-function failure(step: 'delete' | 'boot' | 'collect', command: string, run: RunResult): Removal {
+function failure(step: 'delete' | 'collect', command: string, run: RunResult): Removal {
   const said = run.stderr.trim().split('\n').at(-1)?.slice(0, 200) ?? ''
   const reason = describeEnding(command, run.ending)
   return { kind: 'failed', step, reason: said === '' ? reason : `${reason}: ${said}` }

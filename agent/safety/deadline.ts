@@ -16,6 +16,31 @@ export async function writeDeadline(folder: ArmFolder, at: Deadline): Promise<vo
   await writeSlot(slotPath(folder, 'deadline'), at)
 }
 
+const changes = new Map<string, Promise<unknown>>()
+
+/**
+ * Reads a deadline and writes what follows from it, with no other change of this process in between; undefined: it stays as
+ * it is.
+ */
+export async function changeDeadline(
+  folder: ArmFolder,
+  change: (before: Deadline | undefined) => Promise<Deadline | undefined>,
+): Promise<void> {
+  const key = slotPath(folder, 'deadline')
+  const turn = (changes.get(key) ?? Promise.resolve())
+    .catch(() => {}) // whoever made that change was told
+    .then(async () => {
+      const next = await change(await readDeadline(folder))
+      if (next) await writeDeadline(folder, next)
+    })
+  changes.set(key, turn)
+  try {
+    await turn
+  } finally {
+    if (changes.get(key) === turn) changes.delete(key)
+  }
+}
+
 /** Undefined: none is written, or it cannot be read. */
 export async function readDeadline(folder: ArmFolder): Promise<Deadline | undefined> {
   const path = slotPath(folder, 'deadline')

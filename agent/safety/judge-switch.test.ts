@@ -121,6 +121,20 @@ describe('a switch', () => {
     ['2, of the activation script', { ...middle, exit: 2 }, 'touched: activation failed'],
     ['2, of the activation script, half way', { exit: 2, lines: [ACTIVATING] }, 'touched: activation failed'],
     ['2, silent', { exit: 2, listsLeft: true }, 'untouched: activation failed'],
+    [
+      '1, silent, with lists left: past its checks',
+      { exit: 1, listsLeft: true },
+      'touched: activation failed',
+    ],
+    ['11, silent, with lists left', { exit: 11, listsLeft: true }, 'touched: activation failed'],
+    [
+      '11, by the lock, while the other one has lists',
+      { exit: 11, listsLeft: true, lines: ['Could not acquire lock'] },
+      'untouched: busy',
+    ],
+    ['0, with lists left and no last word', { ...done, listsLeft: true }, 'touched: unknown'],
+    ['0, with lists of the next run', { ...done, listsLeft: true, closing: true }, 'good'],
+    ['4, with lists left and no last word', { ...done, exit: 4, listsLeft: true }, 'touched: unknown'],
     ['11, by the lock', { exit: 11, lines: ['Could not acquire lock'] }, 'untouched: busy'],
     ['11, in the middle', { ...middle, exit: 11 }, 'touched: activation failed'],
     [

@@ -30,7 +30,7 @@ interface Failure<K> {
 }
 
 /**
- * Judges by facts together: marks, exit code, /run/current-system, the program's lines, failed units. The exit code alone
+ * Judges by facts together: marks, exit code, /run/current-system, the program's lines, lists it left, failed units. The exit code alone
  * is ambiguous for 0, 1, 2, 4 and 11, and says nothing for 101 and for signals. What is not surely untouched is touched.
  */
 export function judgeSwitch(facts: SwitchFacts): SwitchVerdict {
@@ -55,9 +55,12 @@ export function judgeSwitch(facts: SwitchFacts): SwitchVerdict {
     reason: `${reason}; nothing was touched`,
     exitCode,
   })
+  // Lists are written while planning and taken away phase by phase: with them it came at least so far, and whether it
+  // stopped units after that cannot be told.
+  const planned = begun || seen.listsLeft
   /** For an ending that comes before anything is touched as well as in the middle. */
-  const eitherWay = (before: string, middle: string): SwitchVerdict =>
-    begun
+  const eitherWay = (before: string, middle: string, reached = planned): SwitchVerdict =>
+    reached
       ? touched(OutcomeClass.ACTIVATION_FAILED, `${middle}; ${now}`)
       : untouched(OutcomeClass.ACTIVATION_FAILED, before)
 
@@ -89,6 +92,10 @@ export function judgeSwitch(facts: SwitchFacts): SwitchVerdict {
           `the switch ended with ${exitCode}, but ${now}; expected ${target}`,
         )
       }
+      if (seen.listsLeft && !seen.closing) {
+        const reason = `the switch ended with ${exitCode}, but left lists of units it had still to start or restart`
+        return touched(OutcomeClass.UNKNOWN, `${reason}; ${now}`)
+      }
       return judgeUnits(facts, exitCode, touched)
     case 1:
       if (!begun && seen.lines.some(line => line.includes("Pre-switch check 'switchInhibitors' failed"))) {
@@ -105,6 +112,8 @@ export function judgeSwitch(facts: SwitchFacts): SwitchVerdict {
       return eitherWay(
         'the switch ended before it began (exit 2: no NixOS machine, or an incomplete system)',
         'the activation script failed (exit 2)',
+        // A system without systemd ends it while planning, without a word: the activation always speaks first.
+        begun,
       )
     case 11:
       if (!begun && seen.lines.some(line => line.includes('Could not acquire lock'))) {

@@ -5,7 +5,15 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ScriptedUnits } from '../operation/testing/scripted-units.ts'
 import { createRealSystem } from '../system/real-system.ts'
-import { isEmpty, readLists, tidyLists, tidyListsFor } from './lists.ts'
+import {
+  hasLeftLists,
+  isEmpty,
+  readLists,
+  recordLists,
+  takeBackLists,
+  tidyLists,
+  tidyListsFor,
+} from './lists.ts'
 
 describe('lists that an interrupted switch left', () => {
   const known: Readonly<Record<string, { active: boolean | undefined; inTarget: boolean }>> = {
@@ -90,5 +98,36 @@ describe('the lists of a machine', () => {
     })
     await expect(readFile(join(root, 'run/nixos/restart-list'))).rejects.toThrow(/ENOENT/)
     expect(isEmpty(await readLists(system, join(root, 'other')))).toBe(true)
+  })
+})
+
+describe('the lists of one run', () => {
+  it('are told from what lay there before it, and taken away when it changed nothing', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'lists-'))
+    const system = createRealSystem({ root: '/', path: '' })
+    const folder = join(root, 'run/nixos')
+    const slot = join(root, 'slot')
+    try {
+      await mkdir(folder, { recursive: true })
+      await writeFile(join(folder, 'start-list'), 'kept.service\n')
+      await recordLists(system, root, slot)
+      expect(await hasLeftLists(system, root, slot)).toBe(false)
+      expect(await takeBackLists(system, root, slot)).toBeUndefined()
+      await writeFile(join(folder, 'start-list'), 'kept.service\nmore.service\n')
+      await writeFile(join(folder, 'reload-list'), 'wedge.service\n')
+      expect(await hasLeftLists(system, root, slot)).toBe(true)
+      expect(await takeBackLists(system, root, slot)).toContain('were taken away')
+      expect(await readLists(system, root)).toEqual({ start: ['kept.service'], restart: [], reload: [] })
+      // Too long to be written down: told from another, and left alone.
+      const many = Array.from({ length: 500 }, (_, n) => `unit-${n}.service`)
+      await writeFile(join(folder, 'start-list'), many.join('\n'))
+      await recordLists(system, root, slot)
+      expect(await hasLeftLists(system, root, slot)).toBe(false)
+      await writeFile(join(folder, 'restart-list'), 'x.service\n')
+      expect(await takeBackLists(system, root, slot)).toContain('stay')
+      expect((await readLists(system, root)).restart).toEqual(['x.service'])
+    } finally {
+      await rm(root, { recursive: true, force: true })
+    }
   })
 })

@@ -1,7 +1,9 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { sha256Hex } from '../../shared/ids.ts'
 import type { System } from '../system/system.ts'
 import type { Units } from '../units/units.ts'
+import { MOST_SLOT_JSON_BYTES, readSlot, reserveSlot, writeSlot } from './slot.ts'
 
 /** Lists that switch-to-configuration leaves behind when it is cut, and reads at its next run. */
 const LISTS = ['start-list', 'restart-list', 'reload-list'] as const
@@ -74,15 +76,7 @@ export async function tidyListsFor(
     })
   }
   const next = tidyLists(lists, unit => known.get(unit) ?? { active: undefined, inTarget: false })
-  for (const [name, units_] of [
-    ['start-list', next.start],
-    ['restart-list', next.restart],
-    ['reload-list', next.reload],
-  ] as const) {
-    const path = join(root, FOLDER, name)
-    if (units_.length === 0) await rm(path, { force: true })
-    else await writeFile(path, units_.map(unit => `${unit}\n`).join(''))
-  }
+  await writeLists(root, next)
   const before = lists.start.length + lists.restart.length + lists.reload.length
   const after = next.start.length + next.restart.length + next.reload.length
   return `lists of an interrupted switch found: ${before} entries, ${after} kept`
@@ -99,3 +93,66 @@ async function hasUnit(system: System, target: string, unit: string): Promise<bo
   // Mounts and swaps come from fstab, devices and some targets from systemd itself.
   return /\.(mount|automount|swap|device|slice|scope)$/.test(unit) || /\.target$/.test(unit)
 }
+
+async function writeLists(root: string, { start, restart, reload }: Lists): Promise<void> {
+  for (const [name, units] of [
+    ['start-list', start],
+    ['restart-list', restart],
+    ['reload-list', reload],
+  ] as const) {
+    const path = join(root, FOLDER, name)
+    if (units.length === 0) await rm(path, { force: true })
+    else await writeFile(path, units.map(unit => `${unit}\n`).join(''))
+  }
+}
+
+/** What lay there when a run began: the lists themselves, or, where they are too long for a slot, only their digest. */
+interface ListsBefore {
+  readonly digest: string
+  readonly lists: Lists | undefined
+}
+
+/** Writes down what lies there before a run, so that what the run leaves can be told from it. */
+export async function recordLists(system: System, root: string, slot: string): Promise<void> {
+  const lists = await readLists(system, root)
+  const digest = digestOf(lists)
+  const fits = JSON.stringify({ digest, lists }).length * 2 < MOST_SLOT_JSON_BYTES
+  await reserveSlot(slot) // a round that an older program armed has none
+  await writeSlot(slot, fits ? { digest, lists } : { digest })
+}
+
+/** A run left lists: there are some, and they are not those that lay there before it. */
+export async function hasLeftLists(system: System, root: string, slot: string): Promise<boolean> {
+  const lists = await readLists(system, root)
+  if (isEmpty(lists)) return false
+  return (await readListsBefore(slot))?.digest !== digestOf(lists)
+}
+
+/**
+ * Takes away the lists of a run that changed nothing: the next one, even to the system that runs, would restart what they
+ * name. Says what it did.
+ */
+export async function takeBackLists(system: System, root: string, slot: string): Promise<string | undefined> {
+  if (!(await hasLeftLists(system, root, slot))) return undefined
+  const before = await readListsBefore(slot)
+  if (!before?.lists) return 'the lists of this run stay: what lay there before it is not known'
+  await writeLists(root, before.lists)
+  return 'the lists of this run were taken away: it changed nothing'
+}
+
+async function readListsBefore(slot: string): Promise<ListsBefore | undefined> {
+  const reading = await readSlot(slot)
+  if (reading.kind !== 'value') return undefined
+  const fields = new Map<string, unknown>(Object.entries(reading.value ?? {}))
+  const digest = fields.get('digest')
+  if (typeof digest !== 'string') return undefined
+  const lists = new Map<string, unknown>(Object.entries(fields.get('lists') ?? {}))
+  const [start, restart, reload] = ['start', 'restart', 'reload'].map(name => unitsOf(lists.get(name)))
+  return { digest, lists: start && restart && reload ? { start, restart, reload } : undefined }
+}
+
+function unitsOf(value: unknown): readonly string[] | undefined {
+  return Array.isArray(value) && value.every(unit => typeof unit === 'string') ? value : undefined
+}
+
+const digestOf = ({ start, restart, reload }: Lists) => sha256Hex(JSON.stringify([start, restart, reload]))

@@ -28,8 +28,11 @@ describe('the marks of a unit', () => {
       mark: { at, result: 'exit-code', code: 'exited', status: '4' },
     })
     expect(await readStartMark(join(dir, 'none'))).toEqual({ kind: 'unmarked' })
-    await writeStartMark(slot, at)
-    expect(await readStartMark(slot)).toEqual({ kind: 'marked', mark: { at } })
+    await writeStartMark(slot, at, undefined)
+    expect(await readStartMark(slot)).toEqual({ kind: 'marked', mark: { at, boot: undefined } })
+    const boot = { bootId: 'one', uptimeMs: 5 }
+    await writeStartMark(slot, at, boot)
+    expect(await readStartMark(slot)).toEqual({ kind: 'marked', mark: { at, boot } })
   })
 
   it('of a command that was never run are empty, and no text of another makes them long', async () => {

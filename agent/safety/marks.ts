@@ -1,8 +1,11 @@
 import { readSlot, type SlotReading, writeSlot } from './slot.ts'
+import type { BootTime } from './uptime.ts'
 
 /** Written by a unit itself before its command: it began. */
 export interface StartMark {
   readonly at: Date
+  /** The same moment by the boot, which no clock moves; undefined: it could not be read. */
+  readonly boot: BootTime | undefined
 }
 
 /** Written by a unit itself after its command, whatever happened: how it ended, as systemd told the unit. */
@@ -21,8 +24,8 @@ export type MarkReading<T> =
   | { readonly kind: 'unmarked' }
   | { readonly kind: 'unreadable'; readonly reason: string }
 
-export async function writeStartMark(slot: string, now: Date): Promise<void> {
-  await writeSlot(slot, { at: now.toISOString() })
+export async function writeStartMark(slot: string, now: Date, boot: BootTime | undefined): Promise<void> {
+  await writeSlot(slot, { at: now.toISOString(), ...(boot && { boot }) })
 }
 
 export async function writeEndMark(
@@ -40,7 +43,7 @@ export async function writeEndMark(
 }
 
 export async function readStartMark(slot: string): Promise<MarkReading<StartMark>> {
-  return parse(await readSlot(slot), fields => ({ at: timeOf(fields) }))
+  return parse(await readSlot(slot), fields => ({ at: timeOf(fields), boot: bootOf(fields.get('boot')) }))
 }
 
 export async function readEndMark(slot: string): Promise<MarkReading<EndMark>> {
@@ -67,6 +70,12 @@ function parse<T>(reading: SlotReading, read: (fields: ReadonlyMap<string, unkno
         return { kind: 'unreadable', reason: error instanceof Error ? error.message : String(error) }
       }
   }
+}
+
+function bootOf(value: unknown): BootTime | undefined {
+  const fields = new Map<string, unknown>(Object.entries(value ?? {}))
+  const [bootId, uptimeMs] = [fields.get('bootId'), fields.get('uptimeMs')]
+  return typeof bootId === 'string' && typeof uptimeMs === 'number' ? { bootId, uptimeMs } : undefined
 }
 
 function textOf(fields: ReadonlyMap<string, unknown>, name: string): string {

@@ -16,6 +16,7 @@ export interface ArmFolder {
 export const SLOTS = [
   'switch.start',
   'switch.end',
+  'switch.lists',
   'back.start',
   'back.end',
   'boot.start',
@@ -43,6 +44,15 @@ export async function prepareArmFolder(folder: ArmFolder, stateDir: string): Pro
   await makePrivateDirectory(folder.path)
   for (const name of SLOTS) await reserveSlot(slotPath(folder, name))
   for (const path of [folder.path, operationFolder(stateDir, folder.operation), join(stateDir, FOLDER)]) {
+    await syncDirectory(path)
+  }
+}
+
+/** Makes the folder for runs of the boot loader's installer that belong to no round. */
+export async function prepareBootFolder(folder: ArmFolder, stateDir: string): Promise<void> {
+  await makePrivateDirectory(folder.path)
+  for (const name of ['boot.start', 'boot.end'] as const) await reserveSlot(slotPath(folder, name))
+  for (const path of [operationFolder(stateDir, folder.operation), join(stateDir, FOLDER)]) {
     await syncDirectory(path)
   }
 }

@@ -2,10 +2,14 @@ import { pause } from '../../shared/lifecycle.ts'
 import type { ArmRecord } from './arm-record.ts'
 import { type ArmFolder, slotPath } from './operation-folder.ts'
 import { clearSlot } from './slot.ts'
+import { clearStaleLoader } from './stale-loader.ts'
 import { switchUnit, unitName, type WatchDeps, watchSwitch } from './switch-unit.ts'
 import { readVerdict } from './verdict.ts'
 
 const GONE_MS = 90_000
+/** What a run of the program in a unit needs of what was armed. */
+export type BootRun = Pick<ArmRecord, 'operation' | 'program' | 'toolPath' | 'switchMs'>
+
 /** How long another switch, such as one by hand, is waited for: half of what a promotion may take. */
 const BUSY_MS = 5 * 60_000
 const BUSY_PAUSE_MS = 2_000
@@ -17,7 +21,7 @@ const BUSY_PAUSE_MS = 2_000
 export async function runBoot(
   deps: WatchDeps,
   folder: ArmFolder,
-  arm: ArmRecord,
+  arm: BootRun,
   toplevel: string,
 ): Promise<string | undefined> {
   const until = performance.now() + Math.min(arm.switchMs / 2, BUSY_MS)
@@ -37,16 +41,12 @@ interface BootEnd {
   readonly busy: boolean
 }
 
-async function runOnce(
-  deps: WatchDeps,
-  folder: ArmFolder,
-  arm: ArmRecord,
-  toplevel: string,
-): Promise<BootEnd> {
+async function runOnce(deps: WatchDeps, folder: ArmFolder, arm: BootRun, toplevel: string): Promise<BootEnd> {
   const failed = (problem: string, busy = false): BootEnd => ({ problem, busy })
   const name = unitName('boot', folder)
   const left = await deps.units.stop(name, GONE_MS)
   if (left.kind === 'alive') return failed(left.reason)
+  await clearStaleLoader(deps.system, deps.root, deps.say)
   await clearSlot(slotPath(folder, 'boot.start'))
   await clearSlot(slotPath(folder, 'boot.end'))
   const started = await deps.units.start(switchUnit(folder, arm, 'boot', toplevel))

@@ -4,9 +4,10 @@ import type { System } from '../system/system.ts'
 import { currentSystem } from '../system/system-links.ts'
 import type { UnitSpec, Units } from '../units/units.ts'
 import type { ArmRecord } from './arm-record.ts'
-import { isEmpty, readLists } from './lists.ts'
+import { hasLeftLists } from './lists.ts'
 import { type EndMark, readEndMark, readStartMark } from './marks.ts'
 import { type ArmFolder, slotPath } from './operation-folder.ts'
+import { readBootTime } from './uptime.ts'
 
 /** Forward to the new system, back to the old one, or only what the next boot starts. */
 export type Direction = 'switch' | 'back' | 'boot'
@@ -20,7 +21,7 @@ const WORDS = { switch: 'switch to', back: 'back to', boot: 'boot default' } as 
 /** The unit in which a toplevel's own program switches to it. Its marks are its record; its output goes to the journal. */
 export function switchUnit(
   folder: ArmFolder,
-  arm: ArmRecord,
+  arm: Pick<ArmRecord, 'operation' | 'program' | 'toolPath'>,
   direction: Direction,
   toplevel: string,
 ): UnitSpec {
@@ -53,6 +54,7 @@ export interface SwitchSeen {
   /** The program's first and last line in the journal. */
   readonly opening: boolean
   readonly closing: boolean
+  /** The program planned, and left lists that were not there before: it did not come to its end. */
   readonly listsLeft: boolean
   readonly currentAfter: string | undefined
 }
@@ -77,13 +79,14 @@ export async function watchSwitch(
   deps: WatchDeps,
   folder: ArmFolder,
   direction: Direction,
-  /** Milliseconds that are left to it. */
-  leftMs: number,
+  /** Milliseconds that it may take, counted from its own start mark. */
+  limitMs: number,
   signal: AbortSignal,
 ): Promise<SwitchSeen | undefined> {
   const { units, system, root, say } = deps
   const name = unitName(direction, folder)
-  const until = performance.now() + leftMs
+  // An agent that is started anew in the middle gives it no more time.
+  const until = performance.now() + Math.max(0, limitMs - (await ranFor(system, folder, direction)))
   const lines: string[] = []
   let cursor: string | undefined
   let opening = false
@@ -128,7 +131,16 @@ export async function watchSwitch(
     lines,
     opening,
     closing,
-    listsLeft: !isEmpty(await readLists(system, root)),
+    listsLeft: direction === 'switch' && (await hasLeftLists(system, root, slotPath(folder, 'switch.lists'))),
     currentAfter: await currentSystem(system, root),
   }
+}
+
+/** Milliseconds since a run began in this boot; 0: it has not, or it cannot be told. */
+async function ranFor(system: System, folder: ArmFolder, direction: Direction): Promise<number> {
+  const began = await readStartMark(slotPath(folder, `${direction}.start`))
+  if (began.kind !== 'marked' || began.mark.boot === undefined) return 0
+  const { boot } = began.mark
+  const now = await readBootTime(system).catch(() => undefined)
+  return now?.bootId === boot.bootId ? Math.max(0, now.uptimeMs - boot.uptimeMs) : 0
 }

@@ -1,8 +1,10 @@
+import { join } from 'node:path'
 import { describeEnding, type RunResult, type System, succeeded } from '../system/system.ts'
 import { profileSystem } from '../system/system-links.ts'
 import type { ArmRecord } from './arm-record.ts'
 import type { ArmFolder } from './operation-folder.ts'
 import { runBoot } from './run-boot.ts'
+import { EFI_MOUNTS } from './stale-loader.ts'
 import type { WatchDeps } from './switch-unit.ts'
 
 const SHORT_MS = 60_000
@@ -46,11 +48,25 @@ export async function setTrial(
   if (!succeeded(back.ending)) return said('nix-env --switch-generation', back)
   const written = await runBoot(doors, folder, arm, arm.profile)
   if (written !== undefined) return written
-  const entry = `nixos-generation-${made.generation}.conf`
+  const entry = entryOf(made.generation)
+  for (const needed of [entry, entryOf(arm.generation)]) {
+    if (await hasEntry(system, root, needed)) continue
+    return `the boot loader's installer wrote no entry ${needed}: boot.loader.systemd-boot.configurationLimit must leave room for the old and the new generation, and its boot counting must be off`
+  }
   const chosen = await run('bootctl', 'set-oneshot', entry)
   if (!succeeded(chosen.ending)) return said(`bootctl set-oneshot ${entry}`, chosen)
   say(`boots ${entry} once; generation ${arm.generation} stays the default`)
   return undefined
+}
+
+const entryOf = (generation: number) => `nixos-generation-${generation}.conf`
+
+async function hasEntry(system: System, root: string, entry: string): Promise<boolean> {
+  for (const mount of EFI_MOUNTS) {
+    const found = await system.exists(join(root, mount, 'loader/entries', entry))
+    if (found.kind === 'present') return true
+  }
+  return false
 }
 
 function said(command: string, { ending, stderr }: RunResult): string {

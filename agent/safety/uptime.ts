@@ -9,7 +9,7 @@ export interface BootTime {
 }
 
 /** This moment. Throws where the machine does not tell: nothing may be armed without it. */
-export async function readBootTime(system: System): Promise<BootTime> {
+export async function readBootTime(system: Pick<System, 'readFile'>): Promise<BootTime> {
   const [id, uptime] = await Promise.all([
     system.readFile('/proc/sys/kernel/random/boot_id', 64),
     system.readFile('/proc/uptime', 64),

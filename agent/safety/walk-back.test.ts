@@ -82,7 +82,7 @@ const old = { current: OLD, profile: OLD }
 
 /** What the forward switch leaves: the mark that it began, and perhaps the new system and its profile. */
 async function switched(promoted = false): Promise<void> {
-  await writeStartMark(slotPath(folder, 'switch.start'), new Date())
+  await writeStartMark(slotPath(folder, 'switch.start'), new Date(), undefined)
   system.links.set(CURRENT, NEW)
   if (promoted) await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', NEW], undefined)
 }
@@ -129,7 +129,7 @@ describe('the way back', () => {
   })
 
   it('switches back also where only the beginning was marked: half of it may be done', async () => {
-    await writeStartMark(slotPath(folder, 'switch.start'), new Date())
+    await writeStartMark(slotPath(folder, 'switch.start'), new Date(), undefined)
     await decided()
     expect(await walk()).toMatchObject({ kind: 'returned' })
     expect(system.commands).toEqual([`${switchProgram(OLD)} test`])

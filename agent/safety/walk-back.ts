@@ -18,6 +18,7 @@ import { readStartMark } from './marks.ts'
 import { type ArmFolder, slotPath } from './operation-folder.ts'
 import { type ReturnEnd, readReturnEnd, writeReturnEnd } from './return-end.ts'
 import { clearSlot } from './slot.ts'
+import { clearStaleLoader } from './stale-loader.ts'
 import { freeStaleLock, switchLockHolder } from './switch-lock.ts'
 import { switchUnit, unitName, watchSwitch } from './switch-unit.ts'
 import { readBootTime } from './uptime.ts'
@@ -191,6 +192,8 @@ async function dropTrial({ system, say }: WalkBackDeps, arm: ArmRecord): Promise
     bootDefault: arm.profile,
     deadlineMs: arm.switchMs,
     collectGarbage: false,
+    // The way back has a unit of its own already.
+    runBoot: toplevel => writeBootLoader({ system, say }, arm, toplevel),
   })
   say(
     removal.kind === 'removed'
@@ -245,13 +248,8 @@ export async function restoreBootDefault(
   const profile: ProfileReading | undefined = await profileSystem(system, root)
   const moved = profile?.storePath !== arm.profile
   if (!moved && arm.mode === 'switch') return undefined
-  const boot = await system.run(join(arm.profile, 'bin/switch-to-configuration'), ['boot'], {
-    deadlineMs: arm.switchMs,
-    env: { PATH: arm.toolPath },
-  })
-  if (!succeeded(boot.ending)) {
-    return `the boot entry of ${arm.profile} could not be written: ${describeEnding('switch-to-configuration boot', boot.ending)}: ${lastLine(boot.stderr)}`
-  }
+  const problem = await writeBootLoader({ system, say }, arm, arm.profile)
+  if (problem !== undefined) return `the boot entry of ${arm.profile} could not be written: ${problem}`
   if (arm.mode !== 'switch') await system.run('bootctl', ['set-oneshot', ''], { deadlineMs: PROFILE_MS })
   if (!moved) return undefined
   const path = join(root, PROFILE)
@@ -270,6 +268,21 @@ export async function restoreBootDefault(
   }
   say(`the boot default is ${arm.profile} again`)
   return undefined
+}
+
+/** Has a system's own program write the boot loader, with that system as the default. Says what went wrong. */
+async function writeBootLoader(
+  { system, say }: Pick<WalkBackDeps, 'system' | 'say'>,
+  { systemRoot, switchMs, toolPath }: ArmRecord,
+  toplevel: string,
+): Promise<string | undefined> {
+  await clearStaleLoader(system, systemRoot, say)
+  const boot = await system.run(join(toplevel, 'bin/switch-to-configuration'), ['boot'], {
+    deadlineMs: switchMs,
+    env: { PATH: toolPath },
+  })
+  if (succeeded(boot.ending)) return undefined
+  return `${describeEnding('switch-to-configuration boot', boot.ending)}: ${lastLine(boot.stderr)}`
 }
 
 function lastLine(text: string): string {

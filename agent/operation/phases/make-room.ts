@@ -7,6 +7,8 @@ import { spaceProblems } from '../../plan/plan-problems.ts'
 import { readSpace } from '../../plan/plan-space.ts'
 import { removeGenerations } from '../../plan/remove-generations.ts'
 import { surplusGenerations } from '../../plan/surplus-generations.ts'
+import { armFolder, prepareBootFolder } from '../../safety/operation-folder.ts'
+import { runBoot } from '../../safety/run-boot.ts'
 import { PROFILE, profileSystem } from '../../system/system-links.ts'
 import { type PhaseContext, type PhaseFailure, refused } from '../context.ts'
 import type { OperationState } from '../fold.ts'
@@ -62,7 +64,7 @@ export function neededSystems(states: readonly OperationState[]): readonly strin
 
 /** Removes generations beyond the number kept, with what only they held. Says what it did. */
 export async function removeSurplus(
-  { deps, signal }: Pick<PhaseContext, 'deps' | 'signal'>,
+  { deps, signal, operation, say }: Pick<PhaseContext, 'deps' | 'signal' | 'operation' | 'say'>,
   states: ReadonlyMap<string, OperationState>,
   { keep, collectGarbage }: { readonly keep: number; readonly collectGarbage: boolean },
 ): Promise<string> {
@@ -80,6 +82,16 @@ export async function removeSurplus(
   if (surplus.remove.length === 0) return 'no generation is surplus'
   const bootDefault = (await profileSystem(system, config.systemRoot))?.storePath
   if (bootDefault === undefined) return 'no generation was removed: the boot default cannot be read'
+  // Round 0 is none: what runs there is housekeeping, and nothing is taken back for it.
+  const folder = armFolder(deps.stateDir, operation, 0)
+  await prepareBootFolder(folder, deps.stateDir)
+  const doors = { system, units: deps.units, root: config.systemRoot, say }
+  const run = {
+    operation,
+    program: deps.program,
+    toolPath: config.toolPath,
+    switchMs: Math.min(config.switchDeadlineMs, REMOVE_MS),
+  }
   const removal = await removeGenerations({
     system,
     profile: join(config.systemRoot, PROFILE),
@@ -87,6 +99,7 @@ export async function removeSurplus(
     bootDefault,
     deadlineMs: REMOVE_MS,
     collectGarbage,
+    runBoot: toplevel => runBoot(doors, folder, run, toplevel),
     signal,
   })
   return removal.kind === 'removed'

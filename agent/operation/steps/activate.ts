@@ -1,6 +1,7 @@
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { judgeSwitch } from '../../safety/judge-switch.ts'
-import { tidyListsFor } from '../../safety/lists.ts'
+import { recordLists, takeBackLists, tidyListsFor } from '../../safety/lists.ts'
+import { slotPath } from '../../safety/operation-folder.ts'
 import { rearmDeadMan } from '../../safety/return-unit.ts'
 import { freeStaleLock } from '../../safety/switch-lock.ts'
 import { type SwitchSeen, switchUnit, unitName, watchSwitch } from '../../safety/switch-unit.ts'
@@ -59,6 +60,11 @@ async function switchAndJudge(context: StepContext, start: boolean): Promise<Ste
       return { kind: 'ok', value: { degraded: verdict.degraded }, detail: verdict.reason }
     }
     untouched = verdict.kind === 'untouched'
+    // Another switch has lists of its own while it has the lock.
+    if (untouched && verdict.class !== OutcomeClass.BUSY) {
+      const lists = await takeBackLists(deps.system, deps.config.systemRoot, slotPath(folder, 'switch.lists'))
+      if (lists !== undefined) say(lists)
+    }
     return failed(verdict.class, verdict.reason, verdict.exitCode)
   })
   if (result.kind === 'stopped') return result
@@ -94,6 +100,7 @@ async function startSwitch(context: StepContext): Promise<string | undefined> {
     arm.target,
   )
   if (tidied !== undefined) input.say(tidied)
+  await recordLists(deps.system, deps.config.systemRoot, slotPath(folder, 'switch.lists'))
   const started = await deps.units.start(switchUnit(folder, arm, 'switch', arm.target))
   if (started.kind === 'failed') return started.reason
   input.say(`${unitName('switch', folder)} switches to ${arm.target}`)

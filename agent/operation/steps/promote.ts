@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
-import { writeDeadline } from '../../safety/deadline.ts'
+import { changeDeadline } from '../../safety/deadline.ts'
 import { runBoot } from '../../safety/run-boot.ts'
 import { readBootTime } from '../../safety/uptime.ts'
 import { beginPromotion, claimConfirmed } from '../../safety/verdict.ts'
@@ -25,11 +25,8 @@ export async function promote(context: StepContext): Promise<StepEnd> {
   // Once a boot: an agent that is cut over and over does not get more time each time.
   if (seen.deadline?.of !== 'promotion' || seen.deadline.bootId !== seen.now.bootId) {
     const { bootId, uptimeMs } = await readBootTime(deps.system)
-    await writeDeadline(folder, {
-      bootId,
-      uptimeMs: uptimeMs + Math.min(arm.switchMs, PROMOTION_MS),
-      of: 'promotion',
-    })
+    const until = uptimeMs + Math.min(arm.switchMs, PROMOTION_MS)
+    await changeDeadline(folder, async () => ({ bootId, uptimeMs: until, of: 'promotion' }))
   }
   if (!(await beginPromotion(folder))) return AGAIN
   const result = await phase(Phase.PROMOTE, async () => {

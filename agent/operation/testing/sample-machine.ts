@@ -14,6 +14,7 @@ const generationLink = (number: number) => `${PROFILE}-${number}-link`
 /** What a good switch does: says so, and moves /run/current-system. */
 export function goodSwitch(system: ScriptedSystem, toplevel: string): Script {
   return ([action]) => {
+    if (action === 'boot') writeEntries(system)
     if (action !== 'test') return {}
     system.links.set(CURRENT, toplevel)
     return { stderr: ['activating the configuration...'] }
@@ -52,6 +53,16 @@ export function sampleMachine(): ScriptedSystem {
   system.scripts.set('nix-env', args => nixEnv(system, args))
   system.scripts.set('nix-store', () => ({ stdout: [] }))
   return system
+}
+
+/** What the boot loader's installer leaves: an entry for each generation. */
+function writeEntries(system: ScriptedSystem): void {
+  for (const link of system.links.keys()) {
+    const number = link.startsWith(`${PROFILE}-`) ? /-(\d+)-link$/.exec(link)?.[1] : undefined
+    if (number !== undefined) {
+      system.files.set(`/root/boot/loader/entries/nixos-generation-${number}.conf`, '')
+    }
+  }
 }
 
 /** What the profile names: the boot default. */

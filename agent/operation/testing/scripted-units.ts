@@ -135,7 +135,7 @@ export class ScriptedUnits implements Units {
     const own = unit.command.indexOf('return') > 0 || unit.command.indexOf('trigger') > 0
     if (own) return await this.#runOwn(unit, signal)
     const slot = (command: readonly string[] | undefined) => command?.at(-1) ?? ''
-    if (unit.before) await writeStartMark(slot(unit.before), new Date())
+    if (unit.before) await writeStartMark(slot(unit.before), new Date(), undefined)
     const [command = '', ...args] = unit.command
     const { ending, stdout, stderr } = await this.#system.run(command, args, { deadlineMs: 60_000, signal })
     const said = `${stderr}${stdout}`.split('\n').filter(text => text !== '')

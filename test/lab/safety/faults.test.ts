@@ -161,6 +161,15 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
     await goesBack(change, 'rolled back (activation failed)', /exit 2/)
   })
 
+  it('meets what a power cut left of the boot loader: it is put right, or none could ever be written again', async () => {
+    const olaf = fleet.machine('olaf')
+    await olaf.writeFile('/boot/loader/loader.tmp', 'timeout 0\ndefau')
+    await fleet.publish({ olaf: { units: { 'cut.service': service('1') } } })
+    expect(inWords(await fleet.waitOutcome(await fleet.apply('olaf')))).toBe('succeeded')
+    await atRest(fleet, 'olaf')
+    expect(await olaf.state()).toMatchObject(allAt(await fleet.systemOf('olaf')))
+  })
+
   it('and the next good one succeeds', async () => {
     await fleet.publish({ olaf: { units: { 'good.service': service('1') } } })
     expect(inWords(await fleet.waitOutcome(await fleet.apply('olaf')))).toBe('succeeded')

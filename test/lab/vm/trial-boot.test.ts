@@ -111,4 +111,27 @@ describe.skipIf(why !== undefined)(`a virtual machine${why === undefined ? '' : 
     expect((await vm.console()).slice(before)).toContain('Rebooting in 10 seconds')
     expect(await booted()).toBe(first)
   })
+
+  it('comes back by itself when systemd hangs in the generation it tries: the watchdog resets it', {
+    timeout: BOOTS_MS,
+  }, async () => {
+    await vm.ok(['bootctl', 'set-oneshot', 'nixos-generation-2.conf'])
+    await vm.reboot()
+    expect(await booted()).toBe(second)
+    const boots = vm.boots
+    // The kernel's own: this kernel has no driver for one that the emulator has.
+    await vm.sh('modprobe softdog && test -c /dev/watchdog0')
+    // What `watchdog` of the module sets in the system's configuration, here for the manager that runs.
+    const manager = [
+      'org.freedesktop.systemd1',
+      '/org/freedesktop/systemd1',
+      'org.freedesktop.systemd1.Manager',
+    ]
+    await vm.ok(['busctl', 'set-property', ...manager, 'RuntimeWatchdogUSec', 't', '20000000'])
+    expect(await vm.ok(['busctl', 'get-property', ...manager, 'RuntimeWatchdogUSec'])).toBe('t 20000000\n')
+    // A crash of process 1 is no panic: systemd stands still for ever, and feeds nothing.
+    await vm.exec(['sh', '-c', 'kill -SEGV 1; sleep 2']).catch(() => {})
+    await vm.untilBooted(boots + 1)
+    expect(await booted()).toBe(first)
+  })
 })
