@@ -47,6 +47,8 @@ import { treeDigests } from './store/revisions.ts'
 import { openStore } from './store/store.ts'
 
 const DAY_MS = 86_400_000
+/** So long the notices of a revision have the processor before what follows from it is done. */
+const ANNOUNCE_MS = 1_000
 
 export interface CoordinatorOverrides {
   readonly clock?: Clock
@@ -131,7 +133,10 @@ async function build(
       }),
     )
   }
-  const onCommitted = (revision: CommittedRevision) => announceRevision(registry, revision)
+  const onCommitted = async (revision: CommittedRevision) => {
+    announceRevision(registry, revision)
+    await registry.drained(ANNOUNCE_MS)
+  }
   const onPublished = ({ revision, trustChanged }: PublishedRevision) => {
     const follow = () => followRevision({ db: store.db, directory, registry, fleetTargets })
     // Who is to be trusted is told first: a revision that changes it is announced only after that.

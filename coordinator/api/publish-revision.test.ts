@@ -44,7 +44,9 @@ function publish({ messages }: SampleRevision, caller: Caller = ANNA) {
   const handler = publishRevision({
     ...fleet,
     log: pino({ level: 'silent' }),
-    onCommitted: ({ number }) => committed.push(number),
+    onCommitted: async ({ number }) => {
+      committed.push(number)
+    },
     onPublished: ({ revision, trustChanged }) => published.push({ number: revision.number, trustChanged }),
   })
   return handler(streamOf(messages), caller, new AbortController().signal)

@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
 import type { Kysely } from 'kysely'
@@ -20,7 +19,7 @@ import type { CommittedRevision } from '../revisions/announce-revision.ts'
 import type { Blobs } from '../revisions/blobs.ts'
 import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
 import { recordEvent } from '../store/events.ts'
-import { insertRevision, newestRevision } from '../store/revisions.ts'
+import { insertRevision, newestDigest, newestRevision } from '../store/revisions.ts'
 import { isUniqueViolation, type Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import { insertTargets } from '../store/targets.ts'
@@ -37,8 +36,11 @@ export interface PublishDeps {
   readonly fleetTargets: FleetTargetsCache
   readonly clock: Clock
   readonly log: Logger
-  /** Told right after the commit of a revision that leaves the trust set as it is, to notify sessions. */
-  readonly onCommitted?: (revision: CommittedRevision) => void
+  /**
+   * Told right after the commit of a revision that leaves the trust set as it is, to notify sessions; what follows waits
+   * until the notices are on their way.
+   */
+  readonly onCommitted?: (revision: CommittedRevision) => Promise<void>
   /** Told once the targets are those of the revision. */
   readonly onPublished: (published: PublishedRevision) => void
 }
@@ -68,16 +70,14 @@ export function publishRevision(deps: PublishDeps) {
       if (first.kind === 'unchanged') return await unchanged(deps, first)
       if (first.kind === 'refused') throw await refusal(deps, first, caller)
       await receiveTree(deps, first, header, reader, signal)
-      const verdict = await commit(deps, header, caller)
+      const verdict = await commit(deps, header, caller, first)
       if (verdict.kind === 'unchanged') return await unchanged(deps, verdict)
       if (verdict.kind === 'refused') throw await refusal(deps, verdict, caller)
       const { manifest, trustChanged } = verdict
       if (!header.envelope) throw invalid('envelope: is missing')
       const revision = { number: manifest.number, digest: manifest.digest, envelope: header.envelope }
       if (!trustChanged && deps.onCommitted) {
-        deps.onCommitted(revision)
-        // The notices leave before the work that only this process waits for.
-        await setImmediate()
+        await deps.onCommitted(revision)
       }
       await deps.fleetTargets.reload(deps.store.db)
       deps.log.info({ revision: manifest.number, actor: actorOf(caller) }, 'revision published')
@@ -143,9 +143,19 @@ async function* readChunks(
   }
 }
 
-type Judged =
+type Judged = (
   | Exclude<PublishVerdict, { kind: 'refused' }>
   | { readonly kind: 'refused'; readonly class: PublishRefusal; readonly reason: string }
+) & {
+  /** What of the store it rests on. */
+  readonly restsOn: string
+}
+
+/** The newest revision and trust set, as one text: a verdict over the same header stands while they do. */
+async function standing(db: Kysely<Database>): Promise<string> {
+  const [revision, trust] = [await newestDigest(db), await newestTrust(db)]
+  return `${revision?.number} ${revision?.digest} ${trust?.number} ${trust?.digest}`
+}
 
 async function judge(
   { clock }: PublishDeps,
@@ -156,6 +166,7 @@ async function judge(
   if (!trust) {
     throw precondition('the coordinator has no trust set yet: give it the fleet’s with `muster trust set`')
   }
+  const restsOn = await standing(db)
   const newest = await newestRevision(db)
   const verdict = judgePublish({
     newest: newest?.manifest,
@@ -166,19 +177,26 @@ async function judge(
     renew,
     now: clock.now(),
   })
-  if (verdict.kind !== 'refused' || verdict.class !== 'conflict' || !newest) return verdict
+  if (verdict.kind !== 'refused' || verdict.class !== 'conflict' || !newest) return { ...verdict, restsOn }
   const { number, published, published_by } = newest.row
   const who = `revision ${number} is by ${published_by}, ${new Date(published).toISOString()}`
-  return { ...verdict, reason: `${verdict.reason} (${who})` }
+  return { ...verdict, reason: `${verdict.reason} (${who})`, restsOn }
 }
 
-/** Writes everything or nothing; what was judged before the upload is judged again on what the store holds by then. */
-async function commit(deps: PublishDeps, header: PublishHeader, caller: Caller): Promise<Judged> {
+/** Writes everything or nothing; what was judged before the upload is judged again where the store holds something else by then. */
+async function commit(
+  deps: PublishDeps,
+  header: PublishHeader,
+  caller: Caller,
+  first: Judged,
+): Promise<Judged> {
   const now = deps.clock.now()
   const by = actorOf(caller)
   try {
     return await deps.store.transact(async tx => {
-      const verdict = await judge(deps, tx, header)
+      const verdict = (await standing(tx)) === first.restsOn ? first : await judge(deps, tx, header)
+      // The upload took its time, and the manifest has an end.
+      if (verdict.kind === 'accepted' && verdict.manifest.expires <= now) return await judge(deps, tx, header)
       if (verdict.kind !== 'accepted' || !header.envelope) return verdict
       const { manifest, targets, signers, trust, trustChanged } = verdict
       await insertRevision(tx, header.envelope, manifest, { at: now, by, signers })

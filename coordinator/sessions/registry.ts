@@ -217,7 +217,12 @@ export class SessionRegistry implements Sessions {
         message: { case: 'restart', value: { expected: durationFromMs(expectedMs) } },
       }),
     )
-    const until = performance.now() + FAREWELL_MS
+    await this.drained(FAREWELL_MS)
+  }
+
+  /** Waits until every session has taken what it was sent, at most so many milliseconds. */
+  async drained(mostMs: number): Promise<void> {
+    const until = performance.now() + mostMs
     while (performance.now() < until) {
       if ([...this.#holders.sessions()].every(({ outbox }) => outbox.closed || outbox.size === 0)) return
       await pause(10)

@@ -23,6 +23,19 @@ export async function newestRevision(db: Kysely<Database>): Promise<StoredRevisi
   return row && decodeRevision(row)
 }
 
+/** Number and digest of the newest revision, without decoding it; undefined: there is none. */
+export async function newestDigest(
+  db: Kysely<Database>,
+): Promise<{ readonly number: number; readonly digest: string } | undefined> {
+  const row = await db
+    .selectFrom('revisions')
+    .select(['number', 'manifest_digest'])
+    .orderBy('number', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  return row && { number: row.number, digest: row.manifest_digest }
+}
+
 export async function findRevision(
   db: Kysely<Database>,
   number: number,
