@@ -49,6 +49,8 @@ const schema = z.strictObject({
   machinesPerRule: z.int().min(1).max(100_000).default(1_000),
   /** Machines that may wait for an operator at once. */
   pendingMachines: z.int().min(1).max(100_000).default(1_000),
+  /** How often a machine of a cluster is asked for the cluster's state; oftener while something is under way. */
+  clusterAskSeconds: positive.max(60).default(20),
   retention: z
     .strictObject({
       /** How long logs, events, ended operations and old facts are kept. */

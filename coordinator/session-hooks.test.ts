@@ -25,7 +25,11 @@ it('slows a machine that sends ever new facts, and loses none of them', async ()
   const id = idOf(key)
   await approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref: id }), { kind: 'local' })
   await fleet.ask({ key, facts: facts('S0') })
-  const hooks = sessionHooks({ ...fleet.deps, operationFeed: new ChangeFeed() })
+  const hooks = sessionHooks({
+    ...fleet.deps,
+    operationFeed: new ChangeFeed(),
+    clusters: { began: () => {}, report: async () => {}, state: async () => {} },
+  })
   const send = async (serial: string) => {
     const began = performance.now()
     const { digest } = await hooks.facts(id, factsBytes(facts(serial)))

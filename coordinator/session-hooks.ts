@@ -13,7 +13,7 @@ import type { ChangeFeed } from './operations/change-feed.ts'
 import { markDelivered, pendingOrders } from './operations/orders.ts'
 import { recordLog } from './operations/record-log.ts'
 import { recordReport } from './operations/record-report.ts'
-import type { SessionHooks } from './sessions/hooks.ts'
+import type { ClusterHooks, SessionHooks } from './sessions/hooks.ts'
 import type { FactsLimits } from './store/facts.ts'
 import type { Store } from './store/store.ts'
 
@@ -26,17 +26,26 @@ export interface SessionHookDeps {
   readonly factsLimits: FactsLimits
   readonly trust: FleetTrust
   readonly orderLifetimeMs?: number
+  readonly clusters: ClusterHooks
 }
 
 /** Facts and what a node holds on to change seldom; each set is a write of up to a mebibyte. */
 const FACTS_PER_SECOND = 0.5
 const FACTS_BURST = 20
+/** A server answers every few seconds while something is under way in its cluster. */
+const CLUSTER_PER_SECOND = 5
+const CLUSTER_BURST = 200
 
 /** What sessions ask of the rest of the coordinator, by the parts that answer it. */
 export function sessionHooks(deps: SessionHookDeps): SessionHooks {
   const { store, directory, clock, log, trust } = deps
   const events = new AgentEvents(deps)
   const facts = new MachineThrottles(FACTS_PER_SECOND, FACTS_BURST)
+  const clusters = new MachineThrottles(CLUSTER_PER_SECOND, CLUSTER_BURST)
+  const slowed = async (machine: string) => {
+    const seconds = clusters.take(machine, clock.now().getTime())
+    if (seconds > 0) await pause(seconds * 1_000)
+  }
   const statuses = new MachineThrottles(FACTS_PER_SECOND, FACTS_BURST)
   return {
     admit: (machine, hello, address) => admitSession(deps, machine, hello, address),
@@ -70,6 +79,17 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
     },
     clone: (machine, reason) => recordClone(deps, machine, reason),
     lastSeen: batch => recordLastSeen(deps, batch),
+    clusters: {
+      began: machine => deps.clusters.began(machine),
+      async report(machine, report) {
+        await slowed(machine)
+        await deps.clusters.report(machine, report)
+      },
+      async state(machine, state) {
+        await slowed(machine)
+        await deps.clusters.state(machine, state)
+      },
+    },
     trustNotice: machine => trustNotice(directory.get(machine), trust.number),
   }
 }

@@ -20,6 +20,7 @@ import { createRenewableServerCredentials } from './authority/server-credentials
 import { applyStagedRestore } from './backup/apply-restore.ts'
 import { ownHostBackup } from './backup/own-host-backup.ts'
 import { callerOf } from './caller-of.ts'
+import { Conductor } from './clusters/conductor.ts'
 import type { CoordinatorConfig } from './config.ts'
 import { Nonces } from './enrolment/nonces.ts'
 import { RefusalLog } from './enrolment/refusal-log.ts'
@@ -116,12 +117,28 @@ async function build(
   const orderLifetimeMs = config.orderMinutes * 60_000
   const base = { store, directory, clock, log, operationFeed, factsLimits, trust, orderLifetimeMs }
   const registry: SessionRegistry = new SessionRegistry({
-    hooks: sessionHooks(base),
+    hooks: sessionHooks({
+      ...base,
+      clusters: {
+        began: machine => clusters.began(machine),
+        report: (machine, report) => clusters.report(machine, report),
+        state: (machine, state) => clusters.state(machine, state),
+      },
+    }),
     clock,
     log,
     heartbeatMs: config.heartbeatSeconds * 1000,
     challengeMs: config.challengeSeconds * 1000,
     restartExpectedMs: config.restartExpectedSeconds * 1000,
+    signal: stop.signal,
+  })
+
+  const clusters: Conductor = new Conductor({
+    ...base,
+    fleetTargets,
+    sessions: registry,
+    askMs: config.clusterAskSeconds * 1000,
+    stuck: { afterMs: conditions.stuckAfterMs },
     signal: stop.signal,
   })
 
@@ -138,7 +155,10 @@ async function build(
     await registry.drained(ANNOUNCE_MS)
   }
   const onPublished = ({ revision, trustChanged }: PublishedRevision) => {
-    const follow = () => followRevision({ db: store.db, directory, registry, fleetTargets })
+    const follow = async () => {
+      await followRevision({ db: store.db, directory, registry, fleetTargets })
+      clusters.triggerAll()
+    }
     // Who is to be trusted is told first: a revision that changes it is announced only after that.
     const told = trustChanged
       ? onTrustChanged().then(() => {
@@ -177,7 +197,7 @@ async function build(
     enrolmentAddress: () => addresses.enrolment,
     stateDir,
     started: clock.now(),
-    otherProblems: () => (diskProblem === undefined ? [] : [diskProblem]),
+    otherProblems: () => [...(diskProblem === undefined ? [] : [diskProblem]), ...clusters.problems()],
     onDisk: (problem: string | undefined) => {
       diskProblem = problem
     },
@@ -234,7 +254,11 @@ async function build(
   )
   disposers.defer(() => rm(config.socket, { force: true }))
 
-  const running = Promise.all([registry.run(), housekeeping({ ...deps, config }, stop.signal)])
+  const running = Promise.all([
+    registry.run(),
+    clusters.run(),
+    housekeeping({ ...deps, config }, stop.signal),
+  ])
   disposers.defer(async () => {
     stop.abort(new RpcError(status.UNAVAILABLE, 'the coordinator stops'))
     await running

@@ -106,7 +106,11 @@ describe('a report', () => {
   })
 
   it('of a leave that failed lets it be tried again later, as another operation', () => {
-    const asked = askToLeave(foundedRecord(), { host: 'c', machine: 'm-c', server: true, dead: false }, NOW)
+    const asked = askToLeave(
+      foundedRecord(),
+      { host: 'c', machine: 'm-c', server: true, dead: false, signed: undefined },
+      'request-1',
+    )
     const { request } = asked.leaves[0] ?? { request: '' }
     const begin = { kind: 'leave', request, executor: 'm-c', why: '' } as const
     const begun = applyStep(asked, begin, NOW)

@@ -6,7 +6,13 @@ export type StepReport =
   | { readonly kind: 'minted'; readonly tokenId: string }
   | { readonly kind: 'received' }
   | { readonly kind: 'deleted' }
-  | { readonly kind: 'ended'; readonly done: boolean; readonly authority: string }
+  | {
+      readonly kind: 'ended'
+      readonly done: boolean
+      readonly authority: string
+      /** Why it was not done, for people; absent: nobody said. */
+      readonly reason?: string
+    }
 
 export interface Absorbed {
   readonly record: ClusterRecord
@@ -35,11 +41,11 @@ export function absorbReport(
   const clear = record.clears.find(each => each.operation === operation)
   if (clear?.server === from && report.kind === 'ended') {
     const without = { ...record, clears: record.clears.filter(each => each !== clear), settledMs: now }
-    return taken(report.done ? without : noteFailure(without, clear.machine, now))
+    return taken(report.done ? without : noteFailure(without, clear.machine, now, report.reason ?? ''))
   }
   const leave = record.leaves.find(each => each.attempt?.operation === operation)
   if (leave?.attempt?.executor === from && report.kind === 'ended') {
-    return taken(endLeave(record, leave, report.done, now))
+    return taken(endLeave(record, leave, report, now))
   }
   return taken(record)
 }
@@ -52,7 +58,8 @@ function endFounding(
   const { founding } = record
   if (founding?.state !== 'ordered') return record
   if (!report.done || report.authority === '') {
-    return { ...noteFailure(record, founding.machine, now), founding: { ...founding, state: 'failed' } }
+    const failed = noteFailure(record, founding.machine, now, report.reason ?? '')
+    return { ...failed, founding: { ...founding, state: 'failed' } }
   }
   return {
     ...noteSuccess(record, founding.machine, now),
@@ -62,10 +69,15 @@ function endFounding(
   }
 }
 
-function endLeave(record: ClusterRecord, leave: Leave, done: boolean, now: number): ClusterRecord {
+function endLeave(
+  record: ClusterRecord,
+  leave: Leave,
+  { done, reason = '' }: Extract<StepReport, { kind: 'ended' }>,
+  now: number,
+): ClusterRecord {
   if (!done) {
     const failures = leave.failures + 1
-    const change = { attempt: undefined, failures, notBeforeMs: now + retryAfterMs(failures) }
+    const change = { attempt: undefined, failures, notBeforeMs: now + retryAfterMs(failures), reason }
     return changeLeave(record, leave.request, change, now)
   }
   const left = new Map(record.left).set(leave.host, leave.machine)
@@ -112,12 +124,15 @@ function absorbIntoJoin(
         }
         const failed = over(change({ joinerDone: true, ...(join.end === undefined && { end: 'failed' }) }))
         const isNew = join.end === undefined
-        return { record: isNew ? noteFailure(failed, join.machine, now) : failed, acknowledged: true }
+        return {
+          record: isNew ? noteFailure(failed, join.machine, now, report.reason ?? '') : failed,
+          acknowledged: true,
+        }
       }
       // The minter would not, or could not.
       if (from === join.minter && join.state === 'asked' && join.end === undefined) {
         return {
-          record: noteFailure(change({ end: 'failed' }), join.machine, now),
+          record: noteFailure(change({ end: 'failed' }), join.machine, now, report.reason ?? ''),
           acknowledged: true,
         }
       }

@@ -98,12 +98,18 @@ export interface Leave {
   readonly attempt: { readonly operation: string; readonly executor: string } | undefined
   readonly failures: number
   readonly notBeforeMs: number
+  /** The operator's order, which each attempt carries; undefined: there is none. */
+  readonly signed: { readonly envelope: Uint8Array; readonly untilMs: number } | undefined
+  /** Why the last attempt came to nothing; empty: none did. */
+  readonly reason: string
 }
 
 export interface Attempt {
   /** Failures in a row. */
   readonly failures: number
   readonly notBeforeMs: number
+  /** Why the last one failed, in the machine's words; empty: it did not, or nobody said. */
+  readonly reason: string
   /** When the last operation on it was over: what was seen of its disk before counts no more. */
   readonly overMs: number
 }

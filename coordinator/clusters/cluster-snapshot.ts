@@ -16,6 +16,8 @@ export interface ClusterSnapshot {
   readonly record: ClusterRecord
   /** Every machine that a host is bound to or that the record names; one that is missing is not known. */
   readonly machines: ReadonlyMap<string, MachineView>
+  /** An act of an operator that rebuilds servers is under way: nothing else changes them meanwhile. */
+  readonly rebuilding?: Reason | undefined
 }
 
 export interface WantedHost {
@@ -24,6 +26,8 @@ export interface WantedHost {
   readonly role: MemberRole
   /** The machine it is bound to. */
   readonly machine: string | undefined
+  /** Why it can neither found, mint nor join as things are, whatever else holds; undefined: it can. */
+  readonly barred?: Reason | undefined
 }
 
 export interface MachineView {
@@ -43,6 +47,8 @@ export interface Observation {
    * a machine and no delay of a message makes it look newer than it is.
    */
   readonly asOfMs: number
+  /** The cluster that its running system is made for; empty: its system has no Kubernetes part. */
+  readonly part: string
   readonly data: NodeData
   /** The Kubernetes that runs; undefined: none. */
   readonly version: string | undefined

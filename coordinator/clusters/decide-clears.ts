@@ -55,6 +55,18 @@ export function decideClears(snapshot: ClusterSnapshot, now: number): Decision {
   }
   if (record.founding?.state !== 'founded' || steps.length > 0) return { steps, waiting }
   let change = serverChangeOf(record, distribution)
+  const [clearer] = liveServers(snapshot, now)
+  for (const host of nodesLeftBehind(snapshot, now)) {
+    const machine = record.left.get(host)
+    if (machine === undefined || !clearer) continue
+    if (change) {
+      waiting.push({ host, reason: change })
+      continue
+    }
+    const why = `${host} left, and the cluster still has its Node`
+    steps.push({ kind: 'clear', host, machine, server: clearer.machine, why })
+    change = { gate: 'server-change', host, operation: '' }
+  }
   for (const wanted of snapshot.hosts) {
     if (!mayBeCleared(snapshot, record, wanted, now)) continue
     const [server] = liveServers(snapshot, now)
@@ -73,6 +85,24 @@ export function decideClears(snapshot: ClusterSnapshot, now: number): Decision {
     change = { gate: 'server-change', host, operation: '' }
   }
   return { steps, waiting }
+}
+
+/**
+ * Hosts that left and whose Node is still there: a worker cannot delete its own. Seen after it had left, so that it is not
+ * the Node of before; a machine that is to have the name by now is another matter.
+ */
+export function nodesLeftBehind(snapshot: ClusterSnapshot, now: number): readonly string[] {
+  const { record, hosts } = snapshot
+  const [server] = liveServers(snapshot, now)
+  if (!server) return []
+  return [...record.left].flatMap(([host, machine]) => {
+    const wanted = hosts.find(each => each.host === host)
+    if (wanted?.machine !== undefined && wanted.machine !== machine) return []
+    if (record.clears.some(clear => clear.host === host)) return []
+    const { overMs = 0, notBeforeMs = 0 } = record.attempts.get(machine) ?? {}
+    if (server.asOfMs <= overMs || notBeforeMs > now) return []
+    return server.view.nodes.some(({ name }) => name === host) ? [host] : []
+  })
 }
 
 /** What is on its disk is an unfinished attempt of ours. */

@@ -88,7 +88,10 @@ describe('founding', () => {
   })
 
   it('moves on after a failure only from a founder that says that nothing is left', () => {
-    const later = { ...failed, attempts: new Map([['m-a', { failures: 3, notBeforeMs: 0, overMs: 0 }]]) }
+    const later = {
+      ...failed,
+      attempts: new Map([['m-a', { failures: 3, notBeforeMs: 0, overMs: 0, reason: '' }]]),
+    }
     expect(decide(allEmpty, later).steps).toEqual([{ kind: 'found', machine: 'm-b', host: 'b' }])
     const operation = ordered.founding?.operation ?? ''
     const unfinished = decide({ ...allEmpty, a: { data: { kind: 'unfinished', operation } } }, later)
@@ -172,16 +175,16 @@ describe('joining', () => {
   })
 
   it('T40: goes by nothing that was seen before the last operation on the machine was over', () => {
-    const attempts = new Map([['m-d', { failures: 0, notBeforeMs: 0, overMs: NOW - 10_000 }]])
+    const attempts = new Map([['m-d', { failures: 0, notBeforeMs: 0, overMs: NOW - 10_000, reason: '' }]])
     expect(decide({ d: empty }, { attempts }).why('d')).toEqual(['unknown-state'])
-    const older = new Map([['m-d', { failures: 0, notBeforeMs: 0, overMs: NOW - 10_001 }]])
+    const older = new Map([['m-d', { failures: 0, notBeforeMs: 0, overMs: NOW - 10_001, reason: '' }]])
     expect(decide({ d: empty }, { attempts: older }).steps).toHaveLength(1)
   })
 
   it('goes on with an attempt of ours that was not finished, and backs off after failures', () => {
     const operation = `${'0'.repeat(9)}-home-1`
     expect(decide({ d: { data: { kind: 'unfinished', operation }, ready: undefined } }).steps).toHaveLength(1)
-    const attempts = new Map([['m-d', { failures: 2, notBeforeMs: NOW + 1, overMs: 0 }]])
+    const attempts = new Map([['m-d', { failures: 2, notBeforeMs: NOW + 1, overMs: 0, reason: '' }]])
     expect(decide({ d: empty }, { attempts }).why('d')).toEqual(['backing-off'])
   })
 })
@@ -271,7 +274,11 @@ describe('a machine that was installed anew under its name', () => {
 
 describe('leaving', () => {
   const leaving = (host: string, dead = false, server = host < 'd') =>
-    askToLeave(foundedRecord(), { host, machine: `m-${host}`, server, dead }, NOW - 1000)
+    askToLeave(
+      foundedRecord(),
+      { host, machine: `m-${host}`, server, dead, signed: undefined },
+      `leave-${host}`,
+    )
   const { request } = leaving('c').leaves[0]!
 
   it('is done by the machine itself, and for a dead one by a server that is left', () => {
@@ -286,7 +293,11 @@ describe('leaving', () => {
     const ill = decide({ b: { member: { healthy: false } } }, leaving('c'))
     expect(ill.steps).toEqual([])
     expect(ill.why('c')).toContain('quorum-after')
-    const both = askToLeave(leaving('c'), { host: 'b', machine: 'm-b', server: true, dead: false }, NOW)
+    const both = askToLeave(
+      leaving('c'),
+      { host: 'b', machine: 'm-b', server: true, dead: false, signed: undefined },
+      'leave-b',
+    )
     expect(decide({}, both).why('b')).toContain('server-change')
     const alone = { b: { role: 'worker' }, c: { role: 'worker' } } as const
     expect(decide(alone, leaving('a')).words).toContainEqual(expect.stringContaining('last server'))
@@ -304,11 +315,34 @@ describe('leaving', () => {
     expect(decide({ d: empty }, { left: new Map([['d', 'm-old']]) }).steps).toHaveLength(1)
   })
 
+  it('ends with a server taking away the Node that a worker leaves behind, seen after it left', () => {
+    const left = new Map([['d', 'm-d']])
+    const leftAt = (overMs: number) => ({
+      left,
+      attempts: new Map([['m-d', { failures: 0, notBeforeMs: 0, overMs, reason: '' }]]),
+    })
+    const behind = { ...empty, ready: false } as const
+    expect(decide({ d: behind }, leftAt(NOW - 20_000)).steps).toMatchObject([
+      { kind: 'clear', host: 'd', machine: 'm-d', server: 'm-a' },
+    ])
+    expect(decide({ d: behind }, leftAt(NOW - 5_000)).steps).toEqual([])
+    expect(decide({ d: empty }, leftAt(NOW - 20_000)).steps).toEqual([])
+  })
+
+  it('is given up when the operator’s order has expired, but not in the middle of an attempt', () => {
+    const [leave] = leaving('c').leaves
+    const signed = { envelope: new Uint8Array(), untilMs: NOW }
+    expect(decide({}, { leaves: [{ ...leave!, signed }] }).steps).toMatchObject([{ kind: 'forget-leave' }])
+    const attempt = { operation: 'x', executor: 'm-c' }
+    expect(decide({}, { leaves: [{ ...leave!, signed, attempt }] }).steps).toEqual([])
+  })
+
   it('is asked for once, and can still become one of a dead machine', () => {
     const asked = leaving('c')
-    const again = (dead: boolean) => askToLeave(asked, { host: 'c', machine: 'm-c', server: true, dead }, NOW)
+    const again = (dead: boolean) =>
+      askToLeave(asked, { host: 'c', machine: 'm-c', server: true, dead, signed: undefined }, 'again')
     expect(again(false)).toBe(asked)
-    expect(again(true).leaves).toMatchObject([{ request, dead: true }])
+    expect(again(true).leaves).toMatchObject([{ request: 'again', dead: true }])
   })
 })
 

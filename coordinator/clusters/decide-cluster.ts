@@ -37,6 +37,10 @@ export function decideCluster(
   const steps: Step[] = []
   const waiting: Waiting[] = []
   let record = snapshot.record
+  if (snapshot.rebuilding) {
+    const { steps, waiting } = deciders.tokens(snapshot, now)
+    return { steps, waiting: [...waiting, { host: '', reason: snapshot.rebuilding }] }
+  }
   for (const decide of Object.values(deciders)) {
     const decision = decide({ ...snapshot, record }, now)
     for (const step of decision.steps) record = applyStep(record, step, now)

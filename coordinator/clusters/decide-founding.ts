@@ -55,7 +55,8 @@ export function decideFounding(snapshot: ClusterSnapshot, now: number): Decision
 function found(snapshot: ClusterSnapshot, servers: readonly WantedHost[], now: number): Decision {
   const { record, machines } = snapshot
   const failures = ({ machine = '' }: WantedHost) => record.attempts.get(machine)?.failures ?? 0
-  const able = servers.filter(({ machine }) => {
+  const able = servers.filter(({ machine, barred }) => {
+    if (barred) return false
     const there = settledObservation(snapshot, machine, now) && !machines.get(machine ?? '')?.occupied
     return there && (record.attempts.get(machine ?? '')?.notBeforeMs ?? 0) <= now
   })
@@ -75,13 +76,14 @@ function found(snapshot: ClusterSnapshot, servers: readonly WantedHost[], now: n
 }
 
 function whyNotAble(snapshot: ClusterSnapshot, host: string, now: number): Reason {
-  const machine = snapshot.hosts.find(each => each.host === host)?.machine ?? ''
+  const { machine = '', barred } = snapshot.hosts.find(each => each.host === host) ?? {}
   const view = snapshot.machines.get(machine)
   if (!view?.connected) return { gate: 'away' }
+  if (barred) return barred
   if (view.occupied) return { gate: 'occupied' }
   if (!settledObservation(snapshot, machine, now)) return { gate: 'unknown-state' }
-  const { failures = 0, notBeforeMs = 0 } = snapshot.record.attempts.get(machine) ?? {}
-  return { gate: 'backing-off', untilMs: notBeforeMs, failures }
+  const { failures = 0, notBeforeMs = 0, reason = '' } = snapshot.record.attempts.get(machine) ?? {}
+  return { gate: 'backing-off', untilMs: notBeforeMs, failures, why: reason }
 }
 
 /** The role of first server moves to another one that lives, when the one that has it does not. */

@@ -40,11 +40,12 @@ export function decideJoins(snapshot: ClusterSnapshot, now: number): Decision {
     const standing = standingOf(snapshot, wanted, now)
     if (standing === 'joined') continue
     const server = isServer(role)
-    const [minter] = liveServers(snapshot, now)
+    const minters = liveServers(snapshot, now)
+    const minter = minters.find(each => !barredOf(snapshot, each.host))
     const reason =
       standing ??
       (server ? change : undefined) ??
-      (minter === undefined ? ({ gate: 'no-server' } as const) : undefined) ??
+      (minter === undefined ? whyNoMinter(snapshot, minters) : undefined) ??
       whyNotNow(snapshot, wanted, now) ??
       (!server && taken >= limit ? ({ gate: 'slots', limit } as const) : undefined)
     if (reason || machine === undefined || minter === undefined) {
@@ -59,6 +60,18 @@ export function decideJoins(snapshot: ClusterSnapshot, now: number): Decision {
     else taken += 1
   }
   return { steps, waiting }
+}
+
+function barredOf({ hosts }: ClusterSnapshot, name: string): Reason | undefined {
+  return hosts.find(({ host }) => host === name)?.barred
+}
+
+function whyNoMinter(snapshot: ClusterSnapshot, live: readonly { readonly host: string }[]): Reason {
+  return (
+    live.map(({ host }) => barredOf(snapshot, host)).find(each => each !== undefined) ?? {
+      gate: 'no-server',
+    }
+  )
 }
 
 /** `joined`: nothing is to be done; undefined: it may join; else why not. */
@@ -88,9 +101,11 @@ function standingOf(
   if (data.kind === 'unfinished' && !isNamedBy(record, data.operation)) {
     return { gate: 'unfinished-data', operation: data.operation }
   }
+  if (wanted.barred) return wanted.barred
   if (view.occupied) return { gate: 'occupied' }
   if (attempt && attempt.notBeforeMs > now) {
-    return { gate: 'backing-off', untilMs: attempt.notBeforeMs, failures: attempt.failures }
+    const { notBeforeMs: untilMs, failures, reason } = attempt
+    return { gate: 'backing-off', untilMs, failures, why: reason }
   }
   // The token of the attempt before is still to be deleted, or the joiner to say that it has given up.
   return join ? { gate: 'token-owed', operation: join.operation, minter: join.minter } : undefined

@@ -18,10 +18,14 @@ export function decideLeaves(snapshot: ClusterSnapshot, now: number): Decision {
   const waiting: Waiting[] = []
   let change = serverChangeOf(record, distribution)
   for (const leave of record.leaves) {
-    const { request, host, server, attempt, notBeforeMs, failures } = leave
+    const { request, host, server, attempt, notBeforeMs, failures, signed, reason: why } = leave
     const successor = snapshot.hosts.find(each => each.host === host)?.machine
     if (successor !== undefined && successor !== leave.machine && !attempt) {
       steps.push({ kind: 'forget-leave', request, why: `${host} is another machine now` })
+      continue
+    }
+    if (signed && signed.untilMs <= now && !attempt) {
+      steps.push({ kind: 'forget-leave', request, why: 'the operator’s order has expired' })
       continue
     }
     if (attempt) {
@@ -32,7 +36,7 @@ export function decideLeaves(snapshot: ClusterSnapshot, now: number): Decision {
     }
     const choice =
       notBeforeMs > now
-        ? { reason: { gate: 'backing-off', untilMs: notBeforeMs, failures } as const }
+        ? { reason: { gate: 'backing-off', untilMs: notBeforeMs, failures, why } as const }
         : server && change
           ? { reason: change }
           : choose(snapshot, leave, now)

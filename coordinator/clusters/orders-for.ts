@@ -25,6 +25,8 @@ export type ClusterIntent =
       readonly dead: boolean
       /** The operator's order that it follows from. */
       readonly request: string
+      /** That order as it was signed, a serialised Envelope; undefined: it has no signature. */
+      readonly signed: Uint8Array | undefined
     }
 
 /** Everything that a machine is to be told now. What an operation was told does not change but by its end. */
@@ -52,9 +54,11 @@ export function ordersFor(record: ClusterRecord, machine: string): readonly Clus
   for (const { operation, host, machine: joiner, server } of clears) {
     if (server === machine) orders.push({ kind: 'clear', operation, host, joiner })
   }
-  for (const { host, attempt, request, machine: leaver } of leaves) {
+  for (const { host, attempt, request, machine: leaver, signed } of leaves) {
     if (attempt?.executor !== machine) continue
-    orders.push({ kind: 'leave', operation: attempt.operation, host, dead: leaver !== machine, request })
+    const { operation } = attempt
+    const dead = leaver !== machine
+    orders.push({ kind: 'leave', operation, host, dead, request, signed: signed?.envelope })
   }
   return orders
 }

@@ -4,6 +4,8 @@ export type Reason =
   | { readonly gate: 'away' }
   | { readonly gate: 'occupied' }
   | { readonly gate: 'unknown-state' }
+  | { readonly gate: 'no-part'; readonly part: string }
+  | { readonly gate: 'unkeyed'; readonly host: string }
   | { readonly gate: 'server-unknown'; readonly host: string }
   | { readonly gate: 'adopt-first'; readonly host: string }
   | { readonly gate: 'foreign-data'; readonly authority: string }
@@ -12,7 +14,13 @@ export type Reason =
   | { readonly gate: 'founding'; readonly host: string }
   | { readonly gate: 'founder-away'; readonly host: string; readonly machine: string }
   | { readonly gate: 'founder-data'; readonly host: string }
-  | { readonly gate: 'backing-off'; readonly untilMs: number; readonly failures: number }
+  | {
+      readonly gate: 'backing-off'
+      readonly untilMs: number
+      readonly failures: number
+      /** Why the last one failed; empty: nobody said. */
+      readonly why: string
+    }
   | { readonly gate: 'joining'; readonly operation: string }
   | { readonly gate: 'leaving' }
   | { readonly gate: 'left' }
@@ -54,6 +62,12 @@ export function describeReason(reason: Reason): string {
       return 'its machine is held, or something else is being done to it'
     case 'unknown-state':
       return 'its machine has not said in time what it has on its disk'
+    case 'no-part':
+      return reason.part === ''
+        ? 'its system has no Kubernetes part yet: apply the revision'
+        : `its running system is made for cluster ${reason.part}: apply the revision`
+    case 'unkeyed':
+      return `the revision does not name the key of ${reason.host}'s machine, so no node would trust it as a server: \`muster bind --all\`, then publish`
     case 'server-unknown':
       return `${reason.host} is a server and has never said whether it has data of a cluster: connect it, or unbind it`
     case 'adopt-first':
@@ -71,7 +85,7 @@ export function describeReason(reason: Reason): string {
     case 'founder-data':
       return `founding failed on ${reason.host}, and it has not said that nothing is left on its disk`
     case 'backing-off':
-      return `it failed ${reason.failures} times, and is tried again at ${new Date(reason.untilMs).toISOString()}`
+      return `it failed ${reason.failures === 1 ? 'once' : `${reason.failures} times`}${reason.why === '' ? '' : ` (${reason.why})`}, and is tried again at ${new Date(reason.untilMs).toISOString()}`
     case 'joining':
       return `it is joining (operation ${reason.operation})`
     case 'leaving':

@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely'
+import type { Insertable, Selectable } from 'kysely'
 import { roles } from '../../shared/fleet-file/schema.ts'
 import type {
   ClusterClearsTable,
@@ -114,14 +114,18 @@ export function clearRow(cluster: string, clear: Clear): Selectable<ClusterClear
 }
 
 export function leaveOf(row: Selectable<ClusterLeavesTable>): Leave {
-  const { request, host, machine, operation, executor, failures, not_before: notBeforeMs } = row
+  const { request, host, machine, operation, executor, failures, not_before: notBeforeMs, reason } = row
   const attempt = operation === null || executor === null ? undefined : { operation, executor }
   const [server, dead] = [row.server === 1, row.dead === 1]
-  return { request, host, machine, server, dead, attempt, failures, notBeforeMs }
+  const signed =
+    row.signed_order === null || row.signed_until === null
+      ? undefined
+      : { envelope: new Uint8Array(row.signed_order), untilMs: row.signed_until }
+  return { request, host, machine, server, dead, attempt, failures, notBeforeMs, signed, reason }
 }
 
-export function leaveRow(cluster: string, leave: Leave): Selectable<ClusterLeavesTable> {
-  const { request, host, machine, attempt, failures, notBeforeMs } = leave
+export function leaveRow(cluster: string, leave: Leave): Insertable<ClusterLeavesTable> {
+  const { request, host, machine, attempt, failures, notBeforeMs, signed, reason } = leave
   return {
     request,
     cluster,
@@ -133,13 +137,24 @@ export function leaveRow(cluster: string, leave: Leave): Selectable<ClusterLeave
     executor: attempt?.executor ?? null,
     failures,
     not_before: notBeforeMs,
+    signed_order: signed?.envelope ?? null,
+    signed_until: signed?.untilMs ?? null,
+    reason,
   }
 }
 
 /** What is kept of an observation: not what a server sees, which would be old before it is read. */
 export function nodeRow(machine: string, seen: Observation): Selectable<ClusterNodesTable> {
-  const { data, version, asOfMs } = seen
-  const row = { machine, data: data.kind, distribution: '', server: 0, version: version ?? '', as_of: asOfMs }
+  const { data, version, asOfMs, part } = seen
+  const row = {
+    machine,
+    data: data.kind,
+    distribution: '',
+    server: 0,
+    version: version ?? '',
+    as_of: asOfMs,
+    part,
+  }
   switch (data.kind) {
     case 'none':
       return { ...row, detail: '' }
@@ -155,8 +170,8 @@ export function nodeRow(machine: string, seen: Observation): Selectable<ClusterN
 const dataKinds = ['none', 'cluster', 'unfinished', 'unreadable'] as const
 
 export function observationOf(row: Selectable<ClusterNodesTable>): Observation {
-  const { version, as_of: asOfMs } = row
-  return { asOfMs, data: dataOf(row), version: version === '' ? undefined : version, view: undefined }
+  const { version, as_of: asOfMs, part } = row
+  return { asOfMs, part, data: dataOf(row), version: version === '' ? undefined : version, view: undefined }
 }
 
 function dataOf({ data, detail, distribution, server }: Selectable<ClusterNodesTable>): NodeData {

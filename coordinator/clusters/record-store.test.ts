@@ -76,7 +76,17 @@ const changes: fc.Arbitrary<(record: ClusterRecord, now: number) => ClusterRecor
   fc
     .record({ machine, dead: fc.boolean() })
     .map(({ machine: leaver, dead }) => (record: ClusterRecord, now: number) => {
-      const asked = askToLeave(record, { host: leaver, machine: leaver, server: true, dead }, now)
+      const asked = askToLeave(
+        record,
+        {
+          host: leaver,
+          machine: leaver,
+          server: true,
+          dead,
+          signed: dead ? { envelope: new Uint8Array([1, 2]), untilMs: now } : undefined,
+        },
+        `${now}-${leaver}`,
+      )
       const waiting = asked.leaves.find(({ attempt }) => attempt === undefined)
       return waiting && dead
         ? applyStep(asked, { kind: 'leave', request: waiting.request, executor: 'm-a', why: '' }, now)
@@ -141,6 +151,7 @@ describe('the record of a cluster in the store', () => {
 describe('what machines said they have', () => {
   const seen = (asOfMs: number, data: NodeData): Observation => ({
     asOfMs,
+    part: 'home',
     data,
     version: '1.34.3',
     view: undefined,

@@ -69,9 +69,9 @@ export async function loadRecord(db: Kysely<Database>, name: string): Promise<St
     leaves: leaves.map(leaveOf),
     left: new Map(left.map(({ host, machine }) => [host, machine])),
     attempts: new Map(
-      attempts.map(({ machine, failures, not_before: notBeforeMs, over: overMs }) => [
+      attempts.map(({ machine, failures, not_before: notBeforeMs, over: overMs, reason }) => [
         machine,
-        { failures, notBeforeMs, overMs },
+        { failures, notBeforeMs, overMs, reason },
       ]),
     ),
     settledMs: settled,
@@ -137,12 +137,13 @@ export async function saveRecord(
       tx
         .insertInto('cluster_attempts')
         .values(
-          attempts.map(([machine, { failures, notBeforeMs, overMs }]) => ({
+          attempts.map(([machine, { failures, notBeforeMs, overMs, reason }]) => ({
             cluster,
             machine,
             failures,
             not_before: notBeforeMs,
             over: overMs,
+            reason,
           })),
         )
         .execute(),

@@ -2,11 +2,12 @@ import type { Clock } from '../../shared/clock.ts'
 import { recordEvent } from '../store/events.ts'
 import type { Store } from '../store/store.ts'
 import { absorbReport, type StepReport } from './absorb-report.ts'
-import type { Distribution } from './cluster-record.ts'
+import type { ClusterRecord, Distribution } from './cluster-record.ts'
 import type { ClusterSnapshot, MachineView, Observation, WantedHost } from './cluster-snapshot.ts'
 import { decideCluster } from './decide-cluster.ts'
+import { describeReport } from './describe-report.ts'
 import { type ClusterIntent, ordersFor } from './orders-for.ts'
-import type { Waiting } from './reasons.ts'
+import type { Reason, Waiting } from './reasons.ts'
 import { loadObservations, loadRecord, saveObservation, saveRecord } from './record-store.ts'
 import type { SecretRelay } from './secret-relay.ts'
 import { applyStep } from './steps.ts'
@@ -14,19 +15,24 @@ import { applyStep } from './steps.ts'
 /** Of a machine what the coordinator knows besides what it says of its cluster. */
 export type MachineStanding = Omit<MachineView, 'observation'>
 
+/** As much of what the newest revision wants of a cluster as decisions rest on. */
+export interface WantedHosts {
+  readonly distribution: Distribution
+  readonly hosts: readonly WantedHost[]
+}
+
 export interface ClusterDeps<Secret> {
   readonly store: Store
   readonly clock: Clock
   /** What the newest revision says of a cluster; undefined: there is none of the name. */
-  wanted(
-    name: string,
-  ): { readonly distribution: Distribution; readonly hosts: readonly WantedHost[] } | undefined
-  standingOf(machine: string): MachineStanding | undefined
+  wanted(name: string): WantedHosts | undefined
+  /** Of these machines those that are known. */
+  standingsOf(machines: readonly string[]): Promise<ReadonlyMap<string, MachineStanding>>
   /** Newest observations of this process, with what servers see. */
   readonly seen: Map<string, Observation>
   readonly relay: SecretRelay<Secret>
   /** Gives orders to a machine's session, if it has one; each may be given many times. */
-  send(machine: string, cluster: string, orders: readonly OrderToSend<Secret>[]): void
+  send(machine: string, cluster: string, orders: readonly OrderToSend<Secret>[]): void | Promise<void>
 }
 
 export interface OrderToSend<Secret> {
@@ -35,20 +41,31 @@ export interface OrderToSend<Secret> {
   readonly secret: Secret | undefined
 }
 
+/** How a turn of a cluster went. */
+export interface Turn {
+  readonly waiting: readonly Waiting[]
+  /** What was decided on, with the record as it is now. */
+  readonly snapshot: ClusterSnapshot
+  /** Steps were written, so that there may be more to decide. */
+  readonly moved: boolean
+}
+
 /**
  * One turn of a cluster: reads what is known, decides, writes all of it in one transaction, and only then tells machines.
  * May be killed anywhere: what is written is told again by the next turn, and what was not written was never told. Of two
- * turns at once one writes; the other changes nothing and its successor sees what the first one wrote. Says what waits.
+ * turns at once one writes; the other changes nothing and its successor sees what the first one wrote. Undefined: the
+ * newest revision has no such cluster.
  */
 export async function runCluster<Secret>(
   deps: ClusterDeps<Secret>,
   name: string,
-): Promise<readonly Waiting[]> {
+  rebuilding?: Reason,
+): Promise<Turn | undefined> {
   const wanted = deps.wanted(name)
-  if (!wanted) return []
+  if (!wanted) return undefined
   // In a transaction, so that it is one record and not parts of two.
   const stored = await deps.store.transact(tx => loadRecord(tx, name))
-  const snapshot = await readSnapshot(deps, wanted, stored.record)
+  const snapshot = { ...(await readSnapshot(deps, wanted, stored.record)), rebuilding }
   const at = deps.clock.now()
   const now = at.getTime()
   const { steps, waiting } = decideCluster(snapshot, now)
@@ -63,23 +80,31 @@ export async function runCluster<Secret>(
     }
     return true
   })
-  if (!written) return waiting
+  if (!written) return { waiting, snapshot, moved: true }
   for (const join of record.joins) if (join.end !== undefined) deps.relay.drop(join.operation)
-  for (const machine of snapshot.machines.keys()) {
+  for (const machine of machinesOf(wanted.hosts, record)) {
     const orders = ordersFor(record, machine).map(intent => ({
       intent,
       secret: intent.kind === 'join' ? deps.relay.get(intent.operation, now) : undefined,
     }))
-    if (orders.length > 0) deps.send(machine, name, orders)
+    if (orders.length > 0) await deps.send(machine, name, orders)
   }
-  return waiting
+  return { waiting, snapshot: { ...snapshot, record }, moved: steps.length > 0 }
 }
 
-async function readSnapshot<Secret>(
+/** All that is known of a cluster now; what the planner decides on. Undefined: the newest revision has none of the name. */
+export async function lookAtCluster<Secret>(
   deps: ClusterDeps<Secret>,
-  { distribution, hosts }: { readonly distribution: Distribution; readonly hosts: readonly WantedHost[] },
-  record: ClusterSnapshot['record'],
-): Promise<ClusterSnapshot> {
+  name: string,
+): Promise<ClusterSnapshot | undefined> {
+  const wanted = deps.wanted(name)
+  if (!wanted) return undefined
+  const { record } = await deps.store.transact(tx => loadRecord(tx, name))
+  return await readSnapshot(deps, wanted, record)
+}
+
+/** Every machine that has to do with a cluster. */
+function machinesOf(hosts: readonly WantedHost[], record: ClusterRecord): readonly string[] {
   const { founding, firstServer, joins, clears, leaves } = record
   const ids = new Set([
     ...hosts.map(({ machine }) => machine),
@@ -88,58 +113,115 @@ async function readSnapshot<Secret>(
     ...joins.flatMap(({ machine, minter, deleter }) => [machine, minter, deleter]),
     ...clears.flatMap(({ machine, server }) => [machine, server]),
     ...leaves.flatMap(({ machine, attempt }) => [machine, attempt?.executor]),
+    ...record.left.values(),
   ])
-  ids.delete(undefined)
-  const known = [...ids].filter(id => id !== undefined)
-  const kept = await loadObservations(deps.store.db, known)
+  return [...ids].filter(id => id !== undefined)
+}
+
+async function readSnapshot<Secret>(
+  deps: ClusterDeps<Secret>,
+  { distribution, hosts }: WantedHosts,
+  record: ClusterRecord,
+): Promise<ClusterSnapshot> {
+  const known = machinesOf(hosts, record)
+  const kept = await loadObservations(
+    deps.store.db,
+    known.filter(id => !deps.seen.has(id)),
+  )
+  const standings = await deps.standingsOf(known)
   const machines = new Map<string, MachineView>()
   for (const id of known) {
-    const standing = deps.standingOf(id)
     // One that never enrolled is not gone: only an operator's word makes it so, and what it has is unknown.
-    const { connected, gone, occupied } = standing ?? { connected: false, gone: false, occupied: false }
+    const { connected, gone, occupied } = standings.get(id) ?? {
+      connected: false,
+      gone: false,
+      occupied: false,
+    }
     machines.set(id, { connected, gone, occupied, observation: deps.seen.get(id) ?? kept.get(id) })
   }
-  return { distribution, hosts, record, machines }
+  return { distribution, hosts: hosts.map(host => withPart(host, record.name, machines)), record, machines }
 }
 
-/** Takes what a machine answered about its cluster. `asOfMs`: when the question was sent. */
+/** A machine whose running system is not made for the cluster cannot do anything in it, whatever the revision says. */
+function withPart(
+  wanted: WantedHost,
+  cluster: string,
+  machines: ReadonlyMap<string, MachineView>,
+): WantedHost {
+  const seen = machines.get(wanted.machine ?? '')?.observation
+  if (wanted.barred || !seen || seen.part === cluster) return wanted
+  return { ...wanted, barred: { gate: 'no-part', part: seen.part } }
+}
+
+/** Takes what a machine answered about its cluster. `asOfMs`: when the question was sent. Says whether anything is new. */
 export async function takeObservation<Secret>(
-  deps: ClusterDeps<Secret>,
+  deps: Pick<ClusterDeps<Secret>, 'store' | 'seen'>,
   machine: string,
   seen: Observation,
-): Promise<void> {
+): Promise<boolean> {
   const before = deps.seen.get(machine)
-  if (before && before.asOfMs >= seen.asOfMs) return
+  if (before && before.asOfMs >= seen.asOfMs) return false
   // Only what would be missed after a restart is written: a server's view changes all the time.
   const same =
-    before && before.version === seen.version && JSON.stringify(before.data) === JSON.stringify(seen.data)
+    before &&
+    before.version === seen.version &&
+    before.part === seen.part &&
+    JSON.stringify(before.data) === JSON.stringify(seen.data)
   if (!same) await deps.store.transact(tx => saveObservation(tx, machine, seen))
   deps.seen.set(machine, seen)
+  return !same || JSON.stringify(before.view) !== JSON.stringify(seen.view)
 }
 
+/** What became of a report. */
+export interface TakenReport {
+  /** The machine may forget it: what it means is on disk. */
+  readonly acknowledged: boolean
+  /** The join it belongs to moved on, so that its minter need not keep the secret any more. */
+  readonly settles: string | undefined
+}
+
+const TRIES = 3
+
 /**
- * Takes a report, and says whether the machine may forget it: what it means is then on disk. `secret`: of what was
- * minted, for the joiner alone.
+ * Takes a report; what it means is on disk when this returns. `secret`: of what was minted, for the joiner alone. On a store
+ * with several writers another one may be faster; then it is taken anew.
  */
 export async function takeReport<Secret>(
-  deps: ClusterDeps<Secret>,
+  deps: Pick<ClusterDeps<Secret>, 'store' | 'clock' | 'relay'>,
   from: string,
   cluster: string,
   operation: string,
   report: StepReport,
   secret: Secret | undefined,
-): Promise<boolean> {
-  const now = deps.clock.now().getTime()
-  const { written, acknowledged, record } = await deps.store.transact(async tx => {
-    const stored = await loadRecord(tx, cluster)
-    const { record, acknowledged } = absorbReport(stored.record, from, operation, report, now)
-    return { written: await saveRecord(tx, stored, record), acknowledged, record }
-  })
-  if (!written) return false
-  const join = record.joins.find(each => each.operation === operation)
-  if (report.kind === 'minted' && secret !== undefined && join?.minter === from && join.state === 'minted') {
-    if (join.end === undefined) deps.relay.put(operation, secret, join.expiresMs, now)
+): Promise<TakenReport> {
+  const at = deps.clock.now()
+  const now = at.getTime()
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    const { written, acknowledged, record } = await deps.store.transact(async tx => {
+      const stored = await loadRecord(tx, cluster)
+      const { record, acknowledged } = absorbReport(stored.record, from, operation, report, now)
+      const written = await saveRecord(tx, stored, record)
+      const said = written && record !== stored.record && describeReport(stored.record, operation, report)
+      if (said) {
+        const { host, text } = said
+        const reason = `${cluster}: ${text}`
+        await recordEvent(tx, { at, class: 'cluster', machine: from, host, reason, actor: from })
+      }
+      return { written, acknowledged, record }
+    })
+    if (!written) continue
+    const join = record.joins.find(each => each.operation === operation)
+    if (
+      report.kind === 'minted' &&
+      secret !== undefined &&
+      join?.minter === from &&
+      join.state === 'minted'
+    ) {
+      if (join.end === undefined) deps.relay.put(operation, secret, join.expiresMs, now)
+    }
+    const over = join && from === join.machine && (report.kind === 'received' || report.kind === 'ended')
+    if (over) deps.relay.drop(operation)
+    return { acknowledged, settles: over ? join.minter : undefined }
   }
-  if (report.kind === 'received' && from === join?.machine) deps.relay.drop(operation)
-  return acknowledged
+  return { acknowledged: false, settles: undefined }
 }

@@ -82,15 +82,15 @@ export function applyStep(record: ClusterRecord, step: Step, now: number): Clust
       return { ...record, count: record.count + 1, joins: [...record.joins, join] }
     }
     case 'end-join':
-      return endJoin(record, step.operation, step.end, now)
+      return endJoin(record, step.operation, step.end, step.why, now)
     case 'delete-token':
       return changeJoin(record, step.operation, { deleter: step.server })
     case 'forget-join': {
       const join = record.joins.find(({ operation }) => operation === step.operation)
       if (!join) return record
       const joins = record.joins.filter(each => each !== join)
-      const { failures = 0, notBeforeMs = 0 } = record.attempts.get(join.machine) ?? {}
-      const over = noteAttempt(record, join.machine, { failures, notBeforeMs, overMs: now })
+      const { failures = 0, notBeforeMs = 0, reason = '' } = record.attempts.get(join.machine) ?? {}
+      const over = noteAttempt(record, join.machine, { failures, notBeforeMs, reason, overMs: now })
       return { ...over, joins, settledMs: isServer(join.role) ? now : record.settledMs }
     }
     case 'clear': {
@@ -142,9 +142,15 @@ const FIRST_RETRY_MS = 15_000
 const LONGEST_RETRY_MS = 10 * 60_000
 
 /** What failed is tried again later and later, without end: the machine may be mended at any time. */
-export function noteFailure(record: ClusterRecord, machine: string, now: number): ClusterRecord {
+export function noteFailure(
+  record: ClusterRecord,
+  machine: string,
+  now: number,
+  reason: string,
+): ClusterRecord {
   const failures = (record.attempts.get(machine)?.failures ?? 0) + 1
-  return noteAttempt(record, machine, { failures, notBeforeMs: now + retryAfterMs(failures), overMs: now })
+  const notBeforeMs = now + retryAfterMs(failures)
+  return noteAttempt(record, machine, { failures, notBeforeMs, overMs: now, reason })
 }
 
 /** How long to wait after so many failures in a row. */
@@ -154,17 +160,23 @@ export function retryAfterMs(failures: number): number {
 
 /** An operation on the machine is over, and nothing is held against it. */
 export function noteSuccess(record: ClusterRecord, machine: string, now: number): ClusterRecord {
-  return noteAttempt(record, machine, { failures: 0, notBeforeMs: 0, overMs: now })
+  return noteAttempt(record, machine, { failures: 0, notBeforeMs: 0, overMs: now, reason: '' })
 }
 
 function noteAttempt(record: ClusterRecord, machine: string, attempt: Attempt): ClusterRecord {
   return { ...record, attempts: new Map(record.attempts).set(machine, attempt) }
 }
 
-function endJoin(record: ClusterRecord, operation: string, end: JoinEnd, now: number): ClusterRecord {
+function endJoin(
+  record: ClusterRecord,
+  operation: string,
+  end: JoinEnd,
+  why: string,
+  now: number,
+): ClusterRecord {
   const join = record.joins.find(each => each.operation === operation)
   if (!join || join.end !== undefined) return record
   const ended = changeJoin(record, operation, { end })
   if (end === 'withdrawn') return ended
-  return end === 'joined' ? noteSuccess(ended, join.machine, now) : noteFailure(ended, join.machine, now)
+  return end === 'joined' ? noteSuccess(ended, join.machine, now) : noteFailure(ended, join.machine, now, why)
 }

@@ -4,6 +4,7 @@ import type { ChangeFeed } from '../operations/change-feed.ts'
 import { abandonOperations } from '../operations/orders.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import { deleteBindingOfMachine } from '../store/bindings.ts'
+import { forgetInClusters } from '../store/cluster-machines.ts'
 import { clearConditions } from '../store/conditions.ts'
 import { recordEvent } from '../store/events.ts'
 import { changeMachine, findMachine, type MachineChange, type MachineRow } from '../store/machines.ts'
@@ -55,6 +56,7 @@ export async function sendAway(
     }
     await changeMachine(tx, row, change)
     await deleteBindingOfMachine(tx, machineId)
+    await forgetInClusters(tx, machineId)
     await clearConditions(tx, machineId, ['clone', 'collision', 'went-back', 'similar', 'clock'])
     await recordEvent(tx, { at: now, class: input.state, machine: machineId, reason, actor: input.actor })
     const ended = await abandonOperations(tx, machineId, `the machine was ${input.state}`, now)

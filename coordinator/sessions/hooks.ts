@@ -9,7 +9,16 @@ import type {
   OrderSchema,
   TrustReport,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { ClusterReport, ClusterState } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
+
+/** What is done about clusters with what a session brings. */
+export interface ClusterHooks {
+  /** The machine was welcomed, and may be sent orders. */
+  began(machine: string): void
+  report(machine: string, report: ClusterReport): Promise<void>
+  state(machine: string, state: ClusterState): Promise<void>
+}
 
 /** What a session asks of the rest of the coordinator. */
 export interface SessionHooks {
@@ -32,6 +41,7 @@ export interface SessionHooks {
   orders(machine: string): Promise<readonly MessageInitShape<typeof OrderSchema>[]>
   delivered(machine: string, operations: readonly string[]): Promise<void>
   assignment(machine: string): Promise<MessageInitShape<typeof AssignmentSchema>>
+  readonly clusters: ClusterHooks
   /** Two live holders of one key were found. */
   clone(machine: string, reason: string): Promise<void>
   lastSeen(batch: ReadonlyMap<string, Date>): Promise<void>

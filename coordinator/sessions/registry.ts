@@ -153,6 +153,7 @@ export class SessionRegistry implements Sessions {
       throw error
     }
     this.wake(machine)
+    this.#deps.hooks.clusters.began(machine)
     void this.#read(session, reader)
     return session
   }
@@ -346,8 +347,11 @@ export class SessionRegistry implements Sessions {
         await hooks.status(machine, message.value)
         return
       case 'clusterReport':
+        await hooks.clusters.report(machine, message.value)
+        return
       case 'clusterState':
-        return // nothing of it was asked for
+        await hooks.clusters.state(machine, message.value)
+        return
       case 'hello':
         throw new RpcError(status.INVALID_ARGUMENT, 'message: hello is sent once')
       case undefined:

@@ -13,6 +13,7 @@ it('a stream on which no hello comes is ended, as no heartbeat would end it', as
     ...{ admit: unused, allowed: unused, facts: unused, report: unused, log: unused, event: unused },
     ...{ trust: unused, orders: unused, delivered: unused, assignment: unused, clone: unused },
     ...{ lastSeen: unused, trustNotice: unused, status: unused },
+    clusters: { began: unused, report: unused, state: unused },
   }
   const registry = new SessionRegistry({
     ...{ hooks, heartbeatMs: 60_000, challengeMs: 300, helloMs: 30 },

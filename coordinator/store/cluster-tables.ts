@@ -1,7 +1,10 @@
+import type { ColumnType } from 'kysely'
+
 /** Milliseconds since 1970, UTC. */
 type Millis = number
 /** 0 or 1. */
 type Flag = number
+type NullableBytes = ColumnType<Buffer | null, Uint8Array | null, Uint8Array | null>
 
 /**
  * Hard: what was decided, once. Lost, it is not decided anew: a cluster that runs must be adopted. Everything below is of a
@@ -72,6 +75,12 @@ export interface ClusterLeavesTable {
   executor: string | null
   failures: number
   not_before: Millis
+  /** The operator's signed order, a serialised Envelope; null: none. */
+  signed_order: NullableBytes
+  /** When that order ends; null: it has none. */
+  signed_until: Millis | null
+  /** Why the last attempt came to nothing; empty: none did. */
+  reason: string
 }
 
 /** Hard: hosts that left by an operator's word. */
@@ -88,6 +97,8 @@ export interface ClusterAttemptsTable {
   failures: number
   not_before: Millis
   over: Millis
+  /** Why the last one failed; empty: it did not. */
+  reason: string
 }
 
 /** Rebuilt from agents: what each machine last said it has on its disk. What servers see is kept in memory alone. */
@@ -102,4 +113,53 @@ export interface ClusterNodesTable {
   version: string
   /** When the question was sent that it answers. */
   as_of: Millis
+  /** The cluster that its running system is made for; empty: none. */
+  part: string
+}
+
+/** Hard: what operators and revisions ask of a cluster. A kubeconfig is in no column. */
+export interface ClusterActsTable {
+  id: string
+  /** Who asked and for what, once: "operator ID", "adopt CLUSTER MACHINE AUTHORITY", "manifests CLUSTER DIGEST". */
+  request: string
+  /** SHA-256 of what was asked for. */
+  intent: string
+  cluster: string
+  /** The word of the API, or "adopt". */
+  act: string
+  /** What it is about; empty: the cluster. */
+  host: string
+  machine: string
+  /** Who does it; empty: nobody yet. */
+  executor: string
+  executor_host: string
+  /** What the executor is told now; empty: it waits. */
+  operation: string
+  parameter: string
+  asked_by: string
+  asked: Millis
+  /** It ends then, whatever the executor says later; null: it waits for as long as it takes. */
+  expires: Millis | null
+  /** A serialised ClusterOrder with nothing but its action; null: no machine is told anything. */
+  cluster_order: NullableBytes
+  attempts: number
+  not_before: Millis
+  /** Null: it is under way. */
+  ended: Millis | null
+  done: Flag
+  class: string
+  /** Why it failed, or what it waits for. */
+  reason: string
+  /** A serialised ClusterStepEnded, without a kubeconfig. */
+  result: NullableBytes
+}
+
+/** Hard: nodes that we cordoned, so that only such a cordon is lifted, and none is forgotten. Written before it is ordered. */
+export interface ClusterCordonsTable {
+  cluster: string
+  host: string
+  /** The act it comes from. */
+  act: string
+  asked_by: string
+  at: Millis
 }

@@ -1,7 +1,9 @@
 import type { ColumnType, Generated } from 'kysely'
 import type {
+  ClusterActsTable,
   ClusterAttemptsTable,
   ClusterClearsTable,
+  ClusterCordonsTable,
   ClusterJoinsTable,
   ClusterLeavesTable,
   ClusterLeftTable,
@@ -287,4 +289,6 @@ export interface Database {
   cluster_left: ClusterLeftTable
   cluster_attempts: ClusterAttemptsTable
   cluster_nodes: ClusterNodesTable
+  cluster_acts: ClusterActsTable
+  cluster_cordons: ClusterCordonsTable
 }

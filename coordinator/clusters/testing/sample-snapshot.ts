@@ -52,7 +52,13 @@ export function sampleSnapshot(
     const observation: Observation | undefined =
       agoMs === undefined
         ? undefined
-        : { asOfMs: NOW - agoMs, data, version: change.version ?? '1.34.3', view: sees ? view : undefined }
+        : {
+            asOfMs: NOW - agoMs,
+            part: 'home',
+            data,
+            version: change.version ?? '1.34.3',
+            view: sees ? view : undefined,
+          }
     const { connected = true, gone = false, occupied = false } = change
     machines.set(machine, { connected, gone, occupied, observation })
   }

@@ -213,8 +213,14 @@ function causeTrouble(world: World, centre: Centre): void {
     ) {
       centre.record = askToLeave(
         centre.record,
-        { host: one.host, machine: one.machine, server: one.role !== 'worker', dead: false },
-        world.now,
+        {
+          host: one.host,
+          machine: one.machine,
+          server: one.role !== 'worker',
+          dead: false,
+          signed: undefined,
+        },
+        `leave-${one.host}-${world.now}`,
       )
     }
   }

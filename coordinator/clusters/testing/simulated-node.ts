@@ -262,7 +262,8 @@ function leaveCluster(world: World, box: Box, job: Work, host: string, dead: boo
   const refused = member && !hasQuorum(world, cluster, host)
   if (!refused) {
     removeMember(world, cluster, host)
-    cluster.nodes.delete(host)
+    // A worker has no right to delete its own Node.
+    if (dead || member) cluster.nodes.delete(host)
     if (!dead) box.data = { kind: 'none' }
   }
   job.state = refused ? 'failed' : 'done'

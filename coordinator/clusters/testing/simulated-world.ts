@@ -182,7 +182,7 @@ export function observe(world: World, box: Box): Omit<Observation, 'asOfMs'> {
           })),
         }
       : undefined
-  return { data: box.data, version: cluster ? '1.34.3' : undefined, view }
+  return { part: 'home', data: box.data, version: cluster ? '1.34.3' : undefined, view }
 }
 
 function isReady(world: World, cluster: Cluster, machine: string): boolean {

@@ -57,6 +57,7 @@ export function makeRegistry({
     clone: async machine => void clones.push(machine),
     lastSeen: async batch => void seen.push(...batch.keys()),
     trustNotice: () => undefined,
+    clusters: { began: () => {}, report: async () => {}, state: async () => {} },
     ...hooks,
   }
   const registry = new SessionRegistry({

@@ -1,0 +1,263 @@
+import { toBinary } from '@bufbuild/protobuf'
+import type { Clock } from '../../shared/clock.ts'
+import {
+  type ClusterReport,
+  ClusterReportSchema,
+  type ClusterState,
+  type SealedSecret,
+} from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { sha256Hex } from '../../shared/ids.ts'
+import { keyedRunner } from '../../shared/keyed-runner.ts'
+import { pause } from '../../shared/lifecycle.ts'
+import type { Logger } from '../../shared/log.ts'
+import { isHostName } from '../../shared/revision/host-name.ts'
+import type { MachineDirectory } from '../machines/directory.ts'
+import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
+import type { Sessions } from '../sessions/sessions.ts'
+import type { Store } from '../store/store.ts'
+import { readReport, readState } from './cluster-messages.ts'
+import type { ClusterSnapshot, Observation } from './cluster-snapshot.ts'
+import { isBusy, isInvolved } from './is-busy.ts'
+import { OrderSender } from './order-sender.ts'
+import { type ClusterDeps, lookAtCluster, runCluster, takeObservation, takeReport } from './run-cluster.ts'
+import { SecretRelay } from './secret-relay.ts'
+import { standingsOf } from './standings.ts'
+import { StateQuestions } from './state-questions.ts'
+import { type StuckSettings, WaitingBook } from './waiting-book.ts'
+import { clusterOfMachine, type WantedCluster, wantedCluster } from './wanted-cluster.ts'
+
+export interface ConductorDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly log: Logger
+  readonly directory: MachineDirectory
+  readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
+  readonly sessions: Pick<Sessions, 'live' | 'send' | 'online'>
+  /** How often a machine of a cluster is asked for its state when nothing is under way. */
+  readonly askMs: number
+  readonly stuck: StuckSettings
+  readonly signal: AbortSignal
+}
+
+const LOOK_MS = 500
+/** Servers of a cluster in which something is under way are asked so often: what waits for evidence waits for this. */
+const BUSY_ASK_MS = 3_000
+/** A cluster is looked at so often though nothing was heard: times pass, too. */
+const TURN_MS = 10_000
+const BUSY_TURN_MS = 2_000
+/** More joins are not under way at once in a fleet whose clusters bear them. */
+const MAX_OWED = 1024
+
+/**
+ * The clusters' part of the coordinator: hears machines, asks them, lets each cluster's planner run, and sends what follows.
+ * INVARIANTS: of each cluster at most one turn runs at a time; what is sent follows from what is written; a state counts
+ * only as an answer to a question of this process, as of when that was sent.
+ */
+export class Conductor {
+  readonly #deps: ConductorDeps
+  readonly #cluster: ClusterDeps<SealedSecret>
+  readonly #sender: OrderSender
+  readonly #questions = new StateQuestions()
+  readonly #runner: ReturnType<typeof keyedRunner>
+  readonly #waiting: WaitingBook
+  /** Of each cluster what the newest turn saw. */
+  readonly #seen = new Map<string, ClusterSnapshot>()
+  readonly #busy = new Set<string>()
+  readonly #ranMs = new Map<string, number>()
+  /** Reports of minters that are acknowledged when their joiner has the secret: digest by operation. */
+  readonly #owed = new Map<string, { readonly minter: string; readonly digest: string }>()
+
+  constructor(deps: ConductorDeps) {
+    this.#deps = deps
+    const { store, clock, log, signal } = deps
+    this.#sender = new OrderSender({ ...deps, db: store.db })
+    this.#waiting = new WaitingBook(deps.stuck)
+    this.#cluster = {
+      store,
+      clock,
+      wanted: name => this.wanted(name),
+      standingsOf: machines => standingsOf(deps, machines),
+      seen: new Map<string, Observation>(),
+      relay: new SecretRelay(),
+      send: (machine, name, orders) =>
+        this.#sender.sendIntents(machine, name, this.wanted(name)?.endpoint ?? '', orders),
+    }
+    this.#runner = keyedRunner(
+      name => this.#turn(name),
+      signal,
+      (name, err) => log.error({ err, cluster: name }, 'cluster not looked at; it is tried again'),
+    )
+  }
+
+  wanted(name: string): WantedCluster | undefined {
+    return wantedCluster(this.#deps.fleetTargets.current(), this.#deps.directory, name)
+  }
+
+  /** All that is known of a cluster now; undefined: the newest revision has none of the name. */
+  async snapshot(name: string): Promise<ClusterSnapshot | undefined> {
+    return await lookAtCluster(this.#cluster, name)
+  }
+
+  /** What waits, since when, in a cluster. */
+  waiting(name: string) {
+    return this.#waiting.of(name)
+  }
+
+  /** What is stuck and needs a person, for the fleet's problems. */
+  problems(): readonly string[] {
+    return this.#waiting.problems(this.#deps.clock.now().getTime())
+  }
+
+  /** Lets a cluster's planner run soon. */
+  trigger(name: string): void {
+    if (this.#deps.fleetTargets.current().clusters.has(name)) this.#runner.trigger(name)
+  }
+
+  triggerAll(): void {
+    for (const name of this.#deps.fleetTargets.current().clusters.keys()) this.#runner.trigger(name)
+  }
+
+  /** A machine's session was welcomed. */
+  began(machine: string): void {
+    this.#sender.began(machine)
+    const names = this.#clustersOf(machine)
+    if (names.length === 0) return
+    this.#questions.hurry(machine)
+    this.#questions.due(machine, this.#deps.askMs, this.#deps.clock.now().getTime())
+    this.#ask(machine)
+    for (const name of names) this.#runner.trigger(name)
+  }
+
+  /** A machine said how an order about a cluster went. */
+  async report(machine: string, report: ClusterReport): Promise<void> {
+    const { operationId, cluster, result } = report
+    const step = readReport(report)
+    if (!step || !isHostName(cluster) || operationId.length > 128) {
+      this.#deps.log.warn(
+        { machineId: machine, operationId: operationId.slice(0, 128) },
+        'report not readable',
+      )
+      return
+    }
+    const secret = result.case === 'minted' ? result.value.secret : undefined
+    const digest = sha256Hex(toBinary(ClusterReportSchema, report))
+    const taken = await takeReport(this.#cluster, machine, cluster, operationId, step, secret)
+    if (taken.acknowledged) this.#acknowledge(machine, operationId, digest)
+    else if (step.kind === 'minted') this.#owe(operationId, machine, digest)
+    const owed = taken.settles === undefined ? undefined : this.#owed.get(operationId)
+    if (owed) {
+      this.#owed.delete(operationId)
+      this.#acknowledge(owed.minter, operationId, owed.digest)
+    }
+    // What came of it is seen by the machine and by the servers.
+    this.#questions.hurry(machine)
+    this.#hurryServers(cluster)
+    this.trigger(cluster)
+  }
+
+  /** A machine said what it sees of its cluster. */
+  async state(machine: string, state: ClusterState): Promise<void> {
+    const asOfMs = this.#questions.answered(machine, state.requestId)
+    if (asOfMs === undefined) return
+    const seen = readState(state, asOfMs)
+    if (typeof seen === 'string') {
+      this.#deps.log.warn({ machineId: machine, reason: seen }, 'state of a cluster refused')
+      return
+    }
+    const isNew = await takeObservation(this.#cluster, machine, seen)
+    for (const name of this.#clustersOf(machine)) {
+      if (isNew || this.#busy.has(name)) this.#runner.trigger(name)
+    }
+  }
+
+  /** Asks machines and lets planners run by the clock, until the signal fires. */
+  async run(): Promise<void> {
+    const { signal, clock, log } = this.#deps
+    this.triggerAll()
+    while (await pause(LOOK_MS, signal)) {
+      try {
+        this.#look(clock.now().getTime())
+      } catch (err) {
+        log.error({ err }, 'clusters not looked at; they are again')
+      }
+    }
+    await this.#runner.idle()
+  }
+
+  #look(now: number): void {
+    const names = this.#deps.fleetTargets.current().clusters.keys()
+    for (const name of names) {
+      const busy = this.#busy.has(name)
+      const snapshot = this.#seen.get(name)
+      for (const machine of snapshot?.machines.keys() ?? []) {
+        if (!this.#deps.sessions.online(machine)) continue
+        const everyMs = busy && snapshot && isInvolved(snapshot, machine) ? BUSY_ASK_MS : this.#deps.askMs
+        if (this.#questions.due(machine, Math.min(everyMs, this.#deps.askMs), now)) this.#ask(machine)
+      }
+      const dueMs = (this.#ranMs.get(name) ?? 0) + (busy ? BUSY_TURN_MS : TURN_MS)
+      if (dueMs <= now) this.#runner.trigger(name)
+    }
+    this.#sender.forgetSilent()
+  }
+
+  async #turn(name: string): Promise<void> {
+    const now = this.#deps.clock.now().getTime()
+    this.#ranMs.set(name, now)
+    const turn = await runCluster(this.#cluster, name)
+    if (!turn) {
+      this.#seen.delete(name)
+      this.#waiting.forget(name)
+      return
+    }
+    for (const [machine, { gone }] of turn.snapshot.machines) if (gone) this.#forget(machine)
+    this.#seen.set(name, turn.snapshot)
+    this.#waiting.set(name, turn.waiting, now)
+    if (isBusy(turn.snapshot)) this.#busy.add(name)
+    else this.#busy.delete(name)
+    if (turn.moved) {
+      this.#hurryServers(name)
+      this.#runner.trigger(name)
+    }
+  }
+
+  #forget(machine: string): void {
+    this.#cluster.seen.delete(machine)
+    this.#questions.forget(machine)
+    this.#sender.began(machine)
+  }
+
+  #ask(machine: string): void {
+    const requestId = this.#questions.ask(machine, this.#deps.clock.now().getTime())
+    this.#deps.sessions.send(machine, { message: { case: 'clusterStateRequest', value: { requestId } } })
+  }
+
+  #acknowledge(machine: string, operationId: string, reportDigest: string): void {
+    const value = { operationId, reportDigest }
+    this.#deps.sessions.send(machine, { message: { case: 'clusterReportAck', value } })
+  }
+
+  #owe(operation: string, minter: string, digest: string): void {
+    this.#owed.set(operation, { minter, digest })
+    // What is lost here is only said once more by the minter.
+    for (const oldest of this.#owed.keys()) {
+      if (this.#owed.size <= MAX_OWED) break
+      this.#owed.delete(oldest)
+    }
+  }
+
+  #hurryServers(name: string): void {
+    const snapshot = this.#seen.get(name)
+    for (const { machine, role } of snapshot?.hosts ?? []) {
+      if (machine !== undefined && role !== 'worker') this.#questions.hurry(machine)
+    }
+  }
+
+  /** The clusters that a machine has to do with: that of its host, and those whose record names it. */
+  #clustersOf(machine: string): readonly string[] {
+    const { directory, fleetTargets } = this.#deps
+    const own = clusterOfMachine(fleetTargets.current(), directory, machine)
+    const names = new Set(own === undefined ? [] : [own])
+    for (const [name, { machines }] of this.#seen) if (machines.has(machine)) names.add(name)
+    return [...names]
+  }
+}

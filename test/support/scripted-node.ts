@@ -1,0 +1,295 @@
+import { createPrivateKey } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import {
+  type ClusterOrder,
+  type ClusterReport,
+  ClusterReportSchema,
+  type ClusterStateSchema,
+  type ClusterStepEndedSchema,
+  SecretPurpose,
+} from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { sha256Hex } from '../../shared/ids.ts'
+import { openSecret } from '../../shared/sealing/open-secret.ts'
+import { sealSecret } from '../../shared/sealing/seal-secret.ts'
+import { SecretBytes } from '../../shared/sealing/secret-bytes.ts'
+import type { RawMachine, RawSession } from './raw-machine.ts'
+
+type Ended = MessageInitShape<typeof ClusterStepEndedSchema>
+type Data = NonNullable<MessageInitShape<typeof ClusterStateSchema>['data']>
+type Result = NonNullable<MessageInitShape<typeof ClusterReportSchema>['result']>
+
+/** What is true of a made-up cluster: who votes, which Nodes there are, which tokens work. No Kubernetes runs. */
+export interface MadeUpCluster {
+  readonly authority: string
+  readonly members: Set<string>
+  /** Nodes by name, and whether they are cordoned. */
+  readonly nodes: Map<string, { cordoned: boolean }>
+  readonly tokens: Map<string, string>
+}
+
+/** Where the machines of a test find each other's made-up cluster. */
+export interface MadeUpWorld {
+  readonly fleetId: string
+  cluster: MadeUpCluster | undefined
+}
+
+/**
+ * A machine of a cluster by the wire alone: it speaks as an agent does and seals and opens real secrets with its real key,
+ * but what it says of Kubernetes is made up.
+ */
+export class ScriptedNode implements AsyncDisposable {
+  readonly raw: RawMachine
+  readonly host: string
+  readonly server: boolean
+  readonly #world: MadeUpWorld
+  data: Data = { case: 'none', value: {} }
+  /** The cluster that its system is made for. */
+  part = 'home'
+  /** Says so of each act instead of doing it. */
+  refuses = new Map<ClusterOrder['action']['case'], Ended>()
+  /** Acts that it does not answer. */
+  readonly silent = new Set<ClusterOrder['action']['case']>()
+  /** Every order that came, once each. */
+  readonly orders: ClusterOrder[] = []
+  readonly #reports = new Map<string, ClusterReport>()
+  readonly #done = new Map<string, string>()
+  /** What it opened. */
+  readonly secrets: string[] = []
+  session: RawSession | undefined
+  #stop = false
+  #loop: Promise<void> | undefined
+
+  constructor(raw: RawMachine, host: string, server: boolean, world: MadeUpWorld) {
+    this.raw = raw
+    this.host = host
+    this.server = server
+    this.#world = world
+  }
+
+  get id(): string {
+    return this.raw.id
+  }
+
+  /** Orders of a kind, oldest first. */
+  of(kind: ClusterOrder['action']['case']): ClusterOrder[] {
+    return this.orders.filter(({ action }) => action.case === kind)
+  }
+
+  async connect(): Promise<void> {
+    this.session = await this.raw.session()
+    this.#stop = false
+    this.#loop = this.#run(this.session)
+  }
+
+  async disconnect(): Promise<void> {
+    this.#stop = true
+    await this.#loop
+    await this.session?.[Symbol.asyncDispose]()
+    this.session = undefined
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.disconnect()
+  }
+
+  async #run(session: RawSession): Promise<void> {
+    for (const report of this.#reports.values()) this.#sendReport(report)
+    let beatMs = Date.now()
+    for (let at = 0; !this.#stop; await sleep(20)) {
+      for (; at < session.received.length; at += 1) {
+        const message = session.received[at]?.message
+        if (message?.case === 'clusterStateRequest') this.#answer(message.value.requestId)
+        if (message?.case === 'clusterOrder') this.#obey(message.value)
+        if (message?.case === 'clusterReportAck') this.#forget(message.value)
+      }
+      if (Date.now() - beatMs > 500) {
+        session.beat()
+        beatMs = Date.now()
+      }
+    }
+  }
+
+  #answer(requestId: string): void {
+    const { cluster } = this.#world
+    const serves = this.server && this.data.case === 'present' && cluster
+    const view = serves && {
+      ready: true,
+      members: [...cluster.members].map(name => ({ name, healthy: true })),
+      nodes: [...cluster.nodes.keys()].map(name => ({ name, uid: `u-${name}`, ready: true })),
+    }
+    const value = { cluster: this.part, requestId, data: this.data, ...(view && { view }) }
+    this.session?.send({ message: { case: 'clusterState', value } } as const)
+  }
+
+  #forget({
+    operationId,
+    reportDigest,
+  }: {
+    readonly operationId: string
+    readonly reportDigest: string
+  }): void {
+    for (const [key, report] of this.#reports) {
+      if (report.operationId !== operationId) continue
+      if (sha256Hex(toBinary(ClusterReportSchema, report)) === reportDigest) this.#reports.delete(key)
+    }
+  }
+
+  /** How many reports were not acknowledged. */
+  get owed(): number {
+    return this.#reports.size
+  }
+
+  #report(order: ClusterOrder, result: Result): void {
+    const { operationId, cluster } = order
+    const report = create(ClusterReportSchema, { operationId, cluster, result })
+    this.#reports.set(`${operationId} ${result.case}`, report)
+    this.#sendReport(report)
+  }
+
+  #sendReport(report: ClusterReport): void {
+    this.session?.send({ message: { case: 'clusterReport', value: report } })
+  }
+
+  #obey(order: ClusterOrder): void {
+    const kind = order.action.case
+    const known = this.#done.get(order.operationId)
+    if (known === kind && kind !== 'deleteSecret') return
+    this.#done.set(order.operationId, kind ?? '')
+    this.orders.push(order)
+    if (this.silent.has(kind)) return
+    const refusal = this.refuses.get(kind)
+    this.#report(order, refusal ? ended({ done: false, ...refusal }) : this.#act(order))
+  }
+
+  #act(order: ClusterOrder): Result {
+    const { action, operationId } = order
+    const world = this.#world
+    switch (action.case) {
+      case 'found': {
+        const authority = sha256Hex(`authority of ${this.host} ${operationId}`)
+        world.cluster = { authority, members: new Set(), nodes: new Map(), tokens: new Map() }
+        this.#enter()
+        return ended({ done: true, authority })
+      }
+      case 'mint': {
+        const { role, joinerKey, host } = action.value
+        const token = `token-of-${host}-${operationId}`
+        world.cluster?.tokens.set(operationId, token)
+        const secret = sealSecret({
+          binding: {
+            purpose: SecretPurpose.JOIN,
+            fleetId: world.fleetId,
+            cluster: order.cluster,
+            role,
+            operationId,
+            mintedMs: Date.now(),
+            expiresMs: Date.now() + 600_000,
+          },
+          secret: new SecretBytes(Buffer.from(token)),
+          recipientKey: joinerKey,
+          minterKey: createPrivateKey(this.raw.key.privateKeyPem),
+        })
+        return { case: 'minted', value: { secret, tokenId: `id-${host}` } }
+      }
+      case 'join': {
+        const sealed = action.value.secret
+        const { cluster } = world
+        if (!sealed || !cluster) throw new Error('a join without its secret or its cluster')
+        const opened = openSecret(sealed, createPrivateKey(this.raw.key.privateKeyPem), {
+          binding: {
+            purpose: SecretPurpose.JOIN,
+            fleetId: world.fleetId,
+            cluster: order.cluster,
+            role: this.#role(),
+            recipient: this.id,
+            operationId,
+          },
+          minters: new Set([sha256Hex(sealed.minterKey)]),
+          spent: new Map(),
+          nowMs: Date.now(),
+        })
+        if (opened.kind === 'refused') return ended({ done: false, class: opened.class })
+        const token = opened.secret.reveal().toString()
+        this.secrets.push(token)
+        this.#report(order, { case: 'received', value: {} })
+        if (cluster.tokens.get(operationId) !== token) {
+          return ended({
+            done: false,
+            class: 'token-refused',
+            reason: 'the server knows no such token',
+          })
+        }
+        this.#enter()
+        return ended({ done: true, authority: cluster.authority })
+      }
+      case 'deleteSecret':
+        world.cluster?.tokens.delete(operationId)
+        return { case: 'deleted', value: { listed: timestampFromDate(new Date()) } }
+      case 'leave': {
+        const { node, dead } = action.value
+        world.cluster?.members.delete(node)
+        if (dead || this.server) world.cluster?.nodes.delete(node)
+        if (!dead) this.data = { case: 'none', value: {} }
+        return ended({ done: true })
+      }
+      case 'clearNode':
+        world.cluster?.members.delete(action.value.node)
+        world.cluster?.nodes.delete(action.value.node)
+        return ended({ done: true })
+      case 'drain':
+      case 'uncordon': {
+        const node = world.cluster?.nodes.get(action.value.node)
+        if (!node) return ended({ done: false, class: 'not-found', reason: 'there is no such node' })
+        node.cordoned = action.case === 'drain'
+        return ended({ done: true, value: { case: 'text', value: '2 pods evicted' } })
+      }
+      case 'kubeconfig': {
+        // Sealed to a key that the test chose; what matters here is that it is carried and not kept.
+        const sealed = { body: Buffer.from('sealed kubeconfig'), minterKey: this.raw.key.publicKeyDer }
+        return ended({ done: true, value: { case: 'kubeconfig', value: sealed } })
+      }
+      case 'snapshot':
+      case 'snapshots': {
+        const name = action.case === 'snapshot' ? action.value.name : 'older'
+        const snapshots = [{ name, path: `/var/lib/made-up/${name}`, bytes: 1n }]
+        return ended({ done: true, value: { case: 'snapshots', value: { snapshots } } })
+      }
+      case 'stop':
+        return ended({ done: false, class: 'stopped' })
+      case 'adopt':
+        return ended({ done: true, authority: action.value.authority })
+      case 'wipe':
+        this.data = { case: 'none', value: {} }
+        return ended({ done: true })
+      case 'certificates':
+      case 'manifests':
+      case 'prove':
+      case 'restore':
+      case 'rotate':
+      case undefined:
+        return ended({ done: true, value: { case: 'text', value: `${action.case} was done` } })
+    }
+  }
+
+  /** Has joined from here on. */
+  #enter(): void {
+    const { cluster } = this.#world
+    if (!cluster) throw new Error('there is no cluster to enter')
+    this.data = {
+      case: 'present',
+      value: { authority: cluster.authority, distribution: 'components', server: this.server },
+    }
+    if (this.server) cluster.members.add(this.host)
+    cluster.nodes.set(this.host, { cordoned: false })
+  }
+
+  #role() {
+    return this.server ? 3 : 2
+  }
+}
+
+function ended(value: Ended): Result {
+  return { case: 'ended', value }
+}
