@@ -34,6 +34,8 @@ export interface SystemOptions {
     /** More lines for [Service] of its unit. */
     readonly serviceLines?: string
   } | null
+  /** Absolute path of a folder with the programs of its Kubernetes that lives apart: what its profile's package links. */
+  readonly kubernetes?: string
   readonly omit?: readonly string[]
   readonly specialisation?: Readonly<Record<string, SystemOptions>>
 }

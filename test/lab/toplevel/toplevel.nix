@@ -35,6 +35,8 @@
   # { package = "/nix/store/…"; config = { … }; deadMan = true; } or null; more in agent-units.nix. The package must be in
   # the store where this is built.
   agent ? null,
+  # A folder of the machine with the programs of its Kubernetes, for `muster.kubernetes.profile.package`; null: none.
+  kubernetes ? null,
   # Names of parts that are missing: "activate", "init-interface-version", "systemd", "sysinit-reactivation.target", …
   omit ? [ ],
   # Called with the toplevel. A store path with a program of that name at its root, or a file.
@@ -120,4 +122,18 @@ let
 in
 {
   config.system.build.toplevel = toplevel;
+  # What the profile of a Kubernetes that lives apart shall hold. The programs are in the machine's image, not in the store.
+  config.muster.kubernetes.profile.package = derivation {
+    name = "muster-kubernetes-${builtins.baseNameOf kubernetes}";
+    inherit system;
+    builder = "/bin/sh";
+    args = [
+      "-c"
+      ''
+        PATH=/usr/bin:/bin
+        mkdir -p $out/bin
+        ln -s ${kubernetes}/* $out/bin/
+      ''
+    ];
+  };
 }

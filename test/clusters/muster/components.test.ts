@@ -1,0 +1,3 @@
+import { walkCluster } from './walk-cluster.ts'
+
+walkCluster('components')

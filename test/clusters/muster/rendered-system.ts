@@ -1,0 +1,74 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { packageIn } from '../../lab/clusters/packages.ts'
+import { IMAGES_IN, type KubernetesVersion, programsIn } from '../../lab/clusters/programs.ts'
+import type { SystemOptions } from '../../lab/systems.ts'
+
+export type LabDistribution = 'k3s' | 'k0s' | 'kubernetes' | 'components'
+
+/** The hosts of the fixtures, in the order of their addresses. */
+export const SERVERS = ['n1', 'n2', 'n3'] as const
+export const WORKERS = ['n4', 'n5'] as const
+export const HOSTS = [...SERVERS, ...WORKERS] as const
+export type Host = (typeof HOSTS)[number]
+
+const FIXTURES = join(import.meta.dirname, '../../fixtures/clusters')
+/** For which version the fixtures were rendered. */
+export const RENDERED_VERSION: KubernetesVersion = '1.34.3'
+const UNITS = 'systemd/system/'
+/** Where the fixtures name the agent's program. */
+const AGENT = '/usr/local/bin/muster-agent'
+
+/** The fleet file that the fixtures were rendered from. */
+export const renderedFleetFile = (distribution: LabDistribution): string =>
+  readFileSync(join(FIXTURES, distribution, 'fleet.toml'), 'utf8')
+
+export const isPackaged = (distribution: LabDistribution): distribution is 'k3s' | 'k0s' =>
+  distribution === 'k3s' || distribution === 'k0s'
+
+/** The folder that holds the programs of a version, as a package's `bin` does. */
+export const programsOf = (distribution: LabDistribution, version: KubernetesVersion): string =>
+  isPackaged(distribution) ? `${packageIn(distribution, version)}/bin` : programsIn(version)
+
+/**
+ * What the Nix modules render for a host, as the system of a lab machine: units and files as they are, except for the agent's
+ * store path and the version. Users, folders and kernel settings are made when it is activated, as NixOS would.
+ */
+export function renderedSystem(
+  distribution: LabDistribution,
+  host: Host,
+  { version, agent }: { readonly version: KubernetesVersion; readonly agent: string },
+): SystemOptions {
+  const folder = join(FIXTURES, distribution, host, 'etc')
+  const units: Record<string, string> = {}
+  const etc: Record<string, string> = {}
+  for (const path of filesBelow(folder)) {
+    const text = readFileSync(join(folder, path), 'utf8').replaceAll(AGENT, `${agent}/bin/muster-agent`)
+    if (path.startsWith(UNITS)) units[path.slice(UNITS.length)] = text
+    else etc[path] = path === 'muster/cluster.json' ? withVersion(text, version) : text
+  }
+  // No registry can be reached: the images that pods need are brought with the machine.
+  if ('containerd.service' in units) units['containerd.service.d/images.conf'] = IMAGES_DROP_IN
+  return { units, etc, activationScript: ACTIVATION, kubernetes: programsOf(distribution, version) }
+}
+
+const IMAGES_DROP_IN = `[Service]
+${['pause', 'web'].map(name => `ExecStartPost=/usr/bin/ctr -n k8s.io images import ${IMAGES_IN}/${name}.tar`).join('\n')}
+`
+
+const ACTIVATION = `systemd-sysusers
+systemd-tmpfiles --create
+sysctl --system >/dev/null || true`
+
+function withVersion(text: string, version: KubernetesVersion): string {
+  const changed = text.replace(`"version":"${RENDERED_VERSION}"`, `"version":"${version}"`)
+  if (!changed.includes(`"version":"${version}"`)) throw new Error('cluster.json names no version')
+  return changed
+}
+
+function filesBelow(folder: string): readonly string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile())
+    .map(entry => relative(folder, join(entry.parentPath, entry.name)))
+    .toSorted()
+}
