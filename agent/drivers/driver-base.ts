@@ -8,7 +8,7 @@ import type { Kubectl } from './kubernetes/kubectl.ts'
 import type { WaitOptions } from './kubernetes/prove-ready.ts'
 import { authorityIdIn } from './node/certificates.ts'
 import type { ClusterFiles } from './node/cluster-files.ts'
-import { readDiskData } from './node/disk-data.ts'
+import { isDataOf, readDiskData } from './node/disk-data.ts'
 import { checkMachine, type Needs, type Shortfall } from './node/preconditions.ts'
 import { lastWords, readUnit, type ServiceState, startUnits, stopUnits, waitFor } from './node/services.ts'
 import { readObject, textAt } from './read-value.ts'
@@ -89,6 +89,7 @@ export async function readState(of: Distributed, signal?: AbortSignal): Promise<
     data: await readDiskData(system),
     unfinished: await files.readMark('begun'),
     held: (await files.readMark('hold')) !== undefined,
+    adopted: await files.readMark('ours'),
     units,
     installedVersion: await of.installedVersion(signal),
     runningVersion: isServerRole(facts.role) ? await runningVersion(of.kubectl, signal) : undefined,
@@ -130,16 +131,32 @@ export async function begin(
   return undefined
 }
 
-/** Says durably that founding or joining is over. A server is a member from here on. */
-export async function finish(of: Distributed): Promise<Result<Joined>> {
-  const { files, facts } = of.deps
-  const authority = await ownAuthority(of)
-  if (authority === undefined) {
-    return failed('unreadable', `no authority that can be read in ${of.authorityFiles.join(' or ')}`)
-  }
-  if (isServerRole(facts.role)) await files.mark('member')
+/** What an operation that founds or joins came to when it was over before; undefined: it was not. */
+export async function whatBecameOf(of: Distributed, operation: string): Promise<Result<Joined> | undefined> {
+  const { system, files, facts } = of.deps
+  if ((await files.readMark('finished')) !== operation) return undefined
+  if (!isDataOf(await readDiskData(system), facts.distribution)) return undefined
   await files.unmark('begun')
-  return done({ authority })
+  return await readJoined(of)
+}
+
+/** Says durably that founding or joining is over. A server is a member from here on. */
+export async function finish(of: Distributed, operation: string): Promise<Result<Joined>> {
+  const joined = await readJoined(of)
+  if (joined.kind === 'failed') return joined
+  const { files, facts } = of.deps
+  if (isServerRole(facts.role)) await files.mark('member')
+  await files.mark('ours', joined.value.authority)
+  await files.mark('finished', operation)
+  await files.unmark('begun')
+  return joined
+}
+
+async function readJoined(of: Distributed): Promise<Result<Joined>> {
+  const authority = await ownAuthority(of)
+  return authority === undefined
+    ? failed('unreadable', `no authority that can be read in ${of.authorityFiles.join(' or ')}`)
+    : done({ authority })
 }
 
 async function ownAuthority({ deps, authorityFiles }: Distributed): Promise<string | undefined> {
@@ -148,6 +165,46 @@ async function ownAuthority({ deps, authorityFiles }: Distributed): Promise<stri
     if (bytes) return authorityIdIn(bytes)
   }
   return undefined
+}
+
+/**
+ * Takes in a node of a running cluster as it is: what its units need at the next boot is put where they look for it, and
+ * nothing is started, stopped or restarted. Refused where the data is of another authority, or unfinished.
+ */
+export async function adoptData(
+  of: Distributed,
+  authority: string,
+  giveBack: () => Promise<Result<void>>,
+): Promise<Result<Joined>> {
+  const { system, files, facts } = of.deps
+  const data = await readDiskData(system)
+  if (data.kind === 'unreadable') return failed('unreadable', data.reason)
+  if (data.kind === 'none') return failed('precondition', 'no data of any cluster is on this disk')
+  if (data.authority !== authority) {
+    return failed('data-present', `the data here is of authority ${data.authority}, not of ${authority}`)
+  }
+  if (!isDataOf(data, facts.distribution)) {
+    return failed(
+      'precondition',
+      `the data here is of ${data.distribution}, the configuration says ${facts.distribution}`,
+    )
+  }
+  if (data.server !== isServerRole(facts.role)) {
+    const shown = data.server ? 'a server' : 'a worker'
+    return failed('precondition', `the data here is that of ${shown}, the configuration says ${facts.role}`)
+  }
+  const begun = await files.readMark('begun')
+  if (begun !== undefined)
+    return failed(
+      'precondition',
+      `operation ${begun} is not finished here: that one is gone on with, not adopted`,
+    )
+  const given = await giveBack()
+  if (given.kind === 'failed') return given
+  if (data.server) await files.mark('member')
+  await files.setReady()
+  await files.mark('ours', authority)
+  return done({ authority })
 }
 
 /** Gives a secret out to the units, and starts them. */
@@ -282,6 +339,8 @@ export function nodeActs(of: Distributed): Pick<ClusterDriver, 'hold' | 'restart
 export type SharedActs = Pick<
   ClusterActs,
   | 'checkJoiner'
+  | 'isReady'
+  | 'nodes'
   | 'readEvidence'
   | 'proveNode'
   | 'proveServer'

@@ -4,6 +4,7 @@ import type { DrainPolicy } from './kubernetes/evictable-pods.ts'
 import type { NodeEvidence } from './kubernetes/judge-ready.ts'
 import type { ManifestSet, PruneEnd } from './kubernetes/manifests.ts'
 import type { WaitOptions } from './kubernetes/prove-ready.ts'
+import type { SeenNode } from './kubernetes/see-nodes.ts'
 import type { CertificateEnd } from './node/certificates.ts'
 import type { DiskData } from './node/disk-data.ts'
 import type { Shortfall } from './node/preconditions.ts'
@@ -32,6 +33,13 @@ export interface ClusterDriver {
   found(operation: string, options: WaitOptions): Promise<Result<Joined>>
   /** Joins with a secret that a server minted. Afterwards a spent one of the same form takes its place. */
   join(operation: string, secret: JoinSecret, options: WaitOptions): Promise<Result<Joined>>
+  /**
+   * Takes in a node of a running cluster as it is, so that it comes up at a boot without anybody; restarts nothing. Refused
+   * where the data on the disk is of another authority.
+   */
+  adopt(authority: string): Promise<Result<Joined>>
+  /** Takes this machine's own server out of its cluster; its data is then of no more use, and is taken away by `wipe`. */
+  leave(operation: string, options: WaitOptions): Promise<Result<void>>
   /** Stops Kubernetes here, takes the cluster's data away, and what the agent kept for it: after it left, or before it joins anew. */
   wipe(signal?: AbortSignal): Promise<Result<void>>
   /** Keeps Kubernetes down, over boots too; or lets it start again. */
@@ -53,6 +61,10 @@ export interface ClusterActs {
   /** Why a machine cannot join under this name now: an older Node of another machine, its address or machine id in use. */
   checkJoiner(joiner: Joiner, signal?: AbortSignal): Promise<Result<readonly Shortfall[]>>
 
+  /** The API server's own word that it is ready. */
+  isReady(signal?: AbortSignal): Promise<boolean>
+  /** Every Node object, and names that only something beside a Node object is left of. */
+  nodes(signal?: AbortSignal): Promise<Result<readonly SeenNode[]>>
   readEvidence(node: string, signal?: AbortSignal): Promise<Result<NodeEvidence>>
   proveNode(proof: NodeProof, options: WaitOptions): Promise<Result<NodeEvidence>>
   /** This server's own API is ready, at the wanted version, and its datastore member votes. */
@@ -97,6 +109,11 @@ export interface DriverState {
   readonly unfinished: string | undefined
   /** Kubernetes is kept down by the agent. */
   readonly held: boolean
+  /**
+   * The authority whose data is ours to work with: founded, joined or adopted here. undefined, or another one than the
+   * data's: it is a cluster that nobody of ours may restart or take away.
+   */
+  readonly adopted: string | undefined
   readonly units: ReadonlyMap<string, ServiceState>
   /** What the installed program says; undefined: none is installed, or it does not answer. */
   readonly installedVersion: string | undefined

@@ -1,3 +1,4 @@
+import { isServerRole } from './cluster-facts.ts'
 import type { Distributed, SharedActs } from './driver-base.ts'
 import { runningVersion } from './driver-base.ts'
 import { whyNotRemove, whyNotStop } from './etcd/judge-change.ts'
@@ -10,6 +11,7 @@ import { isVersion } from './kubernetes/judge-ready.ts'
 import { isNotFound, type Kubectl } from './kubernetes/kubectl.ts'
 import { type NodeReading, nodePath, readNode } from './kubernetes/node-reading.ts'
 import { proveReady, readEvidence, type WaitOptions } from './kubernetes/prove-ready.ts'
+import { seeNodes } from './kubernetes/see-nodes.ts'
 import { waitFor } from './node/services.ts'
 import { DONE, done, failed, type Result } from './result.ts'
 
@@ -26,6 +28,8 @@ export function sharedActs(of: Distributed): SharedActs {
       const members = await of.etcd().seenMembers(signal)
       return members.kind === 'failed' ? members : done(judgeJoiner(joiner, nodes, members.value))
     },
+    isReady: async signal => (await kubectl.getText('/readyz', signal)).kind === 'done',
+    nodes: async signal => await seeNodes(kubectl, signal),
     readEvidence: async (node, signal) => await readEvidence(kubectl, node, signal),
     proveNode: async ({ node, ...wish }, options) => await proveReady(kubectl, node, wish, options),
     proveServer: async (version, options) => {
@@ -147,4 +151,37 @@ export async function deleteNode(
   if (!node) return DONE
   const removed = await kubectl.remove(nodePath(node.name), node.uid, signal)
   return removed.kind === 'failed' && !isNotFound(removed) ? removed : DONE
+}
+
+/**
+ * Takes this very server out of its cluster: its Node object by its own API server, then its own member, which ends its
+ * datastore. Refused where the others would be without a majority. A worker has no right to do anything of the kind: what is
+ * left of it is cleared by a server. The caller wipes the machine afterwards.
+ */
+export async function leaveSelf(
+  of: Distributed,
+  operation: string,
+  options: WaitOptions,
+  /** Takes away what the distribution keeps beside the Node object. */
+  forget: (signal?: AbortSignal) => Promise<Result<void>> = async () => DONE,
+): Promise<Result<void>> {
+  const { files, facts, nodeName } = of.deps
+  if (!isServerRole(facts.role) || (await files.readMark('left')) === operation) return DONE
+  const members = await of.etcd().seenMembers(options.signal)
+  if (members.kind === 'failed') return members
+  const own = await of.etcd().status(options.signal)
+  if (own.kind === 'failed') return own
+  const why = whyNotRemove(members.value, own.value.memberId)
+  if (why !== undefined) return failed('quorum', `node ${nodeName} cannot leave: ${why}`)
+  const object = await of.kubectl.get(nodePath(nodeName), options.signal)
+  if (object.kind === 'failed' && !isNotFound(object)) return object
+  const node = object.kind === 'done' ? readNode(object.value) : undefined
+  const forgotten = await forget(options.signal)
+  if (forgotten.kind === 'failed') return forgotten
+  const deleted = await deleteNode(of.kubectl, node, options.signal)
+  if (deleted.kind === 'failed') return deleted
+  const removed = await of.etcd().remove(own.value.memberId, options.signal)
+  if (removed.kind === 'failed' && removed.class !== 'not-found') return removed
+  await files.mark('left', operation)
+  return DONE
 }

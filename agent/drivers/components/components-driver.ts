@@ -1,6 +1,7 @@
 import { isServerRole } from '../cluster-facts.ts'
 import type { ClusterDriver, JoinSecret } from '../driver.ts'
 import {
+  adoptData,
   begin,
   checkPreconditions,
   type Distributed,
@@ -12,6 +13,7 @@ import {
   runsWorkloads,
   startWithFiles,
   untilUp,
+  whatBecameOf,
 } from '../driver-base.ts'
 import type { EtcdAccess } from '../etcd/etcd-client.ts'
 import {
@@ -24,10 +26,12 @@ import {
 import { createKubectl } from '../kubernetes/kubectl.ts'
 import type { WaitOptions } from '../kubernetes/prove-ready.ts'
 import { readCertificateEnds } from '../node/certificates.ts'
+import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits } from '../node/services.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
-import { sharedActs } from '../shared-acts.ts'
+import { leaveSelf, sharedActs } from '../shared-acts.ts'
+import { giveBackFiles } from './adopt-components.ts'
 import { componentsActs } from './components-acts.ts'
 import { componentsSnapshots } from './components-snapshots.ts'
 import { FIRST_OBJECTS } from './first-objects.ts'
@@ -99,6 +103,8 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
     checkPreconditions: async () => await checkPreconditions(of),
     readState: async signal => await readState(of, signal),
     found: async (operation, options) => {
+      const over = await whatBecameOf(of, operation)
+      if (over) return over
       const refused = await begin(deps, operation)
       if (refused) return refused
       const made = await makeServer(of, true, options.signal)
@@ -122,11 +128,13 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       const own = hasKubelet ? await joinOwnKubelet(of, operation, address, options, kubeletIsIn) : DONE
       if (own.kind === 'failed') return own
       await files.put('start.env', startEnvironment(`${nodeName}=${peerUrl(address)}`, 'existing'))
-      return await finish(of)
+      return await finish(of, operation)
     },
     join: async (operation, secret, options) => {
       const problem = whyNotJoin(secret, server, hasKubelet)
       if (problem !== undefined) return failed('token-refused', problem)
+      const over = await whatBecameOf(of, operation)
+      if (over) return over
       const refused = await begin(deps, operation)
       if (refused) return refused
       for (const [name, text] of secret.files)
@@ -145,7 +153,7 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       if (up.kind === 'failed') return up
       if (hasKubelet)
         await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, secret.server, SPENT_TOKEN))
-      return await finish(of)
+      return await finish(of, operation)
     },
     wipe: async signal => {
       await files.mark('hold')
@@ -156,9 +164,11 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       for (const name of await files.list(KUBERNETES_DIR)) {
         if (name.endsWith('.conf')) await files.remove(`${KUBERNETES_DIR}/${name}`)
       }
-      for (const mark of ['member', 'begun', 'hold'] as const) await files.unmark(mark)
+      for (const mark of [...MARKS_OF_DATA, 'hold'] as const) await files.unmark(mark)
       return DONE
     },
+    adopt: async authority => await adoptData(of, authority, async () => await giveBackFiles(of, hasKubelet)),
+    leave: async (operation, options) => await leaveSelf(of, operation, options),
     certificates: async () => await readCertificateEnds(files, [PKI, `${PKI}/etcd`, '/var/lib/kubelet/pki']),
     cluster: {
       ...sharedActs(of),

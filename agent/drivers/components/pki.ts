@@ -76,7 +76,7 @@ export async function makeCertificates(
 }
 
 /** nixpkgs' module runs its services as users of their own; each may read what it needs and no more. */
-async function giveToUsers(of: Distributed, signal: AbortSignal | undefined): Promise<Result<void>> {
+export async function giveToUsers(of: Distributed, signal: AbortSignal | undefined): Promise<Result<void>> {
   const { deps } = of
   if (deps.facts.distribution !== 'kubernetes') return DONE
   const { files, system } = deps

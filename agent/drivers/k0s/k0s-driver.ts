@@ -1,6 +1,7 @@
 import { isServerRole, isWorkerRole } from '../cluster-facts.ts'
 import type { ClusterActs, ClusterDriver, Minted } from '../driver.ts'
 import {
+  adoptData,
   begin,
   checkPreconditions,
   type Distributed,
@@ -12,6 +13,7 @@ import {
   readState,
   startWithFiles,
   untilUp,
+  whatBecameOf,
 } from '../driver-base.ts'
 import type { EtcdAccess } from '../etcd/etcd-client.ts'
 import {
@@ -24,13 +26,14 @@ import {
 import { hostIn } from '../kubernetes/check-joiner.ts'
 import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
 import { leafNames, readCertificateEnds } from '../node/certificates.ts'
+import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits } from '../node/services.ts'
 import { DONE, done, failed } from '../result.ts'
 import { runProgram } from '../run-program.ts'
-import { deleteNode, judgeLeaving, sharedActs, untilMemberGone } from '../shared-acts.ts'
+import { deleteNode, judgeLeaving, leaveSelf, sharedActs, untilMemberGone } from '../shared-acts.ts'
 import { k0sSnapshots } from './k0s-snapshots.ts'
 import { readK0sToken, spendK0sToken } from './k0s-token.ts'
-import { FOUNDING, JOIN_PORT, joining, K0S_DATA, K0S_PKI, settleFounder } from './k0s-unit.ts'
+import { FOUNDING, JOIN_PORT, joining, K0S_DATA, K0S_PKI, settleFounder, settleWorker } from './k0s-unit.ts'
 
 const ETCD: EtcdAccess = {
   address: '127.0.0.1:2379',
@@ -88,6 +91,8 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
     checkPreconditions: async () => await checkPreconditions(of),
     readState: async signal => await readState(of, signal),
     found: async (operation, options) => {
+      const over = await whatBecameOf(of, operation)
+      if (over) return over
       const refused = await begin(deps, operation)
       if (refused) return refused
       await files.put('start.env', FOUNDING)
@@ -96,9 +101,11 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
       const up = await untilUp(of, 'the first controller', options, isUp)
       if (up.kind === 'failed') return up
       const settled = await settleFounder(deps)
-      return settled.kind === 'failed' ? settled : await finish(of)
+      return settled.kind === 'failed' ? settled : await finish(of, operation)
     },
     join: async (operation, secret, options) => {
+      const over = await whatBecameOf(of, operation)
+      if (over) return over
       const refused = await begin(deps, operation)
       if (refused) return refused
       const token = readK0sToken(secret.token)
@@ -117,7 +124,7 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
       const up = await untilUp(of, `node ${nodeName} of cluster ${facts.cluster}`, options, isUp)
       if (up.kind === 'failed') return up
       await files.put('token', spendK0sToken(token))
-      return await finish(of)
+      return await finish(of, operation)
     },
     wipe: async signal => {
       await files.mark('hold')
@@ -129,9 +136,12 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
       await files.clear()
       for (const name of await files.list(K0S_DATA))
         if (!KEPT.includes(name)) await files.remove(`${K0S_DATA}/${name}`)
-      for (const mark of ['member', 'begun', 'hold'] as const) await files.unmark(mark)
+      for (const mark of [...MARKS_OF_DATA, 'hold'] as const) await files.unmark(mark)
       return DONE
     },
+    adopt: async authority =>
+      await adoptData(of, authority, async () => await (server ? settleFounder(deps) : settleWorker(deps))),
+    leave: async (operation, options) => await leaveSelf(of, operation, options),
     certificates: async () =>
       await readCertificateEnds(files, [K0S_PKI, `${K0S_PKI}/etcd`, `${K0S_DATA}/kubelet/pki`]),
     cluster: { ...sharedActs(of), ...k0sActs(of, isUp), ...k0sSnapshots(of, isUp) },

@@ -1,5 +1,6 @@
 import type { DriverDeps } from '../driver-base.ts'
 import { hostOf, ownAddress } from '../driver-base.ts'
+import { authorityInKubeconfig } from '../node/certificates.ts'
 import { DONE, failed, type Result } from '../result.ts'
 import { spentK0sToken } from './k0s-token.ts'
 
@@ -21,5 +22,18 @@ export async function settleFounder(deps: DriverDeps): Promise<Result<void>> {
   const address = facts.endpoint ?? (await ownAddress(deps)) ?? 'localhost'
   await files.put('token', spentK0sToken(authority, `https://${hostOf(address)}:${JOIN_PORT}`, 'controller'))
   await files.put('start.env', joining(files.runDir))
+  return DONE
+}
+
+/** A worker's unit is given a token that opens nothing: it has its certificate, and must never be without a file. */
+export async function settleWorker(deps: DriverDeps): Promise<Result<void>> {
+  const { files, facts } = deps
+  const kubeconfig = (await files.read(`${K0S_DATA}/kubelet.conf`))?.toString('utf8')
+  const authority = kubeconfig === undefined ? undefined : authorityInKubeconfig(kubeconfig)
+  if (!authority) return failed('unreadable', `${K0S_DATA}/kubelet.conf: holds no authority`)
+  const address =
+    facts.endpoint ?? [...facts.servers.values()].find(each => each !== undefined) ?? 'localhost'
+  const server = `https://${hostOf(address)}:${facts.apiPort}`
+  await files.put('token', spentK0sToken(authority.toString('utf8'), server, 'worker'))
   return DONE
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { isServerRole } from '../cluster-facts.ts'
 import type { ClusterActs, ClusterDriver, Minted } from '../driver.ts'
 import {
+  adoptData,
   begin,
   checkPreconditions,
   type Distributed,
@@ -14,6 +15,7 @@ import {
   runsWorkloads,
   startWithFiles,
   untilUp,
+  whatBecameOf,
 } from '../driver-base.ts'
 import type { EtcdAccess } from '../etcd/etcd-client.ts'
 import {
@@ -24,12 +26,14 @@ import {
   SPENT_TOKEN,
 } from '../kubernetes/bootstrap-tokens.ts'
 import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
+import { type SeenNode, seeNodes } from '../kubernetes/see-nodes.ts'
 import { leafNames, readCertificateEnds } from '../node/certificates.ts'
+import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits, waitFor } from '../node/services.ts'
 import { textAt } from '../read-value.ts'
-import { DONE, done, failed } from '../result.ts'
+import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
-import { deleteNode, judgeLeaving, sharedActs, untilMemberGone } from '../shared-acts.ts'
+import { deleteNode, judgeLeaving, leaveSelf, sharedActs, untilMemberGone } from '../shared-acts.ts'
 import { K3S_DATA, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
 import { k3sSnapshots } from './k3s-snapshots.ts'
 import { bootstrapId, pinned, readK3sToken, writeK3sToken } from './k3s-token.ts'
@@ -92,6 +96,8 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
     checkPreconditions: async () => await checkPreconditions(of),
     readState: async signal => await readState(of, signal),
     found: async (operation, options) => {
+      const over = await whatBecameOf(of, operation)
+      if (over) return over
       const refused = await begin(deps, operation)
       if (refused) return refused
       // Made once: a token that the datastore was founded with cannot be another one the next time.
@@ -103,12 +109,14 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
       if (started.kind === 'failed') return started
       const up = await untilUp(of, 'the first server', options, isMember)
       if (up.kind === 'failed') return up
-      const ended = await finish(of)
+      // Before it is over: from then on nobody looks at it again. Alone it stays, and its datastore, which is there, counts more.
       const others = await joinAddress(deps)
-      if (ended.kind === 'done' && others !== undefined) await files.put('start.env', `K3S_URL=${others}\n`)
-      return ended
+      if (others !== undefined) await files.put('start.env', `K3S_URL=${others}\n`)
+      return await finish(of, operation)
     },
     join: async (operation, secret, options) => {
+      const over = await whatBecameOf(of, operation)
+      if (over) return over
       const refused = await begin(deps, operation)
       if (refused) return refused
       const token = readK3sToken(secret.token)
@@ -131,7 +139,7 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
       if (up.kind === 'failed') return up
       // Of the same form: an empty one is refused by the parser at the next start. A server's is permanent, and needed.
       if (!server) await files.put('token', writeK3sToken({ ...token, credentials: SPENT_TOKEN }))
-      return await finish(of)
+      return await finish(of, operation)
     },
     wipe: async signal => {
       await files.mark('hold')
@@ -148,13 +156,54 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
       for (const folder of [K3S_SERVER, `${K3S_DATA}/agent`]) await files.remove(folder)
       for (const path of [`${K3S_DATA}/data`, '/etc/rancher/node/password', '/etc/rancher/k3s/k3s.yaml'])
         await files.remove(path)
-      for (const mark of ['member', 'begun', 'hold'] as const) await files.unmark(mark)
+      for (const mark of [...MARKS_OF_DATA, 'hold'] as const) await files.unmark(mark)
       return DONE
     },
+    adopt: async authority => await adoptData(of, authority, async () => await giveBackFiles(of)),
+    leave: async (operation, options) =>
+      await leaveSelf(of, operation, options, async signal => await forgetPassword(of, nodeName, signal)),
     certificates: async () =>
       await readCertificateEnds(files, [K3S_TLS, `${K3S_TLS}/etcd`, `${K3S_DATA}/agent`]),
-    cluster: { ...sharedActs(of), ...k3sActs(of), ...k3sSnapshots(of, isMember) },
+    cluster: {
+      ...sharedActs(of),
+      nodes: async signal => await nodesAndPasswords(of, signal),
+      ...k3sActs(of),
+      ...k3sSnapshots(of, isMember),
+    },
   }
+}
+
+/** What the units of an adopted node need at a boot, from what lies on its disk. */
+async function giveBackFiles(of: Distributed): Promise<Result<void>> {
+  const { deps } = of
+  const { files, facts } = deps
+  const others = await joinAddress(deps)
+  if (isServerRole(facts.role)) {
+    if ((await deps.system.exists(`${K3S_SERVER}/db/etcd`)).kind !== 'present') {
+      return failed(
+        'unsupported',
+        `no ${K3S_SERVER}/db/etcd: its datastore is not the embedded etcd; start k3s once with --cluster-init, which moves it there`,
+      )
+    }
+    const token = (await files.read(SERVER_TOKEN))?.toString('utf8').trim()
+    if (token === undefined || token === '') return failed('unreadable', `no token in ${SERVER_TOKEN}`)
+    // Where no other one was given, agents use the servers'.
+    const agents = (await files.read(`${K3S_SERVER}/agent-token`))?.toString('utf8').trim()
+    await files.put('token', token)
+    await files.put('agent-token', agents ? agents : token)
+    await files.put('start.env', others === undefined ? 'K3S_CLUSTER_INIT=true\n' : `K3S_URL=${others}\n`)
+    return DONE
+  }
+  const authority = await files.read(`${K3S_DATA}/agent/server-ca.crt`)
+  if (!authority) return failed('unreadable', `no ${K3S_DATA}/agent/server-ca.crt`)
+  if (others === undefined)
+    return failed(
+      'precondition',
+      'no address of a server is known: give one of them an address in fleet.toml',
+    )
+  await files.put('token', writeK3sToken({ ...pinned('', authority), credentials: SPENT_TOKEN }))
+  await files.put('start.env', `K3S_URL=${others}\n`)
+  return DONE
 }
 
 /** Where a server would join again: the cluster's own address, or that of another server. */
@@ -225,9 +274,8 @@ function k3sActs(of: Distributed): K3sActs {
         const gone = await untilMemberGone(of, member.id, options)
         if (gone.kind === 'failed') return gone
       }
-      const password = `/api/v1/namespaces/kube-system/secrets/${name}.node-password.k3s`
-      const forgotten = await kubectl.remove(password, undefined, options.signal)
-      if (forgotten.kind === 'failed' && !isNotFound(forgotten)) return forgotten
+      const forgotten = await forgetPassword(of, name, options.signal)
+      if (forgotten.kind === 'failed') return forgotten
       return await deleteNode(kubectl, node, options.signal)
     },
     kubeconfig: async server => {
@@ -283,6 +331,35 @@ function k3sActs(of: Distributed): K3sActs {
         : failed('command', `${K3S_TLS}: no certificates after the rotation`)
     },
   }
+}
+
+const SECRETS = '/api/v1/namespaces/kube-system/secrets'
+const PASSWORD = '.node-password.k3s'
+const MAX_SECRETS = 20_000
+
+/** Without it a machine that was installed anew may take the name. */
+async function forgetPassword(of: Distributed, node: string, signal?: AbortSignal): Promise<Result<void>> {
+  const forgotten = await of.kubectl.remove(`${SECRETS}/${node}${PASSWORD}`, undefined, signal)
+  return forgotten.kind === 'failed' && !isNotFound(forgotten) ? forgotten : DONE
+}
+
+/** Node objects, and names that only a password is left of. */
+async function nodesAndPasswords(
+  of: Distributed,
+  signal?: AbortSignal,
+): Promise<Result<readonly SeenNode[]>> {
+  const nodes = await seeNodes(of.kubectl, signal)
+  if (nodes.kind === 'failed') return nodes
+  const secrets = await of.kubectl.list(`${SECRETS}?fieldSelector=type%3DOpaque`, MAX_SECRETS, signal)
+  if (secrets.kind === 'failed') return secrets
+  const known = new Set(nodes.value.map(({ name }) => name))
+  const left = secrets.value.flatMap(secret => {
+    const name = textAt(secret, 'metadata', 'name') ?? ''
+    const node = name.endsWith(PASSWORD) ? name.slice(0, -PASSWORD.length) : ''
+    return node === '' || known.has(node) ? [] : [node]
+  })
+  const only = { uid: '', saysReady: false, renewedMs: undefined, kubeletVersion: '' }
+  return done([...nodes.value, ...left.map(name => ({ name, ...only }))])
 }
 
 /** Asks k3s to take a member out by its Node's annotation; false: it did not within its time. */

@@ -16,6 +16,15 @@ export type ClusterMark =
   | 'hold'
   /** An operation that founds or joins was begun; holds its id. */
   | 'begun'
+  /** The operation that founded or joined here, when it is over; holds its id. */
+  | 'finished'
+  /** The cluster's data is ours to work with: founded, joined or adopted; holds the id of its authority. */
+  | 'ours'
+  /** This server's own member was taken out by an operation; holds its id. */
+  | 'left'
+
+/** What says that a machine belongs to a cluster; gone with its data. */
+export const MARKS_OF_DATA: readonly ClusterMark[] = ['member', 'begun', 'finished', 'ours', 'left']
 
 /** What the units wait for, by its name below the run folder. */
 export type ClusterSecret = 'token' | 'agent-token' | 'start.env' | 'bootstrap-kubelet.conf'
