@@ -23,7 +23,7 @@ describe('parseConfig', () => {
     expect(parseConfig('agent.json', least)).toMatchObject({
       stateDir: '/var/lib/muster-agent',
       socket: '/run/muster-agent/agent.sock',
-      allow: ['apply'],
+      allow: ['apply', 'join'],
       activation: 'switch',
       console: '/dev/console',
       retry: { firstMs: 1000, mostMs: 300_000, connectMs: 30_000 },

@@ -11,7 +11,9 @@ export const VERBS = [
   'apply',
   'rollback',
   'reboot',
+  'join',
   'drain',
+  'snapshot',
   'leave',
   'restore',
   'rotate',
@@ -98,7 +100,7 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
     tokenFile: path('tokenFile'),
     stateDir: path('stateDir', '/var/lib/muster-agent') ?? '',
     socket: path('socket', DEFAULT_SOCKET) ?? '',
-    allow: fields.choices('allow', ['apply'], VERBS),
+    allow: fields.choices('allow', ['apply', 'join'], VERBS),
     sourceBuild: {
       enabled: sourceBuild.flag('enabled', true),
       leastMemoryBytes: sourceBuild.integer('leastMemoryBytes', 2 * GIB, 0, Number.MAX_SAFE_INTEGER),

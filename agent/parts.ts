@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { createClusterDoor, noClusterDoor } from './clusters/cluster-door.ts'
 import { type AgentConfig, toolEnvironment } from './config.ts'
 import { collectFactsInChild, evaluateRuleInChild, type FactsChildConfig } from './facts/collect-in-child.ts'
 import type { AgentParts } from './start.ts'
@@ -22,6 +23,8 @@ export function createParts(config: AgentConfig): AgentParts {
   return {
     system,
     program: child.command,
+    // A machine that is made up has no Kubernetes of its own, whatever lies on the disk of the one it runs on.
+    clusterDoor: config.simulated ? noClusterDoor : createClusterDoor(system),
     makeUnits: ({ stateDir, restartAgent }) =>
       config.simulated
         ? processUnits({

@@ -63,7 +63,7 @@ describe('enrolment', () => {
       protocolMin: 1,
       bootId: 'boot-1',
       bootCount: 1n,
-      allowed: ['apply'],
+      allowed: ['apply', 'join'],
       simulated: true,
       factsDigest: '',
       trust: { number: 1n, digest: first.trust.digest, firstUse: false },

@@ -5,6 +5,10 @@ import { FactsSchema } from '../shared/gen/muster/v1/facts_pb.ts'
 import { randomId } from '../shared/ids.ts'
 import { Disposers } from '../shared/lifecycle.ts'
 import { signOutcome } from '../shared/outcome/signed-outcome.ts'
+import { failedAct } from './clusters/acts/act.ts'
+import type { ClusterDoor } from './clusters/cluster-door.ts'
+import { startClusters } from './clusters/clusters.ts'
+import { whyBusy } from './clusters/why-busy.ts'
 import { type AgentConfig, NIX_STORE } from './config.ts'
 import { CertificateStore } from './identity/certificate-store.ts'
 import { ConsoleWriter } from './identity/console.ts'
@@ -16,6 +20,7 @@ import { createLog, type Log } from './log.ts'
 import type { OperationsDeps } from './operation/context.ts'
 import { initialiseMemory } from './operation/memory.ts'
 import { startOperations } from './operation/operations.ts'
+import { fetchTree } from './operation/phases/fetch.ts'
 import { ClockSkew } from './session/clock-skew.ts'
 import { FactsKeeper, type SerialisedFacts } from './session/facts-keeper.ts'
 import { FleetLink } from './session/fleet-link.ts'
@@ -23,6 +28,9 @@ import { keepConnected } from './session/keep-connected.ts'
 import { openStateDirectory } from './state/state-directory.ts'
 import { TrustStore } from './trust/trust-store.ts'
 import type { Units } from './units/units.ts'
+
+/** For the tree of a revision whose manifests are brought to a cluster. */
+const TREE_MS = 10 * 60_000
 
 /** What runs in short-lived children, so that this process never holds what it takes. */
 export interface AgentChildren {
@@ -34,6 +42,8 @@ export interface AgentChildren {
 export interface AgentParts {
   readonly system: OperationsDeps['system']
   readonly children: AgentChildren
+  /** The way to this machine's Kubernetes. */
+  readonly clusterDoor: ClusterDoor
   /** How this agent is started: program and first arguments. */
   readonly program: readonly string[]
   readonly makeUnits: (machine: SimulatedMachine) => Units
@@ -79,7 +89,7 @@ export async function startAgent(
 
 async function build(
   config: AgentConfig,
-  { children, system, program, makeUnits }: AgentParts,
+  { children, clusterDoor, system, program, makeUnits }: AgentParts,
   overrides: AgentOverrides,
   disposers: Disposers,
 ): Promise<Agent> {
@@ -159,7 +169,43 @@ async function build(
   // Before the operations are waited for: what runs must know that it is to stop.
   disposers.defer(() => stop.abort(new Error('the agent stops')))
 
-  const local = { directory, certificates, trust, operations, board, clock, log }
+  const clusters = disposers.use(
+    await startClusters(
+      {
+        ...clusterDoor({ stateDir: directory.path, publicKeyDer: identity.publicKeyDer, clock }),
+        stateDir: directory.path,
+        identity,
+        trust: () => trust.current,
+        accepted: () => operations.memory(),
+        getRevision: async (number, signal) => await link.getRevision(number, signal),
+        fetchTree: async ({ number, treeDigest, treeLength }, signal) => {
+          // In a folder of its own: an operation may be fetching the same tree.
+          const treeDeps = {
+            stateDir: join(directory.path, 'clusters'),
+            link,
+            log,
+            config: { retry, buildDeadlineMs: TREE_MS },
+          }
+          const manifest = { treeDigest, treeLength: BigInt(treeLength) }
+          const fetched = await fetchTree({ deps: treeDeps, signal }, { number, manifest })
+          if (fetched.kind === 'ok') return { kind: 'ok', folder: fetched.value }
+          return fetched.kind === 'stopped'
+            ? failedAct('cancelled', 'the agent stops')
+            : failedAct('tree', fetched.reason)
+        },
+        allow: config.allow,
+        held: () => operations.nodeStatus().held?.reason,
+        busy: () => whyBusy(operations.history()),
+        retry,
+        clock,
+        log: log.child({ part: 'clusters' }),
+      },
+      stop.signal,
+    ),
+  )
+  disposers.defer(() => stop.abort(new Error('the agent stops')))
+
+  const local = { directory, certificates, trust, operations, clusters, board, clock, log }
   disposers.use(await serveLocal({ ...local, onTrustSet: () => reopen() }, config.socket))
 
   let reported = ''
@@ -197,6 +243,7 @@ async function build(
         trust,
         facts,
         operations,
+        clusters,
         skew,
         board,
         clock,

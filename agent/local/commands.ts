@@ -60,6 +60,7 @@ function formatStatus(answer: GetStatusResponse): string {
     ['revision', answer.highestRevision === 0n ? 'none accepted yet' : String(answer.highestRevision)],
     ['agent', `${answer.version}, process ${answer.processId}`],
     ...nodeRows(answer),
+    ...clusterRows(answer),
     ...answer.operations.map((operation): [string, string] => [
       'operation',
       `${operation.operationId} ${operation.action}${operation.revision === 0n ? '' : ` revision ${operation.revision}`}: ${
@@ -80,6 +81,20 @@ function nodeRows({ node }: GetStatusResponse): [string, string][] {
     ...node.quarantined.map(({ storePath, reason }): [string, string] => [
       'quarantine',
       `${storePath}: ${reason}`,
+    ]),
+  ]
+}
+
+function clusterRows({ cluster: part }: GetStatusResponse): [string, string][] {
+  if (!part) return []
+  const { cluster, distribution, role, data, version, held, operations } = part
+  const about = cluster === '' ? 'none in its system' : `${cluster}, ${distribution} ${role}`
+  const runs = `${version === '' ? '' : `, runs ${version}`}${held ? ', held down' : ''}`
+  return [
+    ['cluster', `${about}: ${data}${runs}`],
+    ...operations.map(({ operationId, action, state, reason }): [string, string] => [
+      'order',
+      `${operationId} ${action}: ${state}${reason === '' ? '' : `. ${reason}`}`,
     ]),
   ]
 }

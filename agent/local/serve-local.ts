@@ -13,6 +13,8 @@ import { type OperationReport, OutcomeClass, Phase } from '../../shared/gen/must
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
 import { serve } from '../../shared/rpc/serve.ts'
 import { VERSION } from '../../shared/version.ts'
+import type { Clusters } from '../clusters/clusters.ts'
+import { describeCluster } from '../clusters/describe-cluster.ts'
 import type { CertificateStore } from '../identity/certificate-store.ts'
 import type { Log } from '../log.ts'
 import type { Operations } from '../operation/operations.ts'
@@ -27,6 +29,7 @@ export interface LocalDeps {
   readonly certificates: CertificateStore
   readonly trust: TrustStore
   readonly operations: Operations
+  readonly clusters: Clusters
   readonly board: StatusBoard
   readonly clock: Clock
   readonly log: Log
@@ -113,7 +116,7 @@ function resolveRollback(order: Order, history: readonly OperationReport[]): Ord
 }
 
 function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
-  const { directory, certificates, trust, operations, board, clock, log } = deps
+  const { directory, certificates, trust, operations, clusters, board, clock, log } = deps
   return {
     async getStatus() {
       const notAfter = certificates.current?.notAfter
@@ -132,6 +135,7 @@ function localHandlers(deps: LocalDeps): ServiceHandlers<typeof LocalService> {
         version: VERSION,
         processId: process.pid,
         node: operations.nodeStatus(),
+        ...(await describeCluster(clusters)),
       }
     },
     async setTrust({ trust: chain }) {

@@ -12,12 +12,14 @@ import { jittered } from '../../shared/retry.ts'
 import { verifyManifest } from '../../shared/revision/verify-revision.ts'
 import { msFromDuration } from '../../shared/time.ts'
 import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
+import type { Clusters } from '../clusters/clusters.ts'
 import type { StatusBoard } from '../local/status-board.ts'
 import type { Log } from '../log.ts'
 import type { Operations } from '../operation/operations.ts'
 import type { AgentStateFile } from '../state/agent-state.ts'
 import { answerProbe } from './answer-probe.ts'
 import type { ClockSkew } from './clock-skew.ts'
+import { clusterMessages } from './cluster-messages.ts'
 import { eventMessages, recordEvent } from './event-messages.ts'
 import type { FactsKeeper } from './facts-keeper.ts'
 import type { FleetClient, FleetLink } from './fleet-link.ts'
@@ -34,6 +36,7 @@ export interface SessionDeps extends TrustUpdateDeps, HelloDeps {
   readonly state: AgentStateFile
   readonly facts: FactsKeeper
   readonly operations: Operations
+  readonly clusters: Clusters
   readonly skew: ClockSkew
   readonly board: StatusBoard
   readonly clock: Clock
@@ -48,6 +51,8 @@ const MOST_INTERVAL_MS = 600_000
 /** So many intervals without an acknowledgement are a dead connection. */
 const SILENT_INTERVALS = 3
 const MAX_PROBES = 4
+const MAX_STATE_READINGS = 4
+const MAX_REQUEST_CHARS = 64
 const MAX_NAME_CHARS = 63
 const MAX_DIGEST_CHARS = 64
 /** Facts read so recently are what is asked for. */
@@ -79,6 +84,7 @@ class Session implements Disposable {
   #welcomed = false
   #lastAckMs = 0
   #probes = 0
+  #stateReadings = 0
   #factsInFlight = ''
 
   constructor(deps: SessionDeps, instance: string) {
@@ -90,6 +96,7 @@ class Session implements Disposable {
       this.#events,
       statusMessages(deps.operations),
       operationMessages(deps.operations),
+      clusterMessages(deps.clusters),
     ])
   }
 
@@ -107,6 +114,7 @@ class Session implements Disposable {
       deps.deadlineMs,
     )
     const unsubscribe = deps.operations.onChange(() => this.#sender.wake())
+    const unwatch = deps.clusters.onChange(() => this.#sender.wake())
     const unfollow = deps.facts.onChange(() => this.#offerFacts())
     try {
       this.#send(makeHello(deps, this.#instance))
@@ -121,6 +129,7 @@ class Session implements Disposable {
     } finally {
       clearTimeout(late)
       unsubscribe()
+      unwatch()
       unfollow()
       signal.removeEventListener('abort', onAbort)
       this.#deps.link.setConnected(false)
@@ -165,7 +174,7 @@ class Session implements Disposable {
   }
 
   async #handle({ message }: SessionResponse): Promise<void> {
-    const { operations, facts, state, clock, skew, log } = this.#deps
+    const { operations, clusters, facts, state, clock, skew, log } = this.#deps
     if (!this.#welcomed && message.case !== 'welcome' && message.case !== 'challenge') {
       this.#finish(this.#lost('the coordinator sent something before its welcome'))
       return
@@ -231,21 +240,43 @@ class Session implements Disposable {
         return operations.coordinatorRestarts(expected ? msFromDuration(expected) : 0)
       }
       case 'clusterOrder':
+        return await clusters.accept(message.value)
       case 'clusterReportAck':
+        return await clusters.acknowledge(message.value)
       case 'clusterStateRequest':
-        // This agent has no part in clusters yet: an order is not answered, and so not done.
-        return
+        return this.#answerClusterState(message.value.requestId)
       case undefined:
         return this.#deps.log.debug({}, 'message of a newer coordinator passed over')
     }
   }
 
-  /** A notice leads to nothing here, but one with a bad signature is told at once: somebody makes up revisions. */
+  /** Read after the question came, which is what makes it count; whoever asks more than is answered asks again. */
+  #answerClusterState(requestId: string): void {
+    if (requestId.length > MAX_REQUEST_CHARS || this.#stateReadings >= MAX_STATE_READINGS) return
+    this.#stateReadings += 1
+    this.#start('cluster-state', async () => {
+      try {
+        const value = await this.#deps.clusters.answer({ requestId }, this.#stop.signal)
+        if (!this.#stop.signal.aborted) this.#send({ message: { case: 'clusterState', value } })
+      } finally {
+        this.#stateReadings -= 1
+      }
+    })
+  }
+
+  /** A notice installs nothing; one with a bad signature is told at once: somebody makes up revisions. */
   async #onRevision({ number, envelope }: RevisionNotice): Promise<void> {
-    const { trust, log, state, clock } = this.#deps
+    const { trust, log, state, clock, clusters } = this.#deps
     if (!trust.current) return
     const verified = verifyManifest(envelope, trust.current)
-    if (verified.kind === 'verified') return log.info({ revision: number }, 'revision announced')
+    if (verified.kind === 'verified') {
+      // Who belongs to a cluster is judged by it from now on.
+      const why = await clusters.announced(envelope)
+      return log.info(
+        { revision: number, ...(why === undefined ? {} : { reason: why }) },
+        'revision announced',
+      )
+    }
     log.warn(
       { revision: number, refusal: verified.class, reason: verified.reason },
       'announced revision refused',

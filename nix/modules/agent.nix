@@ -152,7 +152,9 @@ in
           "apply"
           "rollback"
           "reboot"
+          "join"
           "drain"
+          "snapshot"
           "leave"
           "restore"
           "rotate"
@@ -164,11 +166,17 @@ in
         "apply"
         "rollback"
         "reboot"
+        "join"
         "drain"
+        "snapshot"
       ];
       description = ''
         What this node may be ordered to do. Everything else is refused here, whoever asks and with whatever signature. What
-        destroys or exposes (`leave`, `restore`, `rotate`, `kubeconfig`, `wipe`) is off unless it is named.
+        destroys or exposes (`leave`, `restore`, `rotate`, `kubeconfig`, `wipe`) is off unless it is named; it needs an
+        operator's signature besides. `join` is whatever follows from the signed fleet file: founding, joining, minting
+        tokens, clearing away what a reinstalled machine left, adopting, manifests. `drain` cordons, drains and lifts
+        our cordons by way of this server; `snapshot` copies its datastore. Taking another machine out by way of this
+        server is `leave`, too.
       '';
     };
 

@@ -12,7 +12,16 @@ import type { KnownManifest } from '../../../shared/revision/read-manifest.ts'
 import { receiveTree, type TreeCheck } from '../../../shared/tree/receive-tree.ts'
 import { unpackTree } from '../../../shared/tree/unpack-tree.ts'
 import { describeEnding, succeeded } from '../../system/system.ts'
-import { failed, type PhaseContext, type PhaseFailure, type PhaseResult, STOPPED } from '../context.ts'
+import {
+  failed,
+  type OperationsConfig,
+  type OperationsDeps,
+  type OperationsLink,
+  type PhaseContext,
+  type PhaseFailure,
+  type PhaseResult,
+  STOPPED,
+} from '../context.ts'
 import { flowing } from '../flowing.ts'
 import { fetchRoot } from '../roots.ts'
 import { exitCodeOf, runLogged } from '../run-logged.ts'
@@ -24,10 +33,21 @@ const KEPT_TREES = 3
 /** A download from which nothing comes for so long has stalled. */
 const STALL_MS = 60_000
 
+/** What fetching a tree needs; every phase has it. */
+export interface TreeContext {
+  readonly deps: Pick<OperationsDeps, 'stateDir' | 'log'> & {
+    readonly link: Pick<OperationsLink, 'downloadTree'>
+    readonly config: Pick<OperationsConfig, 'stallMs' | 'buildDeadlineMs' | 'retry'>
+  }
+  readonly signal: AbortSignal
+}
+
 /** Brings the revision's tree here, checked against the verified manifest, and unpacks it. Says where it lies. */
 export async function fetchTree(
-  context: PhaseContext,
-  manifest: KnownManifest,
+  context: TreeContext,
+  manifest: Pick<KnownManifest, 'number'> & {
+    readonly manifest: Pick<KnownManifest['manifest'], 'treeDigest' | 'treeLength'>
+  },
 ): Promise<PhaseResult<string>> {
   const { deps, signal } = context
   const folder = join(deps.stateDir, 'trees')

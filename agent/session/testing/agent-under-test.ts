@@ -5,6 +5,7 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import type { Clock } from '../../../shared/clock.ts'
 import { FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.ts'
 import { sha256Hex } from '../../../shared/ids.ts'
+import { type ClusterDoor, noClusterDoor } from '../../clusters/cluster-door.ts'
 import { parseConfig } from '../../config.ts'
 import { createLog } from '../../log.ts'
 import { ScriptedUnits } from '../../operation/testing/scripted-units.ts'
@@ -17,6 +18,7 @@ export class AgentUnderTest implements AsyncDisposable {
   readonly directory: string
   readonly lines: string[] = []
   serial = 'S1'
+  clusterDoor: ClusterDoor = noClusterDoor
   readFactsFails: string | undefined
   agent: Agent | undefined
   #config: object
@@ -73,6 +75,7 @@ export class AgentUnderTest implements AsyncDisposable {
       {
         system: createMadeUpSystem(join(this.directory, 'root')),
         program: ['/usr/bin/muster-agent'],
+        clusterDoor: this.clusterDoor,
         makeUnits: () => new ScriptedUnits(createMadeUpSystem(join(this.directory, 'root'))),
         children: {
           facts: async () => this.#facts(),

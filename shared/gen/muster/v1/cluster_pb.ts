@@ -466,7 +466,7 @@ export type ClusterOrder = Message<"muster.v1.ClusterOrder"> & {
   cluster: string;
 
   /**
-   * After it the order is not begun.
+   * After it the order is not begun, unless it only takes back: delete_secret and stop are obeyed at any time.
    *
    * @generated from field: google.protobuf.Timestamp expires = 3;
    */
@@ -1151,7 +1151,8 @@ export const WipeNodeSchema: GenMessage<WipeNode> = /*@__PURE__*/
 
 /**
  * What an operator signs for an order that destroys or exposes: the payload of an Envelope of type
- * "application/vnd.muster.order+protobuf", signed with a signing key of the trust set. A node obeys it once.
+ * "application/vnd.muster.order+protobuf", signed with a signing key of the trust set. A node obeys it once: what was done for
+ * it is not done again, and what failed may be tried again until it expires.
  *
  * @generated from message muster.v1.OperatorOrder
  */

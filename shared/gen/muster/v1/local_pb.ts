@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/local.proto.
  */
 export const file_muster_v1_local: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvbG9jYWwucHJvdG8SCW11c3Rlci52MSISChBHZXRTdGF0dXNSZXF1ZXN0IuICChFHZXRTdGF0dXNSZXNwb25zZRIPCgdtYWNoaW5lGAEgASgJEgwKBGhvc3QYAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJEhMKC2Nvb3JkaW5hdG9yGAUgASgJEjcKE2NlcnRpZmljYXRlX2V4cGlyZXMYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHRydXN0X251bWJlchgHIAEoBBIXCg90cnVzdF9maXJzdF91c2UYCCABKAgSGAoQaGlnaGVzdF9yZXZpc2lvbhgJIAEoBBIuCgpvcGVyYXRpb25zGAogAygLMhoubXVzdGVyLnYxLk9wZXJhdGlvblJlcG9ydBIPCgd2ZXJzaW9uGAsgASgJEhIKCnByb2Nlc3NfaWQYDCABKAUSIwoEbm9kZRgNIAEoCzIVLm11c3Rlci52MS5Ob2RlU3RhdHVzIjcKD1NldFRydXN0UmVxdWVzdBIkCgV0cnVzdBgBIAEoCzIVLm11c3Rlci52MS5UcnVzdENoYWluIjIKEFNldFRydXN0UmVzcG9uc2USDgoGbnVtYmVyGAEgASgEEg4KBmRpZ2VzdBgCIAEoCSIzChBHaXZlT3JkZXJSZXF1ZXN0Eh8KBW9yZGVyGAEgASgLMhAubXVzdGVyLnYxLk9yZGVyIikKEUdpdmVPcmRlclJlc3BvbnNlEhQKDG9wZXJhdGlvbl9pZBgBIAEoCSImCg5Db25maXJtUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkiJwoPQ29uZmlybVJlc3BvbnNlEhQKDG9wZXJhdGlvbl9pZBgBIAEoCTKlAgoMTG9jYWxTZXJ2aWNlEkYKCUdldFN0YXR1cxIbLm11c3Rlci52MS5HZXRTdGF0dXNSZXF1ZXN0GhwubXVzdGVyLnYxLkdldFN0YXR1c1Jlc3BvbnNlEkMKCFNldFRydXN0EhoubXVzdGVyLnYxLlNldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5TZXRUcnVzdFJlc3BvbnNlEkYKCUdpdmVPcmRlchIbLm11c3Rlci52MS5HaXZlT3JkZXJSZXF1ZXN0GhwubXVzdGVyLnYxLkdpdmVPcmRlclJlc3BvbnNlEkAKB0NvbmZpcm0SGS5tdXN0ZXIudjEuQ29uZmlybVJlcXVlc3QaGi5tdXN0ZXIudjEuQ29uZmlybVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_muster_v1_agent, file_muster_v1_operation, file_muster_v1_trust]);
+  fileDesc("ChVtdXN0ZXIvdjEvbG9jYWwucHJvdG8SCW11c3Rlci52MSISChBHZXRTdGF0dXNSZXF1ZXN0IowDChFHZXRTdGF0dXNSZXNwb25zZRIPCgdtYWNoaW5lGAEgASgJEgwKBGhvc3QYAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJEhMKC2Nvb3JkaW5hdG9yGAUgASgJEjcKE2NlcnRpZmljYXRlX2V4cGlyZXMYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHRydXN0X251bWJlchgHIAEoBBIXCg90cnVzdF9maXJzdF91c2UYCCABKAgSGAoQaGlnaGVzdF9yZXZpc2lvbhgJIAEoBBIuCgpvcGVyYXRpb25zGAogAygLMhoubXVzdGVyLnYxLk9wZXJhdGlvblJlcG9ydBIPCgd2ZXJzaW9uGAsgASgJEhIKCnByb2Nlc3NfaWQYDCABKAUSIwoEbm9kZRgNIAEoCzIVLm11c3Rlci52MS5Ob2RlU3RhdHVzEigKB2NsdXN0ZXIYDiABKAsyFy5tdXN0ZXIudjEuTG9jYWxDbHVzdGVyIrkBCgxMb2NhbENsdXN0ZXISDwoHY2x1c3RlchgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSDAoEcm9sZRgDIAEoCRIMCgRkYXRhGAQgASgJEhEKCWF1dGhvcml0eRgFIAEoCRIPCgd2ZXJzaW9uGAYgASgJEgwKBGhlbGQYByABKAgSNAoKb3BlcmF0aW9ucxgIIAMoCzIgLm11c3Rlci52MS5Mb2NhbENsdXN0ZXJPcGVyYXRpb24iXAoVTG9jYWxDbHVzdGVyT3BlcmF0aW9uEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIOCgZhY3Rpb24YAiABKAkSDQoFc3RhdGUYAyABKAkSDgoGcmVhc29uGAQgASgJIjcKD1NldFRydXN0UmVxdWVzdBIkCgV0cnVzdBgBIAEoCzIVLm11c3Rlci52MS5UcnVzdENoYWluIjIKEFNldFRydXN0UmVzcG9uc2USDgoGbnVtYmVyGAEgASgEEg4KBmRpZ2VzdBgCIAEoCSIzChBHaXZlT3JkZXJSZXF1ZXN0Eh8KBW9yZGVyGAEgASgLMhAubXVzdGVyLnYxLk9yZGVyIikKEUdpdmVPcmRlclJlc3BvbnNlEhQKDG9wZXJhdGlvbl9pZBgBIAEoCSImCg5Db25maXJtUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkiJwoPQ29uZmlybVJlc3BvbnNlEhQKDG9wZXJhdGlvbl9pZBgBIAEoCTKlAgoMTG9jYWxTZXJ2aWNlEkYKCUdldFN0YXR1cxIbLm11c3Rlci52MS5HZXRTdGF0dXNSZXF1ZXN0GhwubXVzdGVyLnYxLkdldFN0YXR1c1Jlc3BvbnNlEkMKCFNldFRydXN0EhoubXVzdGVyLnYxLlNldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5TZXRUcnVzdFJlc3BvbnNlEkYKCUdpdmVPcmRlchIbLm11c3Rlci52MS5HaXZlT3JkZXJSZXF1ZXN0GhwubXVzdGVyLnYxLkdpdmVPcmRlclJlc3BvbnNlEkAKB0NvbmZpcm0SGS5tdXN0ZXIudjEuQ29uZmlybVJlcXVlc3QaGi5tdXN0ZXIudjEuQ29uZmlybVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_muster_v1_agent, file_muster_v1_operation, file_muster_v1_trust]);
 
 /**
  * @generated from message muster.v1.GetStatusRequest
@@ -127,6 +127,13 @@ export type GetStatusResponse = Message<"muster.v1.GetStatusResponse"> & {
    * @generated from field: muster.v1.NodeStatus node = 13;
    */
   node?: NodeStatus | undefined;
+
+  /**
+   * Its part in a cluster; absent: it has none, and was ordered none.
+   *
+   * @generated from field: muster.v1.LocalCluster cluster = 14;
+   */
+  cluster?: LocalCluster | undefined;
 };
 
 /**
@@ -135,6 +142,118 @@ export type GetStatusResponse = Message<"muster.v1.GetStatusResponse"> & {
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
   messageDesc(file_muster_v1_local, 1);
+
+/**
+ * What a machine is in its cluster, as it sees it itself.
+ *
+ * @generated from message muster.v1.LocalCluster
+ */
+export type LocalCluster = Message<"muster.v1.LocalCluster"> & {
+  /**
+   * The cluster's name; empty: its system has no Kubernetes part.
+   *
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * "k3s", "k0s", "kubernetes" or "components".
+   *
+   * @generated from field: string distribution = 2;
+   */
+  distribution: string;
+
+  /**
+   * "server", "worker" or "server+worker".
+   *
+   * @generated from field: string role = 3;
+   */
+  role: string;
+
+  /**
+   * In words: "none", "member", "unfinished: OPERATION", "not adopted", "unreadable: WHY", "unknown: WHY".
+   *
+   * @generated from field: string data = 4;
+   */
+  data: string;
+
+  /**
+   * SHA-256 (hex) of its authority's SubjectPublicKeyInfo; empty: none.
+   *
+   * @generated from field: string authority = 5;
+   */
+  authority: string;
+
+  /**
+   * What runs; empty: nothing, or not known.
+   *
+   * @generated from field: string version = 6;
+   */
+  version: string;
+
+  /**
+   * Kubernetes is held down.
+   *
+   * @generated from field: bool held = 7;
+   */
+  held: boolean;
+
+  /**
+   * Newest first, at most 10.
+   *
+   * @generated from field: repeated muster.v1.LocalClusterOperation operations = 8;
+   */
+  operations: LocalClusterOperation[];
+};
+
+/**
+ * Describes the message muster.v1.LocalCluster.
+ * Use `create(LocalClusterSchema)` to create a new message.
+ */
+export const LocalClusterSchema: GenMessage<LocalCluster> = /*@__PURE__*/
+  messageDesc(file_muster_v1_local, 2);
+
+/**
+ * An operation about a cluster.
+ *
+ * @generated from message muster.v1.LocalClusterOperation
+ */
+export type LocalClusterOperation = Message<"muster.v1.LocalClusterOperation"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+
+  /**
+   * What it does, such as "join".
+   *
+   * @generated from field: string action = 2;
+   */
+  action: string;
+
+  /**
+   * "accepted", "begun", "done" or "failed".
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * Why it failed, with its class before it; empty else.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message muster.v1.LocalClusterOperation.
+ * Use `create(LocalClusterOperationSchema)` to create a new message.
+ */
+export const LocalClusterOperationSchema: GenMessage<LocalClusterOperation> = /*@__PURE__*/
+  messageDesc(file_muster_v1_local, 3);
 
 /**
  * @generated from message muster.v1.SetTrustRequest
@@ -153,7 +272,7 @@ export type SetTrustRequest = Message<"muster.v1.SetTrustRequest"> & {
  * Use `create(SetTrustRequestSchema)` to create a new message.
  */
 export const SetTrustRequestSchema: GenMessage<SetTrustRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_local, 2);
+  messageDesc(file_muster_v1_local, 4);
 
 /**
  * @generated from message muster.v1.SetTrustResponse
@@ -179,7 +298,7 @@ export type SetTrustResponse = Message<"muster.v1.SetTrustResponse"> & {
  * Use `create(SetTrustResponseSchema)` to create a new message.
  */
 export const SetTrustResponseSchema: GenMessage<SetTrustResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_local, 3);
+  messageDesc(file_muster_v1_local, 5);
 
 /**
  * @generated from message muster.v1.GiveOrderRequest
@@ -198,7 +317,7 @@ export type GiveOrderRequest = Message<"muster.v1.GiveOrderRequest"> & {
  * Use `create(GiveOrderRequestSchema)` to create a new message.
  */
 export const GiveOrderRequestSchema: GenMessage<GiveOrderRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_local, 4);
+  messageDesc(file_muster_v1_local, 6);
 
 /**
  * @generated from message muster.v1.GiveOrderResponse
@@ -217,7 +336,7 @@ export type GiveOrderResponse = Message<"muster.v1.GiveOrderResponse"> & {
  * Use `create(GiveOrderResponseSchema)` to create a new message.
  */
 export const GiveOrderResponseSchema: GenMessage<GiveOrderResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_local, 5);
+  messageDesc(file_muster_v1_local, 7);
 
 /**
  * @generated from message muster.v1.ConfirmRequest
@@ -236,7 +355,7 @@ export type ConfirmRequest = Message<"muster.v1.ConfirmRequest"> & {
  * Use `create(ConfirmRequestSchema)` to create a new message.
  */
 export const ConfirmRequestSchema: GenMessage<ConfirmRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_local, 6);
+  messageDesc(file_muster_v1_local, 8);
 
 /**
  * @generated from message muster.v1.ConfirmResponse
@@ -255,7 +374,7 @@ export type ConfirmResponse = Message<"muster.v1.ConfirmResponse"> & {
  * Use `create(ConfirmResponseSchema)` to create a new message.
  */
 export const ConfirmResponseSchema: GenMessage<ConfirmResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_local, 7);
+  messageDesc(file_muster_v1_local, 9);
 
 /**
  * The agent's own socket on its node, for root alone. Works while the coordinator is away.

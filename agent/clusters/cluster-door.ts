@@ -1,0 +1,41 @@
+import { join } from 'node:path'
+import type { Clock } from '../../shared/clock.ts'
+import { CLUSTER_RUN_DIR } from '../cluster-secrets/open-cluster-secrets.ts'
+import { sealFile } from '../cluster-secrets/sealed-file.ts'
+import { type DriverReading, openDriver } from '../drivers/create-driver.ts'
+import { connectEtcd } from '../drivers/etcd/etcd-client.ts'
+import { createClusterFiles } from '../drivers/node/cluster-files.ts'
+import { type DiskData, readDiskData } from '../drivers/node/disk-data.ts'
+import type { System } from '../system/system.ts'
+
+/** The agent's way to its machine's Kubernetes. */
+export type ClusterDoor = (agent: {
+  readonly stateDir: string
+  /** SubjectPublicKeyInfo (DER) of the machine's key: what units need over a boot is sealed to it. */
+  readonly publicKeyDer: Uint8Array
+  readonly clock: Clock
+}) => {
+  /** Read anew each time: a change of the system may make the machine another. */
+  readonly openDriver: () => Promise<DriverReading>
+  readonly readDisk: () => Promise<DiskData>
+}
+
+export const createClusterDoor =
+  (system: System): ClusterDoor =>
+  ({ stateDir, publicKeyDer, clock }) => {
+    const files = createClusterFiles({
+      stateDir: join(stateDir, 'cluster'),
+      runDir: CLUSTER_RUN_DIR,
+      seal: async (name, bytes) => sealFile(publicKeyDer, name, bytes),
+    })
+    return {
+      openDriver: async () => await openDriver({ system, files, connectEtcd, clock }),
+      readDisk: async () => await readDiskData(system),
+    }
+  }
+
+/** Of a machine that has no Kubernetes. */
+export const noClusterDoor: ClusterDoor = () => ({
+  openDriver: async () => ({ kind: 'none' }),
+  readDisk: async () => ({ kind: 'none' }),
+})

@@ -1,0 +1,533 @@
+import { beforeAll, describe, expect, it } from 'vitest'
+import { generateSigningKey } from '../../shared/envelope/keys.ts'
+import { ClusterRole } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { durationFromMs } from '../../shared/time.ts'
+import { failed } from '../drivers/result.ts'
+import {
+  type ClusterKeys,
+  ClusterNode,
+  clusterRevision,
+  idOf,
+  makeClusterKeys,
+} from './testing/cluster-node.ts'
+
+let keys: ClusterKeys
+beforeAll(async () => {
+  keys = await makeClusterKeys()
+})
+
+const poll = (look: () => unknown) => expect.poll(look, { timeout: 5_000, interval: 5 })
+const found = { case: 'found', value: {} } as const
+const mintFor = (
+  host: string,
+  key: { publicKeyDer: Uint8Array },
+  role: ClusterRole = ClusterRole.WORKER,
+  ms = 600_000,
+) =>
+  ({
+    case: 'mint',
+    value: { host, role, joinerKey: key.publicKeyDer, lifetime: durationFromMs(ms) },
+  }) as const
+const deletion = { case: 'deleteSecret', value: {} } as const
+const stop = { case: 'stop', value: {} } as const
+
+describe('founding', () => {
+  it('is done once, however often it is ordered, and says whose cluster it is', async () => {
+    await using node = await ClusterNode.start(keys)
+    await Promise.all([node.give('o1', found), node.give('o1', found), node.give('o1', found)])
+    await poll(() => node.inWords('o1')).toBe('done')
+    await node.give('o1', found)
+    expect(node.machine.did).toEqual(['found o1'])
+    const [report] = node.reportsOf('o1')
+    expect(report?.result).toMatchObject({
+      case: 'ended',
+      value: { done: true, authority: node.machine.authority },
+    })
+  })
+
+  it('is refused where data of any cluster lies, and where the signed manifest names no such server', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    node.machine.adopted = undefined
+    await node.give('o1', found)
+    await poll(() => node.inWords('o1')).toBe('failed data-present')
+    await using worker = await ClusterNode.start(keys, 'n4')
+    await worker.give('o1', found)
+    await poll(() => worker.inWords('o1')).toBe('failed manifest')
+    expect([...node.machine.did, ...worker.machine.did]).toEqual([])
+  })
+
+  it.each([
+    ['no cluster part', { openDriver: async () => ({ kind: 'none' }) as const }, 'failed no-cluster-part'],
+    ['a node that is held', { held: () => 'broken disk' }, 'failed held'],
+    ['a system that is being changed', { busy: () => 'operation x' }, 'failed busy'],
+    ['an owner who does not allow it', { allow: ['apply'] }, 'failed not-allowed'],
+  ])('is refused with %s', async (_name, deps, words) => {
+    await using node = await ClusterNode.start(keys, 'n1', deps)
+    await node.give('o1', found)
+    await poll(() => node.inWords('o1')).toBe(words)
+    expect(node.machine.did).toEqual([])
+  })
+
+  it('says everything that is missing on the machine, and is refused after its time', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.shortfalls = [{ what: 'clock', reason: 'is not set' }]
+    await node.give('o1', found)
+    await poll(() => node.inWords('o1')).toBe('failed precondition')
+    expect(node.reasonOf('o1')).toBe('clock: is not set')
+    const late = node.order('o2', found)
+    node.nowMs += 3_600_001
+    await node.clusters.accept(late)
+    expect(node.inWords('o2')).toBe('failed expired')
+    await node.give('o3', found, 'other')
+    await poll(() => node.inWords('o3')).toBe('failed cluster')
+  })
+
+  it('takes away what another attempt of ours left, and nothing else', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.begun = 'o0'
+    node.machine.data = {
+      kind: 'cluster',
+      distribution: 'components',
+      server: true,
+      authority: 'd'.repeat(64),
+    }
+    await node.give('o1', found)
+    await poll(() => node.inWords('o1')).toBe('done')
+    expect(node.machine.did).toEqual(['members', 'wipe', 'found o1'])
+  })
+})
+
+describe('a secret', () => {
+  it('goes from minter to joiner, and nobody between can read it', async () => {
+    await using server = await ClusterNode.start(keys)
+    await using worker = await ClusterNode.start(keys, 'n4')
+    server.machine.belongs()
+    await server.give('j1', mintFor('n4', keys.n4))
+    await poll(() => server.inWords('j1')).toBe('minted')
+    const secret = server.sealedOf('j1')
+    expect(secret).toBeDefined()
+    if (!secret) return
+    await worker.give('j1', { case: 'join', value: { secret, serverAddress: '10.91.0.9:6443' } })
+    await poll(() => worker.inWords('j1')).toBe('done')
+    expect(worker.reportsOf('j1').map(({ result }) => result.case)).toEqual(['received', 'ended'])
+    expect(worker.machine.joinedWith).toMatchObject([{ server: '10.91.0.9:6443', role: 'worker' }])
+    for (const node of [server, worker]) {
+      const kept = await node.everythingKept()
+      expect(kept).not.toContain(node.machine.secretText.slice(0, 16))
+      expect(kept).not.toContain(Buffer.from(node.machine.secretText).toString('base64').slice(4, 20))
+    }
+  })
+
+  it('is repeated until it is acknowledged, over a restart too, and then kept no longer', async () => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    await server.give('j1', mintFor('n4', keys.n4))
+    await poll(() => server.inWords('j1')).toBe('minted')
+    await server.stop()
+    await server.run()
+    const [owed] = server.clusters.reports()
+    expect(owed?.report.result.case).toBe('minted')
+    await server.clusters.acknowledge({
+      $typeName: 'muster.v1.ClusterReportAck',
+      operationId: 'j1',
+      reportDigest: 'f'.repeat(64),
+    })
+    expect(server.clusters.reports()).toHaveLength(1)
+    await server.clusters.acknowledge({
+      $typeName: 'muster.v1.ClusterReportAck',
+      operationId: 'j1',
+      reportDigest: owed?.digest ?? '',
+    })
+    expect(server.clusters.reports()).toEqual([])
+    expect(server.machine.did).toEqual(['mint j1 n4'])
+  })
+
+  it.each([
+    [
+      'a key that the manifest does not have for the host',
+      'n4',
+      'stranger',
+      ClusterRole.WORKER,
+      'failed mint-key',
+    ],
+    ['another role', 'n4', 'n4', ClusterRole.SERVER, 'failed mint-role'],
+    ['a host that it does not name', 'n9', 'stranger', ClusterRole.WORKER, 'failed mint-host'],
+  ] as const)('is not minted for %s', async (_name, host, key, role: ClusterRole, words) => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    await server.give('j1', mintFor(host, keys[key], role))
+    await poll(() => server.inWords('j1')).toBe(words)
+    expect(server.machine.did).toEqual([])
+  })
+
+  it('is minted for a worker by a rule only where the manifest admits such', async () => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    expect(
+      await server.clusters.announced(clusterRevision(keys, { number: 6, admitsWorkers: true })),
+    ).toBeUndefined()
+    await server.give('j1', mintFor('edge-7', keys.stranger))
+    await poll(() => server.inWords('j1')).toBe('minted')
+    // An older revision does not come back.
+    expect(await server.clusters.announced(clusterRevision(keys))).toContain('revision 6 is known here')
+  })
+
+  it('is refused by another machine, for another operation, from a stranger and a second time', async () => {
+    await using server = await ClusterNode.start(keys)
+    await using worker = await ClusterNode.start(keys, 'n4')
+    await using other = await ClusterNode.start(keys, 'n2')
+    server.machine.belongs()
+    await server.give('j1', mintFor('n4', keys.n4))
+    await poll(() => server.inWords('j1')).toBe('minted')
+    const secret = server.sealedOf('j1')
+    if (!secret) return
+    const join = { case: 'join', value: { secret, serverAddress: '' } } as const
+    await other.give('j1', join)
+    await poll(() => other.inWords('j1')).toBe('failed secret-role')
+    await worker.give('j2', join)
+    await poll(() => worker.inWords('j2')).toBe('failed secret-operation')
+    await using late = await ClusterNode.start(keys, 'n4')
+    late.nowMs += 601_000
+    await late.give('j1', join)
+    await poll(() => late.inWords('j1')).toBe('failed secret-expired')
+    // A newer manifest has the minter as a server no more.
+    await using wise = await ClusterNode.start(keys, 'n4')
+    const without = clusterRevision(keys, { number: 6, machines: { n2: idOf(keys.n2), n4: idOf(keys.n4) } })
+    expect(await wise.clusters.announced(without)).toBeUndefined()
+    await wise.give('j1', join)
+    await poll(() => wise.inWords('j1')).toBe('failed secret-minter')
+    expect([...other.machine.did, ...worker.machine.did, ...late.machine.did, ...wise.machine.did]).toEqual(
+      [],
+    )
+  })
+
+  it('that was asked to be deleted is never minted afterwards, whatever comes late', async () => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    await server.give('j1', deletion)
+    await poll(() => server.inWords('j1')).toBe('deleted')
+    await server.give('j1', mintFor('n4', keys.n4))
+    await server.stop()
+    await server.run()
+    await server.give('j1', mintFor('n4', keys.n4))
+    expect(server.inWords('j1')).toBe('deleted')
+    expect(server.machine.did.filter(each => each.startsWith('mint'))).toEqual([])
+  })
+
+  it('is deleted while it is being minted, and is told to nobody', async () => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    const pause = server.pauseAt('after mint')
+    await server.give('j1', mintFor('n4', keys.n4))
+    await pause.reached
+    expect(server.machine.tokens.size).toBe(1)
+    await server.give('j1', deletion)
+    pause.goOn()
+    await poll(() => server.inWords('j1')).toBe('deleted')
+    expect(server.machine.tokens.size).toBe(0)
+    expect(server.reportsOf('j1')).toHaveLength(1)
+  })
+
+  it('is deleted in the end though the cluster does not answer at first', async () => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    await server.give('j1', mintFor('n4', keys.n4))
+    await poll(() => server.inWords('j1')).toBe('minted')
+    server.machine.fails.set('list', failed('quorum', 'no majority'))
+    await server.give('j1', deletion)
+    await poll(() => server.machine.did.filter(each => each === 'list').length).toBeGreaterThan(2)
+    expect(server.inWords('j1')).toBeUndefined()
+    server.machine.fails.delete('list')
+    await poll(() => server.inWords('j1')).toBe('deleted')
+  })
+
+  it('whose minter was killed before it knew the id is deleted all the same', async () => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    const pause = server.pauseAt('after mint')
+    await server.give('j1', mintFor('n4', keys.n4))
+    await pause.reached
+    server.kill()
+    await server.run()
+    await poll(() => server.inWords('j1')).toBe('minted')
+    // Minted anew under the same operation: what nobody can show any more is gone.
+    expect(server.machine.tokens.size).toBe(1)
+    await server.give('j1', deletion)
+    await poll(() => server.inWords('j1')).toBe('deleted')
+    expect(server.machine.tokens.size).toBe(0)
+  })
+})
+
+describe('joining', () => {
+  const joinOf = async (server: ClusterNode, operation: string) => {
+    server.machine.belongs()
+    await server.give(operation, mintFor('n4', keys.n4))
+    await poll(() => server.inWords(operation)).toBe('minted')
+    return { case: 'join', value: { secret: server.sealedOf(operation), serverAddress: '' } } as const
+  }
+
+  it('goes on after a kill with the secret that it has, though the order does not come again', async () => {
+    await using server = await ClusterNode.start(keys)
+    await using worker = await ClusterNode.start(keys, 'n4')
+    const pause = worker.pauseAt('before join')
+    await worker.give('j1', await joinOf(server, 'j1'))
+    await pause.reached
+    expect(worker.inWords('j1')).toBe('received')
+    worker.kill()
+    // Its time is over meanwhile: it was begun.
+    worker.nowMs += 7_200_000
+    await worker.run()
+    await poll(() => worker.inWords('j1')).toBe('done')
+    expect(worker.machine.joinedWith).toHaveLength(1)
+  })
+
+  it('is stopped before it is begun, and never begins; what has begun goes on and says how it ended', async () => {
+    await using server = await ClusterNode.start(keys)
+    await using worker = await ClusterNode.start(keys, 'n4')
+    const join = await joinOf(server, 'j1')
+    await worker.give('j1', stop)
+    expect(worker.inWords('j1')).toBe('failed stopped')
+    await worker.give('j1', join)
+    expect(worker.inWords('j1')).toBe('failed stopped')
+    const pause = worker.pauseAt('before join')
+    await worker.give('j2', await joinOf(server, 'j2'))
+    await pause.reached
+    await worker.give('j2', stop)
+    expect(worker.inWords('j2')).toBe('received')
+    pause.goOn()
+    await poll(() => worker.inWords('j2')).toBe('done')
+    expect(worker.machine.did).toEqual(['join j2'])
+  })
+
+  it('is not answered without a secret, so that it can still come with one', async () => {
+    await using server = await ClusterNode.start(keys)
+    await using worker = await ClusterNode.start(keys, 'n4')
+    await worker.give('j1', { case: 'join', value: { serverAddress: '' } })
+    expect(worker.clusters.reports()).toEqual([])
+    await worker.give('j1', await joinOf(server, 'j1'))
+    await poll(() => worker.inWords('j1')).toBe('done')
+  })
+})
+
+describe('what only an operator may order', () => {
+  const own = (node: ClusterNode) => ({ node: 'n1', machine: idOf(node.key) })
+
+  it('is refused without a signature, with a stranger’s, and for anything else than was signed', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    const wipe = (signedOrder?: ReturnType<ClusterNode['signed']>) =>
+      ({ case: 'wipe', value: signedOrder ? { signedOrder } : {} }) as const
+    await node.give('w1', wipe())
+    await node.give('w2', wipe(node.signed({ act: 'wipe', ...own(node) }, generateSigningKey())))
+    await node.give('w3', wipe(node.signed({ act: 'wipe', node: 'n2', machine: idOf(keys.n2) })))
+    await node.give('w4', wipe(node.signed({ act: 'leave', ...own(node) })))
+    await node.give('w5', wipe(node.signed({ act: 'wipe', ...own(node), cluster: 'other' })))
+    await poll(() => node.inWords('w5')).toBe('failed order-cluster')
+    expect(['w1', 'w2', 'w3', 'w4'].map(id => node.inWords(id))).toEqual([
+      'failed order-signature',
+      'failed order-signature',
+      'failed order-node',
+      'failed order-act',
+    ])
+    expect(node.machine.did).toEqual([])
+  })
+
+  it('counts once, over a restart too; what failed may be tried again', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    const signedOrder = node.signed({
+      act: 'restore',
+      node: 'n1',
+      machine: idOf(node.key),
+      parameter: 'before',
+    })
+    const restore = { case: 'restore', value: { name: 'before', signedOrder } } as const
+    node.machine.fails.set('restore', failed('not-found', 'no such snapshot'))
+    await node.give('r1', restore)
+    await poll(() => node.inWords('r1')).toBe('failed not-found')
+    node.machine.fails.delete('restore')
+    await node.give('r2', restore)
+    await poll(() => node.inWords('r2')).toBe('done')
+    await node.stop()
+    await node.run()
+    await node.give('r3', restore)
+    await poll(() => node.inWords('r3')).toBe('failed order-replayed')
+    expect(node.machine.did.filter(each => each.startsWith('restore'))).toEqual([
+      'restore before',
+      'restore before',
+    ])
+  })
+
+  it('is not done to a cluster that nobody adopted; adopting restarts nothing', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    node.machine.adopted = undefined
+    const wipe = () =>
+      ({ case: 'wipe', value: { signedOrder: node.signed({ act: 'wipe', ...own(node) }) } }) as const
+    await node.give('w1', wipe())
+    await poll(() => node.inWords('w1')).toBe('failed not-adopted')
+    await node.give('m1', mintFor('n4', keys.n4))
+    await poll(() => node.inWords('m1')).toBe('failed not-adopted')
+    await node.give('a1', { case: 'adopt', value: { authority: 'e'.repeat(64) } })
+    await poll(() => node.inWords('a1')).toBe('failed data-present')
+    await node.give('a2', { case: 'adopt', value: { authority: node.machine.authority } })
+    await poll(() => node.inWords('a2')).toBe('done')
+    expect(node.machine.did.map(each => each.split(' ')[0])).toEqual(['adopt', 'adopt'])
+    await node.give('w2', wipe())
+    await poll(() => node.inWords('w2')).toBe('done')
+    expect(node.machine.data.kind).toBe('none')
+  })
+
+  it('takes this server out and then its data away, and goes on there after a kill', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    const signedOrder = node.signed({ act: 'leave', ...own(node) })
+    const pause = node.pauseAt('after leave')
+    await node.give('l1', { case: 'leave', value: { node: 'n1', signedOrder } })
+    await pause.reached
+    node.kill()
+    await node.run()
+    await poll(() => node.inWords('l1')).toBe('done')
+    expect(node.machine.did).toEqual(['leave l1', 'leave l1', 'wipe'])
+    expect(node.machine.data.kind).toBe('none')
+  })
+
+  it('takes a machine that is gone out by another server, and that very machine only', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    const leave = (machine: string) =>
+      ({
+        case: 'leave',
+        value: {
+          node: 'n2',
+          dead: true,
+          signedOrder: node.signed({ act: 'leave', node: 'n2', machine, dead: true }),
+        },
+      }) as const
+    await node.give('l1', leave('9'.repeat(64)))
+    await poll(() => node.inWords('l1')).toBe('failed order-machine')
+    await node.give('l2', leave(idOf(keys.n2)))
+    await poll(() => node.inWords('l2')).toBe('done')
+    expect(node.machine.did).toEqual(['remove n2'])
+  })
+
+  it('refuses to wipe a server that votes beside others', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    node.machine.members = [node.machine.member('n1'), node.machine.member('n2')]
+    await node.give('w1', {
+      case: 'wipe',
+      value: { signedOrder: node.signed({ act: 'wipe', ...own(node) }) },
+    })
+    await poll(() => node.inWords('w1')).toBe('failed quorum')
+  })
+
+  it('seals a kubeconfig to the key that was signed for, and shows it nowhere', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    const recipientKey = Uint8Array.from(keys.stranger.publicKeyDer)
+    const signedOrder = node.signed({ act: 'kubeconfig', recipientKey })
+    await node.give('k1', { case: 'kubeconfig', value: { serverAddress: '', signedOrder } })
+    await poll(() => node.inWords('k1')).toBe('done')
+    expect(node.machine.did).toEqual(['kubeconfig 10.91.0.10:6443'])
+    const [report] = node.reportsOf('k1')
+    const ended = report?.result.case === 'ended' ? report.result.value.value : undefined
+    expect(ended?.case).toBe('kubeconfig')
+    expect(await node.everythingKept()).not.toContain(node.machine.secretText)
+  })
+})
+
+describe('nodes', () => {
+  it('are drained with our mark, by which the cordon is lifted again', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    await node.give('d1', { case: 'drain', value: { node: 'n4', limit: durationFromMs(60_000) } })
+    await poll(() => node.inWords('d1')).toBe('done')
+    await node.give('u1', { case: 'uncordon', value: { node: 'n4', cordonedBy: 'other' } })
+    await poll(() => node.inWords('u1')).toBe('failed not-ours')
+    await node.give('u2', { case: 'uncordon', value: { node: 'n4' } })
+    await poll(() => node.inWords('u2')).toBe('done')
+    await node.give('d2', { case: 'drain', value: { node: 'n4', cordonOnly: true } })
+    await poll(() => node.inWords('d2')).toBe('done')
+    await node.give('p1', { case: 'prove', value: { node: 'n4' } })
+    await poll(() => node.inWords('p1')).toBe('done')
+    expect(node.machine.did).toEqual([
+      ...['cordon n4 d1', 'drain n4', 'uncordon n4 other', 'evidence n4', 'uncordon n4 d1'],
+      ...['cordon n4 d2', 'evidence n4', 'prove n4 v1.34.3'],
+    ])
+  })
+
+  it('that take long to drain keep no machine from its token', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    const pause = node.pauseAt('before drain')
+    await node.give('d1', { case: 'drain', value: { node: 'n5' } })
+    await pause.reached
+    await node.give('j1', mintFor('n4', keys.n4))
+    await poll(() => node.inWords('j1')).toBe('minted')
+    expect(node.inWords('d1')).toBeUndefined()
+    pause.goOn()
+    await poll(() => node.inWords('d1')).toBe('done')
+  })
+
+  it('are cleared away only where nobody lives under the name', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    node.machine.members = [node.machine.member('n1'), node.machine.member('n2')]
+    const clear = { case: 'clearNode', value: { node: 'n2', machine: idOf(keys.n2) } } as const
+    await node.give('c1', clear)
+    await poll(() => node.inWords('c1')).toBe('failed quorum')
+    node.machine.members = [node.machine.member('n1'), node.machine.member('n2', { healthy: false })]
+    await node.give('c2', clear)
+    await poll(() => node.inWords('c2')).toBe('done')
+    await node.give('c3', { case: 'clearNode', value: { node: 'n2', machine: idOf(keys.stranger) } })
+    await poll(() => node.inWords('c3')).toBe('failed manifest')
+  })
+})
+
+describe('the state', () => {
+  it('is read after the question, with nodes Ready only by a lease renewed since', async () => {
+    await using node = await ClusterNode.start(keys)
+    const ask = async (requestId: string) =>
+      await node.clusters.answer({ requestId }, new AbortController().signal)
+    expect(await ask('q0')).toMatchObject({
+      cluster: 'home',
+      requestId: 'q0',
+      data: { case: 'none' },
+      version: '',
+    })
+    node.machine.begun = 'o1'
+    expect(await ask('q1')).toMatchObject({ data: { case: 'unfinished', value: { operationId: 'o1' } } })
+    node.machine.begun = undefined
+    node.machine.belongs()
+    node.machine.members = [node.machine.member('n1'), node.machine.member('n2', { learner: true })]
+    const seen = { name: 'n4', uid: 'u', saysReady: true, kubeletVersion: 'v1.34.3+k3s1' }
+    node.machine.nodes = [{ ...seen, renewedMs: 1 }]
+    const first = await ask('q2')
+    expect(first).toMatchObject({
+      version: '1.34.3',
+      data: { case: 'present', value: { authority: node.machine.authority, server: true } },
+      view: {
+        ready: true,
+        members: [
+          { name: 'n1', learner: false },
+          { name: 'n2', learner: true },
+        ],
+      },
+    })
+    expect(first.view?.nodes).toMatchObject([{ name: 'n4', ready: false, kubeletVersion: '1.34.3' }])
+    node.machine.nodes = [{ ...seen, renewedMs: 2 }]
+    expect((await ask('q3')).view?.nodes).toMatchObject([{ ready: true }])
+    // Made anew under the same name: it begins anew.
+    node.machine.nodes = [{ ...seen, uid: 'v', renewedMs: 3 }]
+    expect((await ask('q4')).view?.nodes).toMatchObject([{ ready: false }])
+  })
+
+  it('of a machine without a cluster part names no cluster, and says what lies on its disk', async () => {
+    await using node = await ClusterNode.start(keys, 'n1', { openDriver: async () => ({ kind: 'none' }) })
+    node.machine.belongs()
+    const state = await node.clusters.answer({ requestId: 'q' }, new AbortController().signal)
+    expect(state).toMatchObject({ cluster: '', data: { case: 'present' } })
+  })
+})

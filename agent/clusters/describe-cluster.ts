@@ -1,0 +1,54 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import { reasonOf } from '../../shared/errors.ts'
+import type { ClusterState } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import type { GetStatusResponseSchema } from '../../shared/gen/muster/v1/local_pb.ts'
+import { withDeadline } from '../../shared/lifecycle.ts'
+import type { ClusterOperation } from './cluster-operation.ts'
+import type { Clusters } from './clusters.ts'
+
+/** Programs of Kubernetes may hang where their server does; whoever looks at this machine's status waits no longer. */
+const READ_MS = 5_000
+const MAX_OPERATIONS = 10
+
+/** A machine's part in its cluster for its own status; nothing where it has none and was ordered none. */
+export async function describeCluster(
+  clusters: Pick<Clusters, 'standing' | 'operations'>,
+): Promise<Pick<MessageInitShape<typeof GetStatusResponseSchema>, 'cluster'>> {
+  const operations = clusters.operations().slice(0, MAX_OPERATIONS).map(describeOperation)
+  try {
+    const seen = await withDeadline(READ_MS, undefined, async signal => await clusters.standing.look(signal))
+    const { distribution, role, held, adopted, state } = seen
+    if (state.cluster === '' && state.data.case === 'none' && operations.length === 0) return {}
+    const authority = state.data.case === 'present' ? state.data.value.authority : ''
+    const data = describeData(state.data, adopted)
+    const { cluster, version } = state
+    return { cluster: { cluster, version, distribution, role, held, authority, data, operations } }
+  } catch (error) {
+    return { cluster: { cluster: '', data: `unknown: ${reasonOf(error)}`, operations } }
+  }
+}
+
+function describeData(data: ClusterState['data'], adopted: string | undefined): string {
+  switch (data.case) {
+    case undefined:
+    case 'none':
+      return 'none'
+    case 'present':
+      return data.value.authority === adopted ? 'member' : 'not adopted'
+    case 'unfinished':
+      return `unfinished: ${data.value.operationId}`
+    case 'unreadable':
+      return `unreadable: ${data.value.reason}`
+  }
+}
+
+function describeOperation({ id, action, stage, reports }: ClusterOperation) {
+  const ended = reports.map(({ report }) => report.result).find(result => result.case === 'ended')
+  const failed = ended?.case === 'ended' && !ended.value.done ? ended.value : undefined
+  return {
+    operationId: id,
+    action,
+    state: stage === 'ended' ? (failed ? 'failed' : 'done') : stage,
+    reason: failed ? `${failed.class}: ${failed.reason}` : '',
+  }
+}
