@@ -1,0 +1,74 @@
+import type { GrantEnd, StepKind } from './rollout-record.ts'
+
+/** What holds a host. One value serves log, answer and test. */
+export interface Wait {
+  readonly gate: GateName
+  /** Why it is closed, one sentence. */
+  readonly reason: string
+  /** What would open it, one sentence. */
+  readonly opens: string
+}
+
+export const GATES = [
+  ...(['halted', 'paused', 'rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread'] as const),
+  ...([
+    'silence',
+    'away',
+    'unbound',
+    'held',
+    'busy',
+    'lock',
+    'pin',
+    'window',
+    'health',
+    'quorum',
+    'skew',
+  ] as const),
+  ...(['quarantine', 'target', 'retry', 'soak'] as const),
+] as const
+export type GateName = (typeof GATES)[number]
+
+/**
+ * Gates that an operator may open for one host. Not those behind which there is nothing to decide: a machine that is away, or a
+ * datastore that would be left without quorum.
+ */
+export const OVERRIDABLE: readonly GateName[] = [
+  ...(['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'] as const),
+  ...(['lock', 'pin', 'window', 'health', 'quarantine', 'soak'] as const),
+]
+
+export interface NewGrant {
+  readonly rollout: string
+  readonly host: string
+  readonly machine: string
+  readonly step: StepKind
+  readonly attempt: number
+  /** It is closed as it is granted: there was nothing to do. */
+  readonly skipped: string | undefined
+}
+
+export interface Closing {
+  readonly rollout: string
+  readonly host: string
+  /** Of its row. */
+  readonly grant: number
+  readonly end: Pick<GrantEnd, 'outcome' | 'reason'>
+}
+
+export interface RolloutMove {
+  readonly rollout: string
+  readonly state: 'running' | 'ending' | 'succeeded' | 'failed' | 'aborted'
+  readonly endsAs: 'failed' | 'aborted' | undefined
+  readonly reason: string
+  /** By its failure policy, what it changed is to be taken back. */
+  readonly revert: boolean
+}
+
+/** What to do now, and why everything else is not done. */
+export interface Decision {
+  readonly grants: readonly NewGrant[]
+  readonly closings: readonly Closing[]
+  readonly moves: readonly RolloutMove[]
+  /** By rollout, then by host; a host that waits for nothing is missing. */
+  readonly waits: ReadonlyMap<string, ReadonlyMap<string, readonly Wait[]>>
+}

@@ -1,0 +1,138 @@
+import { describe, expect, it } from 'vitest'
+import { planRollouts } from './plan-rollouts.ts'
+import { sampleHost, sampleRollout, sampleSnapshot } from './testing/sample.ts'
+
+const NOW = 1_800_000_000_000
+
+/** What is granted now, "host step". */
+function granted(snapshot: Parameters<typeof planRollouts>[0], nowMs = NOW): readonly string[] {
+  return planRollouts(snapshot, nowMs).grants.map(({ host, step }) => `${host} ${step}`)
+}
+
+function gatesOf(snapshot: Parameters<typeof planRollouts>[0], host: string, nowMs = NOW) {
+  const [waits] = planRollouts(snapshot, nowMs).waits.values()
+  return (waits?.get(host) ?? []).map(({ gate }) => gate)
+}
+
+const hosts = (count: number) => Array.from({ length: count }, (_, index) => sampleHost(`n${index + 10}`))
+
+describe('the planner of rollouts', () => {
+  it('N27: moves so many hosts at once as the budget says, and nobody of the next before these are done', () => {
+    const snapshot = sampleSnapshot({
+      hosts: hosts(10),
+      rollouts: [
+        sampleRollout({
+          hosts: hosts(10),
+          settings: { maxUnavailableAlone: { kind: 'percent', percent: 20 } },
+        }),
+      ],
+    })
+    expect(granted(snapshot)).toEqual(['n10 act', 'n11 act'])
+    expect(gatesOf(snapshot, 'n12')).toEqual(['budget'])
+  })
+
+  it('T45: counts a host that is off by itself, whichever rollout has it', () => {
+    const all = hosts(10).map(host => (host.host === 'n19' ? { ...host, connected: false } : host))
+    const settings = { maxUnavailableAlone: { kind: 'percent', percent: 20 } } as const
+    const snapshot = sampleSnapshot({ hosts: all, rollouts: [sampleRollout({ hosts: hosts(9), settings })] })
+    expect(granted(snapshot)).toEqual(['n10 act'])
+  })
+
+  it('N29: waits for canaries that are silent, and does not take them for soaked', () => {
+    const all = hosts(4).map(host => (host.host === 'n10' ? { ...host, connected: false } : host))
+    const soaking = { id: 1, step: 'act', attempt: 1, grantedMs: NOW - 90_000, operation: 'o1' } as const
+    const grants = [
+      { ...soaking, end: { outcome: 'done', reason: '', atMs: NOW - 80_000 } as const },
+      { id: 2, step: 'soak', attempt: 1, grantedMs: NOW - 80_000, operation: '', end: undefined } as const,
+    ]
+    const rollout = sampleRollout({ hosts: hosts(4), canaries: ['n10'], grants: { n10: grants } })
+    const snapshot = sampleSnapshot({ hosts: all, rollouts: [rollout] })
+    const decision = planRollouts(snapshot, NOW)
+    expect(decision.closings).toEqual([
+      { rollout: 'r1', host: 'n10', grant: 2, end: { outcome: 'again', reason: 'it is not connected' } },
+    ])
+    expect(gatesOf(snapshot, 'n11')).toContain('canary')
+  })
+
+  it('stops at the first failure, ends when nothing is under way, and says what failed', () => {
+    const failed = {
+      id: 1,
+      step: 'act',
+      attempt: 1,
+      grantedMs: NOW - 9_000,
+      operation: 'o1',
+      end: { outcome: 'failed', reason: 'rolled back: no', atMs: NOW - 1_000 },
+    } as const
+    const rollout = sampleRollout({ hosts: hosts(3), grants: { n10: [failed] } })
+    const decision = planRollouts(sampleSnapshot({ hosts: hosts(3), rollouts: [rollout] }), NOW)
+    expect(decision.grants).toEqual([])
+    expect(decision.moves).toEqual([
+      {
+        rollout: 'r1',
+        state: 'failed',
+        endsAs: 'failed',
+        reason: '1 failed: n10: rolled back: no',
+        revert: false,
+      },
+    ])
+  })
+
+  it('T61: begins nothing while much of the fleet is silent, and lets what was begun go to its end', () => {
+    const done = { outcome: 'done', reason: '', atMs: NOW - 1_000 } as const
+    const act = {
+      id: 1,
+      step: 'act',
+      attempt: 1,
+      grantedMs: NOW - 9_000,
+      operation: 'o1',
+      end: done,
+    } as const
+    const rollout = sampleRollout({ hosts: hosts(10), grants: { n10: [act] } })
+    const snapshot = sampleSnapshot({
+      hosts: hosts(10),
+      rollouts: [rollout],
+      silence: { known: 10, silent: 4, percent: 30 },
+    })
+    expect(granted(snapshot)).toEqual(['n10 soak'])
+    expect(gatesOf(snapshot, 'n11')).toContain('silence')
+  })
+
+  it('T46: looks at windows when it is about to act, by the clocks of their zone', () => {
+    // 30 March 2025: clocks in Berlin go from 02:00 to 03:00.
+    const night = { days: [7], fromMinute: 150, toMinute: 240, timeZone: 'Europe/Berlin' }
+    const snapshot = sampleSnapshot({
+      hosts: hosts(1),
+      rollouts: [sampleRollout({ hosts: hosts(1) })],
+      windows: [night],
+    })
+    const at = (text: string) => Date.parse(text)
+    expect(gatesOf(snapshot, 'n10', at('2025-03-30T00:59:00Z'))).toEqual(['window'])
+    expect(granted(snapshot, at('2025-03-30T01:00:00Z'))).toEqual(['n10 act'])
+    expect(granted(snapshot, at('2025-03-30T01:59:00Z'))).toEqual(['n10 act'])
+    expect(gatesOf(snapshot, 'n10', at('2025-03-30T02:00:00Z'))).toEqual(['window'])
+  })
+
+  it('N32: ends with its stragglers named when nobody else is left, and not before they were waited for', () => {
+    const all = hosts(2).map(host => (host.host === 'n11' ? { ...host, connected: false } : host))
+    const done = { outcome: 'done', reason: '', atMs: NOW - 1_000 } as const
+    const steps = (['act', 'soak'] as const).map((step, index) => ({
+      ...{ id: index, step, attempt: 1, grantedMs: NOW - 2_000, operation: '', end: done },
+    }))
+    const rollout = sampleRollout({ hosts: hosts(2), grants: { n10: steps }, settings: { awayMs: 60_000 } })
+    const snapshot = sampleSnapshot({ hosts: all, rollouts: [rollout] })
+    expect(planRollouts(snapshot, NOW).moves).toEqual([])
+    expect(planRollouts(snapshot, NOW + 60_000).moves).toMatchObject([
+      { state: 'succeeded', reason: 'left behind: n11' },
+    ])
+  })
+
+  it('T62: grants nothing while the store is older than what nodes report', () => {
+    const snapshot = sampleSnapshot({
+      hosts: hosts(1),
+      rollouts: [sampleRollout({ hosts: hosts(1) })],
+      halted: 'the store is older',
+    })
+    expect(granted(snapshot)).toEqual([])
+    expect(gatesOf(snapshot, 'n10')).toEqual(['halted'])
+  })
+})

@@ -1,0 +1,99 @@
+import type { Amount } from '../../../shared/rollout/amount.ts'
+import type { FailurePolicy } from '../../../shared/rollout/rollout-bounds.ts'
+
+/** What rollouts do. Everything that disrupts a host is one of these. */
+export const ROLLOUT_ACTIONS = [
+  ...['apply', 'rollback', 'reboot', 'upgrade'],
+  ...['drain', 'uncordon', 'leave', 'rotate', 'restore'],
+] as const
+export type RolloutAction =
+  | 'apply'
+  | 'rollback'
+  | 'reboot'
+  | 'upgrade'
+  | 'drain'
+  | 'uncordon'
+  | 'leave'
+  | 'rotate'
+  | 'restore'
+
+/** What is done to a host, one after the other, each with a grant of its own. `act` is the action itself. */
+export type StepKind = 'prefetch' | 'snapshot' | 'drain' | 'act' | 'prove' | 'soak' | 'uncordon'
+
+/** What was written of a rollout: all that was decided of it, and nothing that is only seen. */
+export interface RolloutRecord {
+  readonly id: string
+  readonly action: RolloutAction
+  /** 0: the action has none. */
+  readonly revision: number
+  readonly state: 'running' | 'paused' | 'ending'
+  /** How it ends, once it is ending. */
+  readonly endsAs: 'failed' | 'aborted' | undefined
+  readonly startedMs: number
+  readonly settings: FrozenSettings
+  /** Rollouts that must have succeeded before. */
+  readonly after: readonly string[]
+  /** In the order of their turns. Frozen at the start. */
+  readonly hosts: readonly HostRecord[]
+  /** "host gate" of every gate that an operator opened. */
+  readonly overrides: ReadonlySet<string>
+}
+
+/** Settings in force for one rollout; frozen at its start. */
+export interface FrozenSettings {
+  /** Of the workers of a cluster. */
+  readonly maxUnavailable: Amount
+  /** Of the hosts outside of all clusters. */
+  readonly maxUnavailableAlone: Amount
+  readonly soakMs: number
+  readonly canarySoakMs: number
+  readonly onFailure: FailurePolicy
+  readonly maxFailures: number | undefined
+  readonly spread: string | undefined
+  readonly drainLimitMs: number
+  /** Fetch and build before anything is disrupted. */
+  readonly prefetch: boolean
+  /**
+   * Hosts outside of clusters were named one by one by the operator who waits for them: their orders are given at once, and wait for
+   * a machine that is away.
+   */
+  readonly direct: boolean
+  /** How long a host that is away is waited for when nothing else is left to do. */
+  readonly awayMs: number
+}
+
+export interface HostRecord {
+  readonly host: string
+  /** The machine it was when the rollout began; undefined: none was bound. */
+  readonly machine: string | undefined
+  readonly cluster: string | undefined
+  readonly server: boolean
+  readonly canary: boolean
+  /** Hosts that must be done before. */
+  readonly after: readonly string[]
+  /** Undefined: that of the rollout. */
+  readonly drainLimitMs: number | undefined
+  /** Oldest first. */
+  readonly grants: readonly Grant[]
+}
+
+/** A step that was granted. */
+export interface Grant {
+  /** Of its row. */
+  readonly id: number
+  readonly step: StepKind
+  /** From 1. */
+  readonly attempt: number
+  readonly grantedMs: number
+  /** The operation or act that does it; empty: the coordinator itself. */
+  readonly operation: string
+  /** Undefined: it is under way. */
+  readonly end: GrantEnd | undefined
+}
+
+export interface GrantEnd {
+  /** Skipped: it was not needed. Again: it did not hold, and is granted anew. */
+  readonly outcome: 'done' | 'failed' | 'skipped' | 'again'
+  readonly reason: string
+  readonly atMs: number
+}

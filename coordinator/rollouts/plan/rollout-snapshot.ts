@@ -1,0 +1,108 @@
+import type { MaintenanceWindow } from '../../../shared/rollout/maintenance-window.ts'
+import type { RolloutRecord } from './rollout-record.ts'
+
+/** All that a decision about rollouts rests on. */
+export interface RolloutSnapshot {
+  /** Those that are not over, oldest first. */
+  readonly rollouts: readonly RolloutRecord[]
+  /** States of the rollouts that others wait for; one that is missing does not exist. */
+  readonly others: ReadonlyMap<string, string>
+  /** Every host that a machine is, or that a rollout has, by name. */
+  readonly hosts: ReadonlyMap<string, HostView>
+  /** By name; one that is missing was never founded, and nothing in it needs care. */
+  readonly clusters: ReadonlyMap<string, ClusterView>
+  /** What became of the operations and acts that these rollouts granted, by id. */
+  readonly operations: ReadonlyMap<string, OperationView>
+  /** Cluster to those that must be done before it. */
+  readonly follows: ReadonlyMap<string, readonly string[]>
+  /** Windows of hosts that have none of their own. */
+  readonly windows: readonly MaintenanceWindow[]
+  readonly silence: Silence
+  /** Why nothing is granted at all, such as a store that is older than what its nodes report. */
+  readonly halted: string | undefined
+}
+
+export interface HostView {
+  readonly host: string
+  /** The machine that it is now; undefined: none, or several claim it. */
+  readonly machine: string | undefined
+  readonly cluster: string | undefined
+  readonly server: boolean
+  readonly labels: Readonly<Record<string, string>>
+  /** It has a session. */
+  readonly connected: boolean
+  /** Since when it has none; undefined: it has one, or was never seen. */
+  readonly awaySinceMs: number | undefined
+  /** Since when it has the session it has; undefined: it has none. */
+  readonly connectedSinceMs: number | undefined
+  /** Why nobody may order it anything, or it would obey nothing; undefined: nothing is in the way. */
+  readonly held: string | undefined
+  /** A change that no rollout gave it and that is not over; undefined: none. */
+  readonly busyWith: string | undefined
+  /** Revision of what failed on it and is not tried again. */
+  readonly quarantined: ReadonlySet<number>
+  /** Why it is locked; undefined: it is not. */
+  readonly lock: string | undefined
+  readonly pin: { readonly revision: number; readonly why: string } | undefined
+  readonly windows: readonly MaintenanceWindow[]
+  /** Why it cannot be ordered this rollout's action, such as that its revision has no target for it. */
+  readonly refused: ReadonlyMap<string, string>
+}
+
+export interface ClusterView {
+  readonly name: string
+  readonly members: ReadonlyMap<string, MemberView>
+  /** Why no server may be changed at all now; undefined: nothing. */
+  readonly serverChange: string | undefined
+  /** The host whose server goes last. */
+  readonly leader: string | undefined
+}
+
+export interface MemberView {
+  /** It runs Kubernetes of this cluster. */
+  readonly joined: boolean
+  /** Its Node is Ready; undefined: nobody can say. */
+  readonly ready: boolean | undefined
+  /** When that was asked. */
+  readonly asOfMs: number
+  /** What runs; undefined: not known. */
+  readonly version: string | undefined
+  /** What it shall run, by the newest revision; undefined: whatever comes. */
+  readonly wantedVersion: string | undefined
+  /** For a server: why it may not be stopped now; undefined: it may. */
+  readonly stop: string | undefined
+  /** Why it may not be moved to the version it shall run; undefined: it may. */
+  readonly skew: string | undefined
+  /** The operation whose cordon of ours is on it; undefined: none. */
+  readonly cordonedBy: string | undefined
+}
+
+export interface OperationView {
+  readonly id: string
+  readonly state: 'open' | 'done' | 'failed' | 'retry' | 'missing'
+  /** For people. */
+  readonly reason: string
+  /** When it ended. */
+  readonly endedMs: number | undefined
+  /** With `retry`: how many times it may be tried again altogether, and how long to wait before each. */
+  readonly retryDelaysMs: readonly number[]
+  /** With `failed`: what ran before runs again, so that a cordon of ours can be lifted. */
+  readonly untouched: boolean
+  /** What it would change; undefined: not known. */
+  readonly plan: PlanView | undefined
+}
+
+export interface PlanView {
+  readonly reboots: boolean
+  /** It stops or restarts the kubelet, the runtime or another part of Kubernetes. */
+  readonly touchesKubernetes: boolean
+}
+
+/** How many machines fell silent at once. */
+export interface Silence {
+  readonly known: number
+  /** Heard of a short time ago and not connected now, other than for what we do to them. */
+  readonly silent: number
+  /** More than this share stops everything new. */
+  readonly percent: number
+}
