@@ -325,7 +325,7 @@ describe('what ended without fault of its target', () => {
 })
 
 describe('confirming', () => {
-  const session = { instance: 'second', bootId: 'boot-1', disputed: false }
+  const session = { instance: 'second', bootId: 'boot-1', disputed: false, startedMs: 0 }
   const ask = async (
     machine: string,
     change: MessageInitShape<typeof ConfirmOperationRequestSchema> = {},

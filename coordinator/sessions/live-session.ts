@@ -18,6 +18,8 @@ export class LiveSession {
   bootId = ''
   readonly address: string
   readonly outbox = new Outbox<SessionMessage | Encoded>(OUTBOX_LIMIT)
+  /** Milliseconds; when it was opened. */
+  readonly startedMs: number
   /** Milliseconds; when the newest message arrived. */
   lastMessageMs: number
   /** How many messages arrived. */
@@ -36,6 +38,7 @@ export class LiveSession {
     this.machine = machine
     this.instance = instance
     this.address = address
+    this.startedMs = nowMs
     this.lastMessageMs = nowMs
   }
 

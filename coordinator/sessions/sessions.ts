@@ -9,6 +9,8 @@ export interface SessionView {
   readonly bootId: string
   /** Another holder of the key is connected and the dispute is not settled. */
   readonly disputed: boolean
+  /** Milliseconds; when it was opened, by the coordinator's clock. */
+  readonly startedMs: number
 }
 
 /** The machines that are connected now, as the rest of the coordinator sees them. Kept in memory alone. */

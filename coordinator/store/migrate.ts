@@ -4,6 +4,7 @@ import * as initial from './migrations/0001-initial.ts'
 import * as safeOperations from './migrations/0002-safe-operations.ts'
 import * as clusters from './migrations/0003-clusters.ts'
 import * as clusterActs from './migrations/0004-cluster-acts.ts'
+import * as rollouts from './migrations/0005-rollouts.ts'
 
 /** All migrations in order; only ever appended to. The schema's number is the count of them. */
 export const MIGRATIONS: readonly ((db: Kysely<unknown>) => Promise<void>)[] = [
@@ -11,6 +12,7 @@ export const MIGRATIONS: readonly ((db: Kysely<unknown>) => Promise<void>)[] = [
   safeOperations.up,
   clusters.up,
   clusterActs.up,
+  rollouts.up,
 ]
 
 /** The schema of the store is newer than this program knows. */

@@ -120,6 +120,19 @@ export async function openOperations(
   return rows
 }
 
+/** Changes that are not over, of all machines; a machine has at most one. */
+export async function openChanges(
+  db: Kysely<Database>,
+): Promise<Pick<OperationRow, 'id' | 'machine' | 'action'>[]> {
+  return await db
+    .selectFrom('operations')
+    .select(['id', 'machine', 'action'])
+    .where('outcome_class', '=', 0)
+    .where('action', 'in', ['apply', 'rollback', 'reboot', 'upgrade'])
+    .limit(20_000)
+    .execute()
+}
+
 /**
  * Operations without an outcome of which the node never spoke, whose order expired: undelivered ones by `expiredMs`,
  * delivered ones by `silentMs`. Oldest first.

@@ -10,6 +10,14 @@ import type {
   ClusterNodesTable,
   ClustersTable,
 } from './cluster-tables.ts'
+import type {
+  HostLocksTable,
+  HostPinsTable,
+  RolloutGrantsTable,
+  RolloutHostsTable,
+  RolloutOverridesTable,
+  RolloutsTable,
+} from './rollout-tables.ts'
 
 /** Milliseconds since 1970, UTC. */
 type Millis = number
@@ -291,4 +299,10 @@ export interface Database {
   cluster_nodes: ClusterNodesTable
   cluster_acts: ClusterActsTable
   cluster_cordons: ClusterCordonsTable
+  rollouts: RolloutsTable
+  rollout_hosts: RolloutHostsTable
+  rollout_grants: RolloutGrantsTable
+  rollout_overrides: RolloutOverridesTable
+  host_locks: HostLocksTable
+  host_pins: HostPinsTable
 }

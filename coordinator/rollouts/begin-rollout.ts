@@ -1,0 +1,117 @@
+import type { Clock } from '../../shared/clock.ts'
+import { exists, precondition } from '../../shared/errors.ts'
+import type { StartRolloutRequest } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { operationId } from '../../shared/ids.ts'
+import { DEFAULT_POLICY } from '../../shared/rollout/rollout-policy.ts'
+import { listProblems } from '../api/list-problems.ts'
+import type { MachineDirectory } from '../machines/directory.ts'
+import { newestRevision } from '../store/revisions.ts'
+import type { RolloutRow } from '../store/rollouts.ts'
+import { findRolloutByRequest } from '../store/rollouts.ts'
+import { isUniqueViolation, type Store } from '../store/store.ts'
+import { freezeSettings } from './frozen-settings.ts'
+import { type Member, orderMembers } from './members.ts'
+import type { RolloutAction, RolloutRecord } from './plan/rollout-record.ts'
+import type { RolloutRunner } from './runner.ts'
+import { intentOf, type NewRollout, writeRollout } from './start-rollout.ts'
+
+export interface BeginDeps {
+  readonly store: Store
+  readonly directory: MachineDirectory
+  readonly clock: Clock
+  readonly runner: Pick<RolloutRunner, 'runNow' | 'changed'>
+  readonly halted: () => string | undefined
+}
+
+export interface Beginning {
+  readonly asked: StartRolloutRequest
+  readonly action: RolloutAction
+  readonly revision: { readonly number: number; readonly digest: string } | undefined
+  readonly members: readonly Member[]
+  /** Hosts outside of clusters were named, and whoever named them waits. */
+  readonly direct: boolean
+  readonly prefetch: boolean
+  readonly awayMs: number
+  readonly startedBy: string
+  readonly reverts?: string
+}
+
+/** Puts together what is frozen of a rollout. */
+export async function prepareRollout(
+  { store, clock }: Pick<BeginDeps, 'store' | 'clock'>,
+  beginning: Beginning,
+): Promise<NewRollout> {
+  const { asked, action, revision, members, direct, prefetch, awayMs, startedBy, reverts = '' } = beginning
+  const newest = await newestRevision(store.db)
+  const policy = newest?.manifest.rollout ?? DEFAULT_POLICY
+  const { frozen, canaries, canarySize } = freezeSettings(policy, asked.settings, {
+    direct,
+    prefetch,
+    awayMs,
+  })
+  const unknown = asked.settings?.canaries.filter(name => !members.some(({ host }) => host === name)) ?? []
+  if (unknown.length > 0) {
+    throw precondition(`settings.canaries: ${unknown.slice(0, 5).join(', ')} is no host of this rollout`)
+  }
+  return {
+    id: operationId(clock.now()),
+    asked,
+    action,
+    revision: revision?.number ?? 0,
+    manifestDigest: revision?.digest ?? '',
+    members: orderMembers(members, canaries, canarySize),
+    settings: frozen,
+    startedBy,
+    reverts,
+  }
+}
+
+/** Writes a rollout and lets the planner look at it at once: what may be granted now is granted when this returns. */
+export async function beginRollout(deps: BeginDeps, beginning: Beginning): Promise<RolloutRow> {
+  const { store, clock, runner } = deps
+  const { requestId } = beginning.asked
+  const halted = deps.halted()
+  if (halted !== undefined) throw precondition(`nothing is begun: ${halted}`)
+  // What is over is taken down as over first, so that a host is free as soon as its operation has ended.
+  await runner.runNow()
+  const rollout = await prepareRollout(deps, beginning)
+  const started = await store
+    .transact(tx => writeRollout(tx, rollout, clock.now()))
+    .catch(async error => {
+      // On a store with several writers the same request may be committed while this one is being written.
+      const row = isUniqueViolation(error) && (await findRolloutByRequest(store.db, requestId))
+      if (!row) throw error
+      return { kind: 'known', row } as const
+    })
+  if (started.kind === 'refused') throw precondition(listProblems(started.problems))
+  if (started.kind === 'known' && started.row.intent !== intentOf(beginning.asked)) {
+    throw exists('request_id: was used for another rollout already; use a new one for each intent')
+  }
+  await runner.runNow()
+  return started.row
+}
+
+/** A rollout as the planner would read it, were it written. */
+export function recordOfNew(rollout: NewRollout, nowMs: number): RolloutRecord {
+  return {
+    id: rollout.id,
+    action: rollout.action,
+    revision: rollout.revision,
+    state: 'running',
+    endsAs: undefined,
+    startedMs: nowMs,
+    settings: rollout.settings,
+    after: rollout.asked.after,
+    hosts: rollout.members.map(member => ({
+      host: member.host,
+      machine: member.machine,
+      cluster: member.cluster,
+      server: member.role === 'server' || member.role === 'server+worker',
+      canary: member.canary,
+      after: member.after,
+      drainLimitMs: member.drainLimitMs,
+      grants: [],
+    })),
+    overrides: new Set(),
+  }
+}

@@ -1,0 +1,33 @@
+import type { StepKind } from './plan/rollout-record.ts'
+import type { ClusterView, OperationView } from './plan/rollout-snapshot.ts'
+
+/** An act of a cluster that a step asks for. Idempotent by its id. */
+export interface WantedAct {
+  readonly id: string
+  readonly rollout: string
+  readonly cluster: string
+  readonly host: string
+  readonly step: StepKind
+  /** With `act`: the rollout's action. */
+  readonly action: string
+  readonly drainLimitMs: number
+  /** The operator, or "coordinator". */
+  readonly actor: string
+}
+
+/** What rollouts see of clusters, and how they ask for an act: the only door to both. */
+export interface ClusterSource {
+  /** Clusters that exist, by name. */
+  views(nowMs: number): ReadonlyMap<string, ClusterView>
+  /** What became of acts, by id; one that is missing was never asked for. */
+  acts(ids: readonly string[]): Promise<ReadonlyMap<string, OperationView>>
+  /** Asks for an act; asked again with the same id it is the same act. A text is why it cannot be asked for. */
+  ask(act: WantedAct): Promise<string | undefined>
+}
+
+/** A coordinator without clusters. */
+export const NO_CLUSTERS: ClusterSource = {
+  views: () => new Map(),
+  acts: async () => new Map(),
+  ask: async ({ cluster }) => `there is no cluster ${cluster}`,
+}

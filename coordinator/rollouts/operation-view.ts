@@ -1,0 +1,64 @@
+import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { type Plan, PlanMode } from '../../shared/gen/muster/v1/plan_pb.ts'
+import { outcomeName } from '../../shared/operation-names.ts'
+import { type OperationRow, outcomeOf, planOf } from '../store/operations.ts'
+import type { OperationView, PlanView } from './plan/rollout-snapshot.ts'
+
+/**
+ * How long is waited before an apply that ended without fault of its target is given again, in milliseconds, for each further
+ * time.
+ */
+const RETRY_DELAYS: Readonly<Partial<Record<OutcomeClass, readonly number[]>>> = {
+  // The coordinator did not answer: it was away, or the node's way to it was.
+  [OutcomeClass.UNCONFIRMED]: [60_000, 5 * 60_000, 15 * 60_000],
+  // Somebody else's switch was running.
+  [OutcomeClass.BUSY]: [30_000, 2 * 60_000, 10 * 60_000],
+}
+
+/** Outcomes after which what ran before runs: nothing was touched, or it was taken back. */
+const UNTOUCHED: readonly OutcomeClass[] = [
+  OutcomeClass.REBOOT_REQUIRED,
+  OutcomeClass.REFUSED,
+  OutcomeClass.BUSY,
+  OutcomeClass.FETCH_FAILED,
+  OutcomeClass.BUILD_FAILED,
+  OutcomeClass.UNCONFIRMED,
+  OutcomeClass.ROLLED_BACK,
+]
+
+/** Units that are part of Kubernetes, or that its pods run in. */
+const KUBERNETES_UNIT = /^(k3s|k0s|kube|etcd|containerd|docker|crio|flannel|cilium|calico)[\w@.-]*$/
+
+/** An operation as the planner reads it. */
+export function viewOfOperation(row: OperationRow): OperationView {
+  const outcome = outcomeOf(row)
+  const plan = planOf(row)
+  const kind = outcome?.class ?? OutcomeClass.UNSPECIFIED
+  const delays = row.action === 'apply' ? (RETRY_DELAYS[kind] ?? []) : []
+  const reason = outcome ? `${outcomeName(kind)}: ${outcome.reason}` : ''
+  return {
+    id: row.id,
+    state:
+      outcome === undefined
+        ? 'open'
+        : kind === OutcomeClass.SUCCEEDED || kind === OutcomeClass.DEGRADED
+          ? 'done'
+          : delays.length > 0
+            ? 'retry'
+            : 'failed',
+    reason: reason.slice(0, 500),
+    endedMs: row.ended ?? undefined,
+    retryDelaysMs: delays,
+    untouched: UNTOUCHED.includes(kind),
+    plan: plan && viewOfPlan(plan),
+  }
+}
+
+function viewOfPlan(plan: Plan): PlanView {
+  const units = [...plan.stops, ...plan.starts, ...plan.restarts]
+  return {
+    // A mode that this program does not know may be anything.
+    reboots: plan.mode !== PlanMode.SWITCH && plan.mode !== PlanMode.NOTHING,
+    touchesKubernetes: plan.leftOut > 0 || units.some(unit => KUBERNETES_UNIT.test(unit)),
+  }
+}

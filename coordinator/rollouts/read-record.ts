@@ -1,0 +1,146 @@
+import { readTexts } from '../store/json.ts'
+import type { RolloutGrantRow, RolloutHostRow, RolloutOverrideRow, RolloutRow } from '../store/rollouts.ts'
+import { settingsOfRow } from './frozen-settings.ts'
+import type { GateName, Wait } from './plan/decision.ts'
+import { GATES } from './plan/decision.ts'
+import { type Grant, ROLLOUT_ACTIONS, type RolloutRecord, type StepKind } from './plan/rollout-record.ts'
+
+const STEPS: readonly StepKind[] = ['prefetch', 'snapshot', 'drain', 'act', 'prove', 'soak', 'uncordon']
+const OUTCOMES = ['done', 'failed', 'skipped', 'again'] as const
+const STATES = ['running', 'paused', 'ending'] as const
+
+export interface RolloutRows {
+  readonly rollouts: readonly RolloutRow[]
+  readonly hosts: readonly RolloutHostRow[]
+  readonly grants: readonly RolloutGrantRow[]
+  readonly overrides: readonly RolloutOverrideRow[]
+}
+
+/** What is kept of a host beside its grants. Written once, at the start, and when the rollout is over. */
+export interface HostNote {
+  readonly canary: boolean
+  readonly after: readonly string[]
+  readonly drainLimitMs: number | undefined
+  /** How it ended: done, failed or left; undefined: the rollout is not over. */
+  readonly end: string | undefined
+}
+
+export function noteToRow(note: HostNote): string {
+  return JSON.stringify(note)
+}
+
+export function noteOfRow(text: string): HostNote {
+  const value: unknown = JSON.parse(text)
+  const field = (name: string): unknown =>
+    typeof value === 'object' && value !== null
+      ? Object.entries(value).find(([key]) => key === name)?.[1]
+      : undefined
+  const after = field('after')
+  const limit = field('drainLimitMs')
+  const end = field('end')
+  return {
+    canary: field('canary') === true,
+    after: Array.isArray(after) ? after.filter(name => typeof name === 'string') : [],
+    drainLimitMs: typeof limit === 'number' ? limit : undefined,
+    end: typeof end === 'string' ? end : undefined,
+  }
+}
+
+/** Rollouts as the planner reads them. A word in a row that is none of ours is an error, never a guess. */
+export function readRecords({ rollouts, hosts, grants, overrides }: RolloutRows): readonly RolloutRecord[] {
+  const grantsOf = new Map<string, Grant[]>()
+  for (const grant of grants) {
+    const key = `${grant.rollout} ${grant.host}`
+    const list = grantsOf.get(key)
+    if (list) list.push(readGrant(grant))
+    else grantsOf.set(key, [readGrant(grant)])
+  }
+  const hostsOf = groupHosts(hosts)
+  return rollouts.map(row => ({
+    id: row.id,
+    action: word(row.action, ROLLOUT_ACTIONS),
+    revision: row.revision,
+    state: word(row.state, STATES),
+    endsAs: row.ends_as === 'failed' || row.ends_as === 'aborted' ? row.ends_as : undefined,
+    startedMs: row.started,
+    settings: settingsOfRow(row.settings),
+    after: readTexts(row.after),
+    hosts: (hostsOf.get(row.id) ?? []).map(host => {
+      const { canary, after, drainLimitMs } = noteOfRow(host.record)
+      return {
+        host: host.host,
+        machine: host.machine === '' ? undefined : host.machine,
+        cluster: host.cluster === '' ? undefined : host.cluster,
+        server: host.role === 'server' || host.role === 'server+worker',
+        canary,
+        after,
+        drainLimitMs,
+        grants: grantsOf.get(`${row.id} ${host.host}`) ?? [],
+      }
+    }),
+    overrides: new Set(
+      overrides.filter(({ rollout }) => rollout === row.id).map(({ host, gate }) => `${host} ${gate}`),
+    ),
+  }))
+}
+
+function groupHosts(hosts: readonly RolloutHostRow[]): Map<string, RolloutHostRow[]> {
+  const groups = new Map<string, RolloutHostRow[]>()
+  for (const host of hosts) {
+    const list = groups.get(host.rollout)
+    if (list) list.push(host)
+    else groups.set(host.rollout, [host])
+  }
+  return groups
+}
+
+function readGrant(row: RolloutGrantRow): Grant {
+  return {
+    id: row.id,
+    step: word(row.step, STEPS),
+    attempt: row.attempt,
+    grantedMs: row.granted,
+    operation: row.operation,
+    end:
+      row.closed === null
+        ? undefined
+        : { outcome: word(row.outcome, OUTCOMES), reason: row.reason, atMs: row.closed },
+  }
+}
+
+function word<T extends string>(text: string, words: readonly T[]): T {
+  const found = words.find(known => known === text)
+  if (found === undefined) throw new Error(`store: rollouts know no ${text}`)
+  return found
+}
+
+/** What a host waits for, and since when. */
+export interface KeptWait extends Wait {
+  readonly sinceMs: number
+}
+
+export function waitsToRow(waits: readonly KeptWait[]): string {
+  return JSON.stringify(waits.map(({ gate, reason, opens, sinceMs }) => [gate, reason, opens, sinceMs]))
+}
+
+export function waitsOfRow(text: string): readonly KeptWait[] {
+  const value: unknown = JSON.parse(text)
+  if (!Array.isArray(value)) return []
+  return value.flatMap(item => {
+    if (!Array.isArray(item)) return []
+    const [gate, reason, opens, sinceMs] = item
+    const known = GATES.find(name => name === gate)
+    if (known === undefined || typeof sinceMs !== 'number') return []
+    return [{ gate: known, reason: String(reason), opens: String(opens), sinceMs }]
+  })
+}
+
+/** Since when each gate holds: what held before holds since then. */
+export function keepSince(
+  before: readonly KeptWait[],
+  waits: readonly Wait[],
+  nowMs: number,
+): readonly KeptWait[] {
+  const since = new Map<GateName, number>(before.map(({ gate, sinceMs }) => [gate, sinceMs]))
+  return waits.map(wait => ({ ...wait, sinceMs: since.get(wait.gate) ?? nowMs }))
+}

@@ -1,0 +1,223 @@
+import { fromBinary } from '@bufbuild/protobuf'
+import type { Kysely } from 'kysely'
+import { NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
+import type { KnownManifest } from '../../shared/revision/read-manifest.ts'
+import { DEFAULT_POLICY, readHostPolicy } from '../../shared/rollout/rollout-policy.ts'
+import type { MachineDirectory } from '../machines/directory.ts'
+import { heldBecause, isLive } from '../machines/entry.ts'
+import type { Sessions } from '../sessions/sessions.ts'
+import { allLocks, pinsAt } from '../store/host-locks.ts'
+import { findOperations, openChanges } from '../store/operations.ts'
+import { findRevision, newestRevision } from '../store/revisions.ts'
+import {
+  grantsOfRollouts,
+  hostsOfRollouts,
+  openRollouts,
+  overridesOfRollouts,
+  statesOfRollouts,
+} from '../store/rollouts.ts'
+import type { Store } from '../store/store.ts'
+import type { Database } from '../store/tables.ts'
+import type { ClusterSource } from './cluster-source.ts'
+import { viewOfOperation } from './operation-view.ts'
+import type { RolloutRecord } from './plan/rollout-record.ts'
+import type { HostView, OperationView, RolloutSnapshot } from './plan/rollout-snapshot.ts'
+import { type RolloutRows, readRecords } from './read-record.ts'
+import type { SilenceWatch } from './silence.ts'
+
+export interface SnapshotDeps {
+  readonly store: Store
+  readonly directory: MachineDirectory
+  readonly sessions: Pick<Sessions, 'live' | 'machines'>
+  readonly clusters: ClusterSource
+  readonly silence: SilenceWatch
+  /** Why nothing is granted at all; undefined: nothing is in the way. */
+  readonly halted: () => string | undefined
+}
+
+/** A snapshot, and the rows that it was read from. */
+export interface ReadSnapshot {
+  readonly snapshot: RolloutSnapshot
+  readonly rows: RolloutRows
+}
+
+export async function readSnapshot(deps: SnapshotDeps, nowMs: number): Promise<ReadSnapshot> {
+  const { db } = deps.store
+  const rollouts = await openRollouts(db)
+  const ids = rollouts.map(({ id }) => id)
+  const rows: RolloutRows = {
+    rollouts,
+    hosts: await hostsOfRollouts(db, ids),
+    grants: await grantsOfRollouts(db, ids),
+    overrides: await overridesOfRollouts(db, ids),
+  }
+  const records = readRecords(rows)
+  return { rows, snapshot: await snapshotOf(deps, records, nowMs) }
+}
+
+/** The snapshot around these rollouts, which need not be written yet. */
+export async function snapshotOf(
+  deps: SnapshotDeps,
+  records: readonly RolloutRecord[],
+  nowMs: number,
+): Promise<RolloutSnapshot> {
+  const { store, directory, sessions, clusters, silence } = deps
+  const { db } = store
+  const granted = records.flatMap(({ hosts }) => hosts.flatMap(({ grants }) => grants))
+  const operations = await operationViews(deps, [...new Set(granted.map(({ operation }) => operation))])
+  const ours = new Set(granted.map(({ operation }) => operation))
+  const busy = new Map(
+    (await openChanges(db)).filter(({ id }) => !ours.has(id)).map(({ machine, id }) => [machine, id]),
+  )
+  const newest = await newestRevision(db)
+  const policy = newest?.manifest.rollout ?? DEFAULT_POLICY
+  const locks = new Map((await allLocks(db)).map(({ host, why }) => [host, why]))
+  const pins = new Map((await pinsAt(db, nowMs)).map(pin => [pin.host, pin]))
+  const manifests = await manifestsOf(db, records, newest?.manifest)
+  const hosts = new Map<string, HostView>()
+  const quarantined = await quarantinedRevisions(db, directory, records)
+  const named = new Set(records.flatMap(record => record.hosts.map(({ host }) => host)))
+  const inRollouts = new Map<string, RolloutRecord[]>()
+  for (const record of records) {
+    for (const { host } of record.hosts) {
+      const list = inRollouts.get(host)
+      if (list) list.push(record)
+      else inRollouts.set(host, [record])
+    }
+  }
+  const add = (host: string, machine: string | undefined, group: string) => {
+    const entry = machine === undefined ? undefined : directory.get(machine)
+    const target = targetOf(directory, host, group)
+    const session = machine === undefined ? undefined : sessions.live(machine)
+    const hostPolicy = readHostPolicy(target?.rollout)
+    const pin = pins.get(host)
+    const held = entry && whyHeld(directory, entry)
+    hosts.set(host, {
+      host,
+      machine,
+      cluster: target && target.cluster !== '' ? target.cluster : undefined,
+      server: target?.role === 'server' || target?.role === 'server+worker',
+      labels: { ...entry?.labels, ...target?.labels },
+      connected: session !== undefined && !session.disputed,
+      awaySinceMs: undefined,
+      connectedSinceMs: session?.startedMs,
+      held,
+      busyWith: machine === undefined ? undefined : busy.get(machine),
+      quarantined: quarantined.get(machine ?? '') ?? new Set(),
+      lock: locks.get(host),
+      pin: pin && { revision: pin.revision, why: pin.why },
+      windows: hostPolicy.kind === 'ok' ? hostPolicy.value.windows : [],
+      refused: refusals(inRollouts.get(host) ?? [], host, group, manifests),
+    })
+  }
+  for (const entry of directory.entries()) {
+    if (!isLive(entry.state)) continue
+    const assignment = directory.assignment(entry.id)
+    if (assignment.kind === 'host') add(assignment.host, entry.id, assignment.group)
+  }
+  for (const host of named) if (!hosts.has(host)) add(host, undefined, '')
+  const moved = new Set(
+    records.flatMap(record =>
+      record.hosts.flatMap(({ machine, grants }) =>
+        machine !== undefined && grants.some(({ end, step }) => !end && step !== 'prefetch') ? [machine] : [],
+      ),
+    ),
+  )
+  return {
+    rollouts: records,
+    others: await statesOfRollouts(db, [...new Set(records.flatMap(({ after }) => after))]),
+    hosts,
+    clusters: clusters.views(nowMs),
+    operations,
+    follows: policy.follows,
+    windows: policy.windows,
+    silence: silence.look(sessions.machines(), moved, policy.silentPercent, nowMs),
+    halted: deps.halted(),
+  }
+}
+
+function whyHeld(
+  directory: MachineDirectory,
+  entry: NonNullable<ReturnType<MachineDirectory['get']>>,
+): string | undefined {
+  if (entry.state !== 'active') return `it is ${entry.state}, not active`
+  const held = heldBecause(entry)
+  if (held) return `it is held (${held.class}): ${held.reason}`
+  const assignment = directory.assignment(entry.id)
+  if (assignment.kind === 'conflict') return `it is in conflict: ${assignment.reason}`
+  return entry.onHold ? `it is on hold: ${entry.onHold.reason}` : undefined
+}
+
+function targetOf(directory: MachineDirectory, host: string, group: string): Target | undefined {
+  return group === '' ? directory.targets.hosts.get(host) : directory.targets.groups.get(group)
+}
+
+async function manifestsOf(
+  db: Kysely<Database>,
+  records: readonly RolloutRecord[],
+  newest: KnownManifest | undefined,
+): Promise<ReadonlyMap<number, KnownManifest>> {
+  const known = new Map<number, KnownManifest>(newest ? [[newest.number, newest]] : [])
+  for (const { revision } of records) {
+    if (revision === 0 || known.has(revision)) continue
+    const found = await findRevision(db, revision)
+    if (found) known.set(revision, found.manifest)
+  }
+  return known
+}
+
+function refusals(
+  records: readonly RolloutRecord[],
+  host: string,
+  group: string,
+  manifests: ReadonlyMap<number, KnownManifest>,
+): ReadonlyMap<string, string> {
+  const found = new Map<string, string>()
+  for (const { id, revision } of records) {
+    if (revision === 0) continue
+    const manifest = manifests.get(revision)
+    const has = group === '' ? manifest?.hosts.has(host) : manifest?.groups.has(group)
+    if (!manifest) found.set(id, `revision ${revision} is not known here`)
+    else if (!has) found.set(id, `revision ${revision} has no target for it`)
+  }
+  return found
+}
+
+/** Revisions that brought what is not tried again; read only of machines that say that they have any. */
+async function quarantinedRevisions(
+  db: Kysely<Database>,
+  directory: MachineDirectory,
+  records: readonly RolloutRecord[],
+): Promise<ReadonlyMap<string, ReadonlySet<number>>> {
+  const machines = records
+    .flatMap(({ hosts }) => hosts.map(({ host }) => directory.machineOf(host) ?? ''))
+    .filter(machine => (directory.get(machine)?.quarantined ?? 0) > 0)
+  const found = new Map<string, ReadonlySet<number>>()
+  const CHUNK = 500
+  for (let at = 0; at < machines.length; at += CHUNK) {
+    const rows = await db
+      .selectFrom('machines')
+      .select(['id', 'node_status'])
+      .where('id', 'in', machines.slice(at, at + CHUNK))
+      .execute()
+    for (const { id, node_status: bytes } of rows) {
+      if (!bytes) continue
+      const status = fromBinary(NodeStatusSchema, bytes)
+      found.set(id, new Set(status.quarantined.map(({ revision }) => Number(revision))))
+    }
+  }
+  return found
+}
+
+async function operationViews(
+  { store, clusters }: SnapshotDeps,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, OperationView>> {
+  const wanted = ids.filter(id => id !== '')
+  const rows = await findOperations(store.db, wanted)
+  const views = new Map<string, OperationView>(rows.map(row => [row.id, viewOfOperation(row)]))
+  const acts = await clusters.acts(wanted.filter(id => !views.has(id)))
+  for (const [id, view] of acts) views.set(id, view)
+  return views
+}

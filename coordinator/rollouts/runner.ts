@@ -1,0 +1,190 @@
+import type { Clock } from '../../shared/clock.ts'
+import { reasonOf } from '../../shared/errors.ts'
+import { operationId } from '../../shared/ids.ts'
+import { pause } from '../../shared/lifecycle.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { OwnHostBackup } from '../backup/own-host-backup.ts'
+import type { OwnHost } from '../machines/own-host.ts'
+import type { ChangeFeed } from '../operations/change-feed.ts'
+import { isChange } from '../operations/order-action.ts'
+import { ORDER_LIFETIME_MS } from '../operations/order-lifetime.ts'
+import type { NewOrders } from '../operations/write-orders.ts'
+import type { Sessions } from '../sessions/sessions.ts'
+import { type Applied, actionOf, applyDecision, StaleDecision, wantedActs } from './apply-decision.ts'
+import type { Decision } from './plan/decision.ts'
+import { planRollouts } from './plan/plan-rollouts.ts'
+import type { RolloutSnapshot } from './plan/rollout-snapshot.ts'
+import type { RolloutRows } from './read-record.ts'
+import { readSnapshot, type SnapshotDeps } from './read-snapshot.ts'
+
+export interface RunnerDeps extends SnapshotDeps {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly sessions: SnapshotDeps['sessions'] & Pick<Sessions, 'wake'>
+  /** Told the id of each rollout that changed. */
+  readonly rolloutFeed: ChangeFeed
+  readonly operationFeed: ChangeFeed
+  readonly ownHost: OwnHost
+  readonly ownHostBackup: OwnHostBackup
+  readonly orderLifetimeMs?: number
+  /** Begins the rollout that takes another back. */
+  readonly revert: (rollout: string) => Promise<void>
+}
+
+const EVERY_MS = 1_000
+/** A run may take this share of the time at most: large fleets are looked at less often, or when something happens. */
+const LEAST_PAUSES = 5
+/** What one decision makes possible is decided at once, up to so many times. */
+const MOST_ROUNDS = 50
+
+/**
+ * Looks at all rollouts, lets the planner decide, and writes what it decided.
+ * INVARIANTS: one run at a time; a run reads everything afresh and holds nothing over; what is decided is written in one transaction
+ * with the orders it gives, or not at all; nobody else grants anything.
+ */
+export class RolloutRunner {
+  readonly #deps: RunnerDeps
+  #turn: Promise<unknown> = Promise.resolve()
+  #wanted = false
+  #wake: (() => void) | undefined
+  /** Nothing is open as far as is known; a start wakes it. */
+  #idle = false
+
+  constructor(deps: RunnerDeps) {
+    this.#deps = deps
+  }
+
+  /** Something happened that may matter: a run follows soon. */
+  trigger(): void {
+    this.#wanted = true
+    this.#wake?.()
+  }
+
+  /** A rollout was begun, or something changed for those that are open. */
+  changed(): void {
+    this.#idle = false
+    this.trigger()
+  }
+
+  /** Runs once more, after whatever runs now, and waits for it. */
+  async runNow(): Promise<void> {
+    this.#idle = false
+    await this.#once()
+  }
+
+  /** Runs until the signal fires: when something happens, and every second while anything is open. */
+  async run(signal: AbortSignal): Promise<void> {
+    let pauseMs = EVERY_MS
+    while (!signal.aborted) {
+      this.#wanted = false
+      if (!this.#idle) {
+        const begun = performance.now()
+        try {
+          await this.#once()
+        } catch (error) {
+          this.#deps.log.error({ err: error }, 'rollouts not looked at; it is tried again')
+        }
+        pauseMs = Math.max(EVERY_MS, (performance.now() - begun) * LEAST_PAUSES)
+      }
+      await this.#until(pauseMs, signal)
+    }
+  }
+
+  async #until(ms: number, signal: AbortSignal): Promise<void> {
+    if (this.#wanted && !this.#idle) {
+      // What comes in crowds is looked at together.
+      await pause(20, signal)
+      return
+    }
+    const controller = new AbortController()
+    const wake = () => controller.abort()
+    signal.addEventListener('abort', wake, { once: true })
+    this.#wake = () => {
+      if (!this.#idle) wake()
+    }
+    try {
+      await pause(ms, controller.signal)
+    } finally {
+      this.#wake = undefined
+      signal.removeEventListener('abort', wake)
+    }
+  }
+
+  #once(): Promise<void> {
+    const done = this.#turn.then(() => this.#rounds())
+    this.#turn = done.catch(() => {}) // whoever asked hears of it; the next in turn starts from what is there
+    return done
+  }
+
+  async #rounds(): Promise<void> {
+    for (let round = 0; round < MOST_ROUNDS; round++) {
+      const now = this.#deps.clock.now()
+      const { snapshot, rows } = await readSnapshot(this.#deps, now.getTime())
+      if (rows.rollouts.length === 0) {
+        this.#idle = true
+        return
+      }
+      const applied = await this.#apply(rows, planRollouts(snapshot, now.getTime()), now)
+      if (applied === 'stale') continue
+      this.#tell(applied)
+      await this.#askForActs(rows, snapshot)
+      for (const id of applied.reverts) await this.#deps.revert(id)
+      if (!applied.decided) return
+    }
+  }
+
+  async #apply(rows: RolloutRows, decision: Decision, now: Date): Promise<Applied | 'stale'> {
+    const { store, directory, orderLifetimeMs = ORDER_LIFETIME_MS, ownHost, ownHostBackup } = this.#deps
+    const ownMachine = ownHost()
+    const backups = await this.#backUp(rows, decision, ownMachine, now)
+    try {
+      const input = { directory, lifetimeMs: orderLifetimeMs, ownMachine, backups }
+      const applied = await store.transact(tx => applyDecision(tx, input, rows, decision, now))
+      for (const backup of backups.values()) {
+        await ownHostBackup.settle(backup, applied.machines.includes(ownMachine ?? ''))
+      }
+      return applied
+    } catch (error) {
+      for (const backup of backups.values()) await ownHostBackup.settle(backup, false)
+      if (error instanceof StaleDecision) return 'stale'
+      throw error
+    }
+  }
+
+  /** The coordinator's own host may take the coordinator down with it, so a copy lies ready before it is moved. */
+  async #backUp(
+    rows: RolloutRows,
+    decision: Decision,
+    ownMachine: string | undefined,
+    now: Date,
+  ): Promise<ReadonlyMap<string, NonNullable<NewOrders['backup']>>> {
+    const backups = new Map<string, NonNullable<NewOrders['backup']>>()
+    if (ownMachine === undefined) return backups
+    for (const { rollout, host, machine, step, skipped } of decision.grants) {
+      const row = rows.rollouts.find(({ id }) => id === rollout)
+      const action = row && actionOf(row, step)
+      if (machine !== ownMachine || skipped !== undefined || !action || !isChange(action.word)) continue
+      const operation = operationId(now)
+      backups.set(`${rollout} ${host}`, { operation, path: await this.#deps.ownHostBackup.make(operation) })
+    }
+    return backups
+  }
+
+  #tell({ rollouts, machines, operations }: Applied): void {
+    for (const id of operations) this.#deps.operationFeed.notify(id)
+    for (const id of rollouts) this.#deps.rolloutFeed.notify(id)
+    for (const machine of machines) this.#deps.sessions.wake(machine)
+  }
+
+  /** Acts that were granted before this run; those of this run are asked for in the next round. */
+  async #askForActs(rows: RolloutRows, { operations }: RolloutSnapshot): Promise<void> {
+    for (const act of wantedActs(rows, new Set(operations.keys()))) {
+      try {
+        const problem = await this.#deps.clusters.ask(act)
+        if (problem !== undefined) this.#deps.log.warn({ act: act.id, reason: problem }, 'act not begun')
+      } catch (error) {
+        this.#deps.log.error({ act: act.id, reason: reasonOf(error) }, 'act not begun')
+      }
+    }
+  }
+}
