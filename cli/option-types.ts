@@ -25,6 +25,18 @@ export function keyOption() {
   ).argParser(collectText)
 }
 
+const DEFAULT_TIMEOUT_MS = 3_600_000
+
+export function timeoutOption() {
+  return new Option('--timeout <time>', 'how long to wait; what was ordered goes on')
+    .argParser(parseTime)
+    .default(DEFAULT_TIMEOUT_MS, '1h')
+}
+
+export function noWaitOption() {
+  return new Option('--no-wait', 'only order it')
+}
+
 function parseSeconds(text: string): number {
   const seconds = Number(text)
   if (!/^\d{1,5}(\.\d{1,3})?$/.test(text) || seconds <= 0) {

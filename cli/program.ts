@@ -1,6 +1,7 @@
 import { Command, type OutputConfiguration } from '@commander-js/extra-typings'
 import { VERSION } from '../shared/version.ts'
 import type { Cli } from './cli.ts'
+import { defineClusterCommands } from './define/cluster-commands.ts'
 import { defineDirectoryCommands } from './define/directory-commands.ts'
 import { defineMachineCommands } from './define/machine-commands.ts'
 import { defineOperationCommands } from './define/operation-commands.ts'
@@ -28,6 +29,7 @@ export function buildProgram(base: Omit<Cli, 'connection'>): Command {
   defineTrustCommands(program, cli)
   defineDirectoryCommands(program, cli)
   defineOperationCommands(program, cli)
+  defineClusterCommands(program, cli)
   defineOtherCommands(program, cli)
   prepare(program, base.io)
   return program

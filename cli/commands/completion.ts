@@ -1,3 +1,4 @@
+import { ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import { MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { withDeadline } from '../../shared/lifecycle.ts'
 import type { Cli } from '../cli.ts'
@@ -5,7 +6,7 @@ import { withCoordinator } from '../connect.ts'
 import { fetchMachines } from './list-machines.ts'
 
 /** Longer than this nobody waits for the Tab key. */
-const HOSTS_WITHIN_MS = 700
+const NAMES_WITHIN_MS = 700
 
 /** What a command knows of itself, as far as completion needs it. */
 export interface CompletedCommand {
@@ -32,13 +33,20 @@ interface CompletedArgument {
 
 /** Arguments that name a machine or a host. */
 const HOST_ARGUMENTS: ReadonlySet<string> = new Set(['ref', 'host', 'hosts', 'machine', 'what'])
-const HOST_OPTIONS: ReadonlySet<string> = new Set(['--host'])
+const HOST_OPTIONS: ReadonlySet<string> = new Set(['--host', '--on'])
+/** Arguments that name a cluster. */
+const CLUSTER_ARGUMENTS: ReadonlySet<string> = new Set(['cluster'])
 
-/** What could stand where the cursor is. `hosts` means that names of hosts fit as well. */
-export function candidates(
-  program: CompletedCommand,
-  words: readonly string[],
-): { readonly words: readonly string[]; readonly hosts: boolean } {
+/** What could stand where the cursor is. */
+export interface Candidates {
+  readonly words: readonly string[]
+  /** Names of hosts fit as well. */
+  readonly hosts: boolean
+  /** Names of clusters fit as well. */
+  readonly clusters: boolean
+}
+
+export function candidates(program: CompletedCommand, words: readonly string[]): Candidates {
   const current = words.at(-1) ?? ''
   let command = program
   let positional = 0
@@ -61,12 +69,13 @@ export function candidates(
     } else positional += 1
   }
   if (waiting) {
-    return { words: waiting.argChoices ?? [], hosts: HOST_OPTIONS.has(waiting.long ?? '') }
+    const hosts = HOST_OPTIONS.has(waiting.long ?? '')
+    return { words: waiting.argChoices ?? [], hosts, clusters: false }
   }
   const flags = [...options.filter(({ hidden }) => !hidden).map(({ long }) => long ?? ''), '--help'].filter(
     flag => flag !== '',
   )
-  if (current.startsWith('-')) return { words: flags, hosts: false }
+  if (current.startsWith('-')) return { words: flags, hosts: false, clusters: false }
   const subs =
     positional === 0 ? command.commands.map(sub => sub.name()).filter(name => !name.startsWith('__')) : []
   const args = command.registeredArguments
@@ -74,10 +83,11 @@ export function candidates(
   return {
     words: [...subs, ...(argument?.argChoices ?? [])],
     hosts: argument !== undefined && HOST_ARGUMENTS.has(argument.name()),
+    clusters: argument !== undefined && CLUSTER_ARGUMENTS.has(argument.name()),
   }
 }
 
-/** The candidates that begin as the last word does. Hosts are asked of the coordinator, if it answers quickly. */
+/** The candidates that begin as the last word does. Hosts and clusters are asked of the coordinator, if it answers quickly. */
 export async function complete(
   cli: Cli,
   program: CompletedCommand,
@@ -85,14 +95,18 @@ export async function complete(
 ): Promise<string[]> {
   const current = words.at(-1) ?? ''
   const found = candidates(program, words)
-  const hosts = found.hosts ? await quickHosts(cli) : []
-  return [...new Set([...found.words, ...hosts])].filter(word => word.startsWith(current)).sort()
+  const asked = found.hosts || found.clusters ? await quickNames(cli, found) : []
+  return [...new Set([...found.words, ...asked])].filter(word => word.startsWith(current)).sort()
 }
 
-async function quickHosts(cli: Cli): Promise<string[]> {
+async function quickNames(cli: Cli, { hosts }: Candidates): Promise<string[]> {
   try {
-    return await withDeadline(HOSTS_WITHIN_MS, cli.signal, signal =>
+    return await withDeadline(NAMES_WITHIN_MS, cli.signal, signal =>
       withCoordinator({ ...cli, signal }, async connection => {
+        if (!hosts) {
+          const { clusters } = await connection.service(ClusterService).listClusters({}, connection.call)
+          return clusters.map(({ name }) => name).filter(isSafeWord)
+        }
         const { machines } = await fetchMachines(connection, {})
         return machines
           .map(({ host, id, state }) => host || (state === MachineState.PENDING ? id.slice(0, 12) : ''))
@@ -100,7 +114,7 @@ async function quickHosts(cli: Cli): Promise<string[]> {
       }),
     )
   } catch {
-    return [] // Completion without hosts is better than a complaint in the middle of a line.
+    return [] // Completion without names is better than a complaint in the middle of a line.
   }
 }
 

@@ -21,15 +21,9 @@ import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
 import { adoptKey } from '../fleets/adopt-key.ts'
-import {
-  FLEET_FILES,
-  type FleetKnowledge,
-  loadKeys,
-  requireFleet,
-  saveTrust,
-} from '../fleets/fleet-folder.ts'
+import { FLEET_FILES, type FleetKnowledge, loadKeys, saveTrust } from '../fleets/fleet-folder.ts'
+import { openFleet } from '../fleets/open-fleet.ts'
 import { readPrivateFile } from '../fleets/private-file.ts'
-import { synchroniseTrust } from '../fleets/synchronise-trust.ts'
 import { PROFILE_FILES } from '../profiles.ts'
 
 export interface RotateOptions {
@@ -43,20 +37,6 @@ export interface RotateOptions {
   /** Starts of ids of keys that may sign no more. */
   readonly remove?: readonly string[] | undefined
   readonly threshold?: number | undefined
-}
-
-/** The fleet as the coordinator names it, with the trust that is known here. */
-async function openFleet(cli: Cli, connection: Connection): Promise<FleetKnowledge> {
-  const { fleetId } = await connection.client.getFleet({}, connection.call)
-  if (fleetId === '') {
-    throw new CliError(
-      'refused',
-      'the coordinator has no trust set yet: give it one with `muster trust set FILE`',
-    )
-  }
-  const fleet = await synchroniseTrust(connection, await requireFleet(cli.settings.configHome, fleetId))
-  await adoptKey(fleet.folder, fleet.trust)
-  return fleet
 }
 
 async function loadSigners(

@@ -1,8 +1,14 @@
 import { type Command, Option } from '@commander-js/extra-typings'
 import type { Cli } from '../cli.ts'
-import { numberBetween, outputOption, parseTime, watchOption, whereOption } from '../option-types.ts'
+import {
+  noWaitOption,
+  numberBetween,
+  outputOption,
+  timeoutOption,
+  watchOption,
+  whereOption,
+} from '../option-types.ts'
 
-const DEFAULT_TIMEOUT_MS = 3_600_000
 const HOST = 'a host, or the start of a machine’s id'
 const HOSTS = 'hosts, or the starts of machines’ ids'
 
@@ -10,16 +16,6 @@ function revisionOption() {
   return new Option('--revision <n>', 'this revision instead of the newest').argParser(
     numberBetween(1, Number.MAX_SAFE_INTEGER),
   )
-}
-
-function timeoutOption() {
-  return new Option('--timeout <time>', 'how long to wait; what was ordered goes on')
-    .argParser(parseTime)
-    .default(DEFAULT_TIMEOUT_MS, '1h')
-}
-
-function noWaitOption() {
-  return new Option('--no-wait', 'only order it')
 }
 
 const EXITS = `

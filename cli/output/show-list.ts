@@ -46,23 +46,32 @@ export async function showList<T>(
   if (rows.length === 0 && (format === 'table' || format === 'wide')) io.err(`${listing.empty}\n`)
 }
 
-/** Writes one thing: as data, or as the text that `human` makes. */
+/** One thing: as data, or as the text that `human` makes. */
+export async function renderOne(
+  record: PlainRecord,
+  format: Format | undefined,
+  human: () => string,
+): Promise<string> {
+  switch (format) {
+    case 'json':
+      return toJson(record)
+    case 'yaml':
+      return toYaml(record)
+    case 'csv':
+      return toCsv([record], Object.keys(record))
+    case undefined:
+    case 'table':
+    case 'wide':
+      return human()
+  }
+}
+
+/** Writes one thing. */
 export async function showOne(
   io: Io,
   record: PlainRecord,
   format: Format | undefined,
   human: () => string,
 ): Promise<void> {
-  switch (format) {
-    case 'json':
-      return io.out(toJson(record))
-    case 'yaml':
-      return io.out(await toYaml(record))
-    case 'csv':
-      return io.out(toCsv([record], Object.keys(record)))
-    case undefined:
-    case 'table':
-    case 'wide':
-      return io.out(human())
-  }
+  io.out(await renderOne(record, format, human))
 }

@@ -7,9 +7,17 @@ import { CHANGE_FIELDS } from '../commands/diff.ts'
 import { GENERATION_FIELDS } from '../commands/list-generations.ts'
 import { REVISION_FIELDS } from '../commands/list-revisions.ts'
 import { OPERATOR_FIELDS } from '../commands/operators.ts'
+import { FAREWELL_FIELDS } from '../commands/remove-host.ts'
 import { STATUS_FIELDS } from '../commands/show-status.ts'
 import { TOKEN_FIELDS } from '../commands/tokens.ts'
 import { VERIFY_FIELDS } from '../commands/verify.ts'
+import { ACT_FIELDS } from '../output/act-listing.ts'
+import {
+  CERTIFICATE_FIELDS,
+  CLUSTER_FIELDS,
+  CLUSTER_HOST_FIELDS,
+  SNAPSHOT_FIELDS,
+} from '../output/cluster-listing.ts'
 import { EVENT_FIELDS } from '../output/event-listing.ts'
 import { MACHINE_FIELDS } from '../output/machine-listing.ts'
 import { OPERATION_FIELDS } from '../output/operation-listing.ts'
@@ -121,7 +129,58 @@ const MEANINGS: Readonly<Record<string, string>> = {
   version: 'version of the coordinator',
 }
 
-const LISTINGS: readonly (readonly [commands: string, fields: readonly string[]])[] = [
+type Meanings = Readonly<Record<string, string>>
+
+/** What fields mean in listings of clusters, where a name has another meaning elsewhere. */
+const OF_CLUSTERS: Meanings = {
+  act: 'what was asked for',
+  asked: 'when it was asked for',
+  askedBy: 'who asked',
+  authority: 'SHA-256 of the public key of its certificate authority; empty: not known yet',
+  class: 'why it was not done, in a word; empty: it was done, or is not over',
+  cluster: 'the cluster',
+  distribution: '`k3s`, `k0s`, `kubernetes` or `components`',
+  done: 'whether it was done; null while it is not over',
+  ended: 'when it was over, or null',
+  executor: 'the host that does it; empty: not chosen yet',
+  firstServer: 'the host at which the others join; empty: none',
+  healthyVoters: 'how many of them are healthy',
+  host: 'name of the host; empty: none in particular',
+  hosts:
+    'how many hosts belong to it; with `cluster show` they themselves, with `cluster adopt` the names of those adopted',
+  joined: 'how many of them have joined; of a host whether it has',
+  machine: 'id of the machine it is bound to; empty: none',
+  reason: 'what it waits for, or what came of it',
+  role: '`server`, `worker` or `server-and-worker`',
+  standing: '`new`, `founding`, `founded` or `to-adopt`',
+  text: 'what its machine had to say, or null',
+  version: 'the Kubernetes that runs there; empty: none, or not known',
+  voters: 'voters of the datastore; 0: not known',
+  waitsFor: 'what it waits for, one sentence each',
+}
+const OF_SNAPSHOTS: Meanings = {
+  bytes: 'how big it is',
+  host: 'the server it lies on',
+  made: 'when it was made',
+  path: 'its file or folder there, for root alone',
+}
+const OF_CERTIFICATES: Meanings = {
+  authority: 'whether it is an authority’s own',
+  host: 'the host it is on',
+  path: 'its file',
+  subject: 'its subject',
+}
+const OF_FAREWELLS: Meanings = {
+  state: '`done`, `needless` or `left`',
+  step: '`drain`, `leave`, `wipe` or `evict`',
+  why: 'why, or what it does',
+}
+
+const LISTINGS: readonly (readonly [
+  commands: string,
+  fields: readonly string[],
+  meanings?: Meanings | undefined,
+])[] = [
   ['machines`, `pending`, `approve`, `reject`, `evict`, `ban`, `release`, `bind', MACHINE_FIELDS],
   ['status', STATUS_FIELDS],
   ['operations`, `apply`, `rollback`, `reboot`, `hold`, `resume`, `retry', OPERATION_FIELDS],
@@ -132,6 +191,16 @@ const LISTINGS: readonly (readonly [commands: string, fields: readonly string[]]
   ['events', EVENT_FIELDS],
   ['token list', TOKEN_FIELDS],
   ['operator list', OPERATOR_FIELDS],
+  ['clusters`, `cluster show`, `cluster adopt', CLUSTER_FIELDS, OF_CLUSTERS],
+  ['cluster show` in `hosts', CLUSTER_HOST_FIELDS, OF_CLUSTERS],
+  [
+    'cordon`, `drain`, `uncordon`, `leave`, `rejoin`, `cluster restore`, `cluster rotate`, `cluster manifests`, and `cluster show` in `acts',
+    ACT_FIELDS,
+    OF_CLUSTERS,
+  ],
+  ['cluster snapshot`, `cluster snapshots', SNAPSHOT_FIELDS, OF_SNAPSHOTS],
+  ['cluster certificates', CERTIFICATE_FIELDS, OF_CERTIFICATES],
+  ['remove', FAREWELL_FIELDS, OF_FAREWELLS],
   ['check', PROBLEM_FIELDS],
   ['diff', CHANGE_FIELDS],
 ]
@@ -180,9 +249,9 @@ escaped in all of them; JSON and YAML decode to the same text, CSV keeps the esc
 /** The whole page. */
 export function renderReference(): string {
   const fields = LISTINGS.map(
-    ([commands, names]) =>
+    ([commands, names, meanings]) =>
       `### Fields of \`${commands}\`\n\n| field | meaning |\n| --- | --- |\n${names
-        .map(name => `| \`${name}\` | ${meaningOf(name)} |\n`)
+        .map(name => `| \`${name}\` | ${meanings?.[name] ?? meaningOf(name)} |\n`)
         .join('')}\n`,
   ).join('')
   const program = programForHelp()

@@ -7,6 +7,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/p
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { Server, status } from '@grpc/grpc-js'
 import { aborted, denied, exists, invalid, notFound, precondition, RpcError } from '../../shared/errors.ts'
+import { ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
@@ -36,6 +37,7 @@ import { checkTree } from '../../shared/tree/receive-tree.ts'
 import type { KnownTrust } from '../../shared/trust/trust-set.ts'
 import { walkTrust } from '../../shared/trust/walk-trust.ts'
 import { listenLocally } from './local-listener.ts'
+import { clusterHandlers, type SmallClusters, startSmallClusters } from './small-clusters.ts'
 
 interface StoredRevision {
   readonly manifest: KnownManifest
@@ -52,6 +54,7 @@ export interface SmallCoordinator extends AsyncDisposable {
   readonly events: Event[]
   readonly operations: Map<string, OperationSummary>
   readonly revisions: StoredRevision[]
+  readonly clusters: SmallClusters
   readonly authorities: { pin: string; current: boolean; certificatePem: string }[]
   readonly calls: { readonly method: string; readonly request: object }[]
   /** How operations of a host end; succeeded where nothing is said. */
@@ -108,6 +111,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     events: [],
     operations: new Map(),
     revisions: [],
+    clusters: startSmallClusters(),
     authorities: [{ pin: 'c'.repeat(64), current: true, certificatePem: '' }],
     calls: [],
     outcomes: new Map(),
@@ -462,11 +466,16 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
 
   const newServer = () => {
     const server = new Server()
-    serve(server, OperatorService, handlers, {
-      onBug: (method, error) => {
-        throw new RpcError(status.INTERNAL, `${method}: ${String(error)}`)
-      },
-    })
+    const onBug = (method: string, error: unknown) => {
+      throw new RpcError(status.INTERNAL, `${method}: ${String(error)}`)
+    }
+    serve(server, OperatorService, handlers, { onBug })
+    serve(
+      server,
+      ClusterService,
+      clusterHandlers(state.clusters, () => known),
+      { onBug },
+    )
     return server
   }
   const server = newServer()

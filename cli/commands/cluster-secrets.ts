@@ -1,0 +1,73 @@
+import type { ClusterHost } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import type { Cli } from '../cli.ts'
+import { exitForAct, isDone } from '../clusters/act-state.ts'
+import { type ClusterView, fetchCluster } from '../clusters/find-place.ts'
+import { gather, hostsToAsk } from '../clusters/gather.ts'
+import { reportSilent } from '../clusters/report-silent.ts'
+import { runAct } from '../clusters/run-act.ts'
+import { type ActOptions, failureText, showAct } from '../clusters/show-act.ts'
+import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
+import { withCoordinator } from '../connect.ts'
+import { CliError } from '../exit-codes.ts'
+import { actListing } from '../output/act-listing.ts'
+import { certificateListing, isServerRole } from '../output/cluster-listing.ts'
+import { showList } from '../output/show-list.ts'
+
+type Options = Omit<ActOptions, 'wait'> & { readonly on?: string | undefined }
+
+/** When the certificates on a cluster's hosts end. */
+export async function listCertificates(cli: Cli, cluster: string, options: Options): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    const hosts = hostsToAsk(await fetchCluster(connection, cluster), options.on, false)
+    const gathered = await gather(cli, connection, cluster, 'certificates', hosts, options.timeout)
+    const rows = gathered.flatMap(each => {
+      const value = 'act' in each ? each.act.result?.value : undefined
+      return value?.case === 'certificates'
+        ? value.value.certificates.map(certificate => ({ host: each.host, certificate }))
+        : []
+    })
+    await showList(cli.io, rows, certificateListing(cli.clock.now()), options.output)
+    reportSilent(cli, gathered)
+  })
+}
+
+/** Makes tokens or certificates anew, by orders that the operator signs: certificates host by host, servers first. */
+export async function rotateSecrets(
+  cli: Cli,
+  cluster: string,
+  what: 'tokens' | 'certificates',
+  { on, timeout, output, key }: Options & { readonly key?: string | undefined },
+): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    const view = await fetchCluster(connection, cluster)
+    const signer = await openSigner(cli, connection, key)
+    const order = { act: 'rotate', cluster, parameter: what } as const
+    if (what === 'tokens') {
+      const signedOrder = signAct(cli, signer, order)
+      return showAct(
+        cli,
+        await runAct(cli, connection, { ...order, host: on ?? '', signedOrder }, timeout),
+        output,
+      )
+    }
+    const ended = []
+    for (const { host, machine: told } of inOrder(view, on)) {
+      const machine = machineOf(signer, cluster, host, told)
+      const signedOrder = signAct(cli, signer, { ...order, node: host, machine })
+      const act = await runAct(cli, connection, { ...order, host, signedOrder }, timeout)
+      ended.push(act)
+      // What a distribution does by itself on a worker is nothing to stop at.
+      if (isDone(act) || act.result?.class === 'unsupported') continue
+      await showList(cli.io, ended, actListing(cli.clock.now()), output)
+      throw new CliError(exitForAct(act), `${failureText(act)}\nNo further host was touched.`)
+    }
+    await showList(cli.io, ended, actListing(cli.clock.now()), output)
+    if (!ended.some(isDone)) throw new CliError('refused', '')
+  })
+}
+
+function inOrder(view: ClusterView, on: string | undefined): readonly ClusterHost[] {
+  return hostsToAsk(view, on, false).toSorted(
+    (a, b) => Number(isServerRole(b.role)) - Number(isServerRole(a.role)),
+  )
+}

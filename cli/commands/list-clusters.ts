@@ -1,0 +1,95 @@
+import { escapeText } from '../../shared/escape.ts'
+import { type ClusterAct, ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import type { Cli } from '../cli.ts'
+import { type ClusterView, fetchCluster } from '../clusters/find-place.ts'
+import { withCoordinator } from '../connect.ts'
+import { actListing, actRecord } from '../output/act-listing.ts'
+import {
+  clusterHostListing,
+  clusterListing,
+  standingStyle,
+  standingWord,
+  votersStyle,
+  votersText,
+} from '../output/cluster-listing.ts'
+import { paint } from '../output/colour.ts'
+import type { Format } from '../output/format.ts'
+import { renderList, renderOne } from '../output/show-list.ts'
+import { renderFields, renderTable } from '../output/table.ts'
+import { watch } from '../output/watch.ts'
+import { isForPeople } from './list-machines.ts'
+
+/** As many of the newest acts as `cluster show` tells. */
+const ACTS_SHOWN = 10
+
+interface ListOptions {
+  readonly output?: Format | undefined
+  readonly watch?: number | boolean | undefined
+}
+
+export async function listClusters(cli: Cli, options: ListOptions): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    await watch(cli, options.watch, async () => {
+      const { clusters } = await connection.service(ClusterService).listClusters({}, connection.call)
+      const text = await renderList(cli.io, clusters, clusterListing, options.output)
+      if (clusters.length > 0 || !isForPeople(options.output)) return text
+      if (options.watch) return `${clusterListing.empty}\n`
+      cli.io.err(`${clusterListing.empty}\n`)
+      return text
+    })
+  })
+}
+
+/** One cluster in full: hosts, what each waits for, what was asked of it. */
+export async function showCluster(cli: Cli, name: string, options: ListOptions): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    await watch(cli, options.watch, async () => {
+      const view = await fetchCluster(connection, name)
+      const { acts } = await connection
+        .service(ClusterService)
+        .listClusterActs({ cluster: name, limit: ACTS_SHOWN }, connection.call)
+      const wide = options.output === 'wide'
+      return renderOne(clusterRecord(view, acts), options.output, () => clusterText(cli, view, acts, wide))
+    })
+  })
+}
+
+function clusterRecord({ summary, hosts }: ClusterView, acts: readonly ClusterAct[]) {
+  return {
+    ...clusterListing.record(summary),
+    // Their number is the length of this list.
+    hosts: hosts.map(clusterHostListing.record),
+    acts: acts.map(actRecord),
+  }
+}
+
+export function clusterText(
+  { io, clock }: Pick<Cli, 'io' | 'clock'>,
+  { summary, hosts }: ClusterView,
+  acts: readonly ClusterAct[],
+  wide: boolean,
+): string {
+  const look = { wide, colour: io.colour }
+  const { joined } = summary
+  const fields = renderFields(
+    [
+      ['cluster', summary.name],
+      ['distribution', summary.distribution],
+      ['standing', standingWord(summary.standing), standingStyle(summary)],
+      ['authority', summary.authority],
+      ['first server', summary.firstServer],
+      ['voters', votersText(summary) || 'not known', votersStyle(summary)],
+      ['hosts', `${joined} of ${summary.hosts} joined`],
+    ],
+    io.colour,
+  )
+  const whole = hosts.filter(({ host, waitsFor }) => host === '' && waitsFor.length > 0)
+  const waits = whole
+    .flatMap(({ waitsFor }) => waitsFor)
+    .map(text => `${paint(escapeText(text), 'warn', io.colour)}\n`)
+    .join('')
+  const named = hosts.filter(({ host }) => host !== '')
+  const table = named.length > 0 ? `\n${renderTable(named, clusterHostListing.columns, look)}` : ''
+  const done = acts.length > 0 ? `\n${renderTable(acts, actListing(clock.now()).columns, look)}` : ''
+  return `${fields}${waits}${table}${done}`
+}
