@@ -17,6 +17,7 @@ import { HAZARDOUS } from './testing/hazardous.ts'
 import { type Ran, type RunOptions, runMuster } from './testing/run-muster.ts'
 import { openAct, sampleAct, sampleHost } from './testing/small-clusters.ts'
 import { type SmallCoordinator, sampleMachine, startSmallCoordinator } from './testing/small-coordinator.ts'
+import { plannedHost, sampleRollout } from './testing/small-rollouts.ts'
 
 let coordinator: SmallCoordinator
 let home: string
@@ -48,7 +49,7 @@ afterEach(async () => {
 })
 
 /** A published fleet whose manifest names olaf's machine as the cluster's server. */
-async function publishFleet(machine = serverId): Promise<void> {
+async function publishFleet(machine = serverId, life = 'apart'): Promise<void> {
   await run('init', dir, '--name', 'home')
   const file = join(dir, 'fleet.toml')
   await writeFile(
@@ -57,6 +58,7 @@ async function publishFleet(machine = serverId): Promise<void> {
 [clusters.home]
 distribution = "k3s"
 version = "1.34.3"
+life = "${life}"
 
 [hosts.olaf]
 role = "server+worker"
@@ -520,5 +522,88 @@ describe('kubeconfig', () => {
     expect(err).toContain('muster bind --all')
     expect(requests()).toEqual([])
     expect((await run('cluster', 'kubeconfig', 'away')).code).toBe(exitCodes.notFound.code)
+  })
+})
+
+describe('upgrade', () => {
+  const upgrade = (...words: string[]) => run('cluster', 'upgrade', 'home', ...words)
+  const behind = () => {
+    for (const host of coordinator.clusters.hosts.get('home') ?? []) if (host.joined) host.version = '1.33.9'
+  }
+
+  it('names the line of fleet.toml that says another version', async () => {
+    await publishFleet()
+    const { code, err } = await upgrade('1.35.4', '-d', dir)
+    const lines = (await readFile(join(dir, 'fleet.toml'), 'utf8')).split('\n')
+    const line = lines.indexOf('version = "1.34.3"') + 1
+    expect(code).toBe(exitCodes.refused.code)
+    expect(err).toContain(
+      `revision 1 says 1.34.3, not 1.35.4: write version = "1.35.4" at ${dir}/fleet.toml:${line} `,
+    )
+    expect((await upgrade('1.35.4', '-d', home)).err).toContain('[clusters.home] in fleet.toml')
+    expect((await upgrade('newest')).code).toBe(exitCodes.usage.code)
+  })
+
+  it('shows the order and what would hold it, and moves nothing with --dry-run', async () => {
+    await publishFleet()
+    behind()
+    coordinator.rollouts.planned.push(plannedHost('olaf', ['1 of 3 voters is healthy']))
+    const { code, out, err } = await upgrade('1.34.3', '--dry-run')
+    expect(code).toBe(0)
+    expect(out).toMatch(/1 +olaf +server +1\.33\.9 +1\.34\.3 +moves +1 of 3 voters is healthy\n/)
+    expect(out).toMatch(/2 +anna +worker +1\.33\.9 +1\.34\.3 +moves/)
+    expect(out).toMatch(/- +ida +server +- +1\.34\.3 +has not joined/)
+    expect(err).toContain('nothing was moved')
+    expect(coordinator.rollouts.requests).toMatchObject([{ dryRun: true, refs: ['olaf', 'anna'] }])
+  })
+
+  it('is a rollout, told host by host; what is left goes on with the same command', async () => {
+    await publishFleet()
+    behind()
+    coordinator.rollouts.failures.set('anna', 'its node is not Ready')
+    const cut = await upgrade('1.34.3')
+    expect(cut.code).toBe(exitCodes.partial.code)
+    expect(cut.err).toContain('olaf: drain\nolaf: done\nanna: drain\nanna: failed: its node is not Ready')
+    expect(cut.out).toMatch(
+      /- +olaf [^\n]* runs it[^\n]*\n2 +anna [^\n]* moves +failed: its node is not Ready/,
+    )
+    const [olaf] = coordinator.clusters.hosts.get('home') ?? []
+    if (olaf) olaf.version = '1.34.3'
+    coordinator.rollouts.failures.clear()
+    expect((await upgrade('1.34.3')).code).toBe(0)
+    expect(coordinator.rollouts.requests).toMatchObject([
+      { action: 'upgrade', revision: 1n, refs: ['olaf', 'anna'], dryRun: false },
+      { refs: ['anna'] },
+    ])
+  })
+
+  it('follows what is under way already instead of beginning it twice', async () => {
+    await publishFleet()
+    behind()
+    coordinator.rollouts.rollouts.push(sampleRollout(['olaf', 'anna']))
+    const { code, err } = await upgrade('1.34.3')
+    expect(code).toBe(0)
+    expect(err).toContain('of ann does this already; it is followed')
+    expect(coordinator.rollouts.requests).toEqual([])
+  })
+
+  it('moves nothing over a minor, nor where everything is there already', async () => {
+    await publishFleet()
+    expect(await upgrade('1.34.3')).toMatchObject({
+      code: 0,
+      err: expect.stringContaining('every host that has joined runs 1.34.3'),
+    })
+    for (const host of coordinator.clusters.hosts.get('home') ?? []) if (host.joined) host.version = '1.32.0'
+    const { code, err } = await upgrade('1.34.3')
+    expect(code).toBe(exitCodes.refused.code)
+    expect(err).toContain('  olaf runs 1.32.0; go to 1.33 before 1.34.3')
+    expect(coordinator.rollouts.requests).toEqual([])
+  })
+
+  it('moves the systems where Kubernetes comes with them', async () => {
+    await publishFleet(serverId, 'with-system')
+    behind()
+    expect((await upgrade('1.34.3')).code).toBe(0)
+    expect(coordinator.rollouts.requests).toMatchObject([{ action: 'apply' }])
   })
 })

@@ -14,6 +14,7 @@ import type { Cli } from '../cli.ts'
 import type { Connection } from '../connect.ts'
 import { formatDuration } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
+import { tryAgain } from '../orders/try-again.ts'
 import { actState, subjectOf } from './act-state.ts'
 
 export type ActRequest = Omit<
@@ -21,24 +22,17 @@ export type ActRequest = Omit<
   'requestId' | '$typeName'
 >
 
-const START_TRIES = 5
-
 /** Asks for an act. The same request id makes one that is sent again, after its answer was lost, the same act. */
 export async function startAct(cli: Cli, connection: Connection, request: ActRequest): Promise<ClusterAct> {
   const whole = { ...request, requestId: randomId() }
   const service = connection.service(ClusterService)
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      const { act } = await service.startClusterAct(whole, connection.call)
-      if (act) return act
-      throw new CliError('error', `the coordinator told nothing of the ${request.act ?? 'act'} it began`)
-    } catch (error) {
-      const again =
-        error instanceof RpcError && error.code === status.UNAVAILABLE && attempt + 1 < START_TRIES
-      if (!again || !(await pause(backoffMs(attempt, { firstMs: 200, mostMs: 2_000 }), cli.signal)))
-        throw reasonsApart(error)
-    }
-  }
+  const { act } = await tryAgain(cli.signal, () => service.startClusterAct(whole, connection.call)).catch(
+    (error: unknown) => {
+      throw reasonsApart(error)
+    },
+  )
+  if (act) return act
+  throw new CliError('error', `the coordinator told nothing of the ${request.act ?? 'act'} it began`)
 }
 
 /** A refusal for several reasons has one on a line. */

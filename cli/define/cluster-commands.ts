@@ -96,6 +96,30 @@ Example:
     })
 
   cluster
+    .command('upgrade')
+    .description('Move a cluster to the version of the newest revision: servers one at a time, then workers.')
+    .argument('<cluster>', CLUSTER)
+    .argument('<version>', 'such as 1.35.4, as fleet.toml says it by then')
+    .option('--dry-run', 'show the order and what would hold it, and move nothing')
+    .option('-d, --directory <dir>', 'the fleet directory, to tell which line says another version (.)')
+    .addOption(timeoutOption())
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `
+Write the version into fleet.toml and publish first. Where Kubernetes lives apart it moves alone; with life = "with-system" the
+systems of the cluster's hosts move to the revision. It is a rollout, with its gates; asked again, what is under way is followed.
+
+Example:
+  $ muster publish && muster cluster upgrade home 1.35.4 --dry-run
+${EXITS}`,
+    )
+    .action(async (name, version, options) => {
+      const { upgradeCluster } = await import('../commands/upgrade-cluster.ts')
+      await upgradeCluster(cli, name, version, options)
+    })
+
+  cluster
     .command('manifests')
     .description(
       'Bring the manifests of the newest revision to a cluster now, and prune what is gone from them.',

@@ -1,18 +1,13 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { status } from '@grpc/grpc-js'
-import { RpcError } from '../../shared/errors.ts'
 import type { GiveOrdersRequestSchema, OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { randomId } from '../../shared/ids.ts'
-import { pause } from '../../shared/lifecycle.ts'
-import { backoffMs } from '../../shared/retry.ts'
 import type { Cli } from '../cli.ts'
 import { reportSelectorErrors } from '../commands/list-machines.ts'
 import type { Connection } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
+import { tryAgain } from './try-again.ts'
 
 type Action = NonNullable<MessageInitShape<typeof GiveOrdersRequestSchema>['action']>
-
-const ORDER_TRIES = 5
 
 /** Whom an order is for: hosts by name, or a selector, exactly one of the two. */
 export interface OrderScope {
@@ -45,17 +40,8 @@ export async function giveOrders(
   action: Action,
 ): Promise<readonly OperationSummary[]> {
   const request = { refs: [...refs], where: where ?? '', requestId: randomId(), action }
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      const { operations, errors } = await client.giveOrders(request, call)
-      reportSelectorErrors(cli, errors, operations.length)
-      if (operations.length > 0) return operations
-      throw new CliError('notFound', `${command}: nothing matches, so nothing was ordered`)
-    } catch (error) {
-      const again =
-        error instanceof RpcError && error.code === status.UNAVAILABLE && attempt + 1 < ORDER_TRIES
-      if (!again || !(await pause(backoffMs(attempt, { firstMs: 200, mostMs: 2_000 }), cli.signal)))
-        throw error
-    }
-  }
+  const { operations, errors } = await tryAgain(cli.signal, () => client.giveOrders(request, call))
+  reportSelectorErrors(cli, errors, operations.length)
+  if (operations.length > 0) return operations
+  throw new CliError('notFound', `${command}: nothing matches, so nothing was ordered`)
 }

@@ -10,6 +10,7 @@ import { OPERATOR_FIELDS } from '../commands/operators.ts'
 import { FAREWELL_FIELDS } from '../commands/remove-host.ts'
 import { STATUS_FIELDS } from '../commands/show-status.ts'
 import { TOKEN_FIELDS } from '../commands/tokens.ts'
+import { UPGRADE_FIELDS } from '../commands/upgrade-cluster.ts'
 import { VERIFY_FIELDS } from '../commands/verify.ts'
 import { ACT_FIELDS } from '../output/act-listing.ts'
 import {
@@ -170,6 +171,14 @@ const OF_CERTIFICATES: Meanings = {
   path: 'its file',
   subject: 'its subject',
 }
+const OF_UPGRADES: Meanings = {
+  from: 'what runs there, or null',
+  role: '`server` or `worker`',
+  state: '`moves`, `there`, `unknown` (what runs there) or `away` (has not joined)',
+  to: 'where it goes',
+  turn: 'hosts of the same number may go together; 0: it has no turn',
+  waits: 'with `--dry-run` what would hold it as things stand',
+}
 const OF_FAREWELLS: Meanings = {
   state: '`done`, `needless` or `left`',
   step: '`drain`, `leave`, `wipe` or `evict`',
@@ -200,6 +209,7 @@ const LISTINGS: readonly (readonly [
   ],
   ['cluster snapshot`, `cluster snapshots', SNAPSHOT_FIELDS, OF_SNAPSHOTS],
   ['cluster certificates', CERTIFICATE_FIELDS, OF_CERTIFICATES],
+  ['cluster upgrade', UPGRADE_FIELDS, OF_UPGRADES],
   ['remove', FAREWELL_FIELDS, OF_FAREWELLS],
   ['check', PROBLEM_FIELDS],
   ['diff', CHANGE_FIELDS],

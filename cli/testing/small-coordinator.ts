@@ -26,6 +26,7 @@ import {
   TokenSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { PlanMode, PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
+import { RolloutService } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { operationId, randomId } from '../../shared/ids.ts'
 import { compileExpression, select } from '../../shared/query/expression.ts'
 import { factsToCel } from '../../shared/query/message-to-cel.ts'
@@ -38,6 +39,7 @@ import type { KnownTrust } from '../../shared/trust/trust-set.ts'
 import { walkTrust } from '../../shared/trust/walk-trust.ts'
 import { listenLocally } from './local-listener.ts'
 import { clusterHandlers, type SmallClusters, startSmallClusters } from './small-clusters.ts'
+import { rolloutHandlers, type SmallRollouts, startSmallRollouts } from './small-rollouts.ts'
 
 interface StoredRevision {
   readonly manifest: KnownManifest
@@ -55,6 +57,7 @@ export interface SmallCoordinator extends AsyncDisposable {
   readonly operations: Map<string, OperationSummary>
   readonly revisions: StoredRevision[]
   readonly clusters: SmallClusters
+  readonly rollouts: SmallRollouts
   readonly authorities: { pin: string; current: boolean; certificatePem: string }[]
   readonly calls: { readonly method: string; readonly request: object }[]
   /** How operations of a host end; succeeded where nothing is said. */
@@ -112,6 +115,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     operations: new Map(),
     revisions: [],
     clusters: startSmallClusters(),
+    rollouts: startSmallRollouts(),
     authorities: [{ pin: 'c'.repeat(64), current: true, certificatePem: '' }],
     calls: [],
     outcomes: new Map(),
@@ -476,6 +480,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       clusterHandlers(state.clusters, () => known),
       { onBug },
     )
+    serve(server, RolloutService, rolloutHandlers(state.rollouts), { onBug })
     return server
   }
   const server = newServer()
