@@ -153,7 +153,7 @@ describe('a secret', () => {
     ],
     ['another role', 'n4', 'n4', ClusterRole.SERVER, 'failed mint-role'],
     ['a host that it does not name', 'n9', 'stranger', ClusterRole.WORKER, 'failed mint-host'],
-  ] as const)('is not minted for %s', async (_name, host, key, role: ClusterRole, words) => {
+  ] as const)('T16: is not minted for %s', async (_name, host, key, role: ClusterRole, words) => {
     await using server = await ClusterNode.start(keys)
     server.machine.belongs()
     await server.give('j1', mintFor(host, keys[key], role))
@@ -487,7 +487,7 @@ describe('nodes', () => {
 })
 
 describe('the state', () => {
-  it('is read after the question, with nodes Ready only by a lease renewed since', async () => {
+  it('T40: is read after the question, with nodes Ready only by a lease renewed since', async () => {
     await using node = await ClusterNode.start(keys)
     const ask = async (requestId: string) =>
       await node.clusters.answer({ requestId }, new AbortController().signal)

@@ -46,18 +46,27 @@ export const idOf = (key: GeneratedKey): string => keyId(key.publicKeyDer)
 type Action = NonNullable<MessageInitShape<typeof ClusterOrderSchema>['action']>
 
 /** A revision that names a cluster of two servers and two workers, one of which is not bound to a key. */
-export function clusterRevision(
-  keys: ClusterKeys,
-  {
-    number = 5,
-    admitsWorkers = false,
-    machines = { n1: idOf(keys.n1), n2: idOf(keys.n2), n4: idOf(keys.n4), n5: '' },
-  }: {
-    readonly number?: number
-    readonly admitsWorkers?: boolean
-    readonly machines?: Readonly<Record<string, string>>
-  } = {},
-): Envelope {
+export function clusterRevision(keys: ClusterKeys, change: RevisionChange = {}): Envelope {
+  const { n1, n2, n4 } = keys
+  return revisionOf({ machines: { n1: idOf(n1), n2: idOf(n2), n4: idOf(n4), n5: '' }, ...change })
+}
+
+export interface RevisionChange {
+  readonly number?: number
+  readonly admitsWorkers?: boolean
+  readonly created?: Date
+  /** Hosts and the ids of their machines: n4 and n5 are workers, the others servers. */
+  readonly machines?: Readonly<Record<string, string>>
+  readonly tree?: { readonly digest: string; readonly length: number }
+}
+
+export function revisionOf({
+  number = 5,
+  admitsWorkers = false,
+  created = new Date(sampleNow.getTime() - 60_000),
+  machines = {},
+  tree,
+}: RevisionChange): Envelope {
   const members = Object.entries(machines).map(([host, machine]) => ({
     ...{ host, machine, role: host === 'n4' || host === 'n5' ? 'worker' : 'server' },
   }))
@@ -65,7 +74,9 @@ export function clusterRevision(
     sampleTarget({ host, role, binding: machine === '' ? { serial: 'S5' } : { machine } }),
   )
   const cluster = { name: 'home', distribution: 'components', version: '1.34.3', members, admitsWorkers }
-  return sampleRevision({ number, targets, clusters: [cluster] }).envelope
+  const expires = new Date(created.getTime() + 86_400_000)
+  return sampleRevision({ number, targets, clusters: [cluster], created, expires, ...(tree && { tree }) })
+    .envelope
 }
 
 /** An agent's part in clusters on a machine that is made up; killed and started as often as a test likes. */

@@ -66,7 +66,7 @@ describe('a drain', () => {
     expect(inputs().find(input => input.includes('Eviction'))).toContain('"preconditions":{"uid":"uid-a"}')
   })
 
-  it('T37: is not done for a node being cordoned', async () => {
+  it('T37, T38: is not done for a node being cordoned, nor for its time being over', async () => {
     const { kubectl } = made([[/nodes\/n4/, cordoned], counts([pod('a')]), [/eviction/, BUDGET]])
     const end = await drainNode(kubectl, 'n4', POLICY, WAIT)
     expect(end).toMatchObject({

@@ -1,0 +1,185 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, it } from 'vitest'
+import { readK0sToken } from './k0s/k0s-token.ts'
+import { authorityId } from './node/certificates.ts'
+import { AUTHORITY_PEM, type DriverFixture, makeDriver } from './testing/driver-fixture.ts'
+import { member, nodeObject } from './testing/made-up-objects.ts'
+import type { Script } from './testing/scripted-system.ts'
+
+const AUTHORITY = authorityId(Buffer.from(AUTHORITY_PEM)) ?? ''
+const WAIT = { deadlineMs: 300, everyMs: 20 }
+const K3S = '/var/lib/rancher/k3s'
+const PKI = '/var/lib/kubernetes/pki'
+const KUBECONFIG = `clusters:
+- cluster:
+    certificate-authority-data: ${Buffer.from(AUTHORITY_PEM).toString('base64')}
+`
+const STOPPED = 'ActiveState=inactive\nConditionResult=no\nConditionTimestampMonotonic=5\nResult=success\n'
+const worker = { role: 'worker', nodeName: 'n4', nodeAddress: '10.91.0.13' } as const
+
+async function k3sServer(script: Script = []): Promise<DriverFixture> {
+  const made = await makeDriver({}, script, [member('n1'), member('n2'), member('n3')])
+  await made.put(`${K3S}/server/db/etcd/member/wal`, 'x')
+  await made.put(`${K3S}/server/tls/server-ca.crt`, AUTHORITY_PEM)
+  await made.put(`${K3S}/server/token`, 'K10abc::server:permanent\n')
+  await made.put(`${K3S}/server/agent-token`, 'K10abc::agents\n')
+  return made
+}
+
+describe('adopting a node of a running cluster', () => {
+  it('gives k3s’ server back what it needs at a boot, starts and stops nothing, and counts it as ours', async () => {
+    await using made = await k3sServer()
+    expect((await made.driver.readState()).adopted).toBeUndefined()
+    expect(await made.driver.adopt(AUTHORITY)).toEqual({ kind: 'done', value: { authority: AUTHORITY } })
+    expect(await made.files.get('token')).toBe('K10abc::server:permanent')
+    expect(await made.files.get('agent-token')).toBe('K10abc::agents')
+    expect(await made.files.get('start.env')).toBe('K3S_URL=https://10.91.0.11:6443\n')
+    expect(await made.files.readMark('member')).toBe('')
+    expect(await made.read('/run/muster-cluster/ready')).toBe('')
+    expect((await made.driver.readState()).adopted).toBe(AUTHORITY)
+    expect(made.system.ran.filter(({ line }) => /start|stop/.test(line))).toEqual([])
+    // Told twice, it is the same.
+    expect(await made.driver.adopt(AUTHORITY)).toMatchObject({ kind: 'done' })
+  })
+
+  it('refuses another authority, no data, another role, a foreign layout and a datastore that cannot grow', async () => {
+    await using made = await k3sServer()
+    expect(await made.driver.adopt('e'.repeat(64))).toMatchObject({ class: 'data-present' })
+    await using empty = await makeDriver({}, [])
+    expect(await empty.driver.adopt(AUTHORITY)).toMatchObject({ class: 'precondition' })
+    await using other = await makeDriver(worker, [])
+    await other.put(`${K3S}/server/db/etcd/member/wal`, 'x')
+    await other.put(`${K3S}/server/tls/server-ca.crt`, AUTHORITY_PEM)
+    expect(await other.driver.adopt(AUTHORITY)).toMatchObject({ class: 'precondition' })
+    await using foreign = await makeDriver({ distribution: 'k0s' }, [])
+    await foreign.put(`${K3S}/server/db/etcd/member/wal`, 'x')
+    await foreign.put(`${K3S}/server/tls/server-ca.crt`, AUTHORITY_PEM)
+    expect(await foreign.driver.adopt(AUTHORITY)).toMatchObject({ class: 'precondition' })
+    await using sqlite = await makeDriver({}, [])
+    await sqlite.put(`${K3S}/server/db/state.db`, 'x')
+    await sqlite.put(`${K3S}/server/tls/server-ca.crt`, AUTHORITY_PEM)
+    expect(await sqlite.driver.adopt(AUTHORITY)).toMatchObject({ class: 'unsupported' })
+    for (const each of [made, empty, other, foreign, sqlite]) {
+      expect(await each.files.readMark('ours')).toBeUndefined()
+      expect(await each.files.readMark('member')).toBeUndefined()
+    }
+  })
+
+  it('gives workers of k3s and k0s a well-formed token that opens nothing', async () => {
+    await using k3s = await makeDriver(worker, [])
+    await k3s.put(`${K3S}/agent/client-kubelet.crt`, 'x')
+    await k3s.put(`${K3S}/agent/server-ca.crt`, AUTHORITY_PEM)
+    expect(await k3s.driver.adopt(AUTHORITY)).toMatchObject({ kind: 'done' })
+    const hash = createHash('sha256').update(AUTHORITY_PEM).digest('hex')
+    expect(await k3s.files.get('token')).toMatch(new RegExp(`^K10${hash}::[a-z0-9]{6}\\.[a-z0-9]{16}$`))
+    expect(await k3s.files.get('start.env')).toBe('K3S_URL=https://10.91.0.10:6443\n')
+    expect(await k3s.files.readMark('member')).toBeUndefined()
+    await using k0s = await makeDriver({ ...worker, distribution: 'k0s' }, [])
+    await k0s.put('/var/lib/k0s/kubelet.conf', KUBECONFIG)
+    expect(await k0s.driver.adopt(AUTHORITY)).toMatchObject({ kind: 'done' })
+    expect(readK0sToken((await k0s.files.get('token')) ?? '')).toMatchObject({ kind: 'worker' })
+  })
+
+  it('copies what kubeadm put elsewhere to where the units look, and leaves it where it was', async () => {
+    await using made = await makeDriver({ distribution: 'components', units: ['kubelet.service'] }, [])
+    await made.put('/var/lib/etcd/member/wal/0', 'x')
+    for (const name of ['ca', 'front-proxy-ca', 'etcd/ca']) {
+      await made.put(`/etc/kubernetes/pki/${name}.crt`, AUTHORITY_PEM)
+      await made.put(`/etc/kubernetes/pki/${name}.key`, `key of ${name}`)
+    }
+    await made.put('/etc/kubernetes/pki/sa.pub', 'pub')
+    expect(await made.driver.adopt(AUTHORITY)).toMatchObject({ class: 'precondition' })
+    await made.put('/etc/kubernetes/pki/sa.key', 'sa')
+    await made.put('/etc/kubernetes/admin.conf', 'admin')
+    expect(await made.driver.adopt(AUTHORITY)).toMatchObject({ kind: 'done' })
+    expect(await made.read(`${PKI}/etcd/ca.key`)).toBe('key of etcd/ca')
+    expect(await made.read('/var/lib/kubernetes/admin.conf')).toBe('admin')
+    expect(await made.read('/etc/kubernetes/pki/sa.key')).toBe('sa')
+    expect(await made.files.get('start.env')).toBe(
+      'ETCD_INITIAL_CLUSTER=n1=https://10.91.0.10:2380\nETCD_INITIAL_CLUSTER_STATE=existing\n',
+    )
+    expect(await made.files.get('bootstrap-kubelet.conf')).toContain('https://10.91.0.10:6443')
+  })
+})
+
+describe('a server that leaves', () => {
+  const script: Script = [
+    [/get --raw \S+\/nodes\/n1 /, JSON.stringify(nodeObject('n1'))],
+    [/delete --raw/, '{}'],
+  ]
+
+  it('takes out its password, its Node and then its own member, once', async () => {
+    await using made = await k3sServer(script)
+    expect(await made.driver.leave('l1', WAIT)).toEqual({ kind: 'done', value: undefined })
+    const removed = made.system.ran.flatMap(({ line }) => /delete --raw \S*\/(\S+)/.exec(line)?.[1] ?? [])
+    expect(removed).toEqual(['n1.node-password.k3s', 'n1'])
+    expect(await made.files.readMark('left')).toBe('l1')
+    const ran = made.system.ran.length
+    expect(await made.driver.leave('l1', WAIT)).toEqual({ kind: 'done', value: undefined })
+    expect(made.system.ran.length).toBe(ran)
+  })
+
+  it('does not when the others would have no majority, and then nothing of it is taken away', async () => {
+    await using made = await makeDriver({}, script, [member('n1'), member('n2', { healthy: false })])
+    expect(await made.driver.leave('l1', WAIT)).toMatchObject({ class: 'quorum' })
+    expect(made.system.ran).toEqual([])
+    expect(await made.files.readMark('left')).toBeUndefined()
+  })
+
+  it('and a worker has nothing to take out', async () => {
+    await using made = await makeDriver(worker, [])
+    expect(await made.driver.leave('l1', WAIT)).toEqual({ kind: 'done', value: undefined })
+  })
+})
+
+describe('nodes as a server sees them', () => {
+  const lease = { metadata: { name: 'n1' }, spec: { renewTime: '2026-11-28T12:00:00.000000Z' } }
+
+  it('come with their leases, and with the names that only a password of k3s is left of', async () => {
+    await using made = await makeDriver({}, [
+      [/leases/, JSON.stringify({ items: [lease] })],
+      [/\/nodes/, JSON.stringify({ items: [nodeObject('n1'), nodeObject('n4')] })],
+      [
+        /secrets/,
+        JSON.stringify({
+          items: ['n4.node-password.k3s', 'n5.node-password.k3s', 'other'].map(name => ({
+            metadata: { name },
+          })),
+        }),
+      ],
+    ])
+    expect(await made.driver.cluster.nodes()).toMatchObject({
+      kind: 'done',
+      value: [
+        { name: 'n1', uid: 'uid-n1', saysReady: true, renewedMs: Date.parse('2026-11-28T12:00:00Z') },
+        { name: 'n4', uid: 'uid-n4', renewedMs: undefined },
+        { name: 'n5', uid: '', saysReady: false },
+      ],
+    })
+  })
+
+  it('are not told at all where one cannot be read: what is missing would be taken for gone', async () => {
+    await using made = await makeDriver({ distribution: 'components' }, [
+      [/leases/, JSON.stringify({ items: [] })],
+      [/\/nodes/, JSON.stringify({ items: [nodeObject('n1'), { metadata: { name: 'n2' } }] })],
+    ])
+    expect(await made.driver.cluster.nodes()).toMatchObject({ class: 'unreadable' })
+  })
+})
+
+describe('an operation that founded or joined', () => {
+  it('is over though it is called again after its end, and wiped away with the data', async () => {
+    await using made = await k3sServer([
+      [/^systemctl show/, STOPPED],
+      [/^systemctl/, ''],
+      [/k3s-killall/, ''],
+    ])
+    await made.files.mark('finished', 'op')
+    await made.files.mark('ours', AUTHORITY)
+    expect(await made.driver.found('op', WAIT)).toEqual({ kind: 'done', value: { authority: AUTHORITY } })
+    expect(await made.driver.found('other', WAIT)).toMatchObject({ class: 'data-present' })
+    expect(await made.driver.wipe()).toMatchObject({ kind: 'done' })
+    for (const mark of ['finished', 'ours', 'member', 'left', 'begun'] as const)
+      expect(await made.files.readMark(mark)).toBeUndefined()
+  })
+})
