@@ -9,6 +9,7 @@ import { LOG_LEVELS, type LogLevel } from './log.ts'
 /** What a coordinator can be allowed to order; whatever is not named in `allow` is refused here. */
 export const VERBS = [
   'apply',
+  'upgrade',
   'rollback',
   'reboot',
   'join',
@@ -59,6 +60,8 @@ export interface AgentConfig {
     readonly buildMs: number
     readonly switchMs: number
     readonly bootMs: number
+    /** How long a new Kubernetes may take until it is well. */
+    readonly kubernetesMs: number
     /** How long a clock that is not set yet is waited for. */
     readonly clockMs: number
   }
@@ -125,6 +128,7 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
       buildMs: deadlines.integer('buildMs', 6 * 3_600_000, 1_000, 2_000_000_000),
       switchMs: deadlines.integer('switchMs', 1_800_000, 1_000, 2_000_000_000),
       bootMs: deadlines.integer('bootMs', 600_000, 1_000, 2_000_000_000),
+      kubernetesMs: deadlines.integer('kubernetesMs', 900_000, 1_000, 2_000_000_000),
       clockMs: deadlines.integer('clockMs', 600_000, 100, 2_000_000_000),
     },
     restartBoundMs: fields.integer('restartBoundMs', 300_000, 0, 86_400_000),

@@ -14,6 +14,7 @@ import { CertificateStore } from './identity/certificate-store.ts'
 import { ConsoleWriter } from './identity/console.ts'
 import type { EnrolmentDeps } from './identity/enrolment.ts'
 import { choosePins, loadToken } from './identity/token.ts'
+import { nodeKubernetes } from './kubernetes/node-kubernetes.ts'
 import { serveLocal } from './local/serve-local.ts'
 import { StatusBoard } from './local/status-board.ts'
 import { createLog, type Log } from './log.ts'
@@ -126,11 +127,13 @@ async function build(
   const stop = new AbortController()
   const facts = new FactsKeeper({ collect: children.facts, everyMs: config.factsEveryMs, log }, stop.signal)
   const link = new FleetLink({ directory, certificates, trust, pins, clock, connectMs: retry.connectMs })
+  const door = clusterDoor({ stateDir: directory.path, publicKeyDer: identity.publicKeyDer, clock })
   const operations = await startOperations(
     {
       stateDir: directory.path,
       system,
       units,
+      kubernetes: nodeKubernetes(system, door.openDriver),
       link,
       trust: () => trust.current,
       adoptTrust: async adopted => {
@@ -148,6 +151,7 @@ async function build(
         buildDeadlineMs: config.deadlines.buildMs,
         switchDeadlineMs: config.deadlines.switchMs,
         bootDeadlineMs: config.deadlines.bootMs,
+        kubernetesDeadlineMs: config.deadlines.kubernetesMs,
         clockWaitMs: config.deadlines.clockMs,
         restartBoundMs: config.restartBoundMs,
         keepGenerations: config.generations.keep,
@@ -172,7 +176,7 @@ async function build(
   const clusters = disposers.use(
     await startClusters(
       {
-        ...clusterDoor({ stateDir: directory.path, publicKeyDer: identity.publicKeyDer, clock }),
+        ...door,
         stateDir: directory.path,
         identity,
         trust: () => trust.current,

@@ -15,8 +15,11 @@ export type ClusterDoor = (agent: {
   readonly publicKeyDer: Uint8Array
   readonly clock: Clock
 }) => {
-  /** Read anew each time: a change of the system may make the machine another. */
-  readonly openDriver: () => Promise<DriverReading>
+  /**
+   * Read anew each time: a change of the system may make the machine another. With a folder its programs are taken instead
+   * of the configuration's.
+   */
+  readonly openDriver: (programs?: string) => Promise<DriverReading>
   readonly readDisk: () => Promise<DiskData>
 }
 
@@ -29,7 +32,7 @@ export const createClusterDoor =
       seal: async (name, bytes) => sealFile(publicKeyDer, name, bytes),
     })
     return {
-      openDriver: async () => await openDriver({ system, files, connectEtcd, clock }),
+      openDriver: async programs => await openDriver({ system, files, connectEtcd, clock, programs }),
       readDisk: async () => await readDiskData(system),
     }
   }

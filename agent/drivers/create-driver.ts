@@ -20,13 +20,16 @@ export interface DriverParts {
   readonly files: ClusterFiles
   readonly connectEtcd: ConnectEtcd
   readonly clock: Clock
+  /** A folder whose programs are taken instead of the configuration's; absent: none. */
+  readonly programs?: string | undefined
 }
 
 /** The driver for what the machine's configuration says that it is; read anew, since a change may make it another. */
 export async function openDriver(parts: DriverParts): Promise<DriverReading> {
   const reading = await readClusterFacts(parts.system)
   if (reading.kind !== 'facts') return reading
-  const { facts } = reading
+  const { programs } = parts
+  const facts = programs === undefined ? reading.facts : { ...reading.facts, programs: [programs] }
   const nodeName = facts.nodeName ?? (await hostName(parts.system))
   if (nodeName === undefined)
     return { kind: 'unreadable', reason: 'the host name of the machine cannot be read' }

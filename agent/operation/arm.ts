@@ -1,11 +1,13 @@
 import { mkdir, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ArmMode, type ArmRecord, writeArmRecord } from '../safety/arm-record.ts'
+import { holdForChange } from '../safety/kubernetes-hold.ts'
 import { armFolder, prepareArmFolder } from '../safety/operation-folder.ts'
 import { armDeadMan } from '../safety/return-unit.ts'
 import { readBootTime } from '../safety/uptime.ts'
 import { prepareClaims } from '../safety/verdict.ts'
 import { currentSystem, profileSystem } from '../system/system-links.ts'
+import type { KubernetesMove } from './journal-record.ts'
 import type { StepContext } from './steps/step-context.ts'
 
 /** Beyond the time of the switch and of its proof: what the agent needs around them. */
@@ -15,6 +17,8 @@ export interface ArmInput {
   readonly target: string
   readonly mode: ArmMode
   readonly confirmMs: number
+  /** What becomes of Kubernetes with the system; undefined: nothing. */
+  readonly kubernetes: KubernetesMove | undefined
 }
 
 /**
@@ -23,7 +27,7 @@ export interface ArmInput {
  */
 export async function arm(
   context: StepContext,
-  { target, mode, confirmMs }: ArmInput,
+  { target, mode, confirmMs, kubernetes }: ArmInput,
 ): Promise<string | undefined> {
   const { deps, operation, state, record } = context
   const { config, system, units, stateDir } = deps
@@ -59,6 +63,8 @@ export async function arm(
   await prepareClaims(folder)
   await holdRoots(context, recordOfArm)
   await writeArmRecord(folder, recordOfArm)
+  // Behind what lets it go again, and before anything can boot into the new system.
+  if (kubernetes) await holdForChange(stateDir, operation)
   const afterMs =
     (mode === 'switch' ? config.switchDeadlineMs : config.bootDeadlineMs) + confirmMs + MARGIN_MS
   const problem = await armDeadMan(units, folder, recordOfArm, { stateDir, now, afterMs })
@@ -70,6 +76,7 @@ export async function arm(
     bootId: now.bootId,
     target,
     failedBefore: [...failed].slice(0, 500),
+    kubernetes,
   })
   return undefined
 }

@@ -6,6 +6,7 @@ import { hasCode, reasonOf } from '../../shared/errors.ts'
 import { OutcomeClass, OutcomeSchema } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
 import { readArmRecord } from '../safety/arm-record.ts'
+import { letKubernetesGo } from '../safety/kubernetes-hold.ts'
 import { armFolder, forgetOperations, listArmFolders } from '../safety/operation-folder.ts'
 import { disarmDeadMan } from '../safety/return-unit.ts'
 import { claimUntouched } from '../safety/verdict.ts'
@@ -32,7 +33,8 @@ export async function conclude(context: StepContext, conclusion: Conclusion): Pr
   const { deps, operation, state, input, record } = context
   await rememberFailure(context, conclusion)
   await disarmUnrecorded(context)
-  const { exitCode, firstCause, quarantine: _, ...rest } = conclusion
+  await letGo(context, conclusion)
+  const { exitCode, firstCause, quarantine: _q, hold: _h, ...rest } = conclusion
   const outcome = create(OutcomeSchema, {
     ...rest,
     reason: rest.reason.slice(0, MAX_REASON_CHARS),
@@ -86,11 +88,21 @@ async function disarmUnrecorded({ deps, operation, state }: StepContext): Promis
   }
 }
 
+/** Where it is known what runs, nothing keeps its Kubernetes down any longer. */
+async function letGo({ deps, operation, input }: StepContext, { class: kind }: Conclusion): Promise<void> {
+  if (kind === OutcomeClass.ROLLBACK_FAILED || kind === OutcomeClass.UNKNOWN) return
+  await letKubernetesGo(deps.system, deps.stateDir, operation, input.say)
+}
+
 async function rememberFailure(
   { deps, operation, state, input }: StepContext,
   conclusion: Conclusion,
 ): Promise<void> {
   const { storePath, reason } = conclusion
+  if (conclusion.hold) {
+    const held = { reason: `operation ${operation}: ${reason}`.slice(0, 500), since: deps.clock.now() }
+    await input.remember({ ...input.nodeMemory(), held })
+  }
   if (storePath === '') return
   const blamed = conclusion.quarantine === true || cutTooOften(conclusion, [...input.states().values()])
   if (!blamed) return

@@ -13,6 +13,7 @@ import {
 } from '../../shared/gen/muster/v1/operation_pb.ts'
 import type { RuleVerdict } from '../../shared/revision/judge-binding.ts'
 import type { KnownTrust } from '../../shared/trust/trust-set.ts'
+import type { NodeKubernetes } from '../kubernetes/node-kubernetes.ts'
 import type { Log } from '../log.ts'
 import type { System } from '../system/system.ts'
 import type { Units } from '../units/units.ts'
@@ -49,6 +50,8 @@ export interface OperationsConfig {
   readonly switchDeadlineMs: number
   /** How long a reboot may take until the machine runs another boot. */
   readonly bootDeadlineMs: number
+  /** How long a new Kubernetes may take until it is well. */
+  readonly kubernetesDeadlineMs: number
   /** How long a clock that stands before this node's own past is waited for. */
   readonly clockWaitMs: number
   /** How far a coordinator's announced restart may extend the wait for it, once. */
@@ -66,6 +69,7 @@ export interface OperationsDeps {
   readonly stateDir: string
   readonly system: System
   readonly units: Units
+  readonly kubernetes: NodeKubernetes
   readonly link: OperationsLink
   readonly trust: () => KnownTrust | undefined
   /** Takes in a trust set that came with a verified manifest; durable when it returns. */

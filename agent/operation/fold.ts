@@ -12,7 +12,7 @@ import {
 } from '../../shared/gen/muster/v1/operation_pb.ts'
 import type { Plan } from '../../shared/gen/muster/v1/plan_pb.ts'
 import type { ArmMode } from '../safety/arm-record.ts'
-import type { ConfirmedBy, JournalRecord } from './journal-record.ts'
+import type { ConfirmedBy, JournalRecord, KubernetesMove } from './journal-record.ts'
 
 /** One operation as the journal tells it. */
 export interface OperationState {
@@ -35,6 +35,8 @@ export interface OperationState {
   readonly plan: Plan | undefined
   /** The newest round of changing the machine; undefined: nothing was touched. */
   readonly round: RoundState | undefined
+  /** What becomes of Kubernetes, with the system of the newest round or by itself; undefined: nothing. */
+  readonly kubernetes: KubernetesState | undefined
   /** The boot in which a reboot was asked for, and when. */
   readonly reboot: { readonly bootId: string; readonly at: Date } | undefined
   /** By how much the wait for the coordinator was extended; undefined: it was not. */
@@ -65,6 +67,13 @@ export interface RoundState {
   readonly degraded: readonly string[]
   readonly confirmedBy: ConfirmedBy | undefined
   readonly promoted: boolean
+}
+
+/** A new Kubernetes, as the journal tells it. */
+export interface KubernetesState extends KubernetesMove {
+  readonly started: boolean
+  /** undefined: it is not over. */
+  readonly end: { readonly failure: string | undefined } | undefined
 }
 
 type Draft = { -readonly [K in keyof OperationState]: OperationState[K] } & { phases: PhaseRecord[] }
@@ -99,6 +108,7 @@ function draftOf(order: Order, { at }: JournalRecord): Draft {
     storePath: '',
     plan: undefined,
     round: undefined,
+    kubernetes: undefined,
     reboot: undefined,
     extendedMs: undefined,
     outcome: undefined,
@@ -149,6 +159,7 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
     case 'armed': {
       const { round: number, mode, bootId, target, failedBefore } = record
       state.round = { ...freshRound, number, mode, bootId, target, failedBefore }
+      state.kubernetes = record.kubernetes && { ...record.kubernetes, ...freshKubernetes }
       return
     }
     case 'activated':
@@ -159,6 +170,18 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
     case 'promoted':
       if (record.kind === 'reboot') state.reboot = { bootId: record.bootId, at: record.at }
       if (state.round) state.round = inRound(state.round, record)
+      return
+    case 'upgrade':
+      state.kubernetes = { ...record.kubernetes, ...freshKubernetes }
+      return
+    case 'kubernetes-started':
+      if (state.kubernetes) state.kubernetes = { ...state.kubernetes, started: true }
+      return
+    case 'kubernetes-ended':
+      // Written once, as an outcome is.
+      if (state.kubernetes && !state.kubernetes.end) {
+        state.kubernetes = { ...state.kubernetes, end: { failure: record.failure } }
+      }
       return
     case 'extended':
       state.extendedMs = record.byMs
@@ -178,6 +201,8 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
       return
   }
 }
+
+const freshKubernetes = { started: false, end: undefined } as const
 
 const freshRound = {
   activationStarted: false,

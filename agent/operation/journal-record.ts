@@ -40,6 +40,8 @@ export type JournalRecord = { readonly sequence: number; readonly operation: str
       readonly target: string
       /** Units that had failed before. */
       readonly failedBefore: readonly string[]
+      /** Kubernetes changes with the system: it is kept from being started until that is confirmed. */
+      readonly kubernetes?: KubernetesMove | undefined
     }
   /** The switch was judged good. `instance` is the agent process that judged it, and must not be the one that confirms. */
   | { readonly kind: 'activated'; readonly instance: string; readonly degraded: readonly string[] }
@@ -52,12 +54,26 @@ export type JournalRecord = { readonly sequence: number; readonly operation: str
   | { readonly kind: 'confirmed'; readonly by: ConfirmedBy }
   /** It is the boot default. */
   | { readonly kind: 'promoted' }
+  /** Kubernetes alone is moved, to the system of its own that was recorded. From here on nothing goes back by itself. */
+  | { readonly kind: 'upgrade'; readonly kubernetes: KubernetesMove }
+  /** The new Kubernetes was started, for the first time. */
+  | { readonly kind: 'kubernetes-started' }
+  /** It is well; or why it is not. Written once. */
+  | { readonly kind: 'kubernetes-ended'; readonly failure: string | undefined }
   /** The wait for the coordinator was extended, because it announced its restart. */
   | { readonly kind: 'extended'; readonly byMs: number }
   | { readonly kind: 'outcome'; readonly outcome: Outcome; readonly signed?: SignedOutcome | undefined }
   /** The coordinator has committed everything up to this sequence. */
   | { readonly kind: 'acknowledged'; readonly upTo: number; readonly outcome: boolean }
 )
+
+/** What is about to happen to the Kubernetes of this machine. */
+export interface KubernetesMove {
+  readonly server: boolean
+  /** Versions; empty: not known, or it stays. */
+  readonly from: string
+  readonly to: string
+}
 
 export const CONFIRMERS = ['coordinator', 'gates', 'hand'] as const
 export type ConfirmedBy = (typeof CONFIRMERS)[number]
@@ -106,6 +122,7 @@ export function encodeRecord(record: JournalRecord): string {
         bootId: record.bootId,
         target: record.target,
         failedBefore: record.failedBefore,
+        ...(record.kubernetes && { kubernetes: record.kubernetes }),
       })
     case 'activated':
       return JSON.stringify({ ...head, instance: record.instance, degraded: record.degraded })
@@ -118,7 +135,12 @@ export function encodeRecord(record: JournalRecord): string {
     case 'confirmed':
       return JSON.stringify({ ...head, by: record.by })
     case 'promoted':
+    case 'kubernetes-started':
       return JSON.stringify(head)
+    case 'upgrade':
+      return JSON.stringify({ ...head, kubernetes: record.kubernetes })
+    case 'kubernetes-ended':
+      return JSON.stringify({ ...head, failure: record.failure })
     case 'extended':
       return JSON.stringify({ ...head, byMs: record.byMs })
     case 'outcome':
@@ -200,6 +222,7 @@ export function decodeRecord(line: string): JournalRecord {
         bootId: text('bootId'),
         target: text('target'),
         failedBefore: texts('failedBefore'),
+        ...(fields.has('kubernetes') && { kubernetes: moveOf(fields.get('kubernetes')) }),
       }
     case 'activated':
       return { ...head, kind, instance: text('instance'), degraded: texts('degraded') }
@@ -212,7 +235,12 @@ export function decodeRecord(line: string): JournalRecord {
     case 'confirmed':
       return { ...head, kind, by: choice('by', CONFIRMERS) }
     case 'promoted':
+    case 'kubernetes-started':
       return { ...head, kind }
+    case 'upgrade':
+      return { ...head, kind, kubernetes: moveOf(fields.get('kubernetes')) }
+    case 'kubernetes-ended':
+      return { ...head, kind, failure: fields.has('failure') ? text('failure') : undefined }
     case 'extended':
       return { ...head, kind, byMs: integer('byMs') }
     case 'outcome':
@@ -227,6 +255,15 @@ export function decodeRecord(line: string): JournalRecord {
     default:
       throw new Error(`kind: ${kind} is unknown`)
   }
+}
+
+function moveOf(value: unknown): KubernetesMove {
+  const fields = new Map(typeof value === 'object' && value !== null ? Object.entries(value) : [])
+  const [server, from, to] = [fields.get('server'), fields.get('from'), fields.get('to')]
+  if (typeof server !== 'boolean' || typeof from !== 'string' || typeof to !== 'string') {
+    throw new Error('kubernetes: must say server, from and to')
+  }
+  return { server, from, to }
 }
 
 function phaseOf(number: number): Phase {

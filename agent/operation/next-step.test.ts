@@ -5,21 +5,34 @@ import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
 import { foldJournal } from './fold.ts'
-import type { NewRecord } from './journal-record.ts'
+import type { KubernetesMove, NewRecord } from './journal-record.ts'
 import { MAX_ROUNDS, nextStep, type Observed } from './next-step.ts'
-import { EngineModel, NEW, OLD, type Scenario, SWITCH_ENDS } from './testing/engine-model.ts'
+import { type Act, EngineModel, NEW, OLD, type Scenario, SWITCH_ENDS } from './testing/engine-model.ts'
 
 type Entry = NewRecord extends infer R ? (R extends NewRecord ? Omit<R, 'operation'> : never) : never
 type Action = MessageInitShape<typeof OrderSchema>['action']
 
-const armed = (mode: 'switch' | 'trial' = 'switch', round = 1): Entry => ({
-  ...{ kind: 'armed', round, mode, bootId: 'boot-1', target: NEW, failedBefore: [] },
+const armed = (mode: 'switch' | 'trial' = 'switch', round = 1, kubernetes?: KubernetesMove): Entry => ({
+  ...{ kind: 'armed', round, mode, bootId: 'boot-1', target: NEW, failedBefore: [], kubernetes },
 })
 const started = (phase: Phase): Entry => ({ kind: 'started', phase })
 const activated: Entry = { kind: 'activated', instance: 'A', degraded: [] }
 const restart: Entry = { kind: 'restart', instance: 'A' }
 const proved: Entry = { kind: 'proved', degraded: [] }
 const confirmed: Entry = { kind: 'confirmed', by: 'coordinator' }
+const move = { server: true, from: '1.34.3', to: '1.35.4' }
+const upgrade: Entry = { kind: 'upgrade', kubernetes: move }
+const wellAgain: Entry = { kind: 'kubernetes-ended', failure: undefined }
+const broken: Entry = { kind: 'kubernetes-ended', failure: 'x' }
+/** A change with which Kubernetes changes. */
+const settled: readonly Entry[] = [
+  armed('switch', 1, move),
+  started(Phase.ACTIVATE),
+  activated,
+  restart,
+  proved,
+  confirmed,
+]
 const begun = [armed(), started(Phase.ACTIVATE)]
 const running = [...begun, activated, restart]
 
@@ -48,11 +61,12 @@ function step(entries: readonly Entry[], look: Observed, action: Action = { case
   const next = nextStep(foldJournal(numbered).get('op')!, look)
   if (next.kind === 'claim-return') return `claim by ${next.claim.by}`
   if (next.kind !== 'conclude') return next.kind
-  const { class: kind, firstCause, quarantine } = next.conclusion
+  const { class: kind, firstCause, quarantine, hold } = next.conclusion
   return [
     outcomeName(kind),
     ...(firstCause === undefined ? [] : [`after ${outcomeName(firstCause)}`]),
     ...(quarantine ? ['quarantined'] : []),
+    ...(hold ? ['held'] : []),
   ].join(', ')
 }
 
@@ -189,6 +203,21 @@ describe('the next step', () => {
       'rolled back, after activation failed, quarantined',
     ],
     ['ends', [...running, proved, confirmed], seen({ verdict: { kind: 'confirmed' } }), 'succeeded'],
+    ['starts a new Kubernetes only once all is settled', settled, seen(), 'promote'],
+    ['starts it then', settled, seen({ verdict: { kind: 'confirmed' } }), 'kubernetes'],
+    [
+      'looks after it in another boot, too',
+      [...settled, { kind: 'kubernetes-started' }],
+      { ...rebooted(NEW), verdict: { kind: 'confirmed' } },
+      'kubernetes',
+    ],
+    ['ends when it is well', [...settled, wellAgain], seen({ verdict: { kind: 'confirmed' } }), 'succeeded'],
+    [
+      'takes nothing back for a Kubernetes that fails, and holds the node',
+      [...settled, broken],
+      seen({ verdict: { kind: 'confirmed' } }),
+      'activation failed, held',
+    ],
     [
       'ends degraded',
       [...begun, { ...activated, degraded: ['x'] }],
@@ -247,6 +276,11 @@ describe('the next step', () => {
   })
 
   it.each<[Action, readonly Entry[], Observed, string]>([
+    [{ case: 'upgrade', value: {} }, [], seen(), 'prepare'],
+    [{ case: 'upgrade', value: {} }, [upgrade], seen(), 'kubernetes'],
+    [{ case: 'upgrade', value: {} }, [upgrade, { kind: 'kubernetes-started' }], rebooted(OLD), 'kubernetes'],
+    [{ case: 'upgrade', value: {} }, [upgrade, wellAgain], seen(), 'succeeded'],
+    [{ case: 'upgrade', value: {} }, [upgrade, broken, wellAgain], seen(), 'activation failed, held'],
     [{ case: 'hold', value: {} }, [], seen(), 'act'],
     [{ case: 'resume', value: {} }, [], seen(), 'act'],
     [{ case: 'retry', value: {} }, [], seen(), 'act'],
@@ -268,6 +302,7 @@ describe('a machine to which anything happens', () => {
     coordinator: fc.constantFrom('answers', 'answers', 'at the last moment', 'silent', 'late'),
     trialBoots: fc.boolean(),
     bootEntryFails: fc.oneof({ weight: 4, arbitrary: fc.constant(false) }, fc.constant(true)),
+    kubernetes: fc.constantFrom('stays', 'changes', 'changes and fails'),
   })
   const fate = fc.array(
     fc.oneof(
@@ -276,16 +311,14 @@ describe('a machine to which anything happens', () => {
       { weight: 6, arbitrary: fc.constant('time' as const) },
       { weight: 3, arbitrary: fc.constant('kill' as const) },
       { weight: 2, arbitrary: fc.constant('cut' as const) },
+      { weight: 2, arbitrary: fc.constant('crash' as const) },
     ),
     { maxLength: 250 },
   )
   const CALM = 20_000
   const good: readonly OutcomeClass[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
 
-  function live(
-    given: Scenario,
-    acts: readonly ('agent' | 'dead man' | 'time' | 'kill' | 'cut')[],
-  ): EngineModel {
+  function live(given: Scenario, acts: readonly Act[]): EngineModel {
     const model = new EngineModel(given)
     for (const who of acts) model.act(who)
     for (let count = 0; count < CALM && !model.outcome; count++)
@@ -304,10 +337,14 @@ describe('a machine to which anything happens', () => {
         expect(model.faults).toEqual([])
         expect(outcome).toBeDefined()
         if (!outcome) return
-        const isGood = good.includes(outcome.class)
-        expect(isGood).toBe(model.verdict.kind === 'confirmed')
-        expect([model.current, model.profile]).toEqual(isGood ? [NEW, NEW] : [OLD, OLD])
-        if (isGood) {
+        const confirmed = model.verdict.kind === 'confirmed'
+        // A Kubernetes that fails in what was confirmed is told, and nothing goes back for it.
+        const fails = given.kubernetes === 'changes and fails'
+        expect(good.includes(outcome.class)).toBe(confirmed && !fails)
+        expect([model.current, model.profile]).toEqual(confirmed ? [NEW, NEW] : [OLD, OLD])
+        expect(model.held).toBeUndefined()
+        if (given.kubernetes !== 'stays') expect(model.kubernetes).toBe(confirmed ? NEW : OLD)
+        if (confirmed) {
           expect(given.gates).toBe('healthy')
           expect(given.coordinator).toMatch(/answers|last moment/)
         }
@@ -334,7 +371,7 @@ describe('a machine to which anything happens', () => {
   it('left alone comes to the one right end', () => {
     const calm: Scenario = {
       ...{ mode: 'switch', switchEnds: 0, inTheMiddle: true, gates: 'healthy', coordinator: 'answers' },
-      ...{ trialBoots: true, bootEntryFails: false },
+      ...{ trialBoots: true, bootEntryFails: false, kubernetes: 'changes' },
     }
     const end = (change: Partial<Scenario>) => {
       const { outcome } = live({ ...calm, ...change }, [])
@@ -342,6 +379,9 @@ describe('a machine to which anything happens', () => {
     }
     expect(end({})).toBe('succeeded')
     expect(end({ mode: 'trial' })).toBe('succeeded')
+    expect(end({ kubernetes: 'stays' })).toBe('succeeded')
+    expect(end({ kubernetes: 'changes and fails' })).toBe('activation failed')
+    expect(live(calm, []).restarts).toBe(1)
     expect(end({ mode: 'trial', trialBoots: false })).toBe('rolled back')
     expect(end({ coordinator: 'silent' })).toBe('unconfirmed')
     expect(end({ coordinator: 'late' })).toBe('unconfirmed')

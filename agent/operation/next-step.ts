@@ -4,7 +4,7 @@ import type { ReturnEnd } from '../safety/return-end.ts'
 import type { BootTime } from '../safety/uptime.ts'
 import type { ReturnClaim, Verdict } from '../safety/verdict.ts'
 import { failureBefore } from './failure-before.ts'
-import { actionOf, type OperationState, type RoundState } from './fold.ts'
+import { actionOf, type KubernetesState, type OperationState, type RoundState } from './fold.ts'
 
 /** An operation that was begun so often and never came to its end is given up. */
 export const MAX_ATTEMPTS = 5
@@ -37,6 +37,8 @@ export interface Conclusion {
   readonly firstCause?: OutcomeClass | undefined
   /** The target failed here by its own fault: it is not tried again. */
   readonly quarantine?: boolean | undefined
+  /** Somebody must look before anything else is done here: the node is held. */
+  readonly hold?: boolean | undefined
 }
 
 /** What is to be done next with one operation. */
@@ -55,6 +57,8 @@ export type Step =
   | { readonly kind: 'prove' }
   | { readonly kind: 'confirm' }
   | { readonly kind: 'promote' }
+  /** Start the new Kubernetes and wait until it is well; nothing goes back from here. */
+  | { readonly kind: 'kubernetes' }
   /** It was decided here and now that the old system must come back. */
   | { readonly kind: 'claim-return'; readonly claim: ReturnClaim }
   | { readonly kind: 'await-return' }
@@ -63,34 +67,31 @@ export type Step =
 /**
  * The one decision of how an operation goes on, from what is on disk and what the machine shows, at every start and after
  * every step. INVARIANTS: nothing that was confirmed is taken back; nothing is confirmed after its deadline, nor by the
- * process that activated it; a machine that was touched is never left without an end.
+ * process that activated it; a machine that was touched is never left without an end; a new Kubernetes is started only in
+ * a system that was confirmed, and nothing is taken back from then on.
  */
 export function nextStep(state: OperationState, seen: Observed): Step {
   if (state.outcome) return { kind: 'finished' }
   const action = actionOf(state.order)
   if (action === 'hold' || action === 'resume' || action === 'retry') return { kind: 'act' }
   if (action === 'upgrade') {
-    return conclude({
-      class: OutcomeClass.REFUSED,
-      refusal: 'not-allowed',
-      reason: 'this agent moves Kubernetes with the system alone',
-      phase: Phase.VERIFY,
-      storePath: '',
+    if (!state.kubernetes) return prepare(state)
+    return nextOfKubernetes(state.kubernetes, state.storePath, {
+      class: OutcomeClass.SUCCEEDED,
+      reason: `Kubernetes runs from ${state.storePath}`,
     })
   }
   const { round } = state
   if (!round) return action === 'reboot' ? nextOfReboot(state, seen) : prepare(state)
   if (seen.verdict.kind === 'confirmed') {
-    return conclude({
+    const good = {
       class: round.degraded.length > 0 ? OutcomeClass.DEGRADED : OutcomeClass.SUCCEEDED,
-      refusal: '',
       reason:
         round.degraded.length > 0
           ? `runs ${round.target}; tolerated units have failed: ${round.degraded.join(', ')}`
           : `runs ${round.target}`,
-      phase: Phase.DONE,
-      storePath: round.target,
-    })
+    }
+    return nextOfKubernetes(state.kubernetes, round.target, good)
   }
   if (seen.verdict.kind === 'untouched') {
     const { class: kind, refusal, reason, exitCode } = seen.verdict
@@ -122,6 +123,24 @@ export function nextStep(state: OperationState, seen: Observed): Step {
     return nextOfReturn(state, round, seen, { by: 'agent', class: OutcomeClass.UNKNOWN, reason })
   }
   return nextOfRound(round, seen)
+}
+
+/**
+ * What is confirmed stays, so a Kubernetes that fails in it is held for somebody to look at: its datastore may have moved on,
+ * and an older server does not read what a newer one wrote.
+ */
+function nextOfKubernetes(
+  kubernetes: KubernetesState | undefined,
+  storePath: string,
+  good: Pick<Conclusion, 'class' | 'reason'>,
+): Step {
+  const base = { refusal: '', storePath }
+  if (!kubernetes) return conclude({ ...base, ...good, phase: Phase.DONE })
+  if (!kubernetes.end) return { kind: 'kubernetes' }
+  const { failure } = kubernetes.end
+  if (failure === undefined) return conclude({ ...base, ...good, phase: Phase.DONE })
+  const { ACTIVATION_FAILED } = OutcomeClass
+  return conclude({ ...base, class: ACTIVATION_FAILED, reason: failure, phase: Phase.KUBERNETES, hold: true })
 }
 
 function nextOfRound(round: RoundState, seen: Observed): Step {

@@ -16,6 +16,7 @@ import { nextStep, type Observed, type Step } from './next-step.ts'
 import { act } from './steps/act.ts'
 import { activate, watchActivation } from './steps/activate.ts'
 import { confirm } from './steps/confirm.ts'
+import { startKubernetes } from './steps/kubernetes.ts'
 import { prepare } from './steps/prepare.ts'
 import { promote } from './steps/promote.ts'
 import { prove } from './steps/prove.ts'
@@ -78,6 +79,8 @@ async function take(step: Step, context: StepContext): Promise<StepEnd> {
       return await confirm(context)
     case 'promote':
       return await promote(context)
+    case 'kubernetes':
+      return await startKubernetes(context)
     case 'claim-return':
       await claimReturn(context, step.claim)
       return AGAIN

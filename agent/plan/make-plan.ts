@@ -4,6 +4,7 @@ import { compareFstab } from './compare-fstab.ts'
 import { compareUnits } from './compare-units.ts'
 import { readForcedDefault } from './forced-default.ts'
 import { type Generations, readGenerations } from './generations.ts'
+import { type KubernetesChange, kubernetesChange } from './kubernetes-change.ts'
 import { knownValue, type Part } from './part.ts'
 import { type PlanProblem, planProblems } from './plan-problems.ts'
 import { type PlanSpace, readSpace } from './plan-space.ts'
@@ -29,6 +30,8 @@ export interface Plan {
   readonly space: PlanSpace
   /** The agent's own unit or program is another in the target. */
   readonly agentChanges: boolean
+  /** What it makes of the Kubernetes that runs; undefined: nothing. */
+  readonly kubernetes: KubernetesChange | undefined
   /** Each forbids the switch. */
   readonly problems: readonly PlanProblem[]
   readonly warnings: readonly PlanWarning[]
@@ -64,6 +67,7 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
   const forced = await readForcedDefault(system)
   const reboot = rebootOf(booted, current, target)
   const units = unitsOf(current, target, states)
+  const kubernetes = kubernetesChange(current, target)
   return {
     target: target.path,
     current: machine.current,
@@ -75,8 +79,9 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
     closure: await closureSize(system, target.path, current?.path, signal),
     space,
     agentChanges: agentChanges(current, target),
+    kubernetes,
     problems: planProblems({ target, current: machine.current, reboot, states, space, forced, expected }),
-    warnings: planWarnings({ ...machine, current, target, reboot, units, states, expected }),
+    warnings: planWarnings({ ...machine, current, target, reboot, units, states, expected, kubernetes }),
   }
 }
 

@@ -54,6 +54,7 @@ export function planProblems(question: ProblemsQuestion): PlanProblem[] {
     ...hostProblems(target, expected.host),
     ...rebootProblems(reboot),
     ...logindProblems(states),
+    ...kubernetesProblems(target),
     ...spaceProblems(space),
     ...forcedProblems(forced),
   ]
@@ -135,6 +136,11 @@ function rebootProblems({ unknown }: RebootReasons): PlanProblem[] {
       class: 'unreadable',
       reason: `${kind} cannot be compared: nobody can tell whether a switch is possible or a reboot is needed`,
     }))
+}
+
+/** Whether Kubernetes must be kept down until the system is confirmed must be known before. */
+function kubernetesProblems({ kubernetes }: Toplevel): PlanProblem[] {
+  return kubernetes.kind === 'unknown' ? [{ class: 'unreadable', reason: kubernetes.why }] : []
 }
 
 /** Without logind the switch ends after the activation with nothing started. */

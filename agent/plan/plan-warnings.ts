@@ -1,3 +1,4 @@
+import type { KubernetesChange } from './kubernetes-change.ts'
 import { knownValue, type Part } from './part.ts'
 import type { RebootReasons } from './reboot-reasons.ts'
 import { AGENT_UNIT, type Toplevel } from './toplevel.ts'
@@ -22,6 +23,7 @@ export type WarningKind =
   | 'reboot-unknown'
   | 'failed-before'
   | 'boot-pending'
+  | 'kubernetes'
 
 export interface WarningsQuestion {
   readonly current: Toplevel | undefined
@@ -33,6 +35,7 @@ export interface WarningsQuestion {
   readonly units: UnitComparison
   readonly states: UnitStatesReading
   readonly expected: { readonly host?: string | undefined }
+  readonly kubernetes: KubernetesChange | undefined
 }
 
 const DBUS = ['dbus.service', 'dbus.socket', 'dbus-broker.service']
@@ -59,6 +62,15 @@ export function planWarnings(question: WarningsQuestion): PlanWarning[] {
   }
   if (expected.host !== undefined && target.hostName.kind === 'missing') {
     warn('no-host-name', `${target.path} names no host, so nobody can see whose system it is`)
+  }
+  const { kubernetes } = question
+  if (kubernetes) {
+    const { from, to } = kubernetes
+    const versions = from === to ? '' : ` (${from ?? 'unknown'}, then ${to ?? 'unknown'})`
+    warn(
+      'kubernetes',
+      `Kubernetes changes${versions}: not by the switch; it restarts once the system is confirmed`,
+    )
   }
   if (units.unknown.length > 0) {
     warn('units-unknown', `units that cannot be compared: ${named(units.unknown)}`)

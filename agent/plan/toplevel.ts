@@ -1,5 +1,6 @@
 import type { System } from '../system/system.ts'
 import { type BootLoaderKind, bootLoaderOf } from './boot-loader.ts'
+import { type KubernetesPart, readKubernetesPart } from './kubernetes-change.ts'
 import { type Part, readLinkPart, readTextPart } from './part.ts'
 import type { SystemParts } from './reboot-reasons.ts'
 import { programOf } from './unit-file.ts'
@@ -48,6 +49,7 @@ export interface Toplevel extends SystemParts {
   readonly units: UnitFolderReading
   readonly fstab: Part
   readonly bootLoader: BootLoaderKind
+  readonly kubernetes: KubernetesPart
 }
 
 /** Reads a toplevel, given by its absolute store path. What cannot be read is `unknown`, never empty. */
@@ -76,6 +78,7 @@ export async function readToplevel(system: System, path: string): Promise<Toplev
     units,
     fstab: await text('etc/fstab'),
     bootLoader: await bootLoaderOf(system, path),
+    kubernetes: await readKubernetesPart(system, path),
   }
 }
 

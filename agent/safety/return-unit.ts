@@ -111,7 +111,7 @@ export async function runReturn(
   }
   const { system, units } = doorsOf(reading.record, stateDir)
   try {
-    const end = await walkBack({ system, units, say, signal }, folder, reading.record)
+    const end = await walkBack({ system, units, say, signal, stateDir }, folder, reading.record)
     if (end === 'nothing' || end === 'stopped') return 0
     if (end.kind !== 'booting') await units.restartAgent()
     return end.kind === 'failed' ? 1 : 0

@@ -20,6 +20,7 @@ import { ScriptedUnits } from '../operation/testing/scripted-units.ts'
 import type { System } from '../system/system.ts'
 import { type ArmMode, type ArmRecord, writeArmRecord } from './arm-record.ts'
 import { writeDeadline } from './deadline.ts'
+import { holderOf, holdForChange } from './kubernetes-hold.ts'
 import { writeStartMark } from './marks.ts'
 import { type ArmFolder, armFolder, prepareArmFolder, slotPath } from './operation-folder.ts'
 import { readReturnEnd } from './return-end.ts'
@@ -44,6 +45,7 @@ afterAll(() => rm(dir, { recursive: true }))
 let system: ScriptedSystem
 let units: ScriptedUnits
 let folder: ArmFolder
+let stateDir: string
 let arm: ArmRecord
 let said: string[]
 let count = 0
@@ -51,7 +53,7 @@ let count = 0
 /** A machine on which a round is armed and nothing else was done. */
 async function armed(mode: ArmMode = 'switch'): Promise<void> {
   count += 1
-  const stateDir = join(dir, String(count))
+  stateDir = join(dir, String(count))
   system = sampleMachine()
   system.scripts.set('bootctl', () => ({}))
   units = new ScriptedUnits(system)
@@ -76,7 +78,7 @@ async function due(inMs: number, of: 'proof' | 'promotion' = 'proof'): Promise<v
 
 const decided = () => claimReturned(folder, { by: 'agent', class: OutcomeClass.UNKNOWN, reason: 'x' })
 const walk = (signal = new AbortController().signal, door: System = system) =>
-  walkBack({ system: door, units, say: line => said.push(line), signal }, folder, arm)
+  walkBack({ system: door, units, say: line => said.push(line), signal, stateDir }, folder, arm)
 const state = () => ({ current: system.links.get(CURRENT), profile: bootDefault(system) })
 const old = { current: OLD, profile: OLD }
 
@@ -112,6 +114,22 @@ describe('the way back', () => {
     system.commands.length = 0
     expect(await walk()).toMatchObject({ kind: 'returned' })
     expect([state(), system.commands]).toEqual([old, []])
+  })
+
+  it('lets the old Kubernetes start again at its end, without an agent', async () => {
+    const facts = {
+      ...{ cluster: 'home', distribution: 'k3s', role: 'server', life: 'with-system', apiPort: 6443 },
+      ...{ servers: {}, certificateNames: [], units: ['k3s.service'], programs: [] },
+    }
+    system.files.set('/etc/muster/cluster.json', JSON.stringify(facts))
+    system.scripts.set('systemctl', () => ({}))
+    await holdForChange(stateDir, 'op')
+    await switched()
+    expect(await holderOf(stateDir)).toBe('op')
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(await holderOf(stateDir)).toBeUndefined()
+    expect(system.commands.at(-1)).toBe('systemctl start --no-block k3s.service')
   })
 
   it('T29: does not touch a profile that never moved', async () => {

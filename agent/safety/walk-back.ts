@@ -13,6 +13,7 @@ import {
 import type { Units } from '../units/units.ts'
 import type { ArmRecord } from './arm-record.ts'
 import { leftUntil, readDeadline } from './deadline.ts'
+import { letKubernetesGo } from './kubernetes-hold.ts'
 import { tidyListsFor } from './lists.ts'
 import { readStartMark } from './marks.ts'
 import { type ArmFolder, slotPath } from './operation-folder.ts'
@@ -25,6 +26,7 @@ import { readBootTime } from './uptime.ts'
 import { claimOver, claimReturned, readVerdict } from './verdict.ts'
 
 export interface WalkBackDeps {
+  readonly stateDir: string
   readonly system: System
   readonly units: Units
   readonly say: (line: string) => void
@@ -165,7 +167,10 @@ async function walkOnce(
   const restored = await restoreBootDefault(deps, arm)
   if (restored !== undefined) return fail(restored)
   const after = await currentSystem(system, root)
-  if (after === arm.previous && arm.mode !== 'switch') await dropTrial(deps, arm)
+  if (after === arm.previous) {
+    if (arm.mode !== 'switch') await dropTrial(deps, arm)
+    await letKubernetesGo(system, deps.stateDir, arm.operation, say)
+  }
   return after === arm.previous
     ? { kind: 'returned', reason: `runs ${arm.previous}` }
     : fail(`/run/current-system is ${after ?? 'unreadable'}, not ${arm.previous}`)

@@ -150,6 +150,7 @@ in
       type = lib.types.listOf (
         lib.types.enum [
           "apply"
+          "upgrade"
           "rollback"
           "reboot"
           "join"
@@ -164,6 +165,7 @@ in
       );
       default = [
         "apply"
+        "upgrade"
         "rollback"
         "reboot"
         "join"

@@ -40,7 +40,7 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
         tokenFile: '/run/credentials/muster-agent.service/token',
         stateDir: '/var/lib/muster-agent',
         socket: '/run/muster-agent/agent.sock',
-        allow: ['apply', 'rollback', 'reboot', 'join', 'drain', 'snapshot'],
+        allow: ['apply', 'upgrade', 'rollback', 'reboot', 'join', 'drain', 'snapshot'],
         activation: 'switch',
         sourceBuild: { enabled: true, leastMemoryBytes: 2 * 1024 ** 3 },
         generations: { keep: 10 },
@@ -53,7 +53,10 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     const written = parseAgentConfig('agent.json', agentWith('').settings['muster/agent.json'])
     const bare = parseAgentConfig('x', { coordinator: 'c.home:7443', caPin: pin })
     // Only what may be ordered is wider where a person set up a NixOS machine for it.
-    expect(written).toEqual({ ...bare, allow: ['apply', 'rollback', 'reboot', 'join', 'drain', 'snapshot'] })
+    expect(written).toEqual({
+      ...bare,
+      allow: ['apply', 'upgrade', 'rollback', 'reboot', 'join', 'drain', 'snapshot'],
+    })
   })
 
   test('writes what the agent itself takes, with every verb that it knows', () => {

@@ -36,16 +36,46 @@ export async function buildTree(
   tree: string,
   attribute: string,
 ): Promise<PhaseResult<string>> {
+  if (!ATTRIBUTE.test(attribute)) return noAttribute(attribute)
+  const rebuild = ['nixos-rebuild', 'build', '--flake', `path:${tree}#${attribute}`, ...HERMETIC, '-L']
+  return await build(context, 'nixos-rebuild build', rebuild)
+}
+
+/** Builds a package of the verified tree, by its whole attribute. */
+export async function buildPackage(
+  context: PhaseContext,
+  tree: string,
+  attribute: string,
+): Promise<PhaseResult<string>> {
+  if (!attribute.split('.').every(part => ATTRIBUTE.test(part))) return noAttribute(attribute)
+  const features = ['--extra-experimental-features', 'nix-command flakes']
+  const command = [
+    'nix',
+    ...features,
+    'build',
+    `path:${tree}#${attribute}`,
+    '--out-link',
+    'result',
+    ...HERMETIC,
+    '-L',
+  ]
+  return await build(context, 'nix build', command)
+}
+
+const noAttribute = (attribute: string) =>
+  failed(OutcomeClass.BUILD_FAILED, `target: ${JSON.stringify(attribute)} is no flake attribute`)
+
+async function build(
+  context: PhaseContext,
+  what: string,
+  words: readonly string[],
+): Promise<PhaseResult<string>> {
   const { deps, signal, operation } = context
-  if (!ATTRIBUTE.test(attribute)) {
-    return failed(OutcomeClass.BUILD_FAILED, `target: ${JSON.stringify(attribute)} is no flake attribute`)
-  }
-  // nixos-rebuild leaves its link `result` in the current folder; the link is a root for the garbage collector.
+  // The link `result` is left in the current folder; it is a root for the garbage collector.
   const folder = buildFolder(deps.stateDir, operation)
   await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  const rebuild = ['nixos-rebuild', 'build', '--flake', `path:${tree}#${attribute}`, ...HERMETIC, '-L']
-  const [command = '', ...args] = [...(await sliceOf(context)), ...rebuild]
+  const [command = '', ...args] = [...(await sliceOf(context)), ...words]
   const run = await runLogged(context, command, args, {
     deadlineMs: deps.config.buildDeadlineMs,
     signal,
@@ -56,16 +86,13 @@ export async function buildTree(
   if (!succeeded(run.ending)) {
     return failed(
       OutcomeClass.BUILD_FAILED,
-      `${describeEnding('nixos-rebuild build', run.ending)}: ${run.errors.join(' ') || 'see the log'}`,
+      `${describeEnding(what, run.ending)}: ${run.errors.join(' ') || 'see the log'}`,
       exitCodeOf(run.ending),
     )
   }
   const link = await deps.system.readLink(join(folder, 'result'))
   if (link.kind !== 'link' || !link.target.startsWith(`${deps.config.storeDir}/`)) {
-    return failed(
-      OutcomeClass.BUILD_FAILED,
-      'nixos-rebuild build reported success, but left no link to a store path',
-    )
+    return failed(OutcomeClass.BUILD_FAILED, `${what} reported success, but left no link to a store path`)
   }
   return { kind: 'ok', value: link.target, detail: link.target }
 }

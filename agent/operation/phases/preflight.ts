@@ -1,13 +1,18 @@
+import type { Target } from '../../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { succeeded } from '../../system/system.ts'
 import { failed, type PhaseContext, type PhaseFailure, type PhaseResult } from '../context.ts'
 import type { Verified } from './verify.ts'
 
 /** What must hold before anything is downloaded. Only reads. */
-export async function preflight(context: PhaseContext, verified: Verified): Promise<PhaseResult<undefined>> {
+export async function preflight(
+  context: PhaseContext,
+  { manifest, facts }: Verified,
+  way: Target['way'],
+  builder: 'nixos-rebuild' | 'nix',
+): Promise<PhaseResult<undefined>> {
   const { deps } = context
-  const { target, manifest, facts } = verified
-  const tools = await toolsProblem(context, target.way.case === 'source')
+  const tools = await toolsProblem(context, way.case === 'source' ? builder : 'nix-store')
   if (tools) return tools
   const least = manifest.manifest.requirements?.leastNixVersion ?? ''
   if (least !== '') {
@@ -19,7 +24,7 @@ export async function preflight(context: PhaseContext, verified: Verified): Prom
       )
     }
   }
-  switch (target.way.case) {
+  switch (way.case) {
     case 'source': {
       if (!deps.config.sourceBuild.enabled) {
         return refused(
@@ -27,10 +32,7 @@ export async function preflight(context: PhaseContext, verified: Verified): Prom
           'this node does not build (option sourceBuild.enabled); publish with --build',
         )
       }
-      const wanted = Math.max(
-        Number(target.way.value.leastMemoryBytes),
-        deps.config.sourceBuild.leastMemoryBytes,
-      )
+      const wanted = Math.max(Number(way.value.leastMemoryBytes), deps.config.sourceBuild.leastMemoryBytes)
       const have = facts.memory?.total
       if (wanted > 0 && (have === undefined || Number(have) < wanted)) {
         return refused(
@@ -41,7 +43,7 @@ export async function preflight(context: PhaseContext, verified: Verified): Prom
       return { kind: 'ok', value: undefined, detail: 'source build' }
     }
     case 'closure': {
-      const { storePath, publicKeys } = target.way.value
+      const { storePath, publicKeys } = way.value
       if (!/^\/nix\/store\/[0-9a-z]{32}-[0-9A-Za-z+._?=-]{1,211}$/.test(storePath)) {
         return refused('malformed', `target: ${storePath} is no store path`)
       }
@@ -55,9 +57,9 @@ export async function preflight(context: PhaseContext, verified: Verified): Prom
 
 async function toolsProblem(
   { deps, signal }: PhaseContext,
-  source: boolean,
+  maker: 'nixos-rebuild' | 'nix' | 'nix-store',
 ): Promise<PhaseFailure | undefined> {
-  for (const tool of source ? ['nix-env', 'nixos-rebuild'] : ['nix-env', 'nix-store']) {
+  for (const tool of ['nix-env', maker]) {
     if (tool === 'nixos-rebuild') continue // has no harmless call that all its versions know
     const { ending } = await deps.system.run(tool, ['--version'], { deadlineMs: 20_000, signal })
     if (ending.kind === 'cancelled') return undefined // the agent stops, which whoever called sees

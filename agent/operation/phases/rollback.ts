@@ -3,7 +3,7 @@ import type { Order } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import { type Target, TargetSchema } from '../../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { type PhaseContext, type PhaseResult, refused } from '../context.ts'
-import type { OperationState } from '../fold.ts'
+import { actionOf, type OperationState } from '../fold.ts'
 import { readMemory } from '../memory.ts'
 import { readEarlierTarget } from '../proof-file.ts'
 
@@ -39,6 +39,9 @@ export function chooseRollback(
   const operation = earlier.find(({ order }) => order.operationId === named.operationId)
   if (!operation)
     return refuse('unknown-operation', `this node's journal has no operation ${named.operationId}`)
+  if (actionOf(operation.order) === 'upgrade') {
+    return refuse('not-reached', `operation ${named.operationId} moved Kubernetes alone, and no system`)
+  }
   const { host } = operation
   if (named.before) {
     if (operation.previous === '') {

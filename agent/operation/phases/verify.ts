@@ -29,18 +29,21 @@ export interface VerifyInput {
   readonly now: () => Date
   /** Told what is remembered from now on, before the coordinator is told of the phase. */
   readonly remembered: (memory: KnownMemory) => void
+  /** What is to be installed. */
+  readonly part: 'system' | 'kubernetes'
 }
 
 /** Fetches the revision, judges it by what this node knows and reads itself, and remembers it before anything is done. */
 export async function verify(
   context: PhaseContext,
-  { order, assignment, now, remembered }: VerifyInput,
+  { order, assignment, now, remembered, part }: VerifyInput,
 ): Promise<PhaseResult<Verified>> {
   const { deps, signal } = context
-  if (!deps.config.allow.includes('apply')) {
+  const verb = part === 'system' ? 'apply' : 'upgrade'
+  if (!deps.config.allow.includes(verb)) {
     return refused(
       'not-allowed',
-      'this node does not take orders to apply (option `allow` of its configuration)',
+      `this node does not take orders to ${verb} (option \`allow\` of its configuration)`,
     )
   }
   const trust = deps.trust()
@@ -69,7 +72,7 @@ export async function verify(
     assignment: where,
     ruleVerdict: rule === undefined ? undefined : await deps.rule(rule, signal),
     system: nixSystem(facts.cpu?.architecture),
-    part: 'system',
+    part,
   })
   if (judged.kind === 'refused') return refused(judged.class, judged.reason)
   await writeMemory(deps.stateDir, judged.newMemory)

@@ -3,8 +3,6 @@ import { type Target, TargetSchema } from '../../../shared/gen/muster/v1/manifes
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { PlanMode, PlanSchema } from '../../../shared/gen/muster/v1/plan_pb.ts'
 import { sha256Hex } from '../../../shared/ids.ts'
-import { pause } from '../../../shared/lifecycle.ts'
-import { MAX_SKEW_MS } from '../../../shared/revision/judge-revision.ts'
 import type { KnownManifest } from '../../../shared/revision/read-manifest.ts'
 import { readSafety } from '../../gates/read-safety.ts'
 import { makePlan } from '../../plan/make-plan.ts'
@@ -15,18 +13,20 @@ import { alreadyReached } from '../already-reached.ts'
 import { arm } from '../arm.ts'
 import { chooseMode } from '../choose-mode.ts'
 import { failed, type PhaseFailure, type PhaseResult, refused, STOPPED } from '../context.ts'
-import { actionOf, provenTime } from '../fold.ts'
+import { actionOf } from '../fold.ts'
+import type { KubernetesMove } from '../journal-record.ts'
 import { findQuarantined } from '../node-memory.ts'
 import { buildTree } from '../phases/build.ts'
 import { fetchClosure, fetchTree } from '../phases/fetch.ts'
 import { makeRoom, removeSurplus } from '../phases/make-room.ts'
 import { preflight } from '../phases/preflight.ts'
 import { findRollback } from '../phases/rollback.ts'
-import { nixSystem, verify } from '../phases/verify.ts'
+import { nixSystem } from '../phases/verify.ts'
 import { writeProof } from '../proof-file.ts'
+import { judgeKubernetes, secureDatastore } from './kubernetes-move.ts'
+import { prepareUpgrade } from './prepare-upgrade.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
-
-const SMALL_SKEW_MS = 30_000
+import { clockProblem, digestOf, end, heldProblem, verifyRevision } from './verify-revision.ts'
 
 /** What is to be reached, and by what it is proved. */
 interface Wanted {
@@ -43,6 +43,7 @@ interface Wanted {
  */
 export async function prepare(context: StepContext): Promise<StepEnd> {
   const { state, input, deps, record } = context
+  if (actionOf(state.order) === 'upgrade') return await prepareUpgrade(context)
   const wanted =
     actionOf(state.order) === 'rollback' ? await prepareRollback(context) : await prepareRevision(context)
   if (!('storePath' in wanted)) return wanted
@@ -51,7 +52,9 @@ export async function prepare(context: StepContext): Promise<StepEnd> {
   const planned = await plan(context, wanted)
   if (!('mode' in planned)) return planned
   if (input.signal.aborted) return { kind: 'stopped' }
-  const armed = await context.phase(Phase.ARM, async () => {
+  const armed = await context.phase(Phase.ARM, async ({ signal }) => {
+    const lacking = await secureDatastore(context, planned.kubernetes, signal)
+    if (lacking) return lacking
     const problem = await arm(context, { target: wanted.storePath, ...planned })
     return problem === undefined
       ? {
@@ -66,27 +69,17 @@ export async function prepare(context: StepContext): Promise<StepEnd> {
 }
 
 async function prepareRevision(context: StepContext): Promise<Wanted | StepEnd> {
-  const { deps, input, phase, record } = context
-  const earlier = [...input.states().values()]
-  const verified = await phase(Phase.VERIFY, async inner => {
-    const problem = (await clockProblem(context)) ?? heldProblem(context)
-    if (problem) return problem
-    const proven = provenTime(earlier)
-    const now = () => latest(deps.clock.now(), proven)
-    return await verify(inner, {
-      order: input.order,
-      assignment: input.assignment,
-      now,
-      remembered: input.remembered,
-    })
-  })
+  const { deps, phase, record } = context
+  const verified = await verifyRevision(context, 'system')
   if (verified.kind === 'stopped') return verified
   if (verified.kind === 'failed') return end(Phase.VERIFY, verified)
   const { target, manifest, host, facts } = verified.value
   const previous = (await currentSystem(deps.system, deps.config.systemRoot)) ?? ''
   await record({ kind: 'target', host, previous, targetDigest: digestOf(manifest, target) })
 
-  const ready = await phase(Phase.PREFLIGHT, inner => preflight(inner, verified.value))
+  const ready = await phase(Phase.PREFLIGHT, inner =>
+    preflight(inner, verified.value, target.way, 'nixos-rebuild'),
+  )
   if (ready.kind === 'stopped') return ready
   if (ready.kind === 'failed') return end(Phase.PREFLIGHT, ready)
 
@@ -145,6 +138,7 @@ async function prepareRollback(context: StepContext): Promise<Wanted | StepEnd> 
 }
 
 interface Planned {
+  readonly kubernetes: KubernetesMove | undefined
   readonly mode: 'switch' | 'trial' | 'reboot'
   readonly confirmMs: number
 }
@@ -157,6 +151,7 @@ async function plan(context: StepContext, wanted: Wanted): Promise<Planned | Ste
   const safety = readSafety(wanted.target)
   const planOnly = actionOf(state.order) === 'plan'
   let message = create(PlanSchema)
+  let kubernetes: KubernetesMove | undefined
   const result = await phase(Phase.PLAN, async inner => {
     const { signal } = inner
     const root = config.systemRoot
@@ -185,6 +180,9 @@ async function plan(context: StepContext, wanted: Wanted): Promise<Planned | Ste
     if (planOnly || reached) return { kind: 'ok', value: choice, detail: planText(message) }
     const problem = problemOf(context, made.problems, storePath)
     if (problem) return problem
+    const moved = await judgeKubernetes(context, made.kubernetes, signal)
+    if (moved.kind === 'failed') return moved
+    kubernetes = moved.move
     if (choice.mode === PlanMode.REBOOT_REQUIRED) {
       return failed(OutcomeClass.REBOOT_REQUIRED, `${choice.reason}; nothing was touched`)
     }
@@ -198,6 +196,7 @@ async function plan(context: StepContext, wanted: Wanted): Promise<Planned | Ste
   return {
     mode: mode === PlanMode.TRIAL_BOOT ? 'trial' : mode === PlanMode.REBOOT ? 'reboot' : 'switch',
     confirmMs: safety.confirmWithinMs,
+    kubernetes,
   }
 }
 
@@ -250,63 +249,9 @@ function planText(message: {
   return `${words[mode] ?? 'unknown'}; stops ${stops.length}, starts ${starts.length}, restarts ${restarts.length}, reloads ${reloads.length} units`
 }
 
-/** A clock that stands before what this node has already written down was not set since the machine started. */
-async function clockProblem({ deps, input, state }: StepContext): Promise<PhaseFailure | undefined> {
-  const past = Math.max(
-    0,
-    ...[...input.states().values()].flatMap(other =>
-      other.order.operationId === state.order.operationId
-        ? []
-        : [(other.endedAt ?? other.acceptedAt).getTime()],
-    ),
-  )
-  const skew = deps.skewMs()
-  if (skew !== undefined && Math.abs(skew) > MAX_SKEW_MS) {
-    // Before anything is judged by this clock, such as whether the order has expired.
-    return refused(
-      'clock',
-      `the clock is ${Math.round(Math.abs(skew) / 1_000)} s ${skew > 0 ? 'ahead of' : 'behind'} the coordinator's, more than ${MAX_SKEW_MS / 60_000} minutes: set it, then order again`,
-    )
-  }
-  // The coordinator shows the same time: what is ahead of it was written by a clock that was wrong.
-  if (skew !== undefined && Math.abs(skew) <= SMALL_SKEW_MS) return undefined
-  const startedMs = performance.now()
-  while (deps.clock.now().getTime() < past) {
-    if (performance.now() - startedMs > deps.config.clockWaitMs || !(await pause(500, input.signal))) {
-      return refused(
-        'clock',
-        `the clock says ${deps.clock.now().toISOString()}, which is before ${new Date(past).toISOString()} in this node's journal: it is not set`,
-      )
-    }
-  }
-  return undefined
-}
-
-function heldProblem({ input, state }: StepContext): PhaseFailure | undefined {
-  const { held } = input.nodeMemory()
-  if (!held || actionOf(state.order) === 'plan') return undefined
-  return refused(
-    'held',
-    `this node obeys nothing: ${held.reason || 'held'}; \`muster resume\` lets it obey again`,
-  )
-}
-
-function end(phase: Phase, failure: PhaseFailure, storePath = ''): StepEnd {
-  const { kind: _, ...rest } = failure
-  return { kind: 'conclude', conclusion: { ...rest, phase, storePath } }
-}
-
 function succeed(reason: string, storePath: string): StepEnd {
   return {
     kind: 'conclude',
     conclusion: { class: OutcomeClass.SUCCEEDED, refusal: '', reason, phase: Phase.PLAN, storePath },
   }
-}
-
-function digestOf(manifest: KnownManifest, target: Target): string {
-  return (target.group === '' ? manifest.hosts.get(target.host) : manifest.groups.get(target.group)) ?? ''
-}
-
-function latest(a: Date, b: Date | undefined): Date {
-  return b && b > a ? b : a
 }

@@ -39,7 +39,12 @@ export interface Scenario {
   /** The boot loader does what it was told. */
   readonly trialBoots: boolean
   readonly bootEntryFails: boolean
+  /** What becomes of Kubernetes with the new system. */
+  readonly kubernetes: 'stays' | 'changes' | 'changes and fails'
 }
+
+/** What may happen to the machine. */
+export type Act = 'agent' | 'dead man' | 'time' | 'kill' | 'cut' | 'crash'
 
 /** Goes on from yield to yield: what happens between two of them happens as a whole, or not at all. */
 type Process = Generator<void, void>
@@ -63,6 +68,11 @@ export class EngineModel {
   profile = OLD
   verdict: Verdict = { kind: 'none' }
   began = 0
+  /** Whose Kubernetes runs; undefined: none. */
+  kubernetes: string | undefined = OLD
+  /** What keeps it from being started: the change, or one that is letting it go. */
+  held: 'down' | 'going' | undefined
+  restarts = 0
   rounds = 0
   #booted = OLD
   #boot = 1
@@ -92,7 +102,7 @@ export class EngineModel {
   }
 
   /** One act of somebody, or of fate. */
-  act(who: 'agent' | 'dead man' | 'time' | 'kill' | 'cut'): void {
+  act(who: Act): void {
     this.#nowMs += TICK_MS
     this.#advance()
     switch (who) {
@@ -112,6 +122,11 @@ export class EngineModel {
         return
       case 'cut':
         this.#bootAnew()
+        return
+      case 'crash':
+        // systemd starts it again, from the units that are there now.
+        this.kubernetes = undefined
+        this.#startKubernetes()
         return
     }
   }
@@ -176,6 +191,29 @@ export class EngineModel {
     this.#mark = { began: true, ended: end }
   }
 
+  /** What a boot, systemd or the agent does; the units' own condition decides. */
+  #startKubernetes(): void {
+    if (this.held === 'down' || this.kubernetes === this.current) return
+    if (this.current === NEW && this.scenario.kubernetes !== 'stays' && this.verdict.kind !== 'confirmed') {
+      this.faults.push('the new Kubernetes was started in a system that was not confirmed')
+    }
+    if (this.kubernetes === NEW && this.current === OLD) this.faults.push('Kubernetes went back')
+    this.kubernetes = this.current
+  }
+
+  /** As `letKubernetesGo` does: it can be cut in between. */
+  *#letGo(): Process {
+    if (this.held === 'down') {
+      this.held = 'going'
+      yield
+    }
+    if (this.held !== 'going') return
+    // What runs is left alone.
+    if (this.kubernetes === undefined) this.#startKubernetes()
+    yield
+    this.held = undefined
+  }
+
   #stopSwitch(): void {
     if (this.#unit) this.#endSwitch('killed')
   }
@@ -203,6 +241,8 @@ export class EngineModel {
     this.#booted = this.#oneShot && this.scenario.trialBoots ? NEW : this.profile
     this.#oneShot = false
     this.current = this.#booted
+    this.kubernetes = undefined
+    this.#startKubernetes()
     if (!this.#arm) return
     const armedFor = this.#deadline?.bootId
     const { bootId } = this.#time()
@@ -268,6 +308,7 @@ export class EngineModel {
     this.#oneShot = false
     this.profile = OLD
     yield
+    yield* this.#letGo()
     this.#end = { kind: 'returned', reason: `runs ${OLD}` }
     this.#agent = undefined
     this.#instance += 1
@@ -319,6 +360,23 @@ export class EngineModel {
         return yield* this.#confirm(state)
       case 'promote':
         return yield* this.#promote()
+      case 'kubernetes': {
+        if (this.verdict.kind !== 'confirmed') this.faults.push('Kubernetes before the confirmation')
+        yield
+        if (!state.kubernetes?.started) {
+          this.held = undefined
+          yield
+          this.kubernetes = undefined
+          yield
+          this.#startKubernetes()
+          this.restarts += 1
+          yield
+          this.#record({ kind: 'kubernetes-started' })
+        }
+        yield
+        const fails = this.scenario.kubernetes === 'changes and fails'
+        return this.#record({ kind: 'kubernetes-ended', failure: fails ? 'it is not well' : undefined })
+      }
       case 'claim-return':
         this.#claim({ kind: 'returned', claim: step.claim })
         return
@@ -331,6 +389,7 @@ export class EngineModel {
         return
       case 'conclude': {
         yield
+        yield* this.#letGo()
         const { class: kind, reason, firstCause } = step.conclusion
         const outcome = create(OutcomeSchema, {
           class: kind,
@@ -367,7 +426,12 @@ export class EngineModel {
     this.#setDeadline(FIRST_MS, 'proof')
     this.#timers.push({ dueMs: this.#nowMs + FIRST_MS })
     // The journal's own word for it comes last; cut before it, all of this is done again.
-    this.#record({ kind: 'armed', round: number, mode, bootId, target: NEW, failedBefore: [] })
+    const changes = this.scenario.kubernetes !== 'stays'
+    if (changes) this.held = 'down'
+    this.#record({
+      ...{ kind: 'armed', round: number, mode, bootId, target: NEW, failedBefore: [] },
+      ...(changes && { kubernetes: { server: true, from: '1.34.3', to: '1.35.4' } }),
+    })
     this.rounds = number
   }
 

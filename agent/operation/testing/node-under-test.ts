@@ -26,6 +26,7 @@ import {
 } from '../../../shared/revision/testing/sample-fleet.ts'
 import { packTree } from '../../../shared/tree/pack-tree.ts'
 import { keyId } from '../../../shared/x509/key-id.ts'
+import { NO_KUBERNETES, type NodeKubernetes } from '../../kubernetes/node-kubernetes.ts'
 import { createLog } from '../../log.ts'
 import type { System } from '../../system/system.ts'
 import type { Units } from '../../units/units.ts'
@@ -74,6 +75,8 @@ export class NodeUnderTest implements AsyncDisposable {
   download: (offset: number, signal: AbortSignal) => AsyncIterable<Uint8Array> = offset =>
     createReadStream(this.treeFile, { start: offset })
   config: OperationsConfig
+  /** None, unless a test gives it one before the agent starts anew. */
+  kubernetes: NodeKubernetes = NO_KUBERNETES
   /** The service manager of its machine; it outlives the agent. */
   readonly units: ScriptedUnits
   /** Whether the coordinator confirms; a test may have it fall silent. */
@@ -101,6 +104,7 @@ export class NodeUnderTest implements AsyncDisposable {
       buildDeadlineMs: 60_000,
       switchDeadlineMs: 60_000,
       bootDeadlineMs: 60_000,
+      kubernetesDeadlineMs: 60_000,
       clockWaitMs: 100,
       restartBoundMs: 60_000,
       keepGenerations: 10,
@@ -140,6 +144,7 @@ export class NodeUnderTest implements AsyncDisposable {
         connected: () => this.connected,
       },
       units: whileAlive<Units>(life, this.units),
+      kubernetes: whileAlive(life, this.kubernetes),
       program: ['/usr/bin/muster-agent'],
       instance: () => this.#instance,
       sign: statement => signOutcome(keys.privateKey, statement),

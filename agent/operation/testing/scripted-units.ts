@@ -160,7 +160,11 @@ export class ScriptedUnits implements Units {
       await startReturn(this, folder, record, stateDir)
       return
     }
-    const end = await walkBack({ system: this.#system, units: this, say: () => {}, signal }, folder, record)
+    const end = await walkBack(
+      { system: this.#system, units: this, say: () => {}, signal, stateDir },
+      folder,
+      record,
+    )
     if (end !== 'nothing' && end !== 'stopped' && end.kind !== 'booting') await this.onRestart()
   }
 }
