@@ -248,6 +248,7 @@ async function build(
         facts,
         operations,
         clusters,
+        identity,
         skew,
         board,
         clock,

@@ -51,6 +51,8 @@ const schema = z.strictObject({
   pendingMachines: z.int().min(1).max(100_000).default(1_000),
   /** How often a machine of a cluster is asked for the cluster's state; oftener while something is under way. */
   clusterAskSeconds: positive.max(60).default(20),
+  /** How often machines are shown how far the record of events goes, when something has happened. */
+  auditSeconds: positive.max(86_400).default(300),
   retention: z
     .strictObject({
       /** How long logs, events, ended operations and old facts are kept. */

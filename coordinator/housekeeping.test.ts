@@ -34,6 +34,7 @@ async function makeChores(stateDir = fleet.folder) {
     // The rounds are as far apart as half the life of an order: 30 ms.
     config: parseConfig({ stateDir, orderMinutes: 0.001, retention: { days: 10 } }, 'test'),
     sessions: { wake: (machine: string) => void woken.push(machine) },
+    showAuditHead: async () => {},
     onDisk: (problem: string | undefined) => void disks.push(problem),
   }
   return { deps, stop, logged, disks, woken, operationFeed }

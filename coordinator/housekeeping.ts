@@ -15,6 +15,8 @@ export interface HousekeepingDeps extends OrderDeps, RetentionDeps {
   readonly directory: MachineDirectory
   readonly config: CoordinatorConfig
   readonly sessions: Pick<Sessions, 'wake'>
+  /** Shows machines how far the record of events goes. */
+  readonly showAuditHead: () => Promise<void>
   /** Told how full the disk of the state folder is, when that is a problem. */
   readonly onDisk: (problem: string | undefined) => void
 }
@@ -39,6 +41,7 @@ export async function housekeeping(deps: HousekeepingDeps, signal: AbortSignal):
   let retained = Number.NEGATIVE_INFINITY
   do {
     await chore('disk', async () => deps.onDisk(await diskProblem(deps.config.stateDir)))
+    await chore('audit', deps.showAuditHead)
     await chore('orders', () => expireOrders(deps))
     await chore('orders that were to wait', () => wakeDue(deps))
     if (performance.now() - retained >= RETENTION_EVERY_MS) {
@@ -48,5 +51,10 @@ export async function housekeeping(deps: HousekeepingDeps, signal: AbortSignal):
       const endedBeforeMs = deps.clock.now().getTime() - policy.maxAgeMs
       await chore('tokens', () => deps.store.transact(tx => pruneTokens(tx, endedBeforeMs)))
     }
-  } while (await pause(Math.min(ORDERS_EVERY_MS, deps.config.orderMinutes * 30_000), signal))
+  } while (
+    await pause(
+      Math.min(ORDERS_EVERY_MS, deps.config.orderMinutes * 30_000, deps.config.auditSeconds * 1_000),
+      signal,
+    )
+  )
 }

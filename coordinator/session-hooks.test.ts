@@ -28,6 +28,7 @@ it('slows a machine that sends ever new facts, and loses none of them', async ()
   const hooks = sessionHooks({
     ...fleet.deps,
     operationFeed: new ChangeFeed(),
+    auditHeads: { shown: undefined },
     clusters: { began: () => {}, report: async () => {}, state: async () => {} },
   })
   const send = async (serial: string) => {

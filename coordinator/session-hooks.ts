@@ -1,6 +1,7 @@
 import type { Clock } from '../shared/clock.ts'
 import { pause } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
+import type { AuditHeads } from './audit/show-heads.ts'
 import { admitSession } from './machines/admit-session.ts'
 import type { MachineDirectory } from './machines/directory.ts'
 import type { FleetTrust } from './machines/fleet-trust.ts'
@@ -25,6 +26,7 @@ export interface SessionHookDeps {
   readonly operationFeed: ChangeFeed
   readonly factsLimits: FactsLimits
   readonly trust: FleetTrust
+  readonly auditHeads: Pick<AuditHeads, 'shown'>
   readonly orderLifetimeMs?: number
   readonly clusters: ClusterHooks
 }
@@ -90,6 +92,7 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
         await deps.clusters.state(machine, state)
       },
     },
+    auditHead: () => deps.auditHeads.shown,
     trustNotice: machine => trustNotice(directory.get(machine), trust.number),
   }
 }

@@ -14,6 +14,7 @@ import { lockDirectory } from '../shared/process-lock.ts'
 import { Encoded, type Peer } from '../shared/rpc/definition.ts'
 import { type ServeOptions, serve } from '../shared/rpc/serve.ts'
 import type { PublishedRevision } from './api/publish-revision.ts'
+import { AuditHeads } from './audit/show-heads.ts'
 import { type Authorities, openAuthorities } from './authority/authorities.ts'
 import { watchRefusedHandshakes } from './authority/refused-handshakes.ts'
 import { createRenewableServerCredentials } from './authority/server-credentials.ts'
@@ -115,7 +116,18 @@ async function build(
   }
   const factsLimits = { keep: 100, maxAgeMs: config.retention.days * DAY_MS }
   const orderLifetimeMs = config.orderMinutes * 60_000
-  const base = { store, directory, clock, log, operationFeed, factsLimits, trust, orderLifetimeMs }
+  const auditHeads = new AuditHeads(store, config.auditSeconds * 1_000)
+  const base = {
+    store,
+    auditHeads,
+    directory,
+    clock,
+    log,
+    operationFeed,
+    factsLimits,
+    trust,
+    orderLifetimeMs,
+  }
   const registry: SessionRegistry = new SessionRegistry({
     hooks: sessionHooks({
       ...base,
@@ -206,6 +218,7 @@ async function build(
     onTrustChanged: () => {
       onTrustChanged().catch((error: unknown) => log.error({ err: error }, 'trust set not announced'))
     },
+    showAuditHead: () => auditHeads.show(registry),
     requestRestart: (why: string) => wantRestart(why),
   }
 

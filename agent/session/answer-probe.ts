@@ -1,6 +1,8 @@
 import { fromBinary, toJsonString } from '@bufbuild/protobuf'
+import type { ChainHead } from '../../shared/audit/event-chain.ts'
+import { signHead } from '../../shared/audit/signed-head.ts'
 import { reasonOf } from '../../shared/errors.ts'
-import type { Probe } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { type Probe, SignedAuditHeadSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { DeadlineError, withDeadline } from '../../shared/lifecycle.ts'
 import { msFromDuration } from '../../shared/time.ts'
@@ -9,6 +11,8 @@ import type { SerialisedFacts } from './facts-keeper.ts'
 const DEFAULT_DEADLINE_MS = 10_000
 const MOST_DEADLINE_MS = 60_000
 const MAX_ANSWER_CHARS = 256 * 1024
+const MAX_PARAMETER_CHARS = 4 * 1024
+const MAX_NONCE_CHARS = 64
 
 export interface ProbeAnswerParts {
   readonly probeId: string
@@ -16,24 +20,51 @@ export interface ProbeAnswerParts {
   readonly error: string
 }
 
+/** What questions are answered from. */
+export interface ProbeSources {
+  readonly facts: () => Promise<SerialisedFacts>
+  readonly auditHeads: () => readonly ChainHead[]
+  readonly key: { readonly privateKeyPem: string; readonly publicKeyDer: Uint8Array }
+}
+
 /** Answers a question asked live; what cannot be answered says why. */
 export async function answerProbe(
-  refresh: () => Promise<SerialisedFacts>,
+  sources: ProbeSources,
   probe: Probe,
   signal: AbortSignal,
 ): Promise<ProbeAnswerParts> {
   const { probeId, kind, deadline } = probe
-  const refuse = (error: string) => ({ probeId, json: '', error })
-  if (kind !== 'facts')
-    return refuse(`this agent does not know the question ${JSON.stringify(kind.slice(0, 64))}`)
   const ms = Math.min(deadline ? msFromDuration(deadline) : DEFAULT_DEADLINE_MS, MOST_DEADLINE_MS)
   try {
-    const { bytes } = await withDeadline(ms, signal, refresh)
-    const json = toJsonString(FactsSchema, fromBinary(FactsSchema, bytes))
+    const json = await withDeadline(ms, signal, () => answer(sources, probe))
     if (json.length > MAX_ANSWER_CHARS)
-      return refuse(`the facts take ${json.length} characters, too many to send`)
+      throw new Error(`the answer takes ${json.length} characters, too many to send`)
     return { probeId, json, error: '' }
   } catch (error) {
-    return refuse(error instanceof DeadlineError ? `facts were not read within ${ms} ms` : reasonOf(error))
+    const reason = error instanceof DeadlineError ? `${kind} was not read within ${ms} ms` : reasonOf(error)
+    return { probeId, json: '', error: reason }
   }
+}
+
+async function answer(sources: ProbeSources, { kind, parameters }: Probe): Promise<string> {
+  switch (kind) {
+    case 'facts':
+      return toJsonString(FactsSchema, fromBinary(FactsSchema, (await sources.facts()).bytes))
+    case 'audit-head':
+      return toJsonString(
+        SignedAuditHeadSchema,
+        signHead(sources.key, readNonce(parameters), sources.auditHeads()),
+      )
+    default:
+      throw new Error(`this agent does not know the question ${JSON.stringify(kind.slice(0, 64))}`)
+  }
+}
+
+function readNonce(parameters: string): string {
+  const value: unknown = parameters.length > MAX_PARAMETER_CHARS ? undefined : JSON.parse(parameters)
+  const nonce = typeof value === 'object' && value !== null && 'nonce' in value ? value.nonce : undefined
+  if (typeof nonce !== 'string' || nonce === '' || nonce.length > MAX_NONCE_CHARS) {
+    throw new Error(`parameters: nonce must be 1 to ${MAX_NONCE_CHARS} characters`)
+  }
+  return nonce
 }

@@ -13,6 +13,7 @@ import { verifyManifest } from '../../shared/revision/verify-revision.ts'
 import { msFromDuration } from '../../shared/time.ts'
 import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import type { Clusters } from '../clusters/clusters.ts'
+import type { MachineIdentity } from '../identity/machine-identity.ts'
 import type { StatusBoard } from '../local/status-board.ts'
 import type { Log } from '../log.ts'
 import type { Operations } from '../operation/operations.ts'
@@ -24,6 +25,7 @@ import { eventMessages, recordEvent } from './event-messages.ts'
 import type { FactsKeeper } from './facts-keeper.ts'
 import type { FleetClient, FleetLink } from './fleet-link.ts'
 import { makeHeartbeat } from './heartbeat.ts'
+import { keepAuditHead } from './keep-audit-head.ts'
 import { type HelloDeps, makeHello } from './make-hello.ts'
 import { operationMessages } from './operation-messages.ts'
 import { type Outgoing, Sender } from './sender.ts'
@@ -37,6 +39,8 @@ export interface SessionDeps extends TrustUpdateDeps, HelloDeps {
   readonly facts: FactsKeeper
   readonly operations: Operations
   readonly clusters: Clusters
+  /** The machine's key: what it says for good is signed with it. */
+  readonly identity: MachineIdentity
   readonly skew: ClockSkew
   readonly board: StatusBoard
   readonly clock: Clock
@@ -209,7 +213,12 @@ class Session implements Disposable {
         }
         this.#probes += 1
         return this.#start('probe', async () => {
-          const value = await answerProbe(() => facts.refresh(), probe, this.#stop.signal)
+          const sources = {
+            facts: () => facts.refresh(),
+            auditHeads: () => state.current.auditHeads,
+            key: this.#deps.identity,
+          }
+          const value = await answerProbe(sources, probe, this.#stop.signal)
           this.#probes -= 1
           if (!this.#stop.signal.aborted) this.#send({ message: { case: 'probeAnswer', value } })
         })
@@ -222,6 +231,8 @@ class Session implements Disposable {
           this.#sender.wake()
         })
       }
+      case 'auditHead':
+        return keepAuditHead(state, message.value, clock.now())
       case 'assignment':
         return this.#onAssignment(message.value)
       case 'challenge':

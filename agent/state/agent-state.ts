@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { ChainHead } from '../../shared/audit/event-chain.ts'
 import { readFileIfThere, writeFileDurably } from '../../shared/durable-file.ts'
 import { reasonOf } from '../../shared/errors.ts'
 import { isDigest } from '../../shared/ids.ts'
@@ -34,6 +35,8 @@ export interface AgentState {
   /** The host this machine is bound to, as the coordinator said last; for people. */
   readonly host: string
   readonly events: readonly PendingEvent[]
+  /** How far the coordinator's record of events went when it was shown, oldest first: what an audit compares. */
+  readonly auditHeads: readonly ChainHead[]
 }
 
 export const FRESH_STATE: AgentState = {
@@ -48,6 +51,7 @@ export const FRESH_STATE: AgentState = {
   factsDigest: '',
   host: '',
   events: [],
+  auditHeads: [],
 }
 
 const STATE_FILE = 'state.json'
@@ -166,11 +170,22 @@ export function parseState(path: string, text: string): AgentState {
     factsDigest: text_('factsDigest'),
     host: text_('host'),
     events: events.map(event => parseEvent(event) ?? damaged('events holds what is no event')),
+    auditHeads: (listOf(fields.get('auditHeads') ?? []) ?? damaged('auditHeads is no list')).map(
+      head => parseHead(head) ?? damaged('auditHeads holds what is no link'),
+    ),
   }
 }
 
 function listOf(value: unknown): readonly unknown[] | undefined {
   return Array.isArray(value) ? value : undefined
+}
+
+function parseHead(value: unknown): ChainHead | undefined {
+  const fields = new Map<string, unknown>(Object.entries(value ?? {}))
+  const [id, hash] = [fields.get('id'), fields.get('hash')]
+  return typeof id === 'number' && Number.isSafeInteger(id) && typeof hash === 'string' && isDigest(hash)
+    ? { id, hash }
+    : undefined
 }
 
 function parseEvent(value: unknown): PendingEvent | undefined {

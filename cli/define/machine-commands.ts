@@ -232,6 +232,39 @@ Examples:
       await runQuery(cli, expression, options)
     })
 
+  const audit = program
+    .command('audit')
+    .description('The record of who did what: every event holds the hash of the one before it.')
+  audit
+    .command('verify')
+    .description('Recompute the record here, and compare it with what every machine was shown of it.')
+    .option('--deadline <time>', 'how long machines are waited for, 1s to 60s (10s)', parseTime)
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `
+Machines keep how far the record went when they were shown it last, and sign what they answer. A record that somebody cut,
+or changed and hashed anew, disagrees with them. The coordinator’s own word is not taken for anything.
+
+Examples:
+  $ muster audit verify
+  $ muster audit verify -o json --deadline 30s
+`,
+    )
+    .action(async options => {
+      const { verifyAudit } = await import('../commands/verify-audit.ts')
+      await verifyAudit(cli, options)
+    })
+  audit
+    .command('show')
+    .description('Show the record as data, with its hashes; the same as `muster events -o json`.')
+    .addArgument(new Argument('[ref]', `only of this machine: ${REF}`))
+    .option('--limit <n>', 'how many at most (100)', numberBetween(1, 1000))
+    .action(async (ref, options) => {
+      const { listEvents } = await import('../commands/list-events.ts')
+      await listEvents(cli, ref, { ...options, output: 'json' })
+    })
+
   program
     .command('events')
     .description('Show what happened, oldest first.')

@@ -5,7 +5,17 @@ import { ago, shortId } from './machine-listing.ts'
 import { plainOf } from './plain.ts'
 import type { Listing } from './show-list.ts'
 
-export const EVENT_FIELDS = ['id', 'at', 'class', 'machine', 'host', 'reason', 'actor'] as const
+export const EVENT_FIELDS = [
+  'id',
+  'at',
+  'class',
+  'machine',
+  'host',
+  'reason',
+  'actor',
+  'previous',
+  'hash',
+] as const
 
 /** A machine that acted is told by the start of its id. */
 function actorOf(actor: string): string {

@@ -27,6 +27,8 @@ import { buildProgram } from '../program.ts'
 
 /** What the fields of each listing mean. */
 const MEANINGS: Readonly<Record<string, string>> = {
+  previous: 'hash of the event before it; empty: it was the first of all',
+  hash: 'SHA-256 of this event and of that one: what `muster audit verify` recomputes',
   action: '`apply`, `plan`, `rollback`, `reboot`, `hold`, `resume` or `retry`',
   actor: 'who caused it: an operator, `local`, `coordinator`',
   address: 'where it was last seen from',

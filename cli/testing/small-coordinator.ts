@@ -458,6 +458,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     listEvents: async request => ({
       events: state.events.filter(({ id }) => id > request.after).toReversed(),
     }),
+    getAuditHeads: async function* () {},
     backup: async function* () {
       yield { chunk: Buffer.from('back') }
       yield { chunk: Buffer.from('up') }

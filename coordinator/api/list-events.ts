@@ -20,16 +20,19 @@ export function listEvents({
   readonly directory: MachineDirectory
 }) {
   return async (
-    { ref, limit, after }: ListEventsRequest,
+    { ref, limit, after, before }: ListEventsRequest,
     _caller: Caller,
   ): Promise<MessageInitShape<typeof ListEventsResponseSchema>> => {
     if (limit > MAX_EVENTS) throw invalid(`limit: at most ${MAX_EVENTS}`)
-    if (after > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid('after: is no id of an event')
+    for (const [name, id] of Object.entries({ after, before })) {
+      if (id > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(`${name}: is no id of an event`)
+    }
     // A machine that was only ever refused is in no list; its events have its whole id.
     const machine = ref === '' || isDigest(ref) ? ref : resolveMachine(directory, ref).id
     const rows = await listEventRows(store.db, {
       ...(machine === '' ? {} : { machine }),
       after: Number(after),
+      before: Number(before),
       limit: limit === 0 ? 100 : limit,
     })
     return { events: rows.map(describeEvent) }

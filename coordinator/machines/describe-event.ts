@@ -12,5 +12,7 @@ export function describeEvent(row: EventRow): MessageInitShape<typeof EventSchem
     host: row.host,
     reason: row.reason,
     actor: row.actor,
+    previous: row.previous,
+    hash: row.hash,
   }
 }

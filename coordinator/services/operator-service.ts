@@ -12,6 +12,7 @@ import { createToken } from '../api/create-token.ts'
 import { downloadRevisionTree } from '../api/download-revision-tree.ts'
 import { evictMachine } from '../api/evict-machine.ts'
 import { followLogs } from '../api/follow-logs.ts'
+import { getAuditHeads } from '../api/get-audit-heads.ts'
 import { getEvidence } from '../api/get-evidence.ts'
 import { getFleet } from '../api/get-fleet.ts'
 import { getFleetRevision } from '../api/get-fleet-revision.ts'
@@ -44,6 +45,7 @@ type Deps = Parameters<typeof addOperator>[0] &
   Parameters<typeof createToken>[0] &
   Parameters<typeof downloadRevisionTree>[0] &
   Parameters<typeof followLogs>[0] &
+  Parameters<typeof getAuditHeads>[0] &
   Parameters<typeof getFleet>[0] &
   Parameters<typeof getFleetTrust>[0] &
   Parameters<typeof getEvidence>[0] &
@@ -112,6 +114,7 @@ export function operatorService(
     followLogs: streamed(followLogs(deps)),
     query: streamed(query(deps)),
     listEvents: asked(listEvents(deps)),
+    getAuditHeads: streamed(getAuditHeads(deps)),
     backup: streamed(backup(deps)),
     restore: asked(restore(deps)),
   }

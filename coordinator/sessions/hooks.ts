@@ -1,4 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { ChainHead } from '../../shared/audit/event-chain.ts'
 import type {
   AgentEvent,
   AssignmentSchema,
@@ -45,6 +46,8 @@ export interface SessionHooks {
   /** Two live holders of one key were found. */
   clone(machine: string, reason: string): Promise<void>
   lastSeen(batch: ReadonlyMap<string, Date>): Promise<void>
+  /** How far the record of events goes, as far as machines were shown it. */
+  auditHead(): ChainHead | undefined
   /** What the machine is to be told about trust at its welcome; undefined: nothing that it does not know. */
   trustNotice(machine: string): { readonly number: bigint; readonly confirmedDigest: string } | undefined
 }

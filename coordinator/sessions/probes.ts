@@ -7,6 +7,13 @@ import type { LiveSession } from './live-session.ts'
 
 const MAX_ANSWER_CHARS = 256 * 1024
 
+export interface Question {
+  readonly kind: string
+  /** JSON text; empty: the kind needs to know nothing. */
+  readonly parameters: string
+  readonly deadlineMs: number
+}
+
 interface PendingProbe {
   readonly machine: string
   resolve(json: string): void
@@ -22,7 +29,11 @@ export class Probes {
   readonly #pending = new Map<string, PendingProbe>()
 
   /** Asks. Rejects when the machine does not answer in time, could not run it, or takes no message. */
-  ask(session: LiveSession, kind: string, deadlineMs: number, signal?: AbortSignal): Promise<string> {
+  ask(
+    session: LiveSession,
+    { kind, parameters, deadlineMs }: Question,
+    signal?: AbortSignal,
+  ): Promise<string> {
     const probeId = randomId()
     return new Promise((resolve, reject) => {
       const settle = () => {
@@ -49,7 +60,10 @@ export class Probes {
         reject: fail,
       })
       const sent = session.send({
-        message: { case: 'probe', value: { probeId, kind, deadline: durationFromMs(deadlineMs) } },
+        message: {
+          case: 'probe',
+          value: { probeId, kind, parameters, deadline: durationFromMs(deadlineMs) },
+        },
       })
       if (!sent) fail(new RpcError(status.UNAVAILABLE, 'the machine does not take what it is sent'))
     })

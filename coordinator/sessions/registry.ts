@@ -125,10 +125,16 @@ export class SessionRegistry implements Sessions {
     if (this.#holders.live(machine)) this.#orders.trigger(machine)
   }
 
-  probe(machine: string, kind: string, deadlineMs: number, signal?: AbortSignal): Promise<string> {
+  probe(
+    machine: string,
+    kind: string,
+    deadlineMs: number,
+    signal?: AbortSignal,
+    parameters = '',
+  ): Promise<string> {
     const session = this.#holders.live(machine)
     if (!session) return Promise.reject(new RpcError(status.UNAVAILABLE, 'not online'))
-    return this.#probes.ask(session, kind, deadlineMs, signal)
+    return this.#probes.ask(session, { kind, parameters, deadlineMs }, signal)
   }
 
   /** Serves one stream whose peer was proved to be `machine`. Whoever iterates calls `return` at the end in any case. */
@@ -203,6 +209,9 @@ export class SessionRegistry implements Sessions {
     if (admission.needFacts) session.send({ message: { case: 'factsRequest', value: {} } })
     const notice = hooks.trustNotice(machine)
     if (notice) session.send({ message: { case: 'trust', value: notice } })
+    const head = hooks.auditHead()
+    if (head)
+      session.send({ message: { case: 'auditHead', value: { id: BigInt(head.id), hash: head.hash } } })
   }
 
   /** Goes once through the event loop that serves all sessions, and fails when they are served no longer. */

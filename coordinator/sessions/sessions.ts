@@ -26,7 +26,14 @@ export interface Sessions {
   /** Ends every live session of a machine at once; it is told the reason. */
   end(machine: string, reason: string): void
   /** Asks a machine something now. Rejects when it has no session, does not answer in time or could not run it. */
-  probe(machine: string, kind: string, deadlineMs: number, signal?: AbortSignal): Promise<string>
+  /** `parameters`: JSON text of what the kind needs to know; empty: nothing. */
+  probe(
+    machine: string,
+    kind: string,
+    deadlineMs: number,
+    signal?: AbortSignal,
+    parameters?: string,
+  ): Promise<string>
   /** When the machine's newest message arrived; undefined when it is not online. */
   lastMessage(machine: string): Date | undefined
   /** Looks at a machine anew: sends its orders and its assignment where they changed. */

@@ -12,7 +12,7 @@ it('a stream on which no hello comes is ended, as no heartbeat would end it', as
   const hooks = {
     ...{ admit: unused, allowed: unused, facts: unused, report: unused, log: unused, event: unused },
     ...{ trust: unused, orders: unused, delivered: unused, assignment: unused, clone: unused },
-    ...{ lastSeen: unused, trustNotice: unused, status: unused },
+    ...{ lastSeen: unused, auditHead: unused, trustNotice: unused, status: unused },
     clusters: { began: unused, report: unused, state: unused },
   }
   const registry = new SessionRegistry({

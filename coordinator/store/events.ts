@@ -1,4 +1,5 @@
 import type { Kysely, Selectable, Transaction } from 'kysely'
+import { type ChainHead, hashEvent } from '../../shared/audit/event-chain.ts'
 import type { Database, EventsTable } from './tables.ts'
 
 export type EventRow = Selectable<EventsTable>
@@ -15,19 +16,36 @@ export interface NewEvent {
 /** Longest text kept of a reason; machines' own words may stand in it. */
 const MAX_REASON_CHARS = 4_000
 
-/** Records what happened, in the transaction that made it so. */
+/**
+ * Records what happened, in the transaction that made it so, as the next link of the chain. Transactions that write run one
+ * after the other, so nobody else takes the same number; should somebody, the second write fails.
+ */
 export async function recordEvent(tx: Transaction<Database>, event: NewEvent): Promise<void> {
+  const last = await newestLink(tx)
+  const row = {
+    id: (last?.id ?? 0) + 1,
+    at: event.at.getTime(),
+    class: event.class.slice(0, 64),
+    machine: event.machine ?? '',
+    host: event.host ?? '',
+    reason: event.reason.slice(0, MAX_REASON_CHARS),
+    actor: event.actor,
+    previous: last?.hash ?? '',
+  }
   await tx
     .insertInto('events')
-    .values({
-      at: event.at.getTime(),
-      class: event.class.slice(0, 64),
-      machine: event.machine ?? '',
-      host: event.host ?? '',
-      reason: event.reason.slice(0, MAX_REASON_CHARS),
-      actor: event.actor,
-    })
+    .values({ ...row, hash: hashEvent(row) })
     .execute()
+}
+
+/** The end of the chain; undefined: nothing has happened yet. */
+export async function newestLink(db: Kysely<Database>): Promise<ChainHead | undefined> {
+  return await db
+    .selectFrom('events')
+    .select(['id', 'hash'])
+    .orderBy('id', 'desc')
+    .limit(1)
+    .executeTakeFirst()
 }
 
 /** Events that one machine may cause, and in what time. */
@@ -57,10 +75,16 @@ export async function recordClaim(
 /** Newest first. */
 export function listEventRows(
   db: Kysely<Database>,
-  input: { readonly machine?: string; readonly after?: number; readonly limit: number },
+  input: {
+    readonly machine?: string
+    readonly after?: number
+    readonly before?: number
+    readonly limit: number
+  },
 ): Promise<EventRow[]> {
   let query = db.selectFrom('events').selectAll()
   if (input.machine !== undefined) query = query.where('machine', '=', input.machine)
   if (input.after !== undefined && input.after > 0) query = query.where('id', '>', input.after)
+  if (input.before !== undefined && input.before > 0) query = query.where('id', '<', input.before)
   return query.orderBy('id', 'desc').limit(input.limit).execute()
 }

@@ -5,6 +5,7 @@ import * as safeOperations from './migrations/0002-safe-operations.ts'
 import * as clusters from './migrations/0003-clusters.ts'
 import * as clusterActs from './migrations/0004-cluster-acts.ts'
 import * as rollouts from './migrations/0005-rollouts.ts'
+import * as audit from './migrations/0006-audit.ts'
 
 /** All migrations in order; only ever appended to. The schema's number is the count of them. */
 export const MIGRATIONS: readonly ((db: Kysely<unknown>) => Promise<void>)[] = [
@@ -13,6 +14,7 @@ export const MIGRATIONS: readonly ((db: Kysely<unknown>) => Promise<void>)[] = [
   clusters.up,
   clusterActs.up,
   rollouts.up,
+  audit.up,
 ]
 
 /** The schema of the store is newer than this program knows. */

@@ -10,11 +10,22 @@ export async function deleteOldEvents(
   tx: Transaction<Database>,
   input: { readonly upTo: number; readonly beforeMs: number; readonly limit: number },
 ): Promise<number> {
+  // From the oldest without a gap, and never the newest: what is left must be a whole piece of the chain.
+  const young = await tx
+    .selectFrom('events')
+    .select('id')
+    .orderBy('id')
+    .where('id', '>', input.upTo)
+    .where('at', '>=', input.beforeMs)
+    .limit(1)
+    .executeTakeFirst()
+  const newest = await tx.selectFrom('events').select('id').orderBy('id', 'desc').limit(1).executeTakeFirst()
+  const keepFrom = Math.min(young?.id ?? Number.MAX_SAFE_INTEGER, newest?.id ?? 0)
   const ids = await tx
     .selectFrom('events')
     .select('id')
     .orderBy('id')
-    .where(({ or, eb }) => or([eb('id', '<=', input.upTo), eb('at', '<', input.beforeMs)]))
+    .where('id', '<', keepFrom)
     .limit(input.limit)
     .execute()
   await deleteIn(ids, some =>

@@ -262,13 +262,17 @@ export interface RequestsTable {
 }
 
 export interface EventsTable {
-  id: Generated<number>
+  /** One more than the newest: the number is part of the hash. */
+  id: number
   at: Millis
   class: string
   machine: string
   host: string
   reason: string
   actor: string
+  /** Hash of the event before it, and its own: see shared/audit/event-chain.ts. */
+  previous: string
+  hash: string
 }
 
 /** One schema for SQLite and PostgreSQL. */

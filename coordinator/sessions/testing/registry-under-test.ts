@@ -56,6 +56,7 @@ export function makeRegistry({
     assignment: async () => ({ host: 'olaf', group: '' }),
     clone: async machine => void clones.push(machine),
     lastSeen: async batch => void seen.push(...batch.keys()),
+    auditHead: () => undefined,
     trustNotice: () => undefined,
     clusters: { began: () => {}, report: async () => {}, state: async () => {} },
     ...hooks,

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/agent.proto.
  */
 export const file_muster_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSL3AwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIABIyCg5jbHVzdGVyX3JlcG9ydBgKIAEoCzIYLm11c3Rlci52MS5DbHVzdGVyUmVwb3J0SAASMAoNY2x1c3Rlcl9zdGF0ZRgLIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyU3RhdGVIAEIJCgdtZXNzYWdlIt8CCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsEBCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbiJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIItQFCg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSAASMAoNY2x1c3Rlcl9vcmRlchgNIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyT3JkZXJIABI5ChJjbHVzdGVyX3JlcG9ydF9hY2sYDiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclJlcG9ydEFja0gAEj8KFWNsdXN0ZXJfc3RhdGVfcmVxdWVzdBgPIAEoCzIeLm11c3Rlci52MS5DbHVzdGVyU3RhdGVSZXF1ZXN0SABCCQoHbWVzc2FnZSK3AQoHV2VsY29tZRIQCghwcm90b2NvbBgBIAEoDRI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoDbm93GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgphc3NpZ25tZW50GAQgASgLMhUubXVzdGVyLnYxLkFzc2lnbm1lbnQSDwoHdmVyc2lvbhgFIAEoCSIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAkiqgMKBU9yZGVyEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkSKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFYXBwbHkYBSABKAsyFi5tdXN0ZXIudjEuQXBwbHlBY3Rpb25IABItCghyb2xsYmFjaxgGIAEoCzIZLm11c3Rlci52MS5Sb2xsYmFja0FjdGlvbkgAEikKBnJlYm9vdBgHIAEoCzIXLm11c3Rlci52MS5SZWJvb3RBY3Rpb25IABIlCgRob2xkGAggASgLMhUubXVzdGVyLnYxLkhvbGRBY3Rpb25IABIpCgZyZXN1bWUYCSABKAsyFy5tdXN0ZXIudjEuUmVzdW1lQWN0aW9uSAASJwoFcmV0cnkYCiABKAsyFi5tdXN0ZXIudjEuUmV0cnlBY3Rpb25IABIrCgd1cGdyYWRlGAsgASgLMhgubXVzdGVyLnYxLlVwZ3JhZGVBY3Rpb25IAEIICgZhY3Rpb24iIAoLQXBwbHlBY3Rpb24SEQoJcGxhbl9vbmx5GAEgASgIIjYKDlJvbGxiYWNrQWN0aW9uEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIOCgZiZWZvcmUYAiABKAgiDgoMUmVib290QWN0aW9uIhwKCkhvbGRBY3Rpb24SDgoGcmVhc29uGAEgASgJIg4KDFJlc3VtZUFjdGlvbiINCgtSZXRyeUFjdGlvbiIjCg1VcGdyYWRlQWN0aW9uEhIKCmZldGNoX29ubHkYASABKAgiPAoNUmVzdGFydE5vdGljZRIrCghleHBlY3RlZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIOCgxGYWN0c1JlcXVlc3QiGgoIRmFjdHNBY2sSDgoGZGlnZXN0GAEgASgJIkcKDE9wZXJhdGlvbkFjaxIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSDwoHb3V0Y29tZRgDIAEoCCJUCgVQcm9iZRIQCghwcm9iZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEisKCGRlYWRsaW5lGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIjcKC1RydXN0Tm90aWNlEg4KBm51bWJlchgBIAEoBBIYChBjb25maXJtZWRfZGlnZXN0GAIgASgJIhsKCUNoYWxsZW5nZRIOCgZyZWFzb24YASABKAkiNwoMSGVhcnRiZWF0QWNrEicKA25vdxgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiYAoOUmV2aXNpb25Ob3RpY2USDgoGbnVtYmVyGAEgASgEEhcKD21hbmlmZXN0X2RpZ2VzdBgCIAEoCRIlCghlbnZlbG9wZRgDIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZSIiCgxSZW5ld1JlcXVlc3QSEgoKcHVibGljX2tleRgBIAEoDCJRCg1SZW5ld1Jlc3BvbnNlEhEKCWNoYWluX3BlbRgBIAEoCRItCglub3RfYWZ0ZXIYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIiQKEkdldFJldmlzaW9uUmVxdWVzdBIOCgZudW1iZXIYASABKAQiTAoTR2V0UmV2aXNpb25SZXNwb25zZRIlCghlbnZlbG9wZRgBIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZRIOCgZ0YXJnZXQYAiABKAwiNQoTRG93bmxvYWRUcmVlUmVxdWVzdBIOCgZudW1iZXIYASABKAQSDgoGb2Zmc2V0GAIgASgEIiUKFERvd25sb2FkVHJlZVJlc3BvbnNlEg0KBWNodW5rGAEgASgMIhEKD0dldFRydXN0UmVxdWVzdCI4ChBHZXRUcnVzdFJlc3BvbnNlEiQKBXRydXN0GAEgASgLMhUubXVzdGVyLnYxLlRydXN0Q2hhaW4y0wMKDEFnZW50U2VydmljZRJECgdTZXNzaW9uEhkubXVzdGVyLnYxLlNlc3Npb25SZXF1ZXN0GhoubXVzdGVyLnYxLlNlc3Npb25SZXNwb25zZSgBMAESOgoFUmVuZXcSFy5tdXN0ZXIudjEuUmVuZXdSZXF1ZXN0GhgubXVzdGVyLnYxLlJlbmV3UmVzcG9uc2USTAoLR2V0UmV2aXNpb24SHS5tdXN0ZXIudjEuR2V0UmV2aXNpb25SZXF1ZXN0Gh4ubXVzdGVyLnYxLkdldFJldmlzaW9uUmVzcG9uc2USUQoMRG93bmxvYWRUcmVlEh4ubXVzdGVyLnYxLkRvd25sb2FkVHJlZVJlcXVlc3QaHy5tdXN0ZXIudjEuRG93bmxvYWRUcmVlUmVzcG9uc2UwARJDCghHZXRUcnVzdBIaLm11c3Rlci52MS5HZXRUcnVzdFJlcXVlc3QaGy5tdXN0ZXIudjEuR2V0VHJ1c3RSZXNwb25zZRJbChBDb25maXJtT3BlcmF0aW9uEiIubXVzdGVyLnYxLkNvbmZpcm1PcGVyYXRpb25SZXF1ZXN0GiMubXVzdGVyLnYxLkNvbmZpcm1PcGVyYXRpb25SZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
+  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSL3AwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIABIyCg5jbHVzdGVyX3JlcG9ydBgKIAEoCzIYLm11c3Rlci52MS5DbHVzdGVyUmVwb3J0SAASMAoNY2x1c3Rlcl9zdGF0ZRgLIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyU3RhdGVIAEIJCgdtZXNzYWdlIt8CCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsEBCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbiJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIIoAGCg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSAASMAoNY2x1c3Rlcl9vcmRlchgNIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyT3JkZXJIABI5ChJjbHVzdGVyX3JlcG9ydF9hY2sYDiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclJlcG9ydEFja0gAEj8KFWNsdXN0ZXJfc3RhdGVfcmVxdWVzdBgPIAEoCzIeLm11c3Rlci52MS5DbHVzdGVyU3RhdGVSZXF1ZXN0SAASKgoKYXVkaXRfaGVhZBgQIAEoCzIULm11c3Rlci52MS5BdWRpdEhlYWRIAEIJCgdtZXNzYWdlIrcBCgdXZWxjb21lEhAKCHByb3RvY29sGAEgASgNEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCgNub3cYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKCmFzc2lnbm1lbnQYBCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudBIPCgd2ZXJzaW9uGAUgASgJIikKCkFzc2lnbm1lbnQSDAoEaG9zdBgBIAEoCRINCgVncm91cBgCIAEoCSKqAwoFT3JkZXISFAoMb3BlcmF0aW9uX2lkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEEhcKD21hbmlmZXN0X2RpZ2VzdBgDIAEoCRIrCgdleHBpcmVzGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgVhcHBseRgFIAEoCzIWLm11c3Rlci52MS5BcHBseUFjdGlvbkgAEi0KCHJvbGxiYWNrGAYgASgLMhkubXVzdGVyLnYxLlJvbGxiYWNrQWN0aW9uSAASKQoGcmVib290GAcgASgLMhcubXVzdGVyLnYxLlJlYm9vdEFjdGlvbkgAEiUKBGhvbGQYCCABKAsyFS5tdXN0ZXIudjEuSG9sZEFjdGlvbkgAEikKBnJlc3VtZRgJIAEoCzIXLm11c3Rlci52MS5SZXN1bWVBY3Rpb25IABInCgVyZXRyeRgKIAEoCzIWLm11c3Rlci52MS5SZXRyeUFjdGlvbkgAEisKB3VwZ3JhZGUYCyABKAsyGC5tdXN0ZXIudjEuVXBncmFkZUFjdGlvbkgAQggKBmFjdGlvbiIgCgtBcHBseUFjdGlvbhIRCglwbGFuX29ubHkYASABKAgiNgoOUm9sbGJhY2tBY3Rpb24SFAoMb3BlcmF0aW9uX2lkGAEgASgJEg4KBmJlZm9yZRgCIAEoCCIOCgxSZWJvb3RBY3Rpb24iHAoKSG9sZEFjdGlvbhIOCgZyZWFzb24YASABKAkiDgoMUmVzdW1lQWN0aW9uIg0KC1JldHJ5QWN0aW9uIiMKDVVwZ3JhZGVBY3Rpb24SEgoKZmV0Y2hfb25seRgBIAEoCCI8Cg1SZXN0YXJ0Tm90aWNlEisKCGV4cGVjdGVkGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIg4KDEZhY3RzUmVxdWVzdCIaCghGYWN0c0FjaxIOCgZkaWdlc3QYASABKAkiRwoMT3BlcmF0aW9uQWNrEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBBIPCgdvdXRjb21lGAMgASgIIiUKCUF1ZGl0SGVhZBIKCgJpZBgBIAEoBBIMCgRoYXNoGAIgASgJIlkKEkF1ZGl0SGVhZFN0YXRlbWVudBIPCgdtYWNoaW5lGAEgASgJEg0KBW5vbmNlGAIgASgJEiMKBWhlYWRzGAMgAygLMhQubXVzdGVyLnYxLkF1ZGl0SGVhZCJLCg9TaWduZWRBdWRpdEhlYWQSEQoJc3RhdGVtZW50GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDBISCgpwdWJsaWNfa2V5GAMgASgMImgKBVByb2JlEhAKCHByb2JlX2lkGAEgASgJEgwKBGtpbmQYAiABKAkSKwoIZGVhZGxpbmUYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcGFyYW1ldGVycxgEIAEoCSI3CgtUcnVzdE5vdGljZRIOCgZudW1iZXIYASABKAQSGAoQY29uZmlybWVkX2RpZ2VzdBgCIAEoCSIbCglDaGFsbGVuZ2USDgoGcmVhc29uGAEgASgJIjcKDEhlYXJ0YmVhdEFjaxInCgNub3cYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImAKDlJldmlzaW9uTm90aWNlEg4KBm51bWJlchgBIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAiABKAkSJQoIZW52ZWxvcGUYAyABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUiIgoMUmVuZXdSZXF1ZXN0EhIKCnB1YmxpY19rZXkYASABKAwiUQoNUmVuZXdSZXNwb25zZRIRCgljaGFpbl9wZW0YASABKAkSLQoJbm90X2FmdGVyGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChJHZXRSZXZpc2lvblJlcXVlc3QSDgoGbnVtYmVyGAEgASgEIkwKE0dldFJldmlzaW9uUmVzcG9uc2USJQoIZW52ZWxvcGUYASABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSDgoGdGFyZ2V0GAIgASgMIjUKE0Rvd25sb2FkVHJlZVJlcXVlc3QSDgoGbnVtYmVyGAEgASgEEg4KBm9mZnNldBgCIAEoBCIlChREb3dubG9hZFRyZWVSZXNwb25zZRINCgVjaHVuaxgBIAEoDCIRCg9HZXRUcnVzdFJlcXVlc3QiOAoQR2V0VHJ1c3RSZXNwb25zZRIkCgV0cnVzdBgBIAEoCzIVLm11c3Rlci52MS5UcnVzdENoYWluMtMDCgxBZ2VudFNlcnZpY2USRAoHU2Vzc2lvbhIZLm11c3Rlci52MS5TZXNzaW9uUmVxdWVzdBoaLm11c3Rlci52MS5TZXNzaW9uUmVzcG9uc2UoATABEjoKBVJlbmV3EhcubXVzdGVyLnYxLlJlbmV3UmVxdWVzdBoYLm11c3Rlci52MS5SZW5ld1Jlc3BvbnNlEkwKC0dldFJldmlzaW9uEh0ubXVzdGVyLnYxLkdldFJldmlzaW9uUmVxdWVzdBoeLm11c3Rlci52MS5HZXRSZXZpc2lvblJlc3BvbnNlElEKDERvd25sb2FkVHJlZRIeLm11c3Rlci52MS5Eb3dubG9hZFRyZWVSZXF1ZXN0Gh8ubXVzdGVyLnYxLkRvd25sb2FkVHJlZVJlc3BvbnNlMAESQwoIR2V0VHJ1c3QSGi5tdXN0ZXIudjEuR2V0VHJ1c3RSZXF1ZXN0GhsubXVzdGVyLnYxLkdldFRydXN0UmVzcG9uc2USWwoQQ29uZmlybU9wZXJhdGlvbhIiLm11c3Rlci52MS5Db25maXJtT3BlcmF0aW9uUmVxdWVzdBojLm11c3Rlci52MS5Db25maXJtT3BlcmF0aW9uUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
 
 /**
  * @generated from message muster.v1.SessionRequest
@@ -831,6 +831,14 @@ export type SessionResponse = Message<"muster.v1.SessionResponse"> & {
      */
     value: ClusterStateRequest;
     case: "clusterStateRequest";
+  } | {
+    /**
+     * How far the record of events goes; the node keeps what it was shown.
+     *
+     * @generated from field: muster.v1.AuditHead audit_head = 16;
+     */
+    value: AuditHead;
+    case: "auditHead";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1252,7 +1260,107 @@ export const OperationAckSchema: GenMessage<OperationAck> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 28);
 
 /**
- * A question asked live. Today "facts" (an object with the facts, read afresh).
+ * A link of the chain of events.
+ *
+ * @generated from message muster.v1.AuditHead
+ */
+export type AuditHead = Message<"muster.v1.AuditHead"> & {
+  /**
+   * Id of the event.
+   *
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * Its hash, hex.
+   *
+   * @generated from field: string hash = 2;
+   */
+  hash: string;
+};
+
+/**
+ * Describes the message muster.v1.AuditHead.
+ * Use `create(AuditHeadSchema)` to create a new message.
+ */
+export const AuditHeadSchema: GenMessage<AuditHead> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 29);
+
+/**
+ * What a machine says it was shown of the chain of events.
+ *
+ * @generated from message muster.v1.AuditHeadStatement
+ */
+export type AuditHeadStatement = Message<"muster.v1.AuditHeadStatement"> & {
+  /**
+   * The machine's id.
+   *
+   * @generated from field: string machine = 1;
+   */
+  machine: string;
+
+  /**
+   * The asker's.
+   *
+   * @generated from field: string nonce = 2;
+   */
+  nonce: string;
+
+  /**
+   * Links it was shown, oldest first, at most 32: the newest ones, and fewer and fewer of those before. A record that was
+   * rewritten can be shown anew with one event more; then an older link contradicts it.
+   *
+   * @generated from field: repeated muster.v1.AuditHead heads = 3;
+   */
+  heads: AuditHead[];
+};
+
+/**
+ * Describes the message muster.v1.AuditHeadStatement.
+ * Use `create(AuditHeadStatementSchema)` to create a new message.
+ */
+export const AuditHeadStatementSchema: GenMessage<AuditHeadStatement> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 30);
+
+/**
+ * The same under the machine's own key.
+ *
+ * @generated from message muster.v1.SignedAuditHead
+ */
+export type SignedAuditHead = Message<"muster.v1.SignedAuditHead"> & {
+  /**
+   * A serialised AuditHeadStatement.
+   *
+   * @generated from field: bytes statement = 1;
+   */
+  statement: Uint8Array;
+
+  /**
+   * RSASSA-PKCS1-v1_5 with SHA-256 over "muster audit head v1\n" and the statement.
+   *
+   * @generated from field: bytes signature = 2;
+   */
+  signature: Uint8Array;
+
+  /**
+   * SubjectPublicKeyInfo (DER) of the machine's key; its SHA-256 is the machine's id.
+   *
+   * @generated from field: bytes public_key = 3;
+   */
+  publicKey: Uint8Array;
+};
+
+/**
+ * Describes the message muster.v1.SignedAuditHead.
+ * Use `create(SignedAuditHeadSchema)` to create a new message.
+ */
+export const SignedAuditHeadSchema: GenMessage<SignedAuditHead> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 31);
+
+/**
+ * A question asked live: "facts" (an object with the facts, read afresh), "audit-head" (`parameters` is {"nonce": "..."}; a
+ * SignedAuditHead as JSON).
  *
  * @generated from message muster.v1.Probe
  */
@@ -1277,6 +1385,13 @@ export type Probe = Message<"muster.v1.Probe"> & {
    * @generated from field: google.protobuf.Duration deadline = 3;
    */
   deadline?: Duration | undefined;
+
+  /**
+   * JSON text of what the kind needs to know, at most 4 KiB; empty: nothing.
+   *
+   * @generated from field: string parameters = 4;
+   */
+  parameters: string;
 };
 
 /**
@@ -1284,7 +1399,7 @@ export type Probe = Message<"muster.v1.Probe"> & {
  * Use `create(ProbeSchema)` to create a new message.
  */
 export const ProbeSchema: GenMessage<Probe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 29);
+  messageDesc(file_muster_v1_agent, 32);
 
 /**
  * The newest trust set's number; the node fetches what it lacks.
@@ -1312,7 +1427,7 @@ export type TrustNotice = Message<"muster.v1.TrustNotice"> & {
  * Use `create(TrustNoticeSchema)` to create a new message.
  */
 export const TrustNoticeSchema: GenMessage<TrustNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 30);
+  messageDesc(file_muster_v1_agent, 33);
 
 /**
  * Sent to every live holder of one key: renew the session from the machine that really has it. Nothing else is acted on.
@@ -1333,7 +1448,7 @@ export type Challenge = Message<"muster.v1.Challenge"> & {
  * Use `create(ChallengeSchema)` to create a new message.
  */
 export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 31);
+  messageDesc(file_muster_v1_agent, 34);
 
 /**
  * Answers a Heartbeat.
@@ -1354,7 +1469,7 @@ export type HeartbeatAck = Message<"muster.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 32);
+  messageDesc(file_muster_v1_agent, 35);
 
 /**
  * A revision was published.
@@ -1389,7 +1504,7 @@ export type RevisionNotice = Message<"muster.v1.RevisionNotice"> & {
  * Use `create(RevisionNoticeSchema)` to create a new message.
  */
 export const RevisionNoticeSchema: GenMessage<RevisionNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 33);
+  messageDesc(file_muster_v1_agent, 36);
 
 /**
  * @generated from message muster.v1.RenewRequest
@@ -1408,7 +1523,7 @@ export type RenewRequest = Message<"muster.v1.RenewRequest"> & {
  * Use `create(RenewRequestSchema)` to create a new message.
  */
 export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 34);
+  messageDesc(file_muster_v1_agent, 37);
 
 /**
  * @generated from message muster.v1.RenewResponse
@@ -1434,7 +1549,7 @@ export type RenewResponse = Message<"muster.v1.RenewResponse"> & {
  * Use `create(RenewResponseSchema)` to create a new message.
  */
 export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 35);
+  messageDesc(file_muster_v1_agent, 38);
 
 /**
  * @generated from message muster.v1.GetRevisionRequest
@@ -1453,7 +1568,7 @@ export type GetRevisionRequest = Message<"muster.v1.GetRevisionRequest"> & {
  * Use `create(GetRevisionRequestSchema)` to create a new message.
  */
 export const GetRevisionRequestSchema: GenMessage<GetRevisionRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 36);
+  messageDesc(file_muster_v1_agent, 39);
 
 /**
  * @generated from message muster.v1.GetRevisionResponse
@@ -1479,7 +1594,7 @@ export type GetRevisionResponse = Message<"muster.v1.GetRevisionResponse"> & {
  * Use `create(GetRevisionResponseSchema)` to create a new message.
  */
 export const GetRevisionResponseSchema: GenMessage<GetRevisionResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 37);
+  messageDesc(file_muster_v1_agent, 40);
 
 /**
  * @generated from message muster.v1.DownloadTreeRequest
@@ -1505,7 +1620,7 @@ export type DownloadTreeRequest = Message<"muster.v1.DownloadTreeRequest"> & {
  * Use `create(DownloadTreeRequestSchema)` to create a new message.
  */
 export const DownloadTreeRequestSchema: GenMessage<DownloadTreeRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 38);
+  messageDesc(file_muster_v1_agent, 41);
 
 /**
  * @generated from message muster.v1.DownloadTreeResponse
@@ -1524,7 +1639,7 @@ export type DownloadTreeResponse = Message<"muster.v1.DownloadTreeResponse"> & {
  * Use `create(DownloadTreeResponseSchema)` to create a new message.
  */
 export const DownloadTreeResponseSchema: GenMessage<DownloadTreeResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 39);
+  messageDesc(file_muster_v1_agent, 42);
 
 /**
  * @generated from message muster.v1.GetTrustRequest
@@ -1537,7 +1652,7 @@ export type GetTrustRequest = Message<"muster.v1.GetTrustRequest"> & {
  * Use `create(GetTrustRequestSchema)` to create a new message.
  */
 export const GetTrustRequestSchema: GenMessage<GetTrustRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 40);
+  messageDesc(file_muster_v1_agent, 43);
 
 /**
  * @generated from message muster.v1.GetTrustResponse
@@ -1556,7 +1671,7 @@ export type GetTrustResponse = Message<"muster.v1.GetTrustResponse"> & {
  * Use `create(GetTrustResponseSchema)` to create a new message.
  */
 export const GetTrustResponseSchema: GenMessage<GetTrustResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 41);
+  messageDesc(file_muster_v1_agent, 44);
 
 /**
  * For enrolled machines, on the fleet listener over mutual TLS. A machine's certificate reaches only what concerns that
