@@ -143,6 +143,7 @@ describe('clusters', () => {
   it('completes the names of clusters and hosts', async () => {
     expect((await run('__complete', '--', 'cluster', 'show', 'h')).out).toBe('home\n')
     expect((await run('__complete', '--', 'drain', 'a')).out).toBe('anna\n')
+    expect((await run('__complete', '--', 'drain', 'x', '--cluster', '')).out).toBe('home\n')
     expect((await run('__complete', '--', 'cluster', 'snapshot', 'home', '--on', 'o')).out).toBe('olaf\n')
     expect((await run('__complete', '--', 'cluster', 'rotate', 'home', 'c')).out).toBe('certificates\n')
   })
@@ -278,6 +279,18 @@ describe('leave and rejoin', () => {
     expect(code).toBe(exitCodes.refused.code)
     expect(err).toContain('muster trust show')
     expect(requests()).toEqual([])
+  })
+})
+
+describe('a host that was taken out of fleet.toml', () => {
+  it('is still taken out of its cluster, which is named', async () => {
+    await publishFleet()
+    expect((await run('leave', 'otto', '--dead')).err).toContain('--cluster NAME')
+    const alive = await run('leave', 'otto', '--cluster', 'home')
+    expect(alive).toMatchObject({ code: exitCodes.refused.code, err: expect.stringContaining('--dead') })
+    expect((await run('leave', 'otto', '--cluster', 'home', '--dead')).code).toBe(0)
+    expect((await run('remove', 'otto', '--cluster', 'home', '--dead')).code).toBe(0)
+    expect(requests()).toMatchObject([{ act: 'leave', host: 'otto', cluster: 'home', dead: true }])
   })
 })
 

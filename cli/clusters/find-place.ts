@@ -1,5 +1,8 @@
+import { create } from '@bufbuild/protobuf'
+import { escapeText } from '../../shared/escape.ts'
 import {
   type ClusterHost,
+  ClusterHostSchema,
   ClusterService,
   type ClusterSummary,
 } from '../../shared/gen/muster/v1/cluster_pb.ts'
@@ -45,11 +48,32 @@ export async function findPlace(connection: Connection, ref: string): Promise<Pl
   return byMachine
 }
 
-export async function requirePlace(connection: Connection, ref: string): Promise<Place> {
-  const place = await findPlace(connection, ref)
+/**
+ * The same; fails where there is none. A host that the newest revision does not name any more, and whose node is still in the cluster,
+ * is found by the cluster's name.
+ */
+export async function requirePlace(
+  connection: Connection,
+  ref: string,
+  cluster: string | undefined,
+): Promise<Place> {
+  const place = await placeIn(connection, ref, cluster)
   if (place) return place
   throw new CliError(
     'notFound',
-    `${ref}: belongs to no cluster by the newest revision; \`muster clusters\` and \`muster cluster show NAME\` list hosts`,
+    `${escapeText(ref)}: belongs to no cluster by the newest revision; \`muster clusters\` and \`muster cluster show NAME\` list hosts. ` +
+      'If it was taken out of fleet.toml, say --cluster NAME',
   )
+}
+
+/** Where a host belongs, or, where a cluster is named, a host of that name there, whether the revision knows it or not. */
+export async function placeIn(
+  connection: Connection,
+  ref: string,
+  cluster: string | undefined,
+): Promise<Place | undefined> {
+  if (cluster === undefined) return findPlace(connection, ref)
+  const { summary, hosts } = await fetchCluster(connection, cluster)
+  const host = hosts.find(each => each.host === ref)
+  return { summary, host: host ?? create(ClusterHostSchema, { host: ref }) }
 }

@@ -10,7 +10,7 @@ import { type ActOptions, showAct } from '../clusters/show-act.ts'
 import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
-import { type HostSnapshot, snapshotListing } from '../output/cluster-listing.ts'
+import { type HostSnapshot, isServerRole, snapshotListing } from '../output/cluster-listing.ts'
 import { showList } from '../output/show-list.ts'
 
 interface On {
@@ -118,11 +118,13 @@ export async function restoreSnapshot(
 
 /** What is lost by a restore, told before it is done. */
 export function meaningOfRestore({ summary, hosts }: ClusterView, name: string, host: string): string {
-  const others = hosts.filter(each => each.joined && each.host !== host).map(each => each.host)
+  const others = hosts
+    .filter(each => each.joined && each.host !== host && isServerRole(each.role))
+    .map(each => each.host)
   const anew =
     others.length === 0
       ? ''
-      : `\nThe other servers are wiped and join anew; workers find their way back to ${host}. Joined now: ${others.join(', ')}.`
+      : `\nOther servers hold the datastore as it is and must leave first: ${others.map(each => `\`muster leave ${each}\``).join(', ')}; \`muster rejoin\` lets each come back to ${host} afterwards.`
   return escapeLines(
     `cluster ${summary.name} would go back to snapshot ${name} on ${host}: everything that was changed in Kubernetes since it was made is lost, ` +
       `and the API is away meanwhile. ${host} becomes the only server.${anew}\nIf that is meant, say it again with --yes.`,

@@ -69,8 +69,9 @@ export function candidates(program: CompletedCommand, words: readonly string[]):
     } else positional += 1
   }
   if (waiting) {
-    const hosts = HOST_OPTIONS.has(waiting.long ?? '')
-    return { words: waiting.argChoices ?? [], hosts, clusters: false }
+    const long = waiting.long ?? ''
+    const names = { hosts: HOST_OPTIONS.has(long), clusters: long === '--cluster' }
+    return { words: waiting.argChoices ?? [], ...names }
   }
   const flags = [...options.filter(({ hidden }) => !hidden).map(({ long }) => long ?? ''), '--help'].filter(
     flag => flag !== '',

@@ -6,8 +6,14 @@ import { type ActRequest, followAct, startAct } from '../clusters/run-act.ts'
 import { type ActOptions, showAct } from '../clusters/show-act.ts'
 import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
+import { CliError } from '../exit-codes.ts'
 
-export interface DrainOptions extends ActOptions {
+interface HostOptions extends ActOptions {
+  /** Of a host that the newest revision does not name. */
+  readonly cluster?: string | undefined
+}
+
+export interface DrainOptions extends HostOptions {
   /** Milliseconds that pods are waited for. */
   readonly limit: number
   readonly deleteEmptydirData?: boolean | undefined
@@ -32,7 +38,7 @@ export function drainRequest(host: string, cluster: string, options: DrainChoice
 /** Cordons a host's node and moves its pods off. */
 export async function drain(cli: Cli, ref: string, options: DrainOptions): Promise<void> {
   await withCoordinator(cli, async connection => {
-    const { summary, host } = await requirePlace(connection, ref)
+    const { summary, host } = await requirePlace(connection, ref, options.cluster)
     const request = drainRequest(host.host, summary.name, options)
     await run(cli, connection, request, options, drainHint(host.host))
   })
@@ -42,28 +48,28 @@ export function drainHint(host: string): string {
   return `The cordon stays: \`muster drain ${escapeText(host)}\` goes on where it was, \`muster uncordon ${escapeText(host)}\` lifts it.`
 }
 
-export async function cordon(cli: Cli, ref: string, options: ActOptions): Promise<void> {
+export async function cordon(cli: Cli, ref: string, options: HostOptions): Promise<void> {
   await onNode(cli, 'cordon', ref, options)
 }
 
 /** Lifts a cordon of ours. */
-export async function uncordon(cli: Cli, ref: string, options: ActOptions): Promise<void> {
+export async function uncordon(cli: Cli, ref: string, options: HostOptions): Promise<void> {
   await onNode(cli, 'uncordon', ref, options)
 }
 
 /** Lets a host that left come back. */
-export async function rejoin(cli: Cli, ref: string, options: ActOptions): Promise<void> {
+export async function rejoin(cli: Cli, ref: string, options: HostOptions): Promise<void> {
   await onNode(cli, 'return', ref, options)
 }
 
-async function onNode(cli: Cli, act: string, ref: string, options: ActOptions): Promise<void> {
+async function onNode(cli: Cli, act: string, ref: string, options: HostOptions): Promise<void> {
   await withCoordinator(cli, async connection => {
-    const { summary, host } = await requirePlace(connection, ref)
+    const { summary, host } = await requirePlace(connection, ref, options.cluster)
     await run(cli, connection, { act, host: host.host, cluster: summary.name }, options)
   })
 }
 
-export interface LeaveOptions extends ActOptions {
+export interface LeaveOptions extends HostOptions {
   readonly dead?: boolean | undefined
   readonly key?: string | undefined
 }
@@ -71,7 +77,7 @@ export interface LeaveOptions extends ActOptions {
 /** Makes a host leave its cluster, by an order that the operator signs. */
 export async function leave(cli: Cli, ref: string, options: LeaveOptions): Promise<void> {
   await withCoordinator(cli, async connection => {
-    const { summary, host } = await requirePlace(connection, ref)
+    const { summary, host } = await requirePlace(connection, ref, options.cluster)
     const request = await leaveRequest(cli, connection, summary.name, host, options)
     await run(cli, connection, request, options)
   })
@@ -86,6 +92,12 @@ export async function leaveRequest(
 ): Promise<ActRequest> {
   const signer = await openSigner(cli, connection, key)
   const machine = machineOf(signer, cluster, host, told)
+  if (machine === '' && !dead) {
+    throw new CliError(
+      'refused',
+      `${escapeText(host)}: no machine is bound to it, so none can leave; if its machine is gone for good, say --dead`,
+    )
+  }
   const signedOrder = signAct(cli, signer, { act: 'leave', cluster, node: host, machine, dead })
   return { act: 'leave', host, cluster, dead, signedOrder }
 }

@@ -12,7 +12,7 @@ import {
   type FarewellLine,
   type FarewellStep,
 } from '../clusters/decide-farewell.ts'
-import { findPlace, type Place } from '../clusters/find-place.ts'
+import { type Place, placeIn } from '../clusters/find-place.ts'
 import { type ActRequest, followAct, startAct } from '../clusters/run-act.ts'
 import { failureText } from '../clusters/show-act.ts'
 import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
@@ -30,6 +30,8 @@ export interface RemoveOptions {
   readonly deleteEmptydirData?: boolean | undefined
   readonly deleteUnmanaged?: boolean | undefined
   readonly key?: string | undefined
+  /** Of a host that the newest revision does not name. */
+  readonly cluster?: string | undefined
   readonly timeout: number
   readonly output?: Format | undefined
 }
@@ -48,7 +50,7 @@ export async function removeHost(cli: Cli, ref: string, options: RemoveOptions):
   await withCoordinator(cli, async connection => {
     let before: FarewellStep | undefined
     for (;;) {
-      const { facts, place } = await readFacts(connection, ref)
+      const { facts, place } = await readFacts(connection, ref, options.cluster)
       const farewell = decideFarewell(facts, { wipe, dead, drain })
       if (farewell.kind === 'refused') throw new CliError('refused', escapeText(farewell.reason))
       const { next, lines } = farewell
@@ -69,8 +71,9 @@ export async function removeHost(cli: Cli, ref: string, options: RemoveOptions):
 async function readFacts(
   connection: Connection,
   ref: string,
+  cluster: string | undefined,
 ): Promise<{ readonly facts: FarewellFacts; readonly place: Place | undefined }> {
-  const place = await findPlace(connection, ref)
+  const place = await placeIn(connection, ref, cluster)
   const machine = await findMachine(connection, place?.host.host ?? ref)
   if (!place && !machine) {
     throw new CliError(

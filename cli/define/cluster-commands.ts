@@ -28,6 +28,13 @@ function limitOption() {
     .default(DRAIN_LIMIT_MS, '10m')
 }
 
+function clusterOption() {
+  return new Option(
+    '--cluster <name>',
+    'of a host that was taken out of fleet.toml: the cluster its node is in',
+  )
+}
+
 const EMPTY_DIR = 'evict pods with emptyDir volumes, too: what is in those is lost'
 const UNMANAGED = 'evict pods that no controller would make again, too'
 
@@ -243,6 +250,7 @@ function defineNodes(program: Command, cli: Cli): void {
     .description('Let no new pods onto a host’s node.')
     .argument('<host>', HOST)
     .addOption(noWaitOption())
+    .addOption(clusterOption())
     .addOption(timeoutOption())
     .addOption(outputOption())
     .action(async (host, options) => {
@@ -258,6 +266,7 @@ function defineNodes(program: Command, cli: Cli): void {
     .option('--delete-emptydir-data', EMPTY_DIR)
     .option('--delete-unmanaged', UNMANAGED)
     .addOption(noWaitOption())
+    .addOption(clusterOption())
     .addOption(timeoutOption())
     .addOption(outputOption())
     .addHelpText(
@@ -274,6 +283,7 @@ function defineNodes(program: Command, cli: Cli): void {
     .description('Let pods onto a host’s node again; only a cordon that Muster set is lifted.')
     .argument('<host>', HOST)
     .addOption(noWaitOption())
+    .addOption(clusterOption())
     .addOption(timeoutOption())
     .addOption(outputOption())
     .action(async (host, options) => {
@@ -290,6 +300,7 @@ function defineFarewell(program: Command, cli: Cli): void {
     .option('--dead', 'its machine is gone for good: a server that is left takes it out')
     .addOption(signingKeyOption())
     .addOption(noWaitOption())
+    .addOption(clusterOption())
     .addOption(timeoutOption())
     .addOption(outputOption())
     .addHelpText(
@@ -308,6 +319,7 @@ ${EXITS}`,
     .description('Let a host that left its cluster come back: it joins again by itself.')
     .argument('<host>', HOST)
     .addOption(noWaitOption())
+    .addOption(clusterOption())
     .addOption(timeoutOption())
     .addOption(outputOption())
     .action(async (host, options) => {
@@ -326,6 +338,7 @@ ${EXITS}`,
     .option('--delete-emptydir-data', EMPTY_DIR)
     .option('--delete-unmanaged', UNMANAGED)
     .addOption(signingKeyOption())
+    .addOption(clusterOption())
     .addOption(timeoutOption())
     .addOption(outputOption())
     .addHelpText(
