@@ -6,6 +6,7 @@ import { makePrivateDirectory } from '../shared/durable-file.ts'
 import { RpcError } from '../shared/errors.ts'
 import { Health } from '../shared/gen/grpc/health/v1/health_pb.ts'
 import { AgentService, SessionResponseSchema } from '../shared/gen/muster/v1/agent_pb.ts'
+import { ClusterService } from '../shared/gen/muster/v1/cluster_pb.ts'
 import { EnrolmentService } from '../shared/gen/muster/v1/enrolment_pb.ts'
 import { OperatorService } from '../shared/gen/muster/v1/operator_pb.ts'
 import { Disposers } from '../shared/lifecycle.ts'
@@ -13,6 +14,7 @@ import type { Logger } from '../shared/log.ts'
 import { lockDirectory } from '../shared/process-lock.ts'
 import { Encoded, type Peer } from '../shared/rpc/definition.ts'
 import { type ServeOptions, serve } from '../shared/rpc/serve.ts'
+import type { Caller } from './api/caller.ts'
 import type { PublishedRevision } from './api/publish-revision.ts'
 import { AuditHeads } from './audit/show-heads.ts'
 import { type Authorities, openAuthorities } from './authority/authorities.ts'
@@ -21,6 +23,7 @@ import { createRenewableServerCredentials } from './authority/server-credentials
 import { applyStagedRestore } from './backup/apply-restore.ts'
 import { ownHostBackup } from './backup/own-host-backup.ts'
 import { callerOf } from './caller-of.ts'
+import { type Asked, grantAct } from './clusters/acts/grant-act.ts'
 import { Conductor } from './clusters/conductor.ts'
 import type { CoordinatorConfig } from './config.ts'
 import { Nonces } from './enrolment/nonces.ts'
@@ -39,6 +42,7 @@ import { announceRevision, type CommittedRevision, followRevision } from './revi
 import { openBlobs } from './revisions/blobs.ts'
 import { fleetTargetsCache } from './revisions/fleet-targets.ts'
 import { agentService } from './services/agent-service.ts'
+import { clusterService } from './services/cluster-service.ts'
 import { enrolmentService } from './services/enrolment-service.ts'
 import { healthService } from './services/health-service.ts'
 import { OperatorCalls } from './services/operator-calls.ts'
@@ -147,7 +151,7 @@ async function build(
 
   const clusters: Conductor = new Conductor({
     ...base,
-    fleetTargets,
+    ...{ fleetTargets, blobs },
     sessions: registry,
     askMs: config.clusterAskSeconds * 1000,
     stuck: { afterMs: conditions.stuckAfterMs },
@@ -222,6 +226,11 @@ async function build(
     requestRestart: (why: string) => wantRestart(why),
   }
 
+  const clusterDeps = {
+    ...deps,
+    clusters,
+    grantAct: (asked: Asked) => grantAct({ ...deps, snapshot: name => clusters.snapshot(name) }, asked),
+  }
   const remote = (peer: Peer) => callerOf({ directory, operators, authorities, clock }, peer)
   const health = healthService({ store, registry })
   const options: ServeOptions = {
@@ -243,6 +252,7 @@ async function build(
     server => {
       serve(server, AgentService, agentService({ ...deps, callerOf: remote }), options)
       serve(server, OperatorService, operatorService(deps, remote), options)
+      serve(server, ClusterService, clusterService(clusterDeps, remote), options)
       serve(server, Health, health, options)
     },
     MEMBERS,
@@ -254,14 +264,11 @@ async function build(
     enrolment: reachedAt(first, enrolment.port),
     fleet: config.fleetAddress ?? reachedAt(first, fleet.port),
   }
+  const local = (): Caller => ({ kind: 'local' })
   disposers.use(
     await openLocalListener(config.socket, server => {
-      serve(
-        server,
-        OperatorService,
-        operatorService(deps, () => ({ kind: 'local' })),
-        options,
-      )
+      serve(server, OperatorService, operatorService(deps, local), options)
+      serve(server, ClusterService, clusterService(clusterDeps, local), options)
       serve(server, Health, health, options)
     }),
   )

@@ -12,13 +12,20 @@ import { pause } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { isHostName } from '../../shared/revision/host-name.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
+import { ChangeFeed } from '../operations/change-feed.ts'
+import type { Blobs } from '../revisions/blobs.ts'
 import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import type { Store } from '../store/store.ts'
+import { actProblems } from './acts/act-problems.ts'
+import { Kubeconfigs } from './acts/kubeconfigs.ts'
+import { type ActsDeps, rebuildingIn, runActs, takeActReport } from './acts/run-acts.ts'
+import { ManifestBook, type ManifestsState } from './acts/wanted-manifests.ts'
 import { readReport, readState } from './cluster-messages.ts'
 import type { ClusterSnapshot, Observation } from './cluster-snapshot.ts'
 import { isBusy, isInvolved } from './is-busy.ts'
 import { OrderSender } from './order-sender.ts'
+import type { Waiting } from './reasons.ts'
 import { type ClusterDeps, lookAtCluster, runCluster, takeObservation, takeReport } from './run-cluster.ts'
 import { SecretRelay } from './secret-relay.ts'
 import { standingsOf } from './standings.ts'
@@ -36,6 +43,7 @@ export interface ConductorDeps {
   /** How often a machine of a cluster is asked for its state when nothing is under way. */
   readonly askMs: number
   readonly stuck: StuckSettings
+  readonly blobs: Pick<Blobs, 'read'>
   readonly signal: AbortSignal
 }
 
@@ -60,10 +68,19 @@ export class Conductor {
   readonly #questions = new StateQuestions()
   readonly #runner: ReturnType<typeof keyedRunner>
   readonly #waiting: WaitingBook
+  readonly #acts: ActsDeps
+  readonly #manifests: ManifestBook
+  /** Told the id of each act that changed. */
+  readonly feed = new ChangeFeed()
+  readonly kubeconfigs = new Kubeconfigs()
   /** Of each cluster what the newest turn saw. */
   readonly #seen = new Map<string, ClusterSnapshot>()
   readonly #busy = new Set<string>()
+  /** By cluster what acts left behind, as problems. */
+  readonly #left = new Map<string, readonly string[]>()
   readonly #ranMs = new Map<string, number>()
+  /** When something that failed may be tried again. */
+  readonly #wakeMs = new Map<string, number>()
   /** Reports of minters that are acknowledged when their joiner has the secret: digest by operation. */
   readonly #owed = new Map<string, { readonly minter: string; readonly digest: string }>()
 
@@ -72,6 +89,8 @@ export class Conductor {
     const { store, clock, log, signal } = deps
     this.#sender = new OrderSender({ ...deps, db: store.db })
     this.#waiting = new WaitingBook(deps.stuck)
+    this.#acts = { store, clock, feed: this.feed, kubeconfigs: this.kubeconfigs }
+    this.#manifests = new ManifestBook({ ...deps, db: store.db })
     this.#cluster = {
       store,
       clock,
@@ -105,7 +124,18 @@ export class Conductor {
 
   /** What is stuck and needs a person, for the fleet's problems. */
   problems(): readonly string[] {
-    return this.#waiting.problems(this.#deps.clock.now().getTime())
+    const waiting = this.#waiting.problems(this.#deps.clock.now().getTime())
+    return [...waiting, ...[...this.#left.values()].flat()]
+  }
+
+  /** How far the manifests of the fleet directory have come in a cluster; undefined: it is not known now. */
+  async manifests(name: string): Promise<ManifestsState | undefined> {
+    try {
+      return await this.#manifests.of(name)
+    } catch (err) {
+      this.#deps.log.error({ err, cluster: name }, 'manifests of the newest revision not read')
+      return undefined
+    }
   }
 
   /** Lets a cluster's planner run soon. */
@@ -141,7 +171,14 @@ export class Conductor {
     }
     const secret = result.case === 'minted' ? result.value.secret : undefined
     const digest = sha256Hex(toBinary(ClusterReportSchema, report))
-    const taken = await takeReport(this.#cluster, machine, cluster, operationId, step, secret)
+    const isOfAct =
+      result.case === 'ended'
+        ? await takeActReport(this.#acts, machine, operationId, result.value)
+        : undefined
+    const taken =
+      isOfAct === undefined
+        ? await takeReport(this.#cluster, machine, cluster, operationId, step, secret)
+        : { acknowledged: isOfAct, settles: undefined }
     if (taken.acknowledged) this.#acknowledge(machine, operationId, digest)
     else if (step.kind === 'minted') this.#owe(operationId, machine, digest)
     const owed = taken.settles === undefined ? undefined : this.#owed.get(operationId)
@@ -191,11 +228,14 @@ export class Conductor {
       const snapshot = this.#seen.get(name)
       for (const machine of snapshot?.machines.keys() ?? []) {
         if (!this.#deps.sessions.online(machine)) continue
-        const everyMs = busy && snapshot && isInvolved(snapshot, machine) ? BUSY_ASK_MS : this.#deps.askMs
+        const everyMs =
+          busy && snapshot && isInvolved(snapshot, this.waiting(name), machine)
+            ? BUSY_ASK_MS
+            : this.#deps.askMs
         if (this.#questions.due(machine, Math.min(everyMs, this.#deps.askMs), now)) this.#ask(machine)
       }
       const dueMs = (this.#ranMs.get(name) ?? 0) + (busy ? BUSY_TURN_MS : TURN_MS)
-      if (dueMs <= now) this.#runner.trigger(name)
+      if (Math.min(dueMs, this.#wakeMs.get(name) ?? dueMs) <= now) this.#runner.trigger(name)
     }
     this.#sender.forgetSilent()
   }
@@ -203,16 +243,25 @@ export class Conductor {
   async #turn(name: string): Promise<void> {
     const now = this.#deps.clock.now().getTime()
     this.#ranMs.set(name, now)
-    const turn = await runCluster(this.#cluster, name)
+    this.#wakeMs.delete(name)
+    const turn = await runCluster(this.#cluster, name, await rebuildingIn(this.#acts, name))
     if (!turn) {
       this.#seen.delete(name)
       this.#waiting.forget(name)
+      this.#left.delete(name)
       return
     }
     for (const [machine, { gone }] of turn.snapshot.machines) if (gone) this.#forget(machine)
     this.#seen.set(name, turn.snapshot)
     this.#waiting.set(name, turn.waiting, now)
-    if (isBusy(turn.snapshot)) this.#busy.add(name)
+    const manifests = await this.manifests(name)
+    const { orders, nextMs } = await runActs(this.#acts, turn.snapshot, turn.waiting, manifests)
+    this.#left.set(name, await actProblems(this.#deps.store.db, name, manifests, now))
+    for (const { machine, order } of orders) {
+      await this.#sender.send(machine, `${order.operationId} act`, order)
+    }
+    this.#wakeMs.set(name, Math.min(nextMs, retryAt(turn.waiting)))
+    if (orders.length > 0 || isBusy(turn.snapshot, turn.waiting)) this.#busy.add(name)
     else this.#busy.delete(name)
     if (turn.moved) {
       this.#hurryServers(name)
@@ -260,4 +309,12 @@ export class Conductor {
     for (const [name, { machines }] of this.#seen) if (machines.has(machine)) names.add(name)
     return [...names]
   }
+}
+
+/** When the first of what is backing off may be tried again; infinite: nothing is. */
+function retryAt(waiting: readonly Waiting[]): number {
+  const times = waiting.map(({ reason }) =>
+    reason.gate === 'backing-off' ? reason.untilMs : Number.POSITIVE_INFINITY,
+  )
+  return Math.min(...times)
 }

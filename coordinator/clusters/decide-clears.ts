@@ -89,7 +89,7 @@ export function decideClears(snapshot: ClusterSnapshot, now: number): Decision {
 
 /**
  * Hosts that left and whose Node is still there: a worker cannot delete its own. Seen after it had left, so that it is not
- * the Node of before; a machine that is to have the name by now is another matter.
+ * the Node of before, and after the newest change; a machine that is to have the name by now is another matter.
  */
 export function nodesLeftBehind(snapshot: ClusterSnapshot, now: number): readonly string[] {
   const { record, hosts } = snapshot
@@ -100,7 +100,7 @@ export function nodesLeftBehind(snapshot: ClusterSnapshot, now: number): readonl
     if (wanted?.machine !== undefined && wanted.machine !== machine) return []
     if (record.clears.some(clear => clear.host === host)) return []
     const { overMs = 0, notBeforeMs = 0 } = record.attempts.get(machine) ?? {}
-    if (server.asOfMs <= overMs || notBeforeMs > now) return []
+    if (server.asOfMs <= Math.max(overMs, record.settledMs) || notBeforeMs > now) return []
     return server.view.nodes.some(({ name }) => name === host) ? [host] : []
   })
 }

@@ -1,6 +1,5 @@
-import { denied } from '../../shared/errors.ts'
 import type { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
-import type { CallContext, Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
+import type { Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
 import { addOperator } from '../api/add-operator.ts'
 import { approveMachine } from '../api/approve-machine.ts'
 import { backup } from '../api/backup.ts'
@@ -37,6 +36,7 @@ import { setFleetTrust } from '../api/set-fleet-trust.ts'
 import { unbindHost } from '../api/unbind-host.ts'
 import { watchOperations } from '../api/watch-operations.ts'
 import type { OperatorCalls } from './operator-calls.ts'
+import { operatorsOnly } from './operators-only.ts'
 
 type Deps = Parameters<typeof addOperator>[0] &
   Parameters<typeof approveMachine>[0] &
@@ -60,28 +60,12 @@ type Deps = Parameters<typeof addOperator>[0] &
   Parameters<typeof setFleetTrust>[0] &
   Parameters<typeof watchOperations>[0] & { readonly operatorCalls: OperatorCalls }
 
-type Handler<Request, Answer> = (request: Request, caller: Caller, signal: AbortSignal) => Answer
-
 /** What operators may call, and root by the local socket. `callerOf` says who calls. */
 export function operatorService(
   deps: Deps,
   callerOf: (peer: Peer) => Caller,
 ): ServiceHandlers<typeof OperatorService> {
-  const allowed = (peer: Peer): Caller => {
-    const caller = callerOf(peer)
-    if (caller.kind !== 'operator' && caller.kind !== 'local') throw denied('only an operator may call this')
-    return caller
-  }
-  const asked =
-    <Request, Answer>(handler: Handler<Request, Promise<Answer>>) =>
-    async (request: Request, { peer, signal }: CallContext): Promise<Answer> =>
-      await handler(request, allowed(peer), signal)
-  const streamed =
-    <Request, Item>(handler: Handler<Request, AsyncIterable<Item>>) =>
-    (request: Request, { peer, signal }: CallContext): AsyncIterable<Item> => {
-      const caller = allowed(peer)
-      return deps.operatorCalls.stream(caller, signal, inner => handler(request, caller, inner))
-    }
+  const { asked, streamed } = operatorsOnly(deps.operatorCalls, callerOf)
   return {
     getFleet: asked(getFleet(deps)),
     listMachines: asked(listMachines(deps)),

@@ -77,6 +77,21 @@ export class ScriptedNode implements AsyncDisposable {
     return this.orders.filter(({ action }) => action.case === kind)
   }
 
+  /** As if it had never heard of them: its journal knows nothing that is not over. */
+  forgetOrders(): void {
+    this.orders.length = 0
+    this.#done.clear()
+  }
+
+  /** Does by now what it was silent about. */
+  answerSilent(): void {
+    const kinds = new Set(this.silent)
+    this.silent.clear()
+    for (const order of this.orders) {
+      if (kinds.has(order.action.case)) this.#report(order, this.#act(order))
+    }
+  }
+
   async connect(): Promise<void> {
     this.session = await this.raw.session()
     this.#stop = false

@@ -1,0 +1,176 @@
+import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
+import type { ClusterActsTable, ClusterCordonsTable } from '../../store/cluster-tables.ts'
+import type { Database } from '../../store/tables.ts'
+import { ACT_WORDS, type ActWord, type ClusterAct, type Cordon } from './cluster-act.ts'
+
+type Db = Kysely<Database>
+type Tx = Transaction<Database>
+
+export async function findAct(db: Db, id: string): Promise<ClusterAct | undefined> {
+  const row = await db.selectFrom('cluster_acts').selectAll().where('id', '=', id).executeTakeFirst()
+  return row && actOf(row)
+}
+
+export async function findActByRequest(db: Db, request: string): Promise<ClusterAct | undefined> {
+  const row = await db
+    .selectFrom('cluster_acts')
+    .selectAll()
+    .where('request', '=', request)
+    .executeTakeFirst()
+  return row && actOf(row)
+}
+
+/** The act that told a machine this operation. */
+export async function findActOfOperation(db: Db, operation: string): Promise<ClusterAct | undefined> {
+  const row = await db
+    .selectFrom('cluster_acts')
+    .selectAll()
+    .where('operation', '=', operation)
+    .executeTakeFirst()
+  return row && actOf(row)
+}
+
+/** Acts of a cluster that are under way, oldest first. */
+export async function openActs(db: Db, cluster: string): Promise<readonly ClusterAct[]> {
+  const rows = await db
+    .selectFrom('cluster_acts')
+    .selectAll()
+    .where('cluster', '=', cluster)
+    .where('ended', 'is', null)
+    .orderBy('asked')
+    .orderBy('id')
+    .execute()
+  return rows.map(actOf)
+}
+
+/** Newest first. */
+export async function listActs(
+  db: Db,
+  input: { readonly cluster?: string; readonly act?: ActWord; readonly limit: number },
+): Promise<readonly ClusterAct[]> {
+  let query = db.selectFrom('cluster_acts').selectAll()
+  if (input.cluster !== undefined) query = query.where('cluster', '=', input.cluster)
+  if (input.act !== undefined) query = query.where('act', '=', input.act)
+  const rows = await query.orderBy('asked', 'desc').orderBy('id', 'desc').limit(input.limit).execute()
+  return rows.map(actOf)
+}
+
+/** Requests of all adoptions of nodes in a cluster, whatever came of them. */
+export async function adoptedRequests(db: Db, cluster: string): Promise<ReadonlySet<string>> {
+  const rows = await db
+    .selectFrom('cluster_acts')
+    .select('request')
+    .where('cluster', '=', cluster)
+    .where('act', '=', 'adopt')
+    .execute()
+  return new Set(rows.map(({ request }) => request))
+}
+
+export async function insertAct(tx: Tx, act: ClusterAct): Promise<void> {
+  await tx.insertInto('cluster_acts').values(rowOf(act)).execute()
+}
+
+export async function updateAct(tx: Tx, act: ClusterAct): Promise<void> {
+  const { id, ...row } = rowOf(act)
+  await tx.updateTable('cluster_acts').set(row).where('id', '=', id).execute()
+}
+
+/** Ended acts from before an instant; an adoption is remembered for good. Says how many. */
+export async function deleteOldActs(
+  tx: Tx,
+  input: { readonly beforeMs: number; readonly limit: number },
+): Promise<number> {
+  const rows = await tx
+    .selectFrom('cluster_acts')
+    .select('id')
+    .where('ended', '<', input.beforeMs)
+    .where('act', '!=', 'adopt')
+    .orderBy('ended')
+    .limit(input.limit)
+    .execute()
+  const ids = rows.map(({ id }) => id)
+  if (ids.length > 0) await tx.deleteFrom('cluster_acts').where('id', 'in', ids).execute()
+  return ids.length
+}
+
+export async function listCordons(db: Db, cluster?: string): Promise<readonly Cordon[]> {
+  let query = db.selectFrom('cluster_cordons').selectAll()
+  if (cluster !== undefined) query = query.where('cluster', '=', cluster)
+  const rows = await query.orderBy('cluster').orderBy('host').execute()
+  return rows.map(({ asked_by: askedBy, at: atMs, ...row }) => ({ ...row, askedBy, atMs }))
+}
+
+/** Takes down a cordon before it is ordered. One that is there stays as it is: it began earlier. */
+export async function putCordon(tx: Tx, { askedBy, atMs, ...cordon }: Cordon): Promise<void> {
+  const row: Insertable<ClusterCordonsTable> = { ...cordon, asked_by: askedBy, at: atMs }
+  await tx
+    .insertInto('cluster_cordons')
+    .values(row)
+    .onConflict(conflict => conflict.columns(['cluster', 'host']).doNothing())
+    .execute()
+}
+
+/** Of an act, when it is named; else whatever cordon of ours is there. */
+export async function dropCordon(tx: Tx, cluster: string, host: string, act?: string): Promise<void> {
+  let query = tx.deleteFrom('cluster_cordons').where('cluster', '=', cluster).where('host', '=', host)
+  if (act !== undefined) query = query.where('act', '=', act)
+  await query.execute()
+}
+
+const words: readonly ActWord[] = [...ACT_WORDS, 'adopt']
+
+function actOf(row: Selectable<ClusterActsTable>): ClusterAct {
+  const act = words.find(word => word === row.act)
+  if (act === undefined) throw new Error(`store: cluster_acts holds the unknown act ${row.act}`)
+  return {
+    id: row.id,
+    request: row.request,
+    intent: row.intent,
+    cluster: row.cluster,
+    act,
+    host: row.host,
+    machine: row.machine,
+    executor: row.executor,
+    executorHost: row.executor_host,
+    operation: row.operation,
+    parameter: row.parameter,
+    askedBy: row.asked_by,
+    askedMs: row.asked,
+    expiresMs: row.expires ?? undefined,
+    order: row.cluster_order === null ? undefined : new Uint8Array(row.cluster_order),
+    attempts: row.attempts,
+    notBeforeMs: row.not_before,
+    endedMs: row.ended ?? undefined,
+    done: row.done === 1,
+    class: row.class,
+    reason: row.reason,
+    result: row.result === null ? undefined : new Uint8Array(row.result),
+  }
+}
+
+function rowOf(act: ClusterAct): Insertable<ClusterActsTable> {
+  return {
+    id: act.id,
+    request: act.request,
+    intent: act.intent,
+    cluster: act.cluster,
+    act: act.act,
+    host: act.host,
+    machine: act.machine,
+    executor: act.executor,
+    executor_host: act.executorHost,
+    operation: act.operation,
+    parameter: act.parameter,
+    asked_by: act.askedBy,
+    asked: act.askedMs,
+    expires: act.expiresMs ?? null,
+    cluster_order: act.order ?? null,
+    attempts: act.attempts,
+    not_before: act.notBeforeMs,
+    ended: act.endedMs ?? null,
+    done: act.done ? 1 : 0,
+    class: act.class,
+    reason: act.reason,
+    result: act.result ?? null,
+  }
+}

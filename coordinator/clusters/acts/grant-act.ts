@@ -1,0 +1,166 @@
+import { create, toBinary } from '@bufbuild/protobuf'
+import type { Clock } from '../../../shared/clock.ts'
+import { ClusterOrderSchema } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { operationId } from '../../../shared/ids.ts'
+import type { FleetTrust } from '../../machines/fleet-trust.ts'
+import type { FleetTargetsCache } from '../../revisions/fleet-targets.ts'
+import { recordEvent } from '../../store/events.ts'
+import { isUniqueViolation, type Store } from '../../store/store.ts'
+import type { ClusterRecord } from '../cluster-record.ts'
+import type { ClusterSnapshot } from '../cluster-snapshot.ts'
+import { askToLeave, letReturn } from '../operator-changes.ts'
+import { loadRecord, saveRecord } from '../record-store.ts'
+import { findActByRequest, insertAct, openActs, putCordon } from './act-store.ts'
+import { type ClusterAct, isRebuilding } from './cluster-act.ts'
+import { type Grant, judgeAct } from './judge-act.ts'
+import type { ActAsk } from './read-ask.ts'
+
+export interface GrantDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly trust: Pick<FleetTrust, 'newest'>
+  readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
+  /** All that is known of a cluster now; undefined: the newest revision has none of the name. */
+  snapshot(name: string): Promise<ClusterSnapshot | undefined>
+}
+
+/** An act as it is asked for, with its cluster filled in. */
+export interface Asked {
+  readonly ask: ActAsk
+  readonly askedBy: string
+}
+
+export type Granted =
+  | { readonly kind: 'granted'; readonly act: ClusterAct }
+  /** This very request was granted before. */
+  | { readonly kind: 'known'; readonly act: ClusterAct }
+  | { readonly kind: 'refused'; readonly problems: readonly string[] }
+  | { readonly kind: 'no-cluster' }
+
+const TRIES = 5
+
+/**
+ * Grants an act that an operator asked for, or says every reason why not. THE ONLY PLACE THAT DOES: what it judged is what
+ * it writes on, in one transaction; when anything was begun in between, it judges anew. Idempotent by the request. Nobody is
+ * told anything here: what is written is sent by the cluster's next turn.
+ */
+export async function grantAct(deps: GrantDeps, { ask, askedBy }: Asked): Promise<Granted> {
+  const request = `operator ${ask.requestId}`
+  for (let tries = 1; ; tries += 1) {
+    const known = await findActByRequest(deps.store.db, request)
+    if (known) return { kind: 'known', act: known }
+    const snapshot = await deps.snapshot(ask.cluster)
+    if (!snapshot) return { kind: 'no-cluster' }
+    const open = await openActs(deps.store.db, ask.cluster)
+    const at = deps.clock.now()
+    const { revision, manifestDigest, clusters } = deps.fleetTargets.current()
+    const context = {
+      snapshot,
+      open,
+      trust: deps.trust.newest,
+      revision: { number: revision, digest: manifestDigest },
+      endpoint: withPort(clusters.get(ask.cluster)?.endpoint),
+    }
+    const verdict = judgeAct(ask, context, at.getTime())
+    if (verdict.kind === 'refused') return verdict
+    const act = actFrom(ask, verdict.grant, { request, askedBy, at })
+    const isJudged = sameActs(open)
+    const written = await deps.store
+      .transact(async tx => {
+        const stored = await loadRecord(tx, ask.cluster)
+        const isSame =
+          stored.record.count === snapshot.record.count && sameLeaves(stored.record, snapshot.record)
+        if (!isSame || !isJudged(await openActs(tx, ask.cluster))) return false
+        if (!(await saveRecord(tx, stored, changed(stored.record, verdict.grant, act.id, isRebuilding(act)))))
+          return false
+        await insertAct(tx, act)
+        const { cluster, host } = act
+        if (verdict.grant.cordons) {
+          await putCordon(tx, { cluster, host, act: act.id, askedBy, atMs: at.getTime() })
+        }
+        const by = act.executorHost === '' ? '' : ` by way of ${act.executorHost}`
+        const reason = `${cluster}: ${act.act}${host === '' ? '' : ` of ${host}`} was asked for${by} (act ${act.id})`
+        await recordEvent(tx, { at, class: 'cluster', machine: act.machine, host, reason, actor: askedBy })
+        return true
+      })
+      .catch((error: unknown) => {
+        // On a store with several writers the same request may be committed while this one is being written.
+        if (!isUniqueViolation(error)) throw error
+        return false
+      })
+    if (written) return { kind: 'granted', act }
+    if (tries >= TRIES) {
+      return { kind: 'refused', problems: ['the cluster changes all the time; ask again in a moment'] }
+    }
+  }
+}
+
+function actFrom(
+  ask: ActAsk,
+  { host, machine, executor, action, expiresMs, change }: Grant,
+  { request, askedBy, at }: { readonly request: string; readonly askedBy: string; readonly at: Date },
+): ClusterAct {
+  const id = operationId(at)
+  const isOver = change?.kind === 'return'
+  return {
+    id,
+    request,
+    intent: ask.intent,
+    cluster: ask.cluster,
+    act: ask.act,
+    host,
+    machine,
+    executor: executor?.machine ?? '',
+    executorHost: executor?.host ?? '',
+    operation: executor && action ? id : '',
+    parameter: ask.parameter,
+    askedBy,
+    askedMs: at.getTime(),
+    expiresMs,
+    order: action && toBinary(ClusterOrderSchema, create(ClusterOrderSchema, { action })),
+    attempts: 0,
+    notBeforeMs: 0,
+    endedMs: isOver ? at.getTime() : undefined,
+    done: isOver,
+    class: '',
+    reason: isOver ? 'it joins again when its turn comes' : '',
+    result: undefined,
+  }
+}
+
+function changed(
+  record: ClusterRecord,
+  { change, host }: Grant,
+  request: string,
+  rebuilds: boolean,
+): ClusterRecord {
+  switch (change?.kind) {
+    case 'leave':
+      return askToLeave(record, change.leave, request)
+    case 'return':
+      return letReturn(record, host)
+    case undefined:
+      // Written anew though nothing changes, so that a turn which read it before this act was begun cannot go on.
+      return rebuilds ? { ...record } : record
+  }
+}
+
+function sameActs(judged: readonly ClusterAct[]): (now: readonly ClusterAct[]) => boolean {
+  const ids = new Set(judged.map(({ id }) => id))
+  return now => now.length === ids.size && now.every(({ id }) => ids.has(id))
+}
+
+function sameLeaves(a: ClusterRecord, b: ClusterRecord): boolean {
+  return (
+    a.leaves.length === b.leaves.length &&
+    a.leaves.every(({ request }, at) => b.leaves[at]?.request === request)
+  )
+}
+
+/** What is not said has the port that all distributions have. */
+export function withPort(endpoint: string | undefined): string {
+  if (endpoint === undefined) return ''
+  const bare = endpoint.includes(':') && !endpoint.startsWith('[') && endpoint.split(':').length > 2
+  if (bare) return `[${endpoint}]:6443`
+  return /:\d+$/.test(endpoint) ? endpoint : `${endpoint}:6443`
+}

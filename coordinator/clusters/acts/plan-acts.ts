@@ -1,0 +1,164 @@
+import { authorityOf } from '../cluster-record.ts'
+import { belongs, type ClusterSnapshot, freshObservation, liveServers } from '../cluster-snapshot.ts'
+import { nodesLeftBehind } from '../decide-clears.ts'
+import { describeReason, type Waiting } from '../reasons.ts'
+import type { ClusterAct } from './cluster-act.ts'
+
+/** What is to be written down next about acts. */
+export type ActStep =
+  /** An act that nobody asks for by name: it follows from an adoption or a revision. */
+  | {
+      readonly kind: 'new'
+      readonly request: string
+      readonly act: 'adopt' | 'manifests'
+      readonly host: string
+      readonly machine: string
+      readonly parameter: string
+    }
+  /** The next attempt is given to a machine. */
+  | { readonly kind: 'begin'; readonly id: string; readonly executor: string; readonly executorHost: string }
+  | {
+      readonly kind: 'end'
+      readonly id: string
+      readonly done: boolean
+      readonly class: string
+      readonly reason: string
+    }
+  /** What it waits for, and who does it, is another than before. */
+  | {
+      readonly kind: 'show'
+      readonly id: string
+      readonly reason: string
+      readonly executor: string
+      readonly executorHost: string
+    }
+
+export interface ActsInput {
+  readonly snapshot: ClusterSnapshot
+  readonly waiting: readonly Waiting[]
+  /** Under way, oldest first. */
+  readonly open: readonly ClusterAct[]
+  /** Requests of all adoptions of nodes so far; only needed where the cluster was adopted. */
+  readonly adopted: ReadonlySet<string>
+  /** The manifests that the cluster should have. */
+  readonly manifests: ManifestsWish | undefined
+}
+
+export interface ManifestsWish {
+  readonly revision: number
+  /** SHA-256 (hex) over all of them; empty: there are none. */
+  readonly digest: string
+  /** The cluster has others, and nobody was told to bring these yet. */
+  readonly isDue: boolean
+}
+
+/** Follows acts that are under way, and begins those that follow from an adoption or a revision. */
+export function planActs(input: ActsInput, now: number): readonly ActStep[] {
+  const steps = input.open.flatMap(act => followAct(input, act, now))
+  return [...steps, ...adoptions(input), ...manifestsOf(input)]
+}
+
+export function adoptRequest(cluster: string, machine: string, authority: string): string {
+  return `adopt ${cluster} ${machine} ${authority}`
+}
+
+export function manifestsRequest(cluster: string, revision: number): string {
+  return `manifests ${cluster} ${revision}`
+}
+
+function followAct(input: ActsInput, act: ClusterAct, now: number): readonly ActStep[] {
+  const { snapshot, manifests } = input
+  const { id } = act
+  const end = (kind: string, reason: string, done = false): readonly ActStep[] => [
+    { kind: 'end', id, done, class: kind, reason },
+  ]
+  if (act.act === 'leave') return followLeave(input, act, now)
+  if (act.expiresMs !== undefined && act.expiresMs <= now) {
+    return end('expired', `${act.executorHost || 'nobody'} did not say in time how it ended`)
+  }
+  const isOlder = act.act === 'manifests' && manifests && act.parameter !== manifests.digest
+  if (isOlder && act.request.startsWith('manifests ')) return end('superseded', 'a newer revision has others')
+  if (act.executor !== '') {
+    const gone = snapshot.machines.get(act.executor)?.gone ?? false
+    if (!gone) return []
+    if (act.request.startsWith('operator ') || act.act === 'adopt') {
+      return end('executor-gone', `${act.executorHost} was sent away`)
+    }
+  }
+  if (act.notBeforeMs > now) return []
+  const executor = executorFor(snapshot, act, now)
+  return executor ? [{ kind: 'begin', id, ...executor }] : []
+}
+
+/** Who does what nobody stands beside: the node itself takes itself in, a live server brings manifests. */
+function executorFor(snapshot: ClusterSnapshot, { act, machine, host }: ClusterAct, now: number) {
+  if (act === 'adopt') {
+    return freshObservation(snapshot, machine, now) ? { executor: machine, executorHost: host } : undefined
+  }
+  const [server] = liveServers(snapshot, now)
+  return server && { executor: server.machine, executorHost: server.host }
+}
+
+/** A leave is the planner's: it waits for its turn, and is over when nothing of the host is left in the cluster. */
+function followLeave({ snapshot, waiting }: ActsInput, act: ClusterAct, now: number): readonly ActStep[] {
+  const { record, hosts } = snapshot
+  const { id, host, machine } = act
+  const show = (reason: string, executor = ''): readonly ActStep[] => {
+    const executorHost = hosts.find(each => each.machine === executor)?.host ?? ''
+    const same = act.reason === reason && act.executor === executor && act.executorHost === executorHost
+    return same ? [] : [{ kind: 'show', id, reason, executor, executorHost }]
+  }
+  const leave = record.leaves.find(({ request }) => request === id)
+  if (leave) {
+    if (leave.attempt) {
+      const again = leave.reason === '' ? '' : `; before: ${leave.reason}`
+      return show(`it is leaving (operation ${leave.attempt.operation})${again}`, leave.attempt.executor)
+    }
+    const why = waiting.find(each => each.host === host)?.reason
+    return show(why ? describeReason(why) : 'it waits for its turn')
+  }
+  if (record.left.get(host) !== machine) {
+    const why =
+      'it was given up: its order expired, the host is another machine now, or another order took its place'
+    return [{ kind: 'end', id, done: false, class: 'given-up', reason: why }]
+  }
+  const { overMs = 0 } = record.attempts.get(machine) ?? {}
+  const [server] = liveServers(snapshot, now)
+  const isBehind =
+    record.clears.some(clear => clear.host === host) || nodesLeftBehind(snapshot, now).includes(host)
+  const isNewer = server !== undefined && server.asOfMs > Math.max(overMs, record.settledMs)
+  if (isNewer && !isBehind && !server.view.nodes.some(({ name }) => name === host)) {
+    return [
+      {
+        kind: 'end',
+        id,
+        done: true,
+        class: '',
+        reason: 'it has left, and the cluster knows its Node no more',
+      },
+    ]
+  }
+  return show('it has left; a server takes its Node away')
+}
+
+/** After an adoption each node of the cluster is to take itself in, also one that was away then. */
+function adoptions({ snapshot, adopted }: ActsInput): readonly ActStep[] {
+  const { record, hosts, machines } = snapshot
+  const authority = authorityOf(record)
+  if (authority === undefined || !record.founding?.adopted) return []
+  return hosts.flatMap(({ host, machine }) => {
+    const data = machine === undefined ? undefined : machines.get(machine)?.observation?.data
+    if (machine === undefined || !data || !belongs(snapshot, data)) return []
+    const request = adoptRequest(record.name, machine, authority)
+    if (adopted.has(request)) return []
+    return [{ kind: 'new', request, act: 'adopt', host, machine, parameter: authority } as const]
+  })
+}
+
+/** Manifests that changed are brought to the cluster once for their revision. */
+function manifestsOf({ snapshot, manifests }: ActsInput): readonly ActStep[] {
+  const { record } = snapshot
+  if (!manifests?.isDue || authorityOf(record) === undefined) return []
+  const request = manifestsRequest(record.name, manifests.revision)
+  return [{ kind: 'new', request, act: 'manifests', host: '', machine: '', parameter: manifests.digest }]
+}
