@@ -5,6 +5,7 @@ import {
   type NodeObject,
   type ServerView,
 } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { withDeadline } from '../../shared/lifecycle.ts'
 import { isServerRole } from '../drivers/cluster-facts.ts'
 import type { DriverReading } from '../drivers/create-driver.ts'
 import type { ClusterDriver, DriverState } from '../drivers/driver.ts'
@@ -30,15 +31,26 @@ export interface SeenStanding {
 const MAX_MEMBERS = 32
 const MAX_NODES = 5_000
 
-/** What this node sees of its cluster: asked anew each time, one after the other. */
+/** Programs of Kubernetes may hang where their server does; a question is not answered for ever. */
+const ANSWER_MS = 3 * 60_000
+
+/**
+ * What this node sees of its cluster: read anew for each question, once for all that come while another reading is under way,
+ * since each reading asks several programs.
+ */
 export class ClusterStanding {
   readonly #deps: StandingDeps
+  /** Of the agent. */
+  readonly #stop: AbortSignal
   readonly #watch = new NodeWatch()
-  #last: Promise<unknown> = Promise.resolve()
+  #running: Promise<SeenStanding> | undefined
+  /** What begins when the running one is over. */
+  #next: Promise<SeenStanding> | undefined
   #nodeName = ''
 
-  constructor(deps: StandingDeps) {
+  constructor(deps: StandingDeps, stop: AbortSignal) {
     this.#deps = deps
+    this.#stop = stop
   }
 
   /** Of this machine's node, as far as it was seen; "": not yet. */
@@ -46,19 +58,40 @@ export class ClusterStanding {
     return this.#nodeName
   }
 
+  /** Rejects when the signal fires; the reading goes on for whoever else waits for it. */
   async read(requestId: string, signal: AbortSignal): Promise<ClusterState> {
-    return (await this.#afterOthers(async () => await this.#read(requestId, signal))).state
+    const { state } = await this.look(signal, ANSWER_MS)
+    return create(ClusterStateSchema, { ...state, requestId })
   }
 
   /** The same for a person at this machine. */
-  look(signal: AbortSignal): Promise<SeenStanding> {
-    return this.#afterOthers(async () => await this.#read('', signal))
+  async look(signal: AbortSignal | undefined, deadlineMs: number): Promise<SeenStanding> {
+    return await withDeadline(deadlineMs, signal, async () => await this.#afterNow())
   }
 
-  #afterOthers(task: () => Promise<SeenStanding>): Promise<SeenStanding> {
-    const work = this.#last.then(task)
-    this.#last = work.catch(() => {}) // told to who asked
-    return work
+  /** A reading that begins after this call. */
+  #afterNow(): Promise<SeenStanding> {
+    if (!this.#running) return this.#next ?? this.#begin()
+    this.#next ??= this.#running.then(
+      () => this.#begin(),
+      () => this.#begin(),
+    )
+    return this.#next
+  }
+
+  #begin(): Promise<SeenStanding> {
+    this.#next = undefined
+    const reading = this.#read(this.#stop).finally(() => {
+      if (this.#running === reading) this.#running = undefined
+    })
+    reading.catch(() => {}) // told to whoever waits for it; nobody may, by now
+    this.#running = reading
+    return reading
+  }
+
+  /** What was begun has come to rest when it resolves. */
+  async idle(): Promise<void> {
+    while (this.#running) await this.#running.catch(() => {})
   }
 
   /** Finds out this machine's own name before anybody asks. */
@@ -67,14 +100,14 @@ export class ClusterStanding {
     if (reading.kind === 'driver') this.#nodeName = reading.driver.nodeName
   }
 
-  async #read(requestId: string, signal: AbortSignal): Promise<SeenStanding> {
+  async #read(signal: AbortSignal): Promise<SeenStanding> {
     const reading = await this.#deps.openDriver()
     if (reading.kind !== 'driver') {
       const data: DiskData = reading.kind === 'unreadable' ? reading : await this.#deps.readDisk()
       const none = { distribution: '', role: '', held: false, adopted: undefined }
       return {
         ...none,
-        state: create(ClusterStateSchema, { cluster: '', requestId, data: dataOf(data, undefined) }),
+        state: create(ClusterStateSchema, { cluster: '', data: dataOf(data, undefined) }),
       }
     }
     const { driver } = reading
@@ -85,9 +118,9 @@ export class ClusterStanding {
     const { held, adopted } = state
     const told = create(ClusterStateSchema, {
       cluster,
-      requestId,
       data: dataOf(state.data, state.unfinished),
       version: versionOf(driver, state),
+      address: state.address ?? '',
       ...(view && { view }),
     })
     return { distribution, role, held, adopted, state: told }
@@ -96,11 +129,11 @@ export class ClusterStanding {
   /** undefined: the server does not answer, or not to all that was asked. */
   async #view(driver: ClusterDriver, signal: AbortSignal): Promise<ServerView | undefined> {
     if (!isServerRole(driver.facts.role)) return undefined
-    const [ready, members, nodes] = [
-      await driver.cluster.isReady(signal),
-      await driver.cluster.members(signal),
-      await driver.cluster.nodes(signal),
-    ]
+    const [ready, members, nodes] = await Promise.all([
+      driver.cluster.isReady(signal),
+      driver.cluster.members(signal),
+      driver.cluster.nodes(signal),
+    ])
     if (nodes.kind === 'failed') return undefined
     return {
       $typeName: 'muster.v1.ServerView',

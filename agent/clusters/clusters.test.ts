@@ -161,6 +161,23 @@ describe('a secret', () => {
     expect(server.machine.did).toEqual([])
   })
 
+  it('is minted for a server at the address that is configured, or else at the one it has found out itself', async () => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    const mint = mintFor('n2', keys.n2, ClusterRole.SERVER)
+    const told = { ...mint, value: { ...mint.value, address: '100.64.0.2' } }
+    await server.give('j1', told)
+    await poll(() => server.inWords('j1')).toBe('minted')
+    server.machine.facts = { ...server.machine.facts, servers: new Map([['n2', undefined]]) }
+    await server.give('j2', mint)
+    await poll(() => server.inWords('j2')).toBe('failed precondition')
+    await server.give('j3', { ...mint, value: { ...mint.value, address: 'n2,n9=https://x' } })
+    await poll(() => server.inWords('j3')).toBe('failed precondition')
+    await server.give('j4', told)
+    await poll(() => server.inWords('j4')).toBe('minted')
+    expect(server.machine.mintedFor.map(({ address }) => address)).toEqual(['10.91.0.11', '100.64.0.2'])
+  })
+
   it('is minted for a worker by a rule only where the manifest admits such', async () => {
     await using server = await ClusterNode.start(keys)
     server.machine.belongs()
@@ -412,17 +429,6 @@ describe('what only an operator may order', () => {
     expect(node.machine.did).toEqual(['remove n2'])
   })
 
-  it('refuses to wipe a server that votes beside others', async () => {
-    await using node = await ClusterNode.start(keys)
-    node.machine.belongs()
-    node.machine.members = [node.machine.member('n1'), node.machine.member('n2')]
-    await node.give('w1', {
-      case: 'wipe',
-      value: { signedOrder: node.signed({ act: 'wipe', ...own(node) }) },
-    })
-    await poll(() => node.inWords('w1')).toBe('failed quorum')
-  })
-
   it('seals a kubeconfig to the key that was signed for, and shows it nowhere', async () => {
     await using node = await ClusterNode.start(keys)
     node.machine.belongs()
@@ -456,6 +462,21 @@ describe('nodes', () => {
       ...['cordon n4 d1', 'drain n4', 'uncordon n4 other', 'evidence n4', 'uncordon n4 d1'],
       ...['cordon n4 d2', 'evidence n4', 'prove n4 v1.34.3'],
     ])
+  })
+
+  it('whose drain the agent’s stop cuts off are drained when it starts again, and nothing is told of it before', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    const pause = node.pauseAt('before drain')
+    await node.give('d1', { case: 'drain', value: { node: 'n4', limit: durationFromMs(60_000) } })
+    await pause.reached
+    const stopped = node.stop()
+    pause.goOn()
+    await stopped
+    expect(node.inWords('d1')).toBeUndefined()
+    await node.run()
+    await poll(() => node.inWords('d1')).toBe('done')
+    expect(node.machine.did).toEqual(['cordon n4 d1', 'drain n4', 'cordon n4 d1', 'drain n4'])
   })
 
   it('that take long to drain keep no machine from its token', async () => {
@@ -522,6 +543,36 @@ describe('the state', () => {
     // Made anew under the same name: it begins anew.
     node.machine.nodes = [{ ...seen, uid: 'v', renewedMs: 3 }]
     expect((await ask('q4')).view?.nodes).toMatchObject([{ ready: false }])
+  })
+
+  it('is read once for all questions that came meanwhile, and never before any of them', async () => {
+    await using node = await ClusterNode.start(keys)
+    let reads = 0
+    let goOn = () => {}
+    node.machine.onStep = async step => {
+      if (step !== 'before read') return
+      reads += 1
+      if (reads === 1) await new Promise<void>(resolve => (goOn = resolve))
+    }
+    const ask = async (requestId: string) =>
+      await node.clusters.answer({ requestId }, new AbortController().signal)
+    const first = ask('q1')
+    await poll(() => reads).toBe(1)
+    const others = [ask('q2'), ask('q3'), ask('q4')]
+    // Whoever gives up keeps nobody else from an answer.
+    const given = new AbortController()
+    const givenUp = node.clusters.answer({ requestId: 'q5' }, given.signal)
+    given.abort(new Error('enough'))
+    await expect(givenUp).rejects.toThrow('enough')
+    node.machine.begun = 'o1'
+    goOn()
+    expect((await Promise.all(others)).map(({ requestId, data }) => [requestId, data.case])).toEqual([
+      ['q2', 'unfinished'],
+      ['q3', 'unfinished'],
+      ['q4', 'unfinished'],
+    ])
+    expect((await first).requestId).toBe('q1')
+    expect(reads).toBe(2)
   })
 
   it('of a machine without a cluster part names no cluster, and says what lies on its disk', async () => {

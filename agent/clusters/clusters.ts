@@ -117,7 +117,7 @@ class Engine implements Clusters {
     this.#deps = deps
     this.#store = store
     this.#stop = stop
-    this.standing = new ClusterStanding(deps)
+    this.standing = new ClusterStanding(deps, stop)
   }
 
   async resume(): Promise<void> {
@@ -254,6 +254,7 @@ class Engine implements Clusters {
     for (const timer of this.#timers) clearTimeout(timer)
     await this.#tail
     while (this.#running.size > 0) await Promise.all([...this.#running.values()].map(({ done }) => done))
+    await this.standing.idle()
   }
 
   #nowMs(): number {

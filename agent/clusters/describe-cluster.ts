@@ -2,7 +2,6 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { reasonOf } from '../../shared/errors.ts'
 import type { ClusterState } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { GetStatusResponseSchema } from '../../shared/gen/muster/v1/local_pb.ts'
-import { withDeadline } from '../../shared/lifecycle.ts'
 import type { ClusterOperation } from './cluster-operation.ts'
 import type { Clusters } from './clusters.ts'
 
@@ -16,7 +15,7 @@ export async function describeCluster(
 ): Promise<Pick<MessageInitShape<typeof GetStatusResponseSchema>, 'cluster'>> {
   const operations = clusters.operations().slice(0, MAX_OPERATIONS).map(describeOperation)
   try {
-    const seen = await withDeadline(READ_MS, undefined, async signal => await clusters.standing.look(signal))
+    const seen = await clusters.standing.look(undefined, READ_MS)
     const { distribution, role, held, adopted, state } = seen
     if (state.cluster === '' && state.data.case === 'none' && operations.length === 0) return {}
     const authority = state.data.case === 'present' ? state.data.value.authority : ''

@@ -91,6 +91,7 @@ export async function readState(of: Distributed, signal?: AbortSignal): Promise<
     held: (await files.readMark('hold')) !== undefined,
     adopted: await files.readMark('ours'),
     units,
+    address: await ownAddress(of.deps),
     installedVersion: await of.installedVersion(signal),
     runningVersion: isServerRole(facts.role) ? await runningVersion(of.kubectl, signal) : undefined,
   }

@@ -115,6 +115,8 @@ export interface DriverState {
    */
   readonly adopted: string | undefined
   readonly units: ReadonlyMap<string, ServiceState>
+  /** Of this node; undefined: it is not found out yet. */
+  readonly address: string | undefined
   /** What the installed program says; undefined: none is installed, or it does not answer. */
   readonly installedVersion: string | undefined
   /** Of the API server that runs here; undefined: none, or it does not answer. */

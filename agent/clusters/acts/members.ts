@@ -1,5 +1,7 @@
 import { isServerRole } from '../../drivers/cluster-facts.ts'
+import type { DriverState } from '../../drivers/driver.ts'
 import { memberOf } from '../../drivers/kubernetes/check-joiner.ts'
+import { DONE } from '../../drivers/result.ts'
 import { type ActContext, type ActEnd, failedAct, findNamed, fromDriver, whyNotOurs } from './act.ts'
 import { obeyOperator } from './obey-operator.ts'
 
@@ -57,8 +59,7 @@ export async function leaveCluster(context: ActContext<'leave'>): Promise<ActEnd
   if (dead) return failedAct('precondition', `node ${node} is this very machine, which is not gone`)
   const state = await driver.readState(options.signal)
   const begun = context.operation().stage === 'begun'
-  // Gone on with after a kill: what it was asked for is done when nothing is left.
-  if (begun && state.data.kind === 'none' && state.unfinished === undefined) return { kind: 'done' }
+  if (begun && isWiped(state)) return { kind: 'done' }
   if (!begun) {
     const own = { act: 'leave', node, machine: deps.identity.id, dead: false, parameter: '' } as const
     const refused = await obeyOperator(context, signedOrder, own)
@@ -67,18 +68,26 @@ export async function leaveCluster(context: ActContext<'leave'>): Promise<ActEnd
     if (notOurs) return notOurs
     await context.begin()
   }
-  const left = await driver.leave(order.operationId, options)
+  // Where the data is gone already, it had left before.
+  const left = state.data.kind === 'none' ? DONE : await driver.leave(order.operationId, options)
   if (left.kind === 'failed') return fromDriver(left)
   const wiped = await driver.wipe(options.signal)
   return wiped.kind === 'failed' ? fromDriver(wiped) : { kind: 'done' }
 }
 
-/** Takes the cluster's data off this machine. Refused while its server votes beside others: it leaves first. */
+/** Nothing of a cluster is left, not even what held it down while it was taken away. */
+const isWiped = ({ data, unfinished, held }: DriverState): boolean =>
+  data.kind === 'none' && unfinished === undefined && !held
+
+/**
+ * Takes the cluster's data off this machine, whatever its datastore says of it: after a restore elsewhere it is of no more
+ * account. Whether it is one that the cluster counts on, the coordinator judges by a server's view, and an operator signed it.
+ */
 export async function wipeNode(context: ActContext<'wipe'>): Promise<ActEnd> {
   const { driver, options, deps, action } = context
   const state = await driver.readState(options.signal)
   const begun = context.operation().stage === 'begun'
-  if (begun && state.data.kind === 'none' && state.unfinished === undefined) return { kind: 'done' }
+  if (begun && isWiped(state)) return { kind: 'done' }
   if (!begun) {
     const own = {
       act: 'wipe',
@@ -93,21 +102,9 @@ export async function wipeNode(context: ActContext<'wipe'>): Promise<ActEnd> {
       if (state.data.kind === 'none') return { kind: 'done' }
       const notOurs = whyNotOurs(state)
       if (notOurs) return notOurs
-      const voter = await votesBesideOthers(context)
-      if (voter) return failedAct('quorum', `the datastore counts on ${driver.nodeName}: let it leave first`)
     }
     await context.begin()
   }
   const wiped = await driver.wipe(options.signal)
   return wiped.kind === 'failed' ? fromDriver(wiped) : { kind: 'done' }
-}
-
-/** Where the datastore does not answer, this server is no member of it any more, or it has no majority to lose. */
-async function votesBesideOthers({ driver, options }: ActContext<'wipe'>): Promise<boolean> {
-  if (!isServerRole(driver.facts.role)) return false
-  const members = await driver.cluster.members(options.signal)
-  if (members.kind === 'failed' || members.value.length < 2) return false
-  const { nodeAddress } = driver.facts
-  const own = memberOf(members.value, driver.nodeName, nodeAddress === undefined ? [] : [nodeAddress])
-  return own !== undefined && !own.learner
 }

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { SecretPurpose } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import { judgeMint } from '../../../shared/sealing/judge-mint.ts'
@@ -32,7 +33,9 @@ export async function mintSecret(context: ActContext<'mint'>): Promise<ActEnd> {
   if (joins === undefined || fleetId === undefined) return failedAct('mint-role', 'role: is none that joins')
   const refused = whyNotOurs(await driver.readState(options.signal))
   if (refused) return refused
-  const address = driver.facts.servers.get(host)
+  // What the joiner says of itself has come by way of the coordinator: one that lies keeps it from joining, no more.
+  const said = isIP(action.value.address) === 0 ? undefined : action.value.address
+  const address = driver.facts.servers.get(host) ?? said
   const { distribution } = driver.facts
   if (
     isServerRole(joins) &&

@@ -1,5 +1,5 @@
 import type { ClusterFacts } from '../../drivers/cluster-facts.ts'
-import type { ClusterDriver, JoinSecret } from '../../drivers/driver.ts'
+import type { ClusterDriver, JoinSecret, MintRequest } from '../../drivers/driver.ts'
 import type { SeenMember } from '../../drivers/etcd/member.ts'
 import type { SeenNode } from '../../drivers/kubernetes/see-nodes.ts'
 import type { DiskData } from '../../drivers/node/disk-data.ts'
@@ -7,7 +7,7 @@ import { DONE, done, type Failure, failed, type Result } from '../../drivers/res
 
 /** What only the machine keeps over a kill of its agent: disk and cluster, as a driver would find them. Made up. */
 export class MadeUpMachine {
-  readonly facts: ClusterFacts
+  facts: ClusterFacts
   data: DiskData = { kind: 'none' }
   begun: string | undefined
   finished: string | undefined
@@ -31,6 +31,7 @@ export class MadeUpMachine {
   onStep: (step: string) => Promise<void> = async () => {}
   readonly joinedWith: JoinSecret[] = []
   minted = 0
+  readonly mintedFor: MintRequest[] = []
   /** What a secret is made of; tests look for it where it must not be. */
   readonly secretText = `topsecret${'5'.repeat(20)}`
 
@@ -121,6 +122,7 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
       const runs = data.kind === 'cluster' && data.server
       return {
         ...{ data, held, adopted, unfinished: begun, units: new Map(), installedVersion: '1.34.3' },
+        address: facts.nodeAddress,
         runningVersion: runs ? '1.34.3' : undefined,
       }
     },
@@ -173,6 +175,7 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
           for (const [id, token] of machine.tokens)
             if (token.operation === request.operation) machine.tokens.delete(id)
           machine.minted += 1
+          machine.mintedFor.push(request)
           const tokenId = `t${String(machine.minted).padStart(5, '0')}`
           machine.tokens.set(tokenId, request)
           const secret: JoinSecret = {
@@ -230,7 +233,10 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
           machine.cordonedBy.set(node, operation)
           return done({ ours: true })
         }),
-      drain: async node => await act('drain', [node], () => done({ evicted: 3 })),
+      drain: async (node, _policy, { signal }) =>
+        await act('drain', [node], () =>
+          signal?.aborted ? failed('cancelled', 'no longer drained') : done({ evicted: 3 }),
+        ),
       uncordon: async (node, operation) =>
         await act('uncordon', [node, operation], () => {
           if (machine.cordonedBy.get(node) !== operation)

@@ -121,6 +121,7 @@ export class ScriptedKubernetes implements NodeKubernetes {
         unfinished: undefined,
         held: false,
         adopted: undefined,
+        address: undefined,
         units: new Map([
           [UNIT, { active: well() ? 'active' : 'failed', heldByCondition: false, result: 'exit-code' }],
         ]),
