@@ -54,6 +54,14 @@ export function viewOfOperation(row: OperationRow): OperationView {
   }
 }
 
+/** An operation that was ordered and is not on record any more. */
+export function missingOperation(id: string): OperationView {
+  return {
+    ...{ id, state: 'missing', reason: '', endedMs: undefined, retryDelaysMs: [], untouched: false },
+    plan: undefined,
+  }
+}
+
 function viewOfPlan(plan: Plan): PlanView {
   const units = [...plan.stops, ...plan.starts, ...plan.restarts]
   return {

@@ -20,7 +20,7 @@ import {
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { ClusterSource } from './cluster-source.ts'
-import { viewOfOperation } from './operation-view.ts'
+import { missingOperation, viewOfOperation } from './operation-view.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
 import type { HostView, OperationView, RolloutSnapshot } from './plan/rollout-snapshot.ts'
 import { type RolloutRows, readRecords } from './read-record.ts'
@@ -65,7 +65,11 @@ export async function snapshotOf(
   const { store, directory, sessions, clusters, silence } = deps
   const { db } = store
   const granted = records.flatMap(({ hosts }) => hosts.flatMap(({ grants }) => grants))
-  const operations = await operationViews(deps, [...new Set(granted.map(({ operation }) => operation))])
+  const operations = await operationViews(
+    deps,
+    [...new Set(granted.map(({ operation }) => operation))],
+    orderedIn(records),
+  )
   const ours = new Set(granted.map(({ operation }) => operation))
   const busy = new Map(
     (await openChanges(db)).filter(({ id }) => !ours.has(id)).map(({ machine, id }) => [machine, id]),
@@ -106,9 +110,16 @@ export async function snapshotOf(
       busyWith: machine === undefined ? undefined : busy.get(machine),
       quarantined: quarantined.get(machine ?? '') ?? new Set(),
       lock: locks.get(host),
-      pin: pin && { revision: pin.revision, why: pin.why },
+      pin: pin && { revision: pin.revision, why: pin.why, untilMs: pin.until_at },
       windows: hostPolicy.kind === 'ok' ? hostPolicy.value.windows : [],
-      refused: refusals(inRollouts.get(host) ?? [], host, group, manifests),
+      refused: refusals(
+        inRollouts.get(host) ?? [],
+        host,
+        group,
+        manifests,
+        hostPolicy.kind === 'ok' ? undefined : `its settings cannot be read: ${hostPolicy.reason}`,
+      ),
+      versions: versionsOf(inRollouts.get(host) ?? [], target, manifests),
     })
   }
   for (const entry of directory.entries()) {
@@ -172,14 +183,34 @@ function refusals(
   host: string,
   group: string,
   manifests: ReadonlyMap<number, KnownManifest>,
+  unreadable: string | undefined,
 ): ReadonlyMap<string, string> {
   const found = new Map<string, string>()
   for (const { id, revision } of records) {
-    if (revision === 0) continue
+    // Whoever cannot read when a host may be changed changes it at no time.
+    if (unreadable !== undefined) found.set(id, unreadable)
+    if (unreadable !== undefined || revision === 0) continue
     const manifest = manifests.get(revision)
     const has = group === '' ? manifest?.hosts.has(host) : manifest?.groups.has(group)
     if (!manifest) found.set(id, `revision ${revision} is not known here`)
     else if (!has) found.set(id, `revision ${revision} has no target for it`)
+  }
+  return found
+}
+
+/** The Kubernetes that each rollout brings the host, where its revision names one. */
+function versionsOf(
+  records: readonly RolloutRecord[],
+  target: Target | undefined,
+  manifests: ReadonlyMap<number, KnownManifest>,
+): ReadonlyMap<string, string> {
+  const found = new Map<string, string>()
+  if (!target?.kubernetes || target.cluster === '') return found
+  for (const { id, action, revision } of records) {
+    // What lives in a profile of its own is left as it is when the system changes.
+    const brings = action === 'upgrade' || (action === 'apply' && !target.kubernetes.apart)
+    const version = brings ? manifests.get(revision)?.clusters.get(target.cluster)?.version : undefined
+    if (version !== undefined) found.set(id, version)
   }
   return found
 }
@@ -213,11 +244,28 @@ async function quarantinedRevisions(
 async function operationViews(
   { store, clusters }: SnapshotDeps,
   ids: readonly string[],
+  ordered: ReadonlySet<string>,
 ): Promise<ReadonlyMap<string, OperationView>> {
   const wanted = ids.filter(id => id !== '')
   const rows = await findOperations(store.db, wanted)
   const views = new Map<string, OperationView>(rows.map(row => [row.id, viewOfOperation(row)]))
   const acts = await clusters.acts(wanted.filter(id => !views.has(id)))
   for (const [id, view] of acts) views.set(id, view)
+  for (const id of ordered) if (!views.has(id)) views.set(id, missingOperation(id))
   return views
+}
+
+/** Operations whose rows were written with their grants: one that is not there is gone, other than an act that is yet to be asked for. */
+function orderedIn(records: readonly RolloutRecord[]): ReadonlySet<string> {
+  const ids = new Set<string>()
+  for (const { action, hosts } of records) {
+    const acts = action === 'apply' || action === 'rollback' || action === 'reboot'
+    for (const { grants } of hosts) {
+      for (const { step, operation } of grants) {
+        const isOrder = (step === 'act' && acts) || (step === 'prefetch' && action === 'apply')
+        if (isOrder && operation !== '') ids.add(operation)
+      }
+    }
+  }
+  return ids
 }

@@ -1,8 +1,14 @@
 import { countOf } from '../../../shared/rollout/amount.ts'
 import type { Wait } from './decision.ts'
-import { progressOf } from './host-steps.ts'
+import { isDisruptive } from './host-steps.ts'
 import type { HostRecord, RolloutRecord } from './rollout-record.ts'
 import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
+import type { Standing } from './standing.ts'
+
+interface Pool {
+  size: number
+  readonly away: string[]
+}
 
 /**
  * Who is away, or may be, over all rollouts. One count for everybody: a host that is off by itself uses the budget as one that is
@@ -11,70 +17,80 @@ import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
 export class Availability {
   /** Host to why it is not available. */
   readonly #away = new Map<string, string>()
-  readonly #pools = new Map<string, HostView[]>()
+  readonly #pools = new Map<string, Pool>()
   readonly #snapshot: RolloutSnapshot
-  /** Pool to how many of it are away: counted once, since every host of a pool asks. */
-  readonly #counts = new Map<string, number>()
-  /** Label and value to the hosts that are away. */
+  /** Label and value to the hosts that are away, for the labels that any rollout spreads over. */
   readonly #byLabel = new Map<string, Set<string>>()
+  readonly #labels: ReadonlySet<string>
+  /** Host to the rollout that does something to it. */
+  readonly #movedBy = new Map<string, string>()
+  /** Cluster to its servers that are being moved. */
+  readonly #servers = new Map<string, Set<string>>()
 
-  constructor(snapshot: RolloutSnapshot) {
+  constructor(snapshot: RolloutSnapshot, standings: readonly Standing[]) {
     this.#snapshot = snapshot
+    this.#labels = new Set(standings.flatMap(({ rollout }) => rollout.settings.spread ?? []))
     for (const view of snapshot.hosts.values()) {
-      const pool = poolOf(view)
-      const members = this.#pools.get(pool)
-      if (members) members.push(view)
-      else this.#pools.set(pool, [view])
       const why = whyUnavailable(snapshot, view)
-      if (why !== undefined) this.take(view.host, why)
+      // What no machine is, and never was, is no part of what could be away.
+      if (view.machine === undefined && why === undefined) continue
+      const pool = this.#pool(view)
+      pool.size += 1
+      if (why !== undefined) this.#take(view, why)
     }
-    for (const rollout of snapshot.rollouts) {
-      for (const host of rollout.hosts) {
-        const progress = progressOf(rollout, host)
-        if (progress.kind === 'moving') this.take(host.host, `rollout ${rollout.id} moves it`)
-        if (progress.kind === 'failed' && progress.cordoned) this.take(host.host, 'it failed and is cordoned')
+    for (const standing of standings) {
+      for (const name of standing.names()) {
+        const progress = standing.progress(name)
+        const host = standing.host(name)
+        if (!progress || !host) continue
+        const open = progress.kind === 'waiting' || progress.kind === 'moving' ? progress.open : undefined
+        if (progress.kind === 'moving' || (open && isDisruptive(open.step))) this.move(standing.rollout, host)
+        else if (open) this.#movedBy.set(name, standing.rollout.id)
+        if (progress.kind === 'failed' && progress.cordoned) this.#takeName(name, 'it failed and is cordoned')
       }
     }
   }
 
-  /** Takes down that a host is away from now on. */
-  take(host: string, why: string): void {
-    if (this.#away.has(host)) return
-    this.#away.set(host, why)
-    const view = this.#snapshot.hosts.get(host)
-    if (!view) return
-    const pool = poolOf(view)
-    this.#counts.set(pool, (this.#counts.get(pool) ?? 0) + 1)
-    for (const [label, value] of Object.entries(view.labels)) {
-      const key = `${label}\0${value}`
-      const others = this.#byLabel.get(key)
-      if (others) others.add(host)
-      else this.#byLabel.set(key, new Set([host]))
-    }
+  /** Takes down that a rollout moves a host from now on. */
+  move({ id }: RolloutRecord, { host, cluster, server }: HostRecord): void {
+    this.#movedBy.set(host, id)
+    this.#takeName(host, `rollout ${id} moves it`)
+    if (cluster === undefined || !server) return
+    const servers = this.#servers.get(cluster)
+    if (servers) servers.add(host)
+    else this.#servers.set(cluster, new Set([host]))
   }
 
-  isAway(host: string): boolean {
-    return this.#away.has(host)
+  /** Another rollout that does something to the host; undefined: none. */
+  movedByOther({ id }: RolloutRecord, { host }: HostRecord): string | undefined {
+    const other = this.#movedBy.get(host)
+    return other === id ? undefined : other
+  }
+
+  /** Another server of the cluster that is being moved; undefined: none. */
+  otherServer({ host, cluster }: HostRecord): string | undefined {
+    for (const server of this.#servers.get(cluster ?? '') ?? []) if (server !== host) return server
+    return undefined
   }
 
   /** Why one host more may not be away; undefined: it may. */
   overBudget({ settings }: RolloutRecord, host: HostRecord): Wait | undefined {
     const view = this.#snapshot.hosts.get(host.host)
     if (!view) return undefined
-    const pool = poolOf(view)
-    const total = this.#pools.get(pool)?.length ?? 0
-    const amount = host.cluster === undefined ? settings.maxUnavailableAlone : settings.maxUnavailable
-    const most = host.server ? 1 : countOf(amount, total)
-    const used = (this.#counts.get(pool) ?? 0) - (this.#away.has(host.host) ? 1 : 0)
+    const { size, away } = this.#pool(view)
+    const amount = view.cluster === undefined ? settings.maxUnavailableAlone : settings.maxUnavailable
+    const most = host.server || view.server ? 1 : countOf(amount, size)
+    const used = away.length - (this.#away.has(host.host) ? 1 : 0)
     if (used < most) return undefined
-    const others = [...(this.#pools.get(pool) ?? [])].filter(
-      other => other.host !== host.host && this.#away.has(other.host),
-    )
-    const named = others.slice(0, 3).map(other => `${other.host} (${this.#away.get(other.host)})`)
-    const more = others.length > named.length ? ` and ${others.length - named.length} more` : ''
+    const named: string[] = []
+    for (const name of away) {
+      if (named.length === 3) break
+      if (name !== host.host) named.push(`${name} (${this.#away.get(name)})`)
+    }
+    const more = used > named.length ? ` and ${used - named.length} more` : ''
     return {
       gate: 'budget',
-      reason: `${used} of ${total} are away, ${most} may be: ${named.join(', ')}${more}`,
+      reason: `${used} of ${size} are away, ${most} may be: ${named.join(', ')}${more}`,
       opens: 'one of them is back and has stayed well',
     }
   }
@@ -84,12 +100,42 @@ export class Availability {
     const label = settings.spread
     const value = label === undefined ? undefined : this.#snapshot.hosts.get(host.host)?.labels[label]
     if (label === undefined || value === undefined) return undefined
-    const other = [...(this.#byLabel.get(`${label}\0${value}`) ?? [])].find(name => name !== host.host)
-    if (other === undefined) return undefined
-    return {
-      gate: 'spread',
-      reason: `${other} has ${label} ${value} too and is away: ${this.#away.get(other)}`,
-      opens: `${other} is back and has stayed well`,
+    for (const other of this.#byLabel.get(`${label}\0${value}`) ?? []) {
+      if (other === host.host) continue
+      return {
+        gate: 'spread',
+        reason: `${other} has ${label} ${value} too and is away: ${this.#away.get(other)}`,
+        opens: `${other} is back and has stayed well`,
+      }
+    }
+    return undefined
+  }
+
+  #pool(view: HostView): Pool {
+    const name = poolOf(view)
+    const known = this.#pools.get(name)
+    if (known) return known
+    const pool = { size: 0, away: [] }
+    this.#pools.set(name, pool)
+    return pool
+  }
+
+  #takeName(host: string, why: string): void {
+    const view = this.#snapshot.hosts.get(host)
+    if (view) this.#take(view, why)
+  }
+
+  #take(view: HostView, why: string): void {
+    if (this.#away.has(view.host)) return
+    this.#away.set(view.host, why)
+    this.#pool(view).away.push(view.host)
+    for (const label of this.#labels) {
+      const value = view.labels[label]
+      if (value === undefined) continue
+      const key = `${label}\0${value}`
+      const others = this.#byLabel.get(key)
+      if (others) others.add(view.host)
+      else this.#byLabel.set(key, new Set([view.host]))
     }
   }
 }
@@ -100,10 +146,10 @@ function poolOf({ cluster, server }: Pick<HostView, 'cluster' | 'server'>): stri
 }
 
 function whyUnavailable({ clusters }: RolloutSnapshot, view: HostView): string | undefined {
-  if (view.machine === undefined) return undefined
+  const member = view.cluster === undefined ? undefined : clusters.get(view.cluster)?.members.get(view.host)
+  if (view.machine === undefined) return member?.joined ? 'no machine is this host any more' : undefined
   if (!view.connected) return 'it is not connected'
   if (view.busyWith !== undefined) return `operation ${view.busyWith} is under way`
-  const member = view.cluster === undefined ? undefined : clusters.get(view.cluster)?.members.get(view.host)
   if (!member?.joined) return undefined
   if (member.cordonedBy !== undefined) return 'it is cordoned by us'
   return member.ready === true ? undefined : 'its node is not Ready'

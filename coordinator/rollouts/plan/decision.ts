@@ -7,6 +7,8 @@ export interface Wait {
   readonly reason: string
   /** What would open it, one sentence. */
   readonly opens: string
+  /** A host of the same rollout that must be done before. */
+  readonly on?: string
 }
 
 export const GATES = [
@@ -24,17 +26,17 @@ export const GATES = [
     'quorum',
     'skew',
   ] as const),
-  ...(['quarantine', 'target', 'retry', 'soak'] as const),
+  ...(['quarantine', 'target', 'retry', 'soak', 'unknown', 'fetching', 'given-up'] as const),
 ] as const
 export type GateName = (typeof GATES)[number]
 
 /**
- * Gates that an operator may open for one host. Not those behind which there is nothing to decide: a machine that is away, or a
- * datastore that would be left without quorum.
+ * Gates that an operator may open for one host. Not those behind which there is nothing to decide: a machine that is away, a
+ * datastore that would be left without quorum, a second server at the same time, or what nobody can say.
  */
 export const OVERRIDABLE: readonly GateName[] = [
   ...(['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'] as const),
-  ...(['lock', 'pin', 'window', 'health', 'quarantine', 'soak'] as const),
+  ...(['lock', 'pin', 'window', 'health', 'quarantine', 'soak', 'given-up'] as const),
 ]
 
 export interface NewGrant {

@@ -1,11 +1,14 @@
 import { windowText } from '../../../shared/rollout/maintenance-window.ts'
 import type { Availability } from './availability.ts'
+import { type ClusterVersions, datastore, health, known } from './cluster-gates.ts'
 import { type GateName, OVERRIDABLE, type Wait } from './decision.ts'
-import { isDisruptive, type Progress } from './host-steps.ts'
-import { memberOf, whyUnwell } from './judge-grant.ts'
+import { bringsRevision, isDisruptive, roundsOf } from './host-steps.ts'
+import { canaries, turn } from './order-gates.ts'
+import type { Predecessors } from './predecessors.ts'
 import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
-import { isOpen } from './window-open.ts'
+import type { Standing } from './standing.ts'
+import type { WallClocks } from './window-open.ts'
 
 /** What gates look at for one host of one rollout. */
 export interface GateInput {
@@ -17,62 +20,71 @@ export interface GateInput {
   /** Nothing was begun with it yet. */
   readonly fresh: boolean
   readonly availability: Availability
-  /** By name, of this rollout, as decided so far. */
-  readonly progress: ReadonlyMap<string, Progress>
+  readonly standing: Standing
+  readonly predecessors: Predecessors
+  readonly clocks: WallClocks
+  readonly versions: ClusterVersions
   readonly nowMs: number
 }
 
-/** A gate that an operator, and nothing else, opens: the host is left behind when all else is done. */
+/** Gates that an operator, or somebody beside the machine, opens: the host is left behind when all else is done. */
 export const LEAVES_BEHIND: readonly GateName[] = [
-  'away',
-  'unbound',
-  'held',
-  'lock',
-  'pin',
-  'quarantine',
-  'target',
+  ...(['away', 'unbound', 'held', 'lock', 'pin', 'quarantine', 'target', 'given-up'] as const),
 ]
+
+/** A host that was handed back so often is left alone. */
+export const MOST_HAND_BACKS = 10
 
 /** Everything that holds a step of a host. Empty: it may be granted. */
 export function waitsOf(input: GateInput): readonly Wait[] {
   const { rollout, host } = input
   const held = [...closed(input)]
+  if (rollout.overrides.size === 0) return held
   return held.filter(
     ({ gate }) => !(OVERRIDABLE.includes(gate) && rollout.overrides.has(`${host.host} ${gate}`)),
   )
 }
 
 function* closed(input: GateInput): Iterable<Wait> {
-  const { step, fresh } = input
+  const { step, fresh, rollout, host, availability } = input
   const closing = step === 'prove' || step === 'soak' || step === 'uncordon'
-  yield* stopsAll(input, closing)
-  if (step !== 'prove' && step !== 'soak') yield* reachable(input)
+  yield* halted(input)
   if (closing) return
+  yield* stopsAll(input)
+  yield* reachable(input)
   yield* ownState(input)
+  const other = availability.movedByOther(rollout, host)
+  if (other !== undefined) {
+    yield { gate: 'busy', reason: `rollout ${other} does something to it`, opens: 'that is over' }
+  }
+  // What gives a host back waits for nothing more.
+  if (rollout.action === 'uncordon') return
   yield* silence(input)
   if (!isDisruptive(step)) return
+  yield* window(input)
+  yield* known(input)
   if (fresh) {
     yield* turn(input)
     yield* canaries(input)
-    yield* window(input)
     yield* health(input)
-    const budget = input.availability.overBudget(input.rollout, input.host)
+    const budget = rollout.action === 'restore' ? undefined : availability.overBudget(rollout, host)
     if (budget) yield budget
-    const spread = input.availability.notSpread(input.rollout, input.host)
+    const spread = availability.notSpread(rollout, host)
     if (spread) yield spread
   }
   yield* datastore(input)
 }
 
-function* stopsAll({ snapshot, rollout }: GateInput, closing: boolean): Iterable<Wait> {
-  if (snapshot.halted !== undefined) {
-    yield {
-      gate: 'halted',
-      reason: snapshot.halted,
-      opens: 'an operator looks and says `muster rollout accept-restore`',
-    }
+function* halted({ snapshot }: GateInput): Iterable<Wait> {
+  if (snapshot.halted === undefined) return
+  yield {
+    gate: 'halted',
+    reason: snapshot.halted,
+    opens: 'an operator looks and says `muster rollout accept-restore`',
   }
-  if (closing) return
+}
+
+function* stopsAll({ snapshot, rollout }: GateInput): Iterable<Wait> {
   if (rollout.state === 'paused') {
     yield {
       gate: 'paused',
@@ -114,7 +126,6 @@ function* reachable({ rollout, host, view, step }: GateInput): Iterable<Wait> {
   // no word of its own.
   const mayWait =
     (rollout.settings.direct && host.cluster === undefined) ||
-    step === 'uncordon' ||
     ['drain', 'uncordon', 'leave'].includes(rollout.action)
   if (!view.connected && !mayWait) {
     yield { gate: 'away', reason: 'it is not connected', opens: 'its agent connects' }
@@ -125,134 +136,62 @@ function* reachable({ rollout, host, view, step }: GateInput): Iterable<Wait> {
 }
 
 /** What is on record of the host itself. */
-function* ownState({ rollout, host, view, step }: GateInput): Iterable<Wait> {
+function* ownState({ rollout, host, view, nowMs }: GateInput): Iterable<Wait> {
   if (!view) return
   const refused = view.refused.get(rollout.id)
   if (refused !== undefined) yield { gate: 'target', reason: refused, opens: 'a revision that has one' }
   if (view.lock !== undefined) {
     yield { gate: 'lock', reason: `locked: ${view.lock}`, opens: `\`muster unlock ${host.host}\`` }
   }
-  const goes = rollout.action === 'apply' || rollout.action === 'upgrade'
-  if (goes && view.pin !== undefined && view.pin.revision !== rollout.revision) {
-    const { revision, why } = view.pin
-    const opens = `the pin ends, or \`muster unpin ${host.host}\``
-    yield { gate: 'pin', reason: `pinned to revision ${revision}: ${why}`, opens }
+  const goes = bringsRevision(rollout.action)
+  const { pin } = view
+  if (goes && pin !== undefined && pin.revision !== rollout.revision && pin.untilMs > nowMs) {
+    const until = new Date(pin.untilMs).toISOString()
+    const opens = `the pin ends at ${until}, or \`muster unpin ${host.host}\``
+    yield { gate: 'pin', reason: `pinned to revision ${pin.revision}: ${pin.why}`, opens }
   }
   // To whoever named the host and waits, the node itself says what it does not try again.
   if (goes && !rollout.settings.direct && view.quarantined.has(rollout.revision)) {
     const reason = `revision ${rollout.revision} failed there and is not tried again`
     yield { gate: 'quarantine', reason, opens: `\`muster retry ${host.host}\`` }
   }
-  if (view.busyWith !== undefined && step !== 'uncordon') {
+  if (view.busyWith !== undefined) {
     yield { gate: 'busy', reason: `operation ${view.busyWith} is under way`, opens: 'it is over' }
+  }
+  if (roundsOf(host).count >= MOST_HAND_BACKS) {
+    const reason = `it was drained ${MOST_HAND_BACKS} times and handed back each time before its turn to act had come`
+    yield { gate: 'given-up', reason, opens: 'an operator looks at what held it' }
   }
 }
 
+/** Much of the fleet is gone at once: nothing new is begun. Confirmations, rollbacks and what lifts a cordon never wait here. */
 function* silence({ snapshot: { silence: seen } }: GateInput): Iterable<Wait> {
-  if (seen.silent < 2 || seen.silent * 100 <= seen.percent * seen.known) return
-  const reason = `${seen.silent} of ${seen.known} machines fell silent at once, more than ${seen.percent} %`
+  const { known: all, silent, percent } = seen
+  const isReadable = [all, silent, percent].every(value => Number.isFinite(value) && value >= 0)
+  if (isReadable && (silent < 2 || silent * 100 <= percent * all)) return
+  const reason = isReadable
+    ? `${silent} of ${all} machines fell silent at once, more than ${percent} %`
+    : 'how many machines fell silent cannot be told'
   yield { gate: 'silence', reason, opens: 'they are back, or have been away for ten minutes' }
 }
 
-/** Who must be done before: edges between hosts and clusters, servers before workers. */
-function* turn({ snapshot, rollout, host, progress }: GateInput): Iterable<Wait> {
-  const isDone = (name: string) => progress.get(name)?.kind === 'done'
-  const before = host.after.filter(name => progress.has(name) && !isDone(name))
-  if (before.length > 0) {
-    yield { gate: 'order', reason: `goes after ${before.slice(0, 3).join(', ')}`, opens: 'they are done' }
-  }
-  const clusters = host.cluster === undefined ? [] : (snapshot.follows.get(host.cluster) ?? [])
-  const open = rollout.hosts.find(
-    other => other.cluster !== undefined && clusters.includes(other.cluster) && !isDone(other.host),
-  )
-  if (open) {
-    const reason = `cluster ${host.cluster} goes after ${open.cluster}, where ${open.host} is not done`
-    yield { gate: 'cluster', reason, opens: `cluster ${open.cluster} is done` }
-  }
-  if (host.cluster === undefined) return
-  const servers = rollout.hosts.filter(other => other.cluster === host.cluster && other.server)
-  const leader = snapshot.clusters.get(host.cluster)?.leader
-  const first = servers.find(
-    other =>
-      other.host !== host.host &&
-      !isDone(other.host) &&
-      (!host.server || (host.host === leader && progress.get(other.host)?.kind !== 'failed')),
-  )
-  if (first) {
-    const reason = host.server
-      ? `it leads the datastore and goes after server ${first.host}`
-      : `goes after server ${first.host}`
-    yield { gate: 'servers', reason, opens: `${first.host} is done` }
-  }
-}
-
-/** Everybody waits for the canaries, but for those that the canaries themselves must wait for. */
-function* canaries({ snapshot, rollout, host, progress }: GateInput): Iterable<Wait> {
-  if (host.canary) return
-  for (const canary of rollout.hosts) {
-    if (!canary.canary || progress.get(canary.host)?.kind === 'done') continue
-    if (precedes(snapshot, rollout, host, canary)) continue
-    yield {
-      gate: 'canary',
-      reason: `canary ${canary.host} has not proved it`,
-      opens: `${canary.host} is done and has stayed well`,
-    }
-    return
-  }
-}
-
-/** Whether one host must be done before another. */
-function precedes(
-  { follows }: RolloutSnapshot,
-  { hosts }: RolloutRecord,
-  first: HostRecord,
-  then: HostRecord,
-): boolean {
-  if (first.cluster !== undefined && first.cluster === then.cluster && first.server && !then.server)
-    return true
-  const clusters = reach(then.cluster === undefined ? [] : [then.cluster], name => follows.get(name) ?? [])
-  if (first.cluster !== undefined && first.cluster !== then.cluster && clusters.has(first.cluster))
-    return true
-  const edges = new Map(hosts.map(({ host, after }) => [host, after]))
-  return first.host !== then.host && reach([then.host], name => edges.get(name) ?? []).has(first.host)
-}
-
-function reach(from: readonly string[], next: (name: string) => readonly string[]): ReadonlySet<string> {
-  const seen = new Set(from)
-  // A set that grows while it is walked is walked to its end.
-  for (const name of seen) for (const other of next(name)) seen.add(other)
-  return seen
-}
-
-function* window({ snapshot, rollout, view, nowMs }: GateInput): Iterable<Wait> {
-  if (rollout.action === 'uncordon') return
+function* window({ snapshot, view, clocks }: GateInput): Iterable<Wait> {
   const windows = view && view.windows.length > 0 ? view.windows : snapshot.windows
-  if (windows.length === 0 || windows.some(one => isOpen(one, nowMs))) return
+  if (windows.length === 0 || windows.some(one => clocks.isOpen(one))) return
+  const unknown = windows.find(one => clocks.isOpen(one) === undefined)
   const texts = windows.map(windowText).join('; ')
-  yield { gate: 'window', reason: 'no maintenance window is open', opens: `a window begins: ${texts}` }
+  const reason = unknown
+    ? `the clock of ${unknown.timeZone} cannot be read, and no other maintenance window is open`
+    : 'no maintenance window is open'
+  yield { gate: 'window', reason, opens: `a window begins: ${texts}` }
 }
 
-/** Only what is well is touched: its own state, and that of its cluster's datastore. */
-function* health({ snapshot, rollout, host, view }: GateInput): Iterable<Wait> {
-  if (rollout.action === 'uncordon' || (rollout.action === 'leave' && !view?.connected)) return
-  const unwell = view?.connected ? whyUnwell(snapshot, view, host) : undefined
-  if (unwell === undefined || view?.held !== undefined) return
-  yield { gate: 'health', reason: unwell, opens: 'its node is Ready' }
+/** Gates that time alone closes and opens again: what was begun is handed back at once, for it will be long. */
+export function isLong({ gate }: Wait): boolean {
+  return gate === 'window'
 }
 
-/** Quorum as it is and as it would be, and versions. Looked at before each step, also of a host that was begun with. */
-function* datastore({ snapshot, rollout, host, step }: GateInput): Iterable<Wait> {
-  const member = memberOf(snapshot, host)
-  if (!member?.joined || step === 'snapshot') return
-  const moves = rollout.action !== 'drain' && rollout.action !== 'uncordon'
-  if (host.server && moves) {
-    const change = snapshot.clusters.get(host.cluster ?? '')?.serverChange
-    const stop = change ?? member.stop
-    if (stop !== undefined)
-      yield { gate: 'quorum', reason: stop, opens: 'the datastore agrees without this server' }
-  }
-  const versions = rollout.action === 'apply' || rollout.action === 'upgrade'
-  if (versions && member.skew !== undefined) {
-    yield { gate: 'skew', reason: member.skew, opens: 'the versions of the others fit' }
-  }
+/** Whether a wait is such that a host that was drained should not be kept so. */
+export function isHolding({ gate }: Wait): boolean {
+  return gate !== 'retry' && gate !== 'halted'
 }

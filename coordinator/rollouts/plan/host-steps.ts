@@ -3,13 +3,22 @@ import type { Grant, HostRecord, RolloutAction, RolloutRecord, StepKind } from '
 /** Actions that are operations of the node and may take it away for a while. */
 const MOVES: readonly RolloutAction[] = ['apply', 'rollback', 'reboot', 'upgrade']
 
+export function isMove(action: RolloutAction): boolean {
+  return MOVES.includes(action)
+}
+
+/** Actions that bring another system, or another Kubernetes. */
+export function bringsRevision(action: RolloutAction): boolean {
+  return action === 'apply' || action === 'upgrade'
+}
+
 /** Steps of a host in order. Which of them are needed is found when their turn comes. */
 export function stepsOf(
   { action, settings }: Pick<RolloutRecord, 'action' | 'settings'>,
   { cluster, server }: Pick<HostRecord, 'cluster' | 'server'>,
 ): readonly StepKind[] {
-  if (!MOVES.includes(action)) return ['act']
-  const changes = action === 'apply' || action === 'upgrade'
+  if (!isMove(action)) return ['act']
+  const changes = bringsRevision(action)
   const inCluster = cluster !== undefined
   return [
     ...(changes && (settings.prefetch || inCluster) ? (['prefetch'] as const) : []),
@@ -22,14 +31,14 @@ export function stepsOf(
   ]
 }
 
-/** Steps by which something begins that disrupts the host. */
+/** Steps that wait for every gate: with them a host is taken out of use, or that is about to happen. */
 export function isDisruptive(step: StepKind): boolean {
   return step === 'snapshot' || step === 'drain' || step === 'act'
 }
 
 /** Where a host of a rollout stands, by its grants alone. */
 export type Progress =
-  /** Nothing that disrupts it was granted. */
+  /** Nothing that disrupts it was granted, or it was handed back. */
   | { readonly kind: 'waiting'; readonly next: StepKind; readonly open: Grant | undefined }
   /** It is away, or may be: it uses the budget. `failed`: only what we did to it is still taken back. */
   | {
@@ -43,35 +52,67 @@ export type Progress =
   /** The rollout ended before it was done, and what we did to it was taken back. */
   | { readonly kind: 'left'; readonly atMs: number }
 
-/** The newest grant of each step. */
-export function newestGrants({ grants }: Pick<HostRecord, 'grants'>): ReadonlyMap<StepKind, Grant> {
-  return new Map(grants.map(grant => [grant.step, grant]))
+/** The newest grant of each step since the host was last handed back. */
+export function newestGrants(host: Pick<HostRecord, 'grants'>): ReadonlyMap<StepKind, Grant> {
+  const newest = new Map<StepKind, Grant>()
+  const { grants } = host
+  for (let at = roundsOf(host).from; at < grants.length; at++) {
+    const grant = grants[at]
+    if (grant) newest.set(grant.step, grant)
+  }
+  return newest
+}
+
+/**
+ * How often a host was handed back: its cordon was lifted before the action had begun, since a gate had closed meanwhile. All its steps are
+ * granted anew after that. `from`: the first grant that counts.
+ */
+export function roundsOf({ grants }: Pick<HostRecord, 'grants'>): {
+  readonly count: number
+  readonly from: number
+} {
+  let from = 0
+  let count = 0
+  let acted = false
+  for (let at = 0; at < grants.length; at++) {
+    const grant = grants[at]
+    if (!grant) continue
+    const outcome = grant.end?.outcome
+    acted ||= outcome === 'failed' || (grant.step === 'act' && outcome !== 'again' && outcome !== 'skipped')
+    if (grant.step !== 'uncordon' || acted || !grant.end) continue
+    from = at + 1
+    count += 1
+  }
+  return { count, from }
 }
 
 export function progressOf(rollout: RolloutRecord, host: HostRecord): Progress {
   const newest = newestGrants(host)
-  // What did not hold left everything as it was: only a drain before it still keeps the host away.
-  const begun = [...newest.values()].some(
-    ({ step, end }) => isDisruptive(step) && end?.outcome !== 'skipped' && end?.outcome !== 'again',
-  )
   const uncordon = newest.get('uncordon')
+  const failed = [...newest.values()].find(({ end }) => end?.outcome === 'failed')
   if (uncordon && !uncordon.end) {
-    const act = newest.get('act')?.end?.outcome
-    return { kind: 'moving', next: 'uncordon', open: uncordon, failed: act !== 'done' }
+    return { kind: 'moving', next: 'uncordon', open: uncordon, failed: failed !== undefined }
   }
+  if (failed?.end) {
+    const cordoned = hasCordoned(newest) && (uncordon === undefined || uncordon.end?.outcome === 'failed')
+    const { reason, atMs } = failed.end
+    return { kind: 'failed', reason, atMs, cordoned }
+  }
+  const act = newest.get('act')
+  // What did not hold left everything as it was: only a drain before it still keeps the host away.
+  const begun =
+    hasCordoned(newest) ||
+    (act !== undefined && act.end?.outcome !== 'skipped' && act.end?.outcome !== 'again')
   let atMs = rollout.startedMs
   for (const step of stepsOf(rollout, host)) {
     const grant = newest.get(step)
     const end = grant?.end
-    if (end?.outcome === 'failed') {
-      const lifted = uncordon?.end?.outcome === 'done' || uncordon?.end?.outcome === 'skipped'
-      return { kind: 'failed', reason: end.reason, atMs: end.atMs, cordoned: hasCordoned(newest) && !lifted }
-    }
     if (!end || end.outcome === 'again') {
-      // Lifted before its turn: the rollout was ending.
-      if (uncordon?.end) return { kind: 'left', atMs: uncordon.end.atMs }
+      if (!begun && rollout.state === 'ending' && !(grant && !end) && roundsOf(host).count > 0) {
+        return { kind: 'left', atMs: host.grants.at(-1)?.end?.atMs ?? atMs }
+      }
       const open = end ? undefined : grant
-      return begun || isOpenDisruption(open)
+      return begun
         ? { kind: 'moving', next: step, open, failed: false }
         : { kind: 'waiting', next: step, open }
     }
@@ -80,17 +121,13 @@ export function progressOf(rollout: RolloutRecord, host: HostRecord): Progress {
   return { kind: 'done', atMs }
 }
 
-function isOpenDisruption(grant: Grant | undefined): boolean {
-  return grant !== undefined && isDisruptive(grant.step)
-}
-
 /** Whether a cordon of ours may be on its node: also a drain that failed has cordoned. */
 export function hasCordoned(newest: ReadonlyMap<StepKind, Grant>): boolean {
   const drain = newest.get('drain')
   return drain !== undefined && drain.end?.outcome !== 'skipped'
 }
 
-/** The attempt that the next grant of a step is. */
+/** The attempt that the next grant of a step is. Counted over all rounds, so that no grant is ever written twice. */
 export function nextAttempt({ grants }: Pick<HostRecord, 'grants'>, step: StepKind): number {
   return 1 + grants.reduce((most, grant) => (grant.step === step ? Math.max(most, grant.attempt) : most), 0)
 }

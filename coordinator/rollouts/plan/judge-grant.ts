@@ -1,5 +1,6 @@
+import { compareVersions, parseVersion } from '../../../shared/kubernetes/version.ts'
 import type { Closing } from './decision.ts'
-import { newestGrants } from './host-steps.ts'
+import { bringsRevision, newestGrants } from './host-steps.ts'
 import type { Grant, HostRecord, RolloutRecord } from './rollout-record.ts'
 import type { HostView, MemberView, RolloutSnapshot } from './rollout-snapshot.ts'
 
@@ -7,6 +8,8 @@ import type { HostView, MemberView, RolloutSnapshot } from './rollout-snapshot.t
 export const PROVE_LIMIT_MS = 15 * 60_000
 /** How often a host may cease to be well while it soaks. */
 export const MOST_SOAKS = 10
+/** How long a host that ceased to be well is waited for. */
+export const UNWELL_LIMIT_MS = 15 * 60_000
 
 type End = Closing['end']
 
@@ -34,10 +37,11 @@ export function judgeGrant(
 
 function judgeOperation({ operations }: RolloutSnapshot, grant: Grant): End | undefined {
   const operation = operations.get(grant.operation)
-  if (!operation || operation.state === 'missing') {
-    return { outcome: 'failed', reason: `operation ${grant.operation} is not on record any more` }
-  }
+  // Granted, and not asked for yet: whoever starts next asks.
+  if (!operation) return undefined
   switch (operation.state) {
+    case 'missing':
+      return { outcome: 'failed', reason: `operation ${grant.operation} is not on record any more` }
     case 'open':
       return undefined
     case 'done':
@@ -62,19 +66,33 @@ function judgeProof(
 ): End | undefined {
   const member = memberOf(snapshot, host)
   const actedMs = newestGrants(host).get('act')?.end?.atMs ?? grant.grantedMs
-  const wanted =
-    rollout.action === 'apply' || rollout.action === 'upgrade' ? member?.wantedVersion : undefined
+  const wanted = bringsRevision(rollout.action)
+    ? snapshot.hosts.get(host.host)?.versions.get(rollout.id)
+    : undefined
   const isNew = member !== undefined && member.asOfMs > actedMs
-  if (isNew && member.ready === true && (wanted === undefined || member.version === wanted)) {
-    return { outcome: 'done', reason: `Ready at ${member.version ?? 'an unknown version'}` }
+  if (isNew && member.ready === true && (wanted === undefined || runs(member, wanted))) {
+    return { outcome: 'done', reason: `Ready at ${member.version ?? member.kubelet ?? 'an unknown version'}` }
   }
   if (nowMs - grant.grantedMs < PROVE_LIMIT_MS) return undefined
   const seen = !isNew
     ? 'nobody has seen its node since'
     : member.ready === true
-      ? `its node runs ${member.version ?? 'an unknown version'}, not ${wanted}`
+      ? `its node runs ${member.version ?? member.kubelet ?? 'an unknown version'}, not ${wanted}`
       : 'its node is not Ready'
   return { outcome: 'failed', reason: `not proved within ${PROVE_LIMIT_MS / 60_000} min: ${seen}` }
+}
+
+/** Everything that says what it runs says this; nothing that says nothing is proved. */
+function runs({ version, kubelet }: MemberView, wanted: string): boolean {
+  const to = parseVersion(wanted)
+  const said = [version, kubelet].filter(text => text !== undefined)
+  return (
+    said.length > 0 &&
+    said.every(text => {
+      const at = parseVersion(text)
+      return at !== undefined && to !== undefined && compareVersions(at, to) === 0
+    })
+  )
 }
 
 /** A host soaks while it is seen to be well. Silence is not health: time in which it was away does not count. */
@@ -90,12 +108,36 @@ function judgeSoak(
   if (soakMs === 0 || rollout.overrides.has(`${host.host} soak`)) return { outcome: 'done', reason: '' }
   const unwell = whyUnwell(snapshot, view, host)
   if (unwell !== undefined) {
-    return grant.attempt < MOST_SOAKS
+    const sinceMs = unwellSince(host, grant)
+    const isLong = sinceMs !== undefined && nowMs - sinceMs >= UNWELL_LIMIT_MS
+    return grant.attempt < MOST_SOAKS && !isLong
       ? { outcome: 'again', reason: unwell }
       : { outcome: 'failed', reason: `did not stay well: ${unwell}` }
   }
   const since = Math.max(grant.grantedMs, view?.connectedSinceMs ?? nowMs)
   return nowMs - since >= soakMs ? { outcome: 'done', reason: '' } : undefined
+}
+
+/** When the soak before this one ended because the host was not well any more. */
+function unwellSince(host: HostRecord, grant: Grant): number | undefined {
+  const before = host.grants.findLast(({ step, end }) => step === 'soak' && end?.outcome === 'again')
+  return before === grant ? undefined : before?.end?.atMs
+}
+
+/**
+ * Until when a soak is not granted anew to a host that is not well; undefined: it may be granted. When it was not well for too long it is
+ * granted all the same, and fails.
+ */
+export function soakWaits(
+  snapshot: RolloutSnapshot,
+  host: HostRecord,
+  nowMs: number,
+): { readonly reason: string; readonly untilMs: number } | undefined {
+  const reason = whyUnwell(snapshot, snapshot.hosts.get(host.host), host)
+  const last = newestGrants(host).get('soak')
+  if (reason === undefined || last?.end?.outcome !== 'again') return undefined
+  const untilMs = last.end.atMs + UNWELL_LIMIT_MS
+  return nowMs < untilMs ? { reason, untilMs } : undefined
 }
 
 export function soakOf({ settings }: RolloutRecord, { canary }: HostRecord): number {
@@ -111,6 +153,8 @@ export function whyUnwell(
   if (!view?.connected) return 'it is not connected'
   if (view.held !== undefined) return view.held
   const member = memberOf(snapshot, host)
+  if (host.cluster !== undefined && member?.joined === undefined)
+    return 'nobody can say whether its node is Ready'
   if (!member?.joined) return undefined
   if (member.ready === undefined) return 'nobody can say whether its node is Ready'
   return member.ready ? undefined : 'its node is not Ready'

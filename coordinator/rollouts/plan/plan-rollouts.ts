@@ -1,21 +1,21 @@
 import { Availability } from './availability.ts'
+import { ClusterVersions } from './cluster-gates.ts'
 import type { Closing, Decision, NewGrant, RolloutMove, Wait } from './decision.ts'
-import { waitsOf } from './gates.ts'
-import {
-  hasCordoned,
-  isDisruptive,
-  newestGrants,
-  nextAttempt,
-  type Progress,
-  progressOf,
-} from './host-steps.ts'
-import { judgeGrant, memberOf, soakOf } from './judge-grant.ts'
-import { judgeRollout } from './judge-rollout.ts'
+import { type GateInput, waitsOf } from './gates.ts'
+import { isDisruptive, nextAttempt } from './host-steps.ts'
+import { judgeGrant } from './judge-grant.ts'
+import { failuresOf, isStopped, judgeRollout } from './judge-rollout.ts'
+import { isHandedBack, nextStep, retryWait, soakWait, whatIsStale, whyNotNeeded } from './next-step.ts'
+import { Predecessors } from './predecessors.ts'
 import type { Grant, HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { RolloutSnapshot } from './rollout-snapshot.ts'
+import { Standing } from './standing.ts'
+import { WallClocks } from './window-open.ts'
 
 /** Steps that one run may grant to one host: each but the last is over as it is granted. */
 const MOST_STEPS = 12
+/** Hosts that fetch and build at once, over all rollouts: what they fetch from bears no more. */
+export const MOST_FETCHING = 100
 
 /**
  * The one place that decides what rollouts do. It grants what may be done now, closes what is over, and says of everything else why it
@@ -23,229 +23,169 @@ const MOST_STEPS = 12
  */
 export function planRollouts(snapshot: RolloutSnapshot, nowMs: number): Decision {
   const closings: Closing[] = []
-  const closed = snapshot.rollouts.map(rollout => closeGrants(snapshot, rollout, closings, nowMs))
-  const standing: RolloutSnapshot = { ...snapshot, rollouts: closed.map(judgedBefore) }
-  const availability = new Availability(standing)
-  const grants: NewGrant[] = []
+  const standings = snapshot.rollouts.map(rollout => stand(snapshot, rollout, closings, nowMs))
+  const run: Run = {
+    snapshot,
+    nowMs,
+    availability: new Availability(snapshot, standings),
+    clocks: new WallClocks(nowMs),
+    versions: new ClusterVersions(),
+    leaders: new Map(
+      [...snapshot.clusters].flatMap(([name, { leader }]) => (leader ? [[name, leader]] : [])),
+    ),
+    fetching: 0,
+    grants: [],
+  }
+  for (const standing of standings) {
+    for (const name of standing.names()) if (isFetching(standing, name)) run.fetching += 1
+  }
   const moves: RolloutMove[] = []
   const waits = new Map<string, ReadonlyMap<string, readonly Wait[]>>()
-  for (const rollout of standing.rollouts) {
-    const planned = planRollout(standing, rollout, availability, nowMs)
-    grants.push(...planned.grants)
-    waits.set(rollout.id, planned.waits)
-    const move = judgeRollout(standing, planned.rollout, planned.waits, nowMs)
-    const before = snapshot.rollouts.find(({ id }) => id === rollout.id)
+  for (const [index, standing] of standings.entries()) {
+    const held = planRollout(run, standing)
+    waits.set(standing.rollout.id, held)
+    const move = judgeRollout(snapshot, standing, held, nowMs)
     if (move) moves.push(move)
-    else if (before && before.state !== rollout.state) moves.push(movedTo(rollout))
+    else if (snapshot.rollouts[index]?.state !== standing.rollout.state) moves.push(movedTo(standing))
   }
-  return { grants, closings, moves, waits }
+  return { grants: run.grants, closings, moves, waits }
 }
 
-function movedTo(rollout: RolloutRecord): RolloutMove {
-  const [failed] = failuresOf(rollout)
-  return {
-    rollout: rollout.id,
-    state: 'ending',
-    endsAs: rollout.endsAs,
-    reason: failed ?? '',
-    revert: false,
+interface Run {
+  readonly snapshot: RolloutSnapshot
+  readonly nowMs: number
+  readonly availability: Availability
+  readonly clocks: WallClocks
+  readonly versions: ClusterVersions
+  readonly leaders: ReadonlyMap<string, string>
+  fetching: number
+  readonly grants: NewGrant[]
+}
+
+/** The rollout after what is over was closed. A failure stops it before anything else of it is granted. */
+function stand(
+  snapshot: RolloutSnapshot,
+  rollout: RolloutRecord,
+  closings: Closing[],
+  nowMs: number,
+): Standing {
+  const standing = new Standing(rollout)
+  for (const host of rollout.hosts) {
+    const closed = closeGrants(snapshot, rollout, host, closings, nowMs)
+    if (closed !== host) standing.change(closed)
   }
-}
-
-/** A failure stops a rollout before anything else of it is granted. */
-function judgedBefore(rollout: RolloutRecord): RolloutRecord {
-  if (rollout.state === 'ending') return rollout
-  const failures = failuresOf(rollout)
-  const { onFailure, maxFailures } = rollout.settings
-  const canaryFailed = rollout.hosts.some(host => host.canary && progressOf(rollout, host).kind === 'failed')
-  const most = onFailure === 'continue' ? (maxFailures ?? Number.POSITIVE_INFINITY) : 1
-  return failures.length >= most || canaryFailed ? { ...rollout, state: 'ending', endsAs: 'failed' } : rollout
-}
-
-function failuresOf(rollout: RolloutRecord): readonly string[] {
-  return rollout.hosts.flatMap(host => {
-    const progress = progressOf(rollout, host)
-    if (progress.kind === 'failed') return [`${host.host}: ${progress.reason}`]
-    return progress.kind === 'moving' && progress.failed && hasFailed(host) ? [`${host.host}: failed`] : []
-  })
-}
-
-function hasFailed(host: HostRecord): boolean {
-  return [...newestGrants(host).values()].some(({ end }) => end?.outcome === 'failed')
+  if (rollout.state === 'ending' || !isStopped(standing)) return standing
+  return new Standing({ ...standing.record(), state: 'ending', endsAs: 'failed' })
 }
 
 function closeGrants(
   snapshot: RolloutSnapshot,
   rollout: RolloutRecord,
+  host: HostRecord,
   closings: Closing[],
   nowMs: number,
-): RolloutRecord {
-  const hosts = rollout.hosts.map(host => {
-    if (host.grants.every(({ end }) => end !== undefined)) return host
-    const grants = host.grants.map(grant => {
-      if (grant.end) return grant
-      const end = judgeGrant(snapshot, rollout, host, grant, nowMs)
-      if (!end) return grant
-      closings.push({ rollout: rollout.id, host: host.host, grant: grant.id, end })
-      return { ...grant, end: { ...end, atMs: nowMs } }
-    })
-    return { ...host, grants }
-  })
-  return { ...rollout, hosts }
+): HostRecord {
+  let current = host
+  for (const [index, grant] of host.grants.entries()) {
+    if (grant.end) continue
+    const end = judgeGrant(snapshot, rollout, current, grant, nowMs)
+    if (!end) continue
+    closings.push({ rollout: rollout.id, host: host.host, grant: grant.id, end })
+    const closed: Grant = { ...grant, end: { ...end, atMs: nowMs } }
+    current = { ...current, grants: current.grants.with(index, closed) }
+  }
+  return current
 }
 
-function planRollout(
-  snapshot: RolloutSnapshot,
-  rollout: RolloutRecord,
-  availability: Availability,
-  nowMs: number,
-) {
-  const grants: NewGrant[] = []
+function movedTo(standing: Standing): RolloutMove {
+  const { id, endsAs } = standing.rollout
+  const [reason = ''] = failuresOf(standing)
+  return { rollout: id, state: 'ending', endsAs, reason, revert: false }
+}
+
+function isFetching(standing: Standing, name: string): boolean {
+  const progress = standing.progress(name)
+  return progress?.kind === 'waiting' && progress.open?.step === 'prefetch'
+}
+
+function planRollout(run: Run, standing: Standing): ReadonlyMap<string, readonly Wait[]> {
+  const { snapshot } = run
+  const { hosts } = standing.rollout
+  const predecessors = new Predecessors(hosts, snapshot.follows, run.leaders)
   const waits = new Map<string, readonly Wait[]>()
-  const progress = new Map<string, Progress>(
-    rollout.hosts.map(host => [host.host, progressOf(rollout, host)]),
-  )
-  const hosts = new Map(rollout.hosts.map(host => [host.host, host]))
-  for (const { host: name } of rollout.hosts) {
+  for (const { host: name } of hosts) {
     for (let step = 0; step < MOST_STEPS; step++) {
-      const host = hosts.get(name)
-      const standing = progress.get(name)
-      if (!host || !standing) break
-      const next = nextStep(snapshot, rollout, host, standing)
-      if (next === undefined) {
-        const soaks = soakWait(rollout, host, standing)
-        if (soaks) waits.set(name, [soaks])
-        break
-      }
-      const skipped = whyNotNeeded(snapshot, rollout, host, next)
-      const held = waitsOf({
-        snapshot,
-        rollout,
-        host,
-        view: snapshot.hosts.get(name),
-        step: next,
-        fresh: standing.kind === 'waiting',
-        availability,
-        progress,
-        nowMs,
-      })
-      const retry = skipped === undefined ? retryWait(snapshot, host, next, nowMs) : undefined
-      const all = retry ? [...held, retry] : held
-      if (skipped === undefined && all.length > 0) {
-        waits.set(name, all)
-        break
-      }
-      const machine = snapshot.hosts.get(name)?.machine ?? host.machine ?? ''
-      const grant: Grant = {
-        id: 0,
-        step: next,
-        attempt: nextAttempt(host, next),
-        grantedMs: nowMs,
-        operation: '',
-        end: skipped === undefined ? undefined : { outcome: 'skipped', reason: skipped, atMs: nowMs },
-      }
-      grants.push({ rollout: rollout.id, host: name, machine, step: next, attempt: grant.attempt, skipped })
-      const changed = { ...host, grants: [...host.grants, grant] }
-      hosts.set(name, changed)
-      progress.set(name, progressOf(rollout, changed))
-      if (isDisruptive(next) && skipped === undefined)
-        availability.take(name, `rollout ${rollout.id} moves it`)
+      const held = planHost(run, standing, predecessors, name)
+      if (held === 'granted') continue
+      if (held.length > 0) waits.set(name, held)
+      break
     }
   }
-  const planned = { ...rollout, hosts: rollout.hosts.map(host => hosts.get(host.host) ?? host) }
-  return { grants, waits, rollout: planned }
+  return waits
 }
 
-/** What is to be granted to a host next; undefined: nothing, or something is under way. */
-function nextStep(
-  snapshot: RolloutSnapshot,
-  rollout: RolloutRecord,
-  host: HostRecord,
-  progress: Progress,
-): StepKind | undefined {
-  switch (progress.kind) {
-    case 'done':
-    case 'left':
-      return undefined
-    case 'failed':
-      return progress.cordoned && mayLift(snapshot, host) && !newestGrants(host).has('uncordon')
-        ? 'uncordon'
-        : undefined
-    case 'waiting':
-      return progress.open || rollout.state === 'ending' ? undefined : progress.next
-    case 'moving': {
-      if (progress.open) return undefined
-      if (rollout.state !== 'ending' || !isDisruptive(progress.next)) return progress.next
-      return hasCordoned(newestGrants(host)) ? 'uncordon' : undefined
-    }
+/** Grants a host its next step, or says why not; nothing to say: there is none, or one is under way. */
+function planHost(
+  run: Run,
+  standing: Standing,
+  predecessors: Predecessors,
+  name: string,
+): 'granted' | readonly Wait[] {
+  const { snapshot, nowMs } = run
+  const { rollout } = standing
+  const host = standing.host(name)
+  const progress = standing.progress(name)
+  if (!host || !progress) return []
+  const next = nextStep(snapshot, rollout, host, progress)
+  if (next === undefined) {
+    const soaks = soakWait(rollout, host, progress)
+    return soaks ? [soaks] : []
   }
+  const skipped = whyNotNeeded(snapshot, rollout, host, next)
+  if (skipped !== undefined) return grant(run, standing, host, next, skipped)
+  const input: GateInput = {
+    ...{ snapshot, rollout, host, standing, predecessors, nowMs, step: next },
+    ...{ availability: run.availability, clocks: run.clocks, versions: run.versions },
+    view: snapshot.hosts.get(name),
+    fresh: progress.kind === 'waiting',
+  }
+  const retry = retryWait(snapshot, host, next, nowMs)
+  const held = [...waitsOf(input), ...(retry ? [retry] : [])]
+  if (held.length === 0) {
+    const step = whatIsStale(host, next, nowMs) ?? next
+    if (step !== 'prefetch' || run.fetching < MOST_FETCHING || rollout.settings.direct) {
+      return grant(run, standing, host, step, undefined)
+    }
+    const reason = `${MOST_FETCHING} hosts fetch and build now, which is as many as do at once`
+    return [{ gate: 'fetching', reason, opens: 'one of them is done' }]
+  }
+  if (snapshot.halted === undefined && isHandedBack(host, progress, held, nowMs)) {
+    return grant(run, standing, host, 'uncordon', undefined)
+  }
+  return held
 }
 
-/** A cordon is lifted after a failure only when what ran before runs there: else a person looks first. */
-function mayLift({ operations }: RolloutSnapshot, host: HostRecord): boolean {
-  const act = newestGrants(host).get('act')
-  if (!act) return true
-  if (act.end?.outcome === 'done') return false
-  return operations.get(act.operation)?.untouched ?? false
-}
-
-/** Why a step has nothing to do on this host; undefined: it has. */
-function whyNotNeeded(
-  snapshot: RolloutSnapshot,
-  rollout: RolloutRecord,
+function grant(
+  run: Run,
+  standing: Standing,
   host: HostRecord,
   step: StepKind,
-): string | undefined {
-  const joined = memberOf(snapshot, host)?.joined === true
-  const newest = newestGrants(host)
-  switch (step) {
-    case 'prefetch':
-      // Without anything to drain the act itself fetches and builds before it touches anything.
-      return joined || rollout.settings.prefetch ? undefined : 'nothing is drained for it'
-    case 'snapshot':
-      return joined ? undefined : 'no datastore runs there'
-    case 'drain': {
-      if (!joined) return 'it runs no pods'
-      if (rollout.action !== 'apply') return undefined
-      const plan = snapshot.operations.get(newest.get('prefetch')?.operation ?? '')?.plan
-      // What is not known may be anything.
-      return plan === undefined || plan.reboots || plan.touchesKubernetes
-        ? undefined
-        : 'nothing of Kubernetes is restarted'
-    }
-    case 'prove':
-      return joined || newest.get('drain')?.end?.outcome === 'done' ? undefined : 'it runs no Kubernetes'
-    case 'uncordon':
-      return hasCordoned(newest) ? undefined : 'we did not cordon it'
-    case 'act':
-    case 'soak':
-      return undefined
-  }
-}
-
-/** Until when a host soaks at least, for whoever looks. */
-function soakWait(rollout: RolloutRecord, host: HostRecord, progress: Progress): Wait | undefined {
-  if (progress.kind !== 'moving' || progress.open?.step !== 'soak') return undefined
-  const until = new Date(progress.open.grantedMs + soakOf(rollout, host)).toISOString()
-  return {
-    gate: 'soak',
-    reason: 'it must stay well for a while',
-    opens: `it is ${until} and it was well all the time`,
-  }
-}
-
-/** How long what did not hold is waited with before it is tried again. */
-function retryWait(
-  { operations }: RolloutSnapshot,
-  host: HostRecord,
-  step: StepKind,
-  nowMs: number,
-): Wait | undefined {
-  const before = newestGrants(host).get(step)
-  if (before?.end?.outcome !== 'again') return undefined
-  const delay = operations.get(before.operation)?.retryDelaysMs[before.attempt - 1] ?? 0
-  const at = before.end.atMs + delay
-  if (at <= nowMs) return undefined
-  const reason = `it is tried again: ${before.end.reason}`
-  return { gate: 'retry', reason, opens: `it is ${new Date(at).toISOString()}` }
+  skipped: string | undefined,
+): 'granted' {
+  const { snapshot, nowMs, availability, grants } = run
+  const { rollout } = standing
+  const machine = snapshot.hosts.get(host.host)?.machine ?? host.machine ?? ''
+  const attempt = nextAttempt(host, step)
+  grants.push({ rollout: rollout.id, host: host.host, machine, step, attempt, skipped })
+  standing.grant(host.host, {
+    id: 0,
+    step,
+    attempt,
+    grantedMs: nowMs,
+    operation: '',
+    end: skipped === undefined ? undefined : { outcome: 'skipped', reason: skipped, atMs: nowMs },
+  })
+  if (skipped === undefined && isDisruptive(step)) availability.move(rollout, host)
+  if (skipped === undefined && step === 'prefetch') run.fetching += 1
+  return 'granted'
 }

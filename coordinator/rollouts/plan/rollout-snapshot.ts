@@ -1,4 +1,5 @@
 import type { MaintenanceWindow } from '../../../shared/rollout/maintenance-window.ts'
+import type { QuorumReading } from '../../clusters/quorum.ts'
 import type { RolloutRecord } from './rollout-record.ts'
 
 /** All that a decision about rollouts rests on. */
@@ -9,9 +10,9 @@ export interface RolloutSnapshot {
   readonly others: ReadonlyMap<string, string>
   /** Every host that a machine is, or that a rollout has, by name. */
   readonly hosts: ReadonlyMap<string, HostView>
-  /** By name; one that is missing was never founded, and nothing in it needs care. */
+  /** By name; of one that is missing nobody can say anything, and its hosts wait. */
   readonly clusters: ReadonlyMap<string, ClusterView>
-  /** What became of the operations and acts that these rollouts granted, by id. */
+  /** What became of the operations and acts that these rollouts granted, by id; one that is missing was not asked for yet. */
   readonly operations: ReadonlyMap<string, OperationView>
   /** Cluster to those that must be done before it. */
   readonly follows: ReadonlyMap<string, readonly string[]>
@@ -43,15 +44,22 @@ export interface HostView {
   readonly quarantined: ReadonlySet<number>
   /** Why it is locked; undefined: it is not. */
   readonly lock: string | undefined
-  readonly pin: { readonly revision: number; readonly why: string } | undefined
+  /** It counts until its end, whatever is read here. */
+  readonly pin: { readonly revision: number; readonly why: string; readonly untilMs: number } | undefined
+  /** Its own; none: those of the fleet. */
   readonly windows: readonly MaintenanceWindow[]
-  /** Why it cannot be ordered this rollout's action, such as that its revision has no target for it. */
+  /** By rollout: why it cannot be ordered its action, such as that its revision has no target for it, or that its settings cannot be read. */
   readonly refused: ReadonlyMap<string, string>
+  /** By rollout: the Kubernetes that it brings; missing: it names none. */
+  readonly versions: ReadonlyMap<string, string>
 }
 
 export interface ClusterView {
   readonly name: string
+  /** By host. */
   readonly members: ReadonlyMap<string, MemberView>
+  /** The datastore as its servers list it now. */
+  readonly datastore: QuorumReading
   /** Why no server may be changed at all now; undefined: nothing. */
   readonly serverChange: string | undefined
   /** The host whose server goes last. */
@@ -59,26 +67,24 @@ export interface ClusterView {
 }
 
 export interface MemberView {
-  /** It runs Kubernetes of this cluster. */
-  readonly joined: boolean
-  /** Its Node is Ready; undefined: nobody can say. */
+  /** It runs Kubernetes of this cluster; undefined: nobody can say. */
+  readonly joined: boolean | undefined
+  readonly server: boolean
+  /** Its Node is Ready, and its server answers if it is one; undefined: nobody can say. */
   readonly ready: boolean | undefined
-  /** When that was asked. */
+  /** What is said here was asked for then, or later. */
   readonly asOfMs: number
-  /** What runs; undefined: not known. */
+  /** What it says it runs; undefined: not known. */
   readonly version: string | undefined
-  /** What it shall run, by the newest revision; undefined: whatever comes. */
-  readonly wantedVersion: string | undefined
-  /** For a server: why it may not be stopped now; undefined: it may. */
-  readonly stop: string | undefined
-  /** Why it may not be moved to the version it shall run; undefined: it may. */
-  readonly skew: string | undefined
-  /** The operation whose cordon of ours is on it; undefined: none. */
+  /** The kubelet of its Node, as the servers see it; undefined: not known, or it has no Node. */
+  readonly kubelet: string | undefined
+  /** The act whose cordon of ours is on it; undefined: none. */
   readonly cordonedBy: string | undefined
 }
 
 export interface OperationView {
   readonly id: string
+  /** Missing: it was given, and is not on record any more. */
   readonly state: 'open' | 'done' | 'failed' | 'retry' | 'missing'
   /** For people. */
   readonly reason: string

@@ -19,6 +19,7 @@ export function sampleHost(host: string, change: Partial<HostView> = {}): HostVi
     pin: undefined,
     windows: [],
     refused: new Map(),
+    versions: new Map(),
     ...change,
   }
 }

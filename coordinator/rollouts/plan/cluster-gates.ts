@@ -1,0 +1,116 @@
+import { judgeMove, type Running } from '../../../shared/kubernetes/judge-skew.ts'
+import { parseVersion } from '../../../shared/kubernetes/version.ts'
+import { whyNotRemove, whyNotStop } from '../../clusters/quorum.ts'
+import { describeReason } from '../../clusters/reasons.ts'
+import type { Wait } from './decision.ts'
+import type { GateInput } from './gates.ts'
+import { bringsRevision } from './host-steps.ts'
+import { whyUnwell } from './judge-grant.ts'
+import type { HostRecord } from './rollout-record.ts'
+import type { ClusterView } from './rollout-snapshot.ts'
+
+/** Whether anybody can say what the host is in its cluster: else no other gate of the cluster means anything. */
+export function* known({ snapshot, rollout, host }: GateInput): Iterable<Wait> {
+  // What rebuilds or takes away a node is judged by the cluster's own planner, which knows more of it.
+  if (host.cluster === undefined || rollout.action === 'restore' || rollout.action === 'leave') return
+  const cluster = snapshot.clusters.get(host.cluster)
+  if (!cluster) {
+    const reason = `nobody has looked at cluster ${host.cluster} since the coordinator started`
+    yield { gate: 'unknown', reason, opens: 'its machines say what they have' }
+    return
+  }
+  if (cluster.members.get(host.host)?.joined !== undefined) return
+  const reason = `nobody can say whether it runs as a node of ${host.cluster}`
+  yield { gate: 'unknown', reason, opens: 'its agent says what is on its disk' }
+}
+
+/** Only what is well is touched. */
+export function* health({ snapshot, rollout, host, view }: GateInput): Iterable<Wait> {
+  if (rollout.action === 'restore' || !view?.connected || view.held !== undefined) return
+  const unwell = whyUnwell(snapshot, view, host)
+  if (unwell !== undefined) yield { gate: 'health', reason: unwell, opens: 'its node is Ready' }
+}
+
+/** Quorum as it is and as it would be, and versions. Looked at before each step, also of a host that was begun with. */
+export function* datastore(input: GateInput): Iterable<Wait> {
+  const { snapshot, rollout, host, availability } = input
+  const cluster = snapshot.clusters.get(host.cluster ?? '')
+  const member = cluster?.members.get(host.host)
+  if (!cluster || !member?.joined) return
+  const stops = rollout.action !== 'drain' && rollout.action !== 'restore'
+  if (host.server && stops) {
+    const other = availability.otherServer(host)
+    const opens = 'the datastore agrees without this server'
+    if (other !== undefined) {
+      yield {
+        gate: 'quorum',
+        reason: `server ${other} is being changed; one is at a time`,
+        opens: 'it is done',
+      }
+    } else {
+      const stop = cluster.serverChange ?? whyNotServer(cluster, host, rollout.action === 'leave')
+      if (stop !== undefined) yield { gate: 'quorum', reason: stop, opens }
+    }
+  }
+  yield* skew(input, cluster)
+}
+
+function whyNotServer(
+  { datastore: read }: ClusterView,
+  { host }: HostRecord,
+  leaves: boolean,
+): string | undefined {
+  if (read.kind === 'unknown') return describeReason(read.reason)
+  const reason = leaves ? whyNotRemove(read.quorum, host) : whyNotStop(read.quorum, host)
+  return reason && describeReason(reason)
+}
+
+function* skew({ rollout, host, view, versions }: GateInput, cluster: ClusterView): Iterable<Wait> {
+  const wanted = bringsRevision(rollout.action) ? view?.versions.get(rollout.id) : undefined
+  if (wanted === undefined) return
+  const to = parseVersion(wanted)
+  if (!to) {
+    const reason = `version ${wanted.slice(0, 40)} cannot be read`
+    yield { gate: 'target', reason, opens: 'a revision that names another' }
+    return
+  }
+  const { servers, workers, unknown } = versions.of(cluster)
+  const silent = unknown.find(({ name, server }) => server || name === host.host)
+  if (silent) {
+    yield { gate: 'skew', reason: `nobody can say what ${silent.name} runs`, opens: 'it says what it runs' }
+    return
+  }
+  const [problem] = judgeMove(host.host, host.server, to, servers, workers)
+  if (!problem) return
+  const { rule, reason } = problem
+  // No other host's move makes these right.
+  const never = rule === 'downgrade' || rule === 'skipped-minor'
+  yield never
+    ? { gate: 'target', reason, opens: 'a revision that names another' }
+    : { gate: 'skew', reason, opens: 'the versions of the others fit' }
+}
+
+/** What runs in each cluster, read once for all its hosts. */
+export class ClusterVersions {
+  readonly #read = new Map<string, ReturnType<typeof readVersions>>()
+
+  of(cluster: ClusterView): ReturnType<typeof readVersions> {
+    const known = this.#read.get(cluster.name) ?? readVersions(cluster)
+    this.#read.set(cluster.name, known)
+    return known
+  }
+}
+
+function readVersions({ members }: ClusterView) {
+  const servers: Running[] = []
+  const workers: Running[] = []
+  const unknown: { readonly name: string; readonly server: boolean }[] = []
+  for (const [name, { joined, server, version: own, kubelet }] of members) {
+    if (joined === false) continue
+    const text = own ?? kubelet
+    const version = text === undefined ? undefined : parseVersion(text)
+    if (!version) unknown.push({ name, server })
+    else (server ? servers : workers).push({ host: name, version })
+  }
+  return { servers, workers, unknown }
+}

@@ -1,0 +1,189 @@
+import { describe, expect, it } from 'vitest'
+import type { Wait } from './decision.ts'
+import { planRollouts } from './plan-rollouts.ts'
+import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
+import { sampleGrant } from './testing/grants.ts'
+import { sampleHost, sampleRollout, sampleSnapshot } from './testing/sample.ts'
+import { clusterHosts, sampleCluster } from './testing/sample-cluster.ts'
+
+const NOW = 1_800_000_000_000
+
+function waits(snapshot: RolloutSnapshot, host: string, nowMs = NOW): readonly Wait[] {
+  return planRollouts(snapshot, nowMs).waits.get('r1')?.get(host) ?? []
+}
+
+const gates = (...input: Parameters<typeof waits>) => waits(...input).map(({ gate }) => gate)
+const grants = (snapshot: RolloutSnapshot, nowMs = NOW) =>
+  planRollouts(snapshot, nowMs).grants.flatMap(({ rollout, host, step, skipped }) =>
+    skipped === undefined ? [`${rollout} ${host} ${step}`] : [],
+  )
+const reboot = (hosts: readonly HostView[], input: Partial<Parameters<typeof sampleRollout>[0]> = {}) =>
+  sampleRollout({ hosts, ...input, change: { action: 'reboot', ...input.change } })
+const inCluster = (hosts: readonly HostView[], ...rest: [Parameters<typeof sampleCluster>[1]?]) =>
+  new Map([['home', sampleCluster(hosts, ...rest)]])
+
+describe('gates of rollouts', () => {
+  it('T42: nobody can say anything of the cluster, so its hosts wait, and no operator opens that', () => {
+    const hosts = clusterHosts(3, 1)
+    const change = { overrides: new Set(['w1 health', 'w1 unknown', 'w1 servers']) }
+    const snapshot = sampleSnapshot({ hosts, rollouts: [reboot(hosts, { change })] })
+    expect(gates(snapshot, 'w1')).toEqual(['unknown'])
+    expect(waits(snapshot, 'w1')[0]?.reason).toBe(
+      'nobody has looked at cluster home since the coordinator started',
+    )
+    const strange = inCluster(hosts, { w1: { joined: undefined } })
+    expect(gates({ ...snapshot, clusters: strange }, 'w1')).toContain('unknown')
+  })
+
+  it('T42: a window whose clock cannot be read is closed and says so', () => {
+    const windows = [{ days: [1, 2, 3, 4, 5, 6, 7], fromMinute: 0, toMinute: 0, timeZone: 'Mars/Base' }]
+    const hosts = [sampleHost('a', { windows })]
+    const snapshot = sampleSnapshot({ hosts, rollouts: [reboot(hosts)] })
+    expect(waits(snapshot, 'a')).toMatchObject([
+      { gate: 'window', reason: expect.stringContaining('clock of Mars/Base cannot be read') },
+    ])
+  })
+
+  it('T42: how many fell silent cannot be told, so nothing is begun', () => {
+    const hosts = [sampleHost('a')]
+    const silence = { known: Number.NaN, silent: 0, percent: 30 }
+    expect(gates(sampleSnapshot({ hosts, rollouts: [reboot(hosts)], silence }), 'a')).toEqual(['silence'])
+  })
+
+  it('T46: the window has closed since the drain, so the node is given back, and everything begins anew in the next', () => {
+    const hosts = clusterHosts(0, 1)
+    const evening = { days: [1, 2, 3, 4, 5, 6, 7], fromMinute: 60, toMinute: 120, timeZone: 'UTC' }
+    const inside = Date.UTC(2027, 0, 1, 1, 58)
+    const drained = [sampleGrant('drain', 'done', inside)]
+    const snapshot = (more: typeof drained) =>
+      sampleSnapshot({
+        hosts,
+        clusters: inCluster(hosts),
+        windows: [evening],
+        rollouts: [reboot(hosts, { grants: { w1: [...drained, ...more] } })],
+      })
+    expect(grants(snapshot([]), inside + 60_000)).toEqual(['r1 w1 act'])
+    expect(grants(snapshot([]), inside + 120_000)).toEqual(['r1 w1 uncordon'])
+    const back = [sampleGrant('uncordon', 'done', inside + 180_000)]
+    expect(gates(snapshot(back), 'w1', inside + 180_000)).toEqual(['window'])
+    expect(planRollouts(snapshot(back), inside + 24 * 3_600_000).grants).toMatchObject([
+      { host: 'w1', step: 'drain', attempt: 2 },
+    ])
+  })
+
+  it('gives back a drained node whose rollout is paused, and leaves alone what was given back again and again', () => {
+    const hosts = clusterHosts(0, 1)
+    const drained = [sampleGrant('drain', 'done', NOW)]
+    const snapshot = (given: readonly ReturnType<typeof sampleGrant>[], state: 'paused' | 'running') =>
+      sampleSnapshot({
+        hosts,
+        clusters: inCluster(hosts),
+        rollouts: [reboot(hosts, { grants: { w1: given }, change: { action: 'reboot', state } })],
+      })
+    expect(grants(snapshot(drained, 'paused'), NOW + 60_000)).toEqual([])
+    expect(grants(snapshot(drained, 'paused'), NOW + 300_000)).toEqual(['r1 w1 uncordon'])
+    const often = Array.from({ length: 10 }, (_, index) => [
+      sampleGrant('drain', 'done', NOW, { attempt: index + 1 }),
+      sampleGrant('uncordon', 'done', NOW, { attempt: index + 1 }),
+    ]).flat()
+    const decision = planRollouts(snapshot(often, 'running'), NOW)
+    expect(decision.grants).toEqual([])
+    expect(decision.moves).toMatchObject([{ state: 'succeeded', reason: 'left behind: w1' }])
+  })
+
+  it('T57: two rollouts never do something to one host at the same time', () => {
+    const hosts = [sampleHost('a')]
+    const first = reboot(hosts, { grants: { a: [sampleGrant('act', undefined, NOW)] } })
+    const change = { id: 'r2', after: ['r1'], overrides: new Set(['a rollout', 'a budget']) }
+    const second = reboot(hosts, { change })
+    const decision = planRollouts(
+      sampleSnapshot({ hosts, rollouts: [first, second], others: new Map([['r1', 'running']]) }),
+      NOW,
+    )
+    expect(decision.grants).toEqual([])
+    expect(decision.waits.get('r2')?.get('a')).toMatchObject([
+      { gate: 'busy', reason: 'rollout r1 does something to it' },
+    ])
+  })
+
+  it('gives back what is cordoned though others are away: an uncordon waits for no budget', () => {
+    const hosts = clusterHosts(0, 2)
+    const clusters = inCluster(hosts, { w1: { cordonedBy: 'x' }, w2: { cordonedBy: 'y' } })
+    const rollout = sampleRollout({ hosts, change: { action: 'uncordon' } })
+    expect(grants(sampleSnapshot({ hosts, clusters, rollouts: [rollout] }))).toEqual([
+      'r1 w1 act',
+      'r1 w2 act',
+    ])
+  })
+
+  it('T39: servers go one at a time though every gate that can be was opened, and the one that leads goes last', () => {
+    const hosts = clusterHosts(3, 0)
+    const names = ['budget', 'servers', 'health', 'spread', 'order', 'canary']
+    const overrides = new Set(hosts.flatMap(({ host }) => names.map(gate => `${host} ${gate}`)))
+    const snapshot = sampleSnapshot({
+      hosts,
+      clusters: inCluster(hosts),
+      rollouts: [reboot(hosts, { change: { overrides } })],
+    })
+    expect(planRollouts(snapshot, NOW).grants).toHaveLength(1)
+    expect(gates(snapshot, 's2')).toEqual(['quorum'])
+    const plain = { ...snapshot, rollouts: [reboot(hosts)] }
+    expect(grants(plain)).toEqual(['r1 s2 drain'])
+    expect(gates(plain, 's1')).toEqual(['servers'])
+    expect(gates(plain, 's3')).toEqual(['budget', 'quorum'])
+  })
+
+  it('T39: a server waits while a voter is ill, and opens when it is well', () => {
+    const hosts = clusterHosts(3, 0)
+    const snapshot = sampleSnapshot({ hosts, rollouts: [reboot(hosts)] })
+    const ill = inCluster(hosts, { s3: { healthy: false } })
+    expect(waits({ ...snapshot, clusters: ill }, 's2').find(({ gate }) => gate === 'quorum')?.reason).toBe(
+      '2 of 3 voters are healthy; s3 is not',
+    )
+    expect(grants({ ...snapshot, clusters: inCluster(hosts) })).toEqual(['r1 s2 drain'])
+  })
+
+  it('N32: ends when all that is left waits for a server that failed', () => {
+    const hosts = clusterHosts(1, 2)
+    const settings = { onFailure: 'continue' } as const
+    const failed = [
+      sampleGrant('drain', 'done', NOW),
+      sampleGrant('act', 'failed', NOW),
+      sampleGrant('uncordon', 'done', NOW),
+    ]
+    const rollout = reboot(hosts, { settings, grants: { s1: failed } })
+    const snapshot = sampleSnapshot({ hosts, clusters: inCluster(hosts), rollouts: [rollout] })
+    expect(gates(snapshot, 'w1')).toEqual(['servers'])
+    expect(planRollouts(snapshot, NOW).moves).toMatchObject([
+      { state: 'failed', reason: '1 failed: s1: it broke; left behind: w1, w2' },
+    ])
+  })
+
+  it('moves Kubernetes in the order of its versions, and never by two minors or back', () => {
+    const hosts = clusterHosts(3, 1).map(view => ({ ...view, versions: new Map([['r1', '1.35.4']]) }))
+    const rollout = sampleRollout({
+      hosts,
+      change: { action: 'upgrade', overrides: new Set(['w1 servers']) },
+    })
+    const snapshot = sampleSnapshot({ hosts, rollouts: [rollout] })
+    const skewOf = (clusters: RolloutSnapshot['clusters']) => {
+      const fetched = [sampleGrant('prefetch', 'done', NOW)]
+      const hostsDone = rollout.hosts.map(host => ({ ...host, grants: fetched }))
+      return waits({ ...snapshot, clusters, rollouts: [{ ...rollout, hosts: hostsDone }] }, 'w1')
+    }
+    expect(skewOf(inCluster(hosts))).toMatchObject([
+      { gate: 'skew', reason: expect.stringContaining('servers go first') },
+    ])
+    const moved = { version: '1.35.4', kubelet: '1.35.4' }
+    expect(skewOf(inCluster(hosts, { s1: moved, s2: moved, s3: moved }))).toEqual([])
+    const silent = inCluster(hosts, { s1: { version: undefined, kubelet: undefined } })
+    expect(skewOf(silent)).toMatchObject([{ gate: 'skew', reason: 'nobody can say what s1 runs' }])
+  })
+
+  it('a pin holds until its end, and no longer', () => {
+    const hosts = [sampleHost('a', { pin: { revision: 7, why: 'demo', untilMs: NOW } })]
+    const snapshot = sampleSnapshot({ hosts, rollouts: [sampleRollout({ hosts })] })
+    expect(gates(snapshot, 'a', NOW - 1)).toEqual(['pin'])
+    expect(grants(snapshot, NOW)).toEqual(['r1 a act'])
+  })
+})

@@ -1,0 +1,142 @@
+import type { Wait } from './decision.ts'
+import { isHolding, isLong } from './gates.ts'
+import { hasCordoned, isDisruptive, newestGrants, type Progress } from './host-steps.ts'
+import { memberOf, soakOf, soakWaits } from './judge-grant.ts'
+import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
+import type { RolloutSnapshot } from './rollout-snapshot.ts'
+
+/** A drained host that is held before its turn to act goes back to work after so long. */
+export const HAND_BACK_MS = 5 * 60_000
+/** A plan that is older says little of what would be restarted now. */
+export const PLAN_FRESH_MS = 24 * 60 * 60_000
+/** A snapshot of the datastore that is older is made anew before its server is touched. */
+export const SNAPSHOT_FRESH_MS = 60 * 60_000
+
+/** What is to be granted to a host next; undefined: nothing, or something is under way. */
+export function nextStep(
+  snapshot: RolloutSnapshot,
+  rollout: RolloutRecord,
+  host: HostRecord,
+  progress: Progress,
+): StepKind | undefined {
+  switch (progress.kind) {
+    case 'done':
+    case 'left':
+      return undefined
+    case 'failed':
+      return progress.cordoned && mayLift(snapshot, host) && !newestGrants(host).has('uncordon')
+        ? 'uncordon'
+        : undefined
+    case 'waiting':
+      return progress.open || rollout.state === 'ending' ? undefined : progress.next
+    case 'moving': {
+      if (progress.open) return undefined
+      if (rollout.state !== 'ending' || !isDisruptive(progress.next)) return progress.next
+      return hasCordoned(newestGrants(host)) ? 'uncordon' : undefined
+    }
+  }
+}
+
+/** A cordon is lifted after a failure only when what ran before runs there: else a person looks first. */
+function mayLift({ operations }: RolloutSnapshot, host: HostRecord): boolean {
+  const act = newestGrants(host).get('act')
+  if (!act) return true
+  if (act.end?.outcome === 'done') return false
+  return operations.get(act.operation)?.untouched ?? false
+}
+
+/** Why a step has nothing to do on this host; undefined: it has. What is not known may be anything. */
+export function whyNotNeeded(
+  snapshot: RolloutSnapshot,
+  rollout: RolloutRecord,
+  host: HostRecord,
+  step: StepKind,
+): string | undefined {
+  const outside = host.cluster === undefined || memberOf(snapshot, host)?.joined === false
+  const newest = newestGrants(host)
+  switch (step) {
+    case 'prefetch':
+      // Without anything to drain the act itself fetches and builds before it touches anything.
+      return !outside || rollout.settings.prefetch ? undefined : 'nothing is drained for it'
+    case 'snapshot':
+      return outside ? 'no datastore runs there' : undefined
+    case 'drain': {
+      if (outside) return 'it runs no pods'
+      if (rollout.action !== 'apply') return undefined
+      const plan = snapshot.operations.get(newest.get('prefetch')?.operation ?? '')?.plan
+      return plan === undefined || plan.reboots || plan.touchesKubernetes
+        ? undefined
+        : 'nothing of Kubernetes is restarted'
+    }
+    case 'prove':
+      return outside && newest.get('drain')?.end?.outcome !== 'done' ? 'it runs no Kubernetes' : undefined
+    case 'uncordon':
+      return hasCordoned(newest) ? undefined : 'we did not cordon it'
+    case 'act':
+    case 'soak':
+      return undefined
+  }
+}
+
+/** A step that must be done anew before this one, since what it brought is old; undefined: none. */
+export function whatIsStale(host: HostRecord, step: StepKind, nowMs: number): StepKind | undefined {
+  if (!isDisruptive(step)) return undefined
+  const newest = newestGrants(host)
+  if (newest.get('drain')?.end?.outcome === 'done' || newest.get('act')) return undefined
+  const isOld = (earlier: StepKind, mostMs: number) => {
+    const end = newest.get(earlier)?.end
+    return end?.outcome === 'done' && nowMs - end.atMs > mostMs
+  }
+  if (isOld('prefetch', PLAN_FRESH_MS)) return 'prefetch'
+  return step !== 'snapshot' && isOld('snapshot', SNAPSHOT_FRESH_MS) ? 'snapshot' : undefined
+}
+
+/** Whether a host that was drained, and whose act is held, is given back now. All its steps begin anew after that. */
+export function isHandedBack(
+  host: HostRecord,
+  progress: Progress,
+  waits: readonly Wait[],
+  nowMs: number,
+): boolean {
+  if (progress.kind !== 'moving' || progress.next !== 'act') return false
+  const newest = newestGrants(host)
+  if (!hasCordoned(newest) || newest.has('uncordon')) return false
+  const holding = waits.filter(isHolding)
+  if (holding.some(isLong)) return true
+  let sinceMs = 0
+  for (const { end } of newest.values()) sinceMs = Math.max(sinceMs, end?.atMs ?? 0)
+  return holding.length > 0 && nowMs - sinceMs >= HAND_BACK_MS
+}
+
+/** Until when a host soaks at least, for whoever looks. */
+export function soakWait(rollout: RolloutRecord, host: HostRecord, progress: Progress): Wait | undefined {
+  if (progress.kind !== 'moving' || progress.open?.step !== 'soak') return undefined
+  const until = new Date(progress.open.grantedMs + soakOf(rollout, host)).toISOString()
+  return {
+    gate: 'soak',
+    reason: 'it must stay well for a while',
+    opens: `it is ${until} and it was well all the time`,
+  }
+}
+
+/** How long what did not hold is waited with before it is tried again. */
+export function retryWait(
+  snapshot: RolloutSnapshot,
+  host: HostRecord,
+  step: StepKind,
+  nowMs: number,
+): Wait | undefined {
+  if (step === 'soak') {
+    const held = soakWaits(snapshot, host, nowMs)
+    if (!held) return undefined
+    const opens = `it is well again before ${new Date(held.untilMs).toISOString()}, or it has failed`
+    return { gate: 'retry', reason: held.reason, opens }
+  }
+  const before = newestGrants(host).get(step)
+  if (before?.end?.outcome !== 'again') return undefined
+  const delay = snapshot.operations.get(before.operation)?.retryDelaysMs[before.attempt - 1] ?? 0
+  const at = before.end.atMs + delay
+  if (at <= nowMs) return undefined
+  const reason = `it is tried again: ${before.end.reason}`
+  return { gate: 'retry', reason, opens: `it is ${new Date(at).toISOString()}` }
+}

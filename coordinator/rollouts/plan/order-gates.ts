@@ -1,0 +1,44 @@
+import type { Wait } from './decision.ts'
+import type { GateInput } from './gates.ts'
+
+/** Who must be done before: edges between hosts and clusters, servers before workers, the server that leads last. */
+export function* turn({ snapshot, host, standing }: GateInput): Iterable<Wait> {
+  const before = host.after.find(name => standing.host(name) !== undefined && !standing.isDone(name))
+  if (before !== undefined && before !== host.host) {
+    yield { gate: 'order', reason: `goes after ${before}`, opens: `${before} is done`, on: before }
+  }
+  const { cluster } = host
+  if (cluster === undefined) return
+  for (const earlier of snapshot.follows.get(cluster) ?? []) {
+    const open = earlier === cluster ? undefined : standing.firstUndone(earlier)
+    if (!open) continue
+    const reason = `cluster ${cluster} goes after ${earlier}, where ${open.host} is not done`
+    yield { gate: 'cluster', reason, opens: `cluster ${earlier} is done`, on: open.host }
+    break
+  }
+  const leads = host.server && snapshot.clusters.get(cluster)?.leader === host.host
+  if (host.server && !leads) return
+  for (const server of standing.undoneServers(cluster)) {
+    if (server.host === host.host) continue
+    const reason = leads
+      ? `it leads the datastore and goes after server ${server.host}`
+      : `goes after server ${server.host}`
+    yield { gate: 'servers', reason, opens: `${server.host} is done`, on: server.host }
+    return
+  }
+}
+
+/** Everybody waits for the canaries, but for those that the canaries themselves must wait for. */
+export function* canaries({ host, standing, predecessors }: GateInput): Iterable<Wait> {
+  if (host.canary) return
+  for (const canary of standing.undoneCanaries()) {
+    if (predecessors.of(canary.host).has(host.host)) continue
+    yield {
+      gate: 'canary',
+      reason: `canary ${canary.host} has not proved it`,
+      opens: `${canary.host} is done and has stayed well`,
+      on: canary.host,
+    }
+    return
+  }
+}
