@@ -21,10 +21,9 @@ export async function adoptCluster(
     const answer = await service.adoptCluster({ name, dryRun }, connection.call).catch((error: unknown) => {
       throw reasonsApart(error)
     })
-    const { summary, hosts, warnings } = answer
+    const { summary, hosts } = answer
     if (!summary) throw new CliError('error', `the coordinator told nothing of cluster ${name}`)
-    const record = { ...clusterListing.record(summary), hosts, warnings, dryRun }
-    for (const warning of warnings) cli.io.err(`warning: ${escapeText(warning)}\n`)
+    const record = { ...clusterListing.record(summary), hosts, dryRun }
     await showOne(
       cli.io,
       record,

@@ -255,7 +255,7 @@ export class Conductor {
     this.#seen.set(name, turn.snapshot)
     this.#waiting.set(name, turn.waiting, now)
     const manifests = await this.manifests(name)
-    const { orders, nextMs } = await runActs(this.#acts, turn.snapshot, turn.waiting, manifests)
+    const { orders, nextMs, moved } = await runActs(this.#acts, turn.snapshot, turn.waiting, manifests)
     this.#left.set(name, await actProblems(this.#deps.store.db, name, manifests, now))
     for (const { machine, order } of orders) {
       await this.#sender.send(machine, `${order.operationId} act`, order)
@@ -263,10 +263,8 @@ export class Conductor {
     this.#wakeMs.set(name, Math.min(nextMs, retryAt(turn.waiting)))
     if (orders.length > 0 || isBusy(turn.snapshot, turn.waiting)) this.#busy.add(name)
     else this.#busy.delete(name)
-    if (turn.moved) {
-      this.#hurryServers(name)
-      this.#runner.trigger(name)
-    }
+    if (turn.moved) this.#hurryServers(name)
+    if (turn.moved || moved) this.#runner.trigger(name)
   }
 
   #forget(machine: string): void {

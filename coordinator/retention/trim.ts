@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
 import type { Logger } from '../../shared/log.ts'
+import { deleteOldActs } from '../clusters/acts/act-store.ts'
 import {
   countOperations,
   deleteLog,
@@ -63,6 +64,7 @@ export async function trim(deps: RetentionDeps, signal: AbortSignal): Promise<nu
   const all = { beforeMs: Number.MAX_SAFE_INTEGER }
   await repeat((tx, limit) => deleteOldOperations(tx, { ...all, limit }), deletions.operations)
   await repeat((tx, limit) => deleteOldEvents(tx, { upTo: eventsUpTo, beforeMs, limit }))
+  await repeat((tx, limit) => deleteOldActs(tx, { beforeMs, limit }))
   await repeat((tx, limit) => deleteOldRequests(tx, { beforeMs, limit }))
   await repeat((tx, limit) => deleteOldFacts(tx, { beforeMs, limit }))
   if (total > 0) log.info({ rows: total }, 'old records deleted')

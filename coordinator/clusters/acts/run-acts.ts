@@ -42,6 +42,8 @@ export interface ActsTurn {
   readonly orders: readonly ActOrder[]
   /** When something of it may be tried again; infinite: nothing waits for a time. */
   readonly nextMs: number
+  /** Something was written, so that there may be more to do. */
+  readonly moved: boolean
 }
 
 /** What the manifests of a cluster are, by the newest revision. */
@@ -66,7 +68,7 @@ export async function runActs(
   const adopted = isAdopted ? await adoptedRequests(store.db, cluster) : new Set<string>()
   const at = clock.now()
   const steps = planActs({ snapshot, waiting, open, adopted, manifests }, at.getTime())
-  if (steps.length === 0) return turnOf(open, at.getTime())
+  if (steps.length === 0) return turnOf(open, at.getTime(), false)
   const changed = await store.transact(async tx => {
     const changed: ClusterAct[] = []
     for (const step of steps) {
@@ -85,7 +87,7 @@ export async function runActs(
     return changed
   })
   for (const { id } of changed) feed.notify(id)
-  return turnOf(await openActs(store.db, cluster), at.getTime())
+  return turnOf(await openActs(store.db, cluster), at.getTime(), changed.length > 0)
 }
 
 function newAct(
@@ -164,9 +166,9 @@ function describeStep(step: ActStep, act: ClusterAct): string | undefined {
   }
 }
 
-function turnOf(open: readonly ClusterAct[], now: number): ActsTurn {
+function turnOf(open: readonly ClusterAct[], now: number, moved: boolean): ActsTurn {
   const later = open.map(({ notBeforeMs }) => notBeforeMs).filter(ms => ms > now)
-  return { orders: ordersOf(open, now), nextMs: Math.min(...later) }
+  return { orders: ordersOf(open, now), nextMs: Math.min(...later), moved }
 }
 
 /** What is to be told, of acts that a machine has and has not answered. */
