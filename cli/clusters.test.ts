@@ -104,9 +104,15 @@ describe('clusters', () => {
       openAct({ reason: 'the members are counted anew' }),
       sampleAct({ act: 'snapshot', host: '' }, { done: false, class: 'quorum', reason: '1 of 3 voters' }),
     )
+    coordinator.clusters.waitsFor.push('no server of the cluster is connected')
+    const [host] = coordinator.clusters.hosts.get('home') ?? []
+    if (host) host.cordonedBy = 'act-1'
     const { out } = await run('cluster', 'show', 'home')
     expect(out).toMatch(/voters +2 of 3 healthy/)
-    expect(out).toMatch(/ida +server\+worker +no +- +- +no machine is bound to it/)
+    expect(out).toMatch(/manifests +those of revision 6, the newest is 7: they are brought by a server/)
+    expect(out).toContain('\nno server of the cluster is connected\n')
+    expect(out).toMatch(/olaf +server\+worker +yes +ready, cordoned +1\.34\.3/)
+    expect(out).toMatch(/ida +server\+worker +no +- +- +- +no machine is bound to it/)
     expect(out).toMatch(/drain +olaf +under way +olaf +ann +waits: the members are counted anew/)
     expect(out).toMatch(/snapshot +- +not done +olaf +ann +quorum: 1 of 3 voters/)
     expect(parse((await run('cluster', 'show', 'home', '-o', 'json')).out)).toMatchObject({
@@ -158,6 +164,7 @@ describe('adopt', () => {
     })
     const { out } = await run('cluster', 'adopt', 'home')
     expect(out).toContain('Nothing was restarted')
+    expect(dry.err).toContain('warning: node x is no host of the fleet file')
     expect(coordinator.clusters.adoptions).toEqual([
       { name: 'home', dryRun: true },
       { name: 'home', dryRun: false },

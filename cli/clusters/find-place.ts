@@ -5,6 +5,7 @@ import {
   ClusterHostSchema,
   ClusterService,
   type ClusterSummary,
+  type ManifestsStanding,
 } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Connection } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
@@ -19,6 +20,10 @@ export interface Place {
 export interface ClusterView {
   readonly summary: ClusterSummary
   readonly hosts: readonly ClusterHost[]
+  /** What the cluster as a whole waits for. */
+  readonly waitsFor: readonly string[]
+  /** Undefined: none were ever applied, and there are none. */
+  readonly manifests: ManifestsStanding | undefined
 }
 
 /** Machines are named by at least so much of their id. */
@@ -27,7 +32,8 @@ const LEAST_ID_CHARS = 4
 export async function fetchCluster(connection: Connection, name: string): Promise<ClusterView> {
   const answer = await connection.service(ClusterService).getCluster({ name }, connection.call)
   if (!answer.summary) throw new CliError('error', `the coordinator told nothing of cluster ${name}`)
-  return { summary: answer.summary, hosts: answer.hosts }
+  const { hosts, waitsFor, manifests } = answer
+  return { summary: answer.summary, hosts, waitsFor, manifests }
 }
 
 /** Where a host belongs; undefined: in no cluster. `ref` is a host's name or the start of its machine's id. */

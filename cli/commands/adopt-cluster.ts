@@ -21,9 +21,10 @@ export async function adoptCluster(
     const answer = await service.adoptCluster({ name, dryRun }, connection.call).catch((error: unknown) => {
       throw reasonsApart(error)
     })
-    const { summary, hosts } = answer
+    const { summary, hosts, warnings } = answer
     if (!summary) throw new CliError('error', `the coordinator told nothing of cluster ${name}`)
-    const record = { ...clusterListing.record(summary), hosts, dryRun }
+    const record = { ...clusterListing.record(summary), hosts, warnings, dryRun }
+    for (const warning of warnings) cli.io.err(`warning: ${escapeText(warning)}\n`)
     await showOne(
       cli.io,
       record,

@@ -1,5 +1,10 @@
 import { escapeText } from '../../shared/escape.ts'
-import { type ClusterAct, ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import {
+  type ClusterAct,
+  ClusterService,
+  type ManifestsStanding,
+  ManifestsStandingSchema,
+} from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Cli } from '../cli.ts'
 import { type ClusterView, fetchCluster } from '../clusters/find-place.ts'
 import { withCoordinator } from '../connect.ts'
@@ -14,6 +19,7 @@ import {
 } from '../output/cluster-listing.ts'
 import { paint } from '../output/colour.ts'
 import type { Format } from '../output/format.ts'
+import { plainOf } from '../output/plain.ts'
 import { renderList, renderOne } from '../output/show-list.ts'
 import { renderFields, renderTable } from '../output/table.ts'
 import { watch } from '../output/watch.ts'
@@ -54,18 +60,20 @@ export async function showCluster(cli: Cli, name: string, options: ListOptions):
   })
 }
 
-function clusterRecord({ summary, hosts }: ClusterView, acts: readonly ClusterAct[]) {
+function clusterRecord({ summary, hosts, waitsFor, manifests }: ClusterView, acts: readonly ClusterAct[]) {
   return {
     ...clusterListing.record(summary),
+    waitsFor,
+    manifests: manifests ? plainOf(ManifestsStandingSchema, manifests) : null,
     // Their number is the length of this list.
-    hosts: hosts.map(clusterHostListing.record),
+    hosts: hosts.map(clusterHostListing(summary.distribution).record),
     acts: acts.map(actRecord),
   }
 }
 
 export function clusterText(
   { io, clock }: Pick<Cli, 'io' | 'clock'>,
-  { summary, hosts }: ClusterView,
+  { summary, hosts, waitsFor, manifests }: ClusterView,
   acts: readonly ClusterAct[],
   wide: boolean,
 ): string {
@@ -80,16 +88,19 @@ export function clusterText(
       ['first server', summary.firstServer],
       ['voters', votersText(summary) || 'not known', votersStyle(summary)],
       ['hosts', `${joined} of ${summary.hosts} joined`],
+      ['manifests', manifests && manifestsText(manifests), manifests?.reason === '' ? 'plain' : 'warn'],
     ],
     io.colour,
   )
-  const whole = hosts.filter(({ host, waitsFor }) => host === '' && waitsFor.length > 0)
-  const waits = whole
-    .flatMap(({ waitsFor }) => waitsFor)
-    .map(text => `${paint(escapeText(text), 'warn', io.colour)}\n`)
-    .join('')
-  const named = hosts.filter(({ host }) => host !== '')
-  const table = named.length > 0 ? `\n${renderTable(named, clusterHostListing.columns, look)}` : ''
+  const waits = waitsFor.map(text => `${paint(escapeText(text), 'warn', io.colour)}\n`).join('')
+  const table =
+    hosts.length > 0 ? `\n${renderTable(hosts, clusterHostListing(summary.distribution).columns, look)}` : ''
   const done = acts.length > 0 ? `\n${renderTable(acts, actListing(clock.now()).columns, look)}` : ''
   return `${fields}${waits}${table}${done}`
+}
+
+function manifestsText({ revision, appliedRevision, reason }: ManifestsStanding): string {
+  const has = appliedRevision === 0n ? 'none were brought yet' : `those of revision ${appliedRevision}`
+  const behind = appliedRevision === revision ? '' : `, the newest is ${revision}`
+  return `${has}${behind}${reason === '' ? '' : `: ${reason}`}`
 }

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js'
 import { RpcError } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
-import { type ClusterAct, ClusterRole, ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { type ClusterAct, ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import { type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
 import type { Cli } from '../cli.ts'
 import { exitForAct, isDone } from '../clusters/act-state.ts'
@@ -18,6 +18,7 @@ import { failureText } from '../clusters/show-act.ts'
 import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
+import { hasNode } from '../output/cluster-listing.ts'
 import type { Format } from '../output/format.ts'
 import { type Listing, showList } from '../output/show-list.ts'
 import { drainHint, drainRequest, leaveRequest } from './drain-host.ts'
@@ -88,16 +89,11 @@ async function readFacts(
     member: place && {
       cluster: place.summary.name,
       joined: place.host.joined,
-      hasNode: runsPods(place),
+      hasNode: hasNode(place.summary.distribution, place.host.role),
     },
     acts,
   }
   return { facts, place }
-}
-
-/** A server of k0s has no Node; those of the others have one, and be it for the control plane alone. */
-function runsPods({ summary, host }: Place): boolean {
-  return summary.distribution !== 'k0s' || host.role !== ClusterRole.SERVER
 }
 
 async function actsOf(connection: Connection, { summary, host }: Place): Promise<readonly ClusterAct[]> {

@@ -27,7 +27,16 @@ export const CLUSTER_FIELDS = [
   'hosts',
   'joined',
 ] as const
-export const CLUSTER_HOST_FIELDS = ['host', 'machine', 'role', 'joined', 'version', 'waitsFor'] as const
+export const CLUSTER_HOST_FIELDS = [
+  'host',
+  'machine',
+  'role',
+  'joined',
+  'version',
+  'waitsFor',
+  'ready',
+  'cordonedBy',
+] as const
 export const SNAPSHOT_FIELDS = ['host', 'name', 'path', 'bytes', 'made'] as const
 export const CERTIFICATE_FIELDS = ['host', 'path', 'subject', 'notAfter', 'authority'] as const
 
@@ -104,7 +113,23 @@ export const clusterListing: Listing<ClusterSummary> = {
   ],
 }
 
-export const clusterHostListing: Listing<ClusterHost> = {
+/** Empty: it has no node that a server sees, or none is known. */
+function nodeText({ joined, ready, cordonedBy }: ClusterHost): string {
+  if (!joined) return ''
+  return `${ready ? 'ready' : 'not ready'}${cordonedBy === '' ? '' : ', cordoned'}`
+}
+
+function nodeStyle({ joined, ready, cordonedBy }: ClusterHost): Style {
+  if (!joined) return 'plain'
+  return ready ? (cordonedBy === '' ? 'good' : 'warn') : 'bad'
+}
+
+/** A server of k0s has no Node; those of the others have one, and be it for the control plane alone. */
+export function hasNode(distribution: string, role: ClusterRole): boolean {
+  return distribution !== 'k0s' || role !== ClusterRole.SERVER
+}
+
+export const clusterHostListing = (distribution: string): Listing<ClusterHost> => ({
   fields: CLUSTER_HOST_FIELDS,
   record: host => plainOf(ClusterHostSchema, host),
   empty: 'no hosts',
@@ -116,11 +141,16 @@ export const clusterHostListing: Listing<ClusterHost> = {
       text: ({ joined }) => (joined ? 'yes' : 'no'),
       style: ({ joined }) => (joined ? 'good' : 'plain'),
     },
+    {
+      title: 'NODE',
+      text: host => (hasNode(distribution, host.role) ? nodeText(host) : ''),
+      style: nodeStyle,
+    },
     { title: 'VERSION', text: ({ version }) => version },
     { title: 'MACHINE', text: ({ machine }) => (machine === '' ? '' : shortId(machine)) },
     { title: 'WAITS FOR', text: ({ waitsFor }) => waitsFor.join('; '), style: () => 'warn' },
   ],
-}
+})
 
 /** A snapshot, and the server it lies on. */
 export interface HostSnapshot {

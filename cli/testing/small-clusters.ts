@@ -28,6 +28,8 @@ export type ActAnswer = MessageInitShape<typeof ClusterStepEndedSchema> | undefi
 export interface SmallClusters {
   readonly summaries: ClusterSummary[]
   readonly hosts: Map<string, ClusterHost[]>
+  /** What the cluster as a whole waits for. */
+  readonly waitsFor: string[]
   /** Newest first. */
   readonly acts: ClusterAct[]
   readonly requests: StartClusterActRequest[]
@@ -51,6 +53,7 @@ export function sampleHost(change: MessageInitShape<typeof ClusterHostSchema> = 
     role: ClusterRole.SERVER_AND_WORKER,
     joined: true,
     version: '1.34.3',
+    ready: true,
     ...change,
   })
 }
@@ -80,12 +83,14 @@ export function startSmallClusters(): SmallClusters {
             host: 'ida',
             machine: '',
             joined: false,
+            ready: false,
             version: '',
             waitsFor: ['no machine is bound to it'],
           }),
         ],
       ],
     ]),
+    waitsFor: [],
     acts: [],
     requests: [],
     waits: [],
@@ -115,11 +120,20 @@ export function clusterHandlers(
   }
   return {
     listClusters: async () => ({ clusters: state.summaries }),
-    getCluster: async ({ name }) => ({ summary: find(name), hosts: state.hosts.get(name) ?? [] }),
+    getCluster: async ({ name }) => ({
+      summary: find(name),
+      hosts: state.hosts.get(name) ?? [],
+      waitsFor: state.waitsFor,
+      manifests: { revision: 7n, appliedRevision: 6n, reason: 'they are brought by a server' },
+    }),
     adoptCluster: async ({ name, dryRun }) => {
       if (state.refusal !== undefined) throw precondition(state.refusal)
       state.adoptions.push({ name, dryRun })
-      return { summary: find(name), hosts: ['olaf', 'anna'] }
+      return {
+        summary: find(name),
+        hosts: ['olaf', 'anna'],
+        warnings: ['node x is no host of the fleet file'],
+      }
     },
     startClusterAct: async request => {
       if (state.refusal !== undefined) throw precondition(state.refusal)

@@ -127,12 +127,13 @@ function whyNotNow(snapshot: ClusterSnapshot, wanted: WantedHost, now: number): 
   return isServer(role) ? whyNotAdd(quorum) : whyNoQuorum(quorum)
 }
 
-/** The hosts that have joined, by what their machines said last. */
+/** The hosts that have joined and not left since, by what their machines said last: one that is gone for good says no more. */
 export function joinedHosts({ hosts, machines, record }: ClusterSnapshot): readonly string[] {
   const authority = authorityOf(record)
   if (authority === undefined) return []
   return hosts
-    .filter(({ machine = '' }) => {
+    .filter(({ host, machine = '' }) => {
+      if (record.left.has(host) && record.left.get(host) === machine) return false
       const data = machines.get(machine)?.observation?.data
       return data?.kind === 'cluster' && data.authority === authority
     })

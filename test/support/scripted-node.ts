@@ -6,13 +6,17 @@ import {
   type ClusterOrder,
   type ClusterReport,
   ClusterReportSchema,
+  ClusterRole,
   type ClusterStateSchema,
   type ClusterStepEndedSchema,
+  type SealedSecret,
   SecretPurpose,
 } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
+import { readOrder } from '../../shared/operator-order/operator-order.ts'
 import { openSecret } from '../../shared/sealing/open-secret.ts'
 import { sealSecret } from '../../shared/sealing/seal-secret.ts'
+import type { SecretBinding } from '../../shared/sealing/secret-binding.ts'
 import { SecretBytes } from '../../shared/sealing/secret-bytes.ts'
 import type { RawMachine, RawSession } from './raw-machine.ts'
 
@@ -192,19 +196,11 @@ export class ScriptedNode implements AsyncDisposable {
         const { role, joinerKey, host } = action.value
         const token = `token-of-${host}-${operationId}`
         world.cluster?.tokens.set(operationId, token)
-        const secret = sealSecret({
-          binding: {
-            purpose: SecretPurpose.JOIN,
-            fleetId: world.fleetId,
-            cluster: order.cluster,
-            role,
-            operationId,
-            mintedMs: Date.now(),
-            expiresMs: Date.now() + 600_000,
-          },
-          secret: new SecretBytes(Buffer.from(token)),
-          recipientKey: joinerKey,
-          minterKey: createPrivateKey(this.raw.key.privateKeyPem),
+        const secret = this.#seal(token, joinerKey, {
+          purpose: SecretPurpose.JOIN,
+          cluster: order.cluster,
+          role,
+          operationId,
         })
         return { case: 'minted', value: { secret, tokenId: `id-${host}` } }
       }
@@ -261,8 +257,14 @@ export class ScriptedNode implements AsyncDisposable {
         return ended({ done: true, value: { case: 'text', value: '2 pods evicted' } })
       }
       case 'kubeconfig': {
-        // Sealed to a key that the test chose; what matters here is that it is carried and not kept.
-        const sealed = { body: Buffer.from('sealed kubeconfig'), minterKey: this.raw.key.publicKeyDer }
+        const read = readOrder(action.value.signedOrder?.payload ?? new Uint8Array())
+        if (!read.ok) return ended({ done: false, class: 'order-malformed', reason: read.reason })
+        const sealed = this.#seal(kubeconfigOf(operationId), read.order.recipientKey, {
+          purpose: SecretPurpose.KUBECONFIG,
+          cluster: order.cluster,
+          role: ClusterRole.UNSPECIFIED,
+          operationId,
+        })
         return ended({ done: true, value: { case: 'kubeconfig', value: sealed } })
       }
       case 'snapshot':
@@ -288,6 +290,20 @@ export class ScriptedNode implements AsyncDisposable {
     }
   }
 
+  #seal(
+    text: string,
+    recipientKey: Uint8Array,
+    binding: Pick<SecretBinding, 'purpose' | 'cluster' | 'role' | 'operationId'>,
+  ): SealedSecret {
+    const mintedMs = Date.now()
+    return sealSecret({
+      binding: { ...binding, fleetId: this.#world.fleetId, mintedMs, expiresMs: mintedMs + 600_000 },
+      secret: new SecretBytes(Buffer.from(text)),
+      recipientKey,
+      minterKey: createPrivateKey(this.raw.key.privateKeyPem),
+    })
+  }
+
   /** Has joined from here on. */
   #enter(): void {
     const { cluster } = this.#world
@@ -303,6 +319,18 @@ export class ScriptedNode implements AsyncDisposable {
   #role() {
     return this.server ? 3 : 2
   }
+}
+
+function kubeconfigOf(operation: string): string {
+  return `apiVersion: v1
+kind: Config
+clusters: [{ name: home, cluster: { server: "https://127.0.0.1:6443", certificate-authority-data: QUJD } }]
+contexts: []
+users:
+- name: admin
+  user:
+    token: made-up-${operation}
+`
 }
 
 function ended(value: Ended): Result {

@@ -251,8 +251,14 @@ function problemsOfAct(ask: ActAsk, context: ActContext, subject: Subject, now: 
     }
     case 'wipe': {
       const data = freshObservation(snapshot, subject.machine, now)?.data
-      if (data?.kind === 'none') return [`${host} has no data of a cluster`]
-      if (!data || !belongs(snapshot, data) || record.left.get(host) === subject.machine) return []
+      // Nothing to take away is soon done: a farewell asks for it after the leave, which took the data already.
+      if (
+        !data ||
+        data.kind === 'none' ||
+        !belongs(snapshot, data) ||
+        record.left.get(host) === subject.machine
+      )
+        return []
       if (!view) return []
       const isIn =
         view.members.some(({ name }) => name === host) ||

@@ -1,0 +1,181 @@
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { encodeChain } from '../../../cli/fleets/fleet-folder.ts'
+import { generateSigningKey, signingKeyPem } from '../../../shared/envelope/keys.ts'
+import type { ScriptedNode } from '../../support/scripted-node.ts'
+import { shownMachine, until } from '../../support/shown.ts'
+import { MadeUpFleet } from './made-up-fleet.ts'
+
+// The command and the coordinator are the real programs, keys and signatures real; the machines speak the real protocol, and
+// their Kubernetes is made up.
+
+let made: MadeUpFleet
+let config: string
+
+beforeAll(async () => {
+  made = await MadeUpFleet.start(['s1', 's2', 's3', 'w1', 'w2', 'w3'])
+  await made.connectAll()
+  await made.untilJoined(6)
+  config = await writeOperator()
+})
+afterAll(() => made?.[Symbol.asyncDispose]())
+
+/** The operator's folder as `muster init` writes it, with the key and the trust that the machines know. */
+async function writeOperator(): Promise<string> {
+  const { fleet, operator } = made
+  const folder = join(fleet.dir, 'operator')
+  const home = join(folder, 'fleets', operator.fleetId)
+  await mkdir(home, { recursive: true, mode: 0o700 })
+  const [key] = operator.keys
+  if (!key) throw new Error('the operator has no key')
+  await writeFile(join(home, 'signing.key'), signingKeyPem(key), { mode: 0o600 })
+  const { trust } = await fleet.api.getFleetTrust({})
+  await writeFile(join(home, 'trust.bin'), encodeChain(trust?.envelopes ?? []), { mode: 0o600 })
+  return folder
+}
+
+const muster = (...args: string[]) => made.fleet.muster(...args)
+const orders = (kind: Parameters<ScriptedNode['of']>[0]) =>
+  [...made.nodes.values()].flatMap(node => node.of(kind))
+const machineOf = (host: string) => shownMachine(made.fleet, made.node(host).id)
+
+describe('what an operator sees', () => {
+  it('is every cluster in a line, and one with its hosts', async () => {
+    const listed = await made.fleet.json('clusters')
+    expect(listed).toMatchObject([
+      {
+        name: 'home',
+        distribution: 'components',
+        standing: 'founded',
+        voters: 3,
+        healthyVoters: 3,
+        joined: 6,
+      },
+    ])
+    const shown = await made.fleet.ok('cluster', 'show', 'home')
+    expect(shown).toMatch(/voters +3 of 3 healthy/)
+    expect(shown).toMatch(/w1 +worker +yes +ready/)
+    expect((await muster('cluster', 'show', 'away')).code).toBe(3)
+  })
+
+  it('is completed at the prompt', async () => {
+    expect(await made.fleet.ok('__complete', '--', 'cluster', 'show', '')).toBe('home\n')
+    expect(await made.fleet.ok('__complete', '--', 'drain', 'w')).toBe('w1\nw2\nw3\n')
+  })
+})
+
+describe('drain', () => {
+  it('moves the pods off, and uncordon lets them back', async () => {
+    const { code, stdout, stderr } = await muster('drain', 'w1', '--limit', '30s')
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'w1: drain: 2 pods evicted\n' })
+    expect(stderr).toMatch(/^w1: drain: s\d does it\nw1: drain: 2 pods evicted\n$/)
+    expect(await made.fleet.ok('cluster', 'show', 'home')).toMatch(/w1 +worker +yes +ready, cordoned/)
+    expect((await muster('uncordon', 'w1')).code).toBe(0)
+    expect(await made.fleet.ok('cluster', 'show', 'home')).not.toContain('cordoned')
+  })
+
+  it('names what is in the way', async () => {
+    const reason = 'node w1 is not drained within 30 s: pod a/web: no budget; pod b/db: it has not ended yet'
+    for (const node of made.nodes.values()) node.refuses.set('drain', { class: 'blocked', reason })
+    const { code, stderr } = await muster('drain', 'w1')
+    for (const node of made.nodes.values()) node.refuses.clear()
+    expect(code).toBe(6)
+    expect(stderr).toContain('in the way:\n  pod a/web: no budget\n  pod b/db: it has not ended yet\n')
+    expect((await muster('uncordon', 'w1')).code).toBe(0)
+  })
+})
+
+describe('an act that destroys or exposes', () => {
+  it('is refused with a key that is not in the trust set, and reaches no node', async () => {
+    const stranger = join(made.fleet.dir, 'stranger.key')
+    await writeFile(stranger, signingKeyPem(generateSigningKey()), { mode: 0o600 })
+    const { code, stderr } = await muster('leave', 'w1', '--key', stranger)
+    expect(code).toBe(4)
+    expect(stderr).toContain('is no signing key of trust set 1')
+    expect(orders('leave')).toEqual([])
+  })
+
+  it('reaches the node with the operator’s own signature: a snapshot is restored only with --yes', async () => {
+    expect((await muster('cluster', 'snapshot', 'home', '--name', 'before')).stdout).toContain('before')
+    const asked = await muster('cluster', 'restore', 'home', 'older', '--on', 's1')
+    expect(asked.code).toBe(4)
+    expect(asked.stderr).toContain('everything that was changed in Kubernetes since it was made is lost')
+    // The coordinator itself lets nothing be restored beside servers that serve.
+    const early = await muster('cluster', 'restore', 'home', 'older', '--on', 's1', '--yes')
+    expect(early.code).toBe(4)
+    expect(early.stderr).toContain('s2 serves the datastore as it is')
+    expect(orders('restore')).toEqual([])
+    expect((await muster('cluster', 'rotate', 'home', 'tokens')).code).toBe(0)
+    expect(orders('rotate')).toMatchObject([{ action: { value: { what: 'tokens', signedOrder: {} } } }])
+  })
+})
+
+describe('kubeconfig', () => {
+  it('comes sealed to the operator, and no word of it stays with the coordinator', async () => {
+    const file = join(made.fleet.dir, 'kubeconfig')
+    expect((await muster('cluster', 'kubeconfig', 'home', '--out', file)).code).toBe(0)
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    const text = await readFile(file, 'utf8')
+    const [, secret] = /token: (\S+)/.exec(text) ?? []
+    expect(secret).toMatch(/^made-up-/)
+    const { stdout, stderr } = made.fleet.coordinator!
+    expect(stdout + stderr).not.toContain(secret)
+    const kept = await readdir(made.fleet.coordinatorState, { recursive: true, withFileTypes: true })
+    for (const entry of kept.filter(each => each.isFile())) {
+      const bytes = await readFile(join(entry.parentPath, entry.name), 'latin1')
+      expect(bytes.includes(secret ?? ''), entry.name).toBe(false)
+    }
+    expect(await made.fleet.ok('cluster', 'show', 'home', '-o', 'json')).not.toContain(secret)
+  })
+
+  it('is sealed to the key of the operator’s profile where one is used', async () => {
+    await made.fleet.ok('operator', 'add', 'ann')
+    const { code, stdout, stderr } = await made.fleet.musterWith(
+      { env: { MUSTER_SOCKET: '', MUSTER_CONFIG_HOME: config } },
+      ...['--profile', 'ann', 'cluster', 'kubeconfig', 'home'],
+    )
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('kubeconfig: done') })
+    expect(stdout).toContain('token: made-up-')
+  })
+})
+
+describe('a farewell', () => {
+  it('drains, leaves, waits until the node is gone, wipes and evicts, and is over when it is asked for again', async () => {
+    const { code, stderr, stdout } = await muster('remove', 'w2', '--wipe')
+    expect({ code, stderr }).toMatchObject({ code: 0 })
+    expect(stderr).toContain('w2: left to do: drain, leave, wipe, evict')
+    expect(stdout).toMatch(/leave +done +its node is deleted/)
+    expect(made.world.cluster?.nodes.has('w2')).toBe(false)
+    expect((await machineOf('w2'))?.state).toBe(5) // evicted
+    const again = await muster('remove', 'w2', '--wipe')
+    expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining('nothing is left to do') })
+  })
+
+  it('of a machine that is gone is done by a server that is left', async () => {
+    await made.node('w3').disconnect()
+    const alive = await muster('remove', 'w3')
+    expect(alive).toMatchObject({ code: 4, stderr: expect.stringContaining('--dead') })
+    const { code, stderr } = await muster('remove', 'w3', '--dead')
+    expect({ code, stderr }).toMatchObject({ code: 0 })
+    expect(made.world.cluster?.nodes.has('w3')).toBe(false)
+    const [order] = orders('leave').filter(
+      ({ action }) => action.case === 'leave' && action.value.node === 'w3',
+    )
+    expect(order?.action.value).toMatchObject({ dead: true, signedOrder: {} })
+  })
+
+  it('goes on where it was cut off, and a server that left may come back', async () => {
+    for (const node of made.nodes.values())
+      node.refuses.set('leave', { class: 'command', reason: 'it failed' })
+    const cut = await muster('leave', 'w1', '--timeout', '3s')
+    expect(cut.code).toBe(5)
+    for (const node of made.nodes.values()) node.refuses.clear()
+    expect((await muster('remove', 'w1', '--no-drain', '--timeout', '2m')).code).toBe(0)
+    expect(made.world.cluster?.nodes.has('w1')).toBe(false)
+    expect((await muster('leave', 's3')).code).toBe(0)
+    expect(made.world.cluster?.members.has('s3')).toBe(false)
+    expect((await muster('rejoin', 's3')).code).toBe(0)
+    await until('s3 is back', () => made.world.cluster?.members.has('s3') || undefined)
+  })
+})
