@@ -14,32 +14,40 @@ const turns = (plan: ReturnType<typeof planUpgrade>) => plan.lines.map(({ host, 
 
 describe('the order of an upgrade', () => {
   it('is servers one at a time, the first server last, then all workers', () => {
-    const plan = planUpgrade([worker('w1'), server('a'), server('b'), worker('w2'), server('c')], 'a', TO)
+    const plan = planUpgrade(
+      [worker('w1'), server('a'), server('b'), worker('w2'), server('c')],
+      'a',
+      TO,
+      true,
+    )
     expect(plan.problems).toEqual([])
     expect(turns(plan)).toEqual(['b 1', 'c 2', 'a 3', 'w1 4', 'w2 4'])
   })
 
-  it('leaves out who is there already, and who joins later with the new version', () => {
-    const plan = planUpgrade(
-      [server('a', '1.35.4'), worker('w'), sampleHost({ host: 'x', joined: false })],
-      'a',
-      TO,
-    )
-    expect(turns(plan)).toEqual(['x 0', 'a 0', 'w 1'])
-    expect(plan.lines.map(({ state }) => state)).toEqual(['away', 'there', 'moves'])
+  it('leaves out who is there already, and gives who has not joined its Kubernetes where that lives apart', () => {
+    const hosts = [
+      server('a', '1.35.4'),
+      worker('w'),
+      sampleHost({ host: 'x', joined: false, version: '' }),
+      sampleHost({ host: 'y', joined: false, version: '', machine: '' }),
+    ]
+    const plan = planUpgrade(hosts, 'a', TO, true)
+    expect(turns(plan)).toEqual(['x 1', 'y 0', 'a 0', 'w 2'])
+    expect(plan.lines.map(({ state }) => state)).toEqual(['new', 'away', 'there', 'moves'])
+    expect(turns(planUpgrade(hosts, 'a', TO, false))).toEqual(['x 0', 'y 0', 'a 0', 'w 1'])
   })
 
   it('is not begun over a minor, back a minor, or past a server of which nothing is known', () => {
-    expect(planUpgrade([server('a', '1.33.1')], 'a', TO).problems).toEqual([
+    expect(planUpgrade([server('a', '1.33.1')], 'a', TO, true).problems).toEqual([
       expect.stringContaining('go to 1.34 before 1.35.4'),
     ])
-    expect(planUpgrade([server('a', '1.36.0')], 'a', TO).problems).toEqual([
+    expect(planUpgrade([server('a', '1.36.0')], 'a', TO, true).problems).toEqual([
       expect.stringContaining('restore a snapshot'),
     ])
-    expect(planUpgrade([server('a'), server('b', '')], 'a', TO).problems).toEqual([
+    expect(planUpgrade([server('a'), server('b', '')], 'a', TO, true).problems).toEqual([
       expect.stringContaining('b: what runs there is not known'),
     ])
-    expect(planUpgrade([server('a'), worker('w', '1.31.0')], 'a', TO).problems).toEqual([
+    expect(planUpgrade([server('a'), worker('w', '1.31.0')], 'a', TO, true).problems).toEqual([
       expect.stringContaining('more than 3 minors behind'),
     ])
   })
@@ -51,9 +59,9 @@ describe('the order of an upgrade', () => {
       version: fc.constantFrom('', '1.34.3', '1.35.4', '1.35.0'),
     })
     fc.assert(
-      fc.property(fc.array(host, { maxLength: 9 }), fc.nat(8), (given, first) => {
+      fc.property(fc.array(host, { maxLength: 9 }), fc.nat(8), fc.boolean(), (given, first, apart) => {
         const hosts = given.map((each, index) => create(ClusterHostSchema, { ...each, host: `h${index}` }))
-        const { lines } = planUpgrade(hosts, `h${first}`, TO)
+        const { lines } = planUpgrade(hosts, `h${first}`, TO, apart)
         expect(lines).toHaveLength(hosts.length)
         const servers = lines.filter(({ turn, server: is }) => turn > 0 && is).map(({ turn }) => turn)
         const workers = lines.filter(({ turn, server: is }) => turn > 0 && !is).map(({ turn }) => turn)

@@ -11,8 +11,11 @@ export interface UpgradeLine {
   readonly server: boolean
   /** What runs there; undefined: not known. */
   readonly from: string | undefined
-  /** `there`: it runs the version; `away`: it has not joined, and joins with the version of its revision. */
-  readonly state: 'there' | 'moves' | 'unknown' | 'away'
+  /**
+   * `there`: it runs the version; `new`: it has not joined, and gets its Kubernetes; `away`: it has not joined and gets nothing by
+   * this, since no machine is bound to it or its Kubernetes comes with the system.
+   */
+  readonly state: 'there' | 'moves' | 'new' | 'unknown' | 'away'
 }
 
 export interface UpgradePlan {
@@ -25,7 +28,12 @@ export interface UpgradePlan {
  * The order in which a cluster goes to a version, and what stands in its way: servers one at a time, the first server
  * last, then workers together. The coordinator judges each step anew when it comes.
  */
-export function planUpgrade(hosts: readonly ClusterHost[], firstServer: string, to: Version): UpgradePlan {
+export function planUpgrade(
+  hosts: readonly ClusterHost[],
+  firstServer: string,
+  to: Version,
+  apart: boolean,
+): UpgradePlan {
   const servers: Running[] = []
   const workers: Running[] = []
   const unknown: string[] = []
@@ -45,8 +53,8 @@ export function planUpgrade(hosts: readonly ClusterHost[], firstServer: string, 
   let workersTurn: number | undefined
   const lines = inOrder.map((each): UpgradeLine => {
     const line = { host: each.host, server: isServerRole(each.role), from: each.version || undefined }
-    const state = stateOf(each, to)
-    if (state !== 'moves' && state !== 'unknown') return { ...line, state, turn: 0 }
+    const state = stateOf(each, to, apart)
+    if (state === 'there' || state === 'away') return { ...line, state, turn: 0 }
     if (line.server) turn += 1
     else workersTurn ??= turn + 1
     return { ...line, state, turn: line.server ? turn : (workersTurn ?? 0) }
@@ -62,8 +70,12 @@ export function planUpgrade(hosts: readonly ClusterHost[], firstServer: string, 
   }
 }
 
-function stateOf({ joined, version: text }: ClusterHost, to: Version): UpgradeLine['state'] {
-  if (!joined) return 'away'
+function stateOf(
+  { joined, machine, version: text }: ClusterHost,
+  to: Version,
+  apart: boolean,
+): UpgradeLine['state'] {
+  if (!joined) return apart && machine !== '' ? 'new' : 'away'
   const version = parseVersion(text)
   if (!version) return 'unknown'
   return compareVersions(version, to) === 0 ? 'there' : 'moves'

@@ -74,7 +74,7 @@ export async function upgradeCluster(
     }
     const open = await findOpenRollout(connection, cluster, intent.action, intent.revision)
     const view = await fetchCluster(connection, cluster)
-    const plan = planUpgrade(view.hosts, view.summary.firstServer, to)
+    const plan = planUpgrade(view.hosts, view.summary.firstServer, to, way.action === 'upgrade')
     const refs = plan.lines.filter(({ turn }) => turn > 0).map(({ host }) => host)
     const rows = (planned: readonly Held[]) => rowsOf(plan, versionText(to), planned)
 
@@ -170,6 +170,7 @@ function moved(rows: readonly Row[], hosts: readonly RolloutHost[]): Row[] {
 const STYLES: Readonly<Record<UpgradeLine['state'], Style>> = {
   there: 'good',
   moves: 'plain',
+  new: 'plain',
   unknown: 'warn',
   away: 'dim',
 }
@@ -177,6 +178,7 @@ const STYLES: Readonly<Record<UpgradeLine['state'], Style>> = {
 const WORDS: Readonly<Record<UpgradeLine['state'], string>> = {
   there: 'runs it',
   moves: 'moves',
+  new: 'is prepared to join',
   unknown: 'not known',
   away: 'has not joined',
 }

@@ -178,7 +178,8 @@ const OF_CERTIFICATES: Meanings = {
 const OF_UPGRADES: Meanings = {
   from: 'what runs there, or null',
   role: '`server` or `worker`',
-  state: '`moves`, `there`, `unknown` (what runs there) or `away` (has not joined)',
+  state:
+    '`moves`, `there`, `new` (has not joined, and gets its Kubernetes), `unknown` (what runs there) or `away`',
   to: 'where it goes',
   turn: 'hosts of the same number may go together; 0: it has no turn',
   waits: 'with `--dry-run` what would hold it as things stand',
