@@ -176,6 +176,10 @@ describe('a secret', () => {
     await server.give('j4', told)
     await poll(() => server.inWords('j4')).toBe('minted')
     expect(server.machine.mintedFor.map(({ address }) => address)).toEqual(['10.91.0.11', '100.64.0.2'])
+    server.machine.takenAddresses.add('100.64.0.2')
+    await server.give('j5', told)
+    await poll(() => server.inWords('j5')).toBe('failed precondition')
+    expect(server.reasonOf('j5')).toBe('address: 100.64.0.2 is the address of another node')
   })
 
   it('is minted for a worker by a rule only where the manifest admits such', async () => {

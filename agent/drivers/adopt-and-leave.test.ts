@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { readK0sToken } from './k0s/k0s-token.ts'
 import { authorityId } from './node/certificates.ts'
+import { DONE, failed, type Result } from './result.ts'
+import { untilSettled } from './shared-acts.ts'
 import { AUTHORITY_PEM, type DriverFixture, makeDriver } from './testing/driver-fixture.ts'
 import { member, nodeObject } from './testing/made-up-objects.ts'
 import type { Script } from './testing/scripted-system.ts'
@@ -129,6 +131,33 @@ describe('a server that leaves', () => {
   it('and a worker has nothing to take out', async () => {
     await using made = await makeDriver(worker, [])
     expect(await made.driver.leave('l1', WAIT)).toEqual({ kind: 'done', value: undefined })
+  })
+})
+
+describe('a change of members', () => {
+  const unhealthy = failed(
+    'quorum',
+    'etcd at 127.0.0.1:2379, Cluster/MemberRemove: etcdserver: unhealthy cluster',
+  )
+
+  it('that is refused since one has just come back is tried again within its time, and no other', async () => {
+    const answers: Result<void>[] = [unhealthy, unhealthy, DONE]
+    let asked = 0
+    const change = async () => answers[asked++] ?? DONE
+    expect(await untilSettled({ deadlineMs: 5_000, everyMs: 1 }, change)).toEqual(DONE)
+    expect(asked).toBe(3)
+    const never = await untilSettled({ deadlineMs: 20, everyMs: 1 }, async () => unhealthy)
+    expect(never).toEqual(unhealthy)
+    let tries = 0
+    const lost = await untilSettled({ deadlineMs: 5_000, everyMs: 1 }, async () => {
+      tries += 1
+      return failed('quorum', 'no leader')
+    })
+    expect([lost.kind, tries]).toEqual(['failed', 1])
+    const stopped = AbortSignal.abort()
+    expect(await untilSettled({ deadlineMs: 5_000, signal: stopped }, async () => unhealthy)).toEqual(
+      unhealthy,
+    )
   })
 })
 

@@ -1,3 +1,4 @@
+import { pause } from '../../shared/lifecycle.ts'
 import { isServerRole } from './cluster-facts.ts'
 import type { Distributed, SharedActs } from './driver-base.ts'
 import { runningVersion } from './driver-base.ts'
@@ -120,6 +121,31 @@ export async function judgeLeaving(
   return done({ node, member, members: members.value })
 }
 
+/**
+ * Takes a member out of the datastore; one that is out already is out. Every change of members is refused for some seconds after
+ * one of them came back, so that what is refused for that is tried again within its time.
+ */
+export async function removeMember(of: Distributed, id: string, options: WaitOptions): Promise<Result<void>> {
+  return await untilSettled(options, async () => {
+    const removed = await of.etcd().remove(id, options.signal)
+    return removed.kind === 'failed' && removed.class === 'not-found' ? DONE : removed
+  })
+}
+
+/** Tries again as long as a change of members is refused because one has just come back. */
+export async function untilSettled<T>(
+  options: WaitOptions,
+  change: () => Promise<Result<T>>,
+): Promise<Result<T>> {
+  const until = performance.now() + options.deadlineMs
+  for (;;) {
+    const end = await change()
+    const settles = end.kind === 'failed' && /unhealthy cluster/i.test(end.reason)
+    if (!settles || performance.now() >= until) return end
+    if (!(await pause(options.everyMs ?? 2_000, options.signal))) return end
+  }
+}
+
 /** Waits until the datastore lists a member no more. Where the leader left, another one is elected meanwhile. */
 export async function untilMemberGone(
   of: Distributed,
@@ -180,8 +206,8 @@ export async function leaveSelf(
   if (forgotten.kind === 'failed') return forgotten
   const deleted = await deleteNode(of.kubectl, node, options.signal)
   if (deleted.kind === 'failed') return deleted
-  const removed = await of.etcd().remove(own.value.memberId, options.signal)
-  if (removed.kind === 'failed' && removed.class !== 'not-found') return removed
+  const removed = await removeMember(of, own.value.memberId, options)
+  if (removed.kind === 'failed') return removed
   await files.mark('left', operation)
   return DONE
 }

@@ -12,7 +12,15 @@ import { describeToken } from '../../drivers/kubernetes/bootstrap-tokens.ts'
 import { done, type Result } from '../../drivers/result.ts'
 import { endOperation, owe } from '../cluster-operation.ts'
 import { nodeRole } from '../roles.ts'
-import { type ActContext, type ActEnd, failedAct, findAsServer, fromDriver, whyNotOurs } from './act.ts'
+import {
+  type ActContext,
+  type ActEnd,
+  describeShortfalls,
+  failedAct,
+  findAsServer,
+  fromDriver,
+  whyNotOurs,
+} from './act.ts'
 
 /**
  * Mints a token for one machine, seals it to that machine's key and signs it. For whom is judged by the signed manifest; what
@@ -47,19 +55,16 @@ export async function mintSecret(context: ActContext<'mint'>): Promise<ActEnd> {
       `the address of ${host} is not known here: its datastore member is added by it; give the host an \`address\` in fleet.toml`,
     )
   }
+  const joiner = { node: host, role: joins, address: address ?? '', machineId: undefined }
+  const known = await driver.cluster.checkJoiner(joiner, options.signal)
+  if (known.kind === 'failed') return fromDriver(known)
+  // What is left under its own name is cleared before a token is asked for, and may be the joiner itself.
+  const taken = known.value.filter(({ what }) => what === 'address')
+  if (taken.length > 0) return failedAct('precondition', describeShortfalls(taken))
   await context.begin()
   if (context.operation().token !== 'kept') return failedAct('stopped', 'its token was asked to be deleted')
-  const minted = await driver.cluster.mint(
-    {
-      operation: order.operationId,
-      node: host,
-      role: joins,
-      address: address ?? '',
-      machineId: undefined,
-      lifetimeMs,
-    },
-    options.signal,
-  )
+  const request = { ...joiner, operation: order.operationId, lifetimeMs }
+  const minted = await driver.cluster.mint(request, options.signal)
   if (minted.kind === 'failed') return fromDriver(minted)
   const { secret: joinSecret, tokenId } = minted.value
   // Before anybody is given it: whatever happens from here on, it can be deleted.

@@ -31,6 +31,7 @@ export class MadeUpMachine {
   onStep: (step: string) => Promise<void> = async () => {}
   readonly joinedWith: JoinSecret[] = []
   minted = 0
+  readonly takenAddresses = new Set<string>()
   readonly mintedFor: MintRequest[] = []
   /** What a secret is made of; tests look for it where it must not be. */
   readonly secretText = `topsecret${'5'.repeat(20)}`
@@ -202,7 +203,14 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
           machine.tokens.delete(id)
           return DONE
         }),
-      checkJoiner: async () => done([]),
+      checkJoiner: async ({ node, address }) =>
+        done(
+          machine.takenAddresses.has(address)
+            ? [{ what: 'address' as const, reason: `${address} is the address of another node` }]
+            : machine.nodes.some(({ name }) => name === node)
+              ? [{ what: 'host-name' as const, reason: `${node} is there` }]
+              : [],
+        ),
       isReady: async () => true,
       nodes: async () => await act('nodes', [], () => done(machine.nodes)),
       readEvidence: async node =>

@@ -12,7 +12,14 @@ import {
 import { leafNames } from '../node/certificates.ts'
 import { stopUnits } from '../node/services.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
-import { deleteNode, judgeLeaving, type sharedActs, untilMemberGone } from '../shared-acts.ts'
+import {
+  deleteNode,
+  judgeLeaving,
+  removeMember,
+  type sharedActs,
+  untilMemberGone,
+  untilSettled,
+} from '../shared-acts.ts'
 import { initialCluster, peerUrl, readTokenId, writeTokenId } from './initial-cluster.ts'
 import { AUTHORITY_FILES, KUBERNETES_DIR, PKI } from './pki.ts'
 
@@ -104,8 +111,8 @@ export function componentsActs(
       if (leaving.kind === 'failed') return leaving
       const { node, member } = leaving.value
       if (member) {
-        const removed = await of.etcd().remove(member.id, options.signal)
-        if (removed.kind === 'failed' && removed.class !== 'not-found') return removed
+        const removed = await removeMember(of, member.id, options)
+        if (removed.kind === 'failed') return removed
         const gone = await untilMemberGone(of, member.id, options)
         if (gone.kind === 'failed') return gone
       }
@@ -150,6 +157,9 @@ export function componentsActs(
   }
 }
 
+/** How long a change of members is refused after one of them came back: five seconds, and some for being slow. */
+const SETTLING_MS = 20_000
+
 async function readAuthorities(
   { deps }: Distributed,
   names: readonly string[],
@@ -179,7 +189,12 @@ async function addMember(
     return failed('quorum', `the datastore has a voting member at ${url}: take ${node} out first`)
   const why = known ? undefined : whyNotAdd(members.value)
   if (why !== undefined) return failed('quorum', `no server can join: ${why}`)
-  const added = known ? members : await of.etcd().addLearner(url, signal)
+  const added = known
+    ? members
+    : await untilSettled(
+        { deadlineMs: SETTLING_MS, signal },
+        async () => await of.etcd().addLearner(url, signal),
+      )
   if (added.kind === 'failed') return added
   const own = added.value.find(({ peerUrls }) => peerUrls.includes(url))
   if (!own) return failed('unreadable', `the datastore added a member at ${url} and does not list it`)

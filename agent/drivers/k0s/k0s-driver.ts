@@ -30,7 +30,14 @@ import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits } from '../node/services.ts'
 import { DONE, done, failed } from '../result.ts'
 import { runProgram } from '../run-program.ts'
-import { deleteNode, judgeLeaving, leaveSelf, sharedActs, untilMemberGone } from '../shared-acts.ts'
+import {
+  deleteNode,
+  judgeLeaving,
+  leaveSelf,
+  sharedActs,
+  untilMemberGone,
+  untilSettled,
+} from '../shared-acts.ts'
 import { k0sSnapshots } from './k0s-snapshots.ts'
 import { readK0sToken, spendK0sToken } from './k0s-token.ts'
 import { FOUNDING, JOIN_PORT, joining, K0S_DATA, K0S_PKI, settleFounder, settleWorker } from './k0s-unit.ts'
@@ -206,7 +213,11 @@ function k0sActs(of: Distributed, isUp: () => Promise<boolean>): K0sActs {
         if (address === undefined)
           return failed('unreadable', `member ${member.name} of the datastore has no address`)
         const args = ['etcd', 'leave', `--peer-address=${address}`]
-        const left = await runProgram(programs, 'k0s', { args, deadlineMs: CALL_MS, signal: options.signal })
+        const left = await untilSettled(
+          options,
+          async () =>
+            await runProgram(programs, 'k0s', { args, deadlineMs: CALL_MS, signal: options.signal }),
+        )
         if (left.kind === 'failed') return left
         const gone = await untilMemberGone(of, member.id, options)
         if (gone.kind === 'failed') return gone

@@ -33,7 +33,14 @@ import { stopUnits, waitFor } from '../node/services.ts'
 import { textAt } from '../read-value.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
-import { deleteNode, judgeLeaving, leaveSelf, sharedActs, untilMemberGone } from '../shared-acts.ts'
+import {
+  deleteNode,
+  judgeLeaving,
+  leaveSelf,
+  removeMember,
+  sharedActs,
+  untilMemberGone,
+} from '../shared-acts.ts'
 import { K3S_DATA, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
 import { k3sSnapshots } from './k3s-snapshots.ts'
 import { bootstrapId, pinned, readK3sToken, writeK3sToken } from './k3s-token.ts'
@@ -268,8 +275,8 @@ function k3sActs(of: Distributed): K3sActs {
         const left = node ? await askToLeave(of, name, options.deadlineMs / 2, options.signal) : false
         // Nobody answered for it: the machine is gone, or so is its Node object.
         if (!left) {
-          const removed = await of.etcd().remove(member.id, options.signal)
-          if (removed.kind === 'failed' && removed.class !== 'not-found') return removed
+          const removed = await removeMember(of, member.id, options)
+          if (removed.kind === 'failed') return removed
         }
         const gone = await untilMemberGone(of, member.id, options)
         if (gone.kind === 'failed') return gone

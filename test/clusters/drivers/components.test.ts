@@ -10,6 +10,8 @@ import { type DriverLab, type Host, startDriverLab } from './driver-lab.ts'
 const why = whyNoClusters()
 const VERSION = '1.34.3'
 const WAIT = { deadlineMs: 240_000 }
+/** An API server with clients takes a minute to stop. */
+const STOPPING_MS = 4 * 60_000
 const STRICT = { deleteEmptyDir: true, deleteUnmanaged: false }
 
 let made: DriverLab
@@ -191,55 +193,67 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
     await made.done('n2', 'proveServer', VERSION, WAIT)
   })
 
-  it('refuses to let a server go when no majority would be left, and lets it go when one is', async () => {
-    await made.machine('n2').ok(['systemctl', 'stop', 'etcd'], { timeoutMs: 60_000 })
-    expect(await made.answer('n1', 'removeNode', 'n2', { deadlineMs: 30_000 })).toMatchObject({
-      class: 'quorum',
-    })
-    await made.machine('n2').ok(['systemctl', 'start', 'etcd'])
-    await made.done('n1', 'proveServer', VERSION, WAIT)
-    await made.done('n1', 'removeNode', 'n2', WAIT)
-    expect(await voters('n1')).toEqual(['n1'])
-    await made.done('n2', 'wipe')
-    await join('n2', 'server', 'op-n2-again')
-    expect(await voters('n1')).toEqual(['n1', 'n2'])
-  })
+  it(
+    'refuses to let a server go when no majority would be left, and lets it go when one is',
+    async () => {
+      await made.machine('n2').ok(['systemctl', 'stop', 'etcd'], { timeoutMs: 60_000 })
+      expect(await made.answer('n1', 'removeNode', 'n2', { deadlineMs: 30_000 })).toMatchObject({
+        class: 'quorum',
+      })
+      await made.machine('n2').ok(['systemctl', 'start', 'etcd'])
+      await made.done('n1', 'proveServer', VERSION, WAIT)
+      await made.done('n1', 'removeNode', 'n2', WAIT)
+      expect(await voters('n1')).toEqual(['n1'])
+      await made.done('n2', 'wipe')
+      await join('n2', 'server', 'op-n2-again')
+      expect(await voters('n1')).toEqual(['n1', 'n2'])
+    },
+    STOPPING_MS,
+  )
 
-  it('lets a server take itself out, and takes it back when it was wiped', async () => {
-    await made.done('n2', 'leave', 'op-leave', WAIT)
-    await made.done('n2', 'leave', 'op-leave', WAIT)
-    expect(await voters('n1')).toEqual(['n1'])
-    await made.done('n2', 'wipe')
-    expect(await made.drive('n2', 'readState')).toMatchObject({ data: { kind: 'none' }, held: false })
-    await join('n2', 'server', 'op-n2-after')
-    expect(await voters('n1')).toEqual(['n1', 'n2'])
-  })
+  it(
+    'lets a server take itself out, and takes it back when it was wiped',
+    async () => {
+      await made.done('n2', 'leave', 'op-leave', WAIT)
+      await made.done('n2', 'leave', 'op-leave', WAIT)
+      expect(await voters('n1')).toEqual(['n1'])
+      await made.done('n2', 'wipe')
+      expect(await made.drive('n2', 'readState')).toMatchObject({ data: { kind: 'none' }, held: false })
+      await join('n2', 'server', 'op-n2-after')
+      expect(await voters('n1')).toEqual(['n1', 'n2'])
+    },
+    STOPPING_MS,
+  )
 
-  it('adopts nodes as they are, which then start from what it gave them', async () => {
-    const starts = async (host: Host, unit: string) =>
-      await made.machine(host).ok(['systemctl', 'show', '--property=ExecMainStartTimestampMonotonic', unit])
-    for (const [host, unit] of [
-      ['n2', 'etcd'],
-      ['n4', 'kubelet'],
-    ] as const) {
-      const before = await starts(host, unit)
-      // As on a machine that somebody else made a node.
-      const marks = ['member', 'ours', 'finished', 'sealed'].map(
-        name => `/var/lib/muster-agent/cluster/${name}`,
-      )
-      await made.machine(host).ok(['rm', '-rf', ...marks, '/run/muster-cluster'])
-      expect(await made.drive(host, 'readState')).not.toHaveProperty('adopted')
-      expect(await made.answer(host, 'adopt', 'f'.repeat(64))).toMatchObject({ class: 'data-present' })
-      expect(await made.done<Joined>(host, 'adopt', authority)).toEqual({ authority })
-      expect(await made.drive(host, 'readState')).toMatchObject({ adopted: authority })
-      expect(await starts(host, unit)).toBe(before)
-      await made.done(host, 'restart')
-    }
-    await made.done('n2', 'proveServer', VERSION, WAIT)
-    await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, rebooted: false }, WAIT)
-    const seen = await made.done<readonly { name: string; saysReady: boolean }[]>('n1', 'nodes')
-    expect(seen).toMatchObject([{ name: 'n4', saysReady: true }])
-  })
+  it(
+    'adopts nodes as they are, which then start from what it gave them',
+    async () => {
+      const starts = async (host: Host, unit: string) =>
+        await made.machine(host).ok(['systemctl', 'show', '--property=ExecMainStartTimestampMonotonic', unit])
+      for (const [host, unit] of [
+        ['n2', 'etcd'],
+        ['n4', 'kubelet'],
+      ] as const) {
+        const before = await starts(host, unit)
+        // As on a machine that somebody else made a node.
+        const marks = ['member', 'ours', 'finished', 'sealed'].map(
+          name => `/var/lib/muster-agent/cluster/${name}`,
+        )
+        await made.machine(host).ok(['rm', '-rf', ...marks, '/run/muster-cluster'])
+        expect(await made.drive(host, 'readState')).not.toHaveProperty('adopted')
+        expect(await made.answer(host, 'adopt', 'f'.repeat(64))).toMatchObject({ class: 'data-present' })
+        expect(await made.done<Joined>(host, 'adopt', authority)).toEqual({ authority })
+        expect(await made.drive(host, 'readState')).toMatchObject({ adopted: authority })
+        expect(await starts(host, unit)).toBe(before)
+        await made.done(host, 'restart')
+      }
+      await made.done('n2', 'proveServer', VERSION, WAIT)
+      await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, rebooted: false }, WAIT)
+      const seen = await made.done<readonly { name: string; saysReady: boolean }[]>('n1', 'nodes')
+      expect(seen).toMatchObject([{ name: 'n4', saysReady: true }])
+    },
+    STOPPING_MS,
+  )
 
   it('takes a worker back that was wiped, under its old name', async () => {
     await made.done('n4', 'wipe')
