@@ -181,7 +181,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         )
       }
       // Nothing else names a manifest, and it is written down as it came.
-      const needsManifest = ['apply', 'plan'].includes(actionOf(order))
+      const needsManifest = ['apply', 'plan', 'upgrade'].includes(actionOf(order))
       if (needsManifest && !isDigest(order.manifestDigest)) {
         return deps.log.warn({ operationId }, 'order without the digest of a manifest passed over')
       }

@@ -47,7 +47,7 @@ export function giveOrders(deps: GiveOrdersDeps) {
     if (known) return await repeated(deps, known, intent)
     const selected = await selectForOrder(deps, request)
     const revision =
-      request.action.case === 'apply'
+      request.action.case === 'apply' || request.action.case === 'upgrade'
         ? await requireRevision(deps.store.db, request.action.value.revision)
         : undefined
     const orders: NewOrders = {
@@ -125,6 +125,8 @@ function partsOf(action: GiveOrdersRequest['action']): readonly unknown[] {
   switch (action.case) {
     case 'apply':
       return [action.case, action.value.revision.toString(), action.value.planOnly]
+    case 'upgrade':
+      return [action.case, action.value.revision.toString(), action.value.fetchOnly]
     case 'rollback':
       return [action.case, action.value.operationId, action.value.before]
     case 'hold':

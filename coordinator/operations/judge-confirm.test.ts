@@ -73,7 +73,7 @@ describe('judgeConfirm', () => {
   const states = fc.record({
     expires: fc.integer({ min: 0, max: 2 * NOW }),
     delivered: fc.option(fc.integer({ min: 0, max: NOW }), { nil: undefined }),
-    phase: fc.integer({ min: 0, max: 14 }),
+    phase: fc.integer({ min: 0, max: 15 }),
     outcomeClass: fc.integer({ min: 0, max: 12 }),
     notBefore: fc.constant(0),
     confirmed: fc.option(fc.integer({ min: 0, max: NOW }), { nil: undefined }),

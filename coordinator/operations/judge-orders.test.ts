@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { judgeOrders, type OpenOrder, type OrderCandidate, type WantedOrder } from './judge-orders.ts'
-import { ACTIONS, isChange, type WantedAction } from './order-action.ts'
+import { ACTIONS, isChange, needsRevision, type WantedAction } from './order-action.ts'
 import { type PastOperation, reachedRevision } from './reached-revision.ts'
 
 const NOW = new Date(1_000)
@@ -21,7 +21,7 @@ const candidate = (machine: string, change: Partial<OrderCandidate> = {}): Order
   held: undefined,
   onHold: undefined,
   assignment: host(machine),
-  allowed: ['apply', 'rollback', 'reboot'],
+  allowed: ['apply', 'upgrade', 'rollback', 'reboot'],
   open: [],
   history: [],
   isOwnHost: false,
@@ -54,7 +54,7 @@ const actionOf = (word: (typeof ACTIONS)[number]): WantedAction => {
 }
 const wanted = (word: (typeof ACTIONS)[number], change: Partial<WantedOrder> = {}): WantedOrder => ({
   action: actionOf(word),
-  target: word === 'apply' || word === 'plan' ? target : undefined,
+  target: needsRevision(word) ? target : undefined,
   floor: 1,
   ...change,
 })
@@ -71,16 +71,19 @@ describe('judgeOrders', () => {
     })
   })
 
-  it.each(['apply', 'rollback', 'reboot'] as const)('minds that a node’s own settings forbid %s', word => {
-    const allowed = ['apply', 'rollback', 'reboot'].filter(verb => verb !== word)
-    const history = [past('op-1', 1)]
-    expect(judge(wanted(word), candidate('olaf', { allowed, history }))).toEqual({
-      kind: 'refused',
-      problems: [`olaf: its own configuration forbids ${word}`],
-    })
-    // A node that has not said is ordered; it refuses by itself.
-    expect(judge(wanted(word), candidate('olaf', { allowed: [], history })).kind).toBe('ok')
-  })
+  it.each(['apply', 'rollback', 'reboot', 'upgrade'] as const)(
+    'minds that a node’s own settings forbid %s',
+    word => {
+      const allowed = ['apply', 'rollback', 'reboot', 'upgrade'].filter(verb => verb !== word)
+      const history = [past('op-1', 1)]
+      expect(judge(wanted(word), candidate('olaf', { allowed, history }))).toEqual({
+        kind: 'refused',
+        problems: [`olaf: its own configuration forbids ${word}`],
+      })
+      // A node that has not said is ordered; it refuses by itself.
+      expect(judge(wanted(word), candidate('olaf', { allowed: [], history })).kind).toBe('ok')
+    },
+  )
 
   it.each(['plan', 'hold', 'resume', 'retry'] as const)('always allows %s', word => {
     expect(judge(wanted(word), candidate('olaf', { allowed: ['nothing'] })).kind).toBe('ok')

@@ -1,5 +1,5 @@
 import type { Assignment } from '../enrolment/assign.ts'
-import { type DecidedAction, isChange, type WantedAction } from './order-action.ts'
+import { type DecidedAction, isChange, needsRevision, type WantedAction } from './order-action.ts'
 import { newestChange, type PastOperation, reachedRevision } from './reached-revision.ts'
 
 /** An operation of a machine without an outcome. */
@@ -43,7 +43,7 @@ export interface OrderTarget {
 
 export interface WantedOrder {
   readonly action: WantedAction
-  /** With apply and plan. */
+  /** With what goes to a revision. */
   readonly target: OrderTarget | undefined
   /** Floor of the newest revision: nodes refuse what is below it. 0: there is no revision. */
   readonly floor: number
@@ -99,6 +99,8 @@ function* problemsOfTarget({ target, floor }: WantedOrder, now: Date): Iterable<
   if (revision < floor) yield `revision ${revision} is below the fleet's floor ${floor}: nodes refuse it`
 }
 
+const OBEYED_ON_HOLD: readonly string[] = ['resume', 'retry', 'plan']
+
 function judgeOne(wanted: WantedOrder, candidate: OrderCandidate): OrderDecision | string {
   const { machine, state, held, onHold, assignment } = candidate
   const { word } = wanted.action
@@ -106,7 +108,7 @@ function judgeOne(wanted: WantedOrder, candidate: OrderCandidate): OrderDecision
   if (held !== undefined) return `is held (${held}) until an operator looked at it and released it`
   if (assignment.kind === 'conflict') return `is in conflict: ${assignment.reason}`
   if (assignment.kind === 'none') return `is no host: ${assignment.reason}`
-  if (onHold !== undefined && word !== 'resume' && word !== 'retry' && word !== 'plan') {
+  if (onHold !== undefined && !OBEYED_ON_HOLD.includes(word)) {
     return `is on hold (${onHold}); \`muster resume\` makes it obey again`
   }
   if (isChange(word) && candidate.allowed.length > 0 && !candidate.allowed.includes(word)) {
@@ -171,7 +173,7 @@ function isSame(open: OpenOrder, action: DecidedAction, revision: number): boole
   if (action.word === 'rollback') {
     return open.rollbackTo === action.to && open.rollbackBefore === action.before
   }
-  return action.word === 'apply' || action.word === 'plan' ? open.revision === revision : true
+  return needsRevision(action.word) ? open.revision === revision : true
 }
 
 function inWords({ action, revision }: OpenOrder): string {

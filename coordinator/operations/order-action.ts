@@ -3,12 +3,24 @@ import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { GiveOrdersRequest } from '../../shared/gen/muster/v1/operator_pb.ts'
 import type { OperationRow } from '../store/operations.ts'
 
-export const ACTIONS = ['apply', 'plan', 'rollback', 'reboot', 'hold', 'resume', 'retry'] as const
+export const ACTIONS = [
+  'apply',
+  'plan',
+  'rollback',
+  'reboot',
+  'hold',
+  'resume',
+  'retry',
+  'upgrade',
+  'fetch',
+] as const
 export type ActionWord = (typeof ACTIONS)[number]
 
 /** What an operator wants of every machine named. */
 export type WantedAction =
   | { readonly word: 'apply' | 'plan' }
+  /** To the Kubernetes of a revision, or only to have it there. */
+  | { readonly word: 'upgrade' | 'fetch' }
   /** Without an operation: back to what ran before the newest change that succeeded. */
   | { readonly word: 'rollback'; readonly to: string; readonly before: boolean }
   | { readonly word: 'hold'; readonly reason: string }
@@ -19,7 +31,12 @@ export type DecidedAction = WantedAction
 
 /** Actions that change what the node runs: one after the other, and only where the node's own settings allow. */
 export function isChange(word: string): boolean {
-  return word === 'apply' || word === 'rollback' || word === 'reboot'
+  return word === 'apply' || word === 'rollback' || word === 'reboot' || word === 'upgrade'
+}
+
+/** Actions that go to what a revision says. */
+export function needsRevision(word: string): boolean {
+  return word === 'apply' || word === 'plan' || word === 'upgrade' || word === 'fetch'
 }
 
 /** Reads the action of a request; a text is what is wrong with it. */
@@ -40,12 +57,14 @@ export function readAction({ action }: Pick<GiveOrdersRequest, 'action'>): Wante
       if (reason === '' || reason.length > 256) return 'hold.reason: must be 1 to 256 characters'
       return { word: 'hold', reason }
     }
+    case 'upgrade':
+      return { word: action.value.fetchOnly ? 'fetch' : 'upgrade' }
     case 'reboot':
     case 'resume':
     case 'retry':
       return { word: action.case }
     case undefined:
-      return 'action: must be one of apply, rollback, reboot, hold, resume, retry'
+      return 'action: must be one of apply, upgrade, rollback, reboot, hold, resume, retry'
   }
 }
 
@@ -63,6 +82,10 @@ export function orderAction(action: DecidedAction): OrderAction {
       return { case: 'rollback', value: { operationId: action.to, before: action.before } }
     case 'hold':
       return { case: 'hold', value: { reason: action.reason } }
+    case 'upgrade':
+      return { case: 'upgrade', value: { fetchOnly: false } }
+    case 'fetch':
+      return { case: 'upgrade', value: { fetchOnly: true } }
     case 'reboot':
       return { case: 'reboot', value: {} }
     case 'resume':

@@ -14,7 +14,7 @@ import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { ChangeFeed } from './change-feed.ts'
 import { moveOperation, stateOf } from './move-operation.ts'
-import { actionOfRow } from './order-action.ts'
+import { actionOfRow, needsRevision } from './order-action.ts'
 import { isPending, SILENCE_MS } from './transition.ts'
 
 export interface OrderDeps {
@@ -41,7 +41,7 @@ export async function pendingOrders(
     .map(row => ({
       operationId: row.id,
       // A rollback's revision is what we believe it leads to; the node's own journal decides.
-      revision: row.action === 'apply' || row.action === 'plan' ? BigInt(row.revision) : 0n,
+      revision: needsRevision(row.action) ? BigInt(row.revision) : 0n,
       manifestDigest: row.manifest_digest,
       expires: timestampFromMs(row.expires),
       action: actionOfRow(row),

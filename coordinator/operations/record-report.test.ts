@@ -151,11 +151,21 @@ describe('reports of operations', () => {
     expect(rows.length).toBe(100)
   })
 
+  it('knows every phase there is', async () => {
+    const all = Object.values(Phase).filter(phase => phase !== Phase.UNSPECIFIED)
+    for (const [at, phase] of all.entries()) {
+      await recordReport(deps, OLAF, report('one', 3, { phases: [started(at + 1, phase)] }))
+    }
+    const phases = (await phasesOf(fleet.store.db, ['one'])).get('one') ?? []
+    expect(phases.map(({ phase }) => phase)).toEqual(all)
+  })
+
   it('refuses what no agent sends', async () => {
     for (const bad of [
       report('no spaces', 1),
       report('', 1),
       report('x', 1, { phases: [started(0, Phase.BUILD)] }),
+      report('x', 1, { phases: [started(1, 99 as Phase)] }),
       report('x', 1, { phases: Array.from({ length: 300 }, (_, at) => started(at + 1, Phase.BUILD)) }),
     ]) {
       await expect(recordReport(deps, OLAF, bad)).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })

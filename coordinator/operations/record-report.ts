@@ -43,7 +43,7 @@ const MAX_PHASES = 256
 const MAX_TEXT_CHARS = 4 * 1024
 /** Operations a machine may tell of that nobody ordered here. */
 const MAX_UNORDERED = 100
-const LAST_PHASE = Phase.RETURN
+const LAST_PHASE = Math.max(...Object.values(Phase))
 
 /** Outcomes after which the node runs what it was ordered to. */
 const SUCCESSES: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]

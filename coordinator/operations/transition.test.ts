@@ -22,7 +22,7 @@ const inputs: fc.Arbitrary<{ input: OperationInput; after: number }> = fc.record
     fc.constant<OperationInput>({ kind: 'superseded', reason: 'something else was ordered' }),
     fc.record({
       kind: fc.constant('report' as const),
-      phase: fc.integer({ min: 1, max: 14 }),
+      phase: fc.integer({ min: 1, max: 15 }),
       outcomeClass: fc.integer({ min: 0, max: 12 }),
     }),
   ),

@@ -8,6 +8,9 @@ export function whatWasOrdered(
     case 'apply':
     case 'plan':
       return `${row.action} revision ${row.revision}`
+    case 'upgrade':
+    case 'fetch':
+      return `${row.action} Kubernetes of revision ${row.revision}`
     case 'rollback':
       return `rollback to ${row.rollback_before === 1 ? 'before ' : ''}${row.rollback_to}`
     default:

@@ -29,7 +29,7 @@ export interface NewOrders {
   readonly intent: string
   readonly action: WantedAction
   readonly machines: readonly { readonly ref: string; readonly entry: MachineEntry }[]
-  /** With apply and plan. */
+  /** With what goes to a revision. */
   readonly revision: StoredRevision | undefined
   readonly actor: string
   readonly lifetimeMs: number

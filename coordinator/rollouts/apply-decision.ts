@@ -194,11 +194,15 @@ async function insertSkipped(
 
 /** What a step orders its node; undefined: a server of its cluster does it. */
 export function actionOf(row: Pick<RolloutRow, 'action' | 'asked'>, step: string): WantedAction | undefined {
-  if (step === 'prefetch') return row.action === 'apply' ? { word: 'plan' } : undefined
+  if (step === 'prefetch') {
+    if (row.action === 'upgrade') return { word: 'fetch' }
+    return row.action === 'apply' ? { word: 'plan' } : undefined
+  }
   if (step !== 'act') return undefined
   switch (row.action) {
     case 'apply':
-      return { word: 'apply' }
+    case 'upgrade':
+      return { word: row.action }
     case 'reboot':
       return { word: 'reboot' }
     case 'rollback': {
