@@ -327,9 +327,9 @@ describe('remove', () => {
     coordinator.clusters.answer = () => ({ done: true })
     expect(await run('remove', 'olaf')).toMatchObject({
       code: 0,
-      err: expect.stringContaining('done: drain; left to do: leave, evict'),
+      err: expect.stringContaining('olaf: left to do: drain, leave, evict'),
     })
-    expect(requests().map(({ act }) => act)).toEqual(['drain', 'leave', 'leave'])
+    expect(requests().map(({ act }) => act)).toEqual(['drain', 'leave', 'drain', 'leave'])
   })
 
   it('of a machine that is gone has a server take it out', async () => {

@@ -10,7 +10,7 @@ import {
 
 const online = { id: 'ab'.repeat(32), online: true }
 const joined = { cluster: 'home', joined: true, hasNode: true }
-const facts: FarewellFacts = { host: 'olaf', machine: online, member: joined, acts: [] }
+const facts: FarewellFacts = { host: 'olaf', machine: online, member: joined, drained: false, acts: [] }
 const wish: FarewellWish = { dead: false, wipe: false, drain: true }
 
 /** What a farewell does, each step done as it is told, from some facts on; ends at a refusal, too. */
@@ -30,7 +30,7 @@ function after(before: FarewellFacts, step: FarewellStep): FarewellFacts {
   if (step === 'evict') return { ...before, machine: undefined }
   const acts = [sampleAct({ act: step }), ...before.acts.filter(({ act, ended }) => act !== step || ended)]
   const member = before.member && { ...before.member, joined: before.member.joined && step !== 'leave' }
-  return { ...before, acts, member }
+  return { ...before, acts, member, drained: before.drained || step === 'drain' }
 }
 
 describe('a farewell', () => {
@@ -55,7 +55,7 @@ describe('a farewell', () => {
     const farewell = decideFarewell({ ...facts, acts: [drain] }, wish)
     expect(farewell).toMatchObject({ next: 'drain', follow: { id: drain.id } })
     const leave = openAct({ act: 'leave' })
-    expect(decideFarewell({ ...facts, acts: [leave, sampleAct()] }, wish)).toMatchObject({
+    expect(decideFarewell({ ...facts, drained: true, acts: [leave] }, wish)).toMatchObject({
       next: 'leave',
       follow: { id: leave.id },
     })
@@ -69,9 +69,12 @@ describe('a farewell', () => {
     })
   })
 
-  it('drains again after an uncordon, and leaves again after it came back', () => {
-    const acts = [sampleAct({ act: 'uncordon' }), sampleAct()]
-    expect(walk({ ...facts, acts }, wish).steps).toEqual(['drain', 'leave', 'evict'])
+  it('T37: counts anew what runs there when it is taken up again, whatever was drained and cordoned before', () => {
+    expect(walk({ ...facts, acts: [sampleAct()] }, wish).steps).toEqual(['drain', 'leave', 'evict'])
+    expect(walk({ ...facts, drained: true }, wish).steps).toEqual(['leave', 'evict'])
+  })
+
+  it('leaves again after it came back', () => {
     const back = [sampleAct({ act: 'return' }), sampleAct({ act: 'leave' }), sampleAct()]
     expect(walk({ ...facts, acts: back }, wish).steps).toEqual(['drain', 'leave', 'evict'])
     const away = { ...facts, acts: back, member: { ...joined, joined: false } }

@@ -20,6 +20,11 @@ export interface FarewellFacts {
         readonly hasNode: boolean
       }
     | undefined
+  /**
+   * A drain ended well since this farewell was begun or taken up again. One from before says nothing of what runs there now, nor does
+   * a cordon: pods are counted anew.
+   */
+  readonly drained: boolean
   /** What was asked of it in its cluster, newest first. */
   readonly acts: readonly ClusterAct[]
 }
@@ -94,14 +99,8 @@ function drainLine(facts: FarewellFacts, wish: FarewellWish, gone: boolean): Far
   if (!wish.drain) return line('drain', 'needless', 'by --no-drain')
   if (!member.joined) return line('drain', 'needless', 'it has not joined')
   if (!member.hasNode) return line('drain', 'needless', 'no pods run there')
-  // After any of the others a drain from before says nothing.
-  const newest = facts.acts.find(
-    act =>
-      act.act === 'drain' ||
-      ((act.act === 'uncordon' || act.act === 'leave' || act.act === 'return') && isDoneAct(act)),
-  )
-  return newest?.act === 'drain' && isDoneAct(newest)
-    ? line('drain', 'done', '')
+  return facts.drained
+    ? line('drain', 'done', 'nothing that could be moved is left there')
     : line('drain', 'left', 'moves its pods off')
 }
 

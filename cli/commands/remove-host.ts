@@ -50,8 +50,9 @@ export async function removeHost(cli: Cli, ref: string, options: RemoveOptions):
   }
   await withCoordinator(cli, async connection => {
     let before: FarewellStep | undefined
+    let drained = false
     for (;;) {
-      const { facts, place } = await readFacts(connection, ref, options.cluster)
+      const { facts, place } = await readFacts(connection, ref, options.cluster, drained)
       const farewell = decideFarewell(facts, { wipe, dead, drain })
       if (farewell.kind === 'refused') throw new CliError('refused', escapeText(farewell.reason))
       const { next, lines } = farewell
@@ -65,6 +66,7 @@ export async function removeHost(cli: Cli, ref: string, options: RemoveOptions):
       }
       await takeStep(cli, connection, next, farewell, facts, place, options)
       before = next
+      drained ||= next === 'drain'
     }
   })
 }
@@ -73,6 +75,7 @@ async function readFacts(
   connection: Connection,
   ref: string,
   cluster: string | undefined,
+  drained: boolean,
 ): Promise<{ readonly facts: FarewellFacts; readonly place: Place | undefined }> {
   const place = await placeIn(connection, ref, cluster)
   const machine = await findMachine(connection, place?.host.host ?? ref)
@@ -91,6 +94,7 @@ async function readFacts(
       joined: place.host.joined,
       hasNode: hasNode(place.summary.distribution, place.host.role),
     },
+    drained,
     acts,
   }
   return { facts, place }
