@@ -222,6 +222,7 @@ async function build(
     onTrustChanged: () => {
       onTrustChanged().catch((error: unknown) => log.error({ err: error }, 'trust set not announced'))
     },
+    heartbeatMs: config.heartbeatSeconds * 1_000,
     showAuditHead: () => auditHeads.show(registry),
     requestRestart: (why: string) => wantRestart(why),
   }

@@ -2,6 +2,8 @@ import { escapeText } from '../../shared/escape.ts'
 import {
   type GetFleetResponse,
   GetFleetResponseSchema,
+  type HealthProblem,
+  HealthProblemSchema,
   type Machine,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { millisOf } from '../../shared/time.ts'
@@ -35,6 +37,7 @@ export const STATUS_FIELDS = [
   'machinesByState',
   'online',
   'problems',
+  'health',
   'started',
   'now',
   'authorityPem',
@@ -50,7 +53,9 @@ export async function showStatus(cli: Cli, options: StatusOptions): Promise<void
       const fleet = await connection.client.getFleet({}, connection.call)
       const { machines } = await fetchMachines(connection, {})
       const sorted = machines.toSorted(byName)
-      const record = plainOf(GetFleetResponseSchema, fleet)
+      const { problems } = await connection.client.getHealth({}, connection.call)
+      const health = problems.map(problem => plainOf(HealthProblemSchema, problem))
+      const record = { ...plainOf(GetFleetResponseSchema, fleet), health }
       switch (options.output) {
         case 'json':
           return toJson({ ...record, machines: sorted.map(machineRecord) })
@@ -61,7 +66,7 @@ export async function showStatus(cli: Cli, options: StatusOptions): Promise<void
         case 'table':
         case 'wide':
         case undefined:
-          return human(cli, connection.place, fleet, sorted, options.output === 'wide')
+          return human(cli, connection.place, fleet, sorted, problems, options.output === 'wide')
       }
     })
   })
@@ -72,6 +77,7 @@ function human(
   place: string,
   fleet: GetFleetResponse,
   machines: readonly Machine[],
+  health: readonly HealthProblem[],
   wide: boolean,
 ): string {
   const { colour } = cli.io
@@ -108,6 +114,12 @@ function human(
   )
   const problems = [
     ...fleet.problems.map(problem => line(`coordinator: ${problem}`, 'bad', colour)),
+    ...health
+      // These are among the conditions of their machines, too.
+      .filter(({ class: kind }) => kind !== 'certificate' && kind !== 'never-active')
+      .map(({ class: kind, host, machine, reason, remedy }) =>
+        line(`${host || machine.slice(0, 12) || 'fleet'}: ${kind}: ${reason}; ${remedy}`, 'bad', colour),
+      ),
     ...machines.flatMap(machine =>
       machine.conditions.map(({ class: kind, reason }) =>
         line(`${machine.host || machine.id.slice(0, 12)}: ${kind}: ${reason}`, 'warn', colour),

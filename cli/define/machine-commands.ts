@@ -232,6 +232,42 @@ Examples:
       await runQuery(cli, expression, options)
     })
 
+  program
+    .command('drift')
+    .description('Show which machines are not what they should be, who made them so, and what puts it right.')
+    .argument('[hosts...]', 'hosts, or the starts of machines’ ids; all active machines without any')
+    .addOption(whereOption())
+    .option('--all', 'show those that are as they should be, too')
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `
+Compared are what was booted, what runs, what the next boot starts, and what the newest change of ours reached; all as the
+machine told it last (column TOLD). Told apart are operations of ours, a rebuild, a rollback or a test by hand, and a boot of
+something else than the default.
+
+Examples:
+  $ muster drift
+  $ muster drift olaf -o json
+  $ muster drift --all --where "labels.rack == 'a'" -o wide
+`,
+    )
+    .action(async (hosts, options) => {
+      const { showDrift } = await import('../commands/show-drift.ts')
+      await showDrift(cli, hosts, options)
+    })
+
+  program
+    .command('health')
+    .description(
+      'Show what always has to be true of the fleet and is not; ends with 1 when there is anything.',
+    )
+    .addOption(outputOption())
+    .action(async options => {
+      const { showHealth } = await import('../commands/show-health.ts')
+      await showHealth(cli, options)
+    })
+
   const audit = program
     .command('audit')
     .description('The record of who did what: every event holds the hash of the one before it.')

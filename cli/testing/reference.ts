@@ -8,10 +8,12 @@ import { GENERATION_FIELDS } from '../commands/list-generations.ts'
 import { REVISION_FIELDS } from '../commands/list-revisions.ts'
 import { OPERATOR_FIELDS } from '../commands/operators.ts'
 import { FAREWELL_FIELDS } from '../commands/remove-host.ts'
+import { HEALTH_FIELDS } from '../commands/show-health.ts'
 import { STATUS_FIELDS } from '../commands/show-status.ts'
 import { TOKEN_FIELDS } from '../commands/tokens.ts'
 import { UPGRADE_FIELDS } from '../commands/upgrade-cluster.ts'
 import { VERIFY_FIELDS } from '../commands/verify.ts'
+import { AUDIT_FIELDS } from '../commands/verify-audit.ts'
 import { ACT_FIELDS } from '../output/act-listing.ts'
 import {
   CERTIFICATE_FIELDS,
@@ -19,6 +21,7 @@ import {
   CLUSTER_HOST_FIELDS,
   SNAPSHOT_FIELDS,
 } from '../output/cluster-listing.ts'
+import { DRIFT_FIELDS } from '../output/drift-listing.ts'
 import { EVENT_FIELDS } from '../output/event-listing.ts'
 import { MACHINE_FIELDS } from '../output/machine-listing.ts'
 import { OPERATION_FIELDS } from '../output/operation-listing.ts'
@@ -27,6 +30,7 @@ import { buildProgram } from '../program.ts'
 
 /** What the fields of each listing mean. */
 const MEANINGS: Readonly<Record<string, string>> = {
+  health: 'what always has to be true and is not, as `muster health` shows it',
   previous: 'hash of the event before it; empty: it was the first of all',
   hash: 'SHA-256 of this event and of that one: what `muster audit verify` recomputes',
   action: '`apply`, `plan`, `rollback`, `reboot`, `hold`, `resume` or `retry`',
@@ -190,6 +194,45 @@ const OF_FAREWELLS: Meanings = {
   why: 'why, or what it does',
 }
 
+const OF_DRIFT: Meanings = {
+  host: 'its host; empty: none',
+  machine: 'its id',
+  state: '`in-sync`, `behind`, `reboot-pending`, `drifted`, `moving`, `unmanaged` or `unknown`',
+  changedBy:
+    '`operation` (ours), `rebuild-by-hand`, `rollback-by-hand`, `test-by-hand`, `reboot`, `nobody` or `unknown`',
+  reason: 'one sentence',
+  remedy: 'the command that would put it right; empty: nothing is to be done',
+  booted: 'store path of the system that was booted',
+  current: 'store path of what runs',
+  profile: 'store path of what the next boot starts',
+  wantedRevision: 'the revision that is wanted; 0: none',
+  wanted: 'its system; empty: the machine builds it',
+  operationId: 'the newest change of ours that got there',
+  reachedRevision: 'its revision',
+  told: 'when the machine told what it runs',
+}
+
+const OF_HEALTH: Meanings = {
+  class:
+    '`nothing-succeeds`, `silent`, `flapping`, `certificate`, `never-active`, `stale-cordon` or `no-outcome`',
+  machine: 'the machine; empty: none',
+  host: 'the host; empty: it is about the fleet',
+  reason: 'one sentence',
+  since: 'since when',
+  remedy: 'what would put it right',
+}
+
+const OF_AUDIT: Meanings = {
+  events: 'how many events were recomputed',
+  oldest: 'id of the oldest that is kept',
+  newest: 'id of the newest',
+  newestHash: 'its hash',
+  agree: 'hosts whose links are all in the record',
+  tellNothing: 'hosts that were shown none yet, or only ones that are older than what is kept',
+  silent: 'hosts that did not answer, and why',
+  problems: 'what shows that the record was changed or cut; empty: it is whole',
+}
+
 const LISTINGS: readonly (readonly [
   commands: string,
   fields: readonly string[],
@@ -203,6 +246,9 @@ const LISTINGS: readonly (readonly [
   ['verify', VERIFY_FIELDS],
   ['revisions', REVISION_FIELDS],
   ['events', EVENT_FIELDS],
+  ['drift', DRIFT_FIELDS, OF_DRIFT],
+  ['health', HEALTH_FIELDS, OF_HEALTH],
+  ['audit verify', AUDIT_FIELDS, OF_AUDIT],
   ['token list', TOKEN_FIELDS],
   ['operator list', OPERATOR_FIELDS],
   ['clusters`, `cluster show`, `cluster adopt', CLUSTER_FIELDS, OF_CLUSTERS],

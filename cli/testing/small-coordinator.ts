@@ -459,6 +459,8 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       events: state.events.filter(({ id }) => id > request.after).toReversed(),
     }),
     getAuditHeads: async function* () {},
+    getDrift: async function* () {},
+    getHealth: async () => ({}),
     backup: async function* () {
       yield { chunk: Buffer.from('back') }
       yield { chunk: Buffer.from('up') }

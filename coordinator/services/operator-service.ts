@@ -12,10 +12,12 @@ import { downloadRevisionTree } from '../api/download-revision-tree.ts'
 import { evictMachine } from '../api/evict-machine.ts'
 import { followLogs } from '../api/follow-logs.ts'
 import { getAuditHeads } from '../api/get-audit-heads.ts'
+import { getDrift } from '../api/get-drift.ts'
 import { getEvidence } from '../api/get-evidence.ts'
 import { getFleet } from '../api/get-fleet.ts'
 import { getFleetRevision } from '../api/get-fleet-revision.ts'
 import { getFleetTrust } from '../api/get-fleet-trust.ts'
+import { getHealth } from '../api/get-health.ts'
 import { getMachine } from '../api/get-machine.ts'
 import { giveOrders } from '../api/give-orders.ts'
 import { listEvents } from '../api/list-events.ts'
@@ -46,6 +48,8 @@ type Deps = Parameters<typeof addOperator>[0] &
   Parameters<typeof downloadRevisionTree>[0] &
   Parameters<typeof followLogs>[0] &
   Parameters<typeof getAuditHeads>[0] &
+  Parameters<typeof getDrift>[0] &
+  Parameters<typeof getHealth>[0] &
   Parameters<typeof getFleet>[0] &
   Parameters<typeof getFleetTrust>[0] &
   Parameters<typeof getEvidence>[0] &
@@ -97,6 +101,8 @@ export function operatorService(
     watchOperations: streamed(watchOperations(deps)),
     followLogs: streamed(followLogs(deps)),
     query: streamed(query(deps)),
+    getDrift: streamed(getDrift(deps)),
+    getHealth: asked(getHealth(deps)),
     listEvents: asked(listEvents(deps)),
     getAuditHeads: streamed(getAuditHeads(deps)),
     backup: streamed(backup(deps)),

@@ -20,6 +20,8 @@ import { Probes } from './probes.ts'
 import { SessionStream } from './session-stream.ts'
 import type { Sessions, SessionView } from './sessions.ts'
 
+/** Beginnings of sessions that are remembered of a machine: enough to tell one that comes and goes. */
+const KEPT_STARTS = 8
 const HELLO_MS = 10_000
 /** How long a stop waits for the last messages to leave; a machine that reads slowly does without. */
 const FAREWELL_MS = 500
@@ -62,6 +64,7 @@ export class SessionRegistry implements Sessions {
   readonly #probes = new Probes()
   /** Milliseconds of the newest message, of machines that spoke since liveness was last written. */
   #seen = new Map<string, number>()
+  readonly #starts = new Map<string, readonly number[]>()
   readonly #orders: ReturnType<typeof keyedRunner>
   /** One for all: what a function of its own held would be kept for every session. */
   readonly #onLeft = (session: LiveSession) => this.#leave(session)
@@ -74,6 +77,11 @@ export class SessionRegistry implements Sessions {
       deps.signal,
       (machine, error) => deps.log.error({ machineId: machine, err: error }, 'orders not delivered'),
     )
+  }
+
+  /** When sessions of a machine began, in milliseconds, as far as this process remembers: the newest few. */
+  sessionStarts(machine: string): readonly number[] {
+    return this.#starts.get(machine) ?? []
   }
 
   online(machine: string): boolean {
@@ -185,6 +193,8 @@ export class SessionRegistry implements Sessions {
     session.notAfterMs = notAfter?.getTime() ?? Number.POSITIVE_INFINITY
     session.issuer = issuer
     session.bootId = hello.bootId
+    const before = this.#starts.get(machine) ?? []
+    this.#starts.set(machine, [...before.slice(1 - KEPT_STARTS), session.startedMs])
     this.#holders.enter(session)
     return { session, admission }
   }

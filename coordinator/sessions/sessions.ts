@@ -25,8 +25,10 @@ export interface Sessions {
   send(machine: string, message: MessageInitShape<typeof SessionResponseSchema>): boolean
   /** Ends every live session of a machine at once; it is told the reason. */
   end(machine: string, reason: string): void
-  /** Asks a machine something now. Rejects when it has no session, does not answer in time or could not run it. */
-  /** `parameters`: JSON text of what the kind needs to know; empty: nothing. */
+  /**
+   * Asks a machine something now. Rejects when it has no session, does not answer in time or could not run it.
+   * `parameters`: JSON text of what the kind needs to know; empty: nothing.
+   */
   probe(
     machine: string,
     kind: string,
@@ -34,6 +36,8 @@ export interface Sessions {
     signal?: AbortSignal,
     parameters?: string,
   ): Promise<string>
+  /** When sessions of a machine began, in milliseconds, as far as this process remembers: the newest few. */
+  sessionStarts(machine: string): readonly number[]
   /** When the machine's newest message arrived; undefined when it is not online. */
   lastMessage(machine: string): Date | undefined
   /** Looks at a machine anew: sends its orders and its assignment where they changed. */

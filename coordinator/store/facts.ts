@@ -76,3 +76,35 @@ export async function newestFacts(
     .execute()
   return new Map(rows.map(row => [row.machine, row.facts]))
 }
+
+/** When the newest facts of some machines (at most 500 at a time) were taken down, in milliseconds. */
+export async function newestFactsTimes(
+  db: Kysely<Database>,
+  machines: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  if (machines.length === 0) return new Map()
+  const rows = await db
+    .selectFrom('facts')
+    .select(({ fn }) => ['machine', fn.max('at').as('at')])
+    .where('machine', 'in', machines)
+    .groupBy('machine')
+    .execute()
+  return new Map(rows.map(({ machine, at }) => [machine, Number(at)]))
+}
+
+/** The facts of a machine that were the newest at some instant; undefined: none were there yet, or they are forgotten. */
+export async function factsAt(
+  db: Kysely<Database>,
+  machine: string,
+  atMs: number,
+): Promise<Buffer | undefined> {
+  const row = await db
+    .selectFrom('facts')
+    .select('facts')
+    .where('machine', '=', machine)
+    .where('at', '<=', atMs)
+    .orderBy('at', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  return row?.facts
+}

@@ -1,0 +1,129 @@
+import { fromBinary } from '@bufbuild/protobuf'
+import type { Kysely } from 'kysely'
+import { NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
+import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import type { MachineDirectory } from '../machines/directory.ts'
+import type { MachineEntry } from '../machines/entry.ts'
+import { MAX_FACTS_BYTES, readFacts } from '../machines/read-facts.ts'
+import { isChange } from '../operations/order-action.ts'
+import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
+import { factsAt, newestFacts } from '../store/facts.ts'
+import { readTexts } from '../store/json.ts'
+import { findMachines } from '../store/machines.ts'
+import { listOperationRows, openOperations, outcomeOf } from '../store/operations.ts'
+import type { Store } from '../store/store.ts'
+import type { Database } from '../store/tables.ts'
+import type { Desired, DriftInput, Reached } from './judge-drift.ts'
+
+export interface DriftDeps {
+  readonly store: Pick<Store, 'db'>
+  readonly directory: MachineDirectory
+  readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
+}
+
+export interface MachineSystems {
+  readonly entry: MachineEntry
+  readonly host: string
+  readonly input: DriftInput
+}
+
+/** Operations of one machine that are looked back over. */
+const PAST = 50
+const GOOD: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+
+/** Reads what is known of the systems of some machines; at most 500 at a time. */
+export async function readDrift(
+  deps: DriftDeps,
+  entries: readonly MachineEntry[],
+): Promise<MachineSystems[]> {
+  const { db } = deps.store
+  const ids = entries.map(({ id }) => id)
+  const facts = await newestFacts(db, ids)
+  const rows = new Map((await findMachines(db, ids)).map(row => [row.id, row]))
+  const moving = new Set(
+    (await openOperations(db, ids))
+      .filter(row => isChange(row.action ?? 'apply') && row.delivered !== null)
+      .map(row => row.machine),
+  )
+  const found: MachineSystems[] = []
+  for (const entry of entries) {
+    const row = rows.get(entry.id)
+    const bytes = facts.get(entry.id)
+    const reading = bytes && readFacts(bytes, MAX_FACTS_BYTES)
+    const nixos = reading?.kind === 'ok' ? reading.facts.nixos : undefined
+    const status = row?.node_status ? fromBinary(NodeStatusSchema, row.node_status) : undefined
+    const past = await readPast(db, entry.id)
+    const assignment = deps.directory.assignment(entry.id)
+    const host = assignment.kind === 'host' ? assignment.host : ''
+    found.push({
+      entry,
+      host,
+      input: {
+        booted: nixos?.booted,
+        current: nixos?.current,
+        profile: nixos?.profile,
+        profileGeneration: nixos?.generation === undefined ? undefined : Number(nixos.generation),
+        generations: (status?.generations ?? []).map(({ number, storePath }) => ({ number, storePath })),
+        desired: assignment.kind === 'host' ? desiredOf(deps, host, assignment.group) : undefined,
+        reached: past[0],
+        reachedBefore: new Set(past.slice(1).map(({ storePath }) => storePath)),
+        bootedSince: await bootedSince(
+          db,
+          entry.id,
+          reading?.kind === 'ok' ? reading.facts : undefined,
+          past[0],
+        ),
+        moving: moving.has(entry.id),
+        rebootReasons: readTexts(row?.reboot_reasons ?? '[]'),
+      },
+    })
+  }
+  return found
+}
+
+function desiredOf({ fleetTargets }: DriftDeps, host: string, group: string): Desired | undefined {
+  const { hosts, groups, revision } = fleetTargets.current()
+  const target = group === '' ? hosts.get(host) : groups.get(group)
+  if (!target || target.way.case === undefined) return undefined
+  const { way } = target
+  return { revision, storePath: way.case === 'closure' ? way.value.storePath : undefined }
+}
+
+/**
+ * Whether the machine booted after a change: by the boot that it told of around the end of that change. Asked only where it
+ * tells a boot from a switch by hand.
+ */
+async function bootedSince(
+  db: Kysely<Database>,
+  machine: string,
+  facts: Facts | undefined,
+  reached: PastReached | undefined,
+): Promise<boolean | undefined> {
+  const nixos = facts?.nixos
+  const bootId = facts?.os?.bootId
+  if (!reached || bootId === undefined || nixos?.current !== nixos?.booted) return undefined
+  if (nixos?.current === reached.storePath) return undefined
+  const before = await factsAt(db, machine, reached.endedMs)
+  const reading = before && readFacts(before, MAX_FACTS_BYTES)
+  const old = reading?.kind === 'ok' ? reading.facts.os?.bootId : undefined
+  return old === undefined ? undefined : old !== bootId
+}
+
+interface PastReached extends Reached {
+  readonly endedMs: number
+}
+
+/** Changes of ours that got there, newest first, with the systems that they reached. */
+async function readPast(db: Kysely<Database>, machine: string): Promise<PastReached[]> {
+  const rows = await listOperationRows(db, { machine, limit: PAST })
+  return rows.flatMap(row => {
+    const action = row.action ?? 'apply'
+    if (!GOOD.includes(row.outcome_class) || (action !== 'apply' && action !== 'rollback')) return []
+    const outcome = outcomeOf(row)
+    const storePath = outcome?.storePath || outcome?.runs
+    return storePath
+      ? [{ operation: row.id, action, revision: row.revision, storePath, endedMs: row.ended ?? row.ordered }]
+      : []
+  })
+}
