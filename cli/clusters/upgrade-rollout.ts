@@ -36,15 +36,22 @@ export async function startRollout(
   )
 }
 
-/** A rollout that does this to hosts of the cluster already; whoever asks again follows it. */
+/** A rollout that does this to hosts of the cluster already; whoever asks again follows it. `unserved`: the coordinator has none. */
 export async function findOpenRollout(
   connection: Connection,
   cluster: string,
   action: string,
   revision: bigint,
-): Promise<Rollout | undefined> {
+): Promise<Rollout | 'unserved' | undefined> {
   const service = connection.service(RolloutService)
-  const { rollouts } = await service.listRollouts({ open: true, limit: OPEN_READ }, connection.call)
+  const listed = await service
+    .listRollouts({ open: true, limit: OPEN_READ }, connection.call)
+    .catch((error: unknown) => {
+      if (error instanceof RpcError && error.code === status.UNIMPLEMENTED) return undefined
+      throw error
+    })
+  if (!listed) return 'unserved'
+  const { rollouts } = listed
   for (const { id, action: other, revision: at } of rollouts) {
     if (other !== action || at !== revision) continue
     const { rollout } = await service.getRollout({ id }, connection.call)

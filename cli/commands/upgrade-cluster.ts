@@ -16,6 +16,7 @@ import {
   type UpgradePlan,
   versionProblem,
 } from '../clusters/plan-upgrade.ts'
+import { upgradeByOrders } from '../clusters/upgrade-by-orders.ts'
 import {
   exitForRollout,
   findOpenRollout,
@@ -72,7 +73,8 @@ export async function upgradeCluster(
       revision: BigInt(revision),
       why: `Kubernetes ${versionText(to)} for ${cluster}`,
     }
-    const open = await findOpenRollout(connection, cluster, intent.action, intent.revision)
+    const found = await findOpenRollout(connection, cluster, intent.action, intent.revision)
+    const open = found === 'unserved' ? undefined : found
     const view = await fetchCluster(connection, cluster)
     const plan = planUpgrade(view.hosts, view.summary.firstServer, to, way.action === 'upgrade')
     const refs = plan.lines.filter(({ turn }) => turn > 0).map(({ host }) => host)
@@ -83,6 +85,9 @@ export async function upgradeCluster(
       if (plan.problems.length > 0) throw new CliError('refused', problemText(cluster, plan))
       cli.io.err(`cluster ${cluster}: every host that has joined runs ${versionText(to)}\n`)
       return
+    }
+    if (found === 'unserved') {
+      return turnByTurn(cli, connection, rows([]), intent, options)
     }
     if (options.dryRun) {
       const planned = open
@@ -114,6 +119,26 @@ export async function upgradeCluster(
       escapeText(`rollout ${ended.id}: ${why}; what is left goes on with the same command`),
     )
   })
+}
+
+/** Without rollouts: by orders, host by host. */
+async function turnByTurn(
+  cli: Cli,
+  connection: Connection,
+  rows: readonly Row[],
+  intent: { readonly action: 'upgrade' | 'apply'; readonly revision: bigint },
+  { dryRun, timeout, output }: UpgradeOptions,
+): Promise<void> {
+  if (dryRun) {
+    await showList(cli.io, rows, upgradeListing, output)
+    cli.io.err('nothing was moved (--dry-run)\n')
+    return
+  }
+  const { exit, done } = await upgradeByOrders(cli, connection, rows, intent, timeout)
+  const after = rows.map((row): Row => (done.has(row.host) ? { ...row, turn: 0, state: 'there' } : row))
+  await showList(cli.io, after, upgradeListing, output)
+  if (exit !== 'ok')
+    throw new CliError(exit, 'not every host got there; what is left goes on with the same command')
 }
 
 /** The newest revision, by this operator's own check, if it names the version for the cluster. */

@@ -24,10 +24,12 @@ export interface SmallRollouts {
   /** Hosts that do not get there, and why. */
   readonly failures: Map<string, string>
   refusal: string | undefined
+  /** This coordinator has no rollouts. */
+  unserved: boolean
 }
 
 export function startSmallRollouts(): SmallRollouts {
-  return { rollouts: [], requests: [], planned: [], failures: new Map(), refusal: undefined }
+  return { rollouts: [], requests: [], planned: [], failures: new Map(), refusal: undefined, unserved: false }
 }
 
 export function plannedHost(host: string, waits: string[]): PlannedHost {
@@ -54,11 +56,14 @@ export function rolloutHandlers(state: SmallRollouts): ServiceHandlers<typeof Ro
       state.rollouts.push(rollout)
       return { rollout }
     },
-    listRollouts: async ({ open }) => ({
-      rollouts: state.rollouts
-        .filter(({ ended }) => !open || !ended)
-        .map(rollout => ({ ...rollout, hosts: [] })),
-    }),
+    listRollouts: async ({ open }) =>
+      state.unserved
+        ? unknown()
+        : {
+            rollouts: state.rollouts
+              .filter(({ ended }) => !open || !ended)
+              .map(rollout => ({ ...rollout, hosts: [] })),
+          },
     getRollout: async ({ id }) => ({ rollout: find(id) }),
     watchRollout: async function* ({ id }) {
       const rollout = find(id)
