@@ -18,6 +18,7 @@ import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import type { Store } from '../store/store.ts'
 import { actProblems } from './acts/act-problems.ts'
+import { withPort } from './acts/grant-act.ts'
 import { Kubeconfigs } from './acts/kubeconfigs.ts'
 import { type ActsDeps, rebuildingIn, runActs, takeActReport } from './acts/run-acts.ts'
 import { ManifestBook, type ManifestsState } from './acts/wanted-manifests.ts'
@@ -99,7 +100,7 @@ export class Conductor {
       seen: new Map<string, Observation>(),
       relay: new SecretRelay(),
       send: (machine, name, orders) =>
-        this.#sender.sendIntents(machine, name, this.wanted(name)?.endpoint ?? '', orders),
+        this.#sender.sendIntents(machine, name, withPort(this.#endpoint(name)), orders),
     }
     this.#runner = keyedRunner(
       name => this.#turn(name),
@@ -110,6 +111,10 @@ export class Conductor {
 
   wanted(name: string): WantedCluster | undefined {
     return wantedCluster(this.#deps.fleetTargets.current(), this.#deps.directory, name)
+  }
+
+  #endpoint(name: string): string | undefined {
+    return this.#deps.fleetTargets.current().clusters.get(name)?.endpoint
   }
 
   /** All that is known of a cluster now; undefined: the newest revision has none of the name. */
@@ -144,7 +149,9 @@ export class Conductor {
   }
 
   triggerAll(): void {
-    for (const name of this.#deps.fleetTargets.current().clusters.keys()) this.#runner.trigger(name)
+    const { clusters } = this.#deps.fleetTargets.current()
+    for (const name of this.#seen.keys()) if (!clusters.has(name)) this.#drop(name)
+    for (const name of clusters.keys()) this.#runner.trigger(name)
   }
 
   /** A machine's session was welcomed. */
@@ -245,12 +252,7 @@ export class Conductor {
     this.#ranMs.set(name, now)
     this.#wakeMs.delete(name)
     const turn = await runCluster(this.#cluster, name, await rebuildingIn(this.#acts, name))
-    if (!turn) {
-      this.#seen.delete(name)
-      this.#waiting.forget(name)
-      this.#left.delete(name)
-      return
-    }
+    if (!turn) return this.#drop(name)
     for (const [machine, { gone }] of turn.snapshot.machines) if (gone) this.#forget(machine)
     this.#seen.set(name, turn.snapshot)
     this.#waiting.set(name, turn.waiting, now)
@@ -261,10 +263,19 @@ export class Conductor {
       await this.#sender.send(machine, `${order.operationId} act`, order)
     }
     this.#wakeMs.set(name, Math.min(nextMs, retryAt(turn.waiting)))
-    if (orders.length > 0 || isBusy(turn.snapshot, turn.waiting)) this.#busy.add(name)
+    const isTold = orders.some(({ machine }) => this.#deps.sessions.online(machine))
+    if (isTold || isBusy(turn.snapshot, turn.waiting)) this.#busy.add(name)
     else this.#busy.delete(name)
     if (turn.moved) this.#hurryServers(name)
     if (turn.moved || moved) this.#runner.trigger(name)
+  }
+
+  /** The newest revision has no such cluster any more. */
+  #drop(name: string): void {
+    this.#seen.delete(name)
+    this.#waiting.forget(name)
+    this.#left.delete(name)
+    this.#busy.delete(name)
   }
 
   #forget(machine: string): void {

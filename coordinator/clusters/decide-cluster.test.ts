@@ -278,6 +278,7 @@ describe('leaving', () => {
       foundedRecord(),
       { host, machine: `m-${host}`, server, dead, signed: undefined },
       `leave-${host}`,
+      NOW - 1000,
     )
   const { request } = leaving('c').leaves[0]!
 
@@ -297,6 +298,7 @@ describe('leaving', () => {
       leaving('c'),
       { host: 'b', machine: 'm-b', server: true, dead: false, signed: undefined },
       'leave-b',
+      NOW,
     )
     expect(decide({}, both).why('b')).toContain('server-change')
     const alone = { b: { role: 'worker' }, c: { role: 'worker' } } as const
@@ -340,9 +342,24 @@ describe('leaving', () => {
   it('is asked for once, and can still become one of a dead machine', () => {
     const asked = leaving('c')
     const again = (dead: boolean) =>
-      askToLeave(asked, { host: 'c', machine: 'm-c', server: true, dead, signed: undefined }, 'again')
+      askToLeave(asked, { host: 'c', machine: 'm-c', server: true, dead, signed: undefined }, 'again', NOW)
     expect(again(false)).toBe(asked)
     expect(again(true).leaves).toMatchObject([{ request: 'again', dead: true }])
+  })
+
+  it('that a machine began and that it cannot end is done by a server once it is said to be dead', () => {
+    const begun = applyStep(leaving('c'), { kind: 'leave', request, executor: 'm-c', why: '' }, NOW - 60_000)
+    const gone = { connected: false, member: { healthy: false }, ready: false } as const
+    expect(decide({ c: gone }, begun).steps).toEqual([])
+    const dead = askToLeave(
+      begun,
+      { host: 'c', machine: 'm-c', server: true, dead: true, signed: undefined },
+      'again',
+      NOW - 60_000,
+    )
+    // What it did itself meanwhile is counted anew first.
+    expect(dead.settledMs).toBe(NOW - 60_000)
+    expect(decide({ c: gone }, dead).steps).toEqual([{ kind: 'leave', request: 'again', executor: 'm-a' }])
   })
 })
 

@@ -1,19 +1,22 @@
 import type { ClusterRecord, Leave } from './cluster-record.ts'
+import { changeLeave } from './steps.ts'
 
 /**
- * The record after an operator asked a host to leave. Asked again for the same machine it stays as it is; asked as dead,
- * what has not begun becomes that. `request` names what was asked for. Who may ask was judged before.
+ * The record after an operator asked a host to leave. Asked again for the same machine it stays as it is; asked as dead, it
+ * becomes that, though it was begun: who was to do it himself is gone, and what he did meanwhile is seen when the members
+ * are counted anew. `request` names what was asked for. Who may ask was judged before.
  */
 export function askToLeave(
   record: ClusterRecord,
   asked: Pick<Leave, 'host' | 'machine' | 'server' | 'dead' | 'signed'>,
   request: string,
+  now: number,
 ): ClusterRecord {
   const known = record.leaves.find(({ host, machine }) => host === asked.host && machine === asked.machine)
   if (known) {
-    if (known.attempt !== undefined || known.dead || !asked.dead) return record
-    const changed = { ...known, request, dead: true, signed: asked.signed, notBeforeMs: 0 }
-    return { ...record, leaves: record.leaves.map(leave => (leave === known ? changed : leave)) }
+    if (known.dead || !asked.dead) return record
+    const again = { request, dead: true, signed: asked.signed, attempt: undefined, notBeforeMs: 0 }
+    return changeLeave(record, known.request, again, now)
   }
   const leave: Leave = { ...asked, request, attempt: undefined, failures: 0, notBeforeMs: 0, reason: '' }
   return { ...record, leaves: [...record.leaves, leave] }

@@ -106,12 +106,11 @@ describe('a cordon of ours', () => {
 })
 
 it.each([
-  ['10.0.100.9', '10.0.100.9:6443'],
+  ['10.0.100.9', ''],
   ['10.0.100.9:8443', '10.0.100.9:8443'],
-  ['k8s.home', 'k8s.home:6443'],
-  ['fd00::9', '[fd00::9]:6443'],
+  ['fd00::9', ''],
   ['[fd00::9]:8443', '[fd00::9]:8443'],
   [undefined, ''],
-])('the endpoint %s of the fleet file is reached at %s', (endpoint, address) => {
+])('of the endpoint %s in the fleet file machines are told "%s"', (endpoint, address) => {
   expect(withPort(endpoint)).toBe(address)
 })

@@ -1,6 +1,7 @@
 import { create, toBinary } from '@bufbuild/protobuf'
 import type { Clock } from '../../../shared/clock.ts'
 import { ClusterOrderSchema } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { parseHostPort } from '../../../shared/host-port.ts'
 import { operationId } from '../../../shared/ids.ts'
 import type { FleetTrust } from '../../machines/fleet-trust.ts'
 import type { FleetTargetsCache } from '../../revisions/fleet-targets.ts'
@@ -71,8 +72,7 @@ export async function grantAct(deps: GrantDeps, { ask, askedBy }: Asked): Promis
         const isSame =
           stored.record.count === snapshot.record.count && sameLeaves(stored.record, snapshot.record)
         if (!isSame || !isJudged(await openActs(tx, ask.cluster))) return false
-        if (!(await saveRecord(tx, stored, changed(stored.record, verdict.grant, act.id, isRebuilding(act)))))
-          return false
+        if (!(await saveRecord(tx, stored, changed(stored.record, verdict.grant, act)))) return false
         await insertAct(tx, act)
         const { cluster, host } = act
         if (verdict.grant.cordons) {
@@ -128,20 +128,15 @@ function actFrom(
   }
 }
 
-function changed(
-  record: ClusterRecord,
-  { change, host }: Grant,
-  request: string,
-  rebuilds: boolean,
-): ClusterRecord {
+function changed(record: ClusterRecord, { change, host }: Grant, act: ClusterAct): ClusterRecord {
   switch (change?.kind) {
     case 'leave':
-      return askToLeave(record, change.leave, request)
+      return askToLeave(record, change.leave, act.id, act.askedMs)
     case 'return':
       return letReturn(record, host)
     case undefined:
       // Written anew though nothing changes, so that a turn which read it before this act was begun cannot go on.
-      return rebuilds ? { ...record } : record
+      return isRebuilding(act) ? { ...record } : record
   }
 }
 
@@ -157,10 +152,7 @@ function sameLeaves(a: ClusterRecord, b: ClusterRecord): boolean {
   )
 }
 
-/** What is not said has the port that all distributions have. */
+/** An endpoint with its port; else empty: the servers know the port of their API, and this address too. */
 export function withPort(endpoint: string | undefined): string {
-  if (endpoint === undefined) return ''
-  const bare = endpoint.includes(':') && !endpoint.startsWith('[') && endpoint.split(':').length > 2
-  if (bare) return `[${endpoint}]:6443`
-  return /:\d+$/.test(endpoint) ? endpoint : `${endpoint}:6443`
+  return endpoint !== undefined && parseHostPort(endpoint) !== undefined ? endpoint : ''
 }

@@ -143,7 +143,13 @@ describe('a leave', () => {
     expect(leave('c', contextOf({ b: { member: { healthy: false } } }))[0]).toContain('no quorum')
     const alone = contextOf({ b: { role: 'worker' }, c: { role: 'worker' } })
     expect(leave('a', alone)[0]).toContain('last server')
-    expect(leave('c', contextOf(), true)[0]).toContain('its member of the datastore is healthy')
+    expect(leave('c', contextOf({ c: away }), true)[0]).toContain('its member of the datastore is healthy')
+    expect(leave('d', contextOf(), true)[0]).toContain('let it leave by itself, or evict it first')
+    const begun = [openAct({ act: 'leave' })]
+    expect(leave('d', contextOf({}, {}, begun))[0]).toContain('asked for as dead it takes its place')
+    expect(leave('d', contextOf({ d: away }, {}, begun), true)).not.toContainEqual(
+      expect.stringContaining('under way'),
+    )
     expect(leave('d', contextOf({ d: away }))[0]).toContain('--dead')
     expect(leave('d', contextOf({ d: { occupied: true } }))[0]).toContain('held')
   })

@@ -118,7 +118,11 @@ function subjectOf({ host, act, dead, signed }: ActAsk, { snapshot }: ActContext
 }
 
 /** What stands in the way whatever the act is about. */
-function problemsOfCluster({ act, host }: ActAsk, { snapshot, open }: ActContext, now: number): string[] {
+function problemsOfCluster(
+  { act, host, dead }: ActAsk,
+  { snapshot, open }: ActContext,
+  now: number,
+): string[] {
   const { record, machines } = snapshot
   const problems: string[] = []
   if (authorityOf(record) === undefined && act !== 'wipe') {
@@ -135,6 +139,8 @@ function problemsOfCluster({ act, host }: ActAsk, { snapshot, open }: ActContext
       problems.push(`${inWords(other)} is under way: nothing else is begun before it ends`)
     else if (host !== '' && other.host === host && clashes(act, other.act)) {
       const isSame = act === 'leave' && other.act === 'leave'
+      // Whoever was to leave by itself may be gone by now: the new order takes the place of the old one.
+      if (isSame && dead) continue
       problems.push(`${inWords(other)} is under way${isSame ? '; asked for as dead it takes its place' : ''}`)
     }
   }
@@ -291,8 +297,12 @@ function whyNotLeave(
   if (!dead && (!view?.connected || view.gone)) {
     return [`${host}: its machine is not connected; if it is gone for good, say so (--dead)`]
   }
+  const seen = freshObservation(snapshot, machine, now)
+  if (dead && seen && seen.data.kind !== 'none') {
+    return [`${host}: its machine is connected and in the cluster: let it leave by itself, or evict it first`]
+  }
   if (!dead && view?.occupied) return [`${host}: ${describeReason({ gate: 'occupied' })}`]
-  const asked = askToLeave(record, { host, machine: id, server, dead, signed: undefined }, 'asked')
+  const asked = askToLeave(record, { host, machine: id, server, dead, signed: undefined }, 'asked', now)
   const { waiting } = decideLeaves({ ...snapshot, record: asked }, now)
   return waiting
     .filter(each => each.host === host && !LEAVE_WAITS.has(each.reason.gate))

@@ -78,6 +78,8 @@ function followAct(input: ActsInput, act: ClusterAct, now: number): readonly Act
   }
   const isOlder = act.act === 'manifests' && manifests && act.parameter !== manifests.digest
   if (isOlder && act.request.startsWith('manifests ')) return end('superseded', 'a newer revision has others')
+  const isOther = act.act === 'adopt' && !snapshot.hosts.some(({ machine }) => machine === act.machine)
+  if (isOther) return end('given-up', `${act.host} is another machine now, or none`)
   if (act.executor !== '') {
     const gone = snapshot.machines.get(act.executor)?.gone ?? false
     if (!gone) return []

@@ -7,6 +7,7 @@ import {
   StartClusterActRequestSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../../shared/gen/muster/v1/envelope_pb.ts'
+import { parseHostPort } from '../../../shared/host-port.ts'
 import { sha256Hex } from '../../../shared/ids.ts'
 import { SIGNED_ACTS, type SignedAct } from '../../../shared/operator-order/operator-order.ts'
 import { isHostName } from '../../../shared/revision/host-name.ts'
@@ -60,7 +61,7 @@ export function readAsk(request: StartClusterActRequest, now: Date): ActAsk {
     throw invalid(`signed_order: ${act} destroys or exposes, so the node wants an operator’s signature`)
   }
   if (!signedAct(act) && signedOrder) throw invalid(`signed_order: ${act} takes none`)
-  if (serverAddress.length > 260 || !/^[A-Za-z0-9.:[\]-]*$/.test(serverAddress)) {
+  if (serverAddress !== '' && (serverAddress.length > 260 || !parseHostPort(serverAddress))) {
     throw invalid('server_address: must be host:port')
   }
   const parameter = readParameter(act, request, now)

@@ -221,6 +221,7 @@ function causeTrouble(world: World, centre: Centre): void {
           signed: undefined,
         },
         `leave-${one.host}-${world.now}`,
+        world.now,
       )
     }
   }
