@@ -20,6 +20,7 @@ export const VERBS = [
   'rotate',
   'kubeconfig',
   'wipe',
+  'logs',
 ] as const
 export type Verb = (typeof VERBS)[number]
 

@@ -3,6 +3,7 @@ import { createClusterDoor, noClusterDoor } from './clusters/cluster-door.ts'
 import { type AgentConfig, toolEnvironment } from './config.ts'
 import { collectFactsInChild, evaluateRuleInChild, type FactsChildConfig } from './facts/collect-in-child.ts'
 import type { AgentParts } from './start.ts'
+import { createMadeUpSystem } from './system/made-up-system.ts'
 import { createRealSystem } from './system/real-system.ts'
 import { processUnits } from './units/process-units.ts'
 import { systemdUnits } from './units/systemd-units.ts'
@@ -22,6 +23,10 @@ export function createParts(config: AgentConfig): AgentParts {
   }
   return {
     system,
+    // Of a machine that is made up nothing of the one it runs on is told.
+    probed: config.simulated
+      ? createMadeUpSystem(config.factsRoot ?? config.systemRoot ?? config.stateDir)
+      : system,
     program: child.command,
     // A machine that is made up has no Kubernetes of its own, whatever lies on the disk of the one it runs on.
     clusterDoor: config.simulated ? noClusterDoor : createClusterDoor(system),

@@ -22,6 +22,7 @@ import type { OperationsDeps } from './operation/context.ts'
 import { initialiseMemory } from './operation/memory.ts'
 import { startOperations } from './operation/operations.ts'
 import { fetchTree } from './operation/phases/fetch.ts'
+import { readFailedUnits } from './probes/read-units.ts'
 import { ClockSkew } from './session/clock-skew.ts'
 import { FactsKeeper, type SerialisedFacts } from './session/facts-keeper.ts'
 import { FleetLink } from './session/fleet-link.ts'
@@ -31,6 +32,8 @@ import { TrustStore } from './trust/trust-store.ts'
 import type { Units } from './units/units.ts'
 
 /** For the tree of a revision whose manifests are brought to a cluster. */
+/** For asking which units have failed. */
+const UNITS_MS = 20_000
 const TREE_MS = 10 * 60_000
 
 /** What runs in short-lived children, so that this process never holds what it takes. */
@@ -42,6 +45,8 @@ export interface AgentChildren {
 /** The agent's doors to its machine. */
 export interface AgentParts {
   readonly system: OperationsDeps['system']
+  /** The machine that questions are answered about: this one, or the one that is made up. */
+  readonly probed: OperationsDeps['system']
   readonly children: AgentChildren
   /** The way to this machine's Kubernetes. */
   readonly clusterDoor: ClusterDoor
@@ -90,7 +95,7 @@ export async function startAgent(
 
 async function build(
   config: AgentConfig,
-  { children, clusterDoor, system, program, makeUnits }: AgentParts,
+  { children, clusterDoor, system, probed, program, makeUnits }: AgentParts,
   overrides: AgentOverrides,
   disposers: Disposers,
 ): Promise<Agent> {
@@ -133,6 +138,7 @@ async function build(
       stateDir: directory.path,
       system,
       units,
+      failedUnits: signal => readFailedUnits(probed, UNITS_MS, signal),
       kubernetes: nodeKubernetes(system, door.openDriver),
       link,
       trust: () => trust.current,
@@ -249,6 +255,7 @@ async function build(
         operations,
         clusters,
         identity,
+        probed,
         skew,
         board,
         clock,

@@ -4,10 +4,12 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { create } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { OutcomeClass } from '../shared/gen/muster/v1/operation_pb.ts'
-import { MachineState } from '../shared/gen/muster/v1/operator_pb.ts'
+import { FactsChangeSchema, MachineState } from '../shared/gen/muster/v1/operator_pb.ts'
 import { exitCodes } from './exit-codes.ts'
 import { MACHINE_FIELDS } from './output/machine-listing.ts'
 import { HAZARDOUS } from './testing/hazardous.ts'
@@ -320,6 +322,85 @@ describe('asking', () => {
     expect(JSON.parse(out)).toEqual([{ host: 'olaf', machine: 'ab'.repeat(32), 'facts.a': { a: 1 } }])
     expect(err).toContain('1 match of 1')
     expect((await run('query', 'labels.no == 1')).code).toBe(exitCodes.notFound.code)
+  })
+
+  it('asks for groups, order and a bound, and shows groups without machines', async () => {
+    coordinator.calls.length = 0
+    const words = ['query', 'true', '--group-by', 'labels.rack', '--select', 'count()', '--sort', '-count()']
+    const { code, out } = await run(...words, '--limit', '3', '-o', 'json')
+    expect(code).toBe(0)
+    expect(JSON.parse(out)).toEqual([{ 'labels.rack': { a: 1 }, 'count()': { a: 1 } }])
+    expect((await run(...words, '-o', 'csv')).out.split('\r\n')[0]).toBe('labels.rack,count()')
+    expect(coordinator.calls.find(({ method }) => method === 'query')?.request).toMatchObject({
+      ...{ expression: 'true', groupBy: ['labels.rack'], select: ['count()'], sort: ['-count()'], limit: 3 },
+    })
+  })
+
+  it('asks nodes by probes, and refuses what no probe is', async () => {
+    coordinator.calls.length = 0
+    const { code } = await run(
+      ...['query', 'true', '--probe', 'units=k3s*', '--probe', 'units=sshd.service', '--probe', 'ports'],
+      ...['--probe', 'journal=k3s', '--lines', '5', '--since', '1h'],
+    )
+    expect(code).toBe(exitCodes.unavailable.code)
+    expect(coordinator.calls.find(({ method }) => method === 'query')?.request).toMatchObject({
+      live: true,
+      select: ['live.units', 'live.ports', 'live.journal'],
+      probes: [
+        { probe: { case: 'units', value: { patterns: ['k3s*', 'sshd.service'] } } },
+        { probe: { case: 'ports' } },
+        { probe: { case: 'journal', value: { unit: 'k3s.service', lines: 5, since: { seconds: 3600n } } } },
+      ],
+    })
+    for (const words of [
+      ['--probe', 'shell=ls'],
+      ['--probe', 'ports=22'],
+      ['--probe', 'journal'],
+      ['--probe', 'journal=*'],
+      ['--lines', '3'],
+      ['--stream'],
+      ['--live', '--stream', '--sort', 'host'],
+      ['--live', '--stream', '-o', 'csv'],
+    ]) {
+      expect((await run('query', 'true', ...words)).code, words.join(' ')).toBe(exitCodes.usage.code)
+    }
+  })
+
+  it('writes each answer of a stream as a line of its own', async () => {
+    coordinator.machines.push(sampleMachine({ id: 'cd'.repeat(32), host: 'anna' }))
+    const { out } = await run('query', 'true', '--live', '--stream', '--select', 'facts.a')
+    expect(
+      out
+        .trimEnd()
+        .split('\n')
+        .map(line => JSON.parse(line).host)
+        .toSorted(),
+    ).toEqual(['anna', 'olaf'])
+  })
+
+  it('shows what changed in the hardware, for people and for programs', async () => {
+    expect((await run('history', 'olaf')).err).toContain('nothing changed')
+    const at = timestampFromMs(Date.now() - 3_600_000)
+    coordinator.factsChanges.push(
+      create(FactsChangeSchema, {
+        ...{ at, notBefore: at, part: 'disk', name: 'S1', hardware: true },
+        before: '{"serial":"S1","model":"WD\\u001b[31m"}',
+      }),
+      create(FactsChangeSchema, {
+        ...{ at, notBefore: at, part: 'memory', field: 'total', hardware: true },
+        ...{ before: '"17179869184"', after: '"34359738368"' },
+      }),
+    )
+    const { code, out } = await run('history', 'olaf')
+    expect(code).toBe(0)
+    expect(out).toMatch(/disk +S1 +- +S1 WD\\u001b\[31m +not there/)
+    expect(out).toMatch(/memory +- +total +16\.0 GiB +32\.0 GiB/)
+    const [gone, more] = JSON.parse((await run('history', 'olaf', '--all', '-o', 'json')).out)
+    expect(gone).toMatchObject({ part: 'disk', before: { serial: 'S1' }, after: null })
+    expect(more).toMatchObject({ field: 'total', after: '34359738368' })
+    expect(coordinator.calls.findLast(({ method }) => method === 'listFactsChanges')?.request).toMatchObject({
+      ...{ ref: 'olaf', all: true },
+    })
   })
 
   it('names the silent of a live question', async () => {

@@ -202,6 +202,10 @@ async function build(
     ...{ authorities, blobs, fleetTargets, operators, registry, conditions },
     sessions: registry,
     factsCache: new FactsCache(),
+    clusterReader: {
+      names: () => [...fleetTargets.current().clusters.keys()],
+      snapshot: (name: string) => clusters.snapshot(name),
+    },
     nonces: new Nonces(),
     strangers: new StrangerThrottle(config.strangersPerSecond, config.strangersPerSecond * 2),
     refusals: new RefusalLog(store, clock),

@@ -69,6 +69,8 @@ export interface OperationsDeps {
   readonly stateDir: string
   readonly system: System
   readonly units: Units
+  /** Names of the units that have failed, sorted; undefined: cannot be told. Absent: is never asked. */
+  readonly failedUnits?: (signal: AbortSignal) => Promise<readonly string[] | undefined>
   readonly kubernetes: NodeKubernetes
   readonly link: OperationsLink
   readonly trust: () => KnownTrust | undefined

@@ -13,7 +13,7 @@ import {
 import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { isDigest, randomId } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
-import { backoffMs } from '../../shared/retry.ts'
+import { backoffMs, jittered } from '../../shared/retry.ts'
 import { changeDeadline, leftUntil } from '../safety/deadline.ts'
 import { armFolder } from '../safety/operation-folder.ts'
 import { readBootTime } from '../safety/uptime.ts'
@@ -76,6 +76,9 @@ export interface Operations extends AsyncDisposable {
   history(): readonly OperationReport[]
 }
 
+/** How often the failed units are looked at. */
+const UNITS_EVERY_MS = 60_000
+
 /**
  * INVARIANTS: one operation runs at a time, in the order of acceptance; an order is in the journal before anything is
  * done for it; at start, and after a failure of the agent itself (such as a full disk), every operation without an
@@ -99,14 +102,20 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
   let memory = await readMemory(deps.stateDir)
   let nodeMemory = await readNodeMemory(deps.stateDir)
   let machineStatus = await readMachineStatus(deps)
-  let status = describeNode(machineStatus, nodeMemory)
+  let failed: readonly string[] | undefined
+  const describe = () =>
+    describeNode(
+      { ...machineStatus, failedUnits: [...(failed ?? [])], unitsRead: failed !== undefined },
+      nodeMemory,
+    )
+  let status = describe()
   const hand = new HandConfirmation()
   let queue: Promise<void> = Promise.resolve()
 
   const remember = async (next: NodeMemory) => {
     await writeNodeMemory(deps.stateDir, next, () => journal.giveUpReserve())
     nodeMemory = next
-    status = describeNode(machineStatus, nodeMemory)
+    status = describe()
     changed()
   }
   const run = async (id: string) => {
@@ -137,7 +146,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     await keepRoots(deps.stateDir, id)
     await journal.compact()
     machineStatus = await readMachineStatus(deps)
-    status = describeNode(machineStatus, nodeMemory)
+    status = describe()
     changed()
   }
   /** Nobody else would take up an operation that broke off, so it is tried until it has an outcome. */
@@ -170,6 +179,17 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     changed()
     enqueue(order.operationId)
   }
+
+  const watchUnits = async () => {
+    do {
+      const now = await deps.failedUnits?.(stop)
+      if (stop.aborted || JSON.stringify(now) === JSON.stringify(failed)) continue
+      failed = now
+      status = describe()
+      changed()
+    } while (await pause(jittered(UNITS_EVERY_MS), stop))
+  }
+  const watching = deps.failedUnits ? watchUnits() : Promise.resolve()
 
   return {
     async accept(order) {
@@ -277,6 +297,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     history: () => [...states().values()].map(reportOf).toReversed(),
     async [Symbol.asyncDispose]() {
       await queue
+      await watching
       await journal[Symbol.asyncDispose]()
     },
   }

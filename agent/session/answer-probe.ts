@@ -1,11 +1,31 @@
-import { fromBinary, toJsonString } from '@bufbuild/protobuf'
+import {
+  type DescMessage,
+  fromBinary,
+  fromJsonString,
+  type MessageShape,
+  toJsonString,
+} from '@bufbuild/protobuf'
 import type { ChainHead } from '../../shared/audit/event-chain.ts'
 import { signHead } from '../../shared/audit/signed-head.ts'
 import { reasonOf } from '../../shared/errors.ts'
 import { type Probe, SignedAuditHeadSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
+import {
+  DisksAnswerSchema,
+  DisksProbeSchema,
+  JournalAnswerSchema,
+  JournalProbeSchema,
+  PortsAnswerSchema,
+  UnitsAnswerSchema,
+  UnitsProbeSchema,
+} from '../../shared/gen/muster/v1/probe_pb.ts'
 import { DeadlineError, withDeadline } from '../../shared/lifecycle.ts'
 import { msFromDuration } from '../../shared/time.ts'
+import { readDisks } from '../probes/read-disks.ts'
+import { readJournal } from '../probes/read-journal.ts'
+import { readPorts } from '../probes/read-ports.ts'
+import { readUnits } from '../probes/read-units.ts'
+import type { System } from '../system/system.ts'
 import type { SerialisedFacts } from './facts-keeper.ts'
 
 const DEFAULT_DEADLINE_MS = 10_000
@@ -24,6 +44,11 @@ export interface ProbeAnswerParts {
 export interface ProbeSources {
   readonly facts: () => Promise<SerialisedFacts>
   readonly auditHeads: () => readonly ChainHead[]
+  /** The machine that is asked about: made up where the agent's is. */
+  readonly system: System
+  /** What the node may be asked to do; logs are shown with "logs" alone. */
+  readonly allow: readonly string[]
+  readonly nowMs: () => number
   readonly key: { readonly privateKeyPem: string; readonly publicKeyDer: Uint8Array }
 }
 
@@ -36,7 +61,7 @@ export async function answerProbe(
   const { probeId, kind, deadline } = probe
   const ms = Math.min(deadline ? msFromDuration(deadline) : DEFAULT_DEADLINE_MS, MOST_DEADLINE_MS)
   try {
-    const json = await withDeadline(ms, signal, () => answer(sources, probe))
+    const json = await withDeadline(ms, signal, inner => answer(sources, probe, ms, inner))
     if (json.length > MAX_ANSWER_CHARS)
       throw new Error(`the answer takes ${json.length} characters, too many to send`)
     return { probeId, json, error: '' }
@@ -46,8 +71,31 @@ export async function answerProbe(
   }
 }
 
-async function answer(sources: ProbeSources, { kind, parameters }: Probe): Promise<string> {
+async function answer(
+  sources: ProbeSources,
+  { kind, parameters }: Probe,
+  ms: number,
+  signal: AbortSignal,
+): Promise<string> {
+  const { system } = sources
   switch (kind) {
+    case 'units': {
+      const asked = readParameters(UnitsProbeSchema, parameters)
+      return toJsonString(UnitsAnswerSchema, await readUnits(system, asked, ms, signal))
+    }
+    case 'disks': {
+      const asked = readParameters(DisksProbeSchema, parameters)
+      return toJsonString(DisksAnswerSchema, await readDisks(system, asked, ms, signal))
+    }
+    case 'ports':
+      return toJsonString(PortsAnswerSchema, await readPorts(system))
+    case 'journal': {
+      if (!sources.allow.includes('logs')) {
+        throw new Error('this node does not show its logs: its agent’s `allow` has no "logs"')
+      }
+      const asked = readParameters(JournalProbeSchema, parameters)
+      return toJsonString(JournalAnswerSchema, await readJournal(system, asked, sources.nowMs(), ms, signal))
+    }
     case 'facts':
       return toJsonString(FactsSchema, fromBinary(FactsSchema, (await sources.facts()).bytes))
     case 'audit-head':
@@ -58,6 +106,14 @@ async function answer(sources: ProbeSources, { kind, parameters }: Probe): Promi
     default:
       throw new Error(`this agent does not know the question ${JSON.stringify(kind.slice(0, 64))}`)
   }
+}
+
+/** Whatever does not know a field of the question must not answer it as if it were not there. */
+function readParameters<D extends DescMessage>(schema: D, parameters: string): MessageShape<D> {
+  if (parameters.length > MAX_PARAMETER_CHARS) {
+    throw new Error(`parameters: at most ${MAX_PARAMETER_CHARS} characters`)
+  }
+  return fromJsonString(schema, parameters === '' ? '{}' : parameters)
 }
 
 function readNonce(parameters: string): string {

@@ -18,6 +18,7 @@ import type { StatusBoard } from '../local/status-board.ts'
 import type { Log } from '../log.ts'
 import type { Operations } from '../operation/operations.ts'
 import type { AgentStateFile } from '../state/agent-state.ts'
+import type { System } from '../system/system.ts'
 import { answerProbe } from './answer-probe.ts'
 import type { ClockSkew } from './clock-skew.ts'
 import { clusterMessages } from './cluster-messages.ts'
@@ -41,6 +42,8 @@ export interface SessionDeps extends TrustUpdateDeps, HelloDeps {
   readonly clusters: Clusters
   /** The machine's key: what it says for good is signed with it. */
   readonly identity: MachineIdentity
+  /** The machine that questions are answered about. */
+  readonly probed: System
   readonly skew: ClockSkew
   readonly board: StatusBoard
   readonly clock: Clock
@@ -54,7 +57,7 @@ const LEAST_INTERVAL_MS = 50
 const MOST_INTERVAL_MS = 600_000
 /** So many intervals without an acknowledgement are a dead connection. */
 const SILENT_INTERVALS = 3
-const MAX_PROBES = 4
+const MAX_PROBES = 8
 const MAX_STATE_READINGS = 4
 const MAX_REQUEST_CHARS = 64
 const MAX_NAME_CHARS = 63
@@ -217,6 +220,9 @@ class Session implements Disposable {
             facts: () => facts.refresh(),
             auditHeads: () => state.current.auditHeads,
             key: this.#deps.identity,
+            system: this.#deps.probed,
+            allow: this.#deps.allowed,
+            nowMs: () => clock.now().getTime(),
           }
           const value = await answerProbe(sources, probe, this.#stop.signal)
           this.#probes -= 1

@@ -6,7 +6,7 @@ import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
 import { paint } from '../output/colour.ts'
 import { eventListing } from '../output/event-listing.ts'
-import type { Format } from '../output/format.ts'
+import { type Format, toJsonLine } from '../output/format.ts'
 import { showList } from '../output/show-list.ts'
 
 export interface EventOptions {
@@ -42,7 +42,7 @@ function lineOf({ io, clock }: Cli, event: Event, asJson: boolean): string {
   const { fields, record } = eventListing(clock.now())
   if (asJson) {
     const found = record(event)
-    return `${JSON.stringify(Object.fromEntries(fields.map(field => [field, found[field]])))}\n`
+    return toJsonLine(Object.fromEntries(fields.map(field => [field, found[field] ?? null])))
   }
   const at = new Date(millisOf(event.at) ?? 0).toISOString()
   const who = event.host || event.machine.slice(0, 12)

@@ -215,21 +215,62 @@ Examples:
     .command('query')
     .description('Ask a question of every machine: over what is stored, or of each node now.')
     .argument('<expr>', 'a CEL expression that is true for the machines wanted')
-    .option('--select <expr>', 'also tell the value of this expression; up to 32 times', collectText)
+    .option('--select <expr>', 'also tell its value; count(), sum(X), min(X), max(X) of groups', collectText)
+    .option('--group-by <expr>', 'one row for all machines that have the same value', collectText)
+    .option('--sort <expr>', 'sort by it; -EXPR: the greatest first; several times', collectText)
+    .option('--limit <n>', 'only so many rows', numberBetween(1, 1_000_000))
     .option('--live', 'ask the nodes themselves instead of the store')
     .option('--deadline <time>', 'with --live: how long to wait, 1s to 60s (10s)', parseTime)
+    .option(
+      '--probe <what>',
+      'ask each node now: units[=NAME], disks[=PATH], ports, journal=UNIT',
+      collectText,
+    )
+    .option('--lines <n>', 'with --probe journal: how many lines of each node (50)', numberBetween(1, 500))
+    .option('--since <time>', 'with --probe journal: only lines that are no older, such as 1h', parseTime)
+    .option('--stream', 'with --live: each answer as it comes, one JSON object a line')
     .addOption(outputOption())
     .addHelpText(
       'after',
       `
+An expression speaks of facts, machine, host, labels, status, node, cluster, live and now: docs/reference/query.md tells what
+each has. What is not known is neither true nor false: such machines are counted and named, and left out.
+
 Examples:
   $ muster query 'facts.nixos.rebootReasons.size() > 0' --select facts.os.kernel
+  $ muster query true --group-by facts.system.product --select 'count()' --select 'sum(facts.memory.total)'
+  $ muster query 'status.certificateEnds < now + duration("168h")' --sort status.certificateEnds
+  $ muster query 'node.failedUnits.size() > 0' --select node.failedUnits
   $ muster query true --live --deadline 5s --select facts.os.bootId
+  $ muster query "labels.rack == 'a'" --probe journal=k3s --lines 20
+  $ muster query 'live.disks.exists(d, d.free * 10 < d.size)' --probe disks
 `,
     )
     .action(async (expression, options) => {
       const { runQuery } = await import('../commands/run-query.ts')
       await runQuery(cli, expression, options)
+    })
+
+  program
+    .command('history')
+    .description('Show what changed in a machine’s hardware, and when, newest first.')
+    .argument('<ref>', REF)
+    .option('--all', 'changes of the system, its addresses and names of the kernel too')
+    .option('--limit <n>', 'how many at most (100)', numberBetween(1, 1000))
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `
+Sets of facts are kept as they come and compared with the one before. A disk that the kernel names anew is the same disk.
+
+Examples:
+  $ muster history olaf
+  $ muster history olaf --all -o json
+`,
+    )
+    .action(async (ref, options) => {
+      const { showHistory } = await import('../commands/show-history.ts')
+      await showHistory(cli, ref, options)
     })
 
   program

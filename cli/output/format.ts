@@ -13,6 +13,11 @@ export function toJson(value: Plain): string {
   return `${JSON.stringify(value, undefined, 2).replace(HAZARDOUS, unicodeEscape)}\n`
 }
 
+/** One record on a line, as safe for a terminal as `toJson`. */
+export function toJsonLine(record: PlainRecord): string {
+  return `${JSON.stringify(record).replace(HAZARDOUS, unicodeEscape)}\n`
+}
+
 export async function toYaml(value: Plain): Promise<string> {
   const { Document, Scalar, visit } = await import('yaml')
   const document = new Document(value)

@@ -23,6 +23,7 @@ import {
 } from '../output/cluster-listing.ts'
 import { DRIFT_FIELDS } from '../output/drift-listing.ts'
 import { EVENT_FIELDS } from '../output/event-listing.ts'
+import { HISTORY_FIELDS } from '../output/history-listing.ts'
 import { MACHINE_FIELDS } from '../output/machine-listing.ts'
 import { OPERATION_FIELDS } from '../output/operation-listing.ts'
 import { PLAN_FIELDS } from '../output/plan-listing.ts'
@@ -173,6 +174,16 @@ const OF_SNAPSHOTS: Meanings = {
   made: 'when it was made',
   path: 'its file or folder there, for root alone',
 }
+const OF_HISTORY: Meanings = {
+  at: 'when the newer facts came',
+  notBefore: 'when the facts before came: it happened in between',
+  part: '`system`, `cpu`, `memory`, `module`, `disk`, `interface`, `virtual-interface`, `pci`, `firmware`, `os`, `nixos` or `ssh`',
+  name: 'which of several, such as a disk’s serial number; empty: there is one',
+  field: 'the field; empty: the part as a whole came or went',
+  before: 'the value before, or null: not there or not known',
+  after: 'the value after, or null: not there or not known',
+  hardware: 'whether it is about the hardware',
+}
 const OF_CERTIFICATES: Meanings = {
   authority: 'whether it is an authority’s own',
   host: 'the host it is on',
@@ -245,6 +256,7 @@ const LISTINGS: readonly (readonly [
   ['generations', GENERATION_FIELDS],
   ['verify', VERIFY_FIELDS],
   ['revisions', REVISION_FIELDS],
+  ['history', HISTORY_FIELDS, OF_HISTORY],
   ['events', EVENT_FIELDS],
   ['drift', DRIFT_FIELDS, OF_DRIFT],
   ['health', HEALTH_FIELDS, OF_HEALTH],

@@ -16,6 +16,7 @@ import {
   EventSchema,
   type Evidence,
   EvidenceSchema,
+  type FactsChange,
   type Machine,
   MachineSchema,
   MachineState,
@@ -54,6 +55,7 @@ export interface SmallCoordinator extends AsyncDisposable {
   readonly machines: Machine[]
   readonly tokens: Token[]
   readonly events: Event[]
+  readonly factsChanges: FactsChange[]
   readonly operations: Map<string, OperationSummary>
   readonly revisions: StoredRevision[]
   readonly clusters: SmallClusters
@@ -112,6 +114,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     machines: [sampleMachine()],
     tokens: [],
     events: [],
+    factsChanges: [],
     operations: new Map(),
     revisions: [],
     clusters: startSmallClusters(),
@@ -433,12 +436,15 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       yield { operationId: 'op', end: true }
     },
     query: async function* (request) {
+      called('query', request)
+      const names = [...request.groupBy, ...request.select]
+      yield { item: { case: 'columns' as const, value: { names, groups: request.groupBy.length > 0 } } }
       const { machines, errors } = selected(request.expression === 'true' ? '' : request.expression)
       for (const machine of machines) {
         yield {
           item: {
             case: 'row' as const,
-            value: { machine: machine.id, host: machine.host, values: request.select.map(() => '{"a":1}') },
+            value: { machine: machine.id, host: machine.host, values: names.map(() => '{"a":1}') },
           },
         }
       }
@@ -454,6 +460,10 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
           },
         },
       }
+    },
+    listFactsChanges: async request => {
+      called('listFactsChanges', request)
+      return { changes: state.factsChanges, sets: 2, more: false }
     },
     listEvents: async request => ({
       events: state.events.filter(({ id }) => id > request.after).toReversed(),

@@ -1,10 +1,12 @@
 import { create, type MessageInitShape, toBinary, toJsonString } from '@bufbuild/protobuf'
 import { durationFromMs } from '@bufbuild/protobuf/wkt'
 import { status } from '@grpc/grpc-js'
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { RpcError, unavailable } from '../../shared/errors.ts'
+import { NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
-import { QueryRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type QueryColumnsSchema, QueryRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { MachineDirectory } from '../machines/directory.ts'
 import { FactsCache } from '../queries/facts-cache.ts'
@@ -53,11 +55,13 @@ async function depsOf(sessions: QueryDeps['sessions'] = OFFLINE): Promise<QueryD
 }
 
 async function ask(deps: QueryDeps, request: MessageInitShape<typeof QueryRequestSchema>) {
-  const rows: { machine?: string; values?: string[] }[] = []
+  const rows: { machine?: string; host?: string; values?: string[] }[] = []
   const signal = new AbortController().signal
+  let columns: MessageInitShape<typeof QueryColumnsSchema> = {}
   for await (const { item } of query(deps)(create(QueryRequestSchema, request), { kind: 'local' }, signal)) {
+    if (item?.case === 'columns') columns = item.value
     if (item?.case === 'row') rows.push(item.value)
-    if (item?.case === 'end') return { rows, end: item.value }
+    if (item?.case === 'end') return { rows, end: item.value, columns }
   }
   throw new Error('the answer has no end')
 }
@@ -113,6 +117,130 @@ describe('questions to the store', () => {
     const again = { ...(await depsOf()), factsCache: deps.factsCache }
     expect((await ask(again, { expression: 'facts.cpu.cores == 7' })).end.matched).toBe(0)
     expect((await ask(again, { expression: 'facts.cpu.cores == 1007' })).end.matched).toBe(1)
+  })
+
+  it('sorts by any expression, what is not known last, and shows no more than was asked for', async () => {
+    await addMachines(6)
+    await addMachine(fleet.store, 'f'.repeat(64))
+    const deps = await depsOf()
+    const cores = async (request: MessageInitShape<typeof QueryRequestSchema>) =>
+      (await ask(deps, { select: ['facts.cpu.cores'], ...request })).rows.map(({ values }) => values?.[0])
+    expect(await cores({ sort: ['facts.cpu.cores'] })).toEqual(['0', '1', '2', '3', '4', '5', 'null'])
+    expect(await cores({ sort: ['-facts.cpu.cores'] })).toEqual(['5', '4', '3', '2', '1', '0', 'null'])
+    expect(await cores({ sort: ['facts.cpu.cores % 2', '- facts.cpu.cores'], limit: 4 })).toEqual([
+      ...['4', '2', '0', '5'],
+    ])
+    // Ten after two, not before it as texts would be.
+    expect(await cores({ sort: ['facts.cpu.cores * 5'], limit: 3 })).toEqual(['0', '1', '2'])
+    const { rows, end } = await ask(deps, { select: ['facts.cpu.cores'], limit: 2 })
+    expect(rows).toHaveLength(2)
+    expect(end).toMatchObject({ asked: 7, matched: 7, unmatched: 0, failed: 0 })
+  })
+
+  it('counts and adds up by groups, leaves out what is not known, and says of whom', async () => {
+    await addMachines(9)
+    await addMachine(fleet.store, 'f'.repeat(64), { labels: '{"rack":"a"}' })
+    const deps = await depsOf()
+    const select = ['count()', 'count(facts.cpu.cores)', 'sum(facts.cpu.cores)', 'max(facts.system.serial)']
+    const { rows, end, columns } = await ask(deps, {
+      select: [...select, 'labels.rack'],
+      groupBy: ['labels.rack'],
+      sort: ['-count()'],
+    })
+    expect(columns).toEqual({ groups: true, names: ['labels.rack', ...select] })
+    expect(rows.map(({ machine, host, values }) => [machine, host, ...(values ?? [])])).toEqual([
+      ['', '', '"b"', '6', '6', '27', '"S8"'],
+      ['', '', '"a"', '4', '3', '9', '"S6"'],
+    ])
+    expect(end).toMatchObject({ asked: 10, matched: 10 })
+    expect(end.errors).toHaveLength(3)
+    expect(end.errors).toContainEqual({
+      machine: 'f'.repeat(64),
+      reason: expect.stringMatching(/^facts\.cpu\.cores: facts/),
+    })
+    // All are one group, also where nothing matches: nothing known is null, and nothing counted is none.
+    const none = await ask(deps, { expression: 'false', select: ['count()', 'sum(facts.cpu.cores)'] })
+    expect(none.rows.map(({ values }) => values)).toEqual([['0', 'null']])
+    expect(none.end).toMatchObject({ asked: 10, matched: 0, unmatched: 10, failed: 0 })
+  })
+
+  it('puts machines of which the group is not known in a group of their own', async () => {
+    await addMachines(3)
+    await addMachine(fleet.store, 'f'.repeat(64))
+    const { rows, end } = await ask(await depsOf(), {
+      groupBy: ['facts.system.product'],
+      select: ['count()'],
+    })
+    expect(rows.map(({ values }) => values)).toEqual([
+      ['"N100"', '1'],
+      ['"R720"', '2'],
+      ['null', '1'],
+    ])
+    expect(end.errors).toEqual([
+      { machine: 'f'.repeat(64), reason: expect.stringMatching(/^facts\.system\.product: /) },
+    ])
+  })
+
+  it('names the machine whose value is of another kind than those of the others', async () => {
+    await addMachines(3)
+    const { rows, end } = await ask(await depsOf(), {
+      select: ['sum(facts.cpu.cores > 1 ? dyn("many") : dyn(facts.cpu.cores))'],
+    })
+    expect(rows[0]?.values).toEqual(['1'])
+    expect(end.errors).toEqual([
+      { machine: idOf(2), reason: expect.stringMatching(/^sum\(.*\): is a text, only numbers add up$/) },
+    ])
+  })
+
+  it('says which field is wrong, and how it would be right', async () => {
+    const deps = await depsOf()
+    const wrong: [MessageInitShape<typeof QueryRequestSchema>, RegExp][] = [
+      [
+        { select: ['sum(facts.cpu.cores) + max(facts.cpu.cores)'] },
+        /^select\[0\]: an aggregate stands alone/,
+      ],
+      [{ select: ['sum()'] }, /^select\[0\]: sum\(\) wants an expression/],
+      [{ select: ['min(facts.()'] }, /^select\[0\]: /],
+      [{ groupBy: ['count()'] }, /^group_by\[0\]: is an aggregate/],
+      [{ select: ['count()', 'host'] }, /^select\[1\]: host may differ within a group: group by it/],
+      [{ select: ['count()'], sort: ['host'] }, /^sort\[0\]: host is no column of the groups: count\(\)$/],
+      [{ sort: ['count()'] }, /^sort\[0\]: count\(\) is an aggregate: select it as well/],
+      [{ sort: [' - '] }, /^sort\[0\]: is empty/],
+      [{ sort: Array.from({ length: 9 }, () => 'host') }, /^sort: 9 expressions, at most 8/],
+      [{ expression: 'live.ports.size() > 0' }, /^live: is what nodes answer at once/],
+      [{ expression: 'live.ports.size() > 0', live: true }, /^live: nothing is asked: name probes/],
+      [{ probes: [{ probe: { case: 'ports', value: {} } }] }, /^probes: are asked of the nodes/],
+    ]
+    for (const [request, reason] of wrong) {
+      await expect(ask(deps, request)).rejects.toMatchObject({
+        code: status.INVALID_ARGUMENT,
+        message: expect.stringMatching(reason),
+      })
+    }
+  })
+
+  it('tells what nodes hold on to and when certificates end, and nothing that they never said', async () => {
+    const told = create(NodeStatusSchema, { failedUnits: ['nginx.service'], unitsRead: true })
+    const unread = create(NodeStatusSchema, { failedUnits: [], unitsRead: false })
+    const bytes = (status: typeof told) => Buffer.from(toBinary(NodeStatusSchema, status))
+    const hourMs = 3_600_000
+    const ends = (hours: number) => ({ certificate_not_after: START.getTime() + hours * hourMs })
+    await addMachine(fleet.store, idOf(1), { node_status: bytes(told), ...ends(3) })
+    await addMachine(fleet.store, idOf(2), { node_status: bytes(unread), ...ends(30) })
+    await addMachine(fleet.store, idOf(3), { certificate_not_after: null })
+    const deps = await depsOf()
+    const failed = await ask(deps, { expression: 'node.failedUnits.exists(u, u.startsWith("nginx"))' })
+    expect(failed.rows.map(({ machine }) => machine)).toEqual([idOf(1)])
+    expect(failed.end).toMatchObject({ asked: 3, matched: 1, unmatched: 0, failed: 2 })
+    expect(failed.end.errors?.map(({ machine }) => machine).toSorted()).toEqual([idOf(2), idOf(3)].toSorted())
+    const ending = await ask(deps, { expression: 'status.certificateEnds < now + duration("24h")' })
+    expect(ending.rows.map(({ machine }) => machine)).toEqual([idOf(1)])
+    expect(ending.end).toMatchObject({ matched: 1, unmatched: 1, failed: 1 })
+    // Nobody wired any clusters here: that is not the same as no machine being in one.
+    expect((await ask(deps, { expression: 'cluster.name == ""' })).end).toMatchObject({
+      matched: 0,
+      failed: 3,
+    })
   })
 
   it('answers for 5,000 machines in well under a second and leaves the event loop room', async () => {
@@ -185,10 +313,112 @@ describe('questions asked live', () => {
     })
     const request = create(QueryRequestSchema, { live: true })
     const answers = query(deps)(request, { kind: 'local' }, new AbortController().signal)
+    expect((await answers.next()).value?.item?.case).toBe('columns')
     const first = await answers.next()
     expect(first.value?.item).toMatchObject({ case: 'row', value: { machine: idOf(0) } })
     release()
     expect((await answers.next()).value?.item).toMatchObject({ value: { machine: idOf(1) } })
-    expect((await answers.next()).value?.item.case).toBe('end')
+    expect((await answers.next()).value?.item?.case).toBe('end')
+  })
+
+  it('asks what was named and no facts, and keeps a refusal apart from silence and from a no', async () => {
+    await addMachines(4)
+    const asked: string[] = []
+    const units = (active: string) => JSON.stringify({ units: [{ name: 'k3s.service', active }] })
+    const deps = await depsOf({
+      ...OFFLINE,
+      online: () => true,
+      probe: async (machine, kind, _deadlineMs, _signal, parameters = '') => {
+        asked.push(`${kind} ${parameters}`)
+        if (machine === idOf(3)) throw unavailable('the session ended')
+        if (kind === 'journal') {
+          if (machine === idOf(2)) throw new RpcError(status.FAILED_PRECONDITION, 'allow has no "logs"')
+          return JSON.stringify({ lines: [{ text: 'hello', at: '2026-01-02T03:04:05Z' }], truncated: true })
+        }
+        return units(machine === idOf(0) ? 'active' : 'failed')
+      },
+    })
+    const { rows, end } = await ask(deps, {
+      live: true,
+      expression: 'live.units.exists(u, u.active == "failed")',
+      select: ['live.journal.map(l, l.text)', 'live.truncated', 'live.journal[0].at'],
+      probes: [
+        { probe: { case: 'units', value: { patterns: ['k3s*'] } } },
+        { probe: { case: 'journal', value: { unit: 'k3s.service', lines: 3 } } },
+      ],
+    })
+    expect(new Set(asked)).toEqual(
+      new Set(['units {"patterns":["k3s*"]}', 'journal {"unit":"k3s.service","lines":3}']),
+    )
+    const values = new Map(rows.map(row => [row.machine, row.values]))
+    expect(values.get(idOf(1))).toEqual(['["hello"]', '["journal"]', '"2026-01-02T03:04:05.000Z"'])
+    expect(values.get(idOf(2))).toEqual(['null', '[]', 'null'])
+    expect(end).toMatchObject({ asked: 4, answered: 3, matched: 2, unmatched: 1, failed: 0 })
+    expect(end.silent).toEqual([idOf(3)])
+    expect(end.errors).toContainEqual({ machine: idOf(2), reason: 'journal: allow has no "logs"' })
+    // Who refuses all it is asked is neither in nor out.
+    const refused = await ask(deps, {
+      live: true,
+      probes: [{ probe: { case: 'journal', value: { unit: 'k3s.service' } } }],
+    })
+    expect(refused.end).toMatchObject({ asked: 4, answered: 3, matched: 2, failed: 1 })
+  })
+
+  it('takes no question that is no plain name, no path or too long for a node', async () => {
+    const deps = await depsOf()
+    const journal = (unit: string, lines = 0) => ({ case: 'journal' as const, value: { unit, lines } })
+    for (const probe of [
+      journal('k3s*'),
+      journal('--vacuum-size=1'),
+      journal('k3s'),
+      journal('a b.service'),
+      journal('k3s.service', 501),
+      { case: 'disks' as const, value: { paths: ['etc'] } },
+      { case: 'units' as const, value: { patterns: [''] } },
+      { case: 'units' as const, value: { patterns: Array.from({ length: 32 }, () => 'x'.repeat(256)) } },
+      { case: undefined },
+    ]) {
+      await expect(ask(deps, { live: true, probes: [{ probe }] })).rejects.toMatchObject({
+        code: status.INVALID_ARGUMENT,
+        message: expect.stringMatching(/^probes/),
+      })
+    }
+    const ports = { probe: { case: 'ports' as const, value: {} } }
+    await expect(ask(deps, { live: true, probes: [ports, ports] })).rejects.toThrow(/ports is asked twice/)
+  })
+
+  it('loses nobody, whatever nodes do: every count adds up', async () => {
+    const behaviour = fc.constantFrom('answers', 'matches', 'refuses', 'lies', 'silent', 'away')
+    await addMachines(12)
+    await fc.assert(
+      fc.asyncProperty(fc.array(behaviour, { minLength: 12, maxLength: 12 }), async behaviours => {
+        const does = new Map(behaviours.map((what, number) => [idOf(number), what]))
+        const deps = await depsOf({
+          ...OFFLINE,
+          online: machine => does.get(machine) !== 'away',
+          probe: async machine => {
+            const what = does.get(machine)
+            if (what === 'silent') throw new RpcError(status.DEADLINE_EXCEEDED, 'no answer')
+            if (what === 'refuses') throw new RpcError(status.FAILED_PRECONDITION, 'no')
+            if (what === 'lies') return '{"cpu": 7}'
+            return toJsonString(FactsSchema, factsOf(what === 'matches' ? 99 : 1))
+          },
+        })
+        const { rows, end } = await ask(deps, { live: true, expression: 'facts.cpu.cores == 99' })
+        const counted = (what: string) => behaviours.filter(one => one === what).length
+        expect(end).toMatchObject({
+          asked: 12,
+          answered: 12 - counted('silent') - counted('away'),
+          matched: counted('matches'),
+          unmatched: counted('answers'),
+          failed: counted('refuses') + counted('lies'),
+        })
+        expect(rows).toHaveLength(counted('matches'))
+        expect(end.silent).toEqual(
+          [...does].flatMap(([id, what]) => (what === 'silent' || what === 'away' ? [id] : [])).toSorted(),
+        )
+      }),
+      { numRuns: 50 },
+    )
   })
 })

@@ -1,35 +1,25 @@
-import { fromJson, type MessageInitShape } from '@bufbuild/protobuf'
+import type { CelValue } from '@bufbuild/cel'
+import type { MessageInitShape } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
-import { status } from '@grpc/grpc-js'
-import { invalid, RpcError, reasonOf } from '../../shared/errors.ts'
-import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
+import { invalid } from '../../shared/errors.ts'
 import type { QueryRequest, QueryResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
-import { factsToCel } from '../../shared/query/message-to-cel.ts'
-import { Outbox } from '../../shared/rpc/outbox.ts'
+import { celToJson } from '../../shared/query/cel-to-json.ts'
 import type { MachineEntry } from '../machines/entry.ts'
-import {
-  type Answer,
-  answer,
-  answerFromStore,
-  compileField,
-  type FleetQueryDeps,
-  type FleetQuestion,
-  readContexts,
-} from '../queries/evaluate-fleet.ts'
+import { arranger, type Row } from '../queries/arrange-rows.ts'
+import { answerLive, type LiveDeps } from '../queries/ask-live.ts'
+import { type Answer, answerFromStore, usedBy } from '../queries/evaluate-fleet.ts'
+import { FACTS_QUESTION, type LiveQuestion, readProbes } from '../queries/live-kinds.ts'
+import { type Question, readQuestion } from '../queries/read-question.ts'
 import { MAX_SELECTION_ERRORS, type SelectionError } from '../queries/select-machines.ts'
-import type { Sessions } from '../sessions/sessions.ts'
 import type { Caller } from './caller.ts'
 
-const MAX_SELECT = 32
 const DEFAULT_DEADLINE_MS = 10_000
 const LEAST_DEADLINE_MS = 1_000
 const MOST_DEADLINE_MS = 60_000
-/** Failures of a probe in which the node itself said that it cannot answer. */
-const ANSWERS: readonly status[] = [status.FAILED_PRECONDITION, status.OUT_OF_RANGE]
+/** JSON text of one value. */
+const MAX_VALUE_CHARS = 64 * 1024
 
-export interface QueryDeps extends FleetQueryDeps {
-  readonly sessions: FleetQueryDeps['sessions'] & Pick<Sessions, 'probe'>
-}
+export type QueryDeps = LiveDeps
 
 type Item = MessageInitShape<typeof QueryResponseSchema>
 
@@ -37,14 +27,20 @@ type Item = MessageInitShape<typeof QueryResponseSchema>
 export function query(deps: QueryDeps) {
   return async function* (request: QueryRequest, _caller: Caller, signal: AbortSignal): AsyncGenerator<Item> {
     const question = readQuestion(request)
-    const tally = { asked: 0, answered: 0, matched: 0 }
+    const asked = readAsked(request, question)
+    const tally = { asked: 0, answered: 0, matched: 0, unmatched: 0, failed: 0 }
     const silent: string[] = []
     const errors: SelectionError[] = []
     const note = (machine: string, reason: string) => {
       if (errors.length < MAX_SELECTION_ERRORS) errors.push({ machine, reason })
     }
-    const answers = request.live
-      ? answerLive(deps, question, readDeadline(request), signal)
+    const { columns } = question
+    yield { item: { case: 'columns', value: { names: [...columns], groups: question.groups !== undefined } } }
+    // Rows whose order follows from the machines' names alone could be told at once; those asked live come as they come.
+    const atOnce = request.live && !question.groups && question.sort.length === 0 && !question.limit
+    const arrangement = atOnce ? undefined : arranger(question)
+    const answers = asked
+      ? answerLive(deps, question, asked, readDeadline(request), signal)
       : answerFromStore(deps, question, ({ state }) => state === 'active' || state === 'enrolled')
     for await (const one of answers) {
       tally.asked++
@@ -53,29 +49,45 @@ export function query(deps: QueryDeps) {
         continue
       }
       tally.answered++
+      count(tally, one)
       if (one.kind === 'error') note(one.entry.id, one.reason)
       if (one.kind !== 'match') continue
-      tally.matched++
       for (const reason of one.errors) note(one.entry.id, reason)
       const host = hostOf(deps, one.entry)
-      yield { item: { case: 'row', value: { machine: one.entry.id, host, values: [...one.values] } } }
+      const row = { name: host || one.entry.id, machine: one.entry.id, host, values: one.values }
+      if (!arrangement) {
+        yield showRow(row, columns, note)
+        if (signal.aborted) return
+        continue
+      }
+      for (const { column, reason } of arrangement.add(row)) note(row.machine, `${column}: ${reason}`)
+    }
+    for (const row of arrangement?.rows() ?? []) {
+      yield showRow(row, columns, note)
       if (signal.aborted) return
     }
     yield { item: { case: 'end', value: { ...tally, silent: silent.toSorted(), errors } } }
   }
 }
 
-function readQuestion(request: QueryRequest): FleetQuestion {
-  if (request.select.length > MAX_SELECT) {
-    throw invalid(`select: ${request.select.length} expressions, at most ${MAX_SELECT} are allowed`)
+function count(tally: { matched: number; unmatched: number; failed: number }, { kind }: Answer): void {
+  if (kind === 'match') tally.matched++
+  else if (kind === 'no-match') tally.unmatched++
+  else tally.failed++
+}
+
+/** What nodes are asked; undefined: the store answers. */
+function readAsked(request: QueryRequest, question: Question): readonly LiveQuestion[] | undefined {
+  const probes = readProbes(request.probes)
+  const used = usedBy(question)
+  if (!request.live) {
+    if (probes.length > 0) throw invalid('probes: are asked of the nodes: ask live')
+    if (used.has('live')) throw invalid('live: is what nodes answer at once: ask live, with probes')
+    return undefined
   }
-  return {
-    where: compileField('expression', request.expression),
-    select: request.select.map((text, index) => {
-      if (text.trim() === '') throw invalid(`select[${index}]: is empty`)
-      return compileField(`select[${index}]`, text)
-    }),
-  }
+  if (used.has('live') && probes.length === 0) throw invalid('live: nothing is asked: name probes')
+  // Whoever asks nothing in particular learns who answers, and with what.
+  return probes.length === 0 || used.has('facts') ? [FACTS_QUESTION, ...probes] : probes
 }
 
 function readDeadline({ deadline }: QueryRequest): number {
@@ -84,43 +96,22 @@ function readDeadline({ deadline }: QueryRequest): number {
   return ms
 }
 
-type LiveAnswer = Answer | { readonly kind: 'silent'; readonly entry: MachineEntry }
+function showRow(
+  { machine, host, name, values }: Row,
+  columns: readonly string[],
+  note: (machine: string, reason: string) => void,
+): Item {
+  const shown = values.map((value, at) => {
+    const text = jsonOf(value)
+    if (text.length <= MAX_VALUE_CHARS) return text
+    note(machine || name, `${columns[at] ?? ''}: more than ${MAX_VALUE_CHARS} characters`)
+    return 'null'
+  })
+  return { item: { case: 'row', value: { machine, host, values: shown } } }
+}
 
-/**
- * Asks every active machine at once and hands on what comes as it comes. Ends when all answered or by the deadline; who
- * did not answer is named, and so is who is not connected at all.
- */
-async function* answerLive(
-  deps: QueryDeps,
-  question: FleetQuestion,
-  deadlineMs: number,
-  signal: AbortSignal,
-): AsyncGenerator<LiveAnswer> {
-  const entries = [...deps.directory.entries()].filter(({ state }) => state === 'active')
-  const contextOf = await readContexts(deps, question, entries)
-  // Room for one answer of each machine: nobody's is dropped because the reader is slow.
-  const outbox = new Outbox<LiveAnswer>(entries.length)
-  const askOne = async (entry: MachineEntry) => {
-    if (!deps.sessions.online(entry.id)) return outbox.push({ kind: 'silent', entry })
-    try {
-      return outbox.push(judge(entry, await deps.sessions.probe(entry.id, 'facts', deadlineMs, signal)))
-    } catch (error) {
-      const answered = error instanceof RpcError && ANSWERS.includes(error.code)
-      return outbox.push(
-        answered ? { kind: 'error', entry, reason: error.message.slice(0, 500) } : { kind: 'silent', entry },
-      )
-    }
-  }
-  const judge = (entry: MachineEntry, json: string): Answer => {
-    try {
-      const facts = fromJson(FactsSchema, JSON.parse(json), { ignoreUnknownFields: true })
-      return answer(question, entry, { ...contextOf(entry), facts: factsToCel(facts) })
-    } catch (error) {
-      return { kind: 'error', entry, reason: `its answer is not readable: ${reasonOf(error).slice(0, 200)}` }
-    }
-  }
-  void Promise.allSettled(entries.map(askOne)).then(() => outbox.close())
-  yield* outbox
+function jsonOf(value: CelValue | undefined): string {
+  return value === undefined ? 'null' : JSON.stringify(celToJson(value))
 }
 
 function hostOf({ directory }: QueryDeps, entry: MachineEntry): string {

@@ -15,6 +15,7 @@ import type { SessionDeps } from './admit-session.ts'
 import { refreshMachines } from './refresh.ts'
 
 const MAX_LIST = 100
+const MAX_FAILED_UNITS = 200
 const MAX_TEXT_CHARS = 1_024
 const MAX_REASON_CHARS = 256
 
@@ -69,6 +70,8 @@ function bounded(said: NodeStatus): NodeStatus {
     program: said.program.slice(0, MAX_TEXT_CHARS),
     bootLoader: said.bootLoader.slice(0, 64),
     oneShotBoot: said.oneShotBoot,
+    failedUnits: said.failedUnits.slice(0, MAX_FAILED_UNITS).map(name => name.slice(0, 256)),
+    unitsRead: said.unitsRead,
     generations: said.generations
       .slice(0, MAX_LIST)
       .map(one => create(GenerationSchema, { ...one, storePath: one.storePath.slice(0, MAX_TEXT_CHARS) })),

@@ -1,3 +1,5 @@
+import type { CelInput } from '@bufbuild/cel'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
 import type { QueryVariables } from '../../shared/query/expression.ts'
 import { factsToCel } from '../../shared/query/message-to-cel.ts'
@@ -36,7 +38,7 @@ export function selectorVariables(
     ]),
     host: isHost ? assignment.host : '',
     labels: new Map(Object.entries(labelsOf(directory, row.id, entry.labels))),
-    status: new Map<string, string | boolean | bigint | readonly string[]>([
+    status: new Map<string, CelInput>([
       ['state', entry.state],
       ['online', sessions.online(row.id)],
       ['group', isHost ? assignment.group : ''],
@@ -48,6 +50,11 @@ export function selectorVariables(
       ['trustNumber', BigInt(row.trust_number)],
       ['held', row.held_since !== null],
       ['quarantined', BigInt(row.quarantined)],
+      ['firstSeen', timestampFromMs(row.first_seen)],
+      ['lastSeen', timestampFromMs(sessions.lastMessage(row.id)?.getTime() ?? row.last_seen)],
+      ...(row.certificate_not_after === null
+        ? []
+        : [['certificateEnds', timestampFromMs(row.certificate_not_after)] as const]),
     ]),
   }
 }

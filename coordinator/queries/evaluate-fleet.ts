@@ -1,7 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
+import type { CelInput, CelValue } from '@bufbuild/cel'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Clock } from '../../shared/clock.ts'
 import { invalid } from '../../shared/errors.ts'
-import { celToJson } from '../../shared/query/cel-to-json.ts'
 import {
   type CompiledExpression,
   compileExpression,
@@ -13,9 +14,11 @@ import type { DescribeDeps } from '../machines/describe-machines.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import { labelsOf } from '../machines/labels.ts'
+import { nodeVariable } from '../machines/node-variable.ts'
 import { selectorVariables } from '../machines/selector-variables.ts'
 import { findMachines, type MachineRow } from '../store/machines.ts'
 import type { Store } from '../store/store.ts'
+import { type ClusterReader, clusterVariables, NO_CLUSTER } from './cluster-variables.ts'
 import type { FactsCache } from './facts-cache.ts'
 
 export interface FleetQueryDeps {
@@ -25,6 +28,8 @@ export interface FleetQueryDeps {
   readonly sessions: DescribeDeps['sessions']
   readonly conditions: DescribeDeps['conditions']
   readonly factsCache: FactsCache
+  /** Absent: nothing is known of clusters, and asking for it an error. */
+  readonly clusterReader?: ClusterReader
 }
 
 export interface FleetQuestion {
@@ -36,17 +41,17 @@ export type Answer =
   | {
       readonly kind: 'match'
       readonly entry: MachineEntry
-      readonly values: readonly string[]
+      /** One for each `select`; undefined: not known. */
+      readonly values: readonly (CelValue | undefined)[]
       readonly errors: readonly string[]
     }
   | { readonly kind: 'no-match'; readonly entry: MachineEntry }
   | { readonly kind: 'error'; readonly entry: MachineEntry; readonly reason: string }
 
 const PAGE = 500
+const NO_FACTS: ReadonlyMap<string, CelInput> = new Map()
 /** How long expressions may keep the event loop from everything else. */
 const SLICE_MS = 10
-/** JSON text of one value. */
-const MAX_VALUE_CHARS = 64 * 1024
 
 /** Compiles or throws with the field's name. Empty: true. */
 export function compileField(field: string, text: string): CompiledExpression {
@@ -63,10 +68,11 @@ export async function* answerFromStore(
 ): AsyncGenerator<Answer> {
   const { store, directory, factsCache } = deps
   const entries = [...directory.entries()].filter(wanted)
+  const ofFacts = usedBy(question).has('facts')
   let sliceStart = performance.now()
   for (let at = 0; at < entries.length; at += PAGE) {
     const page = entries.slice(at, at + PAGE)
-    const facts = await factsCache.read(store.db, page)
+    const facts = ofFacts ? await factsCache.read(store.db, page) : NO_FACTS
     const contextOf = await readContexts(deps, question, page)
     for (const entry of page) {
       const own = facts.get(entry.id)
@@ -80,29 +86,50 @@ export async function* answerFromStore(
   }
 }
 
+/** The variables that a question speaks of. */
+export function usedBy({ where, select: columns }: FleetQuestion): ReadonlySet<string> {
+  return new Set([where, ...columns].flatMap(({ uses }) => [...uses]))
+}
+
 /**
- * All variables of these machines but their facts. Rows are read only for questions that speak of what stands in them;
- * what an expression does not use costs nothing.
+ * All variables of these machines but their facts and what they are asked live. Rows are read only for questions that
+ * speak of what stands in them; what an expression does not use costs nothing.
  */
 export async function readContexts(
   deps: Omit<FleetQueryDeps, 'factsCache'>,
   question: FleetQuestion,
   entries: readonly MachineEntry[],
 ): Promise<(entry: MachineEntry) => QueryVariables> {
-  const { store, directory, clock } = deps
-  const asked = [question.where, ...question.select].some(({ text }) => /\b(machine|status)\b/.test(text))
+  const { store, directory, clock, clusterReader } = deps
+  const used = usedBy(question)
+  const nowMs = clock.now().getTime()
   const rows = new Map<string, MachineRow>()
-  for (let at = 0; asked && at < entries.length; at += PAGE) {
+  const ofRows = ['machine', 'status', 'node'].some(name => used.has(name))
+  for (let at = 0; ofRows && at < entries.length; at += PAGE) {
     const ids = entries.slice(at, at + PAGE).map(({ id }) => id)
     for (const row of await findMachines(store.db, ids)) rows.set(row.id, row)
   }
+  const clusters =
+    clusterReader && used.has('cluster') ? await clusterVariables(clusterReader, nowMs) : undefined
+  const now = timestampFromMs(nowMs)
   return entry => {
     const row = rows.get(entry.id)
-    if (row) return selectorVariables(deps, row, undefined, clock.now().getTime())
+    const cluster = clusters && { cluster: clusters.get(entry.id) ?? NO_CLUSTER }
+    if (row) {
+      const node = used.has('node') ? nodeVariable(row) : undefined
+      return {
+        ...selectorVariables(deps, row, undefined, nowMs),
+        ...(node !== undefined && { node }),
+        ...cluster,
+        now,
+      }
+    }
     const assignment = directory.assignment(entry.id)
     return {
       host: assignment.kind === 'host' ? assignment.host : '',
       labels: new Map(Object.entries(labelsOf(directory, entry.id, entry.labels))),
+      ...cluster,
+      now,
     }
   }
 }
@@ -112,17 +139,12 @@ export function answer(question: FleetQuestion, entry: MachineEntry, variables: 
   const selection = select(question.where, variables)
   if (selection.kind === 'error') return { kind: 'error', entry, reason: selection.reason }
   if (selection.kind === 'no-match') return { kind: 'no-match', entry }
-  const values: string[] = []
   const errors: string[] = []
-  for (const expression of question.select) {
+  const values = question.select.map(expression => {
     const value = evaluate(expression, variables)
-    const json = value.kind === 'value' ? JSON.stringify(celToJson(value.value)) : undefined
-    if (json !== undefined && json.length <= MAX_VALUE_CHARS) values.push(json)
-    else {
-      values.push('null')
-      const reason = value.kind === 'error' ? value.reason : `more than ${MAX_VALUE_CHARS} characters`
-      errors.push(`${expression.text}: ${reason}`)
-    }
-  }
+    if (value.kind === 'value') return value.value
+    errors.push(`${expression.text}: ${value.reason}`)
+    return undefined
+  })
   return { kind: 'match', entry, values, errors }
 }

@@ -21,6 +21,7 @@ import { getHealth } from '../api/get-health.ts'
 import { getMachine } from '../api/get-machine.ts'
 import { giveOrders } from '../api/give-orders.ts'
 import { listEvents } from '../api/list-events.ts'
+import { listFactsChanges } from '../api/list-facts-changes.ts'
 import { listMachines } from '../api/list-machines.ts'
 import { listOperations } from '../api/list-operations.ts'
 import { listOperators } from '../api/list-operators.ts'
@@ -104,6 +105,7 @@ export function operatorService(
     getDrift: streamed(getDrift(deps)),
     getHealth: asked(getHealth(deps)),
     listEvents: asked(listEvents(deps)),
+    listFactsChanges: asked(listFactsChanges(deps)),
     getAuditHeads: streamed(getAuditHeads(deps)),
     backup: streamed(backup(deps)),
     restore: asked(restore(deps)),

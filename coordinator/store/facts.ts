@@ -54,6 +54,22 @@ export function factsHistory(db: Kysely<Database>, machine: string, limit: numbe
     .execute()
 }
 
+/** The newest set of one machine that came before an instant. */
+export function factsBefore(
+  db: Kysely<Database>,
+  machine: string,
+  beforeMs: number,
+): Promise<FactsRow | undefined> {
+  return db
+    .selectFrom('facts')
+    .selectAll()
+    .where('machine', '=', machine)
+    .where('at', '<', beforeMs)
+    .orderBy('at', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+}
+
 /** Newest facts of some machines (at most 500 at a time); one that never sent any is missing. */
 export async function newestFacts(
   db: Kysely<Database>,

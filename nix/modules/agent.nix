@@ -161,6 +161,7 @@ in
           "rotate"
           "kubeconfig"
           "wipe"
+          "logs"
         ]
       );
       default = [
@@ -178,7 +179,8 @@ in
         operator's signature besides. `join` is whatever follows from the signed fleet file: founding, joining, minting
         tokens, clearing away what a reinstalled machine left, adopting, manifests. `drain` cordons, drains and lifts
         our cordons by way of this server; `snapshot` copies its datastore. Taking another machine out by way of this
-        server is `leave`, too.
+        server is `leave`, too. `logs` shows lines of units' logs to operators who ask (`muster query --probe
+        journal=UNIT`): it is off unless it is named, for what programs log is theirs to keep secret.
       '';
     };
 

@@ -1,7 +1,7 @@
 import { type CelValue, isCelList, isCelMap, isCelType, isCelUint } from '@bufbuild/cel'
 import { isMessage } from '@bufbuild/protobuf'
 import { isReflectMessage } from '@bufbuild/protobuf/reflect'
-import { TimestampSchema, timestampDate } from '@bufbuild/protobuf/wkt'
+import { DurationSchema, durationMs, TimestampSchema, timestampDate } from '@bufbuild/protobuf/wkt'
 
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue }
 
@@ -19,6 +19,9 @@ export function celToJson(value: CelValue): JsonValue {
   if (isCelType(value)) return value.name
   if (isReflectMessage(value) && isMessage(value.message, TimestampSchema)) {
     return timestampDate(value.message).toISOString()
+  }
+  if (isReflectMessage(value) && isMessage(value.message, DurationSchema)) {
+    return `${durationMs(value.message) / 1_000}s`
   }
   return String(value)
 }

@@ -19,13 +19,31 @@ export interface QueryVariables {
   readonly host?: CelInput
   readonly labels?: CelInput
   readonly status?: CelInput
+  readonly node?: CelInput
+  readonly cluster?: CelInput
+  readonly live?: CelInput
+  readonly now?: CelInput
 }
 
-const VARIABLE_NAMES = ['facts', 'machine', 'host', 'labels', 'status'] as const
+/** All variables that there are; docs/reference/query.md explains each. */
+export const VARIABLE_NAMES = [
+  'facts',
+  'machine',
+  'host',
+  'labels',
+  'status',
+  'node',
+  'cluster',
+  'live',
+  'now',
+] as const
+export type VariableName = (typeof VARIABLE_NAMES)[number]
 
 /** An expression that is parsed, within its bounds, and ready to be evaluated any number of times. */
 export interface CompiledExpression {
   readonly text: string
+  /** The variables it speaks of, so that nobody has to provide the others. */
+  readonly uses: ReadonlySet<string>
   evaluate(variables: QueryVariables): Evaluation
 }
 
@@ -50,7 +68,7 @@ const MAX_MS = 1_000
 /** Elements and characters of one result. */
 const MAX_VALUE_SIZE = 256 * 1024
 
-/** Parses and bounds a CEL expression over `facts`, `machine`, `host`, `labels` and `status`. */
+/** Parses and bounds a CEL expression over the variables. */
 export function compileExpression(text: string): Compilation {
   if (text.trim() === '') return refused('the expression is empty; write true to select all')
   if (Buffer.byteLength(text) > MAX_EXPRESSION_BYTES) {
@@ -79,7 +97,11 @@ export function compileExpression(text: string): Compilation {
     const run = plan(env, parsed)
     return {
       kind: 'compiled',
-      expression: { text, evaluate: variables => evaluateMetered(run, meter, checked.used, variables) },
+      expression: {
+        text,
+        uses: checked.used,
+        evaluate: variables => evaluateMetered(run, meter, checked.used, variables),
+      },
     }
   } catch (error) {
     return refused(oneLine(reasonOf(error)))

@@ -17,12 +17,18 @@ export function factsToCel(facts: Facts): CelInput {
  * A message as an expression sees it: fields in camelCase, integers as CEL integers, lists always there. A field that
  * is not set is missing, so that using it is an error and `has()` tells: missing is not zero.
  */
-function messageToCel<D extends DescMessage>(schema: D, message: MessageShape<D>): CelInput {
-  return convertMessage(reflect(schema, message))
+export function messageToCel<D extends DescMessage>(
+  schema: D,
+  message: MessageShape<D>,
+): Map<string, CelInput> {
+  return convertFields(reflect(schema, message))
 }
 
 function convertMessage(message: ReflectMessage): CelInput {
-  if (message.desc.typeName === TIMESTAMP) return message
+  return message.desc.typeName === TIMESTAMP ? message : convertFields(message)
+}
+
+function convertFields(message: ReflectMessage): Map<string, CelInput> {
   const fields = new Map<string, CelInput>() // no plain object: a label may be called __proto__
   for (const field of message.fields) {
     switch (field.fieldKind) {

@@ -74,6 +74,7 @@ export class AgentUnderTest implements AsyncDisposable {
       config,
       {
         system: createMadeUpSystem(join(this.directory, 'root')),
+        probed: createMadeUpSystem(join(this.directory, 'root')),
         program: ['/usr/bin/muster-agent'],
         clusterDoor: this.clusterDoor,
         makeUnits: () => new ScriptedUnits(createMadeUpSystem(join(this.directory, 'root'))),
