@@ -446,7 +446,9 @@ describe('certificates and tokens', () => {
     })
     expect(requests()).toHaveLength(3)
     coordinator.clusters.answer = () => ({ done: true })
-    expect((await run('cluster', 'rotate', 'home', 'tokens')).code).toBe(0)
+    const both = await run('cluster', 'rotate', 'home', '-o', 'json')
+    expect(both.code).toBe(0)
+    expect(parse(both.out)).toMatchObject([{ host: '' }, { host: 'olaf' }, { host: 'anna' }])
     expect((await run('cluster', 'rotate', 'home', 'everything')).code).toBe(exitCodes.usage.code)
   })
 

@@ -1,11 +1,11 @@
-import type { ClusterHost } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import type { ClusterAct, ClusterHost } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Cli } from '../cli.ts'
 import { exitForAct, isDone } from '../clusters/act-state.ts'
 import { type ClusterView, fetchCluster } from '../clusters/find-place.ts'
 import { gather, hostsToAsk } from '../clusters/gather.ts'
 import { reportSilent } from '../clusters/report-silent.ts'
 import { runAct } from '../clusters/run-act.ts'
-import { type ActOptions, failureText, showAct } from '../clusters/show-act.ts'
+import { type ActOptions, failureText } from '../clusters/show-act.ts'
 import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
 import { withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
@@ -31,35 +31,37 @@ export async function listCertificates(cli: Cli, cluster: string, options: Optio
   })
 }
 
-/** Makes tokens or certificates anew, by orders that the operator signs: certificates host by host, servers first. */
+export const ROTATED = ['tokens', 'certificates'] as const
+
+/**
+ * Makes tokens, certificates, or both anew, by orders that the operator signs: certificates host by host, servers first.
+ * The first that fails is the last.
+ */
 export async function rotateSecrets(
   cli: Cli,
   cluster: string,
-  what: 'tokens' | 'certificates',
+  what: (typeof ROTATED)[number] | undefined,
   { on, timeout, output, key }: Options & { readonly key?: string | undefined },
 ): Promise<void> {
   await withCoordinator(cli, async connection => {
     const view = await fetchCluster(connection, cluster)
     const signer = await openSigner(cli, connection, key)
-    const order = { act: 'rotate', cluster, parameter: what } as const
-    if (what === 'tokens') {
-      const signedOrder = signAct(cli, signer, order)
-      return showAct(
-        cli,
-        await runAct(cli, connection, { ...order, host: on ?? '', signedOrder }, timeout),
-        output,
-      )
-    }
-    const ended = []
-    for (const { host, machine: told } of inOrder(view, on)) {
-      const machine = machineOf(signer, cluster, host, told)
-      const signedOrder = signAct(cli, signer, { ...order, node: host, machine })
-      const act = await runAct(cli, connection, { ...order, host, signedOrder }, timeout)
-      ended.push(act)
-      // What a distribution does by itself on a worker is nothing to stop at.
-      if (isDone(act) || act.result?.class === 'unsupported') continue
-      await showList(cli.io, ended, actListing(cli.clock.now()), output)
-      throw new CliError(exitForAct(act), `${failureText(act)}\nNo further host was touched.`)
+    const ended: ClusterAct[] = []
+    for (const parameter of what === undefined ? ROTATED : [what]) {
+      const order = { act: 'rotate', cluster, parameter } as const
+      const hosts = parameter === 'tokens' ? [{ host: on ?? '', machine: '' }] : inOrder(view, on)
+      for (const { host, machine: told } of hosts) {
+        // Which server makes tokens anew is one to the cluster; certificates are those of one machine.
+        const about =
+          parameter === 'tokens' ? {} : { node: host, machine: machineOf(signer, cluster, host, told) }
+        const signedOrder = signAct(cli, signer, { ...order, ...about })
+        const act = await runAct(cli, connection, { ...order, host, signedOrder }, timeout)
+        ended.push(act)
+        // What a distribution does by itself on a worker is nothing to stop at.
+        if (isDone(act) || (parameter === 'certificates' && act.result?.class === 'unsupported')) continue
+        await showList(cli.io, ended, actListing(cli.clock.now()), output)
+        throw new CliError(exitForAct(act), `${failureText(act)}\nNo further host was touched.`)
+      }
     }
     await showList(cli.io, ended, actListing(cli.clock.now()), output)
     if (!ended.some(isDone)) throw new CliError('refused', '')

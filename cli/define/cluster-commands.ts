@@ -220,7 +220,12 @@ Example:
       'Make the tokens or the certificates of a cluster anew: certificates host by host, servers first.',
     )
     .argument('<cluster>', CLUSTER)
-    .addArgument(new Argument('<what>', 'what is made anew').choices(['tokens', 'certificates'] as const))
+    .addArgument(
+      new Argument('[what]', 'what is made anew; where nothing is said both').choices([
+        'tokens',
+        'certificates',
+      ] as const),
+    )
     .addOption(onOption('on this host alone; with tokens: by this server'))
     .addOption(signingKeyOption())
     .addOption(timeoutOption())
