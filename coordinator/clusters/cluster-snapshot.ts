@@ -18,6 +18,11 @@ export interface ClusterSnapshot {
   readonly machines: ReadonlyMap<string, MachineView>
   /** An act of an operator that rebuilds servers is under way: nothing else changes them meanwhile. */
   readonly rebuilding?: Reason | undefined
+  /**
+   * Since when this process has not seen the first server live, or when it began to look; undefined: for ever. A
+   * coordinator that was started just now has heard of nobody.
+   */
+  readonly firstAbsentMs?: number | undefined
 }
 
 export interface WantedHost {

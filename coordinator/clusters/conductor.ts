@@ -23,7 +23,7 @@ import { Kubeconfigs } from './acts/kubeconfigs.ts'
 import { type ActsDeps, rebuildingIn, runActs, takeActReport } from './acts/run-acts.ts'
 import { ManifestBook, type ManifestsState } from './acts/wanted-manifests.ts'
 import { readReport, readState } from './cluster-messages.ts'
-import type { ClusterSnapshot, Observation } from './cluster-snapshot.ts'
+import { type ClusterSnapshot, liveServers, type Observation } from './cluster-snapshot.ts'
 import { isBusy, isInvolved } from './is-busy.ts'
 import { OrderSender } from './order-sender.ts'
 import type { Waiting } from './reasons.ts'
@@ -79,6 +79,8 @@ export class Conductor {
   readonly #busy = new Set<string>()
   /** By cluster what acts left behind, as problems. */
   readonly #left = new Map<string, readonly string[]>()
+  /** Since when the first server of a cluster is not seen live. */
+  readonly #firstAbsentMs = new Map<string, number>()
   readonly #ranMs = new Map<string, number>()
   /** When something that failed may be tried again. */
   readonly #wakeMs = new Map<string, number>()
@@ -251,10 +253,13 @@ export class Conductor {
     const now = this.#deps.clock.now().getTime()
     this.#ranMs.set(name, now)
     this.#wakeMs.delete(name)
-    const turn = await runCluster(this.#cluster, name, await rebuildingIn(this.#acts, name))
+    const rebuilding = await rebuildingIn(this.#acts, name)
+    const firstAbsentMs = this.#firstAbsentMs.get(name) ?? now
+    const turn = await runCluster(this.#cluster, name, { rebuilding, firstAbsentMs })
     if (!turn) return this.#drop(name)
     for (const [machine, { gone }] of turn.snapshot.machines) if (gone) this.#forget(machine)
     this.#seen.set(name, turn.snapshot)
+    this.#noteFirstServer(name, turn.snapshot, firstAbsentMs, now)
     this.#waiting.set(name, turn.waiting, now)
     const manifests = await this.manifests(name)
     const { orders, nextMs, moved } = await runActs(this.#acts, turn.snapshot, turn.waiting, manifests)
@@ -270,12 +275,20 @@ export class Conductor {
     if (turn.moved || moved) this.#runner.trigger(name)
   }
 
+  #noteFirstServer(name: string, snapshot: ClusterSnapshot, sinceMs: number, now: number): void {
+    const { firstServer } = snapshot.record
+    const isLive = liveServers(snapshot, now).some(({ machine }) => machine === firstServer)
+    if (isLive) this.#firstAbsentMs.delete(name)
+    else this.#firstAbsentMs.set(name, sinceMs)
+  }
+
   /** The newest revision has no such cluster any more. */
   #drop(name: string): void {
     this.#seen.delete(name)
     this.#waiting.forget(name)
     this.#left.delete(name)
     this.#busy.delete(name)
+    this.#firstAbsentMs.delete(name)
   }
 
   #forget(machine: string): void {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type ClusterRecord, emptyRecord, type Join } from './cluster-record.ts'
 import type { NodeData } from './cluster-snapshot.ts'
 import { decideCluster } from './decide-cluster.ts'
+import { FIRST_AWAY_MS } from './decide-founding.ts'
 import { WORKERS_AT_ONCE } from './decide-joins.ts'
 import { askToLeave, letReturn } from './operator-changes.ts'
 import { describeReason } from './reasons.ts'
@@ -114,6 +115,19 @@ describe('the first server', () => {
   it('moves to the next that lives when it is away, also when its machine is gone for good', () => {
     for (const change of [{ connected: false }, { gone: true, connected: false }, { agoMs: 100_000 }]) {
       expect(decide({ a: change }).steps).toEqual([{ kind: 'move-first', machine: 'm-b' }])
+    }
+  })
+
+  it('stays for a while where it is when the machine may come back, and nobody looked for longer', () => {
+    const steps = (change: HostChange, firstAbsentMs: number) =>
+      decideCluster({ ...sampleSnapshot({ a: change }), firstAbsentMs }, NOW).steps
+    const away = { connected: false }
+    expect(steps(away, NOW)).toEqual([])
+    expect(steps({ occupied: true }, NOW - FIRST_AWAY_MS + 1)).toEqual([])
+    expect(steps(away, NOW - FIRST_AWAY_MS)).toMatchObject([{ kind: 'move-first', machine: 'm-b' }])
+    // It is no server any more, or never comes back.
+    for (const change of [{ ...away, gone: true }, { data: NONE }, { ...away, data: NONE }]) {
+      expect(steps(change, NOW)).toContainEqual(expect.objectContaining({ kind: 'move-first' }))
     }
   })
 

@@ -1,5 +1,11 @@
 import { isNamedBy, isServer } from './cluster-record.ts'
-import { type ClusterSnapshot, liveServers, settledObservation, type WantedHost } from './cluster-snapshot.ts'
+import {
+  belongs,
+  type ClusterSnapshot,
+  liveServers,
+  settledObservation,
+  type WantedHost,
+} from './cluster-snapshot.ts'
 import type { Decision } from './decide-cluster.ts'
 import type { Reason } from './reasons.ts'
 
@@ -86,12 +92,25 @@ function whyNotAble(snapshot: ClusterSnapshot, host: string, now: number): Reaso
   return { gate: 'backing-off', untilMs: notBeforeMs, failures, why: reason }
 }
 
+/** So long a first server that is away keeps its role: others mint meanwhile. */
+export const FIRST_AWAY_MS = 60_000
+
+/** The first server was live a short while ago, or nobody looked for longer, and by its last word it still is a server. */
+function mayComeBack(snapshot: ClusterSnapshot, now: number): boolean {
+  const { machines, record, firstAbsentMs } = snapshot
+  const view = machines.get(record.firstServer ?? '')
+  if (!view || view.gone || firstAbsentMs === undefined) return false
+  const data = view.observation?.data
+  return data !== undefined && belongs(snapshot, data) && now - firstAbsentMs < FIRST_AWAY_MS
+}
+
 /** The role of first server moves to another one that lives, when the one that has it does not. */
 export function decideFirstServer(snapshot: ClusterSnapshot, now: number): Decision {
   const { record } = snapshot
   if (record.founding?.state !== 'founded') return { steps: [], waiting: [] }
   const live = liveServers(snapshot, now)
   if (live.some(({ machine }) => machine === record.firstServer)) return { steps: [], waiting: [] }
+  if (live.length > 0 && mayComeBack(snapshot, now)) return { steps: [], waiting: [] }
   const next = live.find(({ host, view }) =>
     view.members.some(m => m.name === host && !m.learner && m.healthy),
   )

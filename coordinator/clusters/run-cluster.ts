@@ -7,7 +7,7 @@ import type { ClusterSnapshot, MachineView, Observation, WantedHost } from './cl
 import { decideCluster } from './decide-cluster.ts'
 import { describeReport } from './describe-report.ts'
 import { type ClusterIntent, ordersFor } from './orders-for.ts'
-import type { Reason, Waiting } from './reasons.ts'
+import type { Waiting } from './reasons.ts'
 import { loadObservations, loadRecord, saveObservation, saveRecord } from './record-store.ts'
 import type { SecretRelay } from './secret-relay.ts'
 import { applyStep } from './steps.ts'
@@ -59,13 +59,13 @@ export interface Turn {
 export async function runCluster<Secret>(
   deps: ClusterDeps<Secret>,
   name: string,
-  rebuilding?: Reason,
+  around: Pick<ClusterSnapshot, 'rebuilding' | 'firstAbsentMs'> = {},
 ): Promise<Turn | undefined> {
   const wanted = deps.wanted(name)
   if (!wanted) return undefined
   // In a transaction, so that it is one record and not parts of two.
   const stored = await deps.store.transact(tx => loadRecord(tx, name))
-  const snapshot = { ...(await readSnapshot(deps, wanted, stored.record)), rebuilding }
+  const snapshot = { ...(await readSnapshot(deps, wanted, stored.record)), ...around }
   const at = deps.clock.now()
   const now = at.getTime()
   const { steps, waiting } = decideCluster(snapshot, now)

@@ -94,6 +94,7 @@ describe('a drain', () => {
     })
     expect((await hostOf('w2')).waitsFor).toEqual([expect.stringContaining('drain is under way by way of s')])
 
+    const { firstServer } = await summary()
     for (const node of made.nodes.values()) await node.disconnect()
     await made.fleet.coordinator?.kill('SIGKILL')
     for (const node of made.nodes.values()) node.silent.clear()
@@ -107,6 +108,8 @@ describe('a drain', () => {
     expect(said.at(-1)?.result?.done).toBe(true)
     expect([...made.nodes.values()].flatMap(node => node.of('drain')).length).toBe(1)
     await made.ended('uncordon', 'w2')
+    // That nobody was there yet moved no role.
+    expect((await summary()).firstServer).toBe(firstServer)
   })
 })
 
