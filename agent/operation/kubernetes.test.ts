@@ -207,6 +207,17 @@ describe('a system that brings another Kubernetes', () => {
     expect([system.links.get(CURRENT), existsSync(hold), kubernetes.acts]).toEqual([OLD, false, []])
   })
 
+  it('is refused on a server that the datastore cannot do without now', async () => {
+    await using world = await made(...newMinor)
+    world.kubernetes.alone = '2 of 3 voters are healthy'
+    const outcome = await world.node.apply(await world.node.publish(tree))
+    expect([inWords(outcome), outcome.reason]).toEqual([
+      'refused quorum',
+      expect.stringContaining('2 of 3 voters are healthy'),
+    ])
+    expect([world.system.links.get(CURRENT), existsSync(world.hold)]).toEqual([OLD, false])
+  })
+
   it('is refused where no snapshot can be made before, and on a worker that the API server is too old for', async () => {
     await using world = await made(...newMinor)
     world.kubernetes.snapshotFails = true
@@ -430,6 +441,16 @@ describe('a move of Kubernetes alone', () => {
       upgradeTarget('1.35.5'),
       'build failed',
       'holds Kubernetes 1.35.4, the revision names 1.35.5',
+    ],
+    [
+      'while the datastore needs this server',
+      ({ kubernetes }) => {
+        kubernetes.alone = '2 of 3'
+      },
+      apart,
+      {},
+      'refused quorum',
+      '2 of 3',
     ],
     [
       'without a snapshot',

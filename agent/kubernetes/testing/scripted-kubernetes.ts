@@ -35,6 +35,8 @@ export class ScriptedKubernetes implements NodeKubernetes {
   /** Why a started Kubernetes is not well; undefined: it is. */
   broken: string | undefined
   snapshotFails = false
+  /** Why the datastore does not bear a restart; undefined: it does. */
+  alone: string | undefined
   /** Called at each restart. */
   onRestart: () => Promise<void> | void = () => {}
   readonly snapshots: Snapshot[] = []
@@ -136,6 +138,7 @@ export class ScriptedKubernetes implements NodeKubernetes {
       },
       cluster: {
         ...driver.cluster,
+        whyNotStop: async () => done(this.alone),
         proveServer: async version =>
           version === this.runs ? done({ version, members: [] }) : failed('not-ready', `runs ${this.runs}`),
         snapshot: async name => {

@@ -1,3 +1,4 @@
+import type { ClusterDriver } from '../../drivers/driver.ts'
 import { judgeMove } from '../../kubernetes/judge-move.ts'
 import { snapshotBefore } from '../../kubernetes/snapshots-of.ts'
 import type { KubernetesChange } from '../../plan/kubernetes-change.ts'
@@ -25,8 +26,13 @@ export async function judgeKubernetes(
       `${host} would become another member (${becomes}) while it is one: \`muster leave ${host}\` takes it out first`,
     )
   }
+  const opened = await deps.kubernetes.open()
+  const driver = opened.kind === 'driver' ? opened.driver : undefined
+  const alone = server && driver ? await quorumProblem(driver, input.say, signal) : undefined
+  if (alone) return alone
   if (change.apart) return { kind: 'may', move: { server, from: '', to: '' } }
-  const from = (await runningNow(deps, signal)) ?? change.from
+  const now = await driver?.readState(signal)
+  const from = now?.runningVersion ?? now?.installedVersion ?? change.from
   const { to } = change
   const api = server ? undefined : await deps.kubernetes.apiVersion(signal)
   const verdict = judgeMove({ host, server, from, to, api })
@@ -35,14 +41,23 @@ export async function judgeKubernetes(
   return { kind: 'may', move: { server, from: from ?? '', to: to ?? '' } }
 }
 
-async function runningNow(
-  { kubernetes }: StepContext['deps'],
+/**
+ * Whether the datastore bears that this server restarts. Who plans a whole cluster asks first, and this node does not rest on that.
+ * Where it cannot be told the server is ill, and a restart is what may mend it.
+ */
+export async function quorumProblem(
+  driver: ClusterDriver,
+  say: (line: string) => void,
   signal: AbortSignal,
-): Promise<string | undefined> {
-  const opened = await kubernetes.open()
-  if (opened.kind !== 'driver') return undefined
-  const { runningVersion, installedVersion } = await opened.driver.readState(signal)
-  return runningVersion ?? installedVersion
+): Promise<PhaseFailure | undefined> {
+  const asked = await driver.cluster.whyNotStop(signal)
+  if (asked.kind === 'failed') {
+    say(`whether the datastore bears a restart of this server cannot be told: ${asked.reason}`)
+    return undefined
+  }
+  return asked.value === undefined
+    ? undefined
+    : refused('quorum', `Kubernetes may not restart on this server now: ${asked.value}; nothing was touched`)
 }
 
 /** Before a server's datastore can move on to where an older version does not follow, there is a copy of it. */

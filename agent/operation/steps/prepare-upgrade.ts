@@ -13,7 +13,7 @@ import { fetchClosure, fetchTree } from '../phases/fetch.ts'
 import { makeRoom } from '../phases/make-room.ts'
 import { preflight } from '../phases/preflight.ts'
 import type { Verified } from '../phases/verify.ts'
-import { secureDatastore } from './kubernetes-move.ts'
+import { quorumProblem, secureDatastore } from './kubernetes-move.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
 import { digestOf, end, verifyRevision } from './verify-revision.ts'
 
@@ -143,9 +143,12 @@ async function plan(
   if (verdict.kind === 'may not') return refused('skew', `Kubernetes cannot move so: ${verdict.reason}`)
   if (verdict.warning !== undefined) input.say(verdict.warning)
   const inPlace = (await readProfile(system, deps.config.systemRoot)) === storePath
+  const runs = inPlace && isWell(opened.driver, now, to)
+  const alone = server && !runs ? await quorumProblem(opened.driver, input.say, signal) : undefined
+  if (alone) return alone
   return {
     kind: 'ok',
-    value: { move: { server, from: from ?? '', to }, runs: inPlace && isWell(opened.driver, now, to) },
+    value: { move: { server, from: from ?? '', to }, runs },
     detail: `Kubernetes ${from ?? 'unknown'}, then ${to}`,
   }
 }
