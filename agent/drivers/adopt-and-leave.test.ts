@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { readPeerUrls } from './etcd/etcd-client.ts'
 import { readK0sToken } from './k0s/k0s-token.ts'
 import { authorityId } from './node/certificates.ts'
 import { DONE, failed, type Result } from './result.ts'
@@ -131,6 +132,17 @@ describe('a server that leaves', () => {
   it('and a worker has nothing to take out', async () => {
     await using made = await makeDriver(worker, [])
     expect(await made.driver.leave('l1', WAIT)).toEqual({ kind: 'done', value: undefined })
+  })
+})
+
+describe('what another member says of who is one', () => {
+  it('is read by the URLs of peers, whose ids are too big for numbers', () => {
+    const text =
+      '[{"id":9304882837462349001,"peerURLs":["https://10.91.0.10:2380"],"name":"n1","clientURLs":["https://10.91.0.10:2379"]},' +
+      '{"id":80,"peerURLs":["https://10.91.0.11:2380"],"name":"n2","clientURLs":[],"isLearner":true}]'
+    expect(readPeerUrls(text)).toEqual(['https://10.91.0.10:2380', 'https://10.91.0.11:2380'])
+    for (const bad of [undefined, '', '[]', '{}', '[{"id":1}]', '[{"peerURLs":"x"}]', 'no members'])
+      expect(readPeerUrls(bad)).toBeUndefined()
   })
 })
 

@@ -1,7 +1,7 @@
 import { pause } from '../../shared/lifecycle.ts'
 import { isServerRole } from './cluster-facts.ts'
 import type { Distributed, SharedActs } from './driver-base.ts'
-import { runningVersion } from './driver-base.ts'
+import { hostOf, ownAddress, runningVersion } from './driver-base.ts'
 import { whyNotRemove, whyNotStop } from './etcd/judge-change.ts'
 import type { SeenMember } from './etcd/member.ts'
 import { applyManifests } from './kubernetes/apply-manifests.ts'
@@ -194,9 +194,14 @@ export async function leaveSelf(
   const { files, facts, nodeName } = of.deps
   if (!isServerRole(facts.role) || (await files.readMark('left')) === operation) return DONE
   const members = await of.etcd().seenMembers(options.signal)
-  if (members.kind === 'failed') return members
   const own = await of.etcd().status(options.signal)
-  if (own.kind === 'failed') return own
+  if (members.kind === 'failed' || own.kind === 'failed') {
+    const unanswered = members.kind === 'failed' ? members : own.kind === 'failed' ? own : DONE
+    // A member that was taken out has no datastore any more; who was killed right then is out all the same.
+    if (!(await isOut(of, await configuredPeers(of), options))) return unanswered
+    await files.mark('left', operation)
+    return DONE
+  }
   const why = whyNotRemove(members.value, own.value.memberId)
   if (why !== undefined) return failed('quorum', `node ${nodeName} cannot leave: ${why}`)
   const object = await of.kubectl.get(nodePath(nodeName), options.signal)
@@ -207,7 +212,47 @@ export async function leaveSelf(
   const deleted = await deleteNode(of.kubectl, node, options.signal)
   if (deleted.kind === 'failed') return deleted
   const removed = await removeMember(of, own.value.memberId, options)
-  if (removed.kind === 'failed') return removed
+  if (removed.kind === 'failed') {
+    const ownUrls = members.value.find(({ id }) => id === own.value.memberId)?.peerUrls ?? []
+    const others = members.value.flatMap(({ id, peerUrls }) => (id === own.value.memberId ? [] : peerUrls))
+    // It ends while it answers, so that the answer may not come.
+    if (!(await isOut(of, { own: ownUrls, others }, options))) return removed
+  }
   await files.mark('left', operation)
   return DONE
+}
+
+interface Peers {
+  readonly own: readonly string[]
+  readonly others: readonly string[]
+}
+
+/** Where the members are by the configuration. */
+async function configuredPeers({ deps }: Distributed): Promise<Peers> {
+  const address = await ownAddress(deps)
+  const others = [...deps.facts.servers].flatMap(([name, at]) =>
+    name === deps.nodeName || at === undefined || at === address ? [] : [`https://${hostOf(at)}:2380`],
+  )
+  return { own: address === undefined ? [] : [`https://${hostOf(address)}:2380`], others }
+}
+
+/** What others have to say to it may take a moment to reach them. */
+const HEARSAY_MS = 15_000
+
+/** Whether another member says that this server is none any more. */
+async function isOut(of: Distributed, { own, others }: Peers, options: WaitOptions): Promise<boolean> {
+  if (own.length === 0 || others.length === 0) return false
+  const out = await waitFor(
+    Math.min(options.deadlineMs, HEARSAY_MS),
+    options.signal,
+    async () => {
+      for (const url of others) {
+        const listed = await of.etcd().peersAt(url, options.signal)
+        if (listed.kind === 'done' && !listed.value.some(each => own.includes(each))) return true
+      }
+      return undefined
+    },
+    options.everyMs ?? 2_000,
+  )
+  return out === true
 }

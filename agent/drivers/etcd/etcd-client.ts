@@ -3,6 +3,7 @@ import { request } from 'node:https'
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { reasonOf } from '../../../shared/errors.ts'
 import { withDeadline } from '../../../shared/lifecycle.ts'
+import { listAt, readObject, textsAt } from '../read-value.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { type EtcdMember, idOfHex, type SeenMember } from './member.ts'
 import {
@@ -41,6 +42,11 @@ export interface EtcdClient {
   promote(id: string, signal?: AbortSignal): Promise<Result<void>>
   remove(id: string, signal?: AbortSignal): Promise<Result<void>>
   moveLeader(id: string, signal?: AbortSignal): Promise<Result<void>>
+  /**
+   * The peer URLs of all members, as the member at this peer URL has them; for a server that is no member any more and so
+   * has nobody of its own to ask. May lag behind.
+   */
+  peersAt(peerUrl: string, signal?: AbortSignal): Promise<Result<readonly string[]>>
 }
 
 export type ConnectEtcd = (access: EtcdAccess) => EtcdClient
@@ -93,6 +99,22 @@ export const connectEtcd: ConnectEtcd = access => {
     promote: async (id, signal) => await byId('Cluster/MemberPromote', id, signal),
     remove: async (id, signal) => await byId('Cluster/MemberRemove', id, signal),
     moveLeader: async (id, signal) => await byId('Maintenance/MoveLeader', id, signal),
+    peersAt: async (peerUrl, signal) => {
+      try {
+        const tls = await readPair(access.peer)
+        const text = await withDeadline(
+          PROBE_MS,
+          signal,
+          async stop => await ask(`${peerUrl}/members`, tls, stop),
+        )
+        const urls = readPeerUrls(text)
+        return urls
+          ? done(urls)
+          : failed('unreadable', `etcd at ${peerUrl}: its list of members cannot be read`)
+      } catch (error) {
+        return failed('quorum', `etcd at ${peerUrl}: ${reasonOf(error)}`)
+      }
+    },
   }
 }
 
@@ -158,19 +180,44 @@ async function answers(
   }
 }
 
-function probe(
-  url: string,
-  { ca, cert, key }: { readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer },
-  signal: AbortSignal,
-): Promise<boolean> {
+interface Tls {
+  readonly ca: Buffer
+  readonly cert: Buffer
+  readonly key: Buffer
+}
+
+async function probe(url: string, tls: Tls, signal: AbortSignal): Promise<boolean> {
+  return (await ask(url, tls, signal)) !== undefined
+}
+
+/** The text that is answered; undefined: it is no answer that says well. */
+function ask(url: string, { ca, cert, key }: Tls, signal: AbortSignal): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     const asked = request(url, { ca, cert, key, signal, agent: false }, answer => {
-      answer.resume()
-      resolve(answer.statusCode === 200)
+      const pieces: Buffer[] = []
+      let bytes = 0
+      answer.on('data', (piece: Buffer) => {
+        bytes += piece.length
+        if (bytes <= MAX_ANSWER_BYTES) pieces.push(piece)
+        else asked.destroy(new Error(`answered more than ${MAX_ANSWER_BYTES} bytes`))
+      })
+      answer.once('error', reject)
+      answer.once('end', () =>
+        resolve(answer.statusCode === 200 ? Buffer.concat(pieces).toString('utf8') : undefined),
+      )
     })
     asked.once('error', reject)
     asked.end()
   })
+}
+
+/** Ids stand there as numbers that are too big for ours; a peer's URL names it as well. */
+export function readPeerUrls(text: string | undefined): readonly string[] | undefined {
+  const members = text === undefined ? undefined : listAt(readObject(`{"members":${text}}`), 'members')
+  const urls = members?.map(member => textsAt(member, 'peerURLs'))
+  return urls?.every(each => each !== undefined) && urls.length > 0
+    ? urls.flatMap(each => each ?? [])
+    : undefined
 }
 
 async function readPair({ ca, cert, key }: EtcdPair): Promise<{ ca: Buffer; cert: Buffer; key: Buffer }> {

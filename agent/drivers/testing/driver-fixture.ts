@@ -81,6 +81,7 @@ export function madeUpEtcd(members: SeenMember[]): EtcdClient {
       return DONE
     },
     moveLeader: async () => DONE,
+    peersAt: async () => done(members.flatMap(({ peerUrls }) => peerUrls)),
   }
 }
 

@@ -215,6 +215,9 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
     'lets a server take itself out, and takes it back when it was wiped',
     async () => {
       await made.done('n2', 'leave', 'op-leave', WAIT)
+      // As when it was killed before it wrote that down: its own datastore has ended, and another one says why.
+      await made.machine('n2').ok(['rm', '/var/lib/muster-agent/cluster/left'])
+      await made.done('n2', 'leave', 'op-leave', WAIT)
       await made.done('n2', 'leave', 'op-leave', WAIT)
       expect(await voters('n1')).toEqual(['n1'])
       await made.done('n2', 'wipe')
