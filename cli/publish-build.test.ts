@@ -110,4 +110,67 @@ describe.skipIf(!hasNix)('publish --build', () => {
     expect(unsigned.code).toBe(exitCodes.usage.code)
     expect(unsigned.err).toContain('--signing-key-file')
   })
+
+  it('names clusters with their members, and builds Kubernetes where it lives apart', async () => {
+    const flake = `{
+      outputs = _: let
+        made = name: builtins.derivation {
+          inherit name;
+          system = "x86_64-linux";
+          builder = "/bin/sh";
+          args = [ "-c" "echo ${'$'}{name} > $out" ];
+        };
+        host = name: {
+          config.system.build.toplevel = made "nixos-system-${'$'}{name}";
+          config.muster.kubernetes.profile.package = made "kubernetes-of-${'$'}{name}";
+        };
+      in { nixosConfigurations = { olaf = host "olaf"; box = host "box"; }; };
+    }`
+    await writeFile(join(dir, 'flake.nix'), flake)
+    const fleet = await readFile(join(dir, 'fleet.toml'), 'utf8')
+    const machine = 'a'.repeat(64)
+    const clusters = `
+      [clusters.home]
+      distribution = "k3s"
+      version = "1.34.3"
+      life = "apart"
+      [hosts.box]
+      os = "external"
+      role = "worker"
+      cluster = "home"
+    `
+    const server = `[hosts.olaf]\nrole = "server"\ncluster = "home"\nmachine = "${machine}"`
+    await writeFile(join(dir, 'fleet.toml'), fleet.replace('\n[hosts.olaf]', `\n${server}`) + clusters)
+    const made = await run('publish', dir, '--build', '--signing-key-file', key, ...AS_ROOT)
+    expect(made).toMatchObject({ code: 0, err: expect.stringContaining('building Kubernetes of box') })
+    const { manifest, targets = [] } = coordinator.revisions.at(-1) ?? {}
+    expect(manifest?.clusters.get('home')).toEqual({
+      ...{
+        cluster: 'home',
+        distribution: 'k3s',
+        version: '1.34.3',
+        endpoint: undefined,
+        admitsWorkers: false,
+      },
+      members: [
+        { host: 'box', role: 'worker', machine: undefined },
+        { host: 'olaf', role: 'server', machine },
+      ],
+    })
+    const read = targets.map(bytes => {
+      const target = readTarget(bytes)
+      if (target.kind === 'refused') throw new Error(target.reason)
+      const { host, way, kubernetes } = target.target
+      const path = ({ case: kind, value }: typeof way) =>
+        kind === 'closure' ? value.storePath.slice(44) : kind
+      return [host, path(way), kubernetes && path(kubernetes.way)]
+    })
+    expect(read.sort()).toEqual([
+      ['box', undefined, 'kubernetes-of-box'],
+      ['olaf', 'nixos-system-olaf', 'kubernetes-of-olaf'],
+    ])
+    // Signed anew it says the same.
+    expect(await run('publish', dir, '--renew')).toMatchObject({ code: 0 })
+    expect(coordinator.revisions.at(-1)?.manifest.clusters).toEqual(manifest?.clusters)
+  })
 })
