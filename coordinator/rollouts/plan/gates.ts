@@ -80,7 +80,7 @@ function* halted({ snapshot }: GateInput): Iterable<Wait> {
   yield {
     gate: 'halted',
     reason: snapshot.halted,
-    opens: 'an operator looks and says `muster rollout accept-restore`',
+    opens: 'an operator looks and says `muster rollout accept`',
   }
 }
 
@@ -96,6 +96,10 @@ function* stopsAll({ snapshot, rollout }: GateInput): Iterable<Wait> {
     const state = snapshot.others.get(id)
     if (state === 'succeeded') continue
     yield { gate: 'rollout', reason: `rollout ${id} is ${state ?? 'not known'}`, opens: 'it has succeeded' }
+  }
+  const reverted = rollout.reverts === undefined ? undefined : snapshot.others.get(rollout.reverts)
+  if (reverted === 'running' || reverted === 'paused' || reverted === 'ending') {
+    yield { gate: 'rollout', reason: `rollout ${rollout.reverts} is ${reverted}`, opens: 'it is over' }
   }
 }
 
@@ -165,7 +169,9 @@ function* ownState({ rollout, host, view, nowMs }: GateInput): Iterable<Wait> {
 }
 
 /** Much of the fleet is gone at once: nothing new is begun. Confirmations, rollbacks and what lifts a cordon never wait here. */
-function* silence({ snapshot: { silence: seen } }: GateInput): Iterable<Wait> {
+function* silence({ snapshot: { silence: seen }, rollout, host }: GateInput): Iterable<Wait> {
+  // A way back is never kept from anybody, nor what a person orders of one machine to mend it.
+  if (rollout.action === 'rollback' || (rollout.settings.direct && host.cluster === undefined)) return
   const { known: all, silent, percent } = seen
   const isReadable = [all, silent, percent].every(value => Number.isFinite(value) && value >= 0)
   if (isReadable && (silent < 2 || silent * 100 <= percent * all)) return

@@ -33,6 +33,8 @@ export interface RolloutRecord {
   readonly settings: FrozenSettings
   /** Rollouts that must have succeeded before. */
   readonly after: readonly string[]
+  /** The rollout that it takes back, which must be over before; undefined: none. */
+  readonly reverts: string | undefined
   /** In the order of their turns. Frozen at the start. */
   readonly hosts: readonly HostRecord[]
   /** "host gate" of every gate that an operator opened. */

@@ -55,6 +55,7 @@ export function sampleRollout(input: {
       ...settings,
     },
     after: [],
+    reverts: undefined,
     hosts: hosts.map(
       ({ host, machine, cluster, server }): HostRecord => ({
         host,
