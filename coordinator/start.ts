@@ -9,6 +9,7 @@ import { AgentService, SessionResponseSchema } from '../shared/gen/muster/v1/age
 import { ClusterService } from '../shared/gen/muster/v1/cluster_pb.ts'
 import { EnrolmentService } from '../shared/gen/muster/v1/enrolment_pb.ts'
 import { OperatorService } from '../shared/gen/muster/v1/operator_pb.ts'
+import { RolloutService } from '../shared/gen/muster/v1/rollout_pb.ts'
 import { Disposers } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import { lockDirectory } from '../shared/process-lock.ts'
@@ -41,12 +42,15 @@ import { FactsCache } from './queries/facts-cache.ts'
 import { announceRevision, type CommittedRevision, followRevision } from './revisions/announce-revision.ts'
 import { openBlobs } from './revisions/blobs.ts'
 import { fleetTargetsCache } from './revisions/fleet-targets.ts'
+import { conductorSource } from './rollouts/conductor-source.ts'
+import { openRolloutEngine, type RolloutEngine } from './rollouts/engine.ts'
 import { agentService } from './services/agent-service.ts'
 import { clusterService } from './services/cluster-service.ts'
 import { enrolmentService } from './services/enrolment-service.ts'
 import { healthService } from './services/health-service.ts'
 import { OperatorCalls } from './services/operator-calls.ts'
 import { operatorService } from './services/operator-service.ts'
+import { rolloutService } from './services/rollout-service.ts'
 import { sessionHooks } from './session-hooks.ts'
 import { SessionRegistry } from './sessions/registry.ts'
 import { treeDigests } from './store/revisions.ts'
@@ -110,10 +114,13 @@ async function build(
 
   const stop = new AbortController()
   let wantRestart: (why: string) => void = () => {}
+  let engine: RolloutEngine | undefined
   const restartWanted = new Promise<string>(resolve => {
     wantRestart = resolve
   })
-  const operationFeed = new ChangeFeed()
+  // Whatever becomes of an operation may let a rollout go on.
+  const operationFeed = new ChangeFeed(() => engine?.runner.trigger())
+  const rolloutFeed = new ChangeFeed()
   const conditions = {
     stuckAfterMs: config.stuckMinutes * 60_000,
     certificateWarnMs: (config.machineCertificateDays * DAY_MS) / 6,
@@ -158,6 +165,21 @@ async function build(
     signal: stop.signal,
   })
 
+  const ownHost = findOwnHost({ directory, configured: config.ownHost, systemId: await readSystemId() })
+  const ownHostCopies = ownHostBackup({ stateDir, store, blobs, clock })
+  const grant = (asked: Asked) =>
+    grantAct({ store, clock, trust, fleetTargets, snapshot: name => clusters.snapshot(name) }, asked)
+  const clusterSource = conductorSource({ store, clock, clusters, fleetTargets, grantAct: grant })
+  const rollouts = await openRolloutEngine({
+    ...base,
+    sessions: registry,
+    clusters: clusterSource,
+    rolloutFeed,
+    ownHost,
+    ownHostBackup: ownHostCopies,
+  })
+  engine = rollouts
+
   const onTrustChanged = async () => {
     await trust.reload(store.db)
     registry.broadcast(
@@ -188,11 +210,17 @@ async function build(
   let diskProblem: string | undefined
   let addresses = { enrolment: config.enrolmentListen, fleet: config.fleetListen }
   const operatorCalls = new OperatorCalls()
-  const systemId = await readSystemId()
   const deps = {
     ...base,
-    ownHost: findOwnHost({ directory, configured: config.ownHost, systemId }),
-    ownHostBackup: ownHostBackup({ stateDir, store, blobs, clock }),
+    ownHost,
+    rollouts,
+    runner: rollouts.runner,
+    restoreWatch: rollouts.restoreWatch,
+    halted: rollouts.halted,
+    rolloutFeed,
+    silence: rollouts.silence,
+    clusters: clusterSource,
+    onRolloutsChanged: () => rollouts.runner.changed(),
     operatorCalls,
     onAuthorityDropped: () => {
       const pins = new Set(authorities.list().map(({ pin }) => pin))
@@ -217,7 +245,11 @@ async function build(
     enrolmentAddress: () => addresses.enrolment,
     stateDir,
     started: clock.now(),
-    otherProblems: () => [...(diskProblem === undefined ? [] : [diskProblem]), ...clusters.problems()],
+    otherProblems: () => [
+      ...(diskProblem === undefined ? [] : [diskProblem]),
+      ...clusters.problems(),
+      ...haltedProblems(rollouts),
+    ],
     onDisk: (problem: string | undefined) => {
       diskProblem = problem
     },
@@ -234,7 +266,7 @@ async function build(
   const clusterDeps = {
     ...deps,
     clusters,
-    grantAct: (asked: Asked) => grantAct({ ...deps, snapshot: name => clusters.snapshot(name) }, asked),
+    grantAct: grant,
   }
   const remote = (peer: Peer) => callerOf({ directory, operators, authorities, clock }, peer)
   const health = healthService({ store, registry })
@@ -258,6 +290,7 @@ async function build(
       serve(server, AgentService, agentService({ ...deps, callerOf: remote }), options)
       serve(server, OperatorService, operatorService(deps, remote), options)
       serve(server, ClusterService, clusterService(clusterDeps, remote), options)
+      serve(server, RolloutService, rolloutService(deps, remote), options)
       serve(server, Health, health, options)
     },
     MEMBERS,
@@ -274,6 +307,7 @@ async function build(
     await openLocalListener(config.socket, server => {
       serve(server, OperatorService, operatorService(deps, local), options)
       serve(server, ClusterService, clusterService(clusterDeps, local), options)
+      serve(server, RolloutService, rolloutService(deps, local), options)
       serve(server, Health, health, options)
     }),
   )
@@ -282,6 +316,7 @@ async function build(
   const running = Promise.all([
     registry.run(),
     clusters.run(),
+    rollouts.run(stop.signal),
     housekeeping({ ...deps, config }, stop.signal),
   ])
   disposers.defer(async () => {
@@ -308,6 +343,12 @@ async function build(
       log.info({}, 'coordinator stopped')
     },
   }
+}
+
+/** What keeps every rollout from going on is a problem of the fleet. */
+function haltedProblems({ halted }: Pick<RolloutEngine, 'halted'>): readonly string[] {
+  const why = halted()
+  return why === undefined ? [] : [why]
 }
 
 /** The authority is made at the first start only: one that is missing beside enrolled machines is an error. */

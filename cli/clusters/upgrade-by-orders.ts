@@ -25,7 +25,7 @@ export async function upgradeByOrders(
   const turns = [...new Set(lines.map(({ turn }) => turn))].filter(turn => turn > 0).sort((a, b) => a - b)
   for (const turn of turns) {
     const refs = lines.filter(line => line.turn === turn).map(({ host }) => host)
-    const ordered = await giveOrders(cli, connection, 'cluster upgrade', { refs }, order)
+    const { operations: ordered } = await giveOrders(cli, connection, 'cluster upgrade', { refs }, order)
     const outcomes = await waitForAll(cli, connection, ordered, Math.max(1, until - performance.now()))
     ended.push(...outcomes)
     if (exitOf(outcomes) !== 'ok') break

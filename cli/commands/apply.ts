@@ -1,14 +1,16 @@
+import { escapeText } from '../../shared/escape.ts'
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
 import type { OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
-import { checkScope, giveOrders } from '../orders/give-orders.ts'
+import { checkScope, type GivenOrders, giveOrders } from '../orders/give-orders.ts'
 import { waitForAll } from '../orders/wait-for-all.ts'
 import { exitForOutcomes } from '../outcome-exit.ts'
 import type { Format } from '../output/format.ts'
 import { operationListing } from '../output/operation-listing.ts'
 import { showList } from '../output/show-list.ts'
+import { followRollout, lookOf } from '../rollouts/follow-rollout.ts'
 import { planFirst } from './plan.ts'
 
 export interface WaitOptions {
@@ -49,15 +51,48 @@ export async function apply(cli: Cli, refs: readonly string[], options: ApplyOpt
   })
 }
 
+/** Follows a rollout to its end; the operations that it gave. Hosts that it left are named. */
+async function waitForRollout(
+  cli: Cli,
+  connection: Connection,
+  id: string,
+  timeoutMs: number,
+): Promise<readonly OperationSummary[]> {
+  const { hosts } = await followRollout(cli, connection, id, { look: lookOf(cli), timeoutMs })
+  const left = hosts.filter(({ operationId }) => operationId === '')
+  const operationIds = hosts.map(({ operationId }) => operationId).filter(operation => operation !== '')
+  const { operations } =
+    operationIds.length === 0
+      ? { operations: [] }
+      : await connection.client.listOperations({ operationIds, limit: 1_000 }, connection.call)
+  if (left.length > 0) {
+    const names = left.slice(0, 10).map(({ host, reason }) => `${host}${reason === '' ? '' : ` (${reason})`}`)
+    const text = `rollout ${id} left ${left.length} behind: ${names.join(', ')}`
+    if (operations.length === 0) throw new CliError('refused', text)
+    cli.io.err(`${escapeText(text)}\n`)
+  }
+  return operations
+}
+
 /** Waits for what was ordered, unless told otherwise, lists it and ends with the code of its outcomes. */
 export async function showOutcomes(
   cli: Cli,
   connection: Connection,
-  ordered: readonly OperationSummary[],
+  { operations: ordered, rollout }: GivenOrders,
   { wait, timeout, output }: WaitOptions,
 ): Promise<void> {
-  if (!wait) return showList(cli.io, ordered, operationListing(cli.clock.now()), output)
-  const ended = await waitForAll(cli, connection, ordered, timeout)
+  if (!wait) {
+    if (rollout !== '') {
+      cli.io.err(
+        `rollout ${rollout} orders the others when their turn comes: \`muster rollout watch ${rollout}\`\n`,
+      )
+    }
+    return showList(cli.io, ordered, operationListing(cli.clock.now()), output)
+  }
+  const ended =
+    rollout === ''
+      ? await waitForAll(cli, connection, ordered, timeout)
+      : await waitForRollout(cli, connection, rollout, timeout)
   await showList(cli.io, ended, operationListing(cli.clock.now()), output)
   const exit = exitForOutcomes(ended.map(({ outcome }) => outcome?.class ?? OutcomeClass.UNKNOWN))
   if (exit !== 'ok') throw new CliError(exit, '')

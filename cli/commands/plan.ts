@@ -73,7 +73,7 @@ async function makePlans(
   timeoutMs: number,
 ): Promise<readonly OperationSummary[]> {
   const action = { case: 'apply' as const, value: { revision, planOnly: true } }
-  const ordered = await giveOrders(cli, connection, command, scope, action)
+  const { operations: ordered } = await giveOrders(cli, connection, command, scope, action)
   return await waitForAll(cli, connection, ordered, timeoutMs)
 }
 

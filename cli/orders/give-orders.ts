@@ -28,6 +28,13 @@ export function checkScope(command: string, { refs, where }: OrderScope): void {
   }
 }
 
+/** What an order became. */
+export interface GivenOrders {
+  readonly operations: readonly OperationSummary[]
+  /** The rollout that orders further machines when their turn comes; empty: all were ordered. */
+  readonly rollout: string
+}
+
 /**
  * Gives an order; the operations it became. The same request id makes one that is sent again, after its answer was lost,
  * the same order.
@@ -38,10 +45,10 @@ export async function giveOrders(
   command: string,
   { refs, where }: OrderScope,
   action: Action,
-): Promise<readonly OperationSummary[]> {
+): Promise<GivenOrders> {
   const request = { refs: [...refs], where: where ?? '', requestId: randomId(), action }
-  const { operations, errors } = await tryAgain(cli.signal, () => client.giveOrders(request, call))
+  const { operations, errors, rolloutId } = await tryAgain(cli.signal, () => client.giveOrders(request, call))
   reportSelectorErrors(cli, errors, operations.length)
-  if (operations.length > 0) return operations
+  if (operations.length > 0 || rolloutId !== '') return { operations, rollout: rolloutId }
   throw new CliError('notFound', `${command}: nothing matches, so nothing was ordered`)
 }

@@ -15,9 +15,9 @@ import { randomId } from '../../shared/ids.ts'
 import { ownHostBackup } from '../backup/own-host-backup.ts'
 import { MachineDirectory } from '../machines/directory.ts'
 import { ChangeFeed } from '../operations/change-feed.ts'
+import { ORDER_LIFETIME_MS } from '../operations/order-lifetime.ts'
 import { expireOrders, pendingOrders } from '../operations/orders.ts'
 import { recordReport } from '../operations/record-report.ts'
-import { ORDER_LIFETIME_MS } from '../operations/try-again.ts'
 import { FactsCache } from '../queries/facts-cache.ts'
 import {
   addMachine,
@@ -27,9 +27,11 @@ import {
   streamOf,
   targetOf,
 } from '../revisions/testing/sample-fleet.ts'
+import { testEngine } from '../rollouts/testing/test-engine.ts'
 import { listEventRows } from '../store/events.ts'
 import { findMachine } from '../store/machines.ts'
-import { findOperation, openOperations, outcomeOf } from '../store/operations.ts'
+import { findOperation, openOperations } from '../store/operations.ts'
+import { openRollouts } from '../store/rollouts.ts'
 import type { Caller } from './caller.ts'
 import { type GiveOrdersDeps, giveOrders } from './give-orders.ts'
 import { listOperations } from './list-operations.ts'
@@ -52,7 +54,9 @@ beforeEach(async () => {
 afterEach(() => fleet[Symbol.asyncDispose]())
 
 /** Two revisions for olaf, nas and held; the fourth machine waits for an operator. */
-async function prepare(): Promise<GiveOrdersDeps & SampleFleet> {
+async function prepare(
+  ownHost: GiveOrdersDeps['ownHost'] = () => undefined,
+): Promise<GiveOrdersDeps & SampleFleet> {
   const targets = [
     targetOf(fleet.fleetId, 'olaf', { machine: OLAF }),
     targetOf(fleet.fleetId, 'nas', { machine: NAS }),
@@ -69,15 +73,29 @@ async function prepare(): Promise<GiveOrdersDeps & SampleFleet> {
     .insertInto('conditions')
     .values({ machine: HELD, class: 'went-back', reason: 'journal', since: 1 })
     .execute()
+  const directory = await MachineDirectory.load(fleet.store.db, fleet.fleetTargets.current())
+  const operationFeed = new ChangeFeed()
+  const own = { ownHost, ownHostBackup: ownHostBackup({ ...fleet, stateDir: fleet.folder }) }
   return {
     ...fleet,
-    directory: await MachineDirectory.load(fleet.store.db, fleet.fleetTargets.current()),
+    directory,
+    rollouts: await testEngine({
+      ...fleet,
+      ...own,
+      directory,
+      operationFeed,
+      wake: machine => void woken.push(machine),
+      // The runner sees who is connected; these tests are about what is ordered.
+      sessions: {
+        live: () => ({ instance: 'one', bootId: 'boot', disputed: false, startedMs: 0 }),
+        machines: () => [OLAF, NAS],
+      },
+    }),
     sessions: { online: () => false, lastMessage: () => undefined, wake: machine => woken.push(machine) },
     conditions: { stuckAfterMs: 600_000, certificateWarnMs: 86_400_000 },
     factsCache: new FactsCache(),
-    operationFeed: new ChangeFeed(),
-    ownHost: () => undefined,
-    ownHostBackup: ownHostBackup({ ...fleet, stateDir: fleet.folder }),
+    operationFeed,
+    ownHost,
     log,
   }
 }
@@ -102,7 +120,7 @@ describe('ordering machines to a revision', () => {
       { machine: OLAF, host: 'olaf', revision: 2n, orderedBy: 'anna', delivered: false },
       { machine: NAS, host: 'nas', revision: 2n },
     ])
-    expect(woken).toEqual([OLAF, NAS])
+    expect(woken.toSorted()).toEqual([OLAF, NAS])
     const [pending] = await pendingOrders(fleet.store.db, OLAF, fleet.clock.now())
     expect(pending).toMatchObject({
       operationId: operations?.[0]?.operationId,
@@ -110,7 +128,7 @@ describe('ordering machines to a revision', () => {
       manifestDigest: fleet.fleetTargets.current().manifestDigest,
     })
     const events = await listEventRows(fleet.store.db, { limit: 2 })
-    expect(events).toMatchObject([
+    expect(events.toSorted((a, b) => (a.host < b.host ? -1 : 1))).toMatchObject([
       { class: 'ordered', machine: NAS, actor: 'anna' },
       { class: 'ordered', machine: OLAF, host: 'olaf' },
     ])
@@ -145,12 +163,10 @@ describe('ordering machines to a revision', () => {
       code: status.FAILED_PRECONDITION,
       message: expect.stringContaining(`olaf: operation ${running} (apply to revision 2) is not done yet`),
     })
-    fleet.clock.at = deps.clock.now()
-    const later = new Date(fleet.clock.at.getTime() + ORDER_LIFETIME_MS)
-    const after = { ...deps, clock: { now: () => later } }
-    const third = await order(after, { refs: ['olaf'], revision: 1n, requestId: 'three' })
+    fleet.clock.at = new Date(fleet.clock.at.getTime() + ORDER_LIFETIME_MS)
+    const third = await order(deps, { refs: ['olaf'], revision: 1n, requestId: 'three' })
     expect(third.operations).toMatchObject([{ revision: 1n }])
-    expect(await expireOrders(after)).toBe(1) // the one of nas; olaf's ended with the new order
+    expect(await expireOrders(deps)).toBe(1) // the one of nas; olaf's ended with the new order
   })
 
   it('orders nothing when anything is wrong, and names everything that is', async () => {
@@ -271,7 +287,7 @@ describe('orders other than to a revision', () => {
     expect(await operationCount()).toBe(1)
   })
 
-  it('an operator’s order takes the place of a retry that waits', async () => {
+  it('an operator’s order takes the place of one that waits to be tried again', async () => {
     const deps = await prepare()
     const { operations } = await order(deps, { refs: ['olaf'], requestId: 'one' })
     const report = create(OperationReportSchema, {
@@ -280,23 +296,26 @@ describe('orders other than to a revision', () => {
       outcome: { class: OutcomeClass.UNCONFIRMED, phase: Phase.RETURN },
     })
     await recordReport(deps, OLAF, report)
+    await deps.rollouts.runner.runNow()
+    // It waits for its time, and nothing is ordered before.
+    expect(await openOperations(fleet.store.db, [OLAF])).toEqual([])
+    const [waiting] = await openRollouts(fleet.store.db)
+    expect(waiting).toMatchObject({ action: 'apply', revision: 2 })
+    fleet.clock.at = new Date(fleet.clock.at.getTime() + 60_000)
+    await deps.rollouts.runner.runNow()
     const [retry] = await openOperations(fleet.store.db, [OLAF])
-    expect(retry).toMatchObject({ retry_of: report.operationId, revision: 2 })
-    expect(await pending()).toEqual([])
+    expect(retry).toMatchObject({ revision: 2 })
+    await recordReport(deps, OLAF, { ...report, operationId: retry?.id ?? '' })
     const { operations: mine } = await order(deps, { refs: ['olaf'], revision: 1n, requestId: 'two' })
     expect(mine).toMatchObject([{ revision: 1n }])
-    const row = await findOperation(fleet.store.db, retry?.id ?? '')
-    expect(row && outcomeOf(row)).toMatchObject({ class: OutcomeClass.REFUSED, refusal: 'superseded' })
-    expect((await openOperations(fleet.store.db, [OLAF])).map(({ id }) => id)).toEqual([
-      mine?.[0]?.operationId,
-    ])
+    expect(await openRollouts(fleet.store.db)).toMatchObject([{ revision: 1 }])
   })
 })
 
 describe('the coordinator’s own host', () => {
   const own = async (): Promise<GiveOrdersDeps & SampleFleet> => {
     await mkdir(join(fleet.folder, 'authority'))
-    return { ...(await prepare()), ownHost: () => OLAF }
+    return await prepare(() => OLAF)
   }
   const backups = async () => await readdir(join(fleet.folder, 'backups')).catch(() => [])
 

@@ -10,8 +10,15 @@ export function logKey(operation: string): string {
  */
 export class ChangeFeed {
   readonly #watches = new Map<string, Set<Watch>>()
+  readonly #onChange: () => void
+
+  /** `onChange` is told that something changed, whatever it is. */
+  constructor(onChange: () => void = () => {}) {
+    this.#onChange = onChange
+  }
 
   notify(key: string): void {
+    this.#onChange()
     for (const watch of this.#watches.get(key) ?? []) watch.changed(key)
   }
 

@@ -273,67 +273,6 @@ describe('signed outcomes', () => {
   })
 })
 
-describe('what ended without fault of its target', () => {
-  const end = (id: string, kind: OutcomeClass) =>
-    recordReport(deps, OLAF, report(id, 3, { outcome: outcome(kind) }))
-  const retries = async () =>
-    await fleet.store.db
-      .selectFrom('operations')
-      .selectAll()
-      .where('retry_of', '!=', '')
-      .orderBy('ordered')
-      .execute()
-
-  it('T55, N32: is ordered again when its time has come, a bounded number of times, however often it is reported', async () => {
-    let id = await order('op-0', OLAF, 3)
-    const waits: number[] = []
-    for (let tried = 0; tried < 3; tried++) {
-      for (let time = 0; time < 3; time++) await end(id, OutcomeClass.UNCONFIRMED)
-      const row = (await retries()).at(-1)
-      expect(row).toMatchObject({
-        retry_of: id,
-        revision: 3,
-        action: 'apply',
-        ordered_by: `coordinator: retry of ${id}`,
-        manifest_digest: 'd'.repeat(64),
-      })
-      expect(await retries()).toHaveLength(tried + 1)
-      const wait = (row?.not_before ?? 0) - deps.clock.at.getTime()
-      waits.push(wait)
-      expect(await pendingOrders(fleet.store.db, OLAF, deps.clock.at)).toEqual([])
-      pass(wait)
-      expect(await pendingOrders(fleet.store.db, OLAF, deps.clock.at)).toMatchObject([
-        { operationId: row?.id, revision: 3n },
-      ])
-      id = row?.id ?? ''
-    }
-    expect(waits).toEqual(waits.toSorted((a, b) => a - b))
-    await end(id, OutcomeClass.UNCONFIRMED)
-    expect(await retries()).toHaveLength(3)
-  })
-
-  it('is left alone when something else was ordered since, or the node is on hold, or nobody here ordered it', async () => {
-    await order('first', OLAF, 3)
-    pass(1_000)
-    await order('second', OLAF, 4)
-    await end('first', OutcomeClass.UNCONFIRMED)
-    await recordReport(deps, OLAF, report('lost', 7, { outcome: outcome(OutcomeClass.BUSY) }))
-    pass(1_000)
-    await order('third', OLAF, 3)
-    await fleet.store.db.updateTable('machines').set({ held_since: 5 }).execute()
-    await end('third', OutcomeClass.BUSY)
-    expect(await retries()).toEqual([])
-  })
-
-  it('T55: an end that the coordinator wrote itself is not tried again', async () => {
-    await order('one', OLAF, 3)
-    pass(HOUR_MS)
-    await expireOrders(deps)
-    await end('one', OutcomeClass.UNCONFIRMED)
-    expect(await retries()).toEqual([])
-  })
-})
-
 describe('confirming', () => {
   const session = { instance: 'second', bootId: 'boot-1', disputed: false, startedMs: 0 }
   const ask = async (

@@ -35,7 +35,6 @@ import { moveOperation } from './move-operation.ts'
 import { ACTIONS } from './order-action.ts'
 import type { OrderDeps } from './orders.ts'
 import { readSignature } from './read-signature.ts'
-import { tryAgain } from './try-again.ts'
 
 type Ack = MessageInitShape<typeof OperationAckSchema>
 
@@ -81,7 +80,6 @@ export async function recordReport(
     await noteLateOutcome(tx, row, moved, outcome, now)
     await followNode(tx, row, report, outcome, phases)
     const endedNow = moved.kind === 'next' && moved.state.outcomeClass !== 0
-    if (endedNow && moved.givenUp === undefined) await tryAgain(deps, tx, row, now)
     return {
       sequence: merged.newest,
       outcome: (row.outcome_class !== 0 || endedNow) && outcome !== undefined,

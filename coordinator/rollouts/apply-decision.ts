@@ -3,7 +3,7 @@ import type { Transaction } from 'kysely'
 import { type StartRolloutRequest, StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { operationId } from '../../shared/ids.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
-import type { WantedAction } from '../operations/order-action.ts'
+import { needsRevision, type WantedAction } from '../operations/order-action.ts'
 import { type NewOrders, writeOrders } from '../operations/write-orders.ts'
 import { recordEvent } from '../store/events.ts'
 import { findRevision } from '../store/revisions.ts'
@@ -11,7 +11,6 @@ import {
   changeRollout,
   closeGrant,
   insertGrant,
-  type RolloutHostRow,
   type RolloutRow,
   writeHostRecord,
 } from '../store/rollouts.ts'
@@ -20,15 +19,7 @@ import type { WantedAct } from './cluster-source.ts'
 import type { Decision, NewGrant, RolloutMove, Wait } from './plan/decision.ts'
 import { progressOf } from './plan/host-steps.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
-import {
-  keepSince,
-  noteOfRow,
-  noteToRow,
-  type RolloutRows,
-  readRecords,
-  waitsOfRow,
-  waitsToRow,
-} from './read-record.ts'
+import { keepSince, type RolloutRows, readRecords, waitsOfRow, waitsToRow } from './read-record.ts'
 
 export interface ApplyInput {
   readonly directory: MachineDirectory
@@ -126,7 +117,7 @@ function changeOf(move: RolloutMove, now: Date) {
 /** Writes one grant, with the order that it gives; a wait is why the order cannot be given now. */
 async function give(
   tx: Transaction<Database>,
-  { directory, lifetimeMs, ownMachine, backups }: ApplyInput,
+  input: ApplyInput,
   row: RolloutRow,
   grant: NewGrant,
   now: Date,
@@ -142,15 +133,56 @@ async function give(
     return { machine: '', ended: [] }
   }
   const action = actionOf(row, step)
+  if (action?.word === 'rollback' && row.reverts !== '') return await takeBack(tx, input, row, grant, now)
   if (!action) {
     // An act of a cluster: its id is written first, and whoever comes after asks for it until it is known.
     await insertGrant(tx, { ...base, operation: operationId(now) })
     return { machine: '', ended: [] }
   }
+  return await order(tx, input, row, grant, action, now)
+}
+
+/** Back to what ran before the other rollout moved the host; where that moved it nowhere there is nothing to do. */
+async function takeBack(
+  tx: Transaction<Database>,
+  input: ApplyInput,
+  row: RolloutRow,
+  grant: NewGrant,
+  now: Date,
+): Promise<{ readonly machine: string; readonly ended: readonly string[] } | Wait> {
+  const moved = await tx
+    .selectFrom('rollout_grants')
+    .select('operation')
+    .where('rollout', '=', row.reverts)
+    .where('host', '=', grant.host)
+    .where('step', '=', 'act')
+    .where('outcome', '=', 'done')
+    .orderBy('attempt', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  if (moved) {
+    const action = { word: 'rollback', to: moved.operation, before: true } as const
+    return await order(tx, input, row, grant, action, now)
+  }
+  const { rollout, host, step, attempt, machine } = grant
+  const base = { rollout, host, step, attempt, machine, granted: now.getTime() }
+  await insertSkipped(tx, base, `rollout ${row.reverts} did not move it`, now)
+  return { machine: '', ended: [] }
+}
+
+/** Gives the order of a step, by the one function that writes orders. */
+async function order(
+  tx: Transaction<Database>,
+  { directory, lifetimeMs, ownMachine, backups }: ApplyInput,
+  row: RolloutRow,
+  { rollout, host, machine, step, attempt }: NewGrant,
+  action: WantedAction,
+  now: Date,
+): Promise<{ readonly machine: string; readonly ended: readonly string[] } | Wait> {
+  const base = { rollout, host, step, attempt, machine, granted: now.getTime() }
   const entry = directory.get(machine)
   if (!entry) return notNow('no machine is this host')
-  const revision =
-    action.word === 'apply' || action.word === 'plan' ? await findRevision(tx, row.revision) : undefined
+  const revision = needsRevision(action.word) ? await findRevision(tx, row.revision) : undefined
   const request = `${rollout}.${host}.${step}.${attempt}`
   const written = await writeOrders(
     tx,
@@ -283,12 +315,8 @@ async function writeEnds(
     const record = records.get(row.rollout)
     const host = record?.hosts.find(one => one.host === row.host)
     if (!record || !host) continue
-    await writeEnd(tx, row, endOf(record, host))
+    await writeHostRecord(tx, row, { ended_as: endOf(record, host) })
   }
-}
-
-async function writeEnd(tx: Transaction<Database>, row: RolloutHostRow, end: string): Promise<void> {
-  await writeHostRecord(tx, row, { record: noteToRow({ ...noteOfRow(row.record), end }) })
 }
 
 function endOf(record: RolloutRecord, host: RolloutRecord['hosts'][number]): string {

@@ -9,8 +9,9 @@ import { newestRevision } from '../store/revisions.ts'
 import type { RolloutRow } from '../store/rollouts.ts'
 import { findRolloutByRequest } from '../store/rollouts.ts'
 import { isUniqueViolation, type Store } from '../store/store.ts'
+import type { ClusterSource } from './cluster-source.ts'
 import { freezeSettings } from './frozen-settings.ts'
-import { type Member, orderMembers } from './members.ts'
+import { isServerRole, type Member, orderMembers } from './members.ts'
 import type { RolloutAction, RolloutRecord } from './plan/rollout-record.ts'
 import type { RolloutRunner } from './runner.ts'
 import { intentOf, type NewRollout, writeRollout } from './start-rollout.ts'
@@ -21,6 +22,7 @@ export interface BeginDeps {
   readonly clock: Clock
   readonly runner: Pick<RolloutRunner, 'runNow' | 'changed'>
   readonly halted: () => string | undefined
+  readonly clusters: Pick<ClusterSource, 'views'>
 }
 
 export interface Beginning {
@@ -34,11 +36,13 @@ export interface Beginning {
   readonly awayMs: number
   readonly startedBy: string
   readonly reverts?: string
+  /** SHA-256 of what was asked for, where it was not asked for as `asked`. */
+  readonly intent?: string
 }
 
 /** Puts together what is frozen of a rollout. */
 export async function prepareRollout(
-  { store, clock }: Pick<BeginDeps, 'store' | 'clock'>,
+  { store, clock, clusters }: Pick<BeginDeps, 'store' | 'clock' | 'clusters'>,
   beginning: Beginning,
 ): Promise<NewRollout> {
   const { asked, action, revision, members, direct, prefetch, awayMs, startedBy, reverts = '' } = beginning
@@ -56,14 +60,30 @@ export async function prepareRollout(
   return {
     id: operationId(clock.now()),
     asked,
+    intent: beginning.intent ?? intentOf(asked),
     action,
     revision: revision?.number ?? 0,
     manifestDigest: revision?.digest ?? '',
-    members: orderMembers(members, canaries, canarySize),
+    members: orderMembers(await outsideUntilJoined(clusters, members, clock), canaries, canarySize),
     settings: frozen,
     startedBy,
     reverts,
   }
+}
+
+/** A machine that certainly runs nothing of its cluster yet is as one outside of it: there is nothing in it to take care of. */
+async function outsideUntilJoined(
+  clusters: Pick<ClusterSource, 'views'>,
+  members: readonly Member[],
+  clock: Clock,
+): Promise<readonly Member[]> {
+  if (members.every(({ cluster }) => cluster === undefined)) return members
+  const views = await clusters.views(clock.now().getTime())
+  return members.map(member => {
+    const view =
+      member.cluster === undefined ? undefined : views.get(member.cluster)?.members.get(member.host)
+    return view?.joined === false ? { ...member, cluster: undefined } : member
+  })
 }
 
 /** Writes a rollout and lets the planner look at it at once: what may be granted now is granted when this returns. */
@@ -84,7 +104,7 @@ export async function beginRollout(deps: BeginDeps, beginning: Beginning): Promi
       return { kind: 'known', row } as const
     })
   if (started.kind === 'refused') throw precondition(listProblems(started.problems))
-  if (started.kind === 'known' && started.row.intent !== intentOf(beginning.asked)) {
+  if (started.kind === 'known' && started.row.intent !== rollout.intent) {
     throw exists('request_id: was used for another rollout already; use a new one for each intent')
   }
   await runner.runNow()
@@ -102,11 +122,12 @@ export function recordOfNew(rollout: NewRollout, nowMs: number): RolloutRecord {
     startedMs: nowMs,
     settings: rollout.settings,
     after: rollout.asked.after,
+    reverts: rollout.reverts === '' ? undefined : rollout.reverts,
     hosts: rollout.members.map(member => ({
       host: member.host,
       machine: member.machine,
       cluster: member.cluster,
-      server: member.role === 'server' || member.role === 'server+worker',
+      server: member.cluster !== undefined && isServerRole(member.role),
       canary: member.canary,
       after: member.after,
       drainLimitMs: member.drainLimitMs,

@@ -18,7 +18,7 @@ export interface WantedAct {
 /** What rollouts see of clusters, and how they ask for an act: the only door to both. */
 export interface ClusterSource {
   /** Clusters that exist, by name. */
-  views(nowMs: number): ReadonlyMap<string, ClusterView>
+  views(nowMs: number): Promise<ReadonlyMap<string, ClusterView>>
   /** What became of acts, by id; one that is missing was never asked for. */
   acts(ids: readonly string[]): Promise<ReadonlyMap<string, OperationView>>
   /** Asks for an act; asked again with the same id it is the same act. A text is why it cannot be asked for. */
@@ -27,7 +27,7 @@ export interface ClusterSource {
 
 /** A coordinator without clusters. */
 export const NO_CLUSTERS: ClusterSource = {
-  views: () => new Map(),
+  views: async () => new Map(),
   acts: async () => new Map(),
   ask: async ({ cluster }) => `there is no cluster ${cluster}`,
 }

@@ -1,11 +1,12 @@
-import type { MessageInitShape } from '@bufbuild/protobuf'
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Kysely } from 'kysely'
 import { Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import {
+  type Rollout,
   type RolloutHostSchema,
   RolloutHostState,
-  type RolloutSchema,
+  RolloutSchema,
   RolloutState,
 } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { readTexts } from '../store/json.ts'
@@ -17,7 +18,6 @@ import { progressOf } from './plan/host-steps.ts'
 import type { HostRecord, RolloutRecord } from './plan/rollout-record.ts'
 import { type RolloutRows, readRecords, waitsOfRow } from './read-record.ts'
 
-type RolloutInit = MessageInitShape<typeof RolloutSchema>
 type HostInit = MessageInitShape<typeof RolloutHostSchema>
 
 const STATES: Readonly<Record<string, RolloutState>> = {
@@ -53,7 +53,7 @@ export async function describeRollouts(
   rollouts: readonly RolloutRow[],
   detail: 'brief' | 'full',
   nowMs: number,
-): Promise<RolloutInit[]> {
+): Promise<Rollout[]> {
   const ids = rollouts.map(({ id }) => id)
   const rows: RolloutRows = {
     rollouts: rollouts.map(row => ({ ...row, state: openState(row.state) })),
@@ -74,7 +74,7 @@ export async function describeRollouts(
   )
   return rollouts.map(row => {
     const record = records.get(row.id)
-    if (!record) return summariseRollout(row)
+    if (!record) return create(RolloutSchema, summariseRollout(row))
     const isOver = row.ended !== null
     const hosts = record.hosts.map(host => describeHost(rows, record, host, operations, isOver))
     const counts: Record<string, number> = {}
@@ -83,13 +83,13 @@ export async function describeRollouts(
       counts[name] = (counts[name] ?? 0) + 1
     }
     const expected = isOver ? undefined : expectedEnd(record, counts, nowMs)
-    return {
+    return create(RolloutSchema, {
       ...summariseRollout(row),
       ...(detail === 'full' && { hosts }),
       counts,
       size: hosts.length,
       ...(expected === undefined ? {} : { expectedEnd: timestampFromMs(expected) }),
-    }
+    })
   })
 }
 

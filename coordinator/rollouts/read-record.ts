@@ -1,6 +1,7 @@
 import { readTexts } from '../store/json.ts'
 import type { RolloutGrantRow, RolloutHostRow, RolloutOverrideRow, RolloutRow } from '../store/rollouts.ts'
 import { settingsOfRow } from './frozen-settings.ts'
+import { isServerRole } from './members.ts'
 import type { GateName, Wait } from './plan/decision.ts'
 import { GATES } from './plan/decision.ts'
 import { type Grant, ROLLOUT_ACTIONS, type RolloutRecord, type StepKind } from './plan/rollout-record.ts'
@@ -16,13 +17,11 @@ export interface RolloutRows {
   readonly overrides: readonly RolloutOverrideRow[]
 }
 
-/** What is kept of a host beside its grants. Written once, at the start, and when the rollout is over. */
+/** What is kept of a host beside its grants. Written once, at the start. */
 export interface HostNote {
   readonly canary: boolean
   readonly after: readonly string[]
   readonly drainLimitMs: number | undefined
-  /** How it ended: done, failed or left; undefined: the rollout is not over. */
-  readonly end: string | undefined
 }
 
 export function noteToRow(note: HostNote): string {
@@ -37,12 +36,10 @@ export function noteOfRow(text: string): HostNote {
       : undefined
   const after = field('after')
   const limit = field('drainLimitMs')
-  const end = field('end')
   return {
     canary: field('canary') === true,
     after: Array.isArray(after) ? after.filter(name => typeof name === 'string') : [],
     drainLimitMs: typeof limit === 'number' ? limit : undefined,
-    end: typeof end === 'string' ? end : undefined,
   }
 }
 
@@ -65,13 +62,14 @@ export function readRecords({ rollouts, hosts, grants, overrides }: RolloutRows)
     startedMs: row.started,
     settings: settingsOfRow(row.settings),
     after: readTexts(row.after),
+    reverts: row.reverts === '' ? undefined : row.reverts,
     hosts: (hostsOf.get(row.id) ?? []).map(host => {
       const { canary, after, drainLimitMs } = noteOfRow(host.record)
       return {
         host: host.host,
         machine: host.machine === '' ? undefined : host.machine,
         cluster: host.cluster === '' ? undefined : host.cluster,
-        server: host.role === 'server' || host.role === 'server+worker',
+        server: host.cluster !== '' && isServerRole(host.role),
         canary,
         after,
         drainLimitMs,

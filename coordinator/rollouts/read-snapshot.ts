@@ -20,6 +20,7 @@ import {
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { ClusterSource } from './cluster-source.ts'
+import { isServerRole } from './members.ts'
 import { missingOperation, viewOfOperation } from './operation-view.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
 import type { HostView, OperationView, RolloutSnapshot } from './plan/rollout-snapshot.ts'
@@ -79,6 +80,7 @@ export async function snapshotOf(
   const locks = new Map((await allLocks(db)).map(({ host, why }) => [host, why]))
   const pins = new Map((await pinsAt(db, nowMs)).map(pin => [pin.host, pin]))
   const manifests = await manifestsOf(db, records, newest?.manifest)
+  const views = await clusters.views(nowMs)
   const hosts = new Map<string, HostView>()
   const quarantined = await quarantinedRevisions(db, directory, records)
   const named = new Set(records.flatMap(record => record.hosts.map(({ host }) => host)))
@@ -97,11 +99,14 @@ export async function snapshotOf(
     const hostPolicy = readHostPolicy(target?.rollout)
     const pin = pins.get(host)
     const held = entry && whyHeld(directory, entry)
+    const of = target && target.cluster !== '' ? target.cluster : undefined
+    // What certainly runs nothing of its cluster yet is as outside of it.
+    const cluster = of !== undefined && views.get(of)?.members.get(host)?.joined === false ? undefined : of
     hosts.set(host, {
       host,
       machine,
-      cluster: target && target.cluster !== '' ? target.cluster : undefined,
-      server: target?.role === 'server' || target?.role === 'server+worker',
+      cluster,
+      server: cluster !== undefined && isServerRole(target?.role ?? 'none'),
       labels: { ...entry?.labels, ...target?.labels },
       connected: session !== undefined && !session.disputed,
       awaySinceMs: undefined,
@@ -137,9 +142,13 @@ export async function snapshotOf(
   )
   return {
     rollouts: records,
-    others: await statesOfRollouts(db, [...new Set(records.flatMap(({ after }) => after))]),
+    others: await statesOfRollouts(db, [
+      ...new Set(
+        records.flatMap(({ after, reverts }) => [...after, ...(reverts === undefined ? [] : [reverts])]),
+      ),
+    ]),
     hosts,
-    clusters: clusters.views(nowMs),
+    clusters: views,
     operations,
     follows: policy.follows,
     windows: policy.windows,

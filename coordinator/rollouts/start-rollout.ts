@@ -29,6 +29,7 @@ import { noteToRow, readRecords } from './read-record.ts'
 export interface NewRollout {
   readonly id: string
   readonly asked: StartRolloutRequest
+  readonly intent: string
   readonly action: RolloutAction
   readonly revision: number
   readonly manifestDigest: string
@@ -68,7 +69,7 @@ export async function writeRollout(
   const row = {
     id: rollout.id,
     request: rollout.asked.requestId,
-    intent: intentOf(rollout.asked),
+    intent: rollout.intent,
     action: rollout.action,
     asked: Buffer.from(toBinary(StartRolloutRequestSchema, rollout.asked)),
     revision: rollout.revision,
@@ -96,9 +97,9 @@ export async function writeRollout(
       canary: member.canary,
       after: member.after,
       drainLimitMs: member.drainLimitMs,
-      end: undefined,
     }),
     waits: '[]',
+    ended_as: '',
   }))
   await insertRollout(tx, row, hosts)
   await recordEvent(tx, {
@@ -130,7 +131,8 @@ async function problemsOf(
   const touching = new Map<string, { readonly host: string; readonly cluster: string }>()
   for (const found of await rolloutsTouching(tx, hosts, clusters)) {
     // What waits for the other is begun when that is over.
-    if (!rollout.asked.after.includes(found.rollout)) touching.set(found.rollout, found)
+    if (!rollout.asked.after.includes(found.rollout) && found.rollout !== rollout.reverts)
+      touching.set(found.rollout, found)
   }
   for (const [id, { host, cluster }] of touching) {
     if (await givesWay(tx, id, rollout, now)) continue

@@ -50,6 +50,8 @@ export interface RolloutHostsTable {
   record: string
   /** JSON array of what it waits for, as last told. */
   waits: string
+  /** How it ended: done, failed or left; empty: the rollout is not over. */
+  ended_as: string
 }
 
 /**

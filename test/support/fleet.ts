@@ -5,6 +5,7 @@ import { credentials } from '@grpc/grpc-js'
 import { type Hardware, writeMadeUpRoot } from '../../scripts/made-up-root.ts'
 import { endMadeUpUnits } from '../../scripts/made-up-units.ts'
 import { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { RolloutService } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
 import { freePort } from './free-port.ts'
 import { type Finished, Program, type ProgramOptions, programFile, runProgram } from './program.ts'
@@ -20,6 +21,7 @@ export class Fleet implements AsyncDisposable {
   readonly agents: AgentProcess[] = []
   coordinator: Program | undefined
   #api: RpcClient<typeof OperatorService> | undefined
+  #rollouts: RpcClient<typeof RolloutService> | undefined
 
   /** `launch` stands in front of the coordinator's command, to start it in another network. */
   constructor(
@@ -48,6 +50,12 @@ export class Fleet implements AsyncDisposable {
   get api(): RpcClient<typeof OperatorService> {
     this.#api ??= createClient(OperatorService, `unix:${this.socket}`, credentials.createInsecure())
     return this.#api
+  }
+
+  /** Rollouts, by the local socket as well. */
+  get rollouts(): RpcClient<typeof RolloutService> {
+    this.#rollouts ??= createClient(RolloutService, `unix:${this.socket}`, credentials.createInsecure())
+    return this.#rollouts
   }
 
   /** Starts the coordinator, again on the same state, and waits until it answers. */
@@ -138,6 +146,7 @@ export class Fleet implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.agents.map(agent => agent.dispose()))
     this.#api?.[Symbol.dispose]()
+    this.#rollouts?.[Symbol.dispose]()
     await this.coordinator?.kill('SIGTERM')
     if (!process.env.MUSTER_KEEP) await rm(this.dir, { recursive: true, force: true })
   }

@@ -20,6 +20,21 @@ export async function findActByRequest(db: Db, request: string): Promise<Cluster
   return row && actOf(row)
 }
 
+/** Those of these requests that became acts, in no order. */
+export async function findActsByRequests(
+  db: Db,
+  requests: readonly string[],
+): Promise<readonly ClusterAct[]> {
+  const CHUNK = 500
+  const found: ClusterAct[] = []
+  for (let at = 0; at < requests.length; at += CHUNK) {
+    const some = requests.slice(at, at + CHUNK)
+    const rows = await db.selectFrom('cluster_acts').selectAll().where('request', 'in', some).execute()
+    found.push(...rows.map(actOf))
+  }
+  return found
+}
+
 /** The act that told a machine this operation. */
 export async function findActOfOperation(db: Db, operation: string): Promise<ClusterAct | undefined> {
   const row = await db

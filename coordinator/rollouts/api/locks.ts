@@ -34,6 +34,7 @@ import {
   pinsAt,
   putPin,
 } from '../../store/host-locks.ts'
+import { touchOpenRollouts } from '../../store/rollouts.ts'
 import type { Store } from '../../store/store.ts'
 import type { Database } from '../../store/tables.ts'
 
@@ -192,6 +193,8 @@ async function recordHost(
   reason: string,
   actor: string,
 ): Promise<void> {
+  // What was decided a moment ago rests on how it was.
+  await touchOpenRollouts(tx)
   const machine = directory.machineOf(host) ?? ''
   await recordEvent(tx, { at, class: kind, machine, host, reason, actor })
 }

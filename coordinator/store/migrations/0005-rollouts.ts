@@ -38,9 +38,11 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('position', int, c => c.notNull())
     .addColumn('record', text, c => c.notNull())
     .addColumn('waits', text, c => c.notNull())
+    .addColumn('ended_as', text, c => c.notNull())
     .addPrimaryKeyConstraint('rollout_hosts_key', ['rollout', 'host'])
     .execute()
   await db.schema.createIndex('rollout_hosts_host').on('rollout_hosts').column('host').execute()
+  await db.schema.createIndex('rollout_hosts_ended').on('rollout_hosts').column('ended_as').execute()
 
   await create('rollout_grants')
     .addColumn('id', idColumn.type, idColumn.build)

@@ -100,20 +100,24 @@ describe('an operation', () => {
     expect(await fleet.ok('verify', 'olaf', '--trust-pin', operator.trustPin)).toMatch(/succeeded +good/)
   })
 
-  it('that ended unconfirmed is ordered again, not before its time', async () => {
+  it('that ended unconfirmed waits to be ordered again, not before its time, and gives way to an operator', async () => {
     const id = await orderApply()
     await using session = await open()
     await session.untilReceived('order')
     report(session, id, Phase.RETURN, OutcomeClass.UNCONFIRMED)
-    const again = await until('retry', async () => {
-      const { operations } = await fleet.api.listOperations({ ref: 'olaf' })
-      return operations.find(({ retryOf }) => retryOf === id)
+    const waiting = await until('retry', async () => {
+      const { rollouts } = await fleet.rollouts.listRollouts({ open: true })
+      const { rollout } = await fleet.rollouts.getRollout({ id: rollouts[0]?.id ?? '' })
+      const gate = rollout?.hosts[0]?.waits.find(wait => wait.gate === 'retry')
+      return gate && { id: rollout?.id ?? '', opens: gate.opens }
     })
-    expect(again).toMatchObject({ orderedBy: `coordinator: retry of ${id}`, delivered: false })
-    expect(Number(again.notBefore?.seconds ?? 0n)).toBeGreaterThan(Date.now() / 1000 + 30)
+    expect(Date.parse(waiting.opens.replace('it is ', ''))).toBeGreaterThan(Date.now() + 30_000)
+    const { operations } = await fleet.api.listOperations({ ref: 'olaf' })
+    expect(operations.filter(({ outcome }) => !outcome)).toEqual([])
     // What an operator orders now takes its place.
     await orderApply()
-    expect((await operationOf(again.operationId))?.outcome).toMatchObject({ refusal: 'superseded' })
+    const { rollout } = await fleet.rollouts.getRollout({ id: waiting.id })
+    expect(rollout?.reason).toMatch(/ordered something else/)
   })
 })
 

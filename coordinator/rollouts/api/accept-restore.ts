@@ -1,0 +1,25 @@
+import type { Clock } from '../../../shared/clock.ts'
+import { precondition } from '../../../shared/errors.ts'
+import type { AcceptRestoreRequest } from '../../../shared/gen/muster/v1/rollout_pb.ts'
+import { actorOf, type Caller } from '../../api/caller.ts'
+import type { RestoreWatch } from '../restore-watch.ts'
+import { readWhy } from './locks.ts'
+
+export interface AcceptRestoreDeps {
+  readonly clock: Clock
+  readonly restoreWatch: RestoreWatch
+  readonly onRolloutsChanged: () => void
+}
+
+/** Lets rollouts begin again after an operator looked at what the store lacks. */
+export function acceptRestore({ clock, restoreWatch, onRolloutsChanged }: AcceptRestoreDeps) {
+  return async (request: AcceptRestoreRequest, caller: Caller): Promise<{ accepted: string[] }> => {
+    const why = readWhy(request.why)
+    if (restoreWatch.halted() === undefined) {
+      throw precondition('nodes report nothing that this store lacks, so there is nothing to accept')
+    }
+    const accepted = await restoreWatch.accept(actorOf(caller), why, clock.now())
+    onRolloutsChanged()
+    return { accepted: [...accepted] }
+  }
+}

@@ -1,0 +1,59 @@
+import { invalid, notFound, precondition } from '../../../shared/errors.ts'
+import type { StartRolloutRequest } from '../../../shared/gen/muster/v1/rollout_pb.ts'
+import { listProblems } from '../../api/list-problems.ts'
+import { selectForOrder } from '../../api/select-for-order.ts'
+import type { FleetQueryDeps } from '../../queries/evaluate-fleet.ts'
+import type { SelectionError } from '../../queries/select-machines.ts'
+import { type Member, memberOfHost } from '../members.ts'
+
+const MAX_REFS = 10_000
+
+export interface SelectedHosts {
+  readonly members: readonly Member[]
+  readonly errors: readonly SelectionError[]
+}
+
+/** The hosts that a rollout is for: those named, those that a selector finds, or all of the newest revision. */
+export async function selectHosts(
+  deps: FleetQueryDeps,
+  { refs, where, action }: Pick<StartRolloutRequest, 'refs' | 'where' | 'action'>,
+): Promise<SelectedHosts> {
+  const { directory } = deps
+  if (refs.length > 0 && where.trim() !== '')
+    throw invalid('refs, where: name hosts or give a selector, not both')
+  if (refs.length > MAX_REFS) throw invalid(`refs: ${refs.length}, at most ${MAX_REFS} are allowed`)
+  if (refs.length === 0 && where.trim() === '') {
+    if (action !== '' && action !== 'apply') {
+      throw invalid(`refs, where: ${action} is for hosts that are named or selected; \`true\` selects all`)
+    }
+    return { members: everyHost(deps), errors: [] }
+  }
+  const { machines, errors } = await selectForOrder(deps, { refs: [...refs], where })
+  const problems: string[] = []
+  const members = new Map<string, Member>()
+  for (const { ref, entry } of machines) {
+    const assignment = directory.assignment(entry.id)
+    if (assignment.kind === 'host') {
+      members.set(assignment.host, memberOfHost(directory, assignment.host, entry.id))
+    } else problems.push(`${ref}: is no host: ${assignment.reason}`)
+  }
+  // A selector may find machines that are none; of those that were named each was meant.
+  if (problems.length > 0 && (refs.length > 0 || members.size === 0))
+    throw precondition(listProblems(problems))
+  return { members: [...members.values()], errors }
+}
+
+function everyHost({ directory }: Pick<FleetQueryDeps, 'directory'>): readonly Member[] {
+  const members = new Map<string, Member>()
+  for (const [host, { way }] of directory.targets.hosts) {
+    if (way.case === undefined) continue
+    members.set(host, memberOfHost(directory, host, directory.machineOf(host)))
+  }
+  for (const entry of directory.entries()) {
+    const assignment = directory.assignment(entry.id)
+    if (entry.state !== 'active' || assignment.kind !== 'host' || members.has(assignment.host)) continue
+    members.set(assignment.host, memberOfHost(directory, assignment.host, entry.id))
+  }
+  if (members.size === 0) throw notFound('no revision was published yet, or it has no hosts')
+  return [...members.values()]
+}

@@ -1,0 +1,137 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import { exists, invalid, precondition } from '../../../shared/errors.ts'
+import type {
+  StartRolloutRequest,
+  StartRolloutResponseSchema,
+} from '../../../shared/gen/muster/v1/rollout_pb.ts'
+import { actorOf, type Caller } from '../../api/caller.ts'
+import { listProblems } from '../../api/list-problems.ts'
+import type { FleetQueryDeps } from '../../queries/evaluate-fleet.ts'
+import { requireRevision } from '../../revisions/describe-revision.ts'
+import { findRollout, findRolloutByRequest } from '../../store/rollouts.ts'
+import {
+  type BeginDeps,
+  type Beginning,
+  beginRollout,
+  prepareRollout,
+  recordOfNew,
+} from '../begin-rollout.ts'
+import { describeRollouts } from '../describe-rollout.ts'
+import { describeSettings } from '../frozen-settings.ts'
+import { foresee } from '../plan/foresee.ts'
+import { ROLLOUT_ACTIONS, type RolloutAction } from '../plan/rollout-record.ts'
+import { readSnapshot, type SnapshotDeps, snapshotOf } from '../read-snapshot.ts'
+import { intentOf } from '../start-rollout.ts'
+import { selectHosts } from './select-hosts.ts'
+
+export type StartDeps = BeginDeps & FleetQueryDeps & SnapshotDeps
+
+/** How long a host that is away is waited for when nothing else is left to do. */
+export const AWAY_MS = 10 * 60_000
+const MAX_AFTER = 16
+const CLUSTER_ACTS: readonly RolloutAction[] = ['drain', 'uncordon', 'leave', 'rotate', 'restore']
+
+type Response = MessageInitShape<typeof StartRolloutResponseSchema>
+
+/** Begins a rollout, or tells its whole order. */
+export function startRollout(deps: StartDeps) {
+  return async (request: StartRolloutRequest, caller: Caller): Promise<Response> => {
+    const { store, clock } = deps
+    const action = readAction(request)
+    const known = request.dryRun ? undefined : await findRolloutByRequest(store.db, request.requestId)
+    if (known) {
+      if (known.intent !== intentOf(request)) {
+        throw exists('request_id: was used for another rollout already; use a new one for each intent')
+      }
+      const [rollout] = await describeRollouts(store.db, [known], 'full', clock.now().getTime())
+      return { ...(rollout && { rollout }) }
+    }
+    const { members, errors } = await selectHosts(deps, request)
+    const revision = await revisionOf(deps, request, action)
+    const beginning: Beginning = {
+      asked: request,
+      action,
+      revision,
+      members,
+      direct: false,
+      prefetch: true,
+      awayMs: AWAY_MS,
+      startedBy: actorOf(caller),
+    }
+    if (request.dryRun) return { ...(await foreseen(deps, beginning)), errors: [...errors] }
+    const begun = await beginRollout(deps, beginning)
+    const row = (await findRollout(store.db, begun.id)) ?? begun
+    const [rollout] = await describeRollouts(store.db, [row], 'full', clock.now().getTime())
+    return { ...(rollout && { rollout }), errors: [...errors] }
+  }
+}
+
+function readAction(request: StartRolloutRequest): RolloutAction {
+  const { requestId, after, why } = request
+  if (!request.dryRun && (requestId === '' || requestId.length > 64)) {
+    throw invalid('request_id: must be 1 to 64 characters, random for each intent')
+  }
+  if (after.length > MAX_AFTER) throw invalid(`after: at most ${MAX_AFTER} are allowed`)
+  if (why.length > 1_000) throw invalid('why: longer than 1000 characters')
+  const wanted = request.action === '' ? 'apply' : request.action
+  const action = ROLLOUT_ACTIONS.find(known => known === wanted)
+  if (!action) throw invalid(`action: must be one of ${ROLLOUT_ACTIONS.join(', ')}`)
+  if (action !== 'rollback' && request.rollback) throw invalid('rollback: belongs to the action rollback')
+  if (action === 'rollback' && request.rollback?.operationId && request.refs.length !== 1) {
+    throw invalid('rollback.operation_id: is of one host; name that host alone')
+  }
+  if (action !== 'apply' && action !== 'upgrade' && request.revision !== 0n) {
+    throw invalid(`revision: ${action} goes to none`)
+  }
+  if (CLUSTER_ACTS.includes(action) !== (request.act !== undefined)) {
+    throw invalid(`act: is needed for ${CLUSTER_ACTS.join(', ')}, and for these alone`)
+  }
+  return action
+}
+
+async function revisionOf(
+  { store, clock }: StartDeps,
+  { revision }: StartRolloutRequest,
+  action: RolloutAction,
+): Promise<Beginning['revision']> {
+  if (action !== 'apply' && action !== 'upgrade') return undefined
+  const { manifest } = await requireRevision(store.db, revision)
+  const newest = await requireRevision(store.db, 0n)
+  const problems: string[] = []
+  if (manifest.expires <= clock.now()) {
+    problems.push(
+      `revision ${manifest.number} expired at ${manifest.expires.toISOString()}; sign it anew with \`muster publish --renew\``,
+    )
+  }
+  if (manifest.number < newest.manifest.floor) {
+    problems.push(
+      `revision ${manifest.number} is below the fleet's floor ${newest.manifest.floor}: nodes refuse it`,
+    )
+  }
+  if (problems.length > 0) throw precondition(listProblems(problems))
+  return { number: manifest.number, digest: manifest.digest }
+}
+
+/** The order as it would be, with every gate as it stands now. */
+async function foreseen(deps: StartDeps, beginning: Beginning) {
+  const nowMs = deps.clock.now().getTime()
+  const rollout = await prepareRollout(deps, beginning)
+  const record = recordOfNew(rollout, nowMs)
+  const { snapshot: open } = await readSnapshot(deps, nowMs)
+  const snapshot = await snapshotOf(deps, [...open.rollouts, record], nowMs)
+  const order = foresee({ ...snapshot, rollouts: open.rollouts }, record, nowMs)
+  return {
+    rollout: {
+      action: rollout.action,
+      revision: BigInt(rollout.revision),
+      settings: describeSettings(rollout.settings),
+      size: rollout.members.length,
+    },
+    order: order.map(({ host, wave, steps, waits }) => ({
+      host,
+      wave: wave ?? 0,
+      steps: steps.map(step => (step === 'act' ? rollout.action : step)),
+      waits: waits.map(({ gate, reason }) => `${gate}: ${reason}`),
+    })),
+  }
+}

@@ -1,0 +1,96 @@
+import { create } from '@bufbuild/protobuf'
+import type { Clock } from '../../shared/clock.ts'
+import { RpcError, reasonOf } from '../../shared/errors.ts'
+import { StartClusterActRequestSchema } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { durationFromMs } from '../../shared/time.ts'
+import { findAct, findActsByRequests, listCordons } from '../clusters/acts/act-store.ts'
+import type { ClusterAct } from '../clusters/acts/cluster-act.ts'
+import type { Asked, Granted } from '../clusters/acts/grant-act.ts'
+import { readAsk } from '../clusters/acts/read-ask.ts'
+import type { Conductor } from '../clusters/conductor.ts'
+import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
+import type { Store } from '../store/store.ts'
+import type { ClusterSource, WantedAct } from './cluster-source.ts'
+import { viewOfCluster } from './plan/cluster-view.ts'
+import type { ClusterView, OperationView } from './plan/rollout-snapshot.ts'
+
+export interface ConductorSourceDeps {
+  readonly store: Store
+  readonly clock: Clock
+  readonly clusters: Pick<Conductor, 'snapshot' | 'trigger'>
+  readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
+  readonly grantAct: (asked: Asked) => Promise<Granted>
+}
+
+/** As the act itself names who asked for it. */
+const requestOf = (id: string) => `operator ${id}`
+
+/** Rollouts' door to the clusters that the coordinator conducts. */
+export function conductorSource(deps: ConductorSourceDeps): ClusterSource {
+  const { store, clock, clusters, fleetTargets, grantAct } = deps
+  return {
+    async views(nowMs) {
+      const views = new Map<string, ClusterView>()
+      const known = fleetTargets.current().clusters
+      if (known.size === 0) return views
+      const cordons = await listCordons(store.db)
+      for (const name of known.keys()) {
+        const snapshot = await clusters.snapshot(name)
+        const own = new Map<string, string>()
+        for (const { host, act } of cordons.filter(({ cluster }) => cluster === name)) {
+          // Whose cordon it is: the grant that asked for the drain, or whatever an operator asked for.
+          const { request = act } = (await findAct(store.db, act)) ?? {}
+          own.set(host, request.startsWith('operator ') ? request.slice('operator '.length) : request)
+        }
+        if (snapshot) views.set(name, viewOfCluster(snapshot, own, nowMs))
+      }
+      return views
+    },
+    async acts(ids) {
+      const acts = await findActsByRequests(store.db, ids.map(requestOf))
+      const byRequest = new Map(acts.map(act => [act.request, act]))
+      const found = new Map<string, OperationView>()
+      for (const id of ids) {
+        const act = byRequest.get(requestOf(id))
+        if (act) found.set(id, viewOfAct(id, act))
+      }
+      return found
+    },
+    async ask(act) {
+      try {
+        const granted = await grantAct({ ask: readAsk(requestFor(act), clock.now()), askedBy: act.actor })
+        clusters.trigger(act.cluster)
+        if (granted.kind === 'refused') return granted.problems.join('; ')
+        return granted.kind === 'no-cluster' ? `there is no cluster ${act.cluster}` : undefined
+      } catch (error) {
+        if (error instanceof RpcError) return reasonOf(error)
+        throw error
+      }
+    },
+  }
+}
+
+function viewOfAct(id: string, act: ClusterAct): OperationView {
+  return {
+    id,
+    state: act.endedMs === undefined ? 'open' : act.done ? 'done' : 'failed',
+    reason: `${act.class === '' ? '' : `${act.class}: `}${act.reason}`.slice(0, 500),
+    endedMs: act.endedMs,
+    retryDelaysMs: [],
+    untouched: true,
+    plan: undefined,
+  }
+}
+
+function requestFor({ id, cluster, host, step, action, drainLimitMs }: WantedAct) {
+  const act = step === 'act' ? action : step
+  return create(StartClusterActRequestSchema, {
+    requestId: id,
+    cluster,
+    act,
+    host,
+    ...(act === 'drain' && {
+      drain: { limit: durationFromMs(drainLimitMs), deleteEmptyDir: true },
+    }),
+  })
+}

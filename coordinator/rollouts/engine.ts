@@ -1,0 +1,74 @@
+import { pause } from '../../shared/lifecycle.ts'
+import type { OrderDeps } from '../operations/orders.ts'
+import { findRollout } from '../store/rollouts.ts'
+import type { BeginDeps } from './begin-rollout.ts'
+import { catchUp } from './catch-up.ts'
+import type { ClusterSource } from './cluster-source.ts'
+import { RestoreWatch } from './restore-watch.ts'
+import { beginRevert } from './revert-rollout.ts'
+import { RolloutRunner, type RunnerDeps } from './runner.ts'
+import { SILENT_FOR_MS, SilenceWatch } from './silence.ts'
+
+export type EngineDeps = Omit<RunnerDeps, 'clusters' | 'silence' | 'halted' | 'revert'> &
+  OrderDeps & { readonly clusters: ClusterSource }
+
+/** Everything that rollouts are made of, built around one runner. */
+export interface RolloutEngine {
+  readonly runner: RolloutRunner
+  readonly silence: SilenceWatch
+  readonly restoreWatch: RestoreWatch
+  readonly halted: () => string | undefined
+  readonly clusters: ClusterSource
+  /** Runs until the signal fires. */
+  run(signal: AbortSignal): Promise<void>
+}
+
+const CATCH_UP_EVERY_MS = 10_000
+
+export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine> {
+  const { store, clock, directory, log } = deps
+  const restoreWatch = await RestoreWatch.load(store)
+  const halted = () => restoreWatch.halted()
+  const silence = new SilenceWatch()
+  const seen = await store.db
+    .selectFrom('machines')
+    .select(['id', 'last_seen'])
+    .where('last_seen', '>', clock.now().getTime() - SILENT_FOR_MS)
+    .where('state', '=', 'active')
+    .execute()
+  silence.begin(seen.map(({ id, last_seen: at }) => [id, at] as const))
+  const { clusters } = deps
+  const begin = (): BeginDeps => ({ store, directory, clock, runner, halted, clusters })
+  const runner: RolloutRunner = new RolloutRunner({
+    ...deps,
+    silence,
+    halted,
+    async revert(id) {
+      const row = await findRollout(store.db, id)
+      if (!row) return
+      // Not awaited: it waits for the run that asked for it.
+      void beginRevert(begin(), row, {
+        requestId: `revert ${id}`,
+        startedBy: 'coordinator',
+        why: `on-failure is revert: ${row.reason}`.slice(0, 1_000),
+      }).catch((error: unknown) => log.error({ err: error, rollout: id }, 'rollout not taken back'))
+    },
+  })
+  return {
+    runner,
+    silence,
+    restoreWatch,
+    halted,
+    clusters,
+    async run(signal) {
+      const catchingUp = async () => {
+        while (await pause(CATCH_UP_EVERY_MS, signal)) {
+          await catchUp({ ...begin(), sessions: deps.sessions, log }).catch((error: unknown) =>
+            log.error({ err: error }, 'hosts that were left behind not looked at'),
+          )
+        }
+      }
+      await Promise.all([runner.run(signal), catchingUp()])
+    },
+  }
+}

@@ -1,0 +1,45 @@
+import { create } from '@bufbuild/protobuf'
+import { precondition } from '../../shared/errors.ts'
+import { StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { grantsOfRollouts, hostsOfRollouts, type RolloutRow } from '../store/rollouts.ts'
+import { type BeginDeps, beginRollout } from './begin-rollout.ts'
+import { settingsOfRow } from './frozen-settings.ts'
+import { memberOfHost } from './members.ts'
+
+/**
+ * Begins the rollout that takes another back: every host that it moved, or is moving, goes back to what ran before, under the same gates.
+ * It waits until the other is over.
+ */
+export async function beginRevert(
+  deps: BeginDeps,
+  row: RolloutRow,
+  by: { readonly requestId: string; readonly startedBy: string; readonly why: string },
+): Promise<RolloutRow> {
+  const { store, directory } = deps
+  if (row.action !== 'apply') {
+    throw precondition(`rollout ${row.id} is a ${row.action}: only one to a revision can be taken back`)
+  }
+  const grants = await grantsOfRollouts(store.db, [row.id])
+  const moved = new Set(
+    grants
+      .filter(({ step, outcome }) => step === 'act' && outcome !== 'failed' && outcome !== 'again')
+      .map(({ host }) => host),
+  )
+  if (moved.size === 0)
+    throw precondition(`rollout ${row.id} moved no host, so there is nothing to take back`)
+  const members = (await hostsOfRollouts(store.db, [row.id])).flatMap(({ host }) =>
+    moved.has(host) ? [memberOfHost(directory, host, directory.machineOf(host))] : [],
+  )
+  const settings = settingsOfRow(row.settings)
+  return await beginRollout(deps, {
+    asked: create(StartRolloutRequestSchema, { requestId: by.requestId, action: 'rollback', why: by.why }),
+    action: 'rollback',
+    revision: undefined,
+    members,
+    direct: false,
+    prefetch: false,
+    awayMs: settings.awayMs,
+    startedBy: by.startedBy,
+    reverts: row.id,
+  })
+}

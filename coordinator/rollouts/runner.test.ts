@@ -1,0 +1,274 @@
+import { create } from '@bufbuild/protobuf'
+import { pino } from 'pino'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { OperationReportSchema, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import type { Caller } from '../api/caller.ts'
+import { type GiveOrdersDeps, giveOrders } from '../api/give-orders.ts'
+import { publishRevision } from '../api/publish-revision.ts'
+import { ownHostBackup } from '../backup/own-host-backup.ts'
+import { MachineDirectory } from '../machines/directory.ts'
+import { ChangeFeed } from '../operations/change-feed.ts'
+import { recordReport } from '../operations/record-report.ts'
+import { FactsCache } from '../queries/facts-cache.ts'
+import {
+  addMachine,
+  type SampleFleet,
+  sampleFleet,
+  sampleRevision,
+  streamOf,
+  targetOf,
+} from '../revisions/testing/sample-fleet.ts'
+import { openOperations } from '../store/operations.ts'
+import { findRollout, grantsOfRollouts, openRollouts } from '../store/rollouts.ts'
+import { abortRollout, overrideGate, pauseRollout, resumeRollout } from './api/change-rollout.ts'
+import { lockHost } from './api/locks.ts'
+import { startRollout } from './api/start-rollout.ts'
+import { NO_CLUSTERS } from './cluster-source.ts'
+import type { RolloutEngine } from './engine.ts'
+import { testEngine } from './testing/test-engine.ts'
+
+const ANNA: Caller = { kind: 'operator', id: 'a'.repeat(64), name: 'anna' }
+const HOSTS = ['n1', 'n2', 'n3', 'n4', 'n5']
+const MACHINES = HOSTS.map((_, index) => `0${index}${String(index).repeat(62)}`)
+const log = pino({ level: 'silent' })
+
+let fleet: SampleFleet
+let away: Set<string>
+beforeEach(async () => {
+  fleet = await sampleFleet()
+  away = new Set()
+})
+afterEach(() => fleet[Symbol.asyncDispose]())
+
+/** Five hosts outside of clusters, all of them connected, and a real engine around them. */
+async function prepare() {
+  const targets = HOSTS.map((host, index) =>
+    targetOf(fleet.fleetId, host, { machine: MACHINES[index] ?? '' }),
+  )
+  const publish = publishRevision({ ...fleet, log, onPublished: () => {} })
+  const signal = new AbortController().signal
+  await publish(streamOf(sampleRevision(fleet, undefined, { targets }).messages), ANNA, signal)
+  for (const id of MACHINES) await addMachine(fleet.store, id)
+  const directory = await MachineDirectory.load(fleet.store.db, fleet.fleetTargets.current())
+  const operationFeed = new ChangeFeed()
+  const own = { ownHost: () => undefined, ownHostBackup: ownHostBackup({ ...fleet, stateDir: fleet.folder }) }
+  const live = (machine: string) =>
+    away.has(machine) ? undefined : { instance: 'one', bootId: 'b', disputed: false, startedMs: 0 }
+  const sessions = { live, machines: () => MACHINES.filter(machine => !away.has(machine)) }
+  const open = async (): Promise<RolloutEngine> =>
+    await testEngine({ ...fleet, ...own, directory, operationFeed, sessions })
+  const engine = await open()
+  const give: GiveOrdersDeps = {
+    ...fleet,
+    directory,
+    operationFeed,
+    log,
+    ...own,
+    rollouts: engine,
+    sessions: { online: () => true, lastMessage: () => undefined, wake: () => {} },
+    conditions: { stuckAfterMs: 600_000, certificateWarnMs: 86_400_000 },
+    factsCache: new FactsCache(),
+  }
+  const deps = {
+    ...give,
+    ...engine,
+    sessions: { ...give.sessions, ...sessions },
+    clusters: NO_CLUSTERS,
+    rolloutFeed: new ChangeFeed(),
+    onRolloutsChanged: () => engine.runner.changed(),
+  }
+  return { deps, give, engine, open }
+}
+
+type Deps = Awaited<ReturnType<typeof prepare>>['deps']
+
+async function begin(deps: Deps, change: object = {}) {
+  const request = create(StartRolloutRequestSchema, {
+    requestId: 'one',
+    settings: { maxUnavailable: '2', soak: { seconds: 60n } },
+    ...change,
+  })
+  return await startRollout(deps)(request, ANNA)
+}
+
+/** Takes the prefetches and orders that are open as done, as far as their hosts are named. */
+async function end(deps: Deps, hosts: readonly string[], kind: OutcomeClass = OutcomeClass.SUCCEEDED) {
+  for (const operation of await openOperations(fleet.store.db, MACHINES)) {
+    if (!hosts.includes(operation.host)) continue
+    const report = create(OperationReportSchema, {
+      operationId: operation.id,
+      revision: BigInt(operation.revision),
+      outcome: { class: operation.action === 'plan' ? OutcomeClass.SUCCEEDED : kind, phase: Phase.DONE },
+    })
+    await recordReport(deps, operation.machine, report)
+  }
+  await deps.runner.runNow()
+}
+
+async function applies(): Promise<readonly string[]> {
+  const open = await openOperations(fleet.store.db, MACHINES)
+  return open
+    .filter(({ action }) => action === 'apply')
+    .map(({ host }) => host)
+    .toSorted()
+}
+
+const pass = (ms: number) => {
+  fleet.clock.at = new Date(fleet.clock.at.getTime() + ms)
+}
+
+describe('a rollout', () => {
+  it('fetches everywhere at once, moves as many as the budget says, and takes the next when they have stayed well', async () => {
+    const { deps } = await prepare()
+    const { rollout } = await begin(deps)
+    const plans = (await openOperations(fleet.store.db, MACHINES)).map(({ action }) => action)
+    expect(plans).toEqual(['plan', 'plan', 'plan', 'plan', 'plan'])
+    await end(deps, HOSTS)
+    expect(await applies()).toEqual(['n1', 'n2'])
+    await end(deps, ['n1', 'n2'])
+    expect(await applies()).toEqual([])
+    pass(60_000)
+    await deps.runner.runNow()
+    expect(await applies()).toEqual(['n3', 'n4'])
+    await end(deps, ['n3', 'n4'])
+    pass(60_000)
+    await deps.runner.runNow()
+    await end(deps, ['n5'])
+    pass(60_000)
+    await deps.runner.runNow()
+    expect(await findRollout(fleet.store.db, rollout?.id ?? '')).toMatchObject({ state: 'succeeded' })
+    // Nothing is written any more: a fleet that stands still costs nothing.
+    const events = async () => (await fleet.store.db.selectFrom('events').select('id').execute()).length
+    const before = await events()
+    await deps.runner.runNow()
+    expect(await events()).toBe(before)
+  })
+
+  it('grants each step once, however often and by whomever it is looked at', async () => {
+    const { deps, open } = await prepare()
+    const { rollout } = await begin(deps)
+    const second = await open()
+    await Promise.all([deps.runner.runNow(), second.runner.runNow(), deps.runner.runNow()])
+    await end(deps, HOSTS)
+    await Promise.all([second.runner.runNow(), deps.runner.runNow(), second.runner.runNow()])
+    const grants = await grantsOfRollouts(fleet.store.db, [rollout?.id ?? ''])
+    const steps = grants.map(({ host, step, attempt }) => `${host} ${step} ${attempt}`)
+    expect(new Set(steps).size).toBe(steps.length)
+    expect(await applies()).toEqual(['n1', 'n2'])
+  })
+
+  it('after a failure moves nobody else, and is over with its reason', async () => {
+    const { deps } = await prepare()
+    const { rollout } = await begin(deps)
+    await end(deps, HOSTS)
+    await end(deps, ['n1', 'n2'], OutcomeClass.ROLLED_BACK)
+    pass(3_600_000)
+    await deps.runner.runNow()
+    expect(await applies()).toEqual([])
+    const row = await findRollout(fleet.store.db, rollout?.id ?? '')
+    expect(row).toMatchObject({ state: 'failed', reason: expect.stringContaining('n1: rolled back') })
+  })
+
+  it('pauses, resumes and aborts at once, and leaves what was begun to its end', async () => {
+    const { deps } = await prepare()
+    const { rollout } = await begin(deps)
+    const id = rollout?.id ?? ''
+    const request = { $typeName: 'muster.v1.PauseRolloutRequest', id, why: 'lunch' } as const
+    await pauseRollout(deps)(request, ANNA)
+    await end(deps, HOSTS)
+    expect(await applies()).toEqual([])
+    await resumeRollout(deps)({ $typeName: 'muster.v1.ResumeRolloutRequest', id }, ANNA)
+    expect(await applies()).toEqual(['n1', 'n2'])
+    await abortRollout(deps)({ $typeName: 'muster.v1.AbortRolloutRequest', id, why: '' }, ANNA)
+    expect(await findRollout(fleet.store.db, id)).toMatchObject({ state: 'ending' })
+    await end(deps, HOSTS)
+    pass(60_000)
+    await deps.runner.runNow()
+    expect(await findRollout(fleet.store.db, id)).toMatchObject({ state: 'aborted' })
+    expect(await applies()).toEqual([])
+  })
+
+  it('passes a locked host by, and an override of the gate is recorded with who and why', async () => {
+    const { deps } = await prepare()
+    await lockHost(deps)(
+      { $typeName: 'muster.v1.LockHostRequest', host: 'n1', why: 'its disk is full' },
+      ANNA,
+    )
+    const { rollout } = await begin(deps)
+    await end(deps, HOSTS)
+    expect(await applies()).toEqual(['n2', 'n3'])
+    const id = rollout?.id ?? ''
+    const open = {
+      $typeName: 'muster.v1.OverrideGateRequest',
+      id,
+      host: 'n1',
+      gate: 'lock',
+      why: 'it is urgent',
+    } as const
+    await overrideGate(deps)(open, ANNA)
+    const events = await fleet.store.db
+      .selectFrom('events')
+      .selectAll()
+      .where('class', '=', 'rollout')
+      .execute()
+    expect(events.at(-1)).toMatchObject({
+      actor: 'anna',
+      reason: expect.stringContaining('gate lock opened for n1: it is urgent'),
+    })
+    for (const gate of ['quorum', 'away']) {
+      await expect(overrideGate(deps)({ ...open, gate }, ANNA)).rejects.toThrow('cannot be opened by a word')
+    }
+  })
+
+  it('is refused beside another that has one of its hosts, unless it goes after that', async () => {
+    const { deps } = await prepare()
+    const { rollout } = await begin(deps)
+    const again = begin(deps, { requestId: 'two', refs: ['n1'] })
+    await expect(again).rejects.toThrow(`rollout ${rollout?.id} is not over and has host n1`)
+    await begin(deps, { requestId: 'three', refs: ['n1'], after: [rollout?.id ?? ''] })
+    expect(await openRollouts(fleet.store.db)).toHaveLength(2)
+  })
+
+  it('foretells its order and begins nothing', async () => {
+    const { deps } = await prepare()
+    away.add(MACHINES[4] ?? '')
+    const { order } = await begin(deps, { dryRun: true })
+    // The one that is away uses a place of the two.
+    expect(order?.map(({ host, wave }) => `${host} ${wave}`)).toEqual([
+      'n1 1',
+      'n2 2',
+      'n3 3',
+      'n4 4',
+      'n5 0',
+    ])
+    expect(order?.at(-1)?.waits).toEqual(['away: it is not connected', 'budget: 0 of 5 are away'].slice(0, 1))
+    expect(await openRollouts(fleet.store.db)).toEqual([])
+  })
+})
+
+describe('what ended without fault of its target', () => {
+  it('T55, N32: is ordered again when its time has come, a bounded number of times, however often it is reported', async () => {
+    const { deps, give } = await prepare()
+    const action = { case: 'apply', value: { revision: 0n } } as const
+    await giveOrders(give)(create(GiveOrdersRequestSchema, { refs: ['n1'], requestId: 'one', action }), ANNA)
+    const waits: number[] = []
+    for (let tried = 0; tried < 4; tried++) {
+      expect(await applies()).toEqual(['n1'])
+      for (let time = 0; time < 3; time++) await end(deps, ['n1'], OutcomeClass.UNCONFIRMED)
+      let waited = 0
+      while (tried < 3 && (await applies()).length === 0 && waited < 3_600_000) {
+        pass(10_000)
+        waited += 10_000
+        await deps.runner.runNow()
+      }
+      waits.push(waited)
+    }
+    expect(waits).toEqual([60_000, 300_000, 900_000, 0])
+    pass(3_600_000)
+    await deps.runner.runNow()
+    expect(await applies()).toEqual([])
+    expect(await openRollouts(fleet.store.db)).toEqual([])
+  })
+})
