@@ -6,6 +6,7 @@ import { defineDirectoryCommands } from './define/directory-commands.ts'
 import { defineMachineCommands } from './define/machine-commands.ts'
 import { defineOperationCommands } from './define/operation-commands.ts'
 import { defineOtherCommands } from './define/other-commands.ts'
+import { defineRolloutCommands } from './define/rollout-commands.ts'
 import { defineTrustCommands } from './define/trust-commands.ts'
 import type { Io } from './io.ts'
 
@@ -29,6 +30,7 @@ export function buildProgram(base: Omit<Cli, 'connection'>): Command {
   defineTrustCommands(program, cli)
   defineDirectoryCommands(program, cli)
   defineOperationCommands(program, cli)
+  defineRolloutCommands(program, cli)
   defineClusterCommands(program, cli)
   defineOtherCommands(program, cli)
   prepare(program, base.io)

@@ -27,6 +27,12 @@ import { HISTORY_FIELDS } from '../output/history-listing.ts'
 import { MACHINE_FIELDS } from '../output/machine-listing.ts'
 import { OPERATION_FIELDS } from '../output/operation-listing.ts'
 import { PLAN_FIELDS } from '../output/plan-listing.ts'
+import {
+  LOCK_FIELDS,
+  PLANNED_FIELDS,
+  ROLLOUT_FIELDS,
+  ROLLOUT_HOST_FIELDS,
+} from '../output/rollout-listing.ts'
 import { buildProgram } from '../program.ts'
 
 /** What the fields of each listing mean. */
@@ -244,6 +250,41 @@ const OF_AUDIT: Meanings = {
   problems: 'what shows that the record was changed or cut; empty: it is whole',
 }
 
+const OF_ROLLOUTS: Meanings = {
+  action: '`apply`, `rollback`, `reboot`, `upgrade` or an act of clusters',
+  after: 'rollouts that it waits for',
+  at: 'when',
+  by: 'who',
+  cluster: 'the cluster; empty: none',
+  counts: 'how many hosts are `waiting`, `moving`, `done`, `failed`, `left`',
+  ended: 'when it was over, or null',
+  expectedEnd: 'when it would be over if everything went on as it has, or null',
+  hosts: 'its hosts in the order of their turns; only with one rollout',
+  id: 'identifier of the rollout',
+  kind: '`lock` or `pin`',
+  operationId: 'the operation of its newest step that is one; empty: none',
+  outcome: 'how that ended, or null',
+  overridden: 'gates that an operator opened for it',
+  phase: 'the phase that the operation is in, or null',
+  reason: 'why it stands so; empty: there is nothing to say',
+  revision: 'where the hosts go, or are kept; 0 or null: nowhere',
+  reverts: 'the rollout that it takes back; empty: none',
+  role: '`server`, `worker`, `server+worker` or `none`',
+  settings: 'settings in force',
+  since: 'since when it stands so',
+  size: 'how many hosts it has',
+  started: 'when it began',
+  startedBy: 'who began it',
+  state:
+    'of a rollout `running`, `paused`, `ending`, `succeeded`, `failed` or `aborted`; of a host `waiting`, `moving`, `done`, `failed` or `left`',
+  step: '`prefetch`, `snapshot`, `drain`, the action, `prove`, `soak` or `uncordon`',
+  steps: 'what would be done, in order',
+  until: 'when it ends, or null',
+  waits: 'what holds it: objects of `gate`, `reason`, `opens`, `since`; with `--dry-run` texts',
+  wave: 'its place in the order; with `--dry-run` hosts of one number may go together, 0: its turn does not come as things stand',
+  why: 'why, in the operator’s words',
+}
+
 const LISTINGS: readonly (readonly [
   commands: string,
   fields: readonly string[],
@@ -274,6 +315,10 @@ const LISTINGS: readonly (readonly [
   ['cluster certificates', CERTIFICATE_FIELDS, OF_CERTIFICATES],
   ['cluster upgrade', UPGRADE_FIELDS, OF_UPGRADES],
   ['remove', FAREWELL_FIELDS, OF_FAREWELLS],
+  ['rollout start`, `rollout list`, `rollout show`, `rollout watch', ROLLOUT_FIELDS, OF_ROLLOUTS],
+  ['rollout show` in `hosts', ROLLOUT_HOST_FIELDS, OF_ROLLOUTS],
+  ['rollout start --dry-run', PLANNED_FIELDS, OF_ROLLOUTS],
+  ['locks', LOCK_FIELDS, OF_ROLLOUTS],
   ['check', PROBLEM_FIELDS],
   ['diff', CHANGE_FIELDS],
 ]

@@ -1,0 +1,57 @@
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { RolloutService } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import type { Cli } from '../cli.ts'
+import { withCoordinator } from '../connect.ts'
+import type { Format } from '../output/format.ts'
+import { type LockOrPin, lockListing } from '../output/rollout-listing.ts'
+import { showList } from '../output/show-list.ts'
+
+/** Makes rollouts pass a host by. */
+export async function lockHost(cli: Cli, host: string, { why }: { readonly why: string }): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    await connection.service(RolloutService).lockHost({ host, why }, connection.call)
+    cli.io.err(`${host} is locked: rollouts pass it by until \`muster unlock ${host}\`\n`)
+  })
+}
+
+export async function unlockHost(cli: Cli, host: string): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    await connection.service(RolloutService).unlockHost({ host }, connection.call)
+    cli.io.err(`${host} is not locked any more\n`)
+  })
+}
+
+/** Keeps a host at a revision for a time. */
+export async function pinHost(
+  cli: Cli,
+  host: string,
+  revision: number,
+  { why, until }: { readonly why: string; readonly until: Date },
+): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    const request = { host, revision: BigInt(revision), why, until: timestampFromMs(until.getTime()) }
+    await connection.service(RolloutService).pinHost(request, connection.call)
+    cli.io.err(`${host} is kept at revision ${revision} until ${until.toISOString()}\n`)
+  })
+}
+
+export async function unpinHost(cli: Cli, host: string): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    await connection.service(RolloutService).unpinHost({ host }, connection.call)
+    cli.io.err(`${host} is not pinned any more\n`)
+  })
+}
+
+export async function listLocks(
+  cli: Cli,
+  { output }: { readonly output?: Format | undefined },
+): Promise<void> {
+  await withCoordinator(cli, async connection => {
+    const { locks, pins } = await connection.service(RolloutService).listLocks({}, connection.call)
+    const rows: readonly LockOrPin[] = [
+      ...locks.map(lock => ({ kind: 'lock', lock }) as const),
+      ...pins.map(pin => ({ kind: 'pin', pin }) as const),
+    ]
+    await showList(cli.io, rows, lockListing(cli.clock.now()), output)
+  })
+}
