@@ -122,6 +122,24 @@ describe('a server that leaves', () => {
     expect(made.system.ran.length).toBe(ran)
   })
 
+  it('of k0s takes out what is kept of a controller, too', async () => {
+    const nothing = { exitCode: 1, stderr: 'Error from server (NotFound): there is none' }
+    await using made = await makeDriver(
+      { distribution: 'k0s' },
+      [
+        [/delete --raw \S*controlnodes/, nothing],
+        [/delete --raw/, '{}'],
+        [/get --raw/, nothing],
+      ],
+      [member('n1'), member('n2'), member('n3')],
+    )
+    expect(await made.driver.leave('l1', WAIT)).toEqual({ kind: 'done', value: undefined })
+    const removed = made.system.ran.flatMap(
+      ({ line }) => /delete --raw \S*\/(\S+\/\S+)/.exec(line)?.[1] ?? [],
+    )
+    expect(removed).toEqual(['controlnodes/n1', 'etcdmembers/n1'])
+  })
+
   it('does not when the others would have no majority, and then nothing of it is taken away', async () => {
     await using made = await makeDriver({}, script, [member('n1'), member('n2', { healthy: false })])
     expect(await made.driver.leave('l1', WAIT)).toMatchObject({ class: 'quorum' })

@@ -1,12 +1,13 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import {
   type ClusterOrder,
   ClusterOrderSchema,
   type ClusterReport,
+  ClusterReportSchema,
   type SealedSecret,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../../shared/gen/muster/v1/envelope_pb.ts'
@@ -222,14 +223,17 @@ export class ClusterNode implements AsyncDisposable {
     )
   }
 
-  /** Everything that lies in its folder, and everything that it logged. */
+  /** Everything that lies in its folder, that it logged, and that it has to tell. */
   async everythingKept(): Promise<string> {
+    const told = this.clusters
+      .reports()
+      .map(({ report }) => Buffer.from(toBinary(ClusterReportSchema, report)).toString('latin1'))
     const names = await readdir(this.folder, { recursive: true, withFileTypes: true })
     const files = names.filter(entry => entry.isFile())
     const texts = await Promise.all(
       files.map(async entry => await readFile(join(entry.parentPath, entry.name), 'latin1')),
     )
-    return [...texts, ...this.lines].join('\n')
+    return [...texts, ...this.lines, ...told].join('\n')
   }
 
   async stop(): Promise<void> {

@@ -28,7 +28,7 @@ import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
 import { leafNames, readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits } from '../node/services.ts'
-import { DONE, done, failed } from '../result.ts'
+import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
 import {
   deleteNode,
@@ -148,11 +148,24 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
     },
     adopt: async authority =>
       await adoptData(of, authority, async () => await (server ? settleFounder(deps) : settleWorker(deps))),
-    leave: async (operation, options) => await leaveSelf(of, operation, options),
+    leave: async (operation, options) =>
+      await leaveSelf(of, operation, options, async signal => await forgetController(of, nodeName, signal)),
     certificates: async () =>
       await readCertificateEnds(files, [K0S_PKI, `${K0S_PKI}/etcd`, `${K0S_DATA}/kubelet/pki`]),
     cluster: { ...sharedActs(of), ...k0sActs(of, isUp), ...k0sSnapshots(of, isUp) },
   }
+}
+
+/** Takes away what k0s keeps of a controller beside its Node. */
+async function forgetController(of: Distributed, name: string, signal?: AbortSignal): Promise<Result<void>> {
+  for (const path of [
+    `/apis/autopilot.k0sproject.io/v1beta2/controlnodes/${name}`,
+    `/apis/etcd.k0sproject.io/v1beta1/etcdmembers/${name}`,
+  ]) {
+    const removed = await of.kubectl.remove(path, undefined, signal)
+    if (removed.kind === 'failed' && !isNotFound(removed)) return removed
+  }
+  return DONE
 }
 
 /** What no cluster put there: programs and images that the configuration brings. */
@@ -222,13 +235,8 @@ function k0sActs(of: Distributed, isUp: () => Promise<boolean>): K0sActs {
         const gone = await untilMemberGone(of, member.id, options)
         if (gone.kind === 'failed') return gone
       }
-      for (const path of [
-        `/apis/autopilot.k0sproject.io/v1beta2/controlnodes/${name}`,
-        `/apis/etcd.k0sproject.io/v1beta1/etcdmembers/${name}`,
-      ]) {
-        const removed = await kubectl.remove(path, undefined, options.signal)
-        if (removed.kind === 'failed' && !isNotFound(removed)) return removed
-      }
+      const forgotten = await forgetController(of, name, options.signal)
+      if (forgotten.kind === 'failed') return forgotten
       return await deleteNode(kubectl, node, options.signal)
     },
     kubeconfig: async (server, signal) => {
