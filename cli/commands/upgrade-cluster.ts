@@ -16,14 +16,7 @@ import {
   type UpgradePlan,
   versionProblem,
 } from '../clusters/plan-upgrade.ts'
-import { upgradeByOrders } from '../clusters/upgrade-by-orders.ts'
-import {
-  exitForRollout,
-  findOpenRollout,
-  followRollout,
-  hostText,
-  startRollout,
-} from '../clusters/upgrade-rollout.ts'
+import { findOpenRollout, startRollout } from '../clusters/upgrade-rollout.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
 import type { FleetKnowledge } from '../fleets/fleet-folder.ts'
@@ -33,6 +26,8 @@ import { versionPlace } from '../fleets/version-place.ts'
 import type { Style } from '../output/colour.ts'
 import type { Format } from '../output/format.ts'
 import { type Listing, showList } from '../output/show-list.ts'
+import { exitForRollout, followRollout, lookOf } from '../rollouts/follow-rollout.ts'
+import { hostWords } from '../rollouts/rollout-screen.ts'
 
 export interface UpgradeOptions {
   readonly dryRun?: boolean | undefined
@@ -73,8 +68,7 @@ export async function upgradeCluster(
       revision: BigInt(revision),
       why: `Kubernetes ${versionText(to)} for ${cluster}`,
     }
-    const found = await findOpenRollout(connection, cluster, intent.action, intent.revision)
-    const open = found === 'unserved' ? undefined : found
+    const open = await findOpenRollout(connection, cluster, intent.action, intent.revision)
     const view = await fetchCluster(connection, cluster)
     const plan = planUpgrade(view.hosts, view.summary.firstServer, to, way.action === 'upgrade')
     const refs = plan.lines.filter(({ turn }) => turn > 0).map(({ host }) => host)
@@ -85,9 +79,6 @@ export async function upgradeCluster(
       if (plan.problems.length > 0) throw new CliError('refused', problemText(cluster, plan))
       cli.io.err(`cluster ${cluster}: every host that has joined runs ${versionText(to)}\n`)
       return
-    }
-    if (found === 'unserved') {
-      return turnByTurn(cli, connection, rows([]), intent, options)
     }
     if (options.dryRun) {
       const planned = open
@@ -109,36 +100,11 @@ export async function upgradeCluster(
     const rollout =
       open ?? (await startRollout(cli, connection, { ...intent, refs, requestId: randomId() })).rollout
     if (!rollout) throw new CliError('error', 'the coordinator told nothing of the rollout it began')
-    const ended = await followRollout(cli, connection, rollout, options.timeout)
+    const look = lookOf(cli)
+    const ended = await followRollout(cli, connection, rollout.id, { look, timeoutMs: options.timeout })
     await showList(cli.io, moved(rows([]), ended.hosts), upgradeListing, options.output)
-    const exit = exitForRollout(ended)
-    if (exit === 'ok') return
-    const why = ended.reason || 'not every host got there'
-    throw new CliError(
-      exit,
-      escapeText(`rollout ${ended.id}: ${why}; what is left goes on with the same command`),
-    )
+    exitForRollout(ended)
   })
-}
-
-/** Without rollouts: by orders, host by host. */
-async function turnByTurn(
-  cli: Cli,
-  connection: Connection,
-  rows: readonly Row[],
-  intent: { readonly action: 'upgrade' | 'apply'; readonly revision: bigint },
-  { dryRun, timeout, output }: UpgradeOptions,
-): Promise<void> {
-  if (dryRun) {
-    await showList(cli.io, rows, upgradeListing, output)
-    cli.io.err('nothing was moved (--dry-run)\n')
-    return
-  }
-  const { exit, done } = await upgradeByOrders(cli, connection, rows, intent, timeout)
-  const after = rows.map((row): Row => (done.has(row.host) ? { ...row, turn: 0, state: 'there' } : row))
-  await showList(cli.io, after, upgradeListing, output)
-  if (exit !== 'ok')
-    throw new CliError(exit, 'not every host got there; what is left goes on with the same command')
 }
 
 /** The newest revision, by this operator's own check, if it names the version for the cluster. */
@@ -188,7 +154,7 @@ function moved(rows: readonly Row[], hosts: readonly RolloutHost[]): Row[] {
     if (!host) return row
     return host.state === RolloutHostState.DONE
       ? { ...row, turn: 0, state: 'there' }
-      : { ...row, waits: [hostText(host)] }
+      : { ...row, waits: [hostWords(host)] }
   })
 }
 
