@@ -211,7 +211,8 @@ describe('enrolment', () => {
     await using test = await agentOf(hub)
     await test.start()
     await poll(() => hub.enrolments.length).toBeGreaterThan(0)
-    await rm(test.stateDir, { recursive: true })
+    // The agent may write into it at this moment.
+    await rm(test.stateDir, { recursive: true, maxRetries: 10 })
     await poll(() => hub.failures.at(-1)?.class).toBe('local')
     expect(hub.failures.at(-1)?.reason).toContain('cannot be written')
     const { length } = hub.enrolments
