@@ -361,19 +361,26 @@ describe('leaving', () => {
     expect(again(true).leaves).toMatchObject([{ request: 'again', dead: true }])
   })
 
-  it('that a machine began and that it cannot end is done by a server once it is said to be dead', () => {
-    const begun = applyStep(leaving('c'), { kind: 'leave', request, executor: 'm-c', why: '' }, NOW - 60_000)
-    const gone = { connected: false, member: { healthy: false }, ready: false } as const
-    expect(decide({ c: gone }, begun).steps).toEqual([])
-    const dead = askToLeave(
-      begun,
-      { host: 'c', machine: 'm-c', server: true, dead: true, signed: undefined },
-      'again',
-      NOW - 60_000,
-    )
-    // What it did itself meanwhile is counted anew first.
-    expect(dead.settledMs).toBe(NOW - 60_000)
-    expect(decide({ c: gone }, dead).steps).toEqual([{ kind: 'leave', request: 'again', executor: 'm-a' }])
+  it('that a worker began and that it cannot end is done by a server once it is said to be dead', () => {
+    const begin = (host: string) => {
+      const asked = leaving(host)
+      const step = { kind: 'leave', request: `leave-${host}`, executor: `m-${host}`, why: '' } as const
+      return applyStep(asked, step, NOW - 60_000)
+    }
+    const gone = { connected: false, ready: false } as const
+    const said = (host: string, server: boolean) =>
+      askToLeave(
+        begin(host),
+        { host, machine: `m-${host}`, server, dead: true, signed: undefined },
+        'again',
+        NOW - 60_000,
+      )
+    expect(decide({ d: gone }, begin('d')).steps).toEqual([])
+    expect(decide({ d: gone }, said('d', false)).steps).toEqual([
+      { kind: 'leave', request: 'again', executor: 'm-a' },
+    ])
+    // A server may still be at it.
+    expect(said('c', true).leaves).toMatchObject([{ request: 'leave-c', dead: false }])
   })
 })
 

@@ -3,8 +3,9 @@ import { changeLeave } from './steps.ts'
 
 /**
  * The record after an operator asked a host to leave. Asked again for the same machine it stays as it is; asked as dead, it
- * becomes that, though it was begun: who was to do it himself is gone, and what he did meanwhile is seen when the members
- * are counted anew. `request` names what was asked for. Who may ask was judged before.
+ * becomes that, of a worker though it was begun: whoever was to do it himself is gone. A server that began may still be at
+ * it, and servers change one at a time: that one is sent away first. `request` names what was asked for. Who may ask was
+ * judged before.
  */
 export function askToLeave(
   record: ClusterRecord,
@@ -14,7 +15,7 @@ export function askToLeave(
 ): ClusterRecord {
   const known = record.leaves.find(({ host, machine }) => host === asked.host && machine === asked.machine)
   if (known) {
-    if (known.dead || !asked.dead) return record
+    if (known.dead || !asked.dead || (known.server && known.attempt)) return record
     const again = { request, dead: true, signed: asked.signed, attempt: undefined, notBeforeMs: 0 }
     return changeLeave(record, known.request, again, now)
   }

@@ -19,17 +19,20 @@ console.log(`simulated clusters: seed ${seed}`)
 describe('clusters in a made-up world of crashes, lost messages, wrong clocks and new disks', () => {
   it('T39, T40, T50: never have two founders, lose quorum or give a token to the wrong machine, and are whole in the end', () => {
     let reinstalled = 0
+    let saidDead = 0
     fc.assert(
       fc.property(options, each => {
         const result = simulate(each)
         expect(result.violations).toEqual([])
         expect(result.unsettled).toEqual([])
         reinstalled += result.reinstalled
+        saidDead += result.saidDead
       }),
       { seed, numRuns: 60, endOnFailure: true },
     )
     // A world in which nothing happens would prove nothing.
     expect(reinstalled).toBeGreaterThan(30)
+    expect(saidDead).toBeGreaterThan(0)
   })
 
   it('N21: are not founded again by a coordinator that lost its store', () => {

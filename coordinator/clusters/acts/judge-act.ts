@@ -1,5 +1,5 @@
 import { toBinary } from '@bufbuild/protobuf'
-import { EnvelopeSchema } from '../../../shared/gen/muster/v1/envelope_pb.ts'
+import { type Envelope, EnvelopeSchema } from '../../../shared/gen/muster/v1/envelope_pb.ts'
 import { readOrder } from '../../../shared/operator-order/operator-order.ts'
 import { verifyOperatorOrder } from '../../../shared/operator-order/verify-operator-order.ts'
 import { durationFromMs } from '../../../shared/time.ts'
@@ -99,22 +99,30 @@ function subjectOf({ host, act, dead, signed }: ActAsk, { snapshot }: ActContext
   if (host === '') return { machine: undefined, server: false, problem: undefined }
   const { record, hosts } = snapshot
   const wanted = hosts.find(each => each.host === host)
-  if (wanted) return { machine: wanted.machine, server: isServer(wanted.role), problem: undefined }
+  if (wanted) {
+    // Of a host whose machine was sent away the operator's order knows which one it was.
+    const machine = wanted.machine ?? (dead ? machineOf(signed) : undefined)
+    return { machine, server: isServer(wanted.role), problem: undefined }
+  }
   const reading = newestView(snapshot, now)
   const view = reading.kind === 'read' ? reading.view : undefined
   const member = view?.members.some(({ name }) => name === host) ?? false
   const known = member || (view?.nodes.some(({ name }) => name === host) ?? false)
   const isOf = act === 'drain' || act === 'cordon' || act === 'uncordon' || (act === 'leave' && dead)
   if ((known && isOf) || (act === 'return' && record.left.has(host))) {
-    const order = signed && readOrder(signed.payload)
-    const machine = record.left.get(host) ?? (order?.ok ? order.order.machine || undefined : undefined)
-    return { machine, server: member, problem: undefined }
+    return { machine: record.left.get(host) ?? machineOf(signed), server: member, problem: undefined }
   }
   return {
     machine: undefined,
     server: false,
     problem: `${host} is no host of cluster ${record.name} by the newest revision`,
   }
+}
+
+/** The machine that an operator's order is about; undefined: it names none. */
+function machineOf(signed: Envelope | undefined): string | undefined {
+  const read = signed && readOrder(signed.payload)
+  return read?.ok && read.order.machine !== '' ? read.order.machine : undefined
 }
 
 /** What stands in the way whatever the act is about. */
@@ -140,7 +148,8 @@ function problemsOfCluster(
     else if (host !== '' && other.host === host && clashes(act, other.act)) {
       const isSame = act === 'leave' && other.act === 'leave'
       // Whoever was to leave by itself may be gone by now: the new order takes the place of the old one.
-      if (isSame && dead) continue
+      const isDead = record.leaves.some(leave => leave.host === host && leave.dead)
+      if (isSame && dead && !isDead) continue
       problems.push(`${inWords(other)} is under way${isSame ? '; asked for as dead it takes its place' : ''}`)
     }
   }
@@ -300,6 +309,12 @@ function whyNotLeave(
   const seen = freshObservation(snapshot, machine, now)
   if (dead && seen && seen.data.kind !== 'none') {
     return [`${host}: its machine is connected and in the cluster: let it leave by itself, or evict it first`]
+  }
+  const begun = record.leaves.some(leave => leave.machine === id && leave.server && leave.attempt)
+  if (dead && begun && !view?.gone) {
+    return [
+      `${host} began to leave by itself, and may still be at it: if its machine is gone for good, evict it first`,
+    ]
   }
   if (!dead && view?.occupied) return [`${host}: ${describeReason({ gate: 'occupied' })}`]
   const asked = askToLeave(record, { host, machine: id, server, dead, signed: undefined }, 'asked', now)

@@ -36,6 +36,8 @@ export interface SimulationResult {
   readonly unsettled: readonly string[]
   readonly record: ClusterRecord
   readonly reinstalled: number
+  /** How often a machine that was to leave by itself was said to be dead. */
+  readonly saidDead: number
   readonly ticks: number
 }
 
@@ -85,7 +87,14 @@ export function simulate(options: SimulationOptions): SimulationResult {
     unsettled = whatIsUnsettled(world, centre)
   }
   const { record, reinstalled } = centre
-  return { violations: world.violations, unsettled, record, reinstalled, ticks: tick }
+  return {
+    violations: world.violations,
+    unsettled,
+    record,
+    reinstalled,
+    saidDead: world.saidDead,
+    ticks: tick,
+  }
 }
 
 function loseStore(centre: Centre): void {
@@ -203,6 +212,7 @@ function causeTrouble(world: World, centre: Centre): void {
     for (const [id, seen] of centre.observations) centre.observations.set(id, { ...seen, view: undefined })
   }
   if (random.chance(0.02)) reinstall(world, centre)
+  sayDead(world, centre)
   if (random.chance(0.004) && centre.record.leaves.length + centre.record.left.size === 0) {
     const one = random.pick(world.hosts)
     const voters = [...world.clusters.values()].flatMap(({ members }) => members).length
@@ -224,6 +234,26 @@ function causeTrouble(world: World, centre: Centre): void {
         world.now,
       )
     }
+  }
+}
+
+/** What is to leave is often what is about to fail; who waits for a leave that cannot end says that its machine is gone. */
+function sayDead(world: World, centre: Centre): void {
+  const { random, now } = world
+  for (const { host, machine, server, dead, attempt } of centre.record.leaves) {
+    const box = world.boxes.get(machine)
+    if (!box || dead || server || attempt?.executor !== machine) continue
+    if (box.up && random.chance(0.2)) {
+      box.up = false
+      box.downSince = now
+      box.upAt = now + random.below(900_000)
+    }
+    if (box.up || !random.chance(0.1)) continue
+    // The machine may come back after all, and then it is not taken out as dead: the order ends.
+    const signed = { envelope: new Uint8Array(), untilMs: now + 600_000 }
+    const asked = { host, machine, server, dead: true, signed }
+    centre.record = askToLeave(centre.record, asked, `dead-${host}-${now}`, now)
+    world.saidDead += 1
   }
 }
 

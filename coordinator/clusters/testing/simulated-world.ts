@@ -16,6 +16,8 @@ export interface World {
   /** Lost, doubled and late messages, failing steps; none in the quiet time at the end. */
   faulty: boolean
   foundings: number
+  /** How often a machine that was to leave by itself was said to be dead. */
+  saidDead: number
   /** What must never be, as it happened. */
   readonly violations: string[]
 }
@@ -110,6 +112,7 @@ export function makeWorld(options: {
     now: 1_000_000_000_000,
     faulty: true,
     foundings: 0,
+    saidDead: 0,
     violations: [],
   }
   for (const { host, machine } of hosts) addBox(world, host, machine)
