@@ -49,6 +49,8 @@ export class ScriptedNode implements AsyncDisposable {
   readonly server: boolean
   readonly #world: MadeUpWorld
   data: Data = { case: 'none', value: {} }
+  /** What it says that it runs; empty: it does not say. */
+  version = ''
   /** The cluster that its system is made for. */
   part = 'home'
   /** Says so of each act instead of doing it. */
@@ -131,14 +133,15 @@ export class ScriptedNode implements AsyncDisposable {
   }
 
   #answer(requestId: string): void {
-    const { cluster } = this.#world
-    const serves = this.server && this.data.case === 'present' && cluster
+    const world = this.#world.cluster
+    const serves = this.server && this.data.case === 'present' && world
     const view = serves && {
       ready: true,
-      members: [...cluster.members].map(name => ({ name, healthy: true })),
-      nodes: [...cluster.nodes.keys()].map(name => ({ name, uid: `u-${name}`, ready: true })),
+      members: [...world.members].map(name => ({ name, healthy: true })),
+      nodes: [...world.nodes.keys()].map(name => ({ name, uid: `u-${name}`, ready: true })),
     }
-    const value = { cluster: this.part, requestId, data: this.data, ...(view && { view }) }
+    const { part: cluster, data, version } = this
+    const value = { cluster, requestId, data, version, ...(view && { view }) }
     this.session?.send({ message: { case: 'clusterState', value } } as const)
   }
 

@@ -140,6 +140,68 @@ describe('kubeconfig', () => {
   })
 })
 
+describe('an upgrade', () => {
+  const toml = (version: string) =>
+    made.toml().replace('"components"\n', `"components"\nversion = "${version}"\nlife = "apart"\n`)
+  const upgrade = (...args: string[]) => muster('cluster', 'upgrade', 'home', ...args)
+  /** Machines that were ordered to move their Kubernetes; to fetch it beforehand is no move. */
+  const ordered = () =>
+    [...made.nodes.values()]
+      .filter(({ session }) =>
+        session?.received.some(
+          ({ message }) =>
+            message.case === 'order' &&
+            message.value.action.case === 'upgrade' &&
+            !message.value.action.value.fetchOnly,
+        ),
+      )
+      .map(({ host }) => host)
+
+  it('names what is to be written and published first, and nothing is moved over a minor', async () => {
+    await made.publish({ toml: toml('1.34.3') })
+    for (const node of made.nodes.values()) node.version = '1.34.3'
+    await until('versions', async () => {
+      const { hosts } = await made.api.getCluster({ name: 'home' })
+      return hosts.every(({ version }) => version === '1.34.3') || undefined
+    })
+    const other = await upgrade('1.35.4')
+    expect(other.code).toBe(4)
+    expect(other.stderr).toContain('says 1.34.3, not 1.35.4: write version = "1.35.4"')
+    await made.publish({ toml: toml('1.36.0') })
+    const far = await upgrade('1.36.0')
+    expect(far.code).toBe(4)
+    expect(far.stderr).toContain('go to 1.35 before 1.36.0')
+    expect(ordered()).toEqual([])
+  })
+
+  it('shows its order, begins with one server that is not the first, and is followed when it is asked for again', async () => {
+    await made.publish({ toml: toml('1.35.4') })
+    const [{ firstServer } = { firstServer: '' }] = await made.fleet.json('clusters')
+    const dry = JSON.parse((await upgrade('1.35.4', '--dry-run', '-o', 'json')).stdout)
+    const turns = dry.map(({ host, turn }: { host: string; turn: number }) => [host, turn])
+    expect(turns.slice(0, 3).map(([host]: [string]) => host)).toContain(firstServer)
+    expect(turns[2]).toEqual([firstServer, 3])
+    expect(turns.slice(3)).toEqual([
+      ['w1', 4],
+      ['w2', 4],
+      ['w3', 4],
+    ])
+    expect(ordered()).toEqual([])
+    const begun = await upgrade('1.35.4', '--timeout', '8s')
+    expect(begun).toMatchObject({ code: 5, stderr: expect.stringContaining('goes on') })
+    const again = await upgrade('1.35.4', '--timeout', '2s')
+    expect(again).toMatchObject({
+      code: 5,
+      stderr: expect.stringContaining('does this already; it is followed'),
+    })
+    const [rollout, ...more] = await made.fleet.json('rollout', 'list')
+    expect({ rollout, more }).toMatchObject({ rollout: { action: 'upgrade' }, more: [] })
+    expect(ordered().filter(host => host.startsWith('w') || host === firstServer)).toEqual([])
+    expect(ordered().length).toBeLessThanOrEqual(1)
+    expect((await muster('rollout', 'abort', rollout.id, '--why', 'the test is over')).code).toBe(0)
+  })
+})
+
 describe('a farewell', () => {
   it('drains, leaves, waits until the node is gone, wipes and evicts, and is over when it is asked for again', async () => {
     const { code, stderr, stdout } = await muster('remove', 'w2', '--wipe')
