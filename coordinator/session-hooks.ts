@@ -18,6 +18,12 @@ import type { ClusterHooks, SessionHooks } from './sessions/hooks.ts'
 import type { FactsLimits } from './store/facts.ts'
 import type { Store } from './store/store.ts'
 
+/** What nodes say that a store which was set back does not know. */
+export interface NodeClaims {
+  sawRevision(machine: string, revision: number): void
+  sawOperation(machine: string, operation: string, what: string): void
+}
+
 export interface SessionHookDeps {
   readonly store: Store
   readonly directory: MachineDirectory
@@ -29,6 +35,8 @@ export interface SessionHookDeps {
   readonly auditHeads: Pick<AuditHeads, 'shown'>
   readonly orderLifetimeMs?: number
   readonly clusters: ClusterHooks
+  /** Told what nodes say that may be newer than the store. */
+  readonly nodes?: NodeClaims
 }
 
 /** Facts and what a node holds on to change seldom; each set is a write of up to a mebibyte. */
@@ -50,7 +58,11 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
   }
   const statuses = new MachineThrottles(FACTS_PER_SECOND, FACTS_BURST)
   return {
-    admit: (machine, hello, address) => admitSession(deps, machine, hello, address),
+    async admit(machine, hello, address) {
+      const admitted = await admitSession(deps, machine, hello, address)
+      if (admitted.kind === 'ok') deps.nodes?.sawRevision(machine, Number(hello.highestRevision))
+      return admitted
+    },
     allowed: machine => directory.isAllowed(machine),
     async facts(machine, bytes) {
       const seconds = facts.take(machine, clock.now().getTime())

@@ -138,6 +138,11 @@ async function build(
     factsLimits,
     trust,
     orderLifetimeMs,
+    nodes: {
+      sawRevision: (machine: string, revision: number) => engine?.nodes.sawRevision(machine, revision),
+      sawOperation: (machine: string, operation: string, what: string) =>
+        engine?.nodes.sawOperation(machine, operation, what),
+    },
   }
   const registry: SessionRegistry = new SessionRegistry({
     hooks: sessionHooks({

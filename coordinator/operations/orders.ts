@@ -24,6 +24,8 @@ export interface OrderDeps {
   readonly operationFeed: ChangeFeed
   /** How long an order may wait for its machine; absent: one hour. */
   readonly orderLifetimeMs?: number
+  /** Told of operations that only their node knows. */
+  readonly nodes?: { sawOperation(machine: string, operation: string, what: string): void }
 }
 
 /**

@@ -69,7 +69,7 @@ export async function recordReport(
       return 'foreign'
     }
     const row = known ?? (await adopt(tx, machine, report, now))
-    if (!row) return { sequence: newestOf(phases), outcome: outcome !== undefined }
+    if (!row) return { adopted: false, sequence: newestOf(phases), outcome: outcome !== undefined }
     const merged = mergePhases((await phasesOf(tx, [id])).get(id) ?? [], phases)
     await putPhases(tx, id, merged.changed)
     await annotateOperation(tx, id, annotations(row, report, phases, instance))
@@ -81,13 +81,21 @@ export async function recordReport(
     await followNode(tx, row, report, outcome, phases)
     const endedNow = moved.kind === 'next' && moved.state.outcomeClass !== 0
     return {
+      adopted: known === undefined,
       sequence: merged.newest,
       outcome: (row.outcome_class !== 0 || endedNow) && outcome !== undefined,
     }
   })
   if (result === 'foreign') throw denied(`operation ${id}: belongs to another machine`)
+  if (result.adopted) deps.nodes?.sawOperation(machine, id, whatWasReported(report))
   operationFeed.notify(id)
   return { operationId: id, sequence: BigInt(result.sequence), outcome: result.outcome }
+}
+
+/** For people: "apply to revision 7". */
+function whatWasReported({ action, revision }: OperationReport): string {
+  const word = ACTIONS.find(known => known === action) ?? 'apply'
+  return revision > 0n ? `${word} to revision ${revision}` : word
 }
 
 /** What a node runs after this, as far as its report says so. It will say more itself at its next Hello. */

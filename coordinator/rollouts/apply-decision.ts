@@ -368,6 +368,7 @@ export function wantedActs(rows: RolloutRows, known: ReadonlySet<string>): reado
             host: host.host,
             step: grant.step,
             action: row.action,
+            asked: grant.step === 'act' ? askedOf(row).act : undefined,
             drainLimitMs: host.drainLimitMs ?? record.settings.drainLimitMs,
             actor: row.started_by,
           },

@@ -1,3 +1,4 @@
+import type { StartClusterActRequest } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { StepKind } from './plan/rollout-record.ts'
 import type { ClusterView, OperationView } from './plan/rollout-snapshot.ts'
 
@@ -11,6 +12,8 @@ export interface WantedAct {
   /** With `act`: the rollout's action. */
   readonly action: string
   readonly drainLimitMs: number
+  /** With `act`: what was asked for, such as an operator's signed order; undefined: nothing but the action. */
+  readonly asked: StartClusterActRequest | undefined
   /** The operator, or "coordinator". */
   readonly actor: string
 }

@@ -1,7 +1,11 @@
 import { create } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
 import { RpcError, reasonOf } from '../../shared/errors.ts'
-import { StartClusterActRequestSchema } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import {
+  DrainNodeSchema,
+  type StartClusterActRequest,
+  StartClusterActRequestSchema,
+} from '../../shared/gen/muster/v1/cluster_pb.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { findAct, findActsByRequests, listCordons } from '../clusters/acts/act-store.ts'
 import type { ClusterAct } from '../clusters/acts/cluster-act.ts'
@@ -82,15 +86,18 @@ function viewOfAct(id: string, act: ClusterAct): OperationView {
   }
 }
 
-function requestFor({ id, cluster, host, step, action, drainLimitMs }: WantedAct) {
+function requestFor({
+  id,
+  cluster,
+  host,
+  step,
+  action,
+  drainLimitMs,
+  asked,
+}: WantedAct): StartClusterActRequest {
   const act = step === 'act' ? action : step
-  return create(StartClusterActRequestSchema, {
-    requestId: id,
-    cluster,
-    act,
-    host,
-    ...(act === 'drain' && {
-      drain: { limit: durationFromMs(drainLimitMs), deleteEmptyDir: true },
-    }),
-  })
+  const wanted = asked ?? create(StartClusterActRequestSchema)
+  const limit = durationFromMs(drainLimitMs)
+  const drain = wanted.drain ?? create(DrainNodeSchema, { limit, deleteEmptyDir: true })
+  return { ...wanted, requestId: id, cluster, act, host, ...(act === 'drain' && { drain }) }
 }

@@ -1,5 +1,6 @@
 import { pause } from '../../shared/lifecycle.ts'
 import type { OrderDeps } from '../operations/orders.ts'
+import type { NodeClaims } from '../session-hooks.ts'
 import { findRollout } from '../store/rollouts.ts'
 import type { BeginDeps } from './begin-rollout.ts'
 import { catchUp } from './catch-up.ts'
@@ -19,6 +20,8 @@ export interface RolloutEngine {
   readonly restoreWatch: RestoreWatch
   readonly halted: () => string | undefined
   readonly clusters: ClusterSource
+  /** What nodes say goes here; what it shows of the store is written after it was heard. */
+  readonly nodes: NodeClaims
   /** Runs until the signal fires. */
   run(signal: AbortSignal): Promise<void>
 }
@@ -60,6 +63,7 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
     restoreWatch,
     halted,
     clusters,
+    nodes: nodeClaims(deps, restoreWatch),
     async run(signal) {
       const catchingUp = async () => {
         while (await pause(CATCH_UP_EVERY_MS, signal)) {
@@ -70,5 +74,22 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
       }
       await Promise.all([runner.run(signal), catchingUp()])
     },
+  }
+}
+
+/** Nothing of what nodes say is waited for by their sessions; it stops what is granted from the moment it is heard. */
+function nodeClaims({ directory, clock, log }: EngineDeps, watch: RestoreWatch): NodeClaims {
+  const nameOf = (machine: string) => {
+    const assignment = directory.assignment(machine)
+    return assignment.kind === 'host' ? assignment.host : machine.slice(0, 12)
+  }
+  const noted = (done: Promise<void>) =>
+    void done.catch((error: unknown) => log.error({ err: error }, 'what a node said is not on record'))
+  return {
+    sawRevision(machine, revision) {
+      noted(watch.sawRevision(nameOf(machine), revision, directory.targets.revision, clock.now()))
+    },
+    sawOperation: (machine, operation, what) =>
+      noted(watch.sawOperation(nameOf(machine), operation, what, clock.now())),
   }
 }

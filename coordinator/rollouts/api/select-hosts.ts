@@ -16,9 +16,10 @@ export interface SelectedHosts {
 /** The hosts that a rollout is for: those named, those that a selector finds, or all of the newest revision. */
 export async function selectHosts(
   deps: FleetQueryDeps,
-  { refs, where, action }: Pick<StartRolloutRequest, 'refs' | 'where' | 'action'>,
+  { refs: named, where, action, act }: Pick<StartRolloutRequest, 'refs' | 'where' | 'action' | 'act'>,
 ): Promise<SelectedHosts> {
   const { directory } = deps
+  const refs = named.length === 0 && act && act.host !== '' ? [act.host] : named
   if (refs.length > 0 && where.trim() !== '')
     throw invalid('refs, where: name hosts or give a selector, not both')
   if (refs.length > MAX_REFS) throw invalid(`refs: ${refs.length}, at most ${MAX_REFS} are allowed`)

@@ -1,0 +1,138 @@
+import { create } from '@bufbuild/protobuf'
+import type { Order } from '../../../shared/gen/muster/v1/agent_pb.ts'
+import {
+  type OperationReport,
+  OperationReportSchema,
+  OutcomeClass,
+  Phase,
+} from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { pause } from '../../../shared/lifecycle.ts'
+import type { RawMachine, RawSession } from '../../support/raw-machine.ts'
+
+/** How long a played change takes. */
+const CHANGE_MS = 150
+const LOOK_MS = 20
+
+/**
+ * A node that is played by the test over the real protocol: it takes an order once, however often it comes, is "away" while it changes,
+ * tells the outcome until it is acknowledged, and comes back when the coordinator was killed. It changes nothing.
+ */
+export class PlayedNode implements AsyncDisposable {
+  readonly host: string
+  readonly machine: RawMachine
+  /** Orders that were taken, by operation; a second one for what is done or under way would be seen here. */
+  readonly taken: { readonly operation: string; readonly action: string; readonly revision: number }[] = []
+  /** It is changing just now. */
+  moving = false
+  /** How its changes end. */
+  outcome: OutcomeClass = OutcomeClass.SUCCEEDED
+  /** It has no session while this is set. */
+  silent = false
+  highestRevision = 0n
+  highestDigest = ''
+  readonly #reports = new Map<string, OperationReport>()
+  readonly #acknowledged = new Set<string>()
+  readonly #stop = new AbortController()
+  #boots = 1n
+  #journal = 1n
+  #running: Promise<void> = Promise.resolve()
+
+  constructor(host: string, machine: RawMachine) {
+    this.host = host
+    this.machine = machine
+  }
+
+  start(): void {
+    this.#running = this.#run()
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop
+    while (!signal.aborted) {
+      if (!this.silent) await this.#session().catch(() => {}) // the coordinator is away: it comes back
+      await pause(100, signal)
+    }
+  }
+
+  async #session(): Promise<void> {
+    const { signal } = this.#stop
+    await using session = await this.machine.session({
+      bootCount: this.#boots,
+      journalSequence: this.#journal,
+      highestRevision: this.highestRevision,
+      highestDigest: this.highestDigest,
+      allowed: ['apply', 'rollback', 'reboot'],
+    })
+    let seen = 0
+    let beat = 0
+    let told = new Set<string>()
+    while (!signal.aborted && session.end === undefined && !this.silent) {
+      for (; seen < session.received.length; seen++) {
+        const { message } = session.received[seen] ?? {}
+        if (message?.case === 'order') this.#take(message.value)
+        if (message?.case === 'operationAck' && message.value.outcome) {
+          this.#acknowledged.add(message.value.operationId)
+        }
+      }
+      for (const [id, report] of this.#reports) {
+        const key = `${id} ${report.outcome ? 'ended' : 'began'}`
+        if (this.#acknowledged.has(id) || told.has(key)) continue
+        told.add(key)
+        session.send({ message: { case: 'operation', value: report } })
+      }
+      if (Date.now() - beat > 500) {
+        beat = Date.now()
+        // What was not acknowledged is told again.
+        told = new Set()
+        beatOf(session)
+      }
+      await pause(LOOK_MS, signal)
+    }
+  }
+
+  #take(order: Order): void {
+    const { operationId, revision } = order
+    if (this.#reports.has(operationId)) return
+    const isPlan = order.action.case === 'apply' && order.action.value.planOnly
+    const action = isPlan ? 'plan' : (order.action.case ?? 'apply')
+    this.taken.push({ operation: operationId, action, revision: Number(revision) })
+    const report = (outcome?: OutcomeClass) =>
+      create(OperationReportSchema, {
+        operationId,
+        revision,
+        manifestDigest: order.manifestDigest,
+        host: this.host,
+        action,
+        phases: [{ sequence: this.#journal, phase: outcome ? Phase.DONE : Phase.VERIFY }],
+        ...(outcome && { outcome: { class: outcome, phase: Phase.DONE, reason: 'as it is played' } }),
+      })
+    this.#journal += 1n
+    this.#reports.set(operationId, report())
+    const ends = isPlan ? OutcomeClass.SUCCEEDED : this.outcome
+    if (!isPlan) this.moving = true
+    void pause(isPlan ? 10 : CHANGE_MS, this.#stop.signal).then(() => {
+      if (!isPlan) this.moving = false
+      if (action === 'apply' && ends === OutcomeClass.SUCCEEDED && revision > this.highestRevision) {
+        this.highestRevision = revision
+        this.highestDigest = order.manifestDigest
+      }
+      this.#reports.set(operationId, report(ends))
+    })
+  }
+
+  /** Changes that were ordered, by revision. */
+  changes(): readonly string[] {
+    return this.taken
+      .filter(({ action }) => action !== 'plan')
+      .map(({ action, revision }) => `${action} ${revision}`)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#running
+  }
+}
+
+function beatOf(session: RawSession): void {
+  session.beat()
+}
