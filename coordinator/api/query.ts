@@ -42,25 +42,27 @@ export function query(deps: QueryDeps) {
     const answers = asked
       ? answerLive(deps, question, asked, readDeadline(request), signal)
       : answerFromStore(deps, question, ({ state }) => state === 'active' || state === 'enrolled')
-    for await (const one of answers) {
-      tally.asked++
-      if (one.kind === 'silent') {
-        silent.push(nameOf(deps, one.entry))
-        continue
+    for await (const some of answers) {
+      for (const one of some) {
+        tally.asked++
+        if (one.kind === 'silent') {
+          silent.push(nameOf(deps, one.entry))
+          continue
+        }
+        tally.answered++
+        count(tally, one)
+        if (one.kind === 'error') note(one.entry.id, one.reason)
+        if (one.kind !== 'match') continue
+        for (const reason of one.errors) note(one.entry.id, reason)
+        const host = hostOf(deps, one.entry)
+        const row = { name: host || one.entry.id, machine: one.entry.id, host, values: one.values }
+        if (!arrangement) {
+          yield showRow(row, columns, note)
+          if (signal.aborted) return
+          continue
+        }
+        for (const { column, reason } of arrangement.add(row)) note(row.machine, `${column}: ${reason}`)
       }
-      tally.answered++
-      count(tally, one)
-      if (one.kind === 'error') note(one.entry.id, one.reason)
-      if (one.kind !== 'match') continue
-      for (const reason of one.errors) note(one.entry.id, reason)
-      const host = hostOf(deps, one.entry)
-      const row = { name: host || one.entry.id, machine: one.entry.id, host, values: one.values }
-      if (!arrangement) {
-        yield showRow(row, columns, note)
-        if (signal.aborted) return
-        continue
-      }
-      for (const { column, reason } of arrangement.add(row)) note(row.machine, `${column}: ${reason}`)
     }
     for (const row of arrangement?.rows() ?? []) {
       yield showRow(row, columns, note)

@@ -38,7 +38,7 @@ export async function* answerLive(
   asked: readonly LiveQuestion[],
   deadlineMs: number,
   signal: AbortSignal,
-): AsyncGenerator<LiveAnswer> {
+): AsyncGenerator<readonly LiveAnswer[]> {
   const entries = [...deps.directory.entries()].filter(({ state }) => state === 'active')
   const contextOf = await readContexts(deps, question, entries)
   // Room for one answer of each machine: nobody's is dropped because the reader is slow.
@@ -65,7 +65,7 @@ export async function* answerLive(
     return outbox.push(judge(question, entry, contextOf(entry), parts))
   }
   void Promise.allSettled(entries.map(askOne)).then(() => outbox.close())
-  yield* outbox
+  for await (const one of outbox) yield [one]
 }
 
 /** Of what a node would not tell its own reason is told, where the expressions came to need it. */

@@ -52,6 +52,8 @@ const PAGE = 500
 const NO_FACTS: ReadonlyMap<string, CelInput> = new Map()
 /** How long expressions may keep the event loop from everything else. */
 const SLICE_MS = 10
+/** How many machines are answered for before the time is looked at. */
+const LOOK_EVERY = 16
 
 /** Compiles or throws with the field's name. Empty: true. */
 export function compileField(field: string, text: string): CompiledExpression {
@@ -60,12 +62,12 @@ export function compileField(field: string, text: string): CompiledExpression {
   return compiled.expression
 }
 
-/** Answers a question from the store for each machine, in slices between which the event loop does other work. */
+/** Answers a question from the store for each machine, some at a time, between which the event loop does other work. */
 export async function* answerFromStore(
   deps: FleetQueryDeps,
   question: FleetQuestion,
   wanted: (entry: MachineEntry) => boolean,
-): AsyncGenerator<Answer> {
+): AsyncGenerator<readonly Answer[]> {
   const { store, directory, factsCache } = deps
   const entries = [...directory.entries()].filter(wanted)
   const ofFacts = usedBy(question).has('facts')
@@ -74,15 +76,18 @@ export async function* answerFromStore(
     const page = entries.slice(at, at + PAGE)
     const facts = ofFacts ? await factsCache.read(store.db, page) : NO_FACTS
     const contextOf = await readContexts(deps, question, page)
-    for (const entry of page) {
+    let answers: Answer[] = []
+    for (const [index, entry] of page.entries()) {
       const own = facts.get(entry.id)
       const variables = contextOf(entry)
-      yield answer(question, entry, own === undefined ? variables : { ...variables, facts: own })
-      if (performance.now() - sliceStart > SLICE_MS) {
-        await setImmediate()
-        sliceStart = performance.now()
-      }
+      answers.push(answer(question, entry, own === undefined ? variables : { ...variables, facts: own }))
+      if (index % LOOK_EVERY !== 0 || performance.now() - sliceStart <= SLICE_MS) continue
+      yield answers
+      answers = []
+      await setImmediate()
+      sliceStart = performance.now()
     }
+    yield answers
   }
 }
 
@@ -124,10 +129,12 @@ export async function readContexts(
         now,
       }
     }
-    const assignment = directory.assignment(entry.id)
+    const assignment = used.has('host') ? directory.assignment(entry.id) : undefined
     return {
-      host: assignment.kind === 'host' ? assignment.host : '',
-      labels: new Map(Object.entries(labelsOf(directory, entry.id, entry.labels))),
+      ...(assignment && { host: assignment.kind === 'host' ? assignment.host : '' }),
+      ...(used.has('labels') && {
+        labels: new Map(Object.entries(labelsOf(directory, entry.id, entry.labels))),
+      }),
       ...cluster,
       now,
     }

@@ -18,10 +18,12 @@ export async function selectMachines(
   const question = { where: compileField('where', where), select: [] }
   const matched: MachineEntry[] = []
   const errors: SelectionError[] = []
-  for await (const one of answerFromStore(deps, question, wanted)) {
-    if (one.kind === 'match') matched.push(one.entry)
-    else if (one.kind === 'error' && errors.length < MAX_SELECTION_ERRORS) {
-      errors.push({ machine: one.entry.id, reason: one.reason })
+  for await (const answers of answerFromStore(deps, question, wanted)) {
+    for (const one of answers) {
+      if (one.kind === 'match') matched.push(one.entry)
+      else if (one.kind === 'error' && errors.length < MAX_SELECTION_ERRORS) {
+        errors.push({ machine: one.entry.id, reason: one.reason })
+      }
     }
   }
   return { matched, errors }

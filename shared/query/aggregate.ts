@@ -1,4 +1,5 @@
 import { parse } from '@bufbuild/cel'
+import { childrenOf, tooDeep } from './expression-bounds.ts'
 
 export const AGGREGATES = ['count', 'sum', 'min', 'max'] as const
 export type AggregateName = (typeof AGGREGATES)[number]
@@ -16,32 +17,55 @@ export type AggregateReading =
   | { readonly kind: 'refused'; readonly reason: string }
 
 const CALL = /^\s*(count|sum|min|max)\s*\(([\s\S]*)\)\s*$/
+const MAX_CHARS = 4 * 1024
+const MENTION = /\b(count|sum|min|max)\s*\(/
 
 /** Whether a column is an aggregate over the machines of a group: a call of one of the names, outermost and alone. */
 export function readAggregate(text: string): AggregateReading {
+  // What no parser is to be given is refused by whoever compiles it.
+  if (!MENTION.test(text) || text.length > MAX_CHARS || tooDeep(text) !== undefined) return { kind: 'none' }
+  const calls = aggregateCalls(text)
+  // What does not parse is told by whoever compiles it: the argument of a call, or the whole.
+  const outermost = calls === undefined || calls === 'outermost'
+  if (calls === 'none') return { kind: 'none' }
   const [, word, inner = ''] = CALL.exec(text) ?? []
   const name = AGGREGATES.find(known => known === word)
-  if (name === undefined) return { kind: 'none' }
-  if (!isOneCall(text, name)) {
-    return { kind: 'refused', reason: `an aggregate stands alone: ${name}(EXPR), as in sum(facts.cpu.cores)` }
+  if (!outermost || (name === undefined && calls !== undefined)) {
+    const shown = name ?? MENTION.exec(text)?.[1] ?? 'sum'
+    return {
+      kind: 'refused',
+      reason: `an aggregate stands alone: ${shown}(EXPR), as in sum(facts.cpu.cores)`,
+    }
   }
+  if (name === undefined) return { kind: 'none' }
   const argument = inner.trim()
   if (argument !== '') return { kind: 'aggregate', aggregate: { name, argument } }
   if (name === 'count') return { kind: 'aggregate', aggregate: { name, argument: undefined } }
   return { kind: 'refused', reason: `${name}() wants an expression, as in ${name}(facts.memory.total)` }
 }
 
-/** `sum(a) + max(b)` begins and ends like a call, too. */
-function isOneCall(text: string, name: AggregateName): boolean {
+type Expr = ReturnType<typeof parse>['expr']
+
+/** Where a text calls an aggregate; undefined: it does not parse. */
+function aggregateCalls(text: string): 'none' | 'outermost' | 'within' | undefined {
+  let root: Expr
   try {
-    const node = parse(text).expr?.exprKind
-    return (
-      node?.case === 'callExpr' &&
-      node.value.target === undefined &&
-      node.value.function === name &&
-      node.value.args.length <= 1
-    )
+    root = parse(text).expr
   } catch {
-    return true // its argument says better what is wrong
+    return undefined
   }
+  const nodes = root === undefined ? [] : [root]
+  let found = 0
+  for (const node of nodes) {
+    if (isAggregateCall(node)) found++
+    nodes.push(...childrenOf(node).filter(child => child !== undefined))
+  }
+  if (found === 0) return 'none'
+  return found === 1 && root !== undefined && isAggregateCall(root) ? 'outermost' : 'within'
+}
+
+function isAggregateCall({ exprKind }: NonNullable<Expr>): boolean {
+  if (exprKind.case !== 'callExpr') return false
+  const { target, args, function: called } = exprKind.value
+  return target === undefined && args.length <= 1 && AGGREGATES.some(name => name === called)
 }

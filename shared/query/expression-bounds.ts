@@ -108,7 +108,7 @@ function callOf(name: string, argument: Expr): Expr {
   }
 }
 
-function childrenOf(node: Expr): (Expr | undefined)[] {
+export function childrenOf(node: Expr): (Expr | undefined)[] {
   switch (node.exprKind.case) {
     case 'selectExpr':
       return [node.exprKind.value.operand]

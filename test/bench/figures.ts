@@ -10,6 +10,8 @@ export interface Figures {
   readonly floor_fanout_seconds: number
   readonly query_stored_p99_ms: number
   readonly query_live_p99_ms: number
+  readonly query_stored_10k_p99_ms: number
+  readonly query_live_2k_p99_ms: number
   readonly agent_idle_rss_bytes: number
   readonly agent_idle_cpu_percent: number
 }
@@ -37,6 +39,8 @@ const NOTHING: Figures = {
   floor_fanout_seconds: Number.NaN,
   query_stored_p99_ms: Number.NaN,
   query_live_p99_ms: Number.NaN,
+  query_stored_10k_p99_ms: Number.NaN,
+  query_live_2k_p99_ms: Number.NaN,
   agent_idle_rss_bytes: Number.NaN,
   agent_idle_cpu_percent: Number.NaN,
 }
@@ -49,6 +53,7 @@ export function judgeFigures(measured: Partial<Figures>): readonly Judged[] {
   const growth = figures.heartbeats_per_second_5000 / figures.heartbeats_per_second_500
   const fanout = figures.fanout_seconds / figures.floor_fanout_seconds
   const { query_stored_p99_ms: stored, query_live_p99_ms: live } = figures
+  const { query_stored_10k_p99_ms: stored10k, query_live_2k_p99_ms: live2k } = figures
   const { agent_idle_rss_bytes: rss, agent_idle_cpu_percent: cpu } = figures
   const all: readonly (Judged & { readonly of: keyof Figures })[] = [
     {
@@ -106,6 +111,22 @@ export function judgeFigures(measured: Partial<Figures>): readonly Judged[] {
       beside: '',
       aim: 'below 1 s',
       met: live < 1000,
+    },
+    {
+      of: 'query_stored_10k_p99_ms',
+      name: 'question to the store, 10,000 machines, p99',
+      shown: ms(stored10k),
+      beside: '',
+      aim: 'below 100 ms',
+      met: stored10k < 100,
+    },
+    {
+      of: 'query_live_2k_p99_ms',
+      name: 'question asked live, 2,000 agents, p99',
+      shown: ms(live2k),
+      beside: '',
+      aim: 'below 1 s',
+      met: live2k < 1000,
     },
     {
       of: 'agent_idle_rss_bytes',

@@ -10,7 +10,7 @@ import { type Figures, judgeFigures } from './figures.ts'
 import { keyPool } from './key-pool.ts'
 import { measureAgent } from './measure-agent.ts'
 import { measureEnrolments, measureMemory } from './measure-connections.ts'
-import { measureQuestions } from './measure-questions.ts'
+import { LIVE_AGENTS, measureQuestions, measureScale } from './measure-questions.ts'
 import { measureFanout, measureHeartbeats } from './measure-traffic.ts'
 import { type BenchOptions, parseOptions, USAGE } from './options.ts'
 import { placesIn } from './places.ts'
@@ -28,7 +28,7 @@ const LEAST_KEYS = 500
 async function measure(options: BenchOptions, scratch: string): Promise<Partial<Figures>> {
   const places = placesIn(process.cwd(), scratch)
   const stateDir = join(scratch, 'c')
-  const keyCount = Math.max(options.agents, LEAST_KEYS)
+  const keyCount = Math.max(options.agents, LEAST_KEYS, options.only.has('scale') ? LIVE_AGENTS : 0)
   note(`${keyCount} keys`)
   const keys = await keyPool(places.keys, keyCount)
   await using client = new Worker<ClientCommands>(places.bundle('client'), [], { name: 'the agents' })
@@ -74,6 +74,10 @@ async function measure(options: BenchOptions, scratch: string): Promise<Partial<
   }
   if (only.has('fanout') || only.has('questions')) {
     figures.push(await measureConnected(context, stateDir, fleet))
+  }
+  if (only.has('scale')) {
+    const { storedMs, liveMs } = await measureScale(context, stateDir)
+    figures.push({ query_stored_10k_p99_ms: storedMs, query_live_2k_p99_ms: liveMs })
   }
   if (only.has('agent')) {
     const { rssBytes, cpuPercent } = await measureAgent(context)

@@ -12,7 +12,15 @@ export interface BenchOptions {
 }
 
 /** The parts of a run; each can be measured alone. */
-export const MEASURES = ['enrolments', 'memory', 'heartbeats', 'fanout', 'questions', 'agent'] as const
+export const MEASURES = [
+  'enrolments',
+  'memory',
+  'heartbeats',
+  'fanout',
+  'questions',
+  'scale',
+  'agent',
+] as const
 export type Measure = (typeof MEASURES)[number]
 
 const isMeasure = (name: string): name is Measure => MEASURES.some(measure => measure === name)
