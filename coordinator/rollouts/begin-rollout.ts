@@ -12,6 +12,7 @@ import { isUniqueViolation, type Store } from '../store/store.ts'
 import type { ClusterSource } from './cluster-source.ts'
 import { freezeSettings } from './frozen-settings.ts'
 import { isServerRole, type Member, orderMembers } from './members.ts'
+import { findOrderCircle } from './plan/predecessors.ts'
 import type { RolloutAction, RolloutRecord } from './plan/rollout-record.ts'
 import type { RolloutRunner } from './runner.ts'
 import { intentOf, type NewRollout, writeRollout } from './start-rollout.ts'
@@ -57,6 +58,19 @@ export async function prepareRollout(
   if (unknown.length > 0) {
     throw precondition(`settings.canaries: ${unknown.slice(0, 5).join(', ')} is no host of this rollout`)
   }
+  const ordered = orderMembers(await outsideUntilJoined(clusters, members, clock), canaries, canarySize)
+  const circle = findOrderCircle(
+    ordered.map(member => ({
+      ...{ host: member.host, cluster: member.cluster, after: member.after },
+      server: member.cluster !== undefined && isServerRole(member.role),
+    })),
+    policy.follows,
+  )
+  if (circle !== undefined) {
+    throw precondition(
+      `after: ${circle} would have to be done before itself, by edges, clusters and roles together`,
+    )
+  }
   return {
     id: operationId(clock.now()),
     asked,
@@ -64,7 +78,7 @@ export async function prepareRollout(
     action,
     revision: revision?.number ?? 0,
     manifestDigest: revision?.digest ?? '',
-    members: orderMembers(await outsideUntilJoined(clusters, members, clock), canaries, canarySize),
+    members: ordered,
     settings: frozen,
     startedBy,
     reverts,
