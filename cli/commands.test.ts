@@ -410,6 +410,23 @@ describe('asking', () => {
     expect((await run('query', 'true', '--deadline', '1s')).code).toBe(exitCodes.usage.code)
   })
 
+  it('follows a burst of events that no answer holds, and passes none over', async () => {
+    coordinator.events.push(sampleEvent(1n))
+    const stop = new AbortController()
+    const seen: number[] = []
+    await muster(['events', '--follow', '-o', 'json'], {
+      signal: stop.signal,
+      onOut: text => {
+        seen.push(Number(JSON.parse(text).id))
+        if (seen.length === 1) {
+          for (let id = 2n; id <= 2_500n; id++) coordinator.events.push(sampleEvent(id))
+        }
+        if (seen.at(-1) === 2_500) stop.abort()
+      },
+    })
+    expect(seen).toEqual(Array.from({ length: 2_500 }, (_, at) => at + 1))
+  })
+
   it('shows events oldest first, and follows them', async () => {
     coordinator.events.push(sampleEvent(1n), sampleEvent(2n, { class: 'active' }))
     const { out } = await run('events')

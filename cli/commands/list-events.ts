@@ -16,6 +16,8 @@ export interface EventOptions {
 }
 
 const POLL_MS = 2_000
+/** What one answer holds at most. */
+const PAGE = 1_000
 
 /** What happened, oldest first. Following, each event is one line, or one JSON object a line. */
 export async function listEvents(cli: Cli, ref: string | undefined, options: EventOptions): Promise<void> {
@@ -27,11 +29,28 @@ export async function listEvents(cli: Cli, ref: string | undefined, options: Eve
     for (const event of shown) cli.io.out(lineOf(cli, event, asJson))
     let after = newest(shown, 0n)
     while (await pause(POLL_MS, cli.signal)) {
-      const { events } = await client.listEvents({ ref: ref ?? '', limit: 1000, after }, call)
+      const events = await eventsSince(after, before =>
+        client.listEvents({ ref: ref ?? '', limit: PAGE, after, before }, call),
+      )
       for (const event of [...events].reverse()) cli.io.out(lineOf(cli, event, asJson))
       after = newest(events, after)
     }
   })
+}
+
+/** All events after one, newest first: of a burst that no answer holds nothing is passed over. */
+async function eventsSince(
+  after: bigint,
+  ask: (before: bigint) => Promise<{ readonly events: readonly Event[] }>,
+): Promise<readonly Event[]> {
+  const found: Event[] = []
+  for (let before = 0n; ; ) {
+    const { events } = await ask(before)
+    found.push(...events)
+    const oldest = events.at(-1)?.id
+    if (oldest === undefined || events.length < PAGE || oldest <= after + 1n) return found
+    before = oldest
+  }
 }
 
 function newest(events: readonly Event[], before: bigint): bigint {

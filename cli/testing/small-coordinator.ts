@@ -466,7 +466,10 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       return { changes: state.factsChanges, sets: 2, more: false }
     },
     listEvents: async request => ({
-      events: state.events.filter(({ id }) => id > request.after).toReversed(),
+      events: state.events
+        .filter(({ id }) => id > request.after && (request.before === 0n || id < request.before))
+        .toReversed()
+        .slice(0, request.limit || 100),
     }),
     getAuditHeads: async function* () {},
     getDrift: async function* () {},
