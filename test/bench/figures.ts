@@ -14,6 +14,7 @@ export interface Figures {
   readonly query_live_2k_p99_ms: number
   readonly agent_idle_rss_bytes: number
   readonly agent_idle_cpu_percent: number
+  readonly rollout_plan_10k_ms: number
 }
 
 /** What a figure should be, and whether it is. */
@@ -43,6 +44,7 @@ const NOTHING: Figures = {
   query_live_2k_p99_ms: Number.NaN,
   agent_idle_rss_bytes: Number.NaN,
   agent_idle_cpu_percent: Number.NaN,
+  rollout_plan_10k_ms: Number.NaN,
 }
 
 /** Holds the figures against their aims; of what was not measured nothing is said. */
@@ -143,6 +145,14 @@ export function judgeFigures(measured: Partial<Figures>): readonly Judged[] {
       beside: '',
       aim: 'at most 0.1 % of a core',
       met: cpu <= 0.1,
+    },
+    {
+      of: 'rollout_plan_10k_ms',
+      name: 'plan of a rollout over 10,000 hosts',
+      shown: ms(figures.rollout_plan_10k_ms),
+      beside: '',
+      aim: 'below 200 ms',
+      met: figures.rollout_plan_10k_ms < 200,
     },
   ]
   return all.flatMap(({ of, ...judged }) => (measured[of] === undefined ? [] : [judged]))

@@ -11,6 +11,7 @@ import { keyPool } from './key-pool.ts'
 import { measureAgent } from './measure-agent.ts'
 import { measureEnrolments, measureMemory } from './measure-connections.ts'
 import { LIVE_AGENTS, measureQuestions, measureScale } from './measure-questions.ts'
+import { measureRollouts } from './measure-rollouts.ts'
 import { measureFanout, measureHeartbeats } from './measure-traffic.ts'
 import { type BenchOptions, parseOptions, USAGE } from './options.ts'
 import { placesIn } from './places.ts'
@@ -83,6 +84,7 @@ async function measure(options: BenchOptions, scratch: string): Promise<Partial<
     const { rssBytes, cpuPercent } = await measureAgent(context)
     figures.push({ agent_idle_rss_bytes: rssBytes, agent_idle_cpu_percent: cpuPercent })
   }
+  if (only.has('rollouts')) figures.push({ rollout_plan_10k_ms: measureRollouts(context).planMs })
   return Object.assign({}, ...figures)
 }
 

@@ -20,6 +20,7 @@ export const MEASURES = [
   'questions',
   'scale',
   'agent',
+  'rollouts',
 ] as const
 export type Measure = (typeof MEASURES)[number]
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Wait } from './decision.ts'
 import { planRollouts } from './plan-rollouts.ts'
-import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
+import type { HostView, OperationView, RolloutSnapshot } from './rollout-snapshot.ts'
 import { sampleGrant } from './testing/grants.ts'
 import { sampleHost, sampleRollout, sampleSnapshot } from './testing/sample.ts'
 import { clusterHosts, sampleCluster } from './testing/sample-cluster.ts'
@@ -155,7 +155,10 @@ describe('gates of rollouts', () => {
     const snapshot = sampleSnapshot({ hosts, clusters: inCluster(hosts), rollouts: [rollout] })
     expect(gates(snapshot, 'w1')).toEqual(['servers'])
     expect(planRollouts(snapshot, NOW).moves).toMatchObject([
-      { state: 'failed', reason: '1 failed: s1: it broke; left behind: w1, w2' },
+      {
+        state: 'failed',
+        reason: '1 failed: s1: it broke; never had their turn, for they go after these: w1, w2',
+      },
     ])
   })
 
@@ -185,5 +188,31 @@ describe('gates of rollouts', () => {
     const snapshot = sampleSnapshot({ hosts, rollouts: [sampleRollout({ hosts })] })
     expect(gates(snapshot, 'a', NOW - 1)).toEqual(['pin'])
     expect(grants(snapshot, NOW)).toEqual(['r1 a act'])
+  })
+
+  it('drains after all when a plan that was made anew needs a reboot, whatever the one before said', () => {
+    const hosts = clusterHosts(0, 1)
+    const plan = (id: string, reboots: boolean): [string, OperationView] => [
+      id,
+      {
+        ...{ id, state: 'done', reason: '', endedMs: NOW, retryDelaysMs: [], untouched: true },
+        plan: { reboots, touchesKubernetes: false },
+      },
+    ]
+    const old = NOW - 25 * 3_600_000
+    const before = [
+      sampleGrant('prefetch', 'done', old, { operation: 'one' }),
+      sampleGrant('drain', 'skipped', old, { operation: '' }),
+    ]
+    const again = sampleGrant('prefetch', 'done', NOW, { operation: 'two', attempt: 2 })
+    const snapshot = (given: readonly ReturnType<typeof sampleGrant>[]) =>
+      sampleSnapshot({
+        hosts,
+        clusters: inCluster(hosts),
+        operations: new Map([plan('one', false), plan('two', true)]),
+        rollouts: [sampleRollout({ hosts, grants: { w1: given } })],
+      })
+    expect(grants(snapshot(before))).toEqual(['r1 w1 prefetch'])
+    expect(grants(snapshot([...before, again]))).toEqual(['r1 w1 drain'])
   })
 })

@@ -36,7 +36,7 @@ export const LEAVES_BEHIND: readonly GateName[] = [
 export const MOST_HAND_BACKS = 10
 
 /** Everything that holds a step of a host. Empty: it may be granted. */
-export function waitsOf(input: GateInput): readonly Wait[] {
+export function waitsOf(input: GateInput): Wait[] {
   const { rollout, host } = input
   const held = [...closed(input)]
   if (rollout.overrides.size === 0) return held

@@ -58,7 +58,10 @@ export function newestGrants(host: Pick<HostRecord, 'grants'>): ReadonlyMap<Step
   const { grants } = host
   for (let at = roundsOf(host).from; at < grants.length; at++) {
     const grant = grants[at]
-    if (grant) newest.set(grant.step, grant)
+    if (!grant) continue
+    // A plan that was made anew may be of more than the one by which there was nothing to drain.
+    if (grant.step === 'prefetch') newest.delete('drain')
+    newest.set(grant.step, grant)
   }
   return newest
 }
@@ -74,6 +77,7 @@ export function roundsOf({ grants }: Pick<HostRecord, 'grants'>): {
   let from = 0
   let count = 0
   let acted = false
+  if (!grants.some(({ step }) => step === 'uncordon')) return { count, from }
   for (let at = 0; at < grants.length; at++) {
     const grant = grants[at]
     if (!grant) continue
@@ -89,7 +93,8 @@ export function roundsOf({ grants }: Pick<HostRecord, 'grants'>): {
 export function progressOf(rollout: RolloutRecord, host: HostRecord): Progress {
   const newest = newestGrants(host)
   const uncordon = newest.get('uncordon')
-  const failed = [...newest.values()].find(({ end }) => end?.outcome === 'failed')
+  let failed: Grant | undefined
+  for (const grant of newest.values()) if (grant.end?.outcome === 'failed') failed ??= grant
   if (uncordon && !uncordon.end) {
     return { kind: 'moving', next: 'uncordon', open: uncordon, failed: failed !== undefined }
   }

@@ -57,12 +57,24 @@ export function judgeRollout(
   }
   if (rest.length === 0) return failed.length > 0 ? end('failed', whatFailed) : end('succeeded', '')
   if (rollout.state === 'paused') return undefined
-  const { stuck, away } = whoIsStuck(standing, rest, waits)
+  const isStill = nowMs - newestActivity(rollout, standing) >= rollout.settings.awayMs
+  const { stuck, aside, away } = whoIsStuck(standing, rest, waits, isStill && failed.length > 0)
   if (rest.some(name => !stuck.has(name))) return undefined
-  if (away && nowMs - newestActivity(rollout, standing) < rollout.settings.awayMs) return undefined
-  const more = rest.length > 10 ? ` and ${rest.length - 10} more` : ''
-  const stragglers = `left behind: ${rest.slice(0, 10).join(', ')}${more}`
-  return failed.length > 0 ? end('failed', `${whatFailed}; ${stragglers}`) : end('succeeded', stragglers)
+  if (away && !isStill) return undefined
+  const blocked = rest.filter(name => !aside.has(name))
+  const reasons = [
+    ...(failed.length > 0 ? [whatFailed] : []),
+    ...(aside.size > 0 ? [`left behind: ${namesOf([...aside])}`] : []),
+    ...(blocked.length > 0 ? [`never had their turn, for they go after these: ${namesOf(blocked)}`] : []),
+  ]
+  const move = end(failed.length + blocked.length > 0 ? 'failed' : 'succeeded', reasons.join('; '))
+  // Nothing is wrong with what was changed when only others could not be.
+  return failed.length > 0 ? move : { ...move, revert: false }
+}
+
+function namesOf(names: readonly string[]): string {
+  const more = names.length > 10 ? ` and ${names.length - 10} more` : ''
+  return `${names.slice(0, 10).join(', ')}${more}`
 }
 
 function waitsFor(
@@ -73,21 +85,32 @@ function waitsFor(
   return rest.some(name => waits.get(name)?.some(wait => wait.gate === gate))
 }
 
-/** Hosts for which nothing that this rollout does opens a gate: somebody else must, or whoever they wait for has failed or is such a host. */
+/** Gates that a host which failed, and which nobody mends, keeps closed. */
+const HELD_BY_FAILED: readonly Wait['gate'][] = ['budget', 'spread', 'quorum']
+
+/**
+ * Hosts for which nothing that this rollout does opens a gate: those that only somebody else can help stand aside, the others wait for
+ * these, or for what failed. `lost`: something failed so long ago that what it takes of the budget is not given back.
+ */
 function whoIsStuck(
   standing: Standing,
   rest: readonly string[],
   waits: ReadonlyMap<string, readonly Wait[]>,
+  lost: boolean,
 ) {
   const stuck = new Set<string>()
+  const aside = new Set<string>()
   const waiters = new Map<string, string[]>()
   const queue: string[] = []
   let away = false
   for (const name of rest) {
     for (const { gate, on } of waits.get(name) ?? []) {
       away ||= gate === 'away'
-      const isLost = on !== undefined && standing.progress(on)?.kind === 'failed'
-      if (isLost || LEAVES_BEHIND.includes(gate)) queue.push(name)
+      const isLost =
+        on === undefined ? lost && HELD_BY_FAILED.includes(gate) : standing.progress(on)?.kind === 'failed'
+      const isAside = LEAVES_BEHIND.includes(gate)
+      if (isAside) aside.add(name)
+      if (isLost || isAside) queue.push(name)
       else if (on !== undefined) {
         const known = waiters.get(on)
         if (known) known.push(name)
@@ -100,7 +123,7 @@ function whoIsStuck(
     stuck.add(name)
     queue.push(...(waiters.get(name) ?? []))
   }
-  return { stuck, away }
+  return { stuck, aside, away }
 }
 
 function hasActed(host: HostRecord | undefined): boolean {

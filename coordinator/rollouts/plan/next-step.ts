@@ -53,7 +53,6 @@ export function whyNotNeeded(
   step: StepKind,
 ): string | undefined {
   const outside = host.cluster === undefined || memberOf(snapshot, host)?.joined === false
-  const newest = newestGrants(host)
   switch (step) {
     case 'prefetch':
       // Without anything to drain the act itself fetches and builds before it touches anything.
@@ -63,15 +62,17 @@ export function whyNotNeeded(
     case 'drain': {
       if (outside) return 'it runs no pods'
       if (rollout.action !== 'apply') return undefined
-      const plan = snapshot.operations.get(newest.get('prefetch')?.operation ?? '')?.plan
+      const plan = snapshot.operations.get(newestGrants(host).get('prefetch')?.operation ?? '')?.plan
       return plan === undefined || plan.reboots || plan.touchesKubernetes
         ? undefined
         : 'nothing of Kubernetes is restarted'
     }
     case 'prove':
-      return outside && newest.get('drain')?.end?.outcome !== 'done' ? 'it runs no Kubernetes' : undefined
+      return outside && newestGrants(host).get('drain')?.end?.outcome !== 'done'
+        ? 'it runs no Kubernetes'
+        : undefined
     case 'uncordon':
-      return hasCordoned(newest) ? undefined : 'we did not cordon it'
+      return hasCordoned(newestGrants(host)) ? undefined : 'we did not cordon it'
     case 'act':
     case 'soak':
       return undefined
@@ -132,6 +133,7 @@ export function retryWait(
     const opens = `it is well again before ${new Date(held.untilMs).toISOString()}, or it has failed`
     return { gate: 'retry', reason: held.reason, opens }
   }
+  if (!host.grants.some(({ end }) => end?.outcome === 'again')) return undefined
   const before = newestGrants(host).get(step)
   if (before?.end?.outcome !== 'again') return undefined
   const delay = snapshot.operations.get(before.operation)?.retryDelaysMs[before.attempt - 1] ?? 0

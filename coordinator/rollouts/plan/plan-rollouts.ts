@@ -143,18 +143,31 @@ function planHost(
   }
   const skipped = whyNotNeeded(snapshot, rollout, host, next)
   if (skipped !== undefined) return grant(run, standing, host, next, skipped)
+  const { availability, clocks, versions } = run
+  const view = snapshot.hosts.get(name)
+  const fresh = progress.kind === 'waiting'
+  const step = next
   const input: GateInput = {
-    ...{ snapshot, rollout, host, standing, predecessors, nowMs, step: next },
-    ...{ availability: run.availability, clocks: run.clocks, versions: run.versions },
-    view: snapshot.hosts.get(name),
-    fresh: progress.kind === 'waiting',
+    snapshot,
+    rollout,
+    host,
+    view,
+    step,
+    fresh,
+    availability,
+    standing,
+    predecessors,
+    clocks,
+    versions,
+    nowMs,
   }
+  const held = waitsOf(input)
   const retry = retryWait(snapshot, host, next, nowMs)
-  const held = [...waitsOf(input), ...(retry ? [retry] : [])]
+  if (retry) held.push(retry)
   if (held.length === 0) {
-    const step = whatIsStale(host, next, nowMs) ?? next
-    if (step !== 'prefetch' || run.fetching < MOST_FETCHING || rollout.settings.direct) {
-      return grant(run, standing, host, step, undefined)
+    const stale = whatIsStale(host, next, nowMs) ?? next
+    if (stale !== 'prefetch' || run.fetching < MOST_FETCHING || rollout.settings.direct) {
+      return grant(run, standing, host, stale, undefined)
     }
     const reason = `${MOST_FETCHING} hosts fetch and build now, which is as many as do at once`
     return [{ gate: 'fetching', reason, opens: 'one of them is done' }]

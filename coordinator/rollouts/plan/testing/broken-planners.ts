@@ -1,0 +1,306 @@
+import { planRollouts } from '../plan-rollouts.ts'
+import type { HostRecord, RolloutRecord } from '../rollout-record.ts'
+import type { ClusterView, HostView, MemberView, RolloutSnapshot } from '../rollout-snapshot.ts'
+import type { Planner, SimulationOptions } from './simulate-rollouts.ts'
+
+/** A world that gives every mistake its chance. */
+export const SMALL_WORLD: SimulationOptions = {
+  seed: 1,
+  alone: 12,
+  clusters: [
+    { servers: 3, workers: 5 },
+    { servers: 3, workers: 2 },
+  ],
+  maxUnavailable: { kind: 'number', number: 2 },
+  onFailure: 'continue',
+  maxFailures: undefined,
+  spread: false,
+  canaries: 1,
+  actions: ['upgrade', 'apply', 'reboot'],
+}
+
+/** The real planner, with another world before its eyes. */
+const blind =
+  (change: (snapshot: RolloutSnapshot) => RolloutSnapshot): Planner =>
+  (snapshot, nowMs) =>
+    planRollouts(change(snapshot), nowMs)
+
+const withHosts = (change: (view: HostView) => HostView) =>
+  blind(snapshot => ({
+    ...snapshot,
+    hosts: new Map([...snapshot.hosts].map(([name, view]) => [name, change(view)])),
+  }))
+
+const withMembers = (change: (member: MemberView, nowMs: number) => MemberView): Planner => {
+  return (snapshot, nowMs) => {
+    const clusters = [...snapshot.clusters].map(([name, cluster]): [string, ClusterView] => [
+      name,
+      { ...cluster, members: new Map([...cluster.members].map(([host, one]) => [host, change(one, nowMs)])) },
+    ])
+    return planRollouts({ ...snapshot, clusters: new Map(clusters) }, nowMs)
+  }
+}
+
+const withRecords = (change: (rollout: RolloutRecord) => RolloutRecord) =>
+  blind(snapshot => ({ ...snapshot, rollouts: snapshot.rollouts.map(change) }))
+
+const withRecordHosts = (change: (host: HostRecord) => HostRecord) =>
+  withRecords(rollout => ({ ...rollout, hosts: rollout.hosts.map(change) }))
+
+/** Everything that it grants is written down, but it decides from the state before. */
+const withoutMemory = (): Planner => {
+  let before: RolloutSnapshot | undefined
+  return (snapshot, nowMs) => {
+    const decision = planRollouts(before ? { ...snapshot, rollouts: before.rollouts } : snapshot, nowMs)
+    before = snapshot
+    return decision
+  }
+}
+
+/** Planners with one mistake each, as others made them, and what the world must notice. */
+export const BROKEN_PLANNERS: readonly {
+  readonly name: string
+  readonly notices: RegExp
+  readonly planner: () => Planner
+  readonly options?: Partial<SimulationOptions>
+}[] = [
+  {
+    name: 'takes those that are away out of the budget (T45)',
+    notices: /over budget/,
+    planner: () => withHosts(view => ({ ...view, connected: true })),
+  },
+  {
+    name: 'counts the budget of each rollout for itself',
+    notices: /over budget/,
+    planner: () => (snapshot, nowMs) => {
+      const [first, ...rest] = snapshot.rollouts.map(rollout =>
+        planRollouts({ ...snapshot, rollouts: [rollout] }, nowMs),
+      )
+      const all = first ? [first, ...rest] : rest
+      return {
+        grants: all.flatMap(({ grants }) => grants),
+        closings: all.flatMap(({ closings }) => closings),
+        moves: all.flatMap(({ moves }) => moves),
+        waits: new Map(all.flatMap(({ waits }) => [...waits])),
+      }
+    },
+  },
+  {
+    name: 'moves everybody at once (N27)',
+    notices: /over budget/,
+    planner: () =>
+      withRecords(rollout => {
+        const all = { kind: 'percent', percent: 100 } as const
+        return {
+          ...rollout,
+          settings: { ...rollout.settings, maxUnavailable: all, maxUnavailableAlone: all },
+        }
+      }),
+  },
+  {
+    name: 'asks nobody whether the datastore agrees (T39)',
+    notices: /without quorum/,
+    planner: () =>
+      blind(snapshot => {
+        const clusters = [...snapshot.clusters].map(([name, cluster]): [string, ClusterView] => {
+          const names = [...cluster.members].filter(([, { server }]) => server).map(([host]) => host)
+          const members = names.map(host => ({ name: host, learner: false, healthy: true }))
+          const quorum = { members, voters: members.length, healthy: members.length }
+          return [name, { ...cluster, datastore: { kind: 'read', quorum } }]
+        })
+        return { ...snapshot, clusters: new Map(clusters) }
+      }),
+  },
+  {
+    name: 'takes servers for workers',
+    notices: /two servers|over budget|leader before|without quorum|ahead of a server/,
+    planner: () =>
+      blind(snapshot => ({
+        ...snapshot,
+        hosts: new Map([...snapshot.hosts].map(([name, view]) => [name, { ...view, server: false }])),
+        rollouts: snapshot.rollouts.map(rollout => ({
+          ...rollout,
+          hosts: rollout.hosts.map(host => ({ ...host, server: false })),
+        })),
+      })),
+    options: { actions: ['reboot', 'reboot', 'reboot'] },
+  },
+  {
+    name: 'sends workers ahead of their servers',
+    notices: /worker before server|ahead of a server/,
+    planner: () =>
+      withRecords(rollout => ({
+        ...rollout,
+        overrides: new Set(rollout.hosts.flatMap(({ host }) => [`${host} servers`, `${host} canary`])),
+      })),
+    options: { actions: ['apply', 'apply', 'apply'] },
+  },
+  {
+    name: 'knows no canaries (T41)',
+    notices: /before a canary/,
+    planner: () => withRecordHosts(host => ({ ...host, canary: false })),
+  },
+  {
+    name: 'knows no edges between hosts',
+    notices: /^before a1/,
+    planner: () => withRecordHosts(host => ({ ...host, after: [] })),
+  },
+  {
+    name: 'lets no cluster follow another',
+    notices: /before k0/,
+    planner: () => blind(snapshot => ({ ...snapshot, follows: new Map() })),
+  },
+  {
+    name: 'takes an old answer for proof (T40)',
+    notices: /stale proof|false proof/,
+    planner: () => withMembers((member, nowMs) => ({ ...member, asOfMs: nowMs })),
+  },
+  {
+    name: 'does not look which version runs',
+    notices: /false proof|ahead of a server/,
+    planner: () => withHosts(view => ({ ...view, versions: new Map() })),
+  },
+  {
+    name: 'takes silence for health while it soaks (N29)',
+    notices: /soaked while not well/,
+    planner: () => (snapshot, nowMs) => {
+      const well = withHosts(view => ({ ...view, connected: true, connectedSinceMs: 0 }))(snapshot, nowMs)
+      const isSoak = (row: number) =>
+        snapshot.rollouts.some(({ hosts }) =>
+          hosts.some(({ grants }) => grants.some(({ id, step }) => id === row && step === 'soak')),
+        )
+      const decision = planRollouts(snapshot, nowMs)
+      const others = decision.closings.filter(({ grant }) => !isSoak(grant))
+      return { ...decision, closings: [...others, ...well.closings.filter(({ grant }) => isSoak(grant))] }
+    },
+  },
+  {
+    name: 'ends a soak at once (N28)',
+    notices: /soaked while not well/,
+    planner: () =>
+      withRecords(rollout => ({
+        ...rollout,
+        settings: { ...rollout.settings, soakMs: 0, canarySoakMs: 0 },
+      })),
+  },
+  {
+    name: 'drains nobody',
+    notices: /acts undrained/,
+    planner: () => withMembers(member => ({ ...member, joined: false })),
+  },
+  {
+    name: 'looks at no window (T46)',
+    notices: /outside of its window/,
+    planner: () =>
+      blind(snapshot => ({
+        ...snapshot,
+        windows: [],
+        hosts: new Map([...snapshot.hosts].map(([name, view]) => [name, { ...view, windows: [] }])),
+      })),
+  },
+  {
+    name: 'looks at the window only when it begins with a host (T46)',
+    notices: /outside of its window/,
+    planner: () => (snapshot, nowMs) => {
+      const opened = snapshot.rollouts.map(rollout => ({
+        ...rollout,
+        overrides: new Set(
+          rollout.hosts.flatMap(({ host, grants }) =>
+            grants.some(({ step, end }) => step === 'drain' && end?.outcome === 'done')
+              ? [`${host} window`]
+              : [],
+          ),
+        ),
+      }))
+      return planRollouts({ ...snapshot, rollouts: opened }, nowMs)
+    },
+  },
+  {
+    name: 'opens locks',
+    notices: /locked/,
+    planner: () => withHosts(view => ({ ...view, lock: undefined })),
+  },
+  {
+    name: 'pulls pins',
+    notices: /pinned/,
+    planner: () => withHosts(view => ({ ...view, pin: undefined })),
+  },
+  {
+    name: 'tries again what is quarantined (N31)',
+    notices: /quarantined/,
+    planner: () => withHosts(view => ({ ...view, quarantined: new Set() })),
+    options: { actions: ['apply', 'apply', 'apply'] },
+  },
+  {
+    name: 'begins while much of the fleet is silent',
+    notices: /while many are silent/,
+    planner: () => blind(snapshot => ({ ...snapshot, silence: { ...snapshot.silence, silent: 0 } })),
+  },
+  {
+    name: 'goes on after a failure',
+    notices: /after it was stopped|after a canary failed/,
+    planner: () =>
+      withRecords(rollout => ({
+        ...rollout,
+        settings: { ...rollout.settings, onFailure: 'continue', maxFailures: undefined },
+      })),
+    options: { onFailure: 'stop' },
+  },
+  {
+    name: 'goes on while it is paused',
+    notices: /not running/,
+    planner: () =>
+      withRecords(rollout => ({ ...rollout, state: rollout.state === 'paused' ? 'running' : rollout.state })),
+  },
+  {
+    name: 'begins what waits for another rollout',
+    notices: /before its turn/,
+    planner: () => withRecords(rollout => ({ ...rollout, after: [] })),
+  },
+  {
+    name: 'decides from what was, and grants again what it granted (N33)',
+    notices: /granted twice|two steps at once|closes nothing|acts twice/,
+    planner: withoutMemory,
+  },
+  {
+    name: 'takes a cluster of which nobody knows anything for none (T42)',
+    notices: /nothing is known of its cluster|acts undrained/,
+    planner: () =>
+      blind(snapshot => {
+        const none = (name: string): ClusterView => ({
+          name,
+          datastore: { kind: 'read', quorum: { members: [], voters: 0, healthy: 0 } },
+          serverChange: undefined,
+          leader: undefined,
+          members: new Map(
+            [...snapshot.hosts.values()]
+              .filter(({ cluster }) => cluster === name)
+              .map(({ host, server }) => [
+                host,
+                {
+                  ...{
+                    joined: false,
+                    server,
+                    ready: true,
+                    asOfMs: 0,
+                    version: undefined,
+                    kubelet: undefined,
+                  },
+                  cordonedBy: undefined,
+                },
+              ]),
+          ),
+        })
+        const names = new Set([...snapshot.hosts.values()].flatMap(({ cluster }) => cluster ?? []))
+        const clusters = [...names].map(name => [name, snapshot.clusters.get(name) ?? none(name)] as const)
+        return { ...snapshot, clusters: new Map(clusters) }
+      }),
+  },
+  {
+    name: 'does not look at racks',
+    notices: /not spread/,
+    planner: () =>
+      withRecords(rollout => ({ ...rollout, settings: { ...rollout.settings, spread: undefined } })),
+    options: { spread: true },
+  },
+]

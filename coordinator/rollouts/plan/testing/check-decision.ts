@@ -1,0 +1,323 @@
+import type { Decision, NewGrant } from '../decision.ts'
+import type { Grant, HostRecord, RolloutRecord } from '../rollout-record.ts'
+import type { RolloutSnapshot } from '../rollout-snapshot.ts'
+import type { Box, Fleet } from './simulated-fleet.ts'
+
+/*
+ * What must never be, said without any word of the planner's: it shares no code with it but the types. Each is checked on what was
+ * decided, against the fleet and against what could be known of it.
+ */
+
+/** By its grants alone: something was begun with the host that is not over. Undefined: nothing is. */
+function heldBy(grants: readonly Pick<Grant, 'step' | 'end'>[]): 'cordon' | 'act' | undefined {
+  let cordon = false
+  let act = false
+  for (const { step, end } of grants) {
+    if (end?.outcome === 'skipped') continue
+    if (step === 'drain') cordon = true
+    if (step === 'act') act = end?.outcome !== 'again' && end?.outcome !== 'failed'
+    if ((step === 'soak' || step === 'prove') && end?.outcome === 'failed') act = false
+    if (step === 'soak' && end?.outcome === 'done') act = false
+    if (step === 'uncordon' && end) {
+      cordon = end.outcome === 'failed'
+      act = false
+    }
+  }
+  return cordon ? 'cordon' : act ? 'act' : undefined
+}
+
+function isDone({ grants }: HostRecord): boolean {
+  const acted = grants.some(({ step, end }) => step === 'act' && end?.outcome === 'done')
+  const last = grants.at(-1)
+  return (
+    acted &&
+    last?.end !== undefined &&
+    last.end.outcome !== 'failed' &&
+    last.end.outcome !== 'again' &&
+    (last.step === 'uncordon' || last.step === 'soak') &&
+    !grants.some(({ end }) => end?.outcome === 'failed')
+  )
+}
+
+function isFailed(host: HostRecord | undefined): boolean {
+  return host?.grants.some(({ end }) => end?.outcome === 'failed') ?? false
+}
+
+/** The rollouts with what a decision closes, and then with each of its grants in turn. */
+class Ledger {
+  readonly #hosts = new Map<string, HostRecord>()
+  /** Host to the rollout that holds it. */
+  readonly #held = new Map<string, string>()
+
+  constructor(
+    rollouts: readonly RolloutRecord[],
+    over: Iterable<RolloutRecord>,
+    { closings }: Decision,
+    nowMs: number,
+  ) {
+    const ends = new Map(closings.map(({ grant, end }) => [grant, end]))
+    for (const { id, hosts } of over)
+      for (const host of hosts) if (heldBy(host.grants)) this.#held.set(host.host, id)
+    for (const { id, hosts } of rollouts) {
+      for (const host of hosts) {
+        const grants = host.grants.map(grant => {
+          const end = grant.end ? undefined : ends.get(grant.id)
+          return end ? { ...grant, end: { ...end, atMs: nowMs } } : grant
+        })
+        this.#put(id, { ...host, grants })
+      }
+    }
+  }
+
+  host(rollout: string, name: string): HostRecord | undefined {
+    return this.#hosts.get(`${rollout} ${name}`)
+  }
+
+  holder(name: string): string | undefined {
+    return this.#held.get(name)
+  }
+
+  add({ rollout, host: name, step, attempt, skipped }: NewGrant, nowMs: number): void {
+    const host = this.host(rollout, name)
+    if (!host) return
+    const end = skipped === undefined ? undefined : ({ outcome: 'skipped', reason: '', atMs: nowMs } as const)
+    const grant: Grant = { id: 0, step, attempt, grantedMs: nowMs, operation: '', end }
+    this.#put(rollout, { ...host, grants: [...host.grants, grant] })
+  }
+
+  #put(id: string, host: HostRecord): void {
+    this.#hosts.set(`${id} ${host.host}`, host)
+    if (heldBy(host.grants)) this.#held.set(host.host, id)
+    else if (this.#held.get(host.host) === id) this.#held.delete(host.host)
+  }
+}
+
+/** Looks at a decision before it is written. */
+export function checkDecision(fleet: Fleet, snapshot: RolloutSnapshot, decision: Decision): void {
+  const { nowMs, violations } = fleet
+  const over = [...fleet.over.values()].map(({ record }) => record)
+  const ledger = new Ledger(fleet.rollouts, over, decision, nowMs)
+  checkClosings(fleet, snapshot, decision)
+  const failedNow = new Map(
+    fleet.rollouts.map(({ id, hosts }) => [
+      id,
+      hosts.filter(({ host }) => isFailed(ledger.host(id, host))).map(({ host }) => host),
+    ]),
+  )
+  for (const grant of decision.grants) {
+    const say = (what: string) =>
+      violations.push(`${what}: ${grant.rollout} ${grant.host} ${grant.step} ${grant.attempt}`)
+    const rollout = fleet.rollouts.find(({ id }) => id === grant.rollout)
+    const box = fleet.boxes.get(grant.host)
+    const host = ledger.host(grant.rollout, grant.host)
+    if (!rollout || !box || !host) {
+      say('of nobody')
+      continue
+    }
+    for (const problem of problemsOf(
+      fleet,
+      snapshot,
+      ledger,
+      rollout,
+      host,
+      box,
+      grant,
+      failedNow.get(rollout.id) ?? [],
+    ))
+      say(problem)
+    ledger.add(grant, nowMs)
+  }
+}
+
+function* problemsOf(
+  fleet: Fleet,
+  snapshot: RolloutSnapshot,
+  ledger: Ledger,
+  rollout: RolloutRecord,
+  host: HostRecord,
+  box: Box,
+  { step, attempt, skipped }: NewGrant,
+  failed: readonly string[],
+): Iterable<string> {
+  const { grants } = host
+  if (grants.some(grant => grant.step === step && grant.attempt === attempt)) yield 'granted twice'
+  if (grants.some(({ end }) => !end)) yield 'two steps at once'
+  if (step === 'act' && grants.some(grant => grant.step === 'act' && grant.end?.outcome !== 'again'))
+    yield 'acts twice'
+  if (isFailed(host) && step !== 'uncordon') yield 'goes on after it failed'
+  if (step === 'uncordon' && skipped === undefined && heldBy(grants) !== 'cordon')
+    yield 'lifts what we did not cordon'
+  const other = ledger.holder(host.host)
+  if (skipped === undefined && other !== undefined && other !== rollout.id) yield 'another rollout has it'
+  const begins = step === 'prefetch' || step === 'snapshot' || step === 'drain' || step === 'act'
+  if (!begins || skipped !== undefined) return
+  if (rollout.state !== 'running') yield 'not running'
+  for (const id of rollout.after) if (fleet.over.get(id)?.state !== 'succeeded') yield 'before its turn'
+  const { onFailure, maxFailures = Number.POSITIVE_INFINITY } = rollout.settings
+  if (failed.length >= (onFailure === 'continue' ? maxFailures : 1)) yield 'after it was stopped'
+  if (failed.some(name => rollout.hosts.some(one => one.host === name && one.canary)))
+    yield 'after a canary failed'
+  if (box.lock !== undefined) yield 'locked'
+  if (
+    rollout.action !== 'reboot' &&
+    box.pin &&
+    box.pin.untilMs > fleet.nowMs &&
+    box.pin.revision !== rollout.revision
+  )
+    yield 'pinned'
+  if (rollout.action !== 'reboot' && box.quarantined.has(rollout.revision)) yield 'quarantined'
+  if (snapshot.silence.silent >= 2 && snapshot.silence.silent / snapshot.silence.known > 0.3)
+    yield 'while many are silent'
+  if (step === 'prefetch') return
+  const minute = Math.floor(fleet.nowMs / 60_000) % 1440
+  if (!(box.windows.length > 0 ? isInside(box.windows, minute) : minute % 60 < 20))
+    yield 'outside of its window'
+  if (!snapshot.hosts.get(host.host)?.connected) yield 'away'
+  yield* clusterProblems(fleet, snapshot, ledger, rollout, host, box, step)
+  if (heldBy(grants) !== undefined || step === 'snapshot') return
+  yield* orderProblems(fleet, ledger, rollout, host)
+  yield* budgetProblems(fleet, snapshot, ledger, rollout, box)
+}
+
+function isInside(windows: Box['windows'], minute: number): boolean {
+  return windows.some(({ fromMinute: from, toMinute: to }) =>
+    from < to ? minute >= from && minute < to : minute >= from || minute < to,
+  )
+}
+
+function* clusterProblems(
+  { clusters }: Fleet,
+  snapshot: RolloutSnapshot,
+  ledger: Ledger,
+  { action }: RolloutRecord,
+  host: HostRecord,
+  box: Box,
+  step: string,
+): Iterable<string> {
+  if (box.cluster === undefined) return
+  const view = snapshot.clusters.get(box.cluster)
+  if (!view) {
+    yield 'nothing is known of its cluster'
+    return
+  }
+  const boxes = clusters.get(box.cluster) ?? []
+  if (step === 'act') {
+    const fetched = host.grants.findLast(grant => grant.step === 'prefetch')
+    const plan = fetched && snapshot.operations.get(fetched.operation)?.plan
+    const gentle = action === 'apply' && plan !== undefined && !plan.reboots && !plan.touchesKubernetes
+    if (!gentle && !box.drained) yield 'acts undrained'
+  }
+  if (box.server) {
+    const beside = boxes.find(one => {
+      const holder = one.server && one !== box ? ledger.holder(one.host) : undefined
+      return holder !== undefined && !isFailed(ledger.host(holder, one.host)) && !one.broken
+    })
+    if (beside) yield `two servers (${beside.host})`
+    if (step !== 'snapshot' && view.datastore.kind === 'read') {
+      const { members } = view.datastore.quorum
+      const others = members.filter(({ name, healthy }) => name !== box.host && healthy).length
+      if (members.length > 1 && others < Math.floor(members.length / 2) + 1) yield 'without quorum'
+    }
+  } else if (action === 'upgrade' && boxes.some(one => one.server && one.version !== '1.35.4'))
+    yield 'ahead of a server'
+}
+
+function* orderProblems(
+  { clusters }: Fleet,
+  ledger: Ledger,
+  rollout: RolloutRecord,
+  host: HostRecord,
+): Iterable<string> {
+  const done = (name: string) => {
+    const record = ledger.host(rollout.id, name)
+    return record === undefined || isDone(record)
+  }
+  for (const name of host.after) if (!done(name)) yield `before ${name}`
+  const mates = rollout.hosts.filter(({ cluster }) => cluster !== undefined && cluster === host.cluster)
+  if (!host.server && mates.some(mate => mate.server && !done(mate.host))) yield 'worker before server'
+  const leader = clusters.get(host.cluster ?? '')?.find(({ server }) => server)
+  if (
+    host.server &&
+    leader?.host === host.host &&
+    mates.some(mate => mate.server && mate !== host && mate.host !== host.host && !done(mate.host))
+  ) {
+    yield 'leader before another'
+  }
+  if (
+    host.cluster === 'k1' &&
+    rollout.hosts.some(({ cluster, host: name }) => cluster === 'k0' && !done(name))
+  )
+    yield 'before k0'
+  // What is in no cluster precedes nobody here.
+  if (
+    !host.canary &&
+    host.cluster === undefined &&
+    !rollout.hosts.some(({ after }) => after.includes(host.host))
+  ) {
+    if (rollout.hosts.some(one => one.canary && !done(one.host))) yield 'before a canary'
+  }
+}
+
+function* budgetProblems(
+  fleet: Fleet,
+  snapshot: RolloutSnapshot,
+  ledger: Ledger,
+  rollout: RolloutRecord,
+  box: Box,
+): Iterable<string> {
+  const isOut = (one: Box) => {
+    if (ledger.holder(one.host) !== undefined || !snapshot.hosts.get(one.host)?.connected) return true
+    const member = snapshot.clusters.get(one.cluster ?? '')?.members.get(one.host)
+    return member !== undefined && (member.ready !== true || member.cordonedBy !== undefined)
+  }
+  const pool = [...fleet.boxes.values()].filter(
+    ({ cluster, server }) => cluster === box.cluster && server === box.server,
+  )
+  const out = pool.filter(one => one !== box && isOut(one)).length
+  const { settings } = rollout
+  const amount = box.cluster === undefined ? settings.maxUnavailableAlone : settings.maxUnavailable
+  const most = box.server
+    ? 1
+    : amount.kind === 'number'
+      ? amount.number
+      : Math.max(1, Math.floor((amount.percent / 100) * pool.length + 1e-9))
+  if (out >= most) yield `over budget (${out} of ${pool.length} are out, ${most} may be)`
+  if (settings.spread === undefined) return
+  const mate = [...fleet.boxes.values()].find(one => one !== box && one.rack === box.rack && isOut(one))
+  if (mate) yield `not spread (${mate.host})`
+}
+
+function checkClosings(
+  { rollouts, boxes, nowMs, violations }: Fleet,
+  snapshot: RolloutSnapshot,
+  { closings }: Decision,
+): void {
+  for (const box of boxes.values()) {
+    const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(box.host)
+    const well =
+      snapshot.hosts.get(box.host)?.connected && (box.cluster === undefined || member?.ready === true)
+    if (!well) box.shownUnwellMs = nowMs
+  }
+  for (const { rollout: id, host: name, grant: row, end } of closings) {
+    const rollout = rollouts.find(one => one.id === id)
+    const host = rollout?.hosts.find(one => one.host === name)
+    const box = boxes.get(name)
+    const grant = host?.grants.find(one => one.id === row)
+    if (!rollout || !host || !box || !grant || grant.end) {
+      violations.push(`closes nothing: ${id} ${name} ${row}`)
+      continue
+    }
+    if (end.outcome !== 'done') continue
+    if (grant.step === 'prove') {
+      const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(name)
+      const acted = host.grants.findLast(({ step }) => step === 'act')?.end?.atMs ?? 0
+      if (!member || member.asOfMs <= acted) violations.push(`stale proof: ${id} ${name}`)
+      if (rollout.action === 'upgrade' && box.version !== '1.35.4')
+        violations.push(`false proof: ${id} ${name}`)
+    }
+    const soakMs = Math.max(rollout.settings.soakMs, host.canary ? rollout.settings.canarySoakMs : 0)
+    if (grant.step === 'soak' && soakMs > 0 && nowMs - box.shownUnwellMs < soakMs) {
+      violations.push(`soaked while not well: ${id} ${name}`)
+    }
+  }
+}

@@ -1,0 +1,188 @@
+import type { Decision, NewGrant } from '../decision.ts'
+import type { Grant, HostRecord, RolloutRecord } from '../rollout-record.ts'
+import type { ClusterView, HostView, OperationView, RolloutSnapshot } from '../rollout-snapshot.ts'
+import { type Box, FLEET_WINDOWS, type Fleet, isConnected, type Job, TO_VERSION } from './simulated-fleet.ts'
+
+const SILENT_FOR_MS = 600_000
+const RETRY_DELAYS_MS = [60_000, 300_000]
+
+/** What the coordinator can know of the fleet now. */
+export function snapshotOf(fleet: Fleet): RolloutSnapshot {
+  const { nowMs } = fleet
+  const hosts = new Map<string, HostView>()
+  const versions = new Map(
+    fleet.rollouts.filter(({ action }) => action === 'upgrade').map(({ id }) => [id, TO_VERSION]),
+  )
+  for (const box of fleet.boxes.values()) hosts.set(box.host, viewOf(fleet, box, versions))
+  const clusters = new Map<string, ClusterView>()
+  for (const [name, boxes] of fleet.clusters) {
+    const view = fleet.blindUntilMs > nowMs ? undefined : viewOfCluster(fleet, name, boxes)
+    if (view) clusters.set(name, view)
+  }
+  return {
+    rollouts: fleet.rollouts,
+    others: new Map([
+      ...fleet.rollouts.map(({ id, state }) => [id, state] as const),
+      ...[...fleet.over].map(([id, { state }]) => [id, state] as const),
+    ]),
+    ...{ hosts, clusters, operations: operationsOf(fleet), follows: new Map([['k1', ['k0']]]) },
+    windows: FLEET_WINDOWS,
+    silence: silenceOf(fleet),
+    halted: undefined,
+  }
+}
+
+const NONE: ReadonlyMap<string, string> = new Map()
+
+function viewOf(fleet: Fleet, box: Box, versions: ReadonlyMap<string, string>): HostView {
+  const connected = isConnected(fleet, box)
+  return {
+    ...{ host: box.host, machine: `m-${box.host}`, cluster: box.cluster, server: box.server },
+    ...{ labels: { rack: box.rack }, connected, awaySinceMs: undefined, connectedSinceMs: box.sessionMs },
+    ...{ held: undefined, busyWith: undefined, quarantined: box.quarantined, lock: box.lock, pin: box.pin },
+    ...{ windows: box.windows, refused: NONE },
+    versions: box.cluster === undefined ? NONE : versions,
+  }
+}
+
+function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): ClusterView | undefined {
+  const seen = fleet.seen.get(name)
+  if (!seen) return undefined
+  const servers = boxes.filter(({ server }) => server)
+  const members = servers.map(({ host }) => ({ name: host, learner: false, healthy: seen.healthy.has(host) }))
+  return {
+    name,
+    datastore: { kind: 'read', quorum: { members, voters: members.length, healthy: seen.healthy.size } },
+    serverChange: undefined,
+    leader: servers[0]?.host,
+    members: new Map(
+      boxes.map(({ host, server }) => {
+        const version = seen.versions.get(host)
+        return [
+          host,
+          {
+            ...{
+              joined: true,
+              server,
+              ready: seen.ready.get(host),
+              asOfMs: seen.asOfMs,
+              version,
+              kubelet: version,
+            },
+            cordonedBy: seen.cordoned.has(host) ? 'ours' : undefined,
+          },
+        ]
+      }),
+    ),
+  }
+}
+
+function operationsOf({ jobs }: Fleet): ReadonlyMap<string, OperationView> {
+  const views = [...jobs.values()].map(({ id, state, untouched, plan }): [string, OperationView] => [
+    id,
+    {
+      ...{ id, state, untouched, plan: state === 'open' ? undefined : plan, endedMs: undefined },
+      reason: state === 'failed' ? 'made up' : '',
+      retryDelaysMs: state === 'retry' ? RETRY_DELAYS_MS : [],
+    },
+  ])
+  return new Map(views)
+}
+
+function silenceOf(fleet: Fleet) {
+  const { nowMs, heardMs } = fleet
+  const moved = new Set(
+    fleet.rollouts.flatMap(({ hosts }) =>
+      hosts.filter(({ grants }) => grants.some(({ end }) => !end)).map(({ host }) => host),
+    ),
+  )
+  let silent = 0
+  let here = 0
+  for (const box of fleet.boxes.values()) {
+    if (isConnected(fleet, box)) {
+      heardMs.set(box.host, nowMs)
+      here += 1
+    } else if (nowMs - (heardMs.get(box.host) ?? nowMs) <= SILENT_FOR_MS && !moved.has(box.host)) silent += 1
+  }
+  return { known: here + silent, silent, percent: 30 }
+}
+
+/** Writes a decision whole, as one transaction does. */
+export function writeDecision(fleet: Fleet, decision: Decision): void {
+  const ends = new Map(decision.closings.map(({ grant, end }) => [grant, end]))
+  const given = new Map<string, NewGrant[]>()
+  for (const grant of decision.grants) {
+    const key = `${grant.rollout} ${grant.host}`
+    given.set(key, [...(given.get(key) ?? []), grant])
+  }
+  fleet.rollouts = fleet.rollouts.map(rollout => {
+    const move = decision.moves.find(one => one.rollout === rollout.id)
+    const hosts = rollout.hosts.map(host =>
+      written(fleet, rollout, host, ends, given.get(`${rollout.id} ${host.host}`)),
+    )
+    const state = move?.state === 'ending' ? 'ending' : rollout.state
+    return { ...rollout, hosts, state, endsAs: move?.endsAs ?? rollout.endsAs }
+  })
+  for (const { rollout: id, state, reason } of decision.moves) {
+    const record = fleet.rollouts.find(rollout => rollout.id === id)
+    if (!record || state === 'running' || state === 'ending') continue
+    fleet.over.set(id, { state, reason, record })
+    fleet.rollouts = fleet.rollouts.filter(rollout => rollout !== record)
+  }
+}
+
+function written(
+  fleet: Fleet,
+  rollout: RolloutRecord,
+  host: HostRecord,
+  ends: ReadonlyMap<number, Decision['closings'][number]['end']>,
+  given: readonly NewGrant[] | undefined,
+): HostRecord {
+  const isClosed = host.grants.some(({ id, end }) => !end && ends.has(id))
+  if (!given && !isClosed) return host
+  const closed = host.grants.map(grant => {
+    const end = grant.end ? undefined : ends.get(grant.id)
+    return end ? { ...grant, end: { ...end, atMs: fleet.nowMs } } : grant
+  })
+  const added = (given ?? []).map(({ step, attempt, skipped }): Grant => {
+    fleet.grants += 1
+    const operation =
+      step === 'prove' || step === 'soak' || skipped !== undefined
+        ? ''
+        : `${rollout.id}.${host.host}.${step}.${attempt}`
+    const end =
+      skipped === undefined
+        ? undefined
+        : ({ outcome: 'skipped', reason: skipped, atMs: fleet.nowMs } as const)
+    return { id: fleet.grants, step, attempt, grantedMs: fleet.nowMs, operation, end }
+  })
+  return { ...host, grants: [...closed, ...added] }
+}
+
+/** Orders and acts that were granted are given, sometimes late, sometimes again: by their ids they are done once. */
+export function giveJobs(fleet: Fleet): void {
+  const { random, jobs, faulty } = fleet
+  for (const { id: rollout, action, hosts } of fleet.rollouts) {
+    for (const { host, grants } of hosts) {
+      const open = grants.at(-1)
+      if (!open || open.end || open.operation === '' || jobs.has(open.operation)) continue
+      if (faulty && random.chance(0.2)) continue
+      const box = fleet.boxes.get(host)
+      const { step } = open
+      const failing = faulty && random.chance(step === 'act' ? 0.03 : 0.004)
+      const retry = !failing && faulty && step === 'act' && action === 'apply' && random.chance(0.1)
+      const job: Job = {
+        ...{ id: open.operation, host, step, rollout, begun: false, state: 'open' },
+        end: failing && step !== 'uncordon' ? 'failed' : retry ? 'retry' : 'done',
+        untouched: !failing || random.chance(0.7),
+        plan:
+          step === 'prefetch'
+            ? { reboots: random.chance(0.3), touchesKubernetes: random.chance(0.4) }
+            : undefined,
+        leftMs: (1 + random.below(8)) * 10_000 * (box?.slowness ?? 1),
+      }
+      if (step === 'act') fleet.counts.acts += 1
+      jobs.set(job.id, job)
+    }
+  }
+}

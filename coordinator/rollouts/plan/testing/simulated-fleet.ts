@@ -1,0 +1,247 @@
+import type { MaintenanceWindow } from '../../../../shared/rollout/maintenance-window.ts'
+import { SeededRandom } from '../../../clusters/testing/seeded-random.ts'
+import type { RolloutRecord, StepKind } from '../rollout-record.ts'
+import type { PlanView } from '../rollout-snapshot.ts'
+
+/** The truth that no planner sees: what runs where, what is cordoned, what is being done. All of it is made up. */
+export interface Fleet {
+  readonly random: SeededRandom
+  readonly boxes: ReadonlyMap<string, Box>
+  /** By cluster, in order of their names. */
+  readonly clusters: ReadonlyMap<string, readonly Box[]>
+  /** By id: what was asked of nodes and of their clusters. */
+  readonly jobs: Map<string, Job>
+  nowMs: number
+  /** Of the newest row of a grant. */
+  grants: number
+  /** Crashes, partitions, failures; none in the quiet time at the end. */
+  faulty: boolean
+  rollouts: RolloutRecord[]
+  /** How those that are over ended. */
+  readonly over: Map<
+    string,
+    { readonly state: string; readonly reason: string; readonly record: RolloutRecord }
+  >
+  /** What was last seen of each cluster, and when. */
+  readonly seen: Map<string, SeenCluster>
+  /** When each machine was last heard of. */
+  readonly heardMs: Map<string, number>
+  upAtMs: number
+  /** Until then nobody has looked at clusters since the coordinator started. */
+  blindUntilMs: number
+  readonly violations: string[]
+  /** What happened, so that a world in which nothing does is seen. */
+  readonly counts: Record<'crashes' | 'restarts' | 'lost' | 'acts' | 'failures' | 'handedBack', number>
+}
+
+export interface Box {
+  readonly host: string
+  readonly cluster: string | undefined
+  readonly server: boolean
+  readonly rack: string
+  readonly windows: readonly MaintenanceWindow[]
+  /** Says that it did what it was told, and did not. */
+  readonly lies: boolean
+  readonly slowness: number
+  up: boolean
+  upAtMs: number
+  cutUntilMs: number
+  /** Its member of the datastore is not healthy, whatever the node is. */
+  illUntilMs: number
+  /** Since when its session lasts; undefined: it has none. */
+  sessionMs: number | undefined
+  version: string
+  /** Its node is Ready from then on. */
+  readyAtMs: number
+  /** It never becomes Ready again. */
+  broken: boolean
+  cordoned: boolean
+  drained: boolean
+  lock: string | undefined
+  pin: { readonly revision: number; readonly why: string; readonly untilMs: number } | undefined
+  readonly quarantined: Set<number>
+  /** The act that is being done to it: it is being switched or booted. */
+  acting: string | undefined
+  /** When a planner was last shown that it is not well. */
+  shownUnwellMs: number
+}
+
+export interface Job {
+  readonly id: string
+  readonly host: string
+  readonly step: StepKind
+  readonly rollout: string
+  readonly plan: PlanView | undefined
+  readonly end: 'done' | 'failed' | 'retry'
+  readonly untouched: boolean
+  leftMs: number
+  state: 'open' | 'done' | 'failed' | 'retry'
+  begun: boolean
+}
+
+export interface SeenCluster {
+  readonly asOfMs: number
+  readonly ready: ReadonlyMap<string, boolean>
+  readonly versions: ReadonlyMap<string, string>
+  readonly healthy: ReadonlySet<string>
+  readonly cordoned: ReadonlySet<string>
+}
+
+export interface FleetOptions {
+  readonly seed: number
+  readonly alone: number
+  readonly clusters: readonly { readonly servers: number; readonly workers: number }[]
+}
+
+export const TICK_MS = 20_000
+export const FROM_VERSION = '1.34.3+k3s1'
+export const TO_VERSION = '1.35.4'
+const START_MS = Date.UTC(2026, 2, 28, 21)
+const EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
+
+/** Open for 20 minutes of every hour. */
+export const FLEET_WINDOWS: readonly MaintenanceWindow[] = Array.from({ length: 24 }, (_, index) => ({
+  days: EVERY_DAY,
+  fromMinute: index * 60,
+  toMinute: index * 60 + 20,
+  timeZone: 'UTC',
+}))
+
+export function makeFleet({ seed, alone, clusters }: FleetOptions): Fleet {
+  const random = new SeededRandom(seed)
+  const boxes = new Map<string, Box>()
+  const add = (host: string, cluster: string | undefined, server: boolean): Box => {
+    const from = random.below(24) * 60
+    const own = { days: EVERY_DAY, fromMinute: from, toMinute: (from + 600) % 1440, timeZone: 'UTC' }
+    const box: Box = {
+      ...{ host, cluster, server, rack: `r${random.below(8)}` },
+      windows: random.chance(0.1) ? [own] : [],
+      lies: random.chance(0.02),
+      slowness: 1 + random.below(4),
+      ...{
+        up: true,
+        upAtMs: 0,
+        cutUntilMs: 0,
+        illUntilMs: 0,
+        sessionMs: START_MS,
+        version: FROM_VERSION,
+        readyAtMs: 0,
+      },
+      ...{ broken: false, cordoned: false, drained: false, lock: undefined, pin: undefined },
+      quarantined: new Set(random.chance(0.05) ? [7] : []),
+      acting: undefined,
+      shownUnwellMs: 0,
+    }
+    boxes.set(host, box)
+    return box
+  }
+  for (let index = 0; index < alone; index++) add(`a${index + 100}`, undefined, false)
+  const members = clusters.map(({ servers, workers }, number) => {
+    const name = `k${number}`
+    const made = Array.from({ length: servers + workers }, (_, index) =>
+      add(`${name}${index < servers ? 's' : 'w'}${index + 100}`, name, index < servers),
+    )
+    return [name, made] as const
+  })
+  return {
+    ...{ random, boxes, clusters: new Map(members), jobs: new Map(), nowMs: START_MS, faulty: true },
+    ...{
+      grants: 0,
+      rollouts: [],
+      over: new Map(),
+      seen: new Map(),
+      heardMs: new Map(),
+      upAtMs: 0,
+      blindUntilMs: 0,
+    },
+    violations: [],
+    counts: { crashes: 0, restarts: 0, lost: 0, acts: 0, failures: 0, handedBack: 0 },
+  }
+}
+
+export function isConnected(fleet: Fleet, box: Box): boolean {
+  return box.up && box.cutUntilMs <= fleet.nowMs && box.acting === undefined
+}
+
+export function isReady(fleet: Fleet, box: Box): boolean {
+  return box.up && !box.broken && box.readyAtMs <= fleet.nowMs
+}
+
+/** Time passes for machines: they crash, come back, and go on with what they were told. */
+export function passTime(fleet: Fleet, ms: number): void {
+  fleet.nowMs += ms
+  const { random, nowMs, faulty } = fleet
+  for (const box of fleet.boxes.values()) {
+    if (!box.up && (box.upAtMs <= nowMs || !faulty)) {
+      box.up = true
+      box.readyAtMs = nowMs + random.below(60_000)
+    }
+    if (faulty && box.server && random.chance(0.003)) box.illUntilMs = nowMs + random.below(900_000)
+    if (!faulty) box.cutUntilMs = 0
+    else if (box.up && random.chance(0.001)) {
+      fleet.counts.crashes += 1
+      box.up = false
+      box.upAtMs = nowMs + random.below(900_000)
+    } else if (random.chance(0.0015)) box.cutUntilMs = nowMs + random.below(300_000)
+  }
+  if (faulty && random.chance(0.006)) {
+    for (const box of fleet.boxes.values()) if (random.chance(0.5)) box.cutUntilMs = nowMs + 300_000
+  }
+  for (const job of fleet.jobs.values()) if (job.state === 'open') work(fleet, job, ms)
+  for (const box of fleet.boxes.values()) {
+    if (!isConnected(fleet, box)) box.sessionMs = undefined
+    else box.sessionMs ??= nowMs
+  }
+  for (const [name, boxes] of fleet.clusters)
+    if (random.chance(0.25)) fleet.seen.set(name, look(fleet, boxes))
+}
+
+function work(fleet: Fleet, job: Job, ms: number): void {
+  const box = fleet.boxes.get(job.host)
+  if (!box?.up) return
+  if (!job.begun) {
+    // What a node does it must hear of first; a cordon and what follows is a server's work.
+    const byNode = job.step === 'prefetch' || job.step === 'act'
+    if (byNode && !(box.cutUntilMs <= fleet.nowMs)) return
+    if (job.step === 'act') {
+      if (box.acting !== undefined) fleet.violations.push(`two acts: ${job.id} beside ${box.acting}`)
+      box.acting = job.id
+    }
+    job.begun = true
+    if (job.step === 'drain') box.cordoned = true
+  }
+  job.leftMs -= ms
+  if (job.leftMs > 0) return
+  job.state = job.end
+  if (job.end === 'failed') fleet.counts.failures += 1
+  if (job.step === 'drain' && job.end === 'done') box.drained = true
+  if (job.step === 'uncordon' && job.end === 'done') {
+    box.cordoned = false
+    box.drained = false
+  }
+  if (job.step === 'act') actOn(fleet, box, job)
+}
+
+function actOn(fleet: Fleet, box: Box, job: Job): void {
+  box.acting = undefined
+  box.readyAtMs = fleet.nowMs + fleet.random.below(90_000)
+  const rollout = fleet.rollouts.find(({ id }) => id === job.rollout)
+  if (job.end === 'failed' && !job.untouched) box.broken = true
+  if (job.end === 'failed') box.quarantined.add(rollout?.revision ?? 0)
+  if (job.end === 'done' && rollout?.action === 'upgrade' && !box.lies) box.version = TO_VERSION
+}
+
+function look(fleet: Fleet, boxes: readonly Box[]): SeenCluster {
+  const here = (box: Box) => box.up && box.acting === undefined
+  return {
+    asOfMs: fleet.nowMs,
+    ready: new Map(boxes.map(box => [box.host, isReady(fleet, box) && here(box)])),
+    versions: new Map(boxes.map(box => [box.host, box.version])),
+    healthy: new Set(
+      boxes
+        .filter(box => box.server && here(box) && !box.broken && box.illUntilMs <= fleet.nowMs)
+        .map(({ host }) => host),
+    ),
+    cordoned: new Set(boxes.filter(({ cordoned }) => cordoned).map(({ host }) => host)),
+  }
+}
