@@ -233,8 +233,19 @@ describe.skipIf(!hasNix)(
         signal('SIGCONT')
       }
       expect(inWords(await applying.outcome(id))).toBe('unconfirmed')
-      const { operations } = await applying.fleet.api.listOperations({ ref: 'slowswitch' })
-      expect(operations.map(({ orderedBy }) => orderedBy)).toContain(`coordinator: retry of ${id}`)
+      // The rollout that it belongs to waits a while, and orders it again by itself.
+      const { rollouts } = await applying.fleet.rollouts.listRollouts({ open: true })
+      const waits = await until('wait of the rollout', async () => {
+        for (const { id: rollout } of rollouts) {
+          const shown = await applying.fleet.rollouts.getRollout({ id: rollout })
+          const host = shown.rollout?.hosts.find(one => one.host === 'slowswitch')
+          const retry = host?.waits.find(wait => wait.gate === 'retry')
+          if (retry) return { rollout, retry }
+        }
+        return undefined
+      })
+      expect(waits.retry.opens).toMatch(/^it is 20/)
+      await applying.fleet.rollouts.abortRollout({ id: waits.rollout })
     })
 
     it('N12: until the time is up: its late word confirms nothing', async () => {
