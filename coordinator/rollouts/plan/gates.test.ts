@@ -215,4 +215,17 @@ describe('gates of rollouts', () => {
     expect(grants(snapshot(before))).toEqual(['r1 w1 prefetch'])
     expect(grants(snapshot([...before, again]))).toEqual(['r1 w1 drain'])
   })
+
+  it('N32: canaries that each go after another host do not wait for each other through these', () => {
+    const hosts = ['a', 'b', 'c', 'd', 'e'].map(name => sampleHost(name))
+    const after: Readonly<Record<string, readonly string[]>> = { a: ['c'], b: ['d'] }
+    const plain = reboot(hosts, {
+      canaries: ['a', 'b'],
+      settings: { maxUnavailableAlone: { kind: 'number', number: 5 } },
+    })
+    const members = plain.hosts.map(host => ({ ...host, after: after[host.host] ?? [] }))
+    const snapshot = sampleSnapshot({ hosts, rollouts: [{ ...plain, hosts: members }] })
+    expect(grants(snapshot)).toEqual(['r1 c act', 'r1 d act'])
+    expect(gates(snapshot, 'e')).toEqual(['canary'])
+  })
 })

@@ -28,17 +28,22 @@ export function* turn({ snapshot, host, standing }: GateInput): Iterable<Wait> {
   }
 }
 
-/** Everybody waits for the canaries, but for those that the canaries themselves must wait for. */
+/**
+ * Everybody waits for the canaries, but for those that any of them must wait for: were these kept for another canary, two canaries could
+ * wait for each other's predecessors for ever.
+ */
 export function* canaries({ host, standing, predecessors }: GateInput): Iterable<Wait> {
   if (host.canary) return
+  let first: string | undefined
   for (const canary of standing.undoneCanaries()) {
-    if (predecessors.of(canary.host).has(host.host)) continue
-    yield {
-      gate: 'canary',
-      reason: `canary ${canary.host} has not proved it`,
-      opens: `${canary.host} is done and has stayed well`,
-      on: canary.host,
-    }
-    return
+    if (predecessors.of(canary.host).has(host.host)) return
+    first ??= canary.host
+  }
+  if (first === undefined) return
+  yield {
+    gate: 'canary',
+    reason: `canary ${first} has not proved it`,
+    opens: `${first} is done and has stayed well`,
+    on: first,
   }
 }
