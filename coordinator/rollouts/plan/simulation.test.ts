@@ -16,6 +16,8 @@ function options(most: number): fc.Arbitrary<SimulationOptions> {
   return fc.record({
     seed: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
     alone: fc.integer({ min: 0, max: most }),
+    quarantined: fc.constantFrom(0, 0, 0.05),
+    lying: fc.constantFrom(0, 0.02, 0.1),
     clusters: fc.array(
       fc.record({
         servers: fc.constantFrom(1, 3, 3, 5),
@@ -51,7 +53,7 @@ describe('rollouts in a made-up world of crashes, partitions, lies and restarts 
           counts[name] = (counts[name] ?? 0) + count
         }
       }),
-      { seed, numRuns: 8, endOnFailure: true },
+      { seed, numRuns: 20, endOnFailure: true },
     )
     // A world in which nothing happens would prove nothing.
     for (const name of ['crashes', 'restarts', 'lost', 'acts', 'failures', 'succeeded', 'failed']) {
@@ -61,18 +63,20 @@ describe('rollouts in a made-up world of crashes, partitions, lies and restarts 
 
   it('do so over hundreds of hosts', () => {
     let acts = 0
-    for (let more = 0; more < 3; more++) {
+    for (let more = 0; more < 2; more++) {
       const result = simulateRollouts({ ...LARGE, seed: seed + more }, planRollouts)
       expect(result).toMatchObject({ violations: [], unsettled: [] })
       acts += result.counts.acts
     }
-    expect(acts).toBeGreaterThan(100)
+    expect(acts).toBeGreaterThan(60)
   })
 })
 
 const LARGE: SimulationOptions = {
   seed: 1,
   alone: 100,
+  quarantined: 0.01,
+  lying: 0.02,
   clusters: [
     { servers: 3, workers: 50 },
     { servers: 5, workers: 30 },

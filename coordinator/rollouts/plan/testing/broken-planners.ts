@@ -7,6 +7,8 @@ import type { Planner, SimulationOptions } from './simulate-rollouts.ts'
 export const SMALL_WORLD: SimulationOptions = {
   seed: 1,
   alone: 12,
+  quarantined: 0,
+  lying: 0.02,
   clusters: [
     { servers: 3, workers: 5 },
     { servers: 3, workers: 2 },
@@ -159,6 +161,7 @@ export const BROKEN_PLANNERS: readonly {
     name: 'does not look which version runs',
     notices: /false proof|ahead of a server/,
     planner: () => withHosts(view => ({ ...view, versions: new Map() })),
+    options: { lying: 0.3 },
   },
   {
     name: 'takes silence for health while it soaks (N29)',
@@ -229,7 +232,7 @@ export const BROKEN_PLANNERS: readonly {
     name: 'tries again what is quarantined (N31)',
     notices: /quarantined/,
     planner: () => withHosts(view => ({ ...view, quarantined: new Set() })),
-    options: { actions: ['apply', 'apply', 'apply'] },
+    options: { quarantined: 0.05, actions: ['apply', 'apply', 'apply'] },
   },
   {
     name: 'begins while much of the fleet is silent',

@@ -95,7 +95,11 @@ class Ledger {
 /** Looks at a decision before it is written. */
 export function checkDecision(fleet: Fleet, snapshot: RolloutSnapshot, decision: Decision): void {
   const { nowMs, violations } = fleet
-  const over = [...fleet.over.values()].map(({ record }) => record)
+  // What somebody has mended since is held by nobody.
+  const over = [...fleet.over.values()].map(({ record }) => ({
+    ...record,
+    hosts: record.hosts.filter(({ host }) => fleet.boxes.get(host)?.cordoned),
+  }))
   const ledger = new Ledger(fleet.rollouts, over, decision, nowMs)
   checkClosings(fleet, snapshot, decision)
   const failedNow = new Map(

@@ -28,6 +28,8 @@ export interface SimulationResult {
 
 const FAULTY_TICKS = 300
 const MOST_TICKS = 5_000
+/** When nothing has happened for so long somebody looks at what has failed. */
+const MENDED_TICKS = 100
 /** When nothing is under way and nothing may be begun, time goes faster. */
 const IDLE_MS = 120_000
 
@@ -46,6 +48,7 @@ export function simulateRollouts(options: SimulationOptions, plan: Planner): Sim
     const decided = turn(fleet, plan)
     const underWay = [...fleet.jobs.values()].some(({ state }) => state === 'open')
     still = decided || underWay ? 0 : still + 1
+    if (!fleet.faulty && still > 0 && still % MENDED_TICKS === 0) mend(fleet)
     if (fleet.violations.length > 0) break
   }
   const ended: Record<string, number> = {}
@@ -105,6 +108,15 @@ function causeTrouble(fleet: Fleet): void {
       if (random.chance(0.05)) return { ...rollout, state: 'ending', endsAs: 'aborted' }
       return { ...rollout, state: rollout.state === 'paused' ? 'running' : 'paused' }
     })
+  }
+}
+
+/** What failed, and holds others while it is cordoned, is mended by a person and nobody else. */
+function mend(fleet: Fleet): void {
+  for (const box of fleet.boxes.values()) {
+    box.broken = false
+    box.cordoned = false
+    box.drained = false
   }
 }
 

@@ -90,6 +90,10 @@ export interface SeenCluster {
 export interface FleetOptions {
   readonly seed: number
   readonly alone: number
+  /** How likely it is that a host has what is to come in quarantine: from 0 to 1. */
+  readonly quarantined: number
+  /** How likely it is that a host says that it did what it did not: from 0 to 1. */
+  readonly lying: number
   readonly clusters: readonly { readonly servers: number; readonly workers: number }[]
 }
 
@@ -107,7 +111,7 @@ export const FLEET_WINDOWS: readonly MaintenanceWindow[] = Array.from({ length: 
   timeZone: 'UTC',
 }))
 
-export function makeFleet({ seed, alone, clusters }: FleetOptions): Fleet {
+export function makeFleet({ seed, alone, clusters, quarantined, lying }: FleetOptions): Fleet {
   const random = new SeededRandom(seed)
   const boxes = new Map<string, Box>()
   const add = (host: string, cluster: string | undefined, server: boolean): Box => {
@@ -116,7 +120,7 @@ export function makeFleet({ seed, alone, clusters }: FleetOptions): Fleet {
     const box: Box = {
       ...{ host, cluster, server, rack: `r${random.below(8)}` },
       windows: random.chance(0.1) ? [own] : [],
-      lies: random.chance(0.02),
+      lies: random.chance(lying),
       slowness: 1 + random.below(4),
       ...{
         up: true,
@@ -128,7 +132,7 @@ export function makeFleet({ seed, alone, clusters }: FleetOptions): Fleet {
         readyAtMs: 0,
       },
       ...{ broken: false, cordoned: false, drained: false, lock: undefined, pin: undefined },
-      quarantined: new Set(random.chance(0.05) ? [7] : []),
+      quarantined: new Set(random.chance(quarantined) ? [7] : []),
       acting: undefined,
       shownUnwellMs: 0,
     }
