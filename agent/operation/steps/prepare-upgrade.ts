@@ -1,3 +1,4 @@
+import type { Order } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { parseVersion, versionText } from '../../../shared/kubernetes/version.ts'
 import { isServerRole } from '../../drivers/cluster-facts.ts'
@@ -62,8 +63,7 @@ export async function prepareUpgrade(context: StepContext): Promise<StepEnd> {
     conclusion: { class: OutcomeClass.SUCCEEDED, refusal: '', reason, phase: Phase.PLAN, storePath },
   })
   if (runs) return over(`Kubernetes runs from ${storePath} already; nothing was done`)
-  const { action } = input.order
-  if (action.case === 'upgrade' && action.value.fetchOnly) {
+  if (isFetchOnly(input.order)) {
     return over(`${storePath} is here; nothing that runs was touched`)
   }
   if (deps.config.activation === 'never') {
@@ -81,6 +81,8 @@ export async function prepareUpgrade(context: StepContext): Promise<StepEnd> {
   await record({ kind: 'upgrade', kubernetes: move })
   return AGAIN
 }
+
+const isFetchOnly = ({ action }: Order) => action.case === 'upgrade' && action.value.fetchOnly
 
 interface Planned {
   readonly move: KubernetesMove
@@ -138,6 +140,11 @@ async function plan(
     )
   }
   const from = now.runningVersion ?? now.installedVersion
+  if (isFetchOnly(input.order)) {
+    // Nothing moves, so nothing can stand in the way: a worker fetches before the servers have gone.
+    const move = { server, from: from ?? '', to }
+    return { kind: 'ok', value: { move, runs: false }, detail: 'fetched ahead' }
+  }
   const api = server ? undefined : await kubernetes.apiVersion(signal)
   const verdict = judgeMove({ host, server, from, to, api })
   if (verdict.kind === 'may not') return refused('skew', `Kubernetes cannot move so: ${verdict.reason}`)

@@ -23,6 +23,7 @@ import { preflight } from '../phases/preflight.ts'
 import { findRollback } from '../phases/rollback.ts'
 import { nixSystem } from '../phases/verify.ts'
 import { writeProof } from '../proof-file.ts'
+import { installFirst } from './install-first.ts'
 import { judgeKubernetes, secureDatastore } from './kubernetes-move.ts'
 import { prepareUpgrade } from './prepare-upgrade.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
@@ -99,10 +100,11 @@ async function prepareRevision(context: StepContext): Promise<Wanted | StepEnd> 
 
 /** Builds or fetches the system, whichever way the signed target names. */
 async function produce(
-  { phase, input }: StepContext,
+  context: StepContext,
   manifest: KnownManifest,
   target: Target,
 ): Promise<{ readonly phase: Phase; readonly result: PhaseResult<string> }> {
+  const { phase, input } = context
   const { way } = target
   const needsTree =
     way.case !== 'closure' || (target.safety?.gates ?? []).some(gate => gate.probe.case === 'script')
@@ -111,14 +113,17 @@ async function produce(
     if (room) return room
     const tree = needsTree ? await fetchTree(inner, manifest) : undefined
     if (tree && tree.kind !== 'ok') return tree
-    return way.case === 'closure' ? await fetchClosure(inner, way.value) : (tree ?? STOPPED)
+    if (way.case !== 'closure') return tree ?? STOPPED
+    return (await installFirst(context, inner, target, '')) ?? (await fetchClosure(inner, way.value))
   })
   if (way.case === 'closure' || fetched.kind !== 'ok') return { phase: Phase.FETCH, result: fetched }
   const attribute = way.value?.attribute ?? ''
-  return {
-    phase: Phase.BUILD,
-    result: await phase(Phase.BUILD, inner => buildTree(inner, fetched.value, attribute)),
-  }
+  const result = await phase(Phase.BUILD, async inner => {
+    // First, because a build keeps the one before it no longer from the garbage collector.
+    const problem = await installFirst(context, inner, target, fetched.value)
+    return problem ?? (await buildTree(inner, fetched.value, attribute))
+  })
+  return { phase: Phase.BUILD, result }
 }
 
 /** Finds the system that the order names in this node's own journal: never one generation back, and never a path given. */

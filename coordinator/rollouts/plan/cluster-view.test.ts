@@ -11,11 +11,31 @@ describe('what rollouts see of a cluster', () => {
     const { members, datastore, leader } = view()
     expect(members.get('d')).toEqual({
       ...{ joined: true, server: false, ready: true, version: '1.34.3', kubelet: '1.34.3' },
-      ...{ asOfMs: NOW - 10_000, cordonedBy: undefined },
+      ...{ asOfMs: NOW - 10_000, nodeless: false, cordonedBy: undefined },
     })
     expect(members.get('a')).toMatchObject({ joined: true, server: true, ready: true })
     expect(datastore).toMatchObject({ kind: 'read', quorum: { voters: 3, healthy: 3 } })
     expect(leader).toBe('a')
+  })
+
+  it('tells a server without a Node, of which there is nothing to drain, from one that nobody sees', () => {
+    expect(view().members.get('a')?.nodeless).toBe(false)
+    const whole = sampleSnapshot()
+    const machines = new Map(
+      [...whole.machines].map(([id, machine]) => {
+        const seen = machine.observation?.view
+        const nodes = seen?.nodes.filter(({ name }) => name !== 'a') ?? []
+        const observation = machine.observation && {
+          ...machine.observation,
+          view: seen && { ...seen, nodes },
+        }
+        return [id, { ...machine, observation }]
+      }),
+    )
+    const without = viewOfCluster({ ...whole, machines }, new Map(), NOW)
+    expect(without.members.get('a')).toMatchObject({ nodeless: true, ready: true })
+    const unseen = view({ a: { connected: false }, b: { connected: false }, c: { connected: false } })
+    expect(unseen.members.get('a')?.nodeless).toBe(false)
   })
 
   it('T40: is as old as the oldest of what it rests on', () => {

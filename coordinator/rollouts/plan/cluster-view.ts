@@ -67,6 +67,7 @@ function viewOfMember(
     asOfMs: Math.min(...asOf.map(each => each ?? Number.NEGATIVE_INFINITY)),
     version: fresh?.version,
     kubelet: node?.version,
+    nodeless: role === 'server' && seen !== undefined && node === undefined,
     cordonedBy: cordons.get(host),
   }
 }

@@ -61,6 +61,7 @@ export function whyNotNeeded(
       return outside ? 'no datastore runs there' : undefined
     case 'drain': {
       if (outside) return 'it runs no pods'
+      if (memberOf(snapshot, host)?.nodeless) return 'it has no node, and so no pods'
       if (rollout.action !== 'apply') return undefined
       const plan = snapshot.operations.get(newestGrants(host).get('prefetch')?.operation ?? '')?.plan
       return plan === undefined || plan.reboots || plan.touchesKubernetes

@@ -78,6 +78,8 @@ export interface MemberView {
   readonly version: string | undefined
   /** The kubelet of its Node, as the servers see it; undefined: not known, or it has no Node. */
   readonly kubelet: string | undefined
+  /** A server that runs no pods of anybody: in distributions whose servers have no Node there is nothing to drain. */
+  readonly nodeless?: boolean
   /** The act whose cordon of ours is on it; undefined: none. */
   readonly cordonedBy: string | undefined
 }
