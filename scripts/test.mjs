@@ -31,6 +31,8 @@ const CHECKS = [
 const vitest = (...folders) => ({ kind: 'vitest', folders })
 /** Machines boot and systems are built in these: nothing there is quick on a busy host. */
 const LAB_TIMES = ['--testTimeout=240000', '--hookTimeout=1200000']
+/** A step of a cluster may wait for a server that takes a minute to stop. */
+const CLUSTER_TIMES = ['--testTimeout=420000', '--hookTimeout=1200000']
 const PARTS = {
   check: { kind: 'check' },
   unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts', 'test/docs'),
@@ -39,14 +41,20 @@ const PARTS = {
   nix: vitest('test/nix'),
   start: vitest('test/start'),
   lab: { ...vitest('test/lab'), args: LAB_TIMES },
-  // One cluster at a time: each is several machines with a control plane.
-  clusters: { ...vitest('test/clusters'), args: [...LAB_TIMES, '--no-file-parallelism'] },
+  // One cluster at a time: each is several machines with a control plane. `components` is walked whole; the others are
+  // founded and joined, and walked whole too with MUSTER_WALK=whole.
+  clusters: { ...vitest('test/clusters/muster'), args: [...CLUSTER_TIMES, '--no-file-parallelism'] },
+  // The agent's drivers, and the stand-ins for k0s and k3s, without a coordinator.
+  drivers: {
+    ...vitest('test/clusters/drivers', 'test/clusters/standins'),
+    args: [...LAB_TIMES, '--no-file-parallelism'],
+  },
   node24: { kind: 'node24', folders: ['shared', 'coordinator', 'agent', 'cli', 'test/e2e'] },
 }
 /** What `npm test` runs, in this order. */
 const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'node24']
-/** The whole matrix: with real Kubernetes in lab machines, which nothing that is wired yet runs on. */
-const ALL = [...DEFAULT, 'clusters']
+/** The whole matrix. */
+const ALL = [...DEFAULT.filter(part => part !== 'clusters'), 'drivers', 'clusters']
 
 const PROGRAMS = [
   {
@@ -205,6 +213,7 @@ function runPart(name) {
 const closing = ({ passed, failed, skipped }) =>
   `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
 
+if (process.argv.includes('all')) process.env.MUSTER_WALK = 'whole'
 const asked = process.argv.slice(2).flatMap(name => (name === 'all' ? ALL : [name]))
 const unknown = asked.filter(name => !(name in PARTS))
 if (unknown.length > 0) {
@@ -214,9 +223,9 @@ if (unknown.length > 0) {
 const parts = asked.length > 0 ? asked : DEFAULT
 
 ensureDependencies()
-if (parts.some(part => ['builds', 'nix', 'e2e', 'unit', 'start', 'lab', 'clusters', 'node24'].includes(part)))
-  ensurePrograms(PROGRAMS)
-if (parts.includes('lab')) ensurePrograms([...LAB_PROGRAMS, ...VIRTUAL_MACHINE_PROGRAMS])
+if (parts.some(part => part !== 'check')) ensurePrograms(PROGRAMS)
+if (parts.some(part => ['lab', 'clusters', 'drivers'].includes(part))) ensurePrograms(LAB_PROGRAMS)
+if (parts.includes('lab')) ensurePrograms(VIRTUAL_MACHINE_PROGRAMS)
 
 const total = { passed: 0, failed: 0, skipped: 0 }
 const lines = []

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, openSync } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { waitUntil } from '../support/wait-until.ts'
@@ -158,6 +158,14 @@ export class Container implements AsyncDisposable {
       else this.#nspawn.kill('SIGKILL')
     }
     await this.untilOff()
+  }
+
+  /** Ends it and takes its disk away. */
+  async discard(): Promise<void> {
+    await this.kill()
+    await must('umount', ['--lazy', this.root])
+    for (const name of ['upper', 'work'])
+      await rm(join(this.#options.folder, name), { recursive: true, force: true })
   }
 
   async untilOff(): Promise<void> {

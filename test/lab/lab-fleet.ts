@@ -96,6 +96,14 @@ export class LabFleet implements AsyncDisposable {
     await Promise.all(this.lab.machines.map(machine => machine.boot()))
   }
 
+  /** Installs a host's machine anew on an empty disk, as at first, with a token of its own; it is another machine then. */
+  async reinstall(host: string): Promise<void> {
+    const machine = this.machine(host)
+    await machine.replaceDisk()
+    await machine.writeFile(SECRET, await makeToken(this.fleet, { host }), '600')
+    await machine.boot()
+  }
+
   /** The system that a host's machine is installed with. */
   firstSystem(host: string): SystemOptions {
     const index = this.#options.machines.indexOf(host)

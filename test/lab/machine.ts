@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Finished } from '../support/program.ts'
 import { runProgram } from '../support/program.ts'
@@ -154,6 +154,13 @@ export class LabMachine implements AsyncDisposable {
     await waitUntil(`boot of ${this.name}`, look, { timeoutMs }).catch(async (error: Error) => {
       throw new Error(`${error.message}; its console:\n${tail(await this.console(), 2_000)}`)
     })
+  }
+
+  /** Puts a new disk into it, with nothing on it but what it was first installed with; it is off afterwards. */
+  async replaceDisk(): Promise<void> {
+    await this.#container.discard()
+    await rm(join(this.dir, 'data'), { recursive: true, force: true })
+    await this.install()
   }
 
   /** Orders a reboot inside, and waits until the next boot is complete. */

@@ -1,5 +1,6 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { credentials } from '@grpc/grpc-js'
 import {
   type ClusterHost,
@@ -17,6 +18,7 @@ import { waitUntil } from '../../support/wait-until.ts'
 import {
   HOSTS,
   type Host,
+  isPackaged,
   type LabDistribution,
   RENDERED_VERSION,
   renderedFleetFile,
@@ -26,7 +28,10 @@ import {
 /** The cluster's name in the fleet file. */
 export const CLUSTER = 'lab'
 /** What a coordinator may order in these machines. */
-const ALLOWED = ['apply', 'rollback', 'reboot', 'drain']
+const ALLOWED = [
+  ...['apply', 'upgrade', 'rollback', 'reboot', 'join', 'drain', 'snapshot'],
+  ...['leave', 'restore', 'rotate', 'kubeconfig', 'wipe'],
+]
 const COMMAND_MS = 15 * 60_000
 
 export interface ClusterFleetOptions {
@@ -118,18 +123,37 @@ export class ClusterFleet implements AsyncDisposable {
 
   /** kubectl on a server, as its administrator. */
   async tryKubectl(host: string, ...args: readonly string[]): Promise<Finished> {
-    return await this.machine(host).exec([...this.#kubectl(), ...args], { timeoutMs: 60_000 })
+    return await this.machine(host).exec(this.kubectlWords(...args), { timeoutMs: 60_000 })
   }
 
   async kubectl(host: string, ...args: readonly string[]): Promise<string> {
-    return await this.machine(host).ok([...this.#kubectl(), ...args], { timeoutMs: 60_000 })
+    return await this.machine(host).ok(this.kubectlWords(...args), { timeoutMs: 60_000 })
   }
 
-  #kubectl(): readonly string[] {
+  /** The command of a server's administrator. */
+  kubectlWords(...args: readonly string[]): readonly string[] {
+    const own = isPackaged(this.distribution) ? [] : ['--kubeconfig=/var/lib/kubernetes/admin.conf']
+    return [...this.kubectlProgram(), ...own, ...args]
+  }
+
+  kubectlProgram(): readonly string[] {
     const bin = '/nix/var/nix/profiles/muster-kubernetes/bin'
-    return this.distribution === 'k3s' || this.distribution === 'k0s'
-      ? [`${bin}/${this.distribution}`, 'kubectl']
-      : [`${bin}/kubectl`, '--kubeconfig=/var/lib/kubernetes/admin.conf']
+    return isPackaged(this.distribution) ? [`${bin}/${this.distribution}`, 'kubectl'] : [`${bin}/kubectl`]
+  }
+
+  /** Installs a new machine in the place of a host's, under its name; it is not the one that was lost. */
+  async replaceMachine(host: Host): Promise<void> {
+    await this.editFleetFile(text => dropMachineKey(text, host))
+    await this.publish()
+    await this.lab.reinstall(host)
+    await this.lab.untilOnline(host)
+    await this.bindAll()
+    await this.publish()
+    await this.apply(host)
+  }
+
+  async bindAll(): Promise<void> {
+    await this.ok('bind', '--all', '--directory', this.directory)
   }
 
   async createObject(host: string, object: object): Promise<void> {
@@ -157,10 +181,44 @@ export class ClusterFleet implements AsyncDisposable {
     })
   }
 
+  async untilVoters(count: number, healthy = count): Promise<void> {
+    await this.untilShown(
+      `${count} voters, ${healthy} of them healthy`,
+      ({ summary }) => summary?.voters === count && summary.healthyVoters === healthy,
+    )
+  }
+
   async untilJoined(...hosts: readonly string[]): Promise<GetClusterResponse> {
     return await this.untilShown(`${hosts.join(', ')} joined`, ({ hosts: shown }) =>
       hosts.every(host => shown.some(one => one.host === host && one.joined)),
     )
+  }
+
+  /** The store paths of the systems that all hosts run. */
+  async systemsNow(): Promise<readonly string[]> {
+    return await Promise.all(HOSTS.map(async host => (await this.machine(host).state()).current))
+  }
+
+  /** What a worker has in the place of its join token, as text. */
+  async joinTokenOf(host: Host): Promise<string> {
+    const machine = this.machine(host)
+    if (!isPackaged(this.distribution))
+      return await machine.readFile('/run/muster-cluster/bootstrap-kubelet.conf')
+    const token = await machine.readFile('/run/muster-cluster/token')
+    return this.distribution === 'k3s' ? token : gunzipSync(Buffer.from(token, 'base64')).toString('utf8')
+  }
+
+  /** Files of the coordinator, and its log, that hold one of these texts. */
+  async findInCoordinator(texts: readonly string[]): Promise<readonly string[]> {
+    const { coordinatorState, coordinator } = this.lab.fleet
+    const files = await readdir(coordinatorState, { recursive: true, withFileTypes: true })
+    const found: string[] = []
+    for (const file of files.filter(entry => entry.isFile())) {
+      const bytes = await readFile(join(file.parentPath, file.name))
+      if (texts.some(text => bytes.includes(text))) found.push(file.name)
+    }
+    const said = `${coordinator?.stdout}${coordinator?.stderr}`
+    return texts.some(text => said.includes(text)) ? [...found, 'log'] : found
   }
 
   /** The last lines of what the coordinator and the agents said, for a test that failed. */
@@ -182,7 +240,13 @@ export class ClusterFleet implements AsyncDisposable {
   }
 }
 
-export function describeCluster({ summary, hosts }: GetClusterResponse): string {
+/** As an operator does whose machine was replaced: its key is in the file no more, and the new one's is not there yet. */
+function dropMachineKey(text: string, host: string): string {
+  const [before, own = ''] = text.split(`[hosts.${host}]\n`)
+  return `${before}[hosts.${host}]\n${own.replace(/^machine = .*\n/m, '')}`
+}
+
+function describeCluster({ summary, hosts }: GetClusterResponse): string {
   const head = `${CLUSTER}: ${ClusterStandingSchema.value[summary?.standing ?? 0]?.localName}, voters ${summary?.healthyVoters}/${summary?.voters}`
   return [head, ...hosts.map(describeHost)].join('\n')
 }
@@ -209,7 +273,7 @@ export async function startClusterFleet(
     machines: HOSTS,
     kubernetes: true,
     agentConfig: { allow: ALLOWED },
-    coordinatorConfig,
+    coordinatorConfig: { clusterAskSeconds: 3, ...coordinatorConfig },
     prepareTrust: async fleet => {
       directory = join(fleet.dir, 'directory')
       await fleet.okWith(asOperator(fleet.dir), 'init', directory, '--name', 'lab')
@@ -220,7 +284,7 @@ export async function startClusterFleet(
   try {
     await writeFleetFile(made, version)
     await made.writeSystems(version)
-    await made.ok('bind', '--all', '--directory', directory)
+    await made.bindAll()
     await made.publish()
     await made.apply(...HOSTS)
     return made
