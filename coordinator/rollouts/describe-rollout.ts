@@ -88,7 +88,7 @@ export async function describeRollouts(
       ...(detail === 'full' && { hosts }),
       counts,
       size: hosts.length,
-      ...(expected === undefined ? {} : { expectedEnd: timestampFromMs(expected) }),
+      ...(expected === undefined ? {} : { expectedEnd: timestampFromMs(Math.round(expected)) }),
     })
   })
 }

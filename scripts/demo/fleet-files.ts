@@ -73,6 +73,13 @@ config = "nixosConfigurations.edge"
 `
 }
 
+/** All at once: nobody watches a demo wait for a minute between two machines. */
+const ROLLOUT = `
+[rollout]                             # a real fleet moves a tenth at a time, and waits a minute in between
+max-unavailable = "100%"
+soak = "0s"
+`
+
 /** The fleet file as \`muster init\` wrote it, with the demo's hosts. */
 export async function writeHosts(directory: string, initial: string, input: HostsInput): Promise<void> {
   const hasty = initial.replace(
@@ -80,7 +87,7 @@ export async function writeHosts(directory: string, initial: string, input: Host
     '[defaults]\nsoak = "1s" # a real fleet lets a change prove itself for longer',
   )
   if (hasty === initial) throw new DemoError('fleet.toml: muster init wrote no [defaults]')
-  await writeFile(join(directory, 'fleet.toml'), `${hasty.trimEnd()}\n${hostsToml(input)}`)
+  await writeFile(join(directory, 'fleet.toml'), `${hasty.trimEnd()}\n${ROLLOUT}${hostsToml(input)}`)
 }
 
 export async function readFleetFile(directory: string): Promise<string> {
