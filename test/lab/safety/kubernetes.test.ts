@@ -91,7 +91,9 @@ beforeAll(async () => {
   await olaf.writeFile(`${DATA}/client-kubelet.crt`, '')
   await olaf.writeFile(`${DATA}/server-ca.crt`, AUTHORITY_PEM)
   await olaf.writeFile(`${STATE}/ours`, authorityIdIn(Buffer.from(AUTHORITY_PEM)) ?? '')
-  await olaf.ok(['systemctl', 'start', 'muster-cluster-secrets', 'k3s'])
+  // One after the other, as at a boot: a condition that does not hold yet is no failure, and is not tried again.
+  await olaf.ok(['systemctl', 'start', 'muster-cluster-secrets'])
+  await olaf.ok(['systemctl', 'start', 'k3s'])
 }, SET_UP_MS)
 afterAll(async () => await fleet?.[Symbol.asyncDispose]())
 
