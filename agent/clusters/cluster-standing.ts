@@ -10,6 +10,7 @@ import { isServerRole } from '../drivers/cluster-facts.ts'
 import type { DriverReading } from '../drivers/create-driver.ts'
 import type { ClusterDriver, DriverState } from '../drivers/driver.ts'
 import type { SeenMember } from '../drivers/etcd/member.ts'
+import { hostIn } from '../drivers/kubernetes/check-joiner.ts'
 import { bareVersion } from '../drivers/kubernetes/judge-ready.ts'
 import type { SeenNode } from '../drivers/kubernetes/see-nodes.ts'
 import type { DiskData } from '../drivers/node/disk-data.ts'
@@ -141,9 +142,11 @@ export class ClusterStanding {
       // Without a majority the datastore lists none, and so says that nothing may be done to it.
       members:
         members.kind === 'done'
-          ? members.value.slice(0, MAX_MEMBERS).map(({ name, learner, healthy }) => ({
+          ? members.value.slice(0, MAX_MEMBERS).map(member => ({
               $typeName: 'muster.v1.DatastoreMember' as const,
-              ...{ name: nodeOfMember(driver, name), learner, healthy },
+              name: nodeOfMember(driver, member),
+              learner: member.learner,
+              healthy: member.healthy,
             }))
           : [],
       nodes: this.#watch.see(nodes.value.slice(0, MAX_NODES)),
@@ -151,9 +154,17 @@ export class ClusterStanding {
   }
 }
 
-/** k3s puts eight digits behind the name of its node. */
-function nodeOfMember({ distribution }: ClusterDriver, name: SeenMember['name']): string {
-  return distribution === 'k3s' ? name.replace(/-[0-9a-f]{8}$/, '') : name
+/**
+ * k3s puts eight digits behind the name of its node. A member that was added and never started has no name: it is that of
+ * the server at whose address it is to be, so that what is left of a join that broke off is known by whose it is.
+ */
+function nodeOfMember({ distribution, facts }: ClusterDriver, { name, peerUrls }: SeenMember): string {
+  if (name !== '') return distribution === 'k3s' ? name.replace(/-[0-9a-f]{8}$/, '') : name
+  const addresses = peerUrls.map(hostIn)
+  const server = [...facts.servers].find(
+    ([, address]) => address !== undefined && addresses.includes(address),
+  )
+  return server?.[0] ?? ''
 }
 
 function versionOf({ facts }: ClusterDriver, state: DriverState): string {

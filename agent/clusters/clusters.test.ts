@@ -541,6 +541,11 @@ describe('the state', () => {
         ],
       },
     })
+    // One that was added and never started has no name of its own.
+    const unstarted = { name: '', healthy: false }
+    const strange = { ...unstarted, peerUrls: ['https://10.91.0.99:2380'] }
+    node.machine.members = [node.machine.member('n2', unstarted), node.machine.member('n3', strange)]
+    expect((await ask('q2b')).view?.members).toMatchObject([{ name: 'n2' }, { name: '' }])
     expect(first.view?.nodes).toMatchObject([{ name: 'n4', ready: false, kubeletVersion: '1.34.3' }])
     node.machine.nodes = [{ ...seen, renewedMs: 2 }]
     expect((await ask('q3')).view?.nodes).toMatchObject([{ ready: true }])

@@ -300,6 +300,10 @@ export function explainWords(text: string): Failure | undefined {
   if (
     /\b401 Unauthorized\b|token CA hash does not match|wrong token type|failed to decode join token|invalid bootstrap token/i.test(
       text,
+    ) ||
+    // k0s, of a controller and of a worker.
+    /failed to join existing cluster via .* has asked for the client to provide credentials|failed to bootstrap client configuration: .*\bUnauthorized\b/i.test(
+      text,
     )
   ) {
     return failed(

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import type { JoinSecret } from '../driver.ts'
@@ -146,6 +147,30 @@ describe('the driver of k0s', () => {
     )
     expect(await made.driver.cluster.removeNode('n2', WAIT)).toMatchObject({ class: 'quorum' })
     expect(made.system.ran.some(({ line }) => line.includes('etcd leave'))).toBe(false)
+  })
+
+  it('trap: has k0s take away everything but the system’s users, which its reset deletes by its configuration', async () => {
+    let config = ''
+    await using made = await makeDriver(worker, [
+      [
+        /^systemctl show/,
+        'ActiveState=inactive\nConditionResult=yes\nConditionTimestampMonotonic=5\nResult=success\n',
+      ],
+      [/^systemctl/, ''],
+      [
+        /^k0s reset/,
+        ({ line }) => {
+          config = readFileSync(`${made.root}${/--config=(\S+)/.exec(line)?.[1]}`, 'utf8')
+          return ''
+        },
+      ],
+    ])
+    expect(await made.driver.wipe()).toMatchObject({ kind: 'done' })
+    const { users } = JSON.parse(config).spec.installConfig
+    expect(Object.keys(users).toSorted()).toEqual([
+      ...['etcdUser', 'kineUser', 'konnectivityUser', 'kubeAPIserverUser', 'kubeSchedulerUser'],
+    ])
+    expect(new Set(Object.values(users))).toEqual(new Set(['muster-nobody']))
   })
 
   it('says why no worker of 1.35 comes up on control groups of the first version', async () => {

@@ -40,7 +40,17 @@ import {
 } from '../shared-acts.ts'
 import { k0sSnapshots } from './k0s-snapshots.ts'
 import { readK0sToken, spendK0sToken } from './k0s-token.ts'
-import { FOUNDING, JOIN_PORT, joining, K0S_DATA, K0S_PKI, settleFounder, settleWorker } from './k0s-unit.ts'
+import {
+  FOUNDING,
+  JOIN_PORT,
+  joining,
+  K0S_DATA,
+  K0S_PKI,
+  RESET_CONFIG,
+  resetConfig,
+  settleFounder,
+  settleWorker,
+} from './k0s-unit.ts'
 
 const ETCD: EtcdAccess = {
   address: '127.0.0.1:2379',
@@ -138,7 +148,10 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
       const stopped = await stopUnits(system, facts.units, signal)
       if (stopped.kind === 'failed') return stopped
       // Containers and mounts; what it does not take away is taken away below.
-      const reset = await runProgram(programs, 'k0s', { args: ['reset'], deadlineMs: 3 * CALL_MS, signal })
+      await files.write(RESET_CONFIG, resetConfig())
+      const args = ['reset', `--config=${RESET_CONFIG}`]
+      const reset = await runProgram(programs, 'k0s', { args, deadlineMs: 3 * CALL_MS, signal })
+      await files.remove(RESET_CONFIG)
       if (reset.kind === 'failed' && reset.class === 'cancelled') return reset
       await files.clear()
       for (const name of await files.list(K0S_DATA))

@@ -13,6 +13,31 @@ export const JOIN_PORT = 9443
 export const FOUNDING = 'MUSTER_K0S_JOIN=\n'
 export const joining = (runDir: string): string => `MUSTER_K0S_JOIN=--token-file=${runDir}/token\n`
 
+/** Of `k0s reset` alone; not below the folder of secrets, which is cleared. */
+export const RESET_CONFIG = '/run/muster-k0s-reset.yaml'
+const NOBODY = 'muster-nobody'
+
+/**
+ * `k0s reset` deletes the users that its configuration names. They are the system's, which makes them at its next switch
+ * only, and without them nothing could join here again. So it is given a configuration that names none.
+ */
+export const resetConfig = (): string =>
+  JSON.stringify({
+    apiVersion: 'k0s.k0sproject.io/v1beta1',
+    kind: 'ClusterConfig',
+    spec: {
+      installConfig: {
+        users: {
+          etcdUser: NOBODY,
+          kineUser: NOBODY,
+          konnectivityUser: NOBODY,
+          kubeAPIserverUser: NOBODY,
+          kubeSchedulerUser: NOBODY,
+        },
+      },
+    },
+  })
+
 /** A founder's unit is told to join from here on, with a token that opens nothing: it never founds a second cluster. */
 export async function settleFounder(deps: DriverDeps): Promise<Result<void>> {
   const { files, facts } = deps

@@ -74,3 +74,10 @@ def forget_network() -> None:
         subprocess.run(["ip", "netns", "delete", os.path.basename(path)], check=False, capture_output=True)
     shutil.rmtree("/var/lib/cni", ignore_errors=True)
     subprocess.run(["ip", "link", "delete", "cni0"], check=False, capture_output=True)
+
+
+def delete_users(names: list[str]) -> None:
+    """Whoever made them. One that is not there is no matter."""
+    for name in sorted(set(names)):
+        if subprocess.run(["id", "-u", name], check=False, capture_output=True).returncode == 0:
+            subprocess.run(["userdel", name], check=False, capture_output=True)

@@ -88,6 +88,13 @@ class Etcd:
         self.ctl("member", "add", name, "--learner", f"--peer-urls={peer_url}", at=at)
         return [f"{one.name or name}={one.peer}" for one in self.members(at)]
 
+    def add_voter(self, name: str, peer_url: str) -> list[str]:
+        """Adds a member that votes from now on, though it has not started; name=URL of all members."""
+        # What the change itself answers: a list may find no majority before the new one runs.
+        told = self.ctl("member", "add", name, f"--peer-urls={peer_url}")
+        own = told["member"]["ID"]
+        return [f"{name if one['ID'] == own else one.get('name', '')}={one['peerURLs'][0]}" for one in told["members"]]
+
     def remove(self, member_id: str, at: str = "https://127.0.0.1:2379") -> None:
         self.ctl("member", "remove", member_id, at=at)
 

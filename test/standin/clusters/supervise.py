@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from api import ApiError
 from programs import find, write_file
 from say import Problem, say
 
@@ -95,6 +96,20 @@ class Supervisor:
             self.check()
             time.sleep(0.3)
         raise Stopped()
+
+    def retry(self, first: float, longest: float, work: Callable[[], object]):
+        """Ten times, each wait twice as long as the one before; what failed is told of the last alone."""
+        for attempt in range(10):
+            try:
+                return work()
+            except ApiError:
+                if attempt == 9:
+                    raise
+            end = time.monotonic() + min(first * 2**attempt, longest)
+            while time.monotonic() < end:
+                if self.stopping:
+                    raise Stopped()
+                time.sleep(0.1)
 
     def watch(self) -> None:
         """Keeps everything running until asked to stop."""

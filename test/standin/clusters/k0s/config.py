@@ -89,6 +89,15 @@ def load(path: str | None) -> dict:
             "scheduler": {"extraArgs": {}},
             "images": {"default_pull_policy": "IfNotPresent"},
             "workerProfiles": [],
+            "installConfig": {
+                "users": {
+                    "etcdUser": "etcd",
+                    "kineUser": "kube-apiserver",
+                    "konnectivityUser": "konnectivity-server",
+                    "kubeAPIserverUser": "kube-apiserver",
+                    "kubeSchedulerUser": "kube-scheduler",
+                },
+            },
         },
     }
     # What the file sets to null counts as left out.
@@ -117,6 +126,10 @@ def _check(config: dict) -> None:
         forbidden = {"clusterDNS", "clusterDomain", "apiVersion", "kind", "staticPodURL"} & set(profile.get("values") or {})
         if forbidden:
             raise Problem(f"invalid node config: spec: workerProfiles: field `{min(forbidden)}` is prohibited to override in worker profile")
+
+
+def users(config: dict) -> list[str]:
+    return list(config["spec"]["installConfig"]["users"].values())
 
 
 def member_name(config: dict) -> str:

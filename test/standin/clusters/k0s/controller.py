@@ -19,7 +19,6 @@ from say import Problem, say
 from supervise import Stopped, Supervisor
 from tls_server import serve
 
-JOIN_ATTEMPTS = 10
 # What k0s would run unless it is disabled, and this stand-in does not.
 LACKING = "autopilot coredns helm konnectivity-server kube-proxy metrics-server network-provider update-prober".split()
 COMPONENTS = (
@@ -82,8 +81,8 @@ class Controller:
         status.serve(self.folders, status.of_controller(self.version, self.config, self.folders, self.flags, works))
         self.supervisor.start("etcd", self.etcd.argv(initial))
         self.supervisor.wait_for("an answer of etcd", self.etcd.is_up, 240)
-        # A learner serves no API server: it waits here until a voter promotes it.
-        self.supervisor.wait_for("this member's vote in etcd", self.etcd.votes, 240)
+        # It votes since it was added; now it and the others have a leader.
+        self.supervisor.wait_for("a leader of etcd", self.etcd.votes, 240)
         self.start_control_plane()
         if "control-api" not in self.off:
             route = join_api.routes(self.folders, self.api, self.etcd)
@@ -108,18 +107,27 @@ class Controller:
             raise Problem(f"failed to join controller: failed to create join client: {problem}") from None
         joiner = from_kubeconfig(kubeconfig)
         say(f"joining existing cluster via {joiner.server}")
-        found = _retried(f"failed to join controller: failed to sync CA via {joiner.server}", lambda: joiner.get("/v1beta1/ca"))
+        what = f"failed to join controller: failed to join existing cluster via {joiner.server}"
+        found = self.retry(what, 0.1, lambda: joiner.get("/v1beta1/ca"))
         for name, field, mode in (("ca.key", "key", 0o600), ("ca.crt", "cert", 0o644), ("sa.key", "saKey", 0o600), ("sa.pub", "saPub", 0o644)):
             write_file(os.path.join(self.folders.pki, name), base64.b64decode(found[field]), mode)
         return joiner
 
     def join_etcd(self, joiner: Api) -> list[str]:
         asked = {"node": self.etcd.name, "peerAddress": self.etcd.peer_url}
-        what = f"failed to sync etcd config with existing cluster via {joiner.server}"
-        found = _retried(what, lambda: joiner.create("/v1beta1/etcd/members", asked))
+        what = f"failed to sync etcd config: failed to synchronize etcd config with existing cluster via {joiner.server}"
+        found = self.retry(what, 1, lambda: joiner.create("/v1beta1/etcd/members", asked))
         for name, field in (("ca.key", "key"), ("ca.crt", "cert")):
             write_file(os.path.join(self.folders.etcd_pki, name), base64.b64decode(found["ca"][field]))
         return found["initialCluster"]
+
+    def retry(self, what: str, first: float, work):
+        try:
+            return self.supervisor.retry(first, 60, work)
+        except ApiError as error:
+            # As k0s's client words it.
+            why = "the server has asked for the client to provide credentials" if error.status == 401 else error
+            raise Problem(f"{what}: {why}") from None
 
     def make_certificates(self) -> None:
         pki, spec = self.folders.pki, self.spec
@@ -191,16 +199,3 @@ class Controller:
             except (ApiError, Problem) as error:
                 say(f"members of etcd: {error}")
             time.sleep(3)
-
-
-def _retried(what: str, work):
-    for attempt in range(JOIN_ATTEMPTS):
-        try:
-            return work()
-        except ApiError as error:
-            last = error
-            say(f"attempt {attempt + 1} of {JOIN_ATTEMPTS}: {error}")
-            time.sleep(min(2**attempt, 20))
-    raise Problem(f"{what}: {last}")
-
-

@@ -29,7 +29,7 @@ def routes(folders: Folders, api: Api, etcd: Etcd):
             return 200, {**authority(folders.pki), **account}
         if (method, path) == ("POST", "/v1beta1/etcd/members"):
             asked = json.loads(body)
-            members = etcd.add_learner(asked["node"], asked["peerAddress"])
+            members = etcd.add_voter(asked["node"], asked["peerAddress"])
             return 200, {"ca": authority(folders.etcd_pki), "initialCluster": members}
         return 404, "not found"
 

@@ -235,8 +235,10 @@ def _reset(_version: str, rest: list[str]) -> int:
         pass
     else:
         raise Problem("k0s seems to be running, please stop k0s before reset")
+    config = settings.load(values.get("config"))
     for step, work in (
         ("containers steps", lambda: cleanup.end_containers(folders.containerd_socket)),
+        ("remove k0s users step:", lambda: cleanup.delete_users(settings.users(config))),
         ("remove directories step", lambda: (cleanup.empty(folders.data), cleanup.empty(folders.run))),
         ("CNI leftovers cleanup step", cleanup.forget_network),
     ):

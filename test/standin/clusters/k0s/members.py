@@ -28,8 +28,7 @@ def register(api: Api, etcd: Etcd) -> None:
 
 
 def reconcile(api: Api, etcd: Etcd) -> None:
-    """Promotes learners that have caught up, takes out those that shall leave, and writes down who is a member."""
-    etcd.promote_learners()
+    """Takes out those that shall leave, and writes down who is a member."""
     try:
         objects = api.get(_PATH)["items"]
     except ApiError as error:

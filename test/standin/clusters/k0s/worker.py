@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import socket
-import time
 
 import node
 from api import Api, ApiError, from_kubeconfig, until, write_kubeconfig
@@ -18,7 +17,8 @@ from programs import check_version, read_text, write_file
 from say import Problem, say
 from supervise import Stopped, Supervisor
 
-BOOTSTRAP_ATTEMPTS = 10
+# What waits double without end, as k0s's do.
+FOR_EVER = 3600
 
 
 def check_machine(version: str, works: bool, ignored: bool) -> None:
@@ -43,7 +43,7 @@ def run(version: str, flags: dict, words: list[str]) -> int:
         tokens.unpack_for("worker", tokens.given(argument, flags.get("token-file")))
     supervisor = Supervisor(folders.run, die_with_me=False)
     try:
-        bootstrap(folders, _node_name(flags), lambda: tokens.given(argument, flags.get("token-file")))
+        bootstrap(folders, supervisor, _node_name(flags), lambda: tokens.given(argument, flags.get("token-file")))
         status.serve(folders, status.of_worker(version, folders, flags, _node_name(flags)))
         start(version, flags, folders, supervisor, folders.kubelet_conf)
         supervisor.watch()
@@ -59,7 +59,7 @@ def run(version: str, flags: dict, words: list[str]) -> int:
 def run_beside(version: str, flags: dict, folders: Folders, supervisor: Supervisor, ca: str, local: str) -> None:
     """The worker part of a controller: it asks the API server beside it, with the administrator's certificate."""
     admin = read_text(folders.admin_conf)
-    _bootstrap_with(folders, _node_name(flags), from_kubeconfig(admin), ca, local)
+    _bootstrap_with(folders, supervisor, _node_name(flags), from_kubeconfig(admin), ca, local)
     labels = ["node.k0sproject.io/role=control-plane", *flags.get("labels", [])]
     tainted = [] if flags.get("no-taints") or flags.get("single") else ["node-role.kubernetes.io/control-plane=:NoSchedule"]
     more = {**flags, "labels": labels, "taints": [*flags.get("taints", []), *tainted]}
@@ -76,7 +76,7 @@ class _AnyFlag(dict):
         return TEXT
 
 
-def bootstrap(folders: Folders, name: str, token) -> None:
+def bootstrap(folders: Folders, supervisor: Supervisor, name: str, token) -> None:
     """Makes kubelet's kubeconfig. With one in place no token is looked at."""
     if os.path.exists(folders.kubelet_conf):
         return
@@ -91,23 +91,17 @@ def bootstrap(folders: Folders, name: str, token) -> None:
     except Problem as problem:
         raise Problem(f"failed to bootstrap kubelet client configuration: failed to get bootstrap kubeconfig: {problem}") from None
     client = from_kubeconfig(kubeconfig)
-    _bootstrap_with(folders, name, client, client.ca, client.server)
+    _bootstrap_with(folders, supervisor, name, client, client.ca, client.server)
 
 
-def _bootstrap_with(folders: Folders, name: str, client: Api, ca: str, server: str) -> None:
+def _bootstrap_with(folders: Folders, supervisor: Supervisor, name: str, client: Api, ca: str, server: str) -> None:
     if os.path.exists(folders.kubelet_conf):
         return
     say("bootstrapping client configuration")
-    for attempt in range(BOOTSTRAP_ATTEMPTS):
-        try:
-            key, certificate = _certificate(client, name)
-            break
-        except ApiError as error:
-            last = error
-            say(f"failed to bootstrap client configuration in attempt {attempt + 1}: {error}")
-            time.sleep(min(1 + attempt, 5))
-    else:
-        raise Problem(f"failed to bootstrap kubelet client configuration: failed to bootstrap client configuration: {last}")
+    try:
+        key, certificate = supervisor.retry(1, FOR_EVER, lambda: _certificate(client, name))
+    except ApiError as error:
+        raise Problem(f"failed to bootstrap kubelet client configuration: failed to bootstrap client configuration: {error}") from None
     current = os.path.join(folders.kubelet, "pki", "kubelet-client-current.pem")
     write_file(current, certificate + key)
     write_kubeconfig(folders.kubelet_conf, server, ca, {"client-certificate": current, "client-key": current})
@@ -141,11 +135,11 @@ def start(version: str, flags: dict, folders: Folders, supervisor: Supervisor, k
     name = profile_name(flags.get("profile", "default"), version)
     try:
         path = f"/api/v1/namespaces/kube-system/configmaps/{name}"
-        # Kept for starts at which no controller answers.
-        cache = os.path.join(folders.data, "worker-profile.json")
-        found = _cached(cache, name, lambda: until(f"the worker profile {name}", lambda: client.get(path)["data"], 20))
-    except Problem as problem:
-        raise Problem(f"failed to load the worker profile: {problem}") from None
+        # Without a controller that answers no worker starts.
+        found = supervisor.retry(0.5, FOR_EVER, lambda: client.get(path)["data"])
+    except ApiError as error:
+        why = "the k0s worker node credentials are invalid, the node needs to be rejoined into the cluster with a fresh bootstrap token: "
+        raise Problem(f"{why if error.status == 401 else ''}{error}") from None
     containerd_file = os.path.join(folders.run, "containerd.toml")
     node.containerd_config(containerd_file, found["pauseImage"], "/etc/cni/net.d", node.cni_programs(), "/etc/k0s/containerd.d/*.toml")
     socket_path = folders.containerd_socket
@@ -168,20 +162,3 @@ def start(version: str, flags: dict, folders: Folders, supervisor: Supervisor, k
         flags.get("kubelet-root-dir", folders.kubelet), {**labels, **extra, "hostname-override": _node_name(flags)},
     )
     supervisor.start("kubelet", argv)
-
-
-def _cached(path: str, name: str, fetch) -> dict:
-    try:
-        found = fetch()
-        write_file(path, json.dumps({"name": name, "data": found}))
-        return found
-    except Problem:
-        try:
-            kept = json.loads(read_text(path))
-        except (OSError, ValueError):
-            kept = {}
-        # A profile of another minor is no answer: a worker newer than every controller must not start.
-        if kept.get("name") != name:
-            raise
-        say(f"no controller answers: the profile {name} is the one of the last start")
-        return kept["data"]
