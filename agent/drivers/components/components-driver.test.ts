@@ -73,6 +73,23 @@ describe('the driver of components', () => {
     )
   })
 
+  it('gives nixpkgs’ services, which are users of their own, their keys and ways to them', async () => {
+    const ofUsers: Script = [...running, [/^(chmod|chown) /, '']]
+    await using made = await makeDriver({ ...server, distribution: 'kubernetes' }, ofUsers, [member('n1')])
+    await made.files.mark('begun', 'op')
+    for (const name of ['ca.crt', 'ca.key', 'sa.pub', 'etcd/ca.crt', 'etcd/ca.key'])
+      await made.put(`${PKI}/${name}`, AUTHORITY_PEM)
+    for (const name of ['admin', 'scheduler']) await made.put(`/var/lib/kubernetes/${name}.conf`, 'x')
+    expect(await made.driver.found('op', WAIT)).toMatchObject({ kind: 'done' })
+    const given = made.system.ran.flatMap(({ line }) => (/^ch/.test(line) ? [line.replaceAll(PKI, 'P')] : []))
+    expect(given).toEqual([
+      'chmod 0755 P P/etcd',
+      'chmod 0644 P/ca.crt P/sa.pub P/etcd/ca.crt',
+      'chown etcd:etcd P/etcd/ca.crt P/etcd/ca.key',
+      'chown kubernetes:kubernetes P/ca.crt P/ca.key P/sa.pub /var/lib/kubernetes/scheduler.conf',
+    ])
+  })
+
   it('T39: adds a server as a learner, once for a join, and only to a datastore that is well', async () => {
     const members: SeenMember[] = [member('n1', { peerUrls: ['https://10.91.0.10:2380'] })]
     await using made = await makeDriver(server, [[/secrets\?fieldSelector/, '{"items":[]}']], members)

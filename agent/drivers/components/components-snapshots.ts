@@ -1,7 +1,8 @@
+import { succeeded } from '../../system/system.ts'
 import type { ClusterActs } from '../driver.ts'
 import { type Distributed, ownAddress, startWithFiles, untilUp } from '../driver-base.ts'
 import { stopUnits } from '../node/services.ts'
-import { DONE, failed } from '../result.ts'
+import { DONE, failed, failedEnding } from '../result.ts'
 import { runProgram } from '../run-program.ts'
 import { findSnapshot, listSnapshots, makeSnapshot, snapshotsIn } from '../snapshots.ts'
 import { peerUrl, startEnvironment } from './initial-cluster.ts'
@@ -66,7 +67,10 @@ export function componentsSnapshots(
       await files.move(`${fresh}/member`, `${DATA}/member`)
       await files.remove(fresh)
       if (facts.distribution === 'kubernetes') {
-        await system.run('chown', ['-R', 'etcd:etcd', `${DATA}/member`], { deadlineMs: LEAST_MS })
+        const args = ['-R', 'etcd:etcd', `${DATA}/member`]
+        const given = await system.run('chown', args, { deadlineMs: LEAST_MS, signal: options.signal })
+        if (!succeeded(given.ending))
+          return failedEnding('chown of the datastore', given.ending, given.stderr)
       }
       await files.put('start.env', startEnvironment(own, 'existing'))
       const started = await startWithFiles(of, options.signal)

@@ -1,5 +1,6 @@
+import { succeeded } from '../../system/system.ts'
 import { type Distributed, hostOf } from '../driver-base.ts'
-import { DONE, failed, type Result } from '../result.ts'
+import { DONE, failedEnding, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
 
 export const KUBERNETES_DIR = '/var/lib/kubernetes'
@@ -75,22 +76,30 @@ export async function makeCertificates(
   return await giveToUsers(of, signal)
 }
 
-/** nixpkgs' module runs its services as users of their own; each may read what it needs and no more. */
+/**
+ * nixpkgs' module runs its services as users of their own; each may read its keys and no other's. What the agent and kubeadm make is
+ * root's alone: the folders are opened for walking through, and certificates, which are no secrets, for reading.
+ */
 export async function giveToUsers(of: Distributed, signal: AbortSignal | undefined): Promise<Result<void>> {
   const { deps } = of
   if (deps.facts.distribution !== 'kubernetes') return DONE
   const { files, system } = deps
   const etcd = (await files.list(`${PKI}/etcd`)).map(name => `${PKI}/etcd/${name}`)
   const others = (await files.list(PKI)).filter(name => name !== 'etcd').map(name => `${PKI}/${name}`)
-  const confs = ['controller-manager', 'scheduler'].map(name => `${KUBERNETES_DIR}/${name}.conf`)
-  for (const [owner, paths] of [
-    ['etcd:etcd', etcd],
-    ['kubernetes:kubernetes', [...others, ...confs]],
-  ] as const) {
-    const changed = await system.run('chown', [owner, ...paths], { deadlineMs: CALL_MS, signal })
-    if (changed.ending.kind !== 'exited' || changed.ending.exitCode !== 0) {
-      return failed('command', `chown ${owner}: the keys of the cluster could not be given to its services`)
-    }
+  const confs = (await files.list(KUBERNETES_DIR)).flatMap(name =>
+    /^(controller-manager|scheduler)\.conf$/.test(name) ? [`${KUBERNETES_DIR}/${name}`] : [],
+  )
+  const changes: readonly (readonly [program: string, to: string, paths: readonly string[]])[] = [
+    ['chmod', '0755', [PKI, `${PKI}/etcd`]],
+    ['chmod', '0644', [...others, ...etcd].filter(path => /\.(crt|pub)$/.test(path))],
+    ['chown', 'etcd:etcd', etcd],
+    ['chown', 'kubernetes:kubernetes', [...others, ...confs]],
+  ]
+  for (const [program, to, paths] of changes) {
+    if (paths.length === 0) continue
+    const changed = await system.run(program, [to, ...paths], { deadlineMs: CALL_MS, signal })
+    if (!succeeded(changed.ending))
+      return failedEnding(`${program} ${to}: giving keys to their services`, changed.ending, changed.stderr)
   }
   return DONE
 }
