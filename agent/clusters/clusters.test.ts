@@ -182,6 +182,19 @@ describe('a secret', () => {
     expect(server.reasonOf('j5')).toBe('address: 100.64.0.2 is the address of another node')
   })
 
+  it('is not minted for a copy of a machine that is a node of the cluster already', async () => {
+    await using server = await ClusterNode.start(keys)
+    server.machine.belongs()
+    server.machine.takenMachineIds.add('a'.repeat(32))
+    const mint = mintFor('n4', keys.n4)
+    await server.give('j1', { ...mint, value: { ...mint.value, machineId: 'a'.repeat(32) } })
+    await poll(() => server.inWords('j1')).toBe('failed precondition')
+    expect(server.reasonOf('j1')).toBe('machine-id: another node has the same machine id')
+    expect(server.machine.did).toEqual([])
+    await server.give('j2', { ...mint, value: { ...mint.value, machineId: 'b'.repeat(32) } })
+    await poll(() => server.inWords('j2')).toBe('minted')
+  })
+
   it('is minted for a worker by a rule only where the manifest admits such', async () => {
     await using server = await ClusterNode.start(keys)
     server.machine.belongs()

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { fromBinary, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import {
@@ -28,9 +29,19 @@ const MAX_CHARS = 4096
 export interface OrderParts {
   /** With join; undefined: it is not at hand, so that the order cannot be given now. */
   readonly secret: SealedSecret | undefined
-  /** With mint: SubjectPublicKeyInfo of the joiner's key; undefined: not known. */
-  readonly joinerKey: Uint8Array | undefined
+  /** With mint; undefined: the machine is not known. */
+  readonly joiner: JoinerParts | undefined
   /** With join: host:port of the cluster; empty: the secret has one. */
+  readonly address: string
+}
+
+/** What a machine that joins says of itself. */
+export interface JoinerParts {
+  /** SubjectPublicKeyInfo. */
+  readonly key: Uint8Array
+  /** Of /etc/machine-id; empty: not known. */
+  readonly machineId: string
+  /** Within the cluster; empty: not known. */
   readonly address: string
 }
 
@@ -51,11 +62,12 @@ function actionOf(intent: ClusterIntent, parts: OrderParts): ClusterOrderInit['a
     case 'found':
       return { case: 'found', value: {} }
     case 'mint': {
-      const { joinerKey } = parts
-      if (!joinerKey) return undefined
-      const { host, role } = intent
+      const { joiner } = parts
+      if (!joiner) return undefined
+      const { key: joinerKey, machineId, address } = joiner
+      const role = wireRole(intent.role)
       const lifetime = durationFromMs(JOIN_LIFETIME_MS)
-      return { case: 'mint', value: { host, role: wireRole(role), joinerKey, lifetime } }
+      return { case: 'mint', value: { host: intent.host, role, joinerKey, lifetime, machineId, address } }
     }
     case 'join': {
       const { secret, address } = parts
@@ -88,13 +100,18 @@ export function wireRole(role: MemberRole): ClusterRole {
 
 /** What a machine says of its cluster, or what is wrong with how it says it. `asOfMs`: when it was asked. */
 export function readState(state: ClusterState, asOfMs: number): Observation | string {
-  const { cluster: part, version } = state
+  const { cluster: part, version, address } = state
   if (part.length > 63 || version.length > 64) return 'cluster or version: too long'
+  if (address !== '' && isIP(address) === 0) return 'address: is no IP address'
   const data = readData(state)
   if (typeof data === 'string') return data
   const view = readView(state)
   if (typeof view === 'string') return view
-  return { asOfMs, part, data, version: version === '' ? undefined : version, view }
+  return {
+    ...{ asOfMs, part, data, view },
+    version: version === '' ? undefined : version,
+    address: address === '' ? undefined : address,
+  }
 }
 
 function readData({ data }: ClusterState): NodeData | string {

@@ -59,6 +59,8 @@ export interface Observation {
   readonly version: string | undefined
   /** What its server sees; undefined: it is no server, or it does not answer. */
   readonly view: ServerView | undefined
+  /** Its address within the cluster, as it says itself; not kept over a restart. */
+  readonly address?: string | undefined
 }
 
 export type NodeData =

@@ -90,7 +90,8 @@ export class Conductor {
   constructor(deps: ConductorDeps) {
     this.#deps = deps
     const { store, clock, log, signal } = deps
-    this.#sender = new OrderSender({ ...deps, db: store.db })
+    const addressOf = (machine: string) => this.#cluster.seen.get(machine)?.address
+    this.#sender = new OrderSender({ ...deps, db: store.db, addressOf })
     this.#waiting = new WaitingBook(deps.stuck)
     this.#acts = { store, clock, feed: this.feed, kubeconfigs: this.kubeconfigs }
     this.#manifests = new ManifestBook({ ...deps, db: store.db })

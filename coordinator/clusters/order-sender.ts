@@ -7,7 +7,7 @@ import type { Sessions } from '../sessions/sessions.ts'
 import { findMachine } from '../store/machines.ts'
 import { findRevision } from '../store/revisions.ts'
 import type { Database } from '../store/tables.ts'
-import { type ClusterOrderInit, orderFor } from './cluster-messages.ts'
+import { type ClusterOrderInit, type JoinerParts, orderFor } from './cluster-messages.ts'
 import type { ClusterIntent } from './orders-for.ts'
 import type { OrderToSend } from './run-cluster.ts'
 
@@ -17,6 +17,8 @@ export interface SenderDeps {
   readonly directory: Pick<MachineDirectory, 'mayAct'>
   readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
   readonly sessions: Pick<Sessions, 'live' | 'send'>
+  /** Where a machine says that its node is; undefined: it has not said. */
+  addressOf(machine: string): string | undefined
 }
 
 /** What is not answered is said again in the same session after so long: some acts are tried by the node for a while only. */
@@ -65,8 +67,7 @@ export class OrderSender {
       if (!this.#isFree(machine)) return
       const key = `${intent.operation} ${intent.kind}${secret ? ' with its secret' : ''}`
       if (!this.#isDue(machine, key)) continue
-      const joinerKey = await this.#joinerKey(intent)
-      const parts = { secret, joinerKey, address }
+      const parts = { secret, joiner: await this.#joiner(intent), address }
       const order = orderFor(cluster, intent, parts, this.#deps.clock.now().getTime())
       if (order) await this.send(machine, key, order)
     }
@@ -110,7 +111,10 @@ export class OrderSender {
     if (this.#deps.sessions.send(machine, { message: { case: 'revision', value } })) told.revision = number
   }
 
-  async #joinerKey(intent: ClusterIntent): Promise<Uint8Array | undefined> {
-    return intent.kind === 'mint' ? (await findMachine(this.#deps.db, intent.joiner))?.public_key : undefined
+  async #joiner(intent: ClusterIntent): Promise<JoinerParts | undefined> {
+    if (intent.kind !== 'mint') return undefined
+    const row = await findMachine(this.#deps.db, intent.joiner)
+    const address = this.#deps.addressOf(intent.joiner) ?? ''
+    return row && { key: row.public_key, machineId: row.machine_id, address }
   }
 }

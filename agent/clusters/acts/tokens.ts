@@ -55,11 +55,12 @@ export async function mintSecret(context: ActContext<'mint'>): Promise<ActEnd> {
       `the address of ${host} is not known here: its datastore member is added by it; give the host an \`address\` in fleet.toml`,
     )
   }
-  const joiner = { node: host, role: joins, address: address ?? '', machineId: undefined }
+  const machineId = action.value.machineId === '' ? undefined : action.value.machineId
+  const joiner = { node: host, role: joins, address: address ?? '', machineId }
   const known = await driver.cluster.checkJoiner(joiner, options.signal)
   if (known.kind === 'failed') return fromDriver(known)
   // What is left under its own name is cleared before a token is asked for, and may be the joiner itself.
-  const taken = known.value.filter(({ what }) => what === 'address')
+  const taken = known.value.filter(({ what }) => what === 'address' || what === 'machine-id')
   if (taken.length > 0) return failedAct('precondition', describeShortfalls(taken))
   await context.begin()
   if (context.operation().token !== 'kept') return failedAct('stopped', 'its token was asked to be deleted')

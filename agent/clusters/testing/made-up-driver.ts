@@ -32,6 +32,7 @@ export class MadeUpMachine {
   readonly joinedWith: JoinSecret[] = []
   minted = 0
   readonly takenAddresses = new Set<string>()
+  readonly takenMachineIds = new Set<string>()
   readonly mintedFor: MintRequest[] = []
   /** What a secret is made of; tests look for it where it must not be. */
   readonly secretText = `topsecret${'5'.repeat(20)}`
@@ -203,13 +204,15 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
           machine.tokens.delete(id)
           return DONE
         }),
-      checkJoiner: async ({ node, address }) =>
+      checkJoiner: async ({ node, address, machineId }) =>
         done(
           machine.takenAddresses.has(address)
             ? [{ what: 'address' as const, reason: `${address} is the address of another node` }]
-            : machine.nodes.some(({ name }) => name === node)
-              ? [{ what: 'host-name' as const, reason: `${node} is there` }]
-              : [],
+            : machineId !== undefined && machine.takenMachineIds.has(machineId)
+              ? [{ what: 'machine-id' as const, reason: 'another node has the same machine id' }]
+              : machine.nodes.some(({ name }) => name === node)
+                ? [{ what: 'host-name' as const, reason: `${node} is there` }]
+                : [],
         ),
       isReady: async () => true,
       nodes: async () => await act('nodes', [], () => done(machine.nodes)),
