@@ -84,6 +84,13 @@ rec {
   softly = lib.mapAttrs (_: soft);
   softlyDeep = lib.mapAttrsRecursive (_: soft);
 
+  # An API server that is stopped waits a minute for watches, which never end by themselves. With retryAfter it sends who asks
+  # anew to another server, and ends two seconds after the last request that is no watch; those have a minute each.
+  apiserverStop = {
+    retryAfter = true;
+    timeout = "70s";
+  };
+
   # A unit of Kubernetes. No target wants it: a switch starts whatever an active target wants, and would start what was
   # stopped for maintenance, or wait for ever for a server without quorum. muster-kubernetes.service starts it at a boot.
   held = {

@@ -154,7 +154,7 @@ in
                 certFile = "${pkiDir}/apiserver-etcd-client.crt";
                 keyFile = "${pkiDir}/apiserver-etcd-client.key";
               };
-              extraOpts = "--enable-bootstrap-token-auth=true --requestheader-client-ca-file=${pkiDir}/front-proxy-ca.crt --requestheader-allowed-names=front-proxy-client --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra-";
+              extraOpts = "--enable-bootstrap-token-auth=true --shutdown-send-retry-after=${lib.boolToString shared.apiserverStop.retryAfter} --requestheader-client-ca-file=${pkiDir}/front-proxy-ca.crt --requestheader-allowed-names=front-proxy-client --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra-";
             }
           );
           controllerManager = lib.mkIf isServer {
@@ -200,6 +200,7 @@ in
       })
 
       (lib.mkIf isServer {
+        systemd.services.kube-apiserver.serviceConfig.TimeoutStopSec = soft shared.apiserverStop.timeout;
         systemd.services.etcd.serviceConfig = {
           EnvironmentFile = [ shared.startFile ] ++ lib.optional shared.isDynamic "${shared.addressDir}/etcd.env";
           # It may ask who owns what is there: the units' user may not look into the agent's directory.

@@ -302,6 +302,7 @@ async function writeFleetFile({ fleetFile, distribution }: ClusterFleet, version
   const text = renderedFleetFile(distribution)
     .replace(id, own)
     .replace('[defaults]\n', '[defaults]\nsoak = "1s"\nconfirm-within = "60s"\n')
+    .replace('[clusters.', '[rollout]\nsoak = "2s"\n\n[clusters.')
     .replace(`version = "${RENDERED_VERSION}"`, `version = "${version}"`)
   await writeFile(fleetFile, text)
 }

@@ -49,16 +49,12 @@ export function renderedSystem(
   }
   // No registry can be reached: the images that pods need are brought with the machine.
   if ('containerd.service' in units) units['containerd.service.d/images.conf'] = IMAGES_DROP_IN
-  if ('kube-apiserver.service' in units) units['kube-apiserver.service.d/lab.conf'] = STOP_DROP_IN
   return { units, etc, activationScript: ACTIVATION, kubernetes: programsOf(distribution, version) }
 }
 
 const IMAGES_DROP_IN = `[Service]
 ${['pause', 'web'].map(name => `ExecStartPost=/usr/bin/ctr -n k8s.io images import ${IMAGES_IN}/${name}.tar`).join('\n')}
 `
-
-/** It waits a minute for requests that hang on, such as watches; nobody here minds when they are cut off. */
-const STOP_DROP_IN = '[Service]\nKillSignal=SIGKILL\nSuccessExitStatus=SIGKILL\n'
 
 const ACTIVATION = `systemd-sysusers
 systemd-tmpfiles --create

@@ -29,6 +29,12 @@ describe.skipIf(why !== undefined)(`components, one by one ${why ?? ''}`, () => 
     expect(service(n1, 'etcd.service').get('Type')).toEqual(['notify'])
   })
 
+  test('ends an API server that is stopped within seconds: who asks meanwhile is sent to another', () => {
+    const n1 = machineOf(configurationsOf({ distribution: 'components' }), 'n1')
+    expect(flagOf(n1, 'kube-apiserver.service', 'shutdown-send-retry-after')).toBe('true')
+    expect(service(n1, 'kube-apiserver.service').get('TimeoutStopSec')).toEqual(['70s'])
+  })
+
   test('reaches every flag and setting: over the default, beside it, and away', () => {
     const settings = `muster.kubernetes.components = {
       apiserver.flags = { v = 4; authorization-mode = [ "RBAC" ]; enable-bootstrap-token-auth = null; feature-gates = { A = true; B = false; }; audit-log-path = "/var/log/a b"; };

@@ -48,6 +48,12 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     expect(flagOf(w1, 'kube-proxy.service', 'kubeconfig')).toBe(`${P}/kubelet.conf`)
   })
 
+  test('ends an API server that is stopped within seconds: who asks meanwhile is sent to another', () => {
+    const n1 = machineOf(configurationsOf({ distribution: 'kubernetes' }), 'n1')
+    expect(flagOf(n1, 'kube-apiserver.service', 'shutdown-send-retry-after')).toBe('true')
+    expect(service(n1, 'kube-apiserver.service').get('TimeoutStopSec')).toEqual(['70s'])
+  })
+
   test('etcd is a member whose fellows the agent names', () => {
     const n2 = machineOf(configurationsOf({ distribution: 'kubernetes' }), 'n2')
     const environment = service(n2, 'etcd.service').get('Environment') ?? []

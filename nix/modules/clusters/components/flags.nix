@@ -72,6 +72,7 @@ in
     service-account-key-file = "${pkiDir}/sa.pub";
     service-account-signing-key-file = "${pkiDir}/sa.key";
     service-cluster-ip-range = cfg.networks.services;
+    shutdown-send-retry-after = shared.apiserverStop.retryAfter;
     tls-cert-file = "${pkiDir}/apiserver.crt";
     tls-private-key-file = "${pkiDir}/apiserver.key";
   };

@@ -261,6 +261,7 @@ in
         service = {
           Type = "notify";
           TimeoutStartSec = 0;
+          TimeoutStopSec = shared.apiserverStop.timeout;
         };
       });
 
