@@ -89,6 +89,8 @@ describe('units of systemd', () => {
   it.each([
     [['LoadState=not-found', 'ActiveState=inactive'], 'gone'],
     [['LoadState=loaded', 'ActiveState=failed'], 'gone'],
+    [['LoadState=loaded', 'ActiveState=inactive', 'ControlGroup=', 'Job='], 'gone'],
+    [['LoadState=loaded', 'ActiveState=inactive', 'ControlGroup=', 'Job=4711'], 'running'],
     [['LoadState=loaded', 'ActiveState=activating'], 'running'],
     [['LoadState=loaded', 'ActiveState=deactivating'], 'running'],
     [['LoadState=loaded', 'ActiveState=active'], 'running'],

@@ -39,12 +39,15 @@ export function systemdUnits(system: System): Units {
   }
 
   const state = async (name: string): Promise<UnitState> => {
-    const result = await systemctl('show', '--property=LoadState,ActiveState,ControlGroup', `${name}.service`)
+    const asked = '--property=LoadState,ActiveState,ControlGroup,Job'
+    const result = await systemctl('show', asked, `${name}.service`)
     if (!succeeded(result.ending)) return { kind: 'unknown', reason: saidBy('systemctl show', result) }
     const fields = properties(result.stdout)
     if (fields.get('LoadState') === 'not-found') return { kind: 'gone' }
     const active = fields.get('ActiveState')
     if (active !== 'inactive' && active !== 'failed') return { kind: 'running' }
+    // It was started and has not begun: a busy systemd takes what is queued later than what it is asked.
+    if ((fields.get('Job') ?? '') !== '') return { kind: 'running' }
     // What not even SIGKILL ended (it hangs in the kernel) is given up by systemd, and yet may go on.
     return (await isPopulated(fields.get('ControlGroup') ?? '')) ? { kind: 'running' } : { kind: 'gone' }
   }
