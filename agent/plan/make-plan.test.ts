@@ -131,6 +131,32 @@ describe('a plan', () => {
   })
 })
 
+describe('a plan of a node', () => {
+  const FACTS = {
+    ...{ cluster: 'home', distribution: 'components', role: 'worker', life: 'with-system' },
+    ...{ apiPort: 6443, servers: { n1: null }, certificateNames: [], units: ['kubelet.service'] },
+  }
+  const node = (version: string) => ({
+    [`${UNITS}/kubelet.service`]: `[Service]\nExecStart=/kubernetes-${version}\nX-RestartIfChanged=false\n`,
+    'etc/muster/cluster.json': JSON.stringify({ ...FACTS, version, programs: [`/kubernetes-${version}`] }),
+  })
+
+  test('says that Kubernetes restarts though the switch leaves it running, and does not where it stays', async () => {
+    await using machine = await PlanMachine.make()
+    await machine.runs(await machine.toplevel('a', node('1.34.3')))
+    await machine.states('systemd-logind.service', 'kubelet.service')
+    const next = await plan(machine, await machine.toplevel('b', node('1.35.4')))
+    expect(planMessage(next, PlanMode.SWITCH)).toMatchObject({
+      restarts: [],
+      untouched: ['kubelet.service'],
+      kubernetesRestarts: true,
+    })
+    const other = { ...node('1.34.3'), [`${UNITS}/new.service`]: '[Unit]\n' }
+    const same = await plan(machine, await machine.toplevel('c', other))
+    expect(planMessage(same, PlanMode.SWITCH)).toMatchObject({ kubernetesRestarts: false })
+  })
+})
+
 describe('a plan refuses', () => {
   test.each<[string, Record<string, string>, string]>([
     ['a toplevel without activate', { activate: '' }, 'incomplete'],

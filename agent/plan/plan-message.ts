@@ -32,6 +32,7 @@ export function planMessage(plan: Plan, mode: PlanMode): MessageInitShape<typeof
     agentChanges: plan.agentChanges,
     warnings: warningsOf(plan),
     leftOut,
+    kubernetesRestarts: plan.kubernetes !== undefined,
   }
 }
 

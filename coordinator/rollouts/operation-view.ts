@@ -67,6 +67,7 @@ function viewOfPlan(plan: Plan): PlanView {
   return {
     // A mode that this program does not know may be anything.
     reboots: plan.mode !== PlanMode.SWITCH && plan.mode !== PlanMode.NOTHING,
-    touchesKubernetes: plan.leftOut > 0 || units.some(unit => KUBERNETES_UNIT.test(unit)),
+    touchesKubernetes:
+      plan.kubernetesRestarts || plan.leftOut > 0 || units.some(unit => KUBERNETES_UNIT.test(unit)),
   }
 }

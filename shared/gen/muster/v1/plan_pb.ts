@@ -10,7 +10,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file muster/v1/plan.proto.
  */
 export const file_muster_v1_plan: GenFile = /*@__PURE__*/
-  fileDesc("ChRtdXN0ZXIvdjEvcGxhbi5wcm90bxIJbXVzdGVyLnYxIq8CCgRQbGFuEgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkSIQoEbW9kZRgDIAEoDjITLm11c3Rlci52MS5QbGFuTW9kZRIvCg5yZWJvb3RfcmVhc29ucxgEIAMoCzIXLm11c3Rlci52MS5SZWJvb3RSZWFzb24SDQoFc3RvcHMYBSADKAkSDgoGc3RhcnRzGAYgAygJEhAKCHJlc3RhcnRzGAcgAygJEg8KB3JlbG9hZHMYCCADKAkSEQoJdW50b3VjaGVkGAkgAygJEhUKDWNsb3N1cmVfYnl0ZXMYCiABKAQSEgoKZnJlZV9ieXRlcxgLIAEoBBIVCg1hZ2VudF9jaGFuZ2VzGAwgASgIEhAKCHdhcm5pbmdzGA0gAygJEhAKCGxlZnRfb3V0GA4gASgNIloKDFJlYm9vdFJlYXNvbhIMCgRraW5kGAEgASgJEgsKA2tleRgCIAEoCRIOCgZiZWZvcmUYAyABKAkSDQoFYWZ0ZXIYBCABKAkSEAoIcmVxdWlyZWQYBSABKAgqoQEKCFBsYW5Nb2RlEhkKFVBMQU5fTU9ERV9VTlNQRUNJRklFRBAAEhUKEVBMQU5fTU9ERV9OT1RISU5HEAESFAoQUExBTl9NT0RFX1NXSVRDSBACEhgKFFBMQU5fTU9ERV9UUklBTF9CT09UEAMSFAoQUExBTl9NT0RFX1JFQk9PVBAEEh0KGVBMQU5fTU9ERV9SRUJPT1RfUkVRVUlSRUQQBWIGcHJvdG8z");
+  fileDesc("ChRtdXN0ZXIvdjEvcGxhbi5wcm90bxIJbXVzdGVyLnYxIswCCgRQbGFuEgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkSIQoEbW9kZRgDIAEoDjITLm11c3Rlci52MS5QbGFuTW9kZRIvCg5yZWJvb3RfcmVhc29ucxgEIAMoCzIXLm11c3Rlci52MS5SZWJvb3RSZWFzb24SDQoFc3RvcHMYBSADKAkSDgoGc3RhcnRzGAYgAygJEhAKCHJlc3RhcnRzGAcgAygJEg8KB3JlbG9hZHMYCCADKAkSEQoJdW50b3VjaGVkGAkgAygJEhUKDWNsb3N1cmVfYnl0ZXMYCiABKAQSEgoKZnJlZV9ieXRlcxgLIAEoBBIVCg1hZ2VudF9jaGFuZ2VzGAwgASgIEhAKCHdhcm5pbmdzGA0gAygJEhAKCGxlZnRfb3V0GA4gASgNEhsKE2t1YmVybmV0ZXNfcmVzdGFydHMYDyABKAgiWgoMUmVib290UmVhc29uEgwKBGtpbmQYASABKAkSCwoDa2V5GAIgASgJEg4KBmJlZm9yZRgDIAEoCRINCgVhZnRlchgEIAEoCRIQCghyZXF1aXJlZBgFIAEoCCqhAQoIUGxhbk1vZGUSGQoVUExBTl9NT0RFX1VOU1BFQ0lGSUVEEAASFQoRUExBTl9NT0RFX05PVEhJTkcQARIUChBQTEFOX01PREVfU1dJVENIEAISGAoUUExBTl9NT0RFX1RSSUFMX0JPT1QQAxIUChBQTEFOX01PREVfUkVCT09UEAQSHQoZUExBTl9NT0RFX1JFQk9PVF9SRVFVSVJFRBAFYgZwcm90bzM");
 
 /**
  * What an operation would change, found by comparing files: the program that switches is never run for it.
@@ -115,6 +115,14 @@ export type Plan = Message<"muster.v1.Plan"> & {
    * @generated from field: uint32 left_out = 14;
    */
   leftOut: number;
+
+  /**
+   * What runs of Kubernetes is other than what the target brings. No switch restarts it, so it stands in none of the lists above:
+   * it restarts once the target is confirmed.
+   *
+   * @generated from field: bool kubernetes_restarts = 15;
+   */
+  kubernetesRestarts: boolean;
 };
 
 /**
