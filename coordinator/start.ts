@@ -167,6 +167,7 @@ async function build(
     sessions: registry,
     askMs: config.clusterAskSeconds * 1000,
     stuck: { afterMs: conditions.stuckAfterMs },
+    onNews: () => engine?.runner.trigger(),
     signal: stop.signal,
   })
 

@@ -45,6 +45,8 @@ export interface ConductorDeps {
   readonly askMs: number
   readonly stuck: StuckSettings
   readonly blobs: Pick<Blobs, 'read'>
+  /** Called when an act changed, and when a machine of a cluster that is followed said what it sees. */
+  readonly onNews: () => void
   readonly signal: AbortSignal
 }
 
@@ -72,11 +74,13 @@ export class Conductor {
   readonly #acts: ActsDeps
   readonly #manifests: ManifestBook
   /** Told the id of each act that changed. */
-  readonly feed = new ChangeFeed()
+  readonly feed: ChangeFeed
   readonly kubeconfigs = new Kubeconfigs()
   /** Of each cluster what the newest turn saw. */
   readonly #seen = new Map<string, ClusterSnapshot>()
   readonly #busy = new Set<string>()
+  /** By cluster the machines whose next word somebody waits for. */
+  #followed: ReadonlyMap<string, ReadonlySet<string>> = new Map()
   /** By cluster what acts left behind, as problems. */
   readonly #left = new Map<string, readonly string[]>()
   /** Since when the first server of a cluster is not seen live. */
@@ -89,7 +93,8 @@ export class Conductor {
 
   constructor(deps: ConductorDeps) {
     this.#deps = deps
-    const { store, clock, log, signal } = deps
+    const { store, clock, log, signal, onNews } = deps
+    this.feed = new ChangeFeed(onNews)
     const addressOf = (machine: string) => this.#cluster.seen.get(machine)?.address
     this.#sender = new OrderSender({ ...deps, db: store.db, addressOf })
     this.#waiting = new WaitingBook(deps.stuck)
@@ -146,6 +151,22 @@ export class Conductor {
     }
   }
 
+  /**
+   * Takes down whose next word somebody waits for. Who comes to be among them is asked at once, and so are the servers of its cluster;
+   * then as often as where something is under way.
+   */
+  follow(machines: ReadonlyMap<string, ReadonlySet<string>>): void {
+    const before = this.#followed
+    this.#followed = machines
+    for (const [name, wanted] of machines) {
+      const added = [...wanted].filter(machine => !before.get(name)?.has(machine))
+      if (added.length === 0) continue
+      for (const machine of new Set([...added, ...this.#serversOf(name)])) {
+        if (this.#deps.sessions.online(machine)) this.#askNow(machine)
+      }
+    }
+  }
+
   /** Lets a cluster's planner run soon. */
   trigger(name: string): void {
     if (this.#deps.fleetTargets.current().clusters.has(name)) this.#runner.trigger(name)
@@ -162,9 +183,7 @@ export class Conductor {
     this.#sender.began(machine)
     const names = this.#clustersOf(machine)
     if (names.length === 0) return
-    this.#questions.hurry(machine)
-    this.#questions.due(machine, this.#deps.askMs, this.#deps.clock.now().getTime())
-    this.#ask(machine)
+    this.#askNow(machine)
     for (const name of names) this.#runner.trigger(name)
   }
 
@@ -214,6 +233,7 @@ export class Conductor {
     const isNew = await takeObservation(this.#cluster, machine, seen)
     for (const name of this.#clustersOf(machine)) {
       if (isNew || this.#busy.has(name)) this.#runner.trigger(name)
+      if (this.#followed.has(name)) this.#deps.onNews()
     }
   }
 
@@ -238,10 +258,10 @@ export class Conductor {
       const snapshot = this.#seen.get(name)
       for (const machine of snapshot?.machines.keys() ?? []) {
         if (!this.#deps.sessions.online(machine)) continue
-        const everyMs =
-          busy && snapshot && isInvolved(snapshot, this.waiting(name), machine)
-            ? BUSY_ASK_MS
-            : this.#deps.askMs
+        const isAwaited =
+          (busy && snapshot && isInvolved(snapshot, this.waiting(name), machine)) ||
+          this.#isFollowed(name, machine)
+        const everyMs = isAwaited ? BUSY_ASK_MS : this.#deps.askMs
         if (this.#questions.due(machine, Math.min(everyMs, this.#deps.askMs), now)) this.#ask(machine)
       }
       const dueMs = (this.#ranMs.get(name) ?? 0) + (busy ? BUSY_TURN_MS : TURN_MS)
@@ -298,6 +318,13 @@ export class Conductor {
     this.#sender.began(machine)
   }
 
+  /** Whatever it was asked last, and when. */
+  #askNow(machine: string): void {
+    this.#questions.hurry(machine)
+    this.#questions.due(machine, this.#deps.askMs, this.#deps.clock.now().getTime())
+    this.#ask(machine)
+  }
+
   #ask(machine: string): void {
     const requestId = this.#questions.ask(machine, this.#deps.clock.now().getTime())
     this.#deps.sessions.send(machine, { message: { case: 'clusterStateRequest', value: { requestId } } })
@@ -318,10 +345,17 @@ export class Conductor {
   }
 
   #hurryServers(name: string): void {
-    const snapshot = this.#seen.get(name)
-    for (const { machine, role } of snapshot?.hosts ?? []) {
-      if (machine !== undefined && role !== 'worker') this.#questions.hurry(machine)
-    }
+    for (const machine of this.#serversOf(name)) this.#questions.hurry(machine)
+  }
+
+  #serversOf(name: string): readonly string[] {
+    const hosts = this.#seen.get(name)?.hosts ?? []
+    return hosts.flatMap(({ machine, role }) => (machine === undefined || role === 'worker' ? [] : [machine]))
+  }
+
+  #isFollowed(name: string, machine: string): boolean {
+    const followed = this.#followed.get(name)
+    return followed !== undefined && (followed.has(machine) || this.#serversOf(name).includes(machine))
   }
 
   /** The clusters that a machine has to do with: that of its host, and those whose record names it. */

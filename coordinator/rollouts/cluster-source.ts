@@ -26,6 +26,8 @@ export interface ClusterSource {
   acts(ids: readonly string[]): Promise<ReadonlyMap<string, OperationView>>
   /** Asks for an act; asked again with the same id it is the same act. A text is why it cannot be asked for. */
   ask(act: WantedAct): Promise<string | undefined>
+  /** By cluster the machines whose next word rollouts wait for, and no others: each time all of them. */
+  follow(machines: ReadonlyMap<string, ReadonlySet<string>>): void
 }
 
 /** A coordinator without clusters. */
@@ -33,4 +35,5 @@ export const NO_CLUSTERS: ClusterSource = {
   views: async () => new Map(),
   acts: async () => new Map(),
   ask: async ({ cluster }) => `there is no cluster ${cluster}`,
+  follow() {},
 }

@@ -21,7 +21,7 @@ import type { ClusterView, OperationView } from './plan/rollout-snapshot.ts'
 export interface ConductorSourceDeps {
   readonly store: Store
   readonly clock: Clock
-  readonly clusters: Pick<Conductor, 'snapshot' | 'trigger'>
+  readonly clusters: Pick<Conductor, 'snapshot' | 'trigger' | 'follow'>
   readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
   readonly grantAct: (asked: Asked) => Promise<Granted>
 }
@@ -71,6 +71,7 @@ export function conductorSource(deps: ConductorSourceDeps): ClusterSource {
         throw error
       }
     },
+    follow: machines => clusters.follow(machines),
   }
 }
 

@@ -12,6 +12,7 @@ import type { NewOrders } from '../operations/write-orders.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import { type Applied, actionOf, applyDecision, StaleDecision, wantedActs } from './apply-decision.ts'
 import type { Decision } from './plan/decision.ts'
+import { evidenceAwaited } from './plan/evidence-awaited.ts'
 import { planRollouts } from './plan/plan-rollouts.ts'
 import type { RolloutSnapshot } from './plan/rollout-snapshot.ts'
 import type { RolloutRows } from './read-record.ts'
@@ -122,10 +123,13 @@ export class RolloutRunner {
       const { snapshot, rows } = await readSnapshot(this.#deps, now.getTime())
       if (rows.rollouts.length === 0) {
         this.#idle = true
+        this.#deps.clusters.follow(new Map())
         return
       }
-      const applied = await this.#apply(rows, planRollouts(snapshot, now.getTime()), now)
+      const decision = planRollouts(snapshot, now.getTime())
+      const applied = await this.#apply(rows, decision, now)
       if (applied === 'stale') continue
+      this.#deps.clusters.follow(evidenceAwaited(snapshot, decision))
       this.#tell(applied)
       await this.#askForActs(rows, snapshot)
       for (const id of applied.reverts) await this.#deps.revert(id)
