@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from '@commander-js/extra-typings'
+import { durationMs } from '../shared/duration.ts'
 import { parseDuration } from './duration.ts'
 import { FORMATS } from './output/format.ts'
 
@@ -49,6 +50,11 @@ export function parseTime(text: string): number {
   const ms = parseDuration(text)
   if (ms === undefined) throw new InvalidArgumentError('must be a duration such as 90s, 5m, 1h30m, 7d or 2w.')
   return ms
+}
+
+/** A time that may be none at all: "0s". */
+export function parseSoak(text: string): number {
+  return durationMs(text) === 0 ? 0 : parseTime(text)
 }
 
 /** A whole number in bounds. */

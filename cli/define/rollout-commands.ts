@@ -7,6 +7,7 @@ import {
   collectText,
   numberBetween,
   outputOption,
+  parseSoak,
   parseTime,
   watchOption,
   whereOption,
@@ -65,8 +66,8 @@ function defineStart(rollout: Command, cli: Cli): void {
       new Option('--canary <host>', 'this host goes first; several times for several').argParser(collectText),
     )
     .addOption(new Option('--canary-size <n>', 'so many go first, such as 1 or 5%').argParser(amount))
-    .addOption(new Option('--canary-soak <time>', 'how long canaries must stay well').argParser(parseTime))
-    .addOption(new Option('--soak <time>', 'how long each host must stay well').argParser(parseTime))
+    .addOption(new Option('--canary-soak <time>', 'how long canaries must stay well').argParser(parseSoak))
+    .addOption(new Option('--soak <time>', 'how long each host must stay well').argParser(parseSoak))
     .addOption(new Option('--on-failure <what>', 'what a failed host means').choices(failurePolicies))
     .addOption(
       new Option('--max-failures <n>', 'with --on-failure continue: at so many it stops').argParser(

@@ -1,0 +1,10 @@
+import { describe, expect, it } from 'vitest'
+import { parseSoak, parseTime } from './option-types.ts'
+
+describe('times on the command line', () => {
+  it('may be nothing at all where something soaks, and nowhere else', () => {
+    expect([parseSoak('0s'), parseSoak('0m'), parseSoak('90s')]).toEqual([0, 0, 90_000])
+    expect(() => parseTime('0s')).toThrow('must be a duration')
+    for (const text of ['', '0', '-1s', 'soon']) expect(() => parseSoak(text)).toThrow('must be a duration')
+  })
+})
