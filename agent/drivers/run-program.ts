@@ -41,7 +41,8 @@ export async function runProgram(
   return { kind: 'done', value: result, stderr: result.stderr }
 }
 
-async function findProgram({ system, folders }: Programs, name: string): Promise<string> {
+/** Where a program is: in the first of the folders that has it, else by its name alone, wherever PATH has it. */
+export async function findProgram({ system, folders }: Programs, name: string): Promise<string> {
   for (const folder of folders) {
     const path = `${folder}/${name}`
     if ((await system.exists(path)).kind === 'present') return path

@@ -44,13 +44,13 @@ export function createRootedFiles(root: string): Files {
       }),
     stat: path =>
       attempt(async () => {
-        const { size, mtimeMs } = await stat(await locate(path, true))
-        return { kind: 'stat', sizeBytes: size, modifiedMs: mtimeMs }
+        const { size, mtimeMs, dev, ino } = await stat(await locate(path, true))
+        return { kind: 'stat', sizeBytes: size, modifiedMs: mtimeMs, file: `${dev}:${ino}` }
       }),
     statLink: path =>
       attempt(async () => {
-        const { size, mtimeMs } = await lstat(await locate(path, false))
-        return { kind: 'stat', sizeBytes: size, modifiedMs: mtimeMs }
+        const { size, mtimeMs, dev, ino } = await lstat(await locate(path, false))
+        return { kind: 'stat', sizeBytes: size, modifiedMs: mtimeMs, file: `${dev}:${ino}` }
       }),
     space: path =>
       attempt(async () => {

@@ -105,7 +105,13 @@ export type DirReading =
 export type Existence = { readonly kind: 'present' } | { readonly kind: 'missing' } | Unreadable
 
 export type StatReading =
-  | { readonly kind: 'stat'; readonly sizeBytes: number; readonly modifiedMs: number }
+  | {
+      readonly kind: 'stat'
+      readonly sizeBytes: number
+      readonly modifiedMs: number
+      /** Device and number of the file: another one under the same name is another file. */
+      readonly file: string
+    }
   | { readonly kind: 'missing' }
   | Unreadable
 

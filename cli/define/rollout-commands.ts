@@ -92,7 +92,7 @@ function defineStart(rollout: Command, cli: Cli): void {
 Examples:
   $ muster rollout start newest --dry-run
   $ muster rollout start 7 --where "labels.rack == 'a'" --canary n4 --max-unavailable 2
-  $ muster rollout start --action reboot --where 'size(facts.nixos.reboot_reasons) > 0'
+  $ muster rollout start --action reboot --where 'size(status.rebootReasons) > 0'
 
 Ends with 0 when every host got there, 7 when some did, 6 when none did, 4 when it was ended.
 `,

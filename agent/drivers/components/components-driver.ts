@@ -28,8 +28,8 @@ import type { WaitOptions } from '../kubernetes/prove-ready.ts'
 import { readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits } from '../node/services.ts'
+import { programVersion } from '../program-version.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
-import { runProgram } from '../run-program.ts'
 import { leaveSelf, sharedActs } from '../shared-acts.ts'
 import { giveBackFiles } from './adopt-components.ts'
 import { componentsActs } from './components-acts.ts'
@@ -85,11 +85,13 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       ...(hasKubelet ? ['kubelet'] : []),
     ],
     authorityFiles: [`${PKI}/ca.crt`],
-    installedVersion: async signal => {
-      const program = server ? 'kube-apiserver' : 'kubelet'
-      const said = await runProgram(programs, program, { args: ['--version'], deadlineMs: CALL_MS, signal })
-      return said.kind === 'done' ? /v(\d+\.\d+\.\d+)/.exec(said.value.stdout)?.[1] : undefined
-    },
+    installedVersion: async signal =>
+      await programVersion(
+        programs,
+        server ? 'kube-apiserver' : 'kubelet',
+        { args: ['--version'], pattern: /v(\d+\.\d+\.\d+)/ },
+        signal,
+      ),
   }
   const isReady = async () => (await kubectl.getText('/readyz')).kind === 'done'
   const kubeletIsIn = async () =>

@@ -28,6 +28,7 @@ import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
 import { leafNames, readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits } from '../node/services.ts'
+import { programVersion } from '../program-version.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
 import {
@@ -84,10 +85,8 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
     neededPrograms: ['k0s'],
     // A worker has its authority in its kubeconfig at least.
     authorityFiles: [`${K0S_PKI}/ca.crt`, `${K0S_DATA}/kubelet.conf`],
-    installedVersion: async signal => {
-      const said = await runProgram(programs, 'k0s', { args: ['version'], deadlineMs: CALL_MS, signal })
-      return said.kind === 'done' ? /v(\d+\.\d+\.\d+)/.exec(said.value.stdout)?.[1] : undefined
-    },
+    installedVersion: async signal =>
+      await programVersion(programs, 'k0s', { args: ['version'], pattern: /v(\d+\.\d+\.\d+)/ }, signal),
   }
   const isMember = async () => {
     if ((await kubectl.getText('/readyz')).kind === 'failed') return false

@@ -30,6 +30,7 @@ import { type SeenNode, seeNodes } from '../kubernetes/see-nodes.ts'
 import { leafNames, readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits, waitFor } from '../node/services.ts'
+import { programVersion } from '../program-version.ts'
 import { textAt } from '../read-value.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
@@ -79,10 +80,8 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
     },
     neededPrograms: ['k3s'],
     authorityFiles: [`${K3S_TLS}/server-ca.crt`, `${K3S_DATA}/agent/server-ca.crt`],
-    installedVersion: async signal => {
-      const said = await runProgram(programs, 'k3s', { args: ['--version'], deadlineMs: CALL_MS, signal })
-      return said.kind === 'done' ? /\bv(\d+\.\d+\.\d+)/.exec(said.value.stdout)?.[1] : undefined
-    },
+    installedVersion: async signal =>
+      await programVersion(programs, 'k3s', { args: ['--version'], pattern: /\bv(\d+\.\d+\.\d+)/ }, signal),
   }
   const isMember = async () => {
     if ((await kubectl.getText('/readyz')).kind === 'failed') return false

@@ -87,12 +87,12 @@ export class ScriptedSystem implements System {
   async stat(path: string) {
     const text = this.files.get(path)
     if (text === undefined) return { kind: 'missing' } as const
-    return { kind: 'stat', sizeBytes: Buffer.byteLength(text), modifiedMs: 0 } as const
+    return { kind: 'stat', sizeBytes: Buffer.byteLength(text), modifiedMs: 0, file: path } as const
   }
 
   async statLink(path: string) {
     if (!this.links.has(path)) return await this.stat(path)
-    return { kind: 'stat', sizeBytes: 0, modifiedMs: 0 } as const
+    return { kind: 'stat', sizeBytes: 0, modifiedMs: 0, file: path } as const
   }
 
   async space() {
