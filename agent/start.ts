@@ -3,7 +3,7 @@ import { fromBinary } from '@bufbuild/protobuf'
 import { type Clock, systemClock } from '../shared/clock.ts'
 import { FactsSchema } from '../shared/gen/muster/v1/facts_pb.ts'
 import { randomId } from '../shared/ids.ts'
-import { Disposers } from '../shared/lifecycle.ts'
+import { Disposers, openToMany } from '../shared/lifecycle.ts'
 import { signOutcome } from '../shared/outcome/signed-outcome.ts'
 import { failedAct } from './clusters/acts/act.ts'
 import type { ClusterDoor } from './clusters/cluster-door.ts'
@@ -129,7 +129,7 @@ async function build(
       reopen()
     },
   })
-  const stop = new AbortController()
+  const stop = openToMany()
   const facts = new FactsKeeper({ collect: children.facts, everyMs: config.factsEveryMs, log }, stop.signal)
   const link = new FleetLink({ directory, certificates, trust, pins, clock, connectMs: retry.connectMs })
   const door = clusterDoor({ stateDir: directory.path, publicKeyDer: identity.publicKeyDer, clock })

@@ -10,7 +10,7 @@ import { ClusterService } from '../shared/gen/muster/v1/cluster_pb.ts'
 import { EnrolmentService } from '../shared/gen/muster/v1/enrolment_pb.ts'
 import { OperatorService } from '../shared/gen/muster/v1/operator_pb.ts'
 import { RolloutService } from '../shared/gen/muster/v1/rollout_pb.ts'
-import { Disposers } from '../shared/lifecycle.ts'
+import { Disposers, openToMany } from '../shared/lifecycle.ts'
 import type { Logger } from '../shared/log.ts'
 import { lockDirectory } from '../shared/process-lock.ts'
 import { Encoded, type Peer } from '../shared/rpc/definition.ts'
@@ -112,7 +112,7 @@ async function build(
   const operators = await OperatorBook.load(store.db)
   const authorities = disposers.use(await openAuthority(config, clock, log, directory))
 
-  const stop = new AbortController()
+  const stop = openToMany()
   let wantRestart: (why: string) => void = () => {}
   let engine: RolloutEngine | undefined
   const restartWanted = new Promise<string>(resolve => {

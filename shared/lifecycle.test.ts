@@ -3,7 +3,7 @@ import { getEventListeners, once } from 'node:events'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { DeadlineError, Disposers, pause, untilAborted, withDeadline } from './lifecycle.ts'
+import { DeadlineError, Disposers, openToMany, pause, untilAborted, withDeadline } from './lifecycle.ts'
 
 describe('disposers', () => {
   it('release all in reverse order, whichever of them fail, and report every failure', async () => {
@@ -38,6 +38,28 @@ describe('disposers', () => {
     await disposers[Symbol.asyncDispose]()
     await disposers[Symbol.asyncDispose]()
     expect(released).toEqual(['in time', 'at once'])
+  })
+})
+
+describe('a signal that is open to many', () => {
+  it('takes as many as wait on it at once, without a warning, and keeps none of them', async () => {
+    const warnings: Error[] = []
+    const onWarning = (warning: Error) => void warnings.push(warning)
+    process.on('warning', onWarning)
+    try {
+      const controller = openToMany()
+      const { signal } = controller
+      const waits = Array.from({ length: 100 }, () => pause(60_000, signal))
+      expect(getEventListeners(signal, 'abort')).toHaveLength(100)
+      controller.abort()
+      expect(new Set(await Promise.all(waits))).toEqual(new Set([false]))
+      expect(getEventListeners(signal, 'abort')).toEqual([])
+      // Warnings are told a turn later.
+      await new Promise(resolve => setImmediate(resolve))
+      expect(warnings).toEqual([])
+    } finally {
+      process.off('warning', onWarning)
+    }
   })
 })
 

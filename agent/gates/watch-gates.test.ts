@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -70,6 +71,19 @@ describe('watchGates', () => {
     })
     expect(nowMs() - started).toBeGreaterThan(1_500)
     expect(lines.filter(line => line.startsWith('gate own: healthy'))).toHaveLength(1)
+  })
+
+  it('watches as many gates as a fleet file may have without a warning, and leaves no listener behind', async () => {
+    const warnings: Error[] = []
+    const onWarning = (warning: Error) => void warnings.push(warning)
+    process.on('warning', onWarning)
+    onTestFinished(() => void process.off('warning', onWarning))
+    const { script, watch } = machine()
+    const gates = Array.from({ length: 24 }, (_, at) => script(`own-${at}`, '#!/bin/sh\nexit 0\n'))
+    const { signal } = new AbortController()
+    expect(await watch({ safety: safety({ gates }) }, signal)).toMatchObject({ kind: 'proved' })
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+    expect(warnings).toEqual([])
   })
 
   it('waits for a service that starts late', async () => {

@@ -1,5 +1,5 @@
 import { reasonOf } from '../../shared/errors.ts'
-import { pause, withDeadline } from '../../shared/lifecycle.ts'
+import { openToMany, pause, withDeadline } from '../../shared/lifecycle.ts'
 import type { Safety } from '../../shared/revision/safety.ts'
 import type { System } from '../system/system.ts'
 import type { GateAnswer } from './gate-answer.ts'
@@ -69,7 +69,7 @@ export async function watchGates(
       ({ name, deadlineMs: most }) => [name, newRecord(name, freshFor(most), true)] as const,
     ),
   ])
-  const stop = new AbortController()
+  const stop = openToMany()
   let failed: NewlyFailed = { blamed: [], tolerated: [] }
   const take = (answer: GateAnswer) => {
     const record = records.get(answer.gate)

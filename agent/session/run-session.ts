@@ -7,7 +7,7 @@ import type {
   SessionResponse,
   Welcome,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
-import { pause } from '../../shared/lifecycle.ts'
+import { openToMany, pause } from '../../shared/lifecycle.ts'
 import { jittered } from '../../shared/retry.ts'
 import { verifyManifest } from '../../shared/revision/verify-revision.ts'
 import { msFromDuration } from '../../shared/time.ts'
@@ -85,7 +85,7 @@ class Session implements Disposable {
   readonly #client: FleetClient
   readonly #sender: Sender
   readonly #events: ReturnType<typeof eventMessages>
-  readonly #stop = new AbortController()
+  readonly #stop = openToMany()
   readonly #running = new Set<Promise<void>>()
   #end: SessionEnd | undefined
   #welcomed = false

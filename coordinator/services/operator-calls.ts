@@ -1,4 +1,5 @@
 import { denied } from '../../shared/errors.ts'
+import { openToMany } from '../../shared/lifecycle.ts'
 import type { Caller } from '../api/caller.ts'
 
 interface OpenCall {
@@ -26,7 +27,7 @@ export class OperatorCalls {
     begin: (signal: AbortSignal) => AsyncIterable<T>,
   ): AsyncGenerator<T> {
     if (caller.kind !== 'operator') return yield* begin(signal)
-    const call: OpenCall = { controller: new AbortController(), over: undefined }
+    const call: OpenCall = { controller: openToMany(), over: undefined }
     const leftMs = caller.notAfter ? caller.notAfter.getTime() - Date.now() : LONGEST_MS
     const timer = setTimeout(
       () => finish(call, 'the certificate of this operator has ended'),

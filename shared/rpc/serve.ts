@@ -12,7 +12,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js'
 import { hasCode, RpcError, reasonOf } from '../errors.ts'
-import { pause } from '../lifecycle.ts'
+import { openToMany, pause } from '../lifecycle.ts'
 import { type CallContext, type Peer, type ServiceHandlers, serviceDefinition } from './definition.ts'
 
 /** What all four kinds of call have in common, as far as it is used here. */
@@ -155,7 +155,7 @@ class RunningCall {
   #onEnd: (() => void) | undefined
 
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController()
+    this.#controller ??= openToMany()
     if (this.#ended) this.#controller.abort(this.#ended)
     return this.#controller.signal
   }

@@ -20,6 +20,7 @@ export class Fleet implements AsyncDisposable {
   readonly #launch: readonly string[]
   readonly agents: AgentProcess[] = []
   coordinator: Program | undefined
+  readonly #coordinators: Program[] = []
   #api: RpcClient<typeof OperatorService> | undefined
   #rollouts: RpcClient<typeof RolloutService> | undefined
 
@@ -77,6 +78,7 @@ export class Fleet implements AsyncDisposable {
     const command = [...this.#launch, process.execPath, programFile('coordinator'), '--config', config]
     const program = new Program(command[0] ?? '', command.slice(1))
     this.coordinator = program
+    this.#coordinators.push(program)
     await waitUntil(
       'answer of the coordinator',
       async () => {
@@ -84,7 +86,7 @@ export class Fleet implements AsyncDisposable {
         if (program.running) await this.api.getFleet({}, { deadlineMs: 2_000 })
         return true
       },
-      { timeoutMs: 30_000, everyMs: 100 },
+      { timeoutMs: 90_000, everyMs: 100 },
     )
     if (!program.running) throw new Error(`the coordinator ended:\n${program.stdout}\n${program.stderr}`)
   }
@@ -148,7 +150,15 @@ export class Fleet implements AsyncDisposable {
     this.#api?.[Symbol.dispose]()
     this.#rollouts?.[Symbol.dispose]()
     await this.coordinator?.kill('SIGTERM')
+    this.#expectNoLeaks()
     if (!process.env.MUSTER_KEEP) await rm(this.dir, { recursive: true, force: true })
+  }
+
+  /** What Node says of a program that adds listeners without end; whichever test ran it. */
+  #expectNoLeaks(): void {
+    const programs = [...this.#coordinators, ...this.agents.flatMap(agent => agent.programs)]
+    const told = programs.flatMap(({ stderr }) => /^.*MaxListenersExceededWarning.*$/m.exec(stderr) ?? [])
+    if (told.length > 0) throw new Error(`a program of this fleet warned: ${told[0]}`)
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type SessionResponse,
   SessionResponseSchema,
 } from '../../../shared/gen/muster/v1/agent_pb.ts'
+import { openToMany } from '../../../shared/lifecycle.ts'
 import { Encoded } from '../../../shared/rpc/definition.ts'
 import { Outbox } from '../../../shared/rpc/outbox.ts'
 import type { SessionHooks } from '../hooks.ts'
@@ -35,7 +36,7 @@ export function makeRegistry({
   clock = { now: () => new Date() },
   restartExpectedMs = 1_000,
 }: Over = {}) {
-  const stop = new AbortController()
+  const stop = openToMany()
   stops.push(stop)
   const clones: string[] = []
   const seen: string[] = []
