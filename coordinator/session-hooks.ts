@@ -16,6 +16,7 @@ import { recordLog } from './operations/record-log.ts'
 import { recordReport } from './operations/record-report.ts'
 import type { ClusterHooks, SessionHooks } from './sessions/hooks.ts'
 import type { FactsLimits } from './store/facts.ts'
+import { openOperations } from './store/operations.ts'
 import type { Store } from './store/store.ts'
 
 /** What nodes say that a store which was set back does not know. */
@@ -86,6 +87,7 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
       if (!directory.mayAct(machine) || directory.assignment(machine).kind !== 'host') return []
       return await pendingOrders(store.db, machine, clock.now())
     },
+    open: async machine => (await openOperations(store.db, [machine])).map(({ id }) => id),
     delivered: (machine, operations) => markDelivered(deps, machine, operations),
     async assignment(machine) {
       const assignment = directory.assignment(machine)

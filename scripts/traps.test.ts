@@ -48,6 +48,16 @@ describe('the page of traps', () => {
     },
   )
 
+  it('names an end-to-end test, with its title, for each thing that was seen live with the nearest peer', () => {
+    const from = page.indexOf('\n## Seen live with the nearest peer')
+    const section = page.slice(from, page.indexOf('\n## ', from + 1))
+    const seen = [...section.matchAll(/^\| [^|]+ \| `(test\/e2e\/[^`]+)` \| ([^|]+) \|$/gm)]
+    expect(seen).toHaveLength(11)
+    for (const [, file = '', title = ''] of seen) {
+      expect(readFileSync(join(top, file), 'utf8').includes(`'${title}',`), title).toBe(true)
+    }
+  })
+
   it('leaves out no number that stands in a title of these parts', () => {
     const known = new Set(rows.map(({ number }) => number))
     const untold = new Set<string>()

@@ -61,6 +61,8 @@ export interface Operations extends AsyncDisposable {
   /** Everything the coordinator has not acknowledged. */
   reports(): readonly OperationReport[]
   acknowledge(ack: OperationAck): Promise<void>
+  /** Has operations told of anew, as far as this node knows them. */
+  tellAgain(operationIds: readonly string[]): void
   /** Output that was not sent yet. */
   logs(): readonly LogLines[]
   logSent(lines: LogLines): void
@@ -111,6 +113,9 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
   let status = describe()
   const hand = new HandConfirmation()
   let queue: Promise<void> = Promise.resolve()
+  // What the coordinator asked about though it may have acknowledged it: its store was restored, and it knows less than it did. In
+  // memory alone, since it asks at every connection.
+  const askedAgain = new Set<string>()
 
   const remember = async (next: NodeMemory) => {
     await writeNodeMemory(deps.stateDir, next, () => journal.giveUpReserve())
@@ -213,7 +218,8 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
           revision === order.revision &&
           manifestDigest === order.manifestDigest &&
           actionOf(known.order) === actionOf(order)
-        if (!same) deps.log.warn({ operationId }, 'order passed over: this id was used for another one')
+        if (same) askedAgain.add(operationId)
+        else deps.log.warn({ operationId }, 'order passed over: this id was used for another one')
         return changed()
       }
       const problem = crowded()
@@ -264,7 +270,10 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         output.add(`the coordinator restarts: its answer is waited for ${Math.round(byMs / 1_000)} s longer`)
       }
     },
-    reports: () => [...states().values()].filter(isUnreported).map(reportOf),
+    reports: () =>
+      [...states().values()]
+        .filter(state => isUnreported(state) || askedAgain.has(state.order.operationId))
+        .map(reportOf),
     async acknowledge(ack) {
       const state = states().get(ack.operationId)
       if (!state) return
@@ -272,8 +281,14 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       const newest = BigInt(state.newest)
       const upTo = Number(ack.sequence < newest ? ack.sequence : newest)
       const outcome = ack.outcome && state.outcome !== undefined
+      if (upTo === state.newest && outcome === (state.outcome !== undefined))
+        askedAgain.delete(ack.operationId)
       if (upTo <= state.acknowledged && (!outcome || state.outcomeAcknowledged)) return
       await journal.append({ operation: ack.operationId, kind: 'acknowledged', upTo, outcome })
+    },
+    tellAgain(operationIds) {
+      for (const id of operationIds) if (states().has(id)) askedAgain.add(id)
+      changed()
     },
     logs: () => output.waiting(),
     logSent: lines => output.sent(lines),

@@ -445,6 +445,34 @@ describe('the node’s operations', () => {
     expect(node.lines.join('')).toContain('this id was used for another one')
   })
 
+  it('T57: are told of anew when the coordinator asks for what it had acknowledged, and not done again', async () => {
+    const system = sampleMachine()
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    const id = await node.order(revision)
+    const { operations } = node
+    await node.outcome(id)
+    const acknowledge = async () => {
+      const [{ phases } = { phases: [] }] = operations.reports()
+      const sequence = phases.at(-1)?.sequence ?? 0n
+      await operations.acknowledge(create(OperationAckSchema, { operationId: id, sequence, outcome: true }))
+    }
+    await acknowledge()
+    expect(operations.reports()).toEqual([])
+    for (const ask of [
+      async () => void (await node.order(revision, id)),
+      async () => operations.tellAgain(['never-heard-of', id]),
+    ]) {
+      await ask()
+      expect(operations.reports()).toMatchObject([
+        { operationId: id, outcome: { class: OutcomeClass.SUCCEEDED } },
+      ])
+      await acknowledge()
+      expect(operations.reports()).toEqual([])
+    }
+    expect(system.commands.filter(line => line === `${SWITCH} test`)).toHaveLength(1)
+  })
+
   it('are bounded while they wait', async () => {
     const system = sampleMachine()
     await using node = await NodeUnderTest.start(system)

@@ -322,6 +322,7 @@ class Session implements Disposable {
     const wanted = welcome.heartbeatInterval ? msFromDuration(welcome.heartbeatInterval) : DEFAULT_INTERVAL_MS
     const intervalMs = Math.min(Math.max(wanted, LEAST_INTERVAL_MS), MOST_INTERVAL_MS)
     this.#start('heartbeat', () => this.#beat(intervalMs))
+    this.#deps.operations.tellAgain(welcome.openOperations)
     this.#sender.open()
     this.#offerFacts()
   }

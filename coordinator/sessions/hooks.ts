@@ -40,6 +40,8 @@ export interface SessionHooks {
   trust(machine: string, report: TrustReport): Promise<void>
   /** Orders the machine should have now; none while it is held or in conflict. */
   orders(machine: string): Promise<readonly MessageInitShape<typeof OrderSchema>[]>
+  /** Operations of the machine without an outcome: what it is to tell of, whatever was acknowledged before. */
+  open(machine: string): Promise<readonly string[]>
   delivered(machine: string, operations: readonly string[]): Promise<void>
   assignment(machine: string): Promise<MessageInitShape<typeof AssignmentSchema>>
   readonly clusters: ClusterHooks

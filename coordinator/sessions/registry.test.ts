@@ -1,19 +1,25 @@
+import { getEventListeners } from 'node:events'
 import { create } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
 import { afterEach, describe, expect, it } from 'vitest'
 import { type SessionRequest, SessionRequestSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { openToMany } from '../../shared/lifecycle.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
 import { connect, makeRegistry, stopRegistries } from './testing/registry-under-test.ts'
 
 afterEach(stopRegistries)
 
 describe('the registry of sessions', () => {
-  it('welcomes a machine with its host and says that it is online until it leaves', async () => {
-    const { registry } = makeRegistry()
+  it('welcomes a machine with its host and what is not over, and says that it is online until it leaves', async () => {
+    const { registry, orders } = makeRegistry()
+    orders.push({ operationId: 'not-over', revision: 1n })
     const agent = connect(registry, 'm1', 'a')
     await expect
       .poll(() => agent.received[0])
-      .toMatchObject({ case: 'welcome', value: { assignment: { host: 'olaf' } } })
+      .toMatchObject({
+        case: 'welcome',
+        value: { assignment: { host: 'olaf' }, openOperations: ['not-over'] },
+      })
     expect(registry.online('m1')).toBe(true)
     agent.leave()
     await expect.poll(() => registry.online('m1')).toBe(false)
@@ -176,6 +182,34 @@ describe('the registry of sessions', () => {
     expect(seen).toHaveLength(3)
   })
 
+  it('asks a whole fleet under one signal, which keeps nobody who answered or was given up', async () => {
+    const warnings: Error[] = []
+    const onWarning = (warning: Error) => void warnings.push(warning)
+    process.on('warning', onWarning)
+    const { registry } = makeRegistry()
+    const machines = Array.from({ length: 40 }, (_, at) => `m${at}`)
+    const agents = machines.map(machine => connect(registry, machine, 'a'))
+    await expect.poll(() => registry.count()).toBe(40)
+    const controller = openToMany()
+    const { signal } = controller
+    const answers = machines.map(machine => registry.probe(machine, 'facts', 60_000, signal))
+    expect(getEventListeners(signal, 'abort')).toHaveLength(40)
+    for (const agent of agents.slice(0, 20)) {
+      await expect.poll(() => agent.cases()).toContain('probe')
+      const asked = agent.received.find(item => item.case === 'probe')
+      const probeId = asked?.case === 'probe' ? asked.value.probeId : ''
+      agent.say({ message: { case: 'probeAnswer', value: { probeId, json: '{}' } } })
+    }
+    await Promise.all(answers.slice(0, 20))
+    expect(getEventListeners(signal, 'abort')).toHaveLength(20)
+    controller.abort()
+    const rest = await Promise.allSettled(answers.slice(20))
+    expect(new Set(rest.map(({ status }) => status))).toEqual(new Set(['rejected']))
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+    process.off('warning', onWarning)
+    expect(warnings).toEqual([])
+  })
+
   it('answers a probe with what the machine says, and with a reason when it does not', async () => {
     const { registry } = makeRegistry()
     await expect(registry.probe('m1', 'facts', 100)).rejects.toMatchObject({ code: status.UNAVAILABLE })
@@ -187,6 +221,8 @@ describe('the registry of sessions', () => {
     await expect.poll(() => agent.cases().filter(kind => kind === 'probe')).toHaveLength(2)
     const last = asked()
     const probeId = last?.case === 'probe' ? last.value.probeId : ''
+    // A node's own word that it found nothing out in time must arrive before the question is given up.
+    expect(last).toMatchObject({ value: { deadline: { seconds: 4n, nanos: 0 } } })
     const stranger = connect(registry, 'm2', 'a')
     stranger.say({ message: { case: 'probeAnswer', value: { probeId, json: '"forged"' } } })
     await expect.poll(() => registry.online('m2')).toBe(true)

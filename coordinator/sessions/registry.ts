@@ -23,6 +23,8 @@ import type { Sessions, SessionView } from './sessions.ts'
 /** Beginnings of sessions that are remembered of a machine: enough to tell one that comes and goes. */
 const KEPT_STARTS = 8
 const HELLO_MS = 10_000
+/** Operations that one machine is asked about at its welcome. */
+const MOST_OPEN = 256
 /** How long a stop waits for the last messages to leave; a machine that reads slowly does without. */
 const FAREWELL_MS = 500
 const RESTART_MS = 60_000
@@ -203,6 +205,7 @@ export class SessionRegistry implements Sessions {
     const { hooks, clock } = this.#deps
     const { machine } = session
     const assignment = await hooks.assignment(machine)
+    const open = await hooks.open(machine)
     session.assignment = `${assignment.host ?? ''}\0${assignment.group ?? ''}`
     session.send({
       message: {
@@ -213,6 +216,7 @@ export class SessionRegistry implements Sessions {
           now: timestampFromDate(clock.now()),
           assignment,
           version: VERSION,
+          openOperations: open.slice(0, MOST_OPEN),
         },
       },
     })

@@ -53,6 +53,7 @@ export function makeRegistry({
     event: async () => {},
     trust: async () => {},
     orders: async () => orders,
+    open: async () => orders.map(({ operationId }) => operationId),
     delivered: async (_, ids) => void delivered.push(...ids),
     assignment: async () => ({ host: 'olaf', group: '' }),
     clone: async machine => void clones.push(machine),

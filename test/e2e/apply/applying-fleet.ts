@@ -17,7 +17,18 @@ import { makeToken, until, untilActive } from '../../support/shown.ts'
 const standin = join(checkout, 'test/standin')
 const basic = join(checkout, 'test/fixtures/flakes/basic')
 const fixtureHosts = [
-  ...['olaf', 'bolt', 'exit4', 'broken', 'slow', 'slowswitch', 'rejected', 'activation2', 'newinterface'],
+  ...[
+    'olaf',
+    'bolt',
+    'exit4',
+    'broken',
+    'slow',
+    'slowswitch',
+    'lateexit4',
+    'rejected',
+    'activation2',
+    'newinterface',
+  ],
   ...['noagent', 'nodeadman', 'foreign'],
 ]
 

@@ -21,7 +21,14 @@ export class PlayedNode implements AsyncDisposable {
   readonly host: string
   readonly machine: RawMachine
   /** Orders that were taken, by operation; a second one for what is done or under way would be seen here. */
-  readonly taken: { readonly operation: string; readonly action: string; readonly revision: number }[] = []
+  readonly taken: {
+    readonly operation: string
+    readonly action: string
+    readonly revision: number
+    readonly atMs: number
+  }[] = []
+  /** When its newest change ended. */
+  endedMs = 0
   /** It is changing just now. */
   moving = false
   /** How its changes end. */
@@ -95,7 +102,7 @@ export class PlayedNode implements AsyncDisposable {
     if (this.#reports.has(operationId)) return
     const isPlan = order.action.case === 'apply' && order.action.value.planOnly
     const action = isPlan ? 'plan' : (order.action.case ?? 'apply')
-    this.taken.push({ operation: operationId, action, revision: Number(revision) })
+    this.taken.push({ operation: operationId, action, revision: Number(revision), atMs: Date.now() })
     const report = (outcome?: OutcomeClass) =>
       create(OperationReportSchema, {
         operationId,
@@ -111,13 +118,21 @@ export class PlayedNode implements AsyncDisposable {
     const ends = isPlan ? OutcomeClass.SUCCEEDED : this.outcome
     if (!isPlan) this.moving = true
     void pause(isPlan ? 10 : CHANGE_MS, this.#stop.signal).then(() => {
-      if (!isPlan) this.moving = false
+      if (!isPlan) {
+        this.moving = false
+        this.endedMs = Date.now()
+      }
       if (action === 'apply' && ends === OutcomeClass.SUCCEEDED && revision > this.highestRevision) {
         this.highestRevision = revision
         this.highestDigest = order.manifestDigest
       }
       this.#reports.set(operationId, report(ends))
     })
+  }
+
+  /** When its first change was ordered; 0: none was. */
+  get movedAtMs(): number {
+    return this.taken.find(({ action }) => action !== 'plan')?.atMs ?? 0
   }
 
   /** Changes that were ordered, by revision. */
