@@ -9,7 +9,7 @@ export default defineConfig({
     expect: { poll: { timeout: 10_000 } },
     // Where machines are slow and shared a test gets a second try; what fails twice fails. The report names retried ones.
     retry: process.env.CI === 'true' ? 1 : 0,
-    testTimeout: 60_000,
+    testTimeout: 180_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
   },

@@ -5,7 +5,7 @@ import { type Event, type Machine, MachineState } from '../../shared/gen/muster/
 import type { AgentProcess, Fleet } from './fleet.ts'
 
 /** What operators are shown, for tests that wait until it is so. */
-const WAIT = { timeout: 30_000, interval: 100 }
+const WAIT = { timeout: 60_000, interval: 100 }
 const STATE_NAMES = ['unspecified', 'pending', 'enrolled', 'active', 'rejected', 'evicted', 'banned']
 
 /** Waits until something is there; what it is. `what` says what was waited for when it never came. */

@@ -16,7 +16,8 @@ let operator: Operator
 let olaf: RawMachine
 
 beforeAll(async () => {
-  fleet = await startFleet({ restartExpectedSeconds: 45 })
+  // The sessions of this file say nothing by themselves: they must not end for their silence while commands are run.
+  fleet = await startFleet({ restartExpectedSeconds: 45, heartbeatSeconds: 60 })
   operator = await addOperator(fleet)
   await operator.publish({ toml: '[hosts.olaf]\n' })
   olaf = await RawMachine.make(fleet)
