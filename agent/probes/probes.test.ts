@@ -2,11 +2,11 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { isFieldSet } from '@bufbuild/protobuf'
+import { isFieldSet, toJsonString } from '@bufbuild/protobuf'
 import { durationFromMs } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { FileSystemSchema } from '../../shared/gen/muster/v1/probe_pb.ts'
+import { FileSystemSchema, UnitsAnswerSchema } from '../../shared/gen/muster/v1/probe_pb.ts'
 import { createMadeUpSystem } from '../system/made-up-system.ts'
 import { createRealSystem } from '../system/real-system.ts'
 import { parseMounts } from './parse-mounts.ts'
@@ -57,6 +57,21 @@ describe('units', () => {
     await expect(readUnits(system, { patterns: [] }, 1_000)).rejects.toThrow(/systemctl/)
     await put('commands/systemctl.json', '[{"unit": "cut off')
     expect(await readFailedUnits(system, 1_000)).toBeUndefined()
+  })
+
+  it('tells as many units as an answer holds, however long their names are, and that there are more', async () => {
+    const long = (at: number) => unit(`run-containerd-${'x'.repeat(220)}-${at}.mount`, 'active')
+    await put('commands/systemctl.json', JSON.stringify(Array.from({ length: 900 }, (_, at) => long(at))))
+    const answer = await readUnits(createMadeUpSystem(root), { patterns: [] }, 1_000)
+    expect(answer.truncated).toBe(true)
+    expect(answer.units.length).toBeGreaterThan(200)
+    expect(toJsonString(UnitsAnswerSchema, answer).length).toBeLessThan(256 * 1024)
+    await put(
+      'commands/systemctl.json',
+      JSON.stringify(Array.from({ length: 1_001 }, () => unit('a.b', 'x'))),
+    )
+    const many = await readUnits(createMadeUpSystem(root), { patterns: [] }, 1_000)
+    expect(many).toMatchObject({ units: { length: 1_000 }, truncated: true })
   })
 
   it('takes a pattern for a pattern, whatever it looks like', async () => {

@@ -12,6 +12,8 @@ const MAX_PATTERNS = 32
 const MAX_PATTERN_CHARS = 256
 const MAX_TEXT_CHARS = 256
 const MAX_FAILED = 200
+/** Characters of all units together: an answer takes at most 256 KiB, and containers bring mounts with long names. */
+const MAX_CHARS = 192 * 1024
 const MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 
 /** The states of the units that match. Throws a sentence where they cannot be told. */
@@ -25,10 +27,21 @@ export async function readUnits(
     throw new Error(`units: at most ${MAX_PATTERNS} patterns of ${MAX_PATTERN_CHARS} characters`)
   }
   const units = await listUnits(system, ['--all', '--', ...patterns], deadlineMs, signal)
+  const kept = asManyAsFit(units)
   return create(UnitsAnswerSchema, {
-    units: units.slice(0, MAX_UNITS).map(unit => create(UnitStateSchema, unit)),
-    truncated: units.length > MAX_UNITS,
+    units: kept.map(unit => create(UnitStateSchema, unit)),
+    truncated: kept.length < units.length,
   })
+}
+
+/** The first of them, within the bounds of an answer. */
+function asManyAsFit(units: readonly UnitLine[]): readonly UnitLine[] {
+  let room = MAX_CHARS
+  const end = units.slice(0, MAX_UNITS).findIndex(unit => {
+    room -= JSON.stringify(unit).length
+    return room < 0
+  })
+  return units.slice(0, end < 0 ? MAX_UNITS : end)
 }
 
 /** Names of the units that have failed, sorted; undefined: the service manager did not say. */

@@ -247,5 +247,5 @@ describe('the command', () => {
     const watched = await fleet.muster('rollout', 'watch', begun.id)
     expect(watched).toMatchObject({ code: 7, stderr: expect.stringContaining('left behind: n02') })
     expect(nodes[1]?.changes()).toEqual([])
-  })
+  }, 400_000)
 })

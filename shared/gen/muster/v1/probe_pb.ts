@@ -94,7 +94,7 @@ export const UnitsProbeSchema: GenMessage<UnitsProbe> = /*@__PURE__*/
  */
 export type UnitsAnswer = Message<"muster.v1.UnitsAnswer"> & {
   /**
-   * At most 1,000.
+   * At most 1,000, and at most 192 KiB.
    *
    * @generated from field: repeated muster.v1.UnitState units = 1;
    */
