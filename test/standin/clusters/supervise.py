@@ -13,6 +13,7 @@ from say import Problem, say
 
 RESTART_AFTER = 2.0
 STOP_WITHIN = 30.0
+ASK_AGAIN_AFTER = 5.0
 
 
 class Supervisor:
@@ -119,14 +120,18 @@ class Supervisor:
 
     def stop(self) -> None:
         for name, (_, _, child) in reversed(self.children.items()):
-            if child.poll() is None:
+            end = time.monotonic() + STOP_WITHIN
+            # Again and again, as k0s does: the second one ends a program of Kubernetes at once.
+            while child.poll() is None and time.monotonic() < end:
                 child.terminate()
                 try:
-                    child.wait(STOP_WITHIN)
+                    child.wait(ASK_AGAIN_AFTER)
                 except subprocess.TimeoutExpired:
-                    say(f"{name} does not end: killed")
-                    child.kill()
-                    child.wait()
+                    continue
+            if child.poll() is None:
+                say(f"{name} does not end: killed")
+                child.kill()
+                child.wait()
             try:
                 os.unlink(self._pid_file(name))
             except FileNotFoundError:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import yaml
 
+from k0s.quick import DEFAULT_DATA
 from node import merged
 from programs import read_text, run
 from say import Problem
 
 DEFAULT_FILE = "/etc/k0s/k0s.yaml"
-DEFAULT_DATA = "/var/lib/k0s"
 
 
 @dataclass(frozen=True)

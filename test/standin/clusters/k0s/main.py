@@ -13,6 +13,7 @@ from certificates import Pair
 from k0s import archive, controller, status, tokens, worker
 from k0s import config as settings
 from k0s.config import Folders
+from k0s.quick import full_version
 from options import LIST, SWITCH, TEXT
 from programs import find, own_version, read_text, run
 from say import Problem, call_me, say
@@ -203,18 +204,6 @@ def _kubeconfig(_version: str, rest: list[str]) -> int:
     raise Problem('unknown command for "k0s kubeconfig": admin, create USERNAME')
 
 
-def _kubectl(version: str, rest: list[str]) -> int:
-    data = settings.DEFAULT_DATA
-    if rest and rest[0].startswith("--data-dir="):
-        data = rest.pop(0).partition("=")[2]
-    folders = Folders(data)
-    if not os.path.exists(folders.admin_conf):
-        raise Problem(f"cannot stat k0s kubeconfig, is the server running?: stat {folders.admin_conf}: no such file or directory")
-    say(f"kubectl of the real Kubernetes {version}")
-    program = find("kubectl")
-    os.execve(program, ["kubectl", *rest], {**os.environ, "KUBECONFIG": os.environ.get("KUBECONFIG") or folders.admin_conf})
-
-
 def _backup(_version: str, rest: list[str]) -> int:
     values, _, folders = _parse(rest, {**HERE, "save-path": TEXT})
     return archive.backup(folders, values.get("save-path", ""))
@@ -263,13 +252,11 @@ def _config(_version: str, rest: list[str]) -> int:
 
 def _version(version: str, rest: list[str]) -> int:
     values, _, _ = _parse(rest, {**HERE, "all": SWITCH, "json": SWITCH})
-    told = {"k0s": status.full_version(version), "kubernetes": version, "etcd": run([find("etcd"), "--version"]).split()[2]}
-    if values.get("all"):
-        print("\n".join(f"{name} : {text}" for name, text in told.items()))
-    elif values.get("json"):
+    told = {"k0s": full_version(version), "kubernetes": version, "etcd": run([find("etcd"), "--version"]).split()[2]}
+    if values.get("json"):
         print(json.dumps(told, indent=3))
     else:
-        print(told["k0s"])
+        print("\n".join(f"{name} : {text}" for name, text in told.items()) if values.get("all") else told["k0s"])
     return 0
 
 
@@ -280,7 +267,7 @@ def _help(_version: str, _rest: list[str]) -> int:
 
 _COMMANDS = {
     "controller": _controller, "worker": _worker, "token": _token, "status": _status, "etcd": _etcd,
-    "kubeconfig": _kubeconfig, "kubectl": _kubectl, "kc": _kubectl, "backup": _backup, "restore": _restore, "reset": _reset,
+    "kubeconfig": _kubeconfig, "backup": _backup, "restore": _restore, "reset": _reset,
     "config": _config, "version": _version, "help": _help, "--help": _help, "-h": _help,
 }
 

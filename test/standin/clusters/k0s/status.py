@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 from k0s.config import Folders
+from k0s.quick import full_version
 from say import Problem
 
 def _common(version: str, folders: Folders, role: str, flags: dict, works: bool, config: dict | None) -> dict:
@@ -42,11 +43,6 @@ def _common(version: str, folders: Folders, role: str, flags: dict, works: bool,
             "StatusSocketPath": folders.socket,
         },
     }
-
-
-def full_version(version: str) -> str:
-    """As k0s writes it; the last word says what this is."""
-    return f"v{version}+k0s.0.stand-in"
 
 
 def of_controller(version: str, config: dict, folders: Folders, flags: dict, works: bool) -> Callable[[], dict]:

@@ -14,7 +14,6 @@ from say import Problem
 DEFAULT_DATA = "/var/lib/rancher/k3s"
 DEFAULT_FILE = "/etc/rancher/k3s/config.yaml"
 NODE_PASSWORD = "/etc/rancher/node/password"
-KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 
 AGENT = {
     "config": TEXT, "debug": SWITCH, "v": TEXT, "log": TEXT, "data-dir": TEXT, "token": TEXT, "token-file": TEXT,

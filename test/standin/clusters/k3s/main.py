@@ -14,7 +14,8 @@ from api import ApiError, from_kubeconfig
 from certificates import load
 from k3s import agent, datastore, server, tokens
 from k3s import config as settings
-from k3s.config import KUBECONFIG, Folders
+from k3s.config import Folders
+from k3s.quick import KUBECONFIG
 from k3s.log import info
 from options import LIST, SWITCH, TEXT
 from programs import find, own_version, read_text, run
@@ -235,22 +236,9 @@ def _about(path: str) -> dict:
     }
 
 
-def _kubectl(version: str, rest: list[str]) -> int:
-    say(f"kubectl of the real Kubernetes {version}")
-    program = find("kubectl")
-    config = os.environ.get("KUBECONFIG") or (KUBECONFIG if os.path.exists(KUBECONFIG) else "")
-    os.execve(program, ["kubectl", *rest], {**os.environ, **({"KUBECONFIG": config} if config else {})})
-
-
 def _ctr(_version: str, rest: list[str]) -> int:
     program = find("ctr")
     os.execv(program, ["ctr", "--address", Folders("").containerd_socket, *rest])
-
-
-def _version(version: str, _rest: list[str]) -> int:
-    print(f"k3s version v{version}+k3s1.stand-in (stand-in)")
-    print(f"etcd {run([find('etcd'), '--version']).split()[2]}")
-    return 0
 
 
 def _help(_version: str, _rest: list[str]) -> int:
@@ -260,7 +248,7 @@ def _help(_version: str, _rest: list[str]) -> int:
 
 _COMMANDS = {
     "server": _server, "agent": _agent, "token": _token, "etcd-snapshot": _snapshot, "certificate": _certificate,
-    "kubectl": _kubectl, "ctr": _ctr, "--version": _version, "-v": _version, "help": _help, "--help": _help, "-h": _help,
+    "ctr": _ctr, "help": _help, "--help": _help, "-h": _help,
 }
 
 

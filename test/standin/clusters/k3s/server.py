@@ -11,7 +11,8 @@ from api import Api, ApiError, until, user_of, write_kubeconfig
 from certificates import Pair
 from control_plane import KUBERNETES_NAMES, ControlPlane, first_address
 from k3s import agent, datastore, node_passwords, tokens
-from k3s.config import KUBECONFIG, Folders, pairs
+from k3s.config import Folders, pairs
+from k3s.quick import KUBECONFIG
 from k3s.front import Front
 from k3s.log import error, info
 from k3s.supervisor import passwords, put_shared_files, write_credentials
