@@ -18,7 +18,6 @@ await bundle({
   platform: 'node',
   target: 'node20.19',
   format: 'esm',
-  external: ['better-sqlite3'],
   logLevel: 'warning',
   // grpc-js is CommonJS and calls require.
   banner: {

@@ -1,5 +1,5 @@
 // Bundles the programs, and what `npm start` runs, into dist/: one file each, so that nothing but Node is needed for them.
-// better-sqlite3 is native and stays outside the coordinator's bundle.
+// better-sqlite3 is native and stays outside: coordinator/store/sqlite.ts looks for it when it is loaded.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -9,10 +9,10 @@ const top = join(dirname(fileURLToPath(import.meta.url)), '..')
 const SOURCES = ['shared', 'coordinator', 'agent', 'cli', 'scripts']
 
 const programs = {
-  'agent.mjs': { entry: 'agent/main.ts', external: [] },
-  'coordinator.mjs': { entry: 'coordinator/main.ts', external: ['better-sqlite3'] },
-  'muster.mjs': { entry: 'cli/main.ts', external: [] },
-  'start.mjs': { entry: 'scripts/start/main.ts', external: ['better-sqlite3'] },
+  'agent.mjs': 'agent/main.ts',
+  'coordinator.mjs': 'coordinator/main.ts',
+  'muster.mjs': 'cli/main.ts',
+  'start.mjs': 'scripts/start/main.ts',
 }
 
 async function* sourceFiles(folder) {
@@ -58,7 +58,7 @@ export async function build() {
   const stamp = await sourceStamp()
   const out = join(top, 'dist')
   await mkdir(out, { recursive: true })
-  for (const [name, { entry, external }] of Object.entries(programs)) {
+  for (const [name, entry] of Object.entries(programs)) {
     const partial = join(out, `.${process.pid}.${name}`)
     await bundle({
       entryPoints: [join(top, entry)],
@@ -74,7 +74,6 @@ export async function build() {
       // memory for every session.
       minifyIdentifiers: name === 'agent.mjs',
       legalComments: 'none',
-      external,
       logLevel: 'warning',
       banner: { js: banner(name) },
     })

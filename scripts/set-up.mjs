@@ -170,6 +170,8 @@ function sameLock() {
 }
 
 function sqliteLoads() {
-  const test = "new (require('better-sqlite3'))(':memory:').prepare('select 1').get()"
+  // The same choice as coordinator/store/sqlite.ts makes.
+  const name = Number(process.versions.node.split('.')[0]) >= 24 ? 'better-sqlite3-node24' : 'better-sqlite3'
+  const test = `new (require('${name}'))(':memory:').prepare('select 1').get()`
   return spawnSync(process.execPath, ['-e', test], { cwd: top, stdio: 'ignore' }).status === 0
 }

@@ -1,12 +1,12 @@
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import SqliteDatabase from 'better-sqlite3'
 import { z } from 'zod'
 import { makePrivateDirectory, syncDirectory, writeFileDurably } from '../../shared/durable-file.ts'
 import { invalid, reasonOf } from '../../shared/errors.ts'
 import { readAuthorities } from '../authority/authority-file.ts'
 import { openBlobs } from '../revisions/blobs.ts'
 import { MIGRATIONS } from '../store/migrate.ts'
+import { openSqlite, type SqliteDatabase } from '../store/sqlite.ts'
 import { type AboutBackup, readArchive } from './archive.ts'
 import { READY_MARKER, stateLayout } from './layout.ts'
 
@@ -117,9 +117,9 @@ const countSchema = z.object({ n: z.number() })
 const treeSchema = z.object({ digest: z.string(), length: z.number() })
 
 function readStore(path: string) {
-  let sqlite: SqliteDatabase.Database | undefined
+  let sqlite: SqliteDatabase | undefined
   try {
-    sqlite = new SqliteDatabase(path)
+    sqlite = openSqlite(path)
     const problems = sqlite.pragma('integrity_check(5)', { simple: true })
     if (problems !== 'ok') throw new Error(String(problems))
     const count = (sql: string) => countSchema.parse(sqlite?.prepare(sql).get()).n

@@ -1,10 +1,10 @@
-import SqliteDatabase from 'better-sqlite3'
 import { describe, expect, it } from 'vitest'
+import { openSqlite } from './sqlite.ts'
 import { withStatementCache } from './statement-cache.ts'
 
 describe('the cache of statements', () => {
   it('prepares a text once, keeps so many, and lets go of the one that was longest unused', () => {
-    const sqlite = new SqliteDatabase(':memory:')
+    const sqlite = openSqlite(':memory:')
     const prepared: string[] = []
     const database = withStatementCache(
       {
@@ -24,7 +24,7 @@ describe('the cache of statements', () => {
   })
 
   it('gives the columns that a table has by now', () => {
-    const sqlite = new SqliteDatabase(':memory:')
+    const sqlite = openSqlite(':memory:')
     const database = withStatementCache(sqlite)
     sqlite.exec('create table t (a)')
     sqlite.exec('insert into t values (1)')

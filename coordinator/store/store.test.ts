@@ -2,7 +2,6 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create, toBinary } from '@bufbuild/protobuf'
-import SqliteDatabase from 'better-sqlite3'
 import { Kysely, SqliteDialect, sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
@@ -10,6 +9,7 @@ import { recordEvent } from './events.ts'
 import { newMachineRow } from './machines.ts'
 import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
 import { findOperation } from './operations.ts'
+import { openSqlite } from './sqlite.ts'
 import { isUniqueViolation, openStore } from './store.ts'
 
 let folder: string
@@ -81,7 +81,7 @@ describe('openStore', () => {
     }
     await expect(openStore(path, now)).rejects.toThrow('restore a backup made with this version')
     const copy = join(path, '..', `store-before-schema-${MIGRATIONS.length + 1}.sqlite`)
-    new SqliteDatabase(copy).close()
+    openSqlite(copy).close()
     await expect(openStore(path, now)).rejects.toThrow(NewerSchemaError)
     await expect(openStore(path, now)).rejects.toThrow(copy)
   })
@@ -89,7 +89,7 @@ describe('openStore', () => {
 
 describe('migrate', () => {
   const openRaw = () => {
-    const sqlite = new SqliteDatabase(':memory:')
+    const sqlite = openSqlite(':memory:')
     return new Kysely<unknown>({ dialect: new SqliteDialect({ database: sqlite }) })
   }
   const step = (name: string) => async (db: Kysely<unknown>) => {

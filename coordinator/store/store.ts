@@ -1,10 +1,10 @@
 import { chmod, copyFile, mkdir, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import SqliteDatabase from 'better-sqlite3'
 import { Kysely, SqliteDialect, type Transaction } from 'kysely'
 import { syncDirectory } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
 import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
+import { openSqlite, type SqliteDatabase } from './sqlite.ts'
 import { withStatementCache } from './statement-cache.ts'
 import type { Database } from './tables.ts'
 import { Transactor } from './transactor.ts'
@@ -38,7 +38,7 @@ const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
 export async function openStore(path: string, now: Date, migrations = MIGRATIONS): Promise<Store> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   await makePrivateFile(path)
-  const sqlite = new SqliteDatabase(path)
+  const sqlite = openSqlite(path)
   try {
     sqlite.pragma('journal_mode = WAL')
     // Explicit: better-sqlite3 is built so that a WAL file would run NORMAL and could lose the last commits.
@@ -66,7 +66,7 @@ async function makePrivateFile(path: string): Promise<void> {
 
 async function bringUpToDate(
   base: Kysely<Database>,
-  sqlite: SqliteDatabase.Database,
+  sqlite: SqliteDatabase,
   path: string,
   now: Date,
   migrations: typeof MIGRATIONS,

@@ -1,13 +1,13 @@
-import SqliteDatabase from 'better-sqlite3'
 import fc from 'fast-check'
 import { Kysely, SqliteDialect, sql, type Transaction } from 'kysely'
 import { describe, expect, it } from 'vitest'
+import { openSqlite } from './sqlite.ts'
 import type { Database } from './tables.ts'
 import { Transactor } from './transactor.ts'
 
 /** A store with one table of rows. */
 async function openRows() {
-  const sqlite = new SqliteDatabase(':memory:')
+  const sqlite = openSqlite(':memory:')
   const db = new Kysely<Database>({ dialect: new SqliteDialect({ database: sqlite }) })
   await sql`create table rows (name text primary key)`.execute(db)
   const rows = async () => {

@@ -10,8 +10,7 @@
 }:
 let
   root = ../..;
-  # Not 24: newer headers of it (seen with 24.21) make better-sqlite3 12 into a module that aborts when the collector meets
-  # a statement; with those of 22 and of 24.9 it does not.
+  # Not 24: there another version of better-sqlite3 is loaded, which comes compiled, for no Nix store; this one is compiled here.
   nodejs = nodejs_22;
   nodeModules = callPackage ./node-modules.nix { inherit nodejs; };
 
@@ -19,7 +18,9 @@ let
   buildTools = path: path == "node_modules/esbuild" || lib.hasPrefix "node_modules/@esbuild/" path;
   modules = nodeModules {
     lockFile = root + "/package-lock.json";
-    select = path: entry: buildTools path || !(entry.dev or false);
+    select =
+      path: entry:
+      buildTools path || (!(entry.dev or false) && path != "node_modules/better-sqlite3-node24");
   };
 in
 stdenv.mkDerivation {

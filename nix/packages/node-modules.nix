@@ -38,7 +38,8 @@ let
   archiveOf =
     path: entry:
     let
-      name = nameOf path;
+      # Under another name than its own where a second version of it is wanted.
+      name = entry.name or (nameOf path);
     in
     stdenvNoCC.mkDerivation {
       name = "${lib.replaceStrings [ "@" "/" ] [ "" "-" ] name}-${entry.version}.tgz";

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
-import SqliteDatabase from 'better-sqlite3'
+import { openSqlite, type SqliteDatabase } from '../../coordinator/store/sqlite.ts'
 import { signEnvelope } from '../../shared/envelope/envelope.ts'
 import { generateSigningKey } from '../../shared/envelope/keys.ts'
 import { MANIFEST_TYPE } from '../../shared/envelope/payload-types.ts'
@@ -25,7 +25,7 @@ export async function forgeRevision(state: string, tree: string, scratch: string
   const packed = join(scratch, 'forged-tree')
   const made = await packTree(tree, packed)
   if (made.kind === 'refused') throw new DemoError(made.reason)
-  const database = new SqliteDatabase(join(state, 'store.sqlite'))
+  const database = openSqlite(join(state, 'store.sqlite'))
   try {
     const newest = newestRow(database)
     const before = readManifest(fromBinary(EnvelopeSchema, newest.envelope).payload)
@@ -69,7 +69,7 @@ export async function forgeRevision(state: string, tree: string, scratch: string
 
 /** Takes the forgery out again. */
 export function removeRevision(state: string, number: number): void {
-  const database = new SqliteDatabase(join(state, 'store.sqlite'))
+  const database = openSqlite(join(state, 'store.sqlite'))
   try {
     database.prepare('delete from revision_targets where revision = ?').run(number)
     database.prepare('delete from revisions where number = ?').run(number)
@@ -78,7 +78,7 @@ export function removeRevision(state: string, number: number): void {
   }
 }
 
-function newestRow(database: SqliteDatabase.Database): RevisionRow {
+function newestRow(database: SqliteDatabase): RevisionRow {
   const row = database
     .prepare<[], RevisionRow>(
       'select number, manifest_digest, envelope from revisions order by number desc limit 1',

@@ -12,6 +12,7 @@ const lock = z
     packages: z.record(
       z.string(),
       z.object({
+        name: z.string().optional(),
         version: z.string(),
         integrity: z.string().optional(),
         resolved: z.string().optional(),
@@ -64,8 +65,8 @@ describe.skipIf(why !== undefined)(`the node_modules of the Nix build ${why ?? '
     const { archives } = modulesOn('x86_64-linux')
     const needed = entries.filter(([, { dev }]) => dev !== true)
     expect(needed.length).toBeGreaterThan(20)
-    for (const [path, { version, integrity }] of needed) {
-      const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
+    for (const [path, { name: own, version, integrity }] of needed) {
+      const name = own ?? path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
       expect(archives[path]).toEqual({
         spec: `${name}@${version}`,
         outputHash: integrity,

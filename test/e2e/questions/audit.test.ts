@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import Database from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openSqlite, type SqliteDatabase } from '../../../coordinator/store/sqlite.ts'
 import { hashEvent } from '../../../shared/audit/event-chain.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
 import { makeToken, untilActive } from '../../support/shown.ts'
@@ -18,9 +18,9 @@ beforeAll(async () => {
 afterAll(async () => await fleet?.[Symbol.asyncDispose]())
 
 /** What root on the coordinator can do to the record. */
-async function tamper(change: (store: Database.Database) => void): Promise<void> {
+async function tamper(change: (store: SqliteDatabase) => void): Promise<void> {
   await fleet.coordinator?.kill('SIGTERM')
-  const store = new Database(join(fleet.coordinatorState, 'store.sqlite'))
+  const store = openSqlite(join(fleet.coordinatorState, 'store.sqlite'))
   change(store)
   store.close()
   await fleet.startCoordinator()
@@ -41,7 +41,7 @@ interface Row {
 }
 
 /** Hashes the whole record anew, as somebody would who knows how. */
-function hashAnew(store: Database.Database): void {
+function hashAnew(store: SqliteDatabase): void {
   let previous = ''
   for (const row of store.prepare<[], Row>('select * from events order by id').all()) {
     const { id, at, class: kind, machine, host, reason, actor } = row
