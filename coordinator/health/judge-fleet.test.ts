@@ -86,7 +86,7 @@ describe('the invariants of a fleet', () => {
       { open: [{ ...work, toldMs: NOW - 3 * HOUR, newestMs: NOW - 3 * HOUR }] },
       { open: [{ ...work, toldMs: NOW - 3 * HOUR, newestMs: NOW - HOUR }] },
     ],
-  ])('T39, T54: name %s, and only then', (kind, broken, kept) => {
+  ])('T54: name %s, and only then', (kind, broken, kept) => {
     expect(classes(broken)).toEqual([kind])
     expect(classes(kept)).toEqual([])
   })

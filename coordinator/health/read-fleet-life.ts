@@ -54,7 +54,7 @@ export async function readFleetLife(deps: FleetLifeDeps): Promise<FleetLife> {
   return {
     machines,
     ended: await readEnded(deps, nowMs),
-    open,
+    open: [...open, ...(await readGrants(deps, new Set(open.map(({ id }) => id)), nowMs))],
     cordons: await readCordons(deps, new Set(open.map(({ host }) => host))),
     heartbeatMs,
     stuckAfterMs: conditions.stuckAfterMs,
@@ -94,6 +94,43 @@ async function readOpen({ store }: FleetLifeDeps, ids: readonly string[]): Promi
       ]),
     ),
   }))
+}
+
+/**
+ * Grants of rollouts that are not closed, beside those whose operation tells of itself. An act with an end of its own is waited for
+ * until then; what the coordinator does itself, such as a soak, has no operation.
+ */
+async function readGrants(
+  { store }: FleetLifeDeps,
+  told: ReadonlySet<string>,
+  nowMs: number,
+): Promise<OpenWork[]> {
+  const rows = await store.db
+    .selectFrom('rollout_grants')
+    .leftJoin('cluster_acts', 'cluster_acts.id', 'rollout_grants.operation')
+    .select([
+      'rollout_grants.rollout',
+      'rollout_grants.host',
+      'rollout_grants.machine',
+      'rollout_grants.step',
+      'rollout_grants.operation',
+      'rollout_grants.granted',
+      'cluster_acts.expires',
+    ])
+    .where('rollout_grants.closed', 'is', null)
+    .where('rollout_grants.operation', '!=', '')
+    .limit(10_000)
+    .execute()
+  return rows
+    .filter(({ operation, expires }) => !told.has(operation) && (expires === null || expires <= nowMs))
+    .map(({ rollout, host, machine, step, granted }) => ({
+      id: rollout,
+      machine,
+      host,
+      what: `the step "${step}" of rollout`,
+      toldMs: granted,
+      newestMs: granted,
+    }))
 }
 
 /** A cordon is in use while an act, an operation or a rollout of its host is under way. */
