@@ -41,7 +41,7 @@ describe('the lock of a folder', () => {
     }
   })
 
-  it('tells a process from another that has its number, by start time and boot', async () => {
+  it('T47: tells a process from another that has its number, by start time and boot', async () => {
     const holder = JSON.parse(await heldText())
     for (const [index, gone] of [{ started: '1' }, { bootId: 'another boot' }, { pid: 2 ** 30 }].entries()) {
       await writeFile(lockPath(index + 1), JSON.stringify({ ...holder, ...gone }))
@@ -64,14 +64,14 @@ describe('the lock of a folder', () => {
     },
   )
 
-  it('does not take away a lock that became another one', async () => {
+  it('T48: does not take away a lock that became another one', async () => {
     const lock = await lockDirectory(folder, 'agent')
     await writeFile(lockPath(), 'of somebody else')
     await lock[Symbol.asyncDispose]()
     expect(await readFile(lockPath(), 'utf8')).toBe('of somebody else')
   })
 
-  it('T18: is taken over from a process that was killed', async () => {
+  it('T18, T47: is taken over from a process that was killed', async () => {
     const program = `
       const { lockDirectory } = await import(${JSON.stringify(join(import.meta.dirname, 'process-lock.ts'))})
       await lockDirectory(${JSON.stringify(folder)}, 'agent')

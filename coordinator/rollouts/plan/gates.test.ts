@@ -183,7 +183,7 @@ describe('gates of rollouts', () => {
     expect(skewOf(silent)).toMatchObject([{ gate: 'skew', reason: 'nobody can say what s1 runs' }])
   })
 
-  it('a pin holds until its end, and no longer', () => {
+  it('T63: a pin holds until its end, and no longer', () => {
     const hosts = [sampleHost('a', { pin: { revision: 7, why: 'demo', untilMs: NOW } })]
     const snapshot = sampleSnapshot({ hosts, rollouts: [sampleRollout({ hosts })] })
     expect(gates(snapshot, 'a', NOW - 1)).toEqual(['pin'])
