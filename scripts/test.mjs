@@ -44,6 +44,8 @@ const PARTS = {
   // One cluster at a time: each is several machines with a control plane. `components` is walked whole; the others are
   // founded and joined, and walked whole too with MUSTER_WALK=whole.
   clusters: { ...vitest('test/clusters/muster'), args: [...CLUSTER_TIMES, '--no-file-parallelism'] },
+  // Rolling upgrades of one cluster with its systems, whose workload is asked all the while; prints what they took.
+  rolling: { ...vitest('test/clusters/rolling'), args: [...CLUSTER_TIMES, '--no-file-parallelism'] },
   // The agent's drivers, and the stand-ins for k0s and k3s, without a coordinator.
   drivers: {
     ...vitest('test/clusters/drivers', 'test/clusters/standins'),
@@ -54,7 +56,7 @@ const PARTS = {
 /** What `npm test` runs, in this order. */
 const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'node24']
 /** The whole matrix. */
-const ALL = [...DEFAULT.filter(part => part !== 'clusters'), 'drivers', 'clusters']
+const ALL = [...DEFAULT.filter(part => part !== 'clusters'), 'drivers', 'clusters', 'rolling']
 
 const PROGRAMS = [
   {
@@ -177,7 +179,7 @@ const parts = asked.length > 0 ? asked : DEFAULT
 
 ensureDependencies()
 if (parts.some(part => part !== 'check')) ensurePrograms(PROGRAMS)
-if (parts.some(part => ['lab', 'clusters', 'drivers'].includes(part))) ensurePrograms(LAB_PROGRAMS)
+if (parts.some(part => ['lab', 'clusters', 'rolling', 'drivers'].includes(part))) ensurePrograms(LAB_PROGRAMS)
 if (parts.includes('lab')) ensurePrograms(VIRTUAL_MACHINE_PROGRAMS)
 
 const total = { passed: 0, failed: 0, skipped: 0 }

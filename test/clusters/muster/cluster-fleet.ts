@@ -20,6 +20,8 @@ import {
   type Host,
   isPackaged,
   type LabDistribution,
+  type Life,
+  programsOf,
   RENDERED_VERSION,
   renderedFleetFile,
   renderedSystem,
@@ -36,6 +38,7 @@ const COMMAND_MS = 15 * 60_000
 
 export interface ClusterFleetOptions {
   readonly version?: KubernetesVersion
+  readonly life?: Life
   readonly coordinatorConfig?: object
 }
 
@@ -47,13 +50,27 @@ export class ClusterFleet implements AsyncDisposable {
   readonly lab: LabFleet
   readonly distribution: LabDistribution
   readonly directory: string
+  readonly life: Life
   #version: KubernetesVersion
   #clusters: RpcClient<typeof ClusterService> | undefined
 
-  constructor(lab: LabFleet, distribution: LabDistribution, directory: string, version: KubernetesVersion) {
+  constructor(
+    lab: LabFleet,
+    directory: string,
+    {
+      distribution,
+      version,
+      life,
+    }: {
+      readonly distribution: LabDistribution
+      readonly version: KubernetesVersion
+      readonly life: Life
+    },
+  ) {
     this.lab = lab
-    this.distribution = distribution
     this.directory = directory
+    this.distribution = distribution
+    this.life = life
     this.#version = version
   }
 
@@ -97,7 +114,7 @@ export class ClusterFleet implements AsyncDisposable {
     return {
       ...this.lab.firstSystem(host),
       generation: '2',
-      ...renderedSystem(this.distribution, host, { version, agent }),
+      ...renderedSystem(this.distribution, host, { version, agent, life: this.life }),
     }
   }
 
@@ -137,7 +154,10 @@ export class ClusterFleet implements AsyncDisposable {
   }
 
   kubectlProgram(): readonly string[] {
-    const bin = '/nix/var/nix/profiles/muster-kubernetes/bin'
+    const bin =
+      this.life === 'apart'
+        ? '/nix/var/nix/profiles/muster-kubernetes/bin'
+        : programsOf(this.distribution, this.#version)
     return isPackaged(this.distribution) ? [`${bin}/${this.distribution}`, 'kubectl'] : [`${bin}/kubectl`]
   }
 
@@ -266,7 +286,7 @@ const asOperator = (dir: string): ProgramOptions => ({
  */
 export async function startClusterFleet(
   distribution: LabDistribution,
-  { version = RENDERED_VERSION, coordinatorConfig = {} }: ClusterFleetOptions = {},
+  { version = RENDERED_VERSION, life = 'apart', coordinatorConfig = {} }: ClusterFleetOptions = {},
 ): Promise<ClusterFleet> {
   let directory = ''
   const lab = await startLabFleet({
@@ -280,7 +300,7 @@ export async function startClusterFleet(
       await fleet.okWith(asOperator(fleet.dir), 'trust', 'set')
     },
   })
-  const made = new ClusterFleet(lab, distribution, directory, version)
+  const made = new ClusterFleet(lab, directory, { distribution, version, life })
   try {
     await writeFleetFile(made, version)
     await made.writeSystems(version)
@@ -295,7 +315,7 @@ export async function startClusterFleet(
 }
 
 /** The fixtures' fleet file, of this fleet; nothing here waits for minutes. */
-async function writeFleetFile({ fleetFile, distribution }: ClusterFleet, version: KubernetesVersion) {
+async function writeFleetFile({ fleetFile, distribution, life }: ClusterFleet, version: KubernetesVersion) {
   const id = /^id = "[^"]+"/m
   const own = id.exec(await readFile(fleetFile, 'utf8'))?.[0]
   if (own === undefined) throw new Error(`${fleetFile} names no fleet`)
@@ -304,5 +324,6 @@ async function writeFleetFile({ fleetFile, distribution }: ClusterFleet, version
     .replace('[defaults]\n', '[defaults]\nsoak = "1s"\nconfirm-within = "60s"\n')
     .replace('[clusters.', '[rollout]\nsoak = "2s"\n\n[clusters.')
     .replace(`version = "${RENDERED_VERSION}"`, `version = "${version}"`)
+    .replace('life = "apart"', `life = "${life}"`)
   await writeFile(fleetFile, text)
 }

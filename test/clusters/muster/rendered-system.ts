@@ -16,6 +16,9 @@ const FIXTURES = join(import.meta.dirname, '../../fixtures/clusters')
 /** For which version the fixtures were rendered. */
 export const RENDERED_VERSION: KubernetesVersion = '1.34.3'
 const UNITS = 'systemd/system/'
+/** Where the fixtures find the programs: they were rendered for a Kubernetes that lives apart. */
+const PROFILE = '/nix/var/nix/profiles/muster-kubernetes'
+export type Life = 'apart' | 'with-system'
 /** Where the fixtures name the agent's program. */
 const AGENT = '/usr/local/bin/muster-agent'
 
@@ -30,26 +33,37 @@ export const isPackaged = (distribution: LabDistribution): distribution is 'k3s'
 export const programsOf = (distribution: LabDistribution, version: KubernetesVersion): string =>
   isPackaged(distribution) ? `${packageIn(distribution, version)}/bin` : programsIn(version)
 
+export interface RenderOptions {
+  readonly version: KubernetesVersion
+  /** Store path of the agent. */
+  readonly agent: string
+  readonly life: Life
+}
+
 /**
  * What the Nix modules render for a host, as the system of a lab machine: units and files as they are, except for the agent's
- * store path and the version. Users, folders and kernel settings are made when it is activated, as NixOS would.
+ * store path and the version. Where Kubernetes lives with the system its programs are named by their own path, as the modules do.
+ * Users, folders and kernel settings are made when it is activated, as NixOS would.
  */
 export function renderedSystem(
   distribution: LabDistribution,
   host: Host,
-  { version, agent }: { readonly version: KubernetesVersion; readonly agent: string },
+  { version, agent, life }: RenderOptions,
 ): SystemOptions {
   const folder = join(FIXTURES, distribution, host, 'etc')
   const units: Record<string, string> = {}
   const etc: Record<string, string> = {}
   for (const path of filesBelow(folder)) {
-    const text = readFileSync(join(folder, path), 'utf8').replaceAll(AGENT, `${agent}/bin/muster-agent`)
+    const rendered = readFileSync(join(folder, path), 'utf8').replaceAll(AGENT, `${agent}/bin/muster-agent`)
+    const text =
+      life === 'apart' ? rendered : rendered.replaceAll(`${PROFILE}/bin`, programsOf(distribution, version))
     if (path.startsWith(UNITS)) units[path.slice(UNITS.length)] = text
-    else etc[path] = path === 'muster/cluster.json' ? withVersion(text, version) : text
+    else etc[path] = path === 'muster/cluster.json' ? withLife(withVersion(text, version), life) : text
   }
   // No registry can be reached: the images that pods need are brought with the machine.
   if ('containerd.service' in units) units['containerd.service.d/images.conf'] = IMAGES_DROP_IN
-  return { units, etc, activationScript: ACTIVATION, kubernetes: programsOf(distribution, version) }
+  const apart = life === 'apart' ? { kubernetes: programsOf(distribution, version) } : {}
+  return { units, etc, activationScript: ACTIVATION, ...apart }
 }
 
 const IMAGES_DROP_IN = `[Service]
@@ -64,6 +78,13 @@ function withVersion(text: string, version: KubernetesVersion): string {
   const changed = text.replace(`"version":"${RENDERED_VERSION}"`, `"version":"${version}"`)
   if (!changed.includes(`"version":"${version}"`)) throw new Error('cluster.json names no version')
   return changed
+}
+
+function withLife(text: string, life: Life): string {
+  if (life === 'apart') return text
+  return text
+    .replace('"life":"apart"', '"life":"with-system"')
+    .replace(`"profile":"${PROFILE}"`, '"profile":null')
 }
 
 function filesBelow(folder: string): readonly string[] {
