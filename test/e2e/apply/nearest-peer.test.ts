@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fromJson } from '@bufbuild/protobuf'
-import Database from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openSqlite, type SqliteDatabase } from '../../../coordinator/store/sqlite.ts'
 import { AgentService } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import { OutcomeClass, OutcomeSchema } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
@@ -29,10 +29,10 @@ beforeAll(async () => {
 afterAll(async () => await applying?.[Symbol.asyncDispose]())
 
 /** What root on the coordinator can do to what it keeps. */
-async function tamper<T>(change: (store: Database.Database) => T): Promise<T> {
+async function tamper<T>(change: (store: SqliteDatabase) => T): Promise<T> {
   const { fleet } = applying
   await fleet.coordinator?.kill('SIGTERM')
-  const store = new Database(join(fleet.coordinatorState, 'store.sqlite'))
+  const store = openSqlite(join(fleet.coordinatorState, 'store.sqlite'))
   try {
     return change(store)
   } finally {

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
-import Database from 'better-sqlite3'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openSqlite } from '../../../coordinator/store/sqlite.ts'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
@@ -78,7 +78,7 @@ describe('the invariants of a fleet in which hours pass', () => {
   /** The store says that things were longer ago than they were, as if that time had passed. */
   async function hoursPass(sql: string, ...values: readonly (string | number)[]): Promise<void> {
     await slow.coordinator?.kill('SIGTERM')
-    const store = new Database(join(slow.coordinatorState, 'store.sqlite'))
+    const store = openSqlite(join(slow.coordinatorState, 'store.sqlite'))
     const { changes } = store.prepare(sql).run(...values)
     store.close()
     expect(changes).toBeGreaterThan(0)
