@@ -93,3 +93,7 @@ export function collectNixOption(
 export function collectText(text: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), text]
 }
+
+export function signingKeyOption() {
+  return new Option('--key <file>', "a signing key instead of the operator's own")
+}

@@ -24,7 +24,8 @@ import { createRenewableServerCredentials } from './authority/server-credentials
 import { applyStagedRestore } from './backup/apply-restore.ts'
 import { ownHostBackup } from './backup/own-host-backup.ts'
 import { callerOf } from './caller-of.ts'
-import { type Asked, grantAct } from './clusters/acts/grant-act.ts'
+import { type Asked, grantAct, judgeAsk } from './clusters/acts/grant-act.ts'
+import type { ActAsk } from './clusters/acts/read-ask.ts'
 import { Conductor } from './clusters/conductor.ts'
 import type { CoordinatorConfig } from './config.ts'
 import { Nonces } from './enrolment/nonces.ts'
@@ -173,8 +174,14 @@ async function build(
 
   const ownHost = findOwnHost({ directory, configured: config.ownHost, systemId: await readSystemId() })
   const ownHostCopies = ownHostBackup({ stateDir, store, blobs, clock })
-  const grant = (asked: Asked) =>
-    grantAct({ store, clock, trust, fleetTargets, snapshot: name => clusters.snapshot(name) }, asked)
+  const actDeps = {
+    store,
+    clock,
+    trust,
+    fleetTargets,
+    snapshot: (name: string) => clusters.snapshot(name),
+  }
+  const grant = (asked: Asked) => grantAct(actDeps, asked)
   const clusterSource = conductorSource({ store, clock, clusters, fleetTargets, grantAct: grant })
   const rollouts = await openRolloutEngine({
     ...base,
@@ -273,6 +280,7 @@ async function build(
     ...deps,
     clusters,
     grantAct: grant,
+    judgeAsk: (ask: ActAsk) => judgeAsk(actDeps, ask),
   }
   const remote = (peer: Peer) => callerOf({ directory, operators, authorities, clock }, peer)
   const health = healthService({ store, registry })

@@ -60,7 +60,12 @@ type Asked = Pick<OperatorOrder, 'cluster' | 'act'> &
   Partial<Pick<OperatorOrder, 'node' | 'machine' | 'dead' | 'parameter' | 'recipientKey'>>
 
 /** Signs one act. The node obeys it once. */
-export function signAct(cli: Pick<Cli, 'clock'>, { fleet, key }: Signer, asked: Asked): Envelope {
+export function signAct(
+  cli: Pick<Cli, 'clock'>,
+  { fleet, key }: Signer,
+  asked: Asked,
+  lifetimeMs: number = LIFETIMES_MS[asked.act],
+): Envelope {
   const createdMs = cli.clock.now().getTime()
   return signOperatorOrder(
     {
@@ -69,7 +74,7 @@ export function signAct(cli: Pick<Cli, 'clock'>, { fleet, key }: Signer, asked: 
       ...{ node: '', machine: '', dead: false, parameter: '', recipientKey: new Uint8Array() },
       ...asked,
       createdMs,
-      expiresMs: createdMs + LIFETIMES_MS[asked.act],
+      expiresMs: createdMs + lifetimeMs,
     },
     key,
   )

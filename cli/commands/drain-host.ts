@@ -2,7 +2,7 @@ import { escapeText } from '../../shared/escape.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { requirePlace } from '../clusters/find-place.ts'
-import { type ActRequest, followAct, startAct } from '../clusters/run-act.ts'
+import { type ActRequest, finishAct, startAct } from '../clusters/run-act.ts'
 import { type ActOptions, showAct } from '../clusters/show-act.ts'
 import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
@@ -110,6 +110,8 @@ async function run(
   hint?: string,
 ): Promise<void> {
   const started = await startAct(cli, connection, request)
-  const act = wait ? await followAct(cli, connection, started, timeout) : started
-  await showAct(cli, act, output, hint)
+  if (wait) return await showAct(cli, await finishAct(cli, connection, started, timeout), output, hint)
+  if (started.act) return await showAct(cli, started.act, output, hint)
+  const { rollout } = started
+  cli.io.err(`rollout ${rollout} does it when its turn comes: \`muster rollout watch ${rollout}\`\n`)
 }

@@ -13,7 +13,7 @@ import {
   type FarewellStep,
 } from '../clusters/decide-farewell.ts'
 import { type Place, placeIn } from '../clusters/find-place.ts'
-import { type ActRequest, followAct, startAct } from '../clusters/run-act.ts'
+import { type ActRequest, followAct, runAct } from '../clusters/run-act.ts'
 import { failureText } from '../clusters/show-act.ts'
 import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
@@ -138,9 +138,10 @@ async function takeStep(
     return
   }
   if (!place) return
-  const started =
-    follow ?? (await startAct(cli, connection, await requestFor(cli, connection, step, place, options)))
-  const act = await followAct(cli, connection, started, options.timeout)
+  const { timeout } = options
+  const act = follow
+    ? await followAct(cli, connection, follow, timeout)
+    : await runAct(cli, connection, await requestFor(cli, connection, step, place, options), timeout)
   if (isDone(act)) return
   const left = lines
     .filter(({ state, step: other }) => state === 'left' && other !== step)

@@ -9,6 +9,7 @@ import {
   StartRolloutResponseSchema,
 } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { randomId } from '../../shared/ids.ts'
+import { SIGNED_ACTS } from '../../shared/operator-order/operator-order.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
@@ -21,6 +22,7 @@ import { renderFields } from '../output/table.ts'
 import { watch } from '../output/watch.ts'
 import { exitForRollout, followRollout, lookOf } from '../rollouts/follow-rollout.ts'
 import { rolloutStateName, rolloutStyle, whatItDoes } from '../rollouts/rollout-screen.ts'
+import { signForHosts } from '../rollouts/sign-acts.ts'
 import { reportSelectorErrors } from './list-machines.ts'
 
 interface Shown {
@@ -31,6 +33,9 @@ export interface StartOptions extends Shown {
   readonly where?: string | undefined
   readonly host?: readonly string[] | undefined
   readonly action?: string | undefined
+  readonly deleteEmptydirData?: boolean | undefined
+  readonly deleteUnmanaged?: boolean | undefined
+  readonly key?: string | undefined
   readonly dryRun?: boolean | undefined
   readonly canary?: readonly string[] | undefined
   readonly canarySize?: string | undefined
@@ -57,7 +62,8 @@ export async function startRollout(
   const request = requestOf(revision, options)
   await withCoordinator(cli, async connection => {
     const client = connection.service(RolloutService)
-    const answer = await client.startRollout(request, connection.call)
+    const whole = options.dryRun ? request : await signed(cli, connection, request, options.key)
+    const answer = await client.startRollout(whole, connection.call)
     const { rollout, order, errors } = answer
     reportSelectorErrors(cli, errors, rollout?.size ?? 0)
     if (options.dryRun) {
@@ -86,10 +92,46 @@ async function showEnd(
   exitForRollout(ended)
 }
 
-function requestOf(
-  revision: string | undefined,
-  options: StartOptions,
-): MessageInitShape<typeof StartRolloutRequestSchema> {
+type StartRequest = MessageInitShape<typeof StartRolloutRequestSchema> & { readonly action: string }
+
+/** What destroys is signed host by host, for exactly those that the coordinator names: they are frozen by that, too. */
+async function signed(
+  cli: Cli,
+  connection: Connection,
+  request: StartRequest,
+  key: string | undefined,
+): Promise<StartRequest> {
+  const act = SIGNED_ACTS.find(known => known === request.action)
+  if (!act) return request
+  const client = connection.service(RolloutService)
+  const { order, errors } = await client.startRollout({ ...request, dryRun: true }, connection.call)
+  reportSelectorErrors(cli, errors, order.length)
+  const wanted = { act, parameter: request.act?.parameter ?? '' }
+  const signedOrders = await signForHosts(cli, connection, wanted, order, key)
+  return { ...request, refs: order.map(({ host }) => host), where: '', signedOrders }
+}
+
+/** What a cluster is asked for on each host; undefined: the action is none of a cluster's. */
+function actOf(
+  action: string,
+  { deleteEmptydirData = false, deleteUnmanaged = false, drainLimit }: StartOptions,
+): StartRequest['act'] {
+  switch (action) {
+    case 'drain': {
+      const limit = drainLimit === undefined ? {} : { limit: durationFromMs(drainLimit) }
+      return { act: action, drain: { ...limit, deleteEmptyDir: deleteEmptydirData, deleteUnmanaged } }
+    }
+    case 'rotate':
+      return { act: action, parameter: 'certificates' }
+    case 'leave':
+    case 'uncordon':
+      return { act: action }
+    default:
+      return undefined
+  }
+}
+
+function requestOf(revision: string | undefined, options: StartOptions): StartRequest {
   const { action = 'apply', host = [], where = '', after = [], why = '' } = options
   const goes = action === 'apply' || action === 'upgrade'
   if (revision !== undefined && !goes) {
@@ -101,6 +143,10 @@ function requestOf(
   if (revision === undefined && goes) {
     throw new CliError('usage', 'rollout start: name a revision, such as `muster rollout start newest`')
   }
+  if (action !== 'drain' && (options.deleteEmptydirData || options.deleteUnmanaged)) {
+    throw new CliError('usage', 'rollout start: what a drain may delete is said with --action drain')
+  }
+  const act = actOf(action, options)
   const duration = (ms: number | undefined) => (ms === undefined ? undefined : durationFromMs(ms))
   const { canarySoak, soak, drainLimit } = options
   const settings = create(RolloutSettingsSchema, {
@@ -121,6 +167,7 @@ function requestOf(
     refs: [...host],
     where,
     settings,
+    ...(act && { act }),
     after: [...after],
     dryRun: options.dryRun ?? false,
     why,

@@ -1,6 +1,13 @@
 import { Argument, type Command, Option } from '@commander-js/extra-typings'
 import type { Cli } from '../cli.ts'
-import { noWaitOption, outputOption, parseTime, timeoutOption, watchOption } from '../option-types.ts'
+import {
+  noWaitOption,
+  outputOption,
+  parseTime,
+  signingKeyOption,
+  timeoutOption,
+  watchOption,
+} from '../option-types.ts'
 
 const CLUSTER = 'a cluster of the fleet file'
 const HOST = 'a host, or the start of its machine’s id'
@@ -10,10 +17,6 @@ const ASK_TIMEOUT_MS = 120_000
 
 function onOption(what: string) {
   return new Option('--on <host>', what)
-}
-
-function signingKeyOption() {
-  return new Option('--key <file>', "a signing key instead of the operator's own")
 }
 
 function askTimeoutOption() {

@@ -9,12 +9,15 @@ import {
   outputOption,
   parseSoak,
   parseTime,
+  signingKeyOption,
   watchOption,
   whereOption,
 } from '../option-types.ts'
 
 const ROLLOUT = 'a rollout’s id, or the start of it'
-const ACTIONS = ['apply', 'rollback', 'reboot', 'upgrade'] as const
+const ACTIONS = [
+  ...(['apply', 'rollback', 'reboot', 'upgrade', 'drain', 'uncordon', 'leave', 'rotate'] as const),
+] as const
 
 function amount(text: string): string {
   if (readAmount(text) === undefined)
@@ -76,6 +79,9 @@ function defineStart(rollout: Command, cli: Cli): void {
     )
     .option('--spread <label>', 'no two hosts with the same value of this label at once')
     .addOption(new Option('--drain-limit <time>', 'how long pods are waited for').argParser(parseTime))
+    .option('--delete-emptydir-data', 'with --action drain: also pods whose emptyDir volumes are lost')
+    .option('--delete-unmanaged', 'with --action drain: also pods that nobody makes anew')
+    .addOption(signingKeyOption())
     .addOption(
       new Option(
         '--after <rollout>',
@@ -93,6 +99,11 @@ Examples:
   $ muster rollout start newest --dry-run
   $ muster rollout start 7 --where "labels.rack == 'a'" --canary n4 --max-unavailable 2
   $ muster rollout start --action reboot --where 'size(status.rebootReasons) > 0'
+  $ muster rollout start --action rotate --where "cluster.name == 'home'" --max-unavailable 1
+
+leave, and rotate, which makes the certificates of each host anew, are orders that you sign, one for each host; --key says with what.
+A restore, a rotation of tokens and the leave of a machine that is gone are of one cluster: \`muster cluster restore\`, \`muster cluster
+rotate\`, \`muster leave --dead\`.
 
 Ends with 0 when every host got there, 7 when some did, 6 when none did, 4 when it was ended.
 `,

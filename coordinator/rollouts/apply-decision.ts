@@ -15,6 +15,7 @@ import {
   writeHostRecord,
 } from '../store/rollouts.ts'
 import type { Database } from '../store/tables.ts'
+import { askedOfHost } from './act-request.ts'
 import type { WantedAct } from './cluster-source.ts'
 import type { Decision, NewGrant, RolloutMove, Wait } from './plan/decision.ts'
 import { progressOf } from './plan/host-steps.ts'
@@ -368,7 +369,7 @@ export function wantedActs(rows: RolloutRows, known: ReadonlySet<string>): reado
             host: host.host,
             step: grant.step,
             action: row.action,
-            asked: grant.step === 'act' ? askedOf(row).act : undefined,
+            asked: grant.step === 'act' ? askedOfHost(askedOf(row), host.host) : undefined,
             drainLimitMs: host.drainLimitMs ?? record.settings.drainLimitMs,
             actor: row.started_by,
           },

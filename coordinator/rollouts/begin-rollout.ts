@@ -13,7 +13,8 @@ import type { ClusterSource } from './cluster-source.ts'
 import { freezeSettings } from './frozen-settings.ts'
 import { isServerRole, type Member, orderMembers } from './members.ts'
 import { findOrderCircle } from './plan/predecessors.ts'
-import type { RolloutAction, RolloutRecord } from './plan/rollout-record.ts'
+import { isClusterAction, type RolloutAction, type RolloutRecord } from './plan/rollout-record.ts'
+import { howOfAct } from './read-record.ts'
 import type { RolloutRunner } from './runner.ts'
 import { intentOf, type NewRollout, writeRollout } from './start-rollout.ts'
 
@@ -58,7 +59,9 @@ export async function prepareRollout(
   if (unknown.length > 0) {
     throw precondition(`settings.canaries: ${unknown.slice(0, 5).join(', ')} is no host of this rollout`)
   }
-  const ordered = orderMembers(await outsideUntilJoined(clusters, members, clock), canaries, canarySize)
+  // What a cluster does is asked of it also where its node has not joined, or has left.
+  const placed = isClusterAction(action) ? members : await outsideUntilJoined(clusters, members, clock)
+  const ordered = orderMembers(placed, canaries, canarySize)
   const circle = findOrderCircle(
     ordered.map(member => ({
       ...{ host: member.host, cluster: member.cluster, after: member.after },
@@ -130,6 +133,7 @@ export function recordOfNew(rollout: NewRollout, nowMs: number): RolloutRecord {
   return {
     id: rollout.id,
     action: rollout.action,
+    how: howOfAct(rollout.action, rollout.asked.act),
     revision: rollout.revision,
     state: 'running',
     endsAs: undefined,

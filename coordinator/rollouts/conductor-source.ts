@@ -1,20 +1,14 @@
-import { create } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
 import { RpcError, reasonOf } from '../../shared/errors.ts'
-import {
-  DrainNodeSchema,
-  type StartClusterActRequest,
-  StartClusterActRequestSchema,
-} from '../../shared/gen/muster/v1/cluster_pb.ts'
-import { durationFromMs } from '../../shared/time.ts'
 import { findAct, findActsByRequests, listCordons } from '../clusters/acts/act-store.ts'
 import type { ClusterAct } from '../clusters/acts/cluster-act.ts'
-import type { Asked, Granted } from '../clusters/acts/grant-act.ts'
+import { type Asked, type Granted, operatorRequest } from '../clusters/acts/grant-act.ts'
 import { readAsk } from '../clusters/acts/read-ask.ts'
 import type { Conductor } from '../clusters/conductor.ts'
 import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
 import type { Store } from '../store/store.ts'
-import type { ClusterSource, WantedAct } from './cluster-source.ts'
+import { actRequest } from './act-request.ts'
+import type { ClusterSource } from './cluster-source.ts'
 import { viewOfCluster } from './plan/cluster-view.ts'
 import type { ClusterView, OperationView } from './plan/rollout-snapshot.ts'
 
@@ -25,9 +19,6 @@ export interface ConductorSourceDeps {
   readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
   readonly grantAct: (asked: Asked) => Promise<Granted>
 }
-
-/** As the act itself names who asked for it. */
-const requestOf = (id: string) => `operator ${id}`
 
 /** Rollouts' door to the clusters that the coordinator conducts. */
 export function conductorSource(deps: ConductorSourceDeps): ClusterSource {
@@ -51,18 +42,19 @@ export function conductorSource(deps: ConductorSourceDeps): ClusterSource {
       return views
     },
     async acts(ids) {
-      const acts = await findActsByRequests(store.db, ids.map(requestOf))
+      const acts = await findActsByRequests(store.db, ids.map(operatorRequest))
       const byRequest = new Map(acts.map(act => [act.request, act]))
       const found = new Map<string, OperationView>()
       for (const id of ids) {
-        const act = byRequest.get(requestOf(id))
+        const act = byRequest.get(operatorRequest(id))
         if (act) found.set(id, viewOfAct(id, act))
       }
       return found
     },
     async ask(act) {
       try {
-        const granted = await grantAct({ ask: readAsk(requestFor(act), clock.now()), askedBy: act.actor })
+        const ask = readAsk(actRequest(act), clock.now())
+        const granted = await grantAct({ ask, askedBy: act.actor, id: act.id })
         clusters.trigger(act.cluster)
         if (granted.kind === 'refused') return granted.problems.join('; ')
         return granted.kind === 'no-cluster' ? `there is no cluster ${act.cluster}` : undefined
@@ -85,20 +77,4 @@ function viewOfAct(id: string, act: ClusterAct): OperationView {
     untouched: true,
     plan: undefined,
   }
-}
-
-function requestFor({
-  id,
-  cluster,
-  host,
-  step,
-  action,
-  drainLimitMs,
-  asked,
-}: WantedAct): StartClusterActRequest {
-  const act = step === 'act' ? action : step
-  const wanted = asked ?? create(StartClusterActRequestSchema)
-  const limit = durationFromMs(drainLimitMs)
-  const drain = wanted.drain ?? create(DrainNodeSchema, { limit, deleteEmptyDir: true })
-  return { ...wanted, requestId: id, cluster, act, host, ...(act === 'drain' && { drain }) }
 }

@@ -62,6 +62,11 @@ export function missingOperation(id: string): OperationView {
   }
 }
 
+/** An act that its cluster would not begin when it was last asked. */
+export function unwilling(id: string, reason: string): OperationView {
+  return { ...missingOperation(id), state: 'unwilling', reason: reason.slice(0, 500), untouched: true }
+}
+
 function viewOfPlan(plan: Plan): PlanView {
   const units = [...plan.stops, ...plan.starts, ...plan.restarts]
   return {

@@ -1,3 +1,5 @@
+import { fromBinary } from '@bufbuild/protobuf'
+import { StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { readTexts } from '../store/json.ts'
 import type { RolloutGrantRow, RolloutHostRow, RolloutOverrideRow, RolloutRow } from '../store/rollouts.ts'
 import { settingsOfRow } from './frozen-settings.ts'
@@ -56,6 +58,7 @@ export function readRecords({ rollouts, hosts, grants, overrides }: RolloutRows)
   return rollouts.map(row => ({
     id: row.id,
     action: word(row.action, ROLLOUT_ACTIONS),
+    how: howOf(row),
     revision: row.revision,
     state: word(row.state, STATES),
     endsAs: row.ends_as === 'failed' || row.ends_as === 'aborted' ? row.ends_as : undefined,
@@ -80,6 +83,20 @@ export function readRecords({ rollouts, hosts, grants, overrides }: RolloutRows)
       overrides.filter(({ rollout }) => rollout === row.id).map(({ host, gate }) => `${host} ${gate}`),
     ),
   }))
+}
+
+/** By what it was asked for: whether it is about a machine that is gone, or restarts nothing. */
+function howOf({ action, asked }: Pick<RolloutRow, 'action' | 'asked'>): RolloutRecord['how'] {
+  if (action !== 'leave' && action !== 'rotate') return undefined
+  return howOfAct(action, fromBinary(StartRolloutRequestSchema, asked).act)
+}
+
+export function howOfAct(
+  action: string,
+  act: { readonly dead: boolean; readonly parameter: string } | undefined,
+): RolloutRecord['how'] {
+  if (action === 'leave' && act?.dead) return 'dead'
+  return action === 'rotate' && act?.parameter === 'tokens' ? 'tokens' : undefined
 }
 
 function groupHosts(hosts: readonly RolloutHostRow[]): Map<string, RolloutHostRow[]> {

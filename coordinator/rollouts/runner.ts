@@ -1,5 +1,4 @@
 import type { Clock } from '../../shared/clock.ts'
-import { reasonOf } from '../../shared/errors.ts'
 import { operationId } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -11,6 +10,8 @@ import { ORDER_LIFETIME_MS } from '../operations/order-lifetime.ts'
 import type { NewOrders } from '../operations/write-orders.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import { type Applied, actionOf, applyDecision, StaleDecision, wantedActs } from './apply-decision.ts'
+import type { WantedAct } from './cluster-source.ts'
+import { unwilling } from './operation-view.ts'
 import type { Decision } from './plan/decision.ts'
 import { evidenceAwaited } from './plan/evidence-awaited.ts'
 import { planRollouts } from './plan/plan-rollouts.ts'
@@ -50,6 +51,8 @@ export class RolloutRunner {
   #wake: (() => void) | undefined
   /** Nothing is open as far as is known; a start wakes it. */
   #idle = false
+  /** Acts that were granted and that their clusters would not begin when they were last asked, and why. */
+  readonly #unwilling = new Map<string, string>()
 
   constructor(deps: RunnerDeps) {
     this.#deps = deps
@@ -120,7 +123,8 @@ export class RolloutRunner {
   async #rounds(): Promise<void> {
     for (let round = 0; round < MOST_ROUNDS; round++) {
       const now = this.#deps.clock.now()
-      const { snapshot, rows } = await readSnapshot(this.#deps, now.getTime())
+      const { snapshot: read, rows } = await readSnapshot(this.#deps, now.getTime())
+      const snapshot = this.#withUnwilling(read)
       if (rows.rollouts.length === 0) {
         this.#idle = true
         this.#deps.clusters.follow(new Map())
@@ -131,7 +135,7 @@ export class RolloutRunner {
       if (applied === 'stale') continue
       this.#deps.clusters.follow(evidenceAwaited(snapshot, decision))
       this.#tell(applied)
-      await this.#askForActs(rows, snapshot)
+      await this.#askForActs(rows, read)
       for (const id of applied.reverts) await this.#deps.revert(id)
       if (!applied.decided) return
     }
@@ -180,15 +184,35 @@ export class RolloutRunner {
     for (const machine of machines) this.#deps.sessions.wake(machine)
   }
 
+  /** What clusters said against acts when they were last asked: a rollout tells it, and does not ask for ever. */
+  #withUnwilling(snapshot: RolloutSnapshot): RolloutSnapshot {
+    if (this.#unwilling.size === 0) return snapshot
+    const operations = new Map(snapshot.operations)
+    for (const [id, reason] of this.#unwilling)
+      if (!operations.has(id)) operations.set(id, unwilling(id, reason))
+    return { ...snapshot, operations }
+  }
+
   /** Acts that were granted before this run; those of this run are asked for in the next round. */
   async #askForActs(rows: RolloutRows, { operations }: RolloutSnapshot): Promise<void> {
-    for (const act of wantedActs(rows, new Set(operations.keys()))) {
-      try {
-        const problem = await this.#deps.clusters.ask(act)
-        if (problem !== undefined) this.#deps.log.warn({ act: act.id, reason: problem }, 'act not begun')
-      } catch (error) {
-        this.#deps.log.error({ act: act.id, reason: reasonOf(error) }, 'act not begun')
-      }
+    const wanted = wantedActs(rows, new Set(operations.keys()))
+    const before = new Map(this.#unwilling)
+    this.#unwilling.clear()
+    for (const act of wanted) {
+      const problem = await this.#ask(act)
+      if (problem === undefined) continue
+      this.#unwilling.set(act.id, problem)
+      if (before.get(act.id) !== problem)
+        this.#deps.log.warn({ act: act.id, reason: problem }, 'act not begun')
+    }
+  }
+
+  async #ask(act: WantedAct): Promise<string | undefined> {
+    try {
+      return await this.#deps.clusters.ask(act)
+    } catch (error) {
+      this.#deps.log.error({ act: act.id, err: error }, 'act not asked for')
+      return 'the coordinator could not ask for it'
     }
   }
 }

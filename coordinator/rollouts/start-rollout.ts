@@ -21,9 +21,10 @@ import type { Database } from '../store/tables.ts'
 import { whatItDoes } from './apply-decision.ts'
 import { settingsToRow } from './frozen-settings.ts'
 import type { OrderedMember } from './members.ts'
+import { gatedAction } from './plan/gate-table.ts'
 import { progressOf } from './plan/host-steps.ts'
 import type { FrozenSettings, RolloutAction } from './plan/rollout-record.ts'
-import { noteToRow, readRecords } from './read-record.ts'
+import { howOfAct, noteToRow, readRecords } from './read-record.ts'
 
 /** A rollout that is to begin, with everything decided that is frozen. */
 export interface NewRollout {
@@ -146,7 +147,7 @@ async function problemsOf(
 async function givesWay(
   tx: Transaction<Database>,
   id: string,
-  { startedBy, id: newer }: NewRollout,
+  { startedBy, id: newer, action, asked, members }: NewRollout,
   now: Date,
 ): Promise<boolean> {
   const row = await findRollout(tx, id)
@@ -159,6 +160,19 @@ async function givesWay(
   }
   const [record] = readRecords(rows)
   if (!record?.settings.direct) return false
+  const ends = async () => {
+    const reason = `${startedBy} ordered something else: rollout ${newer}`
+    return await changeRollout(tx, row, {
+      state: 'aborted',
+      ends_as: 'aborted',
+      reason,
+      ended: now.getTime(),
+    })
+  }
+  // Whoever was to leave by itself may be gone by now: that it is gone for good takes the place of the order before.
+  const isGone = gatedAction({ action, how: howOfAct(action, asked.act) }) === 'leave-dead'
+  const isSame = record.hosts.every(({ host }) => members.some(member => member.host === host))
+  if (isGone && isSame && gatedAction(record) === 'leave') return await ends()
   const waits = record.hosts.every(host => {
     const progress = progressOf(record, host)
     const again = host.grants.some(({ end }) => end?.outcome === 'again')
@@ -168,7 +182,5 @@ async function givesWay(
       (progress.kind === 'waiting' && !progress.open && again)
     )
   })
-  if (!waits) return false
-  const reason = `${startedBy} ordered something else: rollout ${newer}`
-  return await changeRollout(tx, row, { state: 'aborted', ends_as: 'aborted', reason, ended: now.getTime() })
+  return waits ? await ends() : false
 }

@@ -13,7 +13,7 @@ import { askToLeave, letReturn } from '../operator-changes.ts'
 import { loadRecord, saveRecord } from '../record-store.ts'
 import { findActByRequest, insertAct, openActs, putCordon } from './act-store.ts'
 import { type ClusterAct, isRebuilding } from './cluster-act.ts'
-import { type Grant, judgeAct } from './judge-act.ts'
+import { type ActVerdict, type Grant, judgeAct } from './judge-act.ts'
 import type { ActAsk } from './read-ask.ts'
 
 export interface GrantDeps {
@@ -25,10 +25,12 @@ export interface GrantDeps {
   snapshot(name: string): Promise<ClusterSnapshot | undefined>
 }
 
-/** An act as it is asked for, with its cluster filled in. */
+/** An act as it is asked for, with its cluster filled in: by the planner of rollouts, or where nothing is disrupted by an operator. */
 export interface Asked {
   readonly ask: ActAsk
   readonly askedBy: string
+  /** Whoever granted it has named it already; missing: it gets a name of its own. */
+  readonly id?: string | undefined
 }
 
 export type Granted =
@@ -40,31 +42,27 @@ export type Granted =
 
 const TRIES = 5
 
+/** As an act names the request that asked for it. */
+export function operatorRequest(id: string): string {
+  return `operator ${id}`
+}
+
 /**
- * Grants an act that an operator asked for, or says every reason why not. THE ONLY PLACE THAT DOES: what it judged is what
+ * Grants an act, or says every reason why not. THE ONLY PLACE THAT DOES: what it judged is what
  * it writes on, in one transaction; when anything was begun in between, it judges anew. Idempotent by the request. Nobody is
  * told anything here: what is written is sent by the cluster's next turn.
  */
-export async function grantAct(deps: GrantDeps, { ask, askedBy }: Asked): Promise<Granted> {
-  const request = `operator ${ask.requestId}`
+export async function grantAct(deps: GrantDeps, { ask, askedBy, id }: Asked): Promise<Granted> {
+  const request = operatorRequest(ask.requestId)
   for (let tries = 1; ; tries += 1) {
     const known = await findActByRequest(deps.store.db, request)
     if (known) return { kind: 'known', act: known }
     const snapshot = await deps.snapshot(ask.cluster)
     if (!snapshot) return { kind: 'no-cluster' }
-    const open = await openActs(deps.store.db, ask.cluster)
     const at = deps.clock.now()
-    const { revision, manifestDigest, clusters } = deps.fleetTargets.current()
-    const context = {
-      snapshot,
-      open,
-      trust: deps.trust.newest,
-      revision: { number: revision, digest: manifestDigest },
-      endpoint: withPort(clusters.get(ask.cluster)?.endpoint),
-    }
-    const verdict = judgeAct(ask, context, at.getTime())
+    const { open, verdict } = await judgeIn(deps, ask, snapshot, at)
     if (verdict.kind === 'refused') return verdict
-    const act = actFrom(ask, verdict.grant, { request, askedBy, at })
+    const act = actFrom(ask, verdict.grant, { id: id ?? operationId(at), request, askedBy, at })
     const isJudged = sameActs(open)
     const written = await deps.store
       .transact(async tx => {
@@ -95,12 +93,35 @@ export async function grantAct(deps: GrantDeps, { ask, askedBy }: Asked): Promis
   }
 }
 
+/** Whether an act may be as things are, without granting it; undefined: there is no such cluster. */
+export async function judgeAsk(deps: GrantDeps, ask: ActAsk): Promise<ActVerdict | undefined> {
+  const snapshot = await deps.snapshot(ask.cluster)
+  return snapshot && (await judgeIn(deps, ask, snapshot, deps.clock.now())).verdict
+}
+
+async function judgeIn(deps: GrantDeps, ask: ActAsk, snapshot: ClusterSnapshot, at: Date) {
+  const open = await openActs(deps.store.db, ask.cluster)
+  const { revision, manifestDigest, clusters } = deps.fleetTargets.current()
+  const context = {
+    snapshot,
+    open,
+    trust: deps.trust.newest,
+    revision: { number: revision, digest: manifestDigest },
+    endpoint: withPort(clusters.get(ask.cluster)?.endpoint),
+  }
+  return { open, verdict: judgeAct(ask, context, at.getTime()) }
+}
+
 function actFrom(
   ask: ActAsk,
   { host, machine, executor, action, expiresMs, change }: Grant,
-  { request, askedBy, at }: { readonly request: string; readonly askedBy: string; readonly at: Date },
+  {
+    id,
+    request,
+    askedBy,
+    at,
+  }: { readonly id: string; readonly request: string; readonly askedBy: string; readonly at: Date },
 ): ClusterAct {
-  const id = operationId(at)
   const isOver = change?.kind === 'return'
   return {
     id,

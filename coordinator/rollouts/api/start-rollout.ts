@@ -6,9 +6,11 @@ import type {
 } from '../../../shared/gen/muster/v1/rollout_pb.ts'
 import { actorOf, type Caller } from '../../api/caller.ts'
 import { listProblems } from '../../api/list-problems.ts'
+import { readAsk } from '../../clusters/acts/read-ask.ts'
 import type { FleetQueryDeps } from '../../queries/evaluate-fleet.ts'
 import { requireRevision } from '../../revisions/describe-revision.ts'
 import { findRollout, findRolloutByRequest } from '../../store/rollouts.ts'
+import { actRequest, askedOfHost } from '../act-request.ts'
 import {
   type BeginDeps,
   type Beginning,
@@ -18,8 +20,14 @@ import {
 } from '../begin-rollout.ts'
 import { describeRollouts } from '../describe-rollout.ts'
 import { describeSettings } from '../frozen-settings.ts'
+import type { Member } from '../members.ts'
 import { foresee } from '../plan/foresee.ts'
-import { ROLLOUT_ACTIONS, type RolloutAction } from '../plan/rollout-record.ts'
+import {
+  CLUSTER_ACTIONS,
+  isClusterAction,
+  ROLLOUT_ACTIONS,
+  type RolloutAction,
+} from '../plan/rollout-record.ts'
 import { readSnapshot, type SnapshotDeps, snapshotOf } from '../read-snapshot.ts'
 import { intentOf } from '../start-rollout.ts'
 import { selectHosts } from './select-hosts.ts'
@@ -29,7 +37,6 @@ export type StartDeps = BeginDeps & FleetQueryDeps & SnapshotDeps
 /** How long a host that is away is waited for when nothing else is left to do. */
 export const AWAY_MS = 10 * 60_000
 const MAX_AFTER = 16
-const CLUSTER_ACTS: readonly RolloutAction[] = ['drain', 'uncordon', 'leave', 'rotate', 'restore']
 
 type Response = MessageInitShape<typeof StartRolloutResponseSchema>
 
@@ -47,6 +54,7 @@ export function startRollout(deps: StartDeps) {
       return { ...(rollout && { rollout }) }
     }
     const { members, errors } = await selectHosts(deps, request)
+    checkActs(deps, request, action, members)
     const revision = await revisionOf(deps, request, action)
     const beginning: Beginning = {
       asked: request,
@@ -83,10 +91,38 @@ function readAction(request: StartRolloutRequest): RolloutAction {
   if (action !== 'apply' && action !== 'upgrade' && request.revision !== 0n) {
     throw invalid(`revision: ${action} goes to none`)
   }
-  if (CLUSTER_ACTS.includes(action) !== (request.act !== undefined)) {
-    throw invalid(`act: is needed for ${CLUSTER_ACTS.join(', ')}, and for these alone`)
+  if (isClusterAction(action) !== (request.act !== undefined)) {
+    throw invalid(`act: is needed for ${CLUSTER_ACTIONS.join(', ')}, and for these alone`)
   }
+  if (request.act?.dead)
+    throw invalid('act.dead: a machine that is gone is in no rollout; ask for that leave alone')
   return action
+}
+
+/** Whether the act of each host is one that its cluster can be asked for, signature included. */
+function checkActs(
+  { clock }: StartDeps,
+  request: StartRolloutRequest,
+  action: RolloutAction,
+  members: readonly Member[],
+): void {
+  if (!isClusterAction(action)) return
+  const [strange] = Object.keys(request.signedOrders).filter(
+    host => !members.some(each => each.host === host),
+  )
+  if (strange !== undefined)
+    throw invalid(`signed_orders: ${strange.slice(0, 64)} is no host of this rollout`)
+  const outside = members.filter(({ cluster }) => cluster === undefined).map(({ host }) => host)
+  if (outside.length > 0) {
+    throw precondition(listProblems(outside.slice(0, 20).map(host => `${host}: is in no cluster`)))
+  }
+  // Nothing is signed before the whole order was looked at.
+  if (request.dryRun) return
+  for (const { host, cluster = '' } of members) {
+    const asked = askedOfHost(request, host)
+    const act = actRequest({ id: 'asked', cluster, host, step: 'act', action, drainLimitMs: 60_000, asked })
+    readAsk(act, clock.now())
+  }
 }
 
 async function revisionOf(
@@ -129,6 +165,7 @@ async function foreseen(deps: StartDeps, beginning: Beginning) {
     },
     order: order.map(({ host, wave, steps, waits }) => ({
       host,
+      cluster: record.hosts.find(each => each.host === host)?.cluster ?? '',
       wave: wave ?? 0,
       steps: steps.map(step => (step === 'act' ? rollout.action : step)),
       waits: waits.map(({ gate, reason }) => `${gate}: ${reason}`),

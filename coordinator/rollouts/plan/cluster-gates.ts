@@ -10,9 +10,8 @@ import type { HostRecord } from './rollout-record.ts'
 import type { ClusterView } from './rollout-snapshot.ts'
 
 /** Whether anybody can say what the host is in its cluster: else no other gate of the cluster means anything. */
-export function* known({ snapshot, rollout, host }: GateInput): Iterable<Wait> {
-  // What rebuilds or takes away a node is judged by the cluster's own planner, which knows more of it.
-  if (host.cluster === undefined || rollout.action === 'restore' || rollout.action === 'leave') return
+export function* known({ snapshot, host }: GateInput): Iterable<Wait> {
+  if (host.cluster === undefined) return
   const cluster = snapshot.clusters.get(host.cluster)
   if (!cluster) {
     const reason = `nobody has looked at cluster ${host.cluster} since the coordinator started`
@@ -25,8 +24,8 @@ export function* known({ snapshot, rollout, host }: GateInput): Iterable<Wait> {
 }
 
 /** Only what is well is touched. */
-export function* health({ snapshot, rollout, host, view }: GateInput): Iterable<Wait> {
-  if (rollout.action === 'restore' || !view?.connected || view.held !== undefined) return
+export function* health({ snapshot, host, view }: GateInput): Iterable<Wait> {
+  if (!view?.connected || view.held !== undefined) return
   const unwell = whyUnwell(snapshot, view, host)
   if (unwell !== undefined) yield { gate: 'health', reason: unwell, opens: 'its node is Ready' }
 }
@@ -37,8 +36,7 @@ export function* datastore(input: GateInput): Iterable<Wait> {
   const cluster = snapshot.clusters.get(host.cluster ?? '')
   const member = cluster?.members.get(host.host)
   if (!cluster || !member?.joined) return
-  const stops = rollout.action !== 'drain' && rollout.action !== 'restore'
-  if (host.server && stops) {
+  if (host.server) {
     const other = availability.otherServer(host)
     const opens = 'the datastore agrees without this server'
     if (other !== undefined) {

@@ -26,7 +26,7 @@ export const GATES = [
     'quorum',
     'skew',
   ] as const),
-  ...(['quarantine', 'target', 'retry', 'soak', 'unknown', 'fetching', 'given-up'] as const),
+  ...(['quarantine', 'target', 'retry', 'soak', 'unknown', 'fetching', 'given-up', 'refused'] as const),
 ] as const
 export type GateName = (typeof GATES)[number]
 

@@ -228,4 +228,99 @@ describe('gates of rollouts', () => {
     expect(grants(snapshot)).toEqual(['r1 c act', 'r1 d act'])
     expect(gates(snapshot, 'e')).toEqual(['canary'])
   })
+
+  describe('by action', () => {
+    const away = { connected: false, connectedSinceMs: undefined }
+    const shut = [{ days: [1], fromMinute: 0, toMinute: 1, timeZone: 'UTC' }]
+    const silence = { known: 4, silent: 3, percent: 30 }
+    const of = (
+      hosts: readonly HostView[],
+      change: Partial<Parameters<typeof sampleRollout>[0]['change']> & object,
+      more: Partial<RolloutSnapshot> = {},
+    ) =>
+      sampleSnapshot({
+        clusters: inCluster(hosts),
+        ...more,
+        hosts,
+        rollouts: [{ ...reboot(hosts.slice(0, 1)), ...change }],
+      })
+
+    it('let a machine go that is gone, whoever else is silent, but not past a lock or a datastore that would not agree', () => {
+      const [gone, ...others] = clusterHosts(3, 1)
+      if (!gone) throw new Error('no host')
+      const dead = { action: 'leave', how: 'dead' } as const
+      const hosts = [{ ...gone, ...away, machine: undefined }, ...others.map(host => ({ ...host, ...away }))]
+      const ill = inCluster(hosts, { s1: { healthy: false, ready: undefined, joined: true } })
+      const all = { silence, windows: shut, clusters: ill }
+      expect(grants(of(hosts, dead, all))).toEqual(['r1 s1 act'])
+      expect(gates(of(hosts, { action: 'leave' }, all), 's1')).toEqual(
+        expect.arrayContaining(['unbound', 'silence', 'window', 'budget']),
+      )
+      const two = inCluster(hosts, { s1: { healthy: false }, s2: { healthy: false } })
+      expect(gates(of(hosts, dead, { ...all, clusters: two }), 's1')).toEqual(['quorum'])
+      const locked = [{ ...gone, ...away, lock: 'its disk is evidence' }, ...others]
+      expect(gates(of(locked, dead, all), 's1')).toEqual(['lock'])
+      expect(gates({ ...of(hosts, dead, all), halted: 'older' }, 's1')).toEqual(['halted'])
+    })
+
+    it('let a datastore be set back that agrees on nothing, by the machine that is there', () => {
+      const [here, ...others] = clusterHosts(3, 0)
+      if (!here) throw new Error('no host')
+      const hosts = [here, ...others.map(host => ({ ...host, ...away }))]
+      const down = inCluster(hosts, {
+        s1: { healthy: false, ready: false },
+        s2: { healthy: false, joined: undefined, ready: undefined },
+        s3: { healthy: false, joined: undefined, ready: undefined },
+      })
+      const all = { silence, windows: shut, clusters: down }
+      expect(grants(of(hosts, { action: 'restore' }, all))).toEqual(['r1 s1 act'])
+      expect(grants(of(hosts, { action: 'restore' }, { ...all, clusters: new Map() }))).toEqual(['r1 s1 act'])
+      expect(gates(of([{ ...here, ...away }, ...others], { action: 'restore' }, all), 's1')).toEqual(['away'])
+      expect(gates(of(hosts, { action: 'rotate' }, all), 's1')).toEqual(
+        expect.arrayContaining(['silence', 'window', 'health', 'quorum', 'budget']),
+      )
+    })
+
+    it('let the pods of an ill node be moved off, one node at a time and in its window', () => {
+      const [ill, ...others] = clusterHosts(1, 3).toReversed()
+      if (!ill) throw new Error('no host')
+      const hosts = [{ ...ill, ...away }, ...others]
+      const clusters = inCluster(hosts, { w3: { ready: false } })
+      expect(grants(of(hosts, { action: 'drain' }, { clusters }))).toEqual(['r1 w3 act'])
+      expect(gates(of(hosts, { action: 'drain' }, { clusters, windows: shut }), 'w3')).toEqual(['window'])
+      const beside = inCluster(hosts, { w3: { ready: false }, w2: { cordonedBy: 'x' } })
+      expect(gates(of(hosts, { action: 'drain' }, { clusters: beside }), 'w3')).toEqual(['budget'])
+    })
+
+    it('make new certificates of a server wait for the datastore, and new tokens for nothing but the server itself', () => {
+      const hosts = clusterHosts(3, 0)
+      const clusters = inCluster(hosts, { s3: { healthy: false, ready: false } })
+      const all = { clusters, windows: shut }
+      expect(gates(of(hosts, { action: 'rotate' }, all), 's1')).toEqual(['window', 'budget', 'quorum'])
+      expect(grants(of(hosts, { action: 'rotate', how: 'tokens' }, all))).toEqual(['r1 s1 act'])
+    })
+  })
+
+  it('an act that its cluster would not begin is told, and fails when it has been asked for long enough', () => {
+    const hosts = clusterHosts(1, 1)
+    const operation = 'act-1'
+    const unwilling: OperationView = {
+      ...{ id: operation, state: 'unwilling', reason: 'a restore is under way', endedMs: undefined },
+      ...{ retryDelaysMs: [], untouched: true, plan: undefined },
+    }
+    const given = { w1: [sampleGrant('act', undefined, NOW, { operation })] }
+    const snapshot = sampleSnapshot({
+      hosts,
+      clusters: inCluster(hosts),
+      operations: new Map([[operation, unwilling]]),
+      rollouts: [sampleRollout({ hosts: hosts.slice(1), grants: given, change: { action: 'drain' } })],
+    })
+    expect(waits(snapshot, 'w1', NOW + 599_999)).toMatchObject([
+      { gate: 'refused', reason: 'a restore is under way' },
+    ])
+    expect(planRollouts(snapshot, NOW + 599_999).closings).toEqual([])
+    expect(planRollouts(snapshot, NOW + 600_000).closings).toMatchObject([
+      { host: 'w1', end: { outcome: 'failed', reason: 'not begun: a restore is under way' } },
+    ])
+  })
 })

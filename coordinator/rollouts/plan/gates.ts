@@ -2,6 +2,7 @@ import { windowText } from '../../../shared/rollout/maintenance-window.ts'
 import type { Availability } from './availability.ts'
 import { type ClusterVersions, datastore, health, known } from './cluster-gates.ts'
 import { type GateName, OVERRIDABLE, type Wait } from './decision.ts'
+import { whyPassed } from './gate-table.ts'
 import { bringsRevision, isDisruptive, roundsOf } from './host-steps.ts'
 import { canaries, turn } from './order-gates.ts'
 import type { Predecessors } from './predecessors.ts'
@@ -38,10 +39,10 @@ export const MOST_HAND_BACKS = 10
 /** Everything that holds a step of a host. Empty: it may be granted. */
 export function waitsOf(input: GateInput): Wait[] {
   const { rollout, host } = input
-  const held = [...closed(input)]
-  if (rollout.overrides.size === 0) return held
-  return held.filter(
-    ({ gate }) => !(OVERRIDABLE.includes(gate) && rollout.overrides.has(`${host.host} ${gate}`)),
+  return [...closed(input)].filter(
+    ({ gate }) =>
+      whyPassed(rollout, gate) === undefined &&
+      !(OVERRIDABLE.includes(gate) && rollout.overrides.has(`${host.host} ${gate}`)),
   )
 }
 
@@ -57,8 +58,6 @@ function* closed(input: GateInput): Iterable<Wait> {
   if (other !== undefined) {
     yield { gate: 'busy', reason: `rollout ${other} does something to it`, opens: 'that is over' }
   }
-  // What gives a host back waits for nothing more.
-  if (rollout.action === 'uncordon') return
   yield* silence(input)
   if (!isDisruptive(step)) return
   yield* window(input)
@@ -67,7 +66,7 @@ function* closed(input: GateInput): Iterable<Wait> {
     yield* turn(input)
     yield* canaries(input)
     yield* health(input)
-    const budget = rollout.action === 'restore' ? undefined : availability.overBudget(rollout, host)
+    const budget = availability.overBudget(rollout, host)
     if (budget) yield budget
     const spread = availability.notSpread(rollout, host)
     if (spread) yield spread
@@ -126,11 +125,8 @@ function* reachable({ rollout, host, view, step }: GateInput): Iterable<Wait> {
     }
     return
   }
-  // The order of a machine that somebody waits for is written at once, and lies ready for it; what a server does for its node needs
-  // no word of its own.
-  const mayWait =
-    (rollout.settings.direct && host.cluster === undefined) ||
-    ['drain', 'uncordon', 'leave'].includes(rollout.action)
+  // The order of a machine that somebody waits for is written at once, and lies ready for it.
+  const mayWait = rollout.settings.direct && host.cluster === undefined
   if (!view.connected && !mayWait) {
     yield { gate: 'away', reason: 'it is not connected', opens: 'its agent connects' }
   }
@@ -170,8 +166,8 @@ function* ownState({ rollout, host, view, nowMs }: GateInput): Iterable<Wait> {
 
 /** Much of the fleet is gone at once: nothing new is begun. Confirmations, rollbacks and what lifts a cordon never wait here. */
 function* silence({ snapshot: { silence: seen }, rollout, host }: GateInput): Iterable<Wait> {
-  // A way back is never kept from anybody, nor what a person orders of one machine to mend it.
-  if (rollout.action === 'rollback' || (rollout.settings.direct && host.cluster === undefined)) return
+  // What a person orders of one machine to mend it is not kept from it.
+  if (rollout.settings.direct && host.cluster === undefined) return
   const { known: all, silent, percent } = seen
   const isReadable = [all, silent, percent].every(value => Number.isFinite(value) && value >= 0)
   if (isReadable && (silent < 2 || silent * 100 <= percent * all)) return

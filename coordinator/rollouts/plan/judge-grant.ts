@@ -11,6 +11,9 @@ export const MOST_SOAKS = 10
 /** How long a host that ceased to be well is waited for. */
 export const UNWELL_LIMIT_MS = 15 * 60_000
 
+/** How long a cluster is asked again that would not begin what was granted. */
+export const ASK_LIMIT_MS = 10 * 60_000
+
 type End = Closing['end']
 
 /** How a grant that is under way ends, if it does; undefined: it goes on. */
@@ -31,11 +34,11 @@ export function judgeGrant(
     case 'drain':
     case 'act':
     case 'uncordon':
-      return judgeOperation(snapshot, grant)
+      return judgeOperation(snapshot, grant, nowMs)
   }
 }
 
-function judgeOperation({ operations }: RolloutSnapshot, grant: Grant): End | undefined {
+function judgeOperation({ operations }: RolloutSnapshot, grant: Grant, nowMs: number): End | undefined {
   const operation = operations.get(grant.operation)
   // Granted, and not asked for yet: whoever starts next asks.
   if (!operation) return undefined
@@ -44,6 +47,10 @@ function judgeOperation({ operations }: RolloutSnapshot, grant: Grant): End | un
       return { outcome: 'failed', reason: `operation ${grant.operation} is not on record any more` }
     case 'open':
       return undefined
+    case 'unwilling':
+      return nowMs - grant.grantedMs < ASK_LIMIT_MS
+        ? undefined
+        : { outcome: 'failed', reason: `not begun: ${operation.reason}` }
     case 'done':
       return { outcome: 'done', reason: operation.reason }
     case 'failed':

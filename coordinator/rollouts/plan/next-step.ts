@@ -1,7 +1,7 @@
 import type { Wait } from './decision.ts'
 import { isHolding, isLong } from './gates.ts'
 import { hasCordoned, isDisruptive, newestGrants, type Progress } from './host-steps.ts'
-import { memberOf, soakOf, soakWaits } from './judge-grant.ts'
+import { ASK_LIMIT_MS, memberOf, soakOf, soakWaits } from './judge-grant.ts'
 import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { RolloutSnapshot } from './rollout-snapshot.ts'
 
@@ -74,7 +74,10 @@ export function whyNotNeeded(
         : undefined
     case 'uncordon':
       return hasCordoned(newestGrants(host)) ? undefined : 'we did not cordon it'
-    case 'act':
+    case 'act': {
+      const isGiven = rollout.action === 'drain' || rollout.action === 'uncordon'
+      return isGiven && memberOf(snapshot, host)?.joined === false ? 'it runs no pods' : undefined
+    }
     case 'soak':
       return undefined
   }
@@ -118,6 +121,19 @@ export function soakWait(rollout: RolloutRecord, host: HostRecord, progress: Pro
     gate: 'soak',
     reason: 'it must stay well for a while',
     opens: `it is ${until} and it was well all the time`,
+  }
+}
+
+/** What its cluster says against an act that was granted and not begun. */
+export function askWait({ operations }: RolloutSnapshot, progress: Progress): Wait | undefined {
+  const open = progress.kind === 'moving' || progress.kind === 'waiting' ? progress.open : undefined
+  const operation = operations.get(open?.operation ?? '')
+  if (!open || operation?.state !== 'unwilling') return undefined
+  const until = new Date(open.grantedMs + ASK_LIMIT_MS).toISOString()
+  return {
+    gate: 'refused',
+    reason: operation.reason,
+    opens: `its cluster would begin it; it is asked again until ${until}`,
   }
 }
 

@@ -5,7 +5,15 @@ import { type GateInput, waitsOf } from './gates.ts'
 import { isDisruptive, nextAttempt } from './host-steps.ts'
 import { judgeGrant } from './judge-grant.ts'
 import { failuresOf, isStopped, judgeRollout } from './judge-rollout.ts'
-import { isHandedBack, nextStep, retryWait, soakWait, whatIsStale, whyNotNeeded } from './next-step.ts'
+import {
+  askWait,
+  isHandedBack,
+  nextStep,
+  retryWait,
+  soakWait,
+  whatIsStale,
+  whyNotNeeded,
+} from './next-step.ts'
 import { Predecessors } from './predecessors.ts'
 import type { Grant, HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { RolloutSnapshot } from './rollout-snapshot.ts'
@@ -138,8 +146,8 @@ function planHost(
   if (!host || !progress) return []
   const next = nextStep(snapshot, rollout, host, progress)
   if (next === undefined) {
-    const soaks = soakWait(rollout, host, progress)
-    return soaks ? [soaks] : []
+    const waits = soakWait(rollout, host, progress) ?? askWait(snapshot, progress)
+    return waits ? [waits] : []
   }
   const skipped = whyNotNeeded(snapshot, rollout, host, next)
   if (skipped !== undefined) return grant(run, standing, host, next, skipped)

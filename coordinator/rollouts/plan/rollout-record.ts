@@ -4,7 +4,7 @@ import type { FailurePolicy } from '../../../shared/rollout/rollout-bounds.ts'
 /** What rollouts do. Everything that disrupts a host is one of these. */
 export const ROLLOUT_ACTIONS = [
   ...['apply', 'rollback', 'reboot', 'upgrade'],
-  ...['drain', 'uncordon', 'leave', 'rotate', 'restore'],
+  ...['drain', 'uncordon', 'leave', 'rotate', 'restore', 'wipe'],
 ] as const
 export type RolloutAction =
   | 'apply'
@@ -16,6 +16,14 @@ export type RolloutAction =
   | 'leave'
   | 'rotate'
   | 'restore'
+  | 'wipe'
+
+/** Actions that servers of a cluster, or its machines as its members, do: acts of the cluster. */
+export const CLUSTER_ACTIONS = ['drain', 'uncordon', 'leave', 'rotate', 'restore', 'wipe'] as const
+
+export function isClusterAction(action: string): action is (typeof CLUSTER_ACTIONS)[number] {
+  return CLUSTER_ACTIONS.some(known => known === action)
+}
 
 /** What is done to a host, one after the other, each with a grant of its own. `act` is the action itself. */
 export type StepKind = 'prefetch' | 'snapshot' | 'drain' | 'act' | 'prove' | 'soak' | 'uncordon'
@@ -24,6 +32,8 @@ export type StepKind = 'prefetch' | 'snapshot' | 'drain' | 'act' | 'prove' | 'so
 export interface RolloutRecord {
   readonly id: string
   readonly action: RolloutAction
+  /** `dead`: a leave of a machine that is gone; `tokens`: a rotation that restarts nothing; missing: as the action says. */
+  readonly how?: 'dead' | 'tokens' | undefined
   /** 0: the action has none. */
   readonly revision: number
   readonly state: 'running' | 'paused' | 'ending'

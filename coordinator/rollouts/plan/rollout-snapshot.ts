@@ -86,8 +86,8 @@ export interface MemberView {
 
 export interface OperationView {
   readonly id: string
-  /** Missing: it was given, and is not on record any more. */
-  readonly state: 'open' | 'done' | 'failed' | 'retry' | 'missing'
+  /** Missing: it was given, and is not on record any more. Unwilling: its cluster would not begin it when it was last asked. */
+  readonly state: 'open' | 'done' | 'failed' | 'retry' | 'missing' | 'unwilling'
   /** For people. */
   readonly reason: string
   /** When it ended. */

@@ -47,6 +47,12 @@ describe('what operators are shown of a cluster', () => {
   })
 })
 
+/** How often a server was told to drain a host since the nodes last forgot their orders. */
+const drainsOf = (host: string) =>
+  [...made.nodes.values()]
+    .flatMap(node => node.of('drain'))
+    .filter(({ action }) => action.case === 'drain' && action.value.node === host).length
+
 describe('a drain', () => {
   it('goes by way of another server, and is remembered as our cordon until that is lifted', async () => {
     const act = await made.ended('drain', 's1', { drain: { limit: { seconds: 30n } } })
@@ -113,6 +119,48 @@ describe('a drain', () => {
   })
 })
 
+describe('the gates of the planner', () => {
+  it('hold an act that an operator asks for, and tell which; an operator opens one, and that is recorded', async () => {
+    await made.ended('drain', 'w1')
+    const before = drainsOf('w2')
+    const request = { requestId: 'held', cluster: 'home', act: 'drain', host: 'w2' }
+    const held = await made.api.startClusterAct(request)
+    expect(held.act).toBeUndefined()
+    const { rollout } = await made.fleet.rollouts.getRollout({ id: held.rolloutId })
+    expect(rollout).toMatchObject({
+      action: 'drain',
+      hosts: [
+        { host: 'w2', waits: [{ gate: 'budget', reason: expect.stringContaining('w1 (it is cordoned') }] },
+      ],
+    })
+    // Whoever asks for the same again follows it.
+    const again = await made.api.startClusterAct({ ...request, requestId: 'held again' })
+    expect([again.act, again.rolloutId]).toEqual([undefined, held.rolloutId])
+    expect(drainsOf('w2')).toBe(before)
+    const opened = { id: held.rolloutId, host: 'w2', gate: 'budget', why: 'both are to be rebuilt' }
+    await made.fleet.rollouts.overrideGate(opened)
+    const { act } = await until('its turn', async () => {
+      const answer = await made.api.startClusterAct(request)
+      return answer.act ? answer : undefined
+    })
+    expect((await made.watch(act!.id)).at(-1)?.result?.done).toBe(true)
+    expect(drainsOf('w2')).toBe(before + 1)
+    const said = (await events(made.fleet)).map(({ reason }) => reason)
+    expect(said).toContainEqual(expect.stringContaining('gate budget opened for w2: both are to be rebuilt'))
+    for (const host of ['w1', 'w2']) await made.ended('uncordon', host)
+  })
+
+  it('hold it at a lock, which is told at once', async () => {
+    await made.fleet.rollouts.lockHost({ host: 'w1', why: 'a guest runs on it' })
+    const refused = await refusal(made.ask('drain', 'w1'))
+    expect(refused).toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      message: expect.stringContaining('w1: is locked (a guest runs on it)'),
+    })
+    await made.fleet.rollouts.unlockHost({ host: 'w1' })
+  })
+})
+
 describe('acts that destroy or expose', () => {
   it('are refused before anybody is told, without an operator’s signature on this very act', async () => {
     const bare = await refusal(made.ask('kubeconfig'))
@@ -171,18 +219,17 @@ describe('a leave', () => {
     first.silent.add('leave')
     const act = await made.ask('leave', first.host, { signedOrder: made.sign('leave', { node: first.host }) })
     await until('the order', () => first.of('leave')[0])
-    const second = await made.ask('leave', others[0]!, {
-      signedOrder: made.sign('leave', { node: others[0]! }),
-    })
-    await until('a second one that waits', async () => {
-      const { acts } = await made.api.listClusterActs({ cluster: 'home', limit: 1 })
-      return acts[0]?.reason.includes('one does at a time') ? true : undefined
+    const signedOrder = made.sign('leave', { node: others[0]! })
+    const early = await refusal(made.ask('leave', others[0]!, { signedOrder }))
+    expect(early).toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      message: expect.stringMatching(/rollout \S+ is not over and has cluster home/),
     })
     expect(made.node(others[0]!).of('leave')).toEqual([])
     first.answerSilent()
     expect((await made.watch(act.id)).at(-1)?.result?.done).toBe(true)
     // Two are left: of them one may go, which leaves one.
-    expect((await made.watch(second.id)).at(-1)?.result?.done).toBe(true)
+    expect((await made.ended('leave', others[0]!, { signedOrder })).result?.done).toBe(true)
     expect(await summary()).toMatchObject({ firstServer: others[1], voters: 1 })
     const last = await refusal(
       made.ask('leave', others[1]!, { signedOrder: made.sign('leave', { node: others[1]! }) }),

@@ -1,8 +1,11 @@
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { create } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { encodeChain } from '../../../cli/fleets/fleet-folder.ts'
 import { generateSigningKey, signingKeyPem } from '../../../shared/envelope/keys.ts'
+import { OperationReportSchema, OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { readOrder } from '../../../shared/operator-order/operator-order.ts'
 import type { ScriptedNode } from '../../support/scripted-node.ts'
 import { shownMachine, until } from '../../support/shown.ts'
 import { MadeUpFleet } from './made-up-fleet.ts'
@@ -39,6 +42,17 @@ const muster = (...args: string[]) => made.fleet.muster(...args)
 const orders = (kind: Parameters<ScriptedNode['of']>[0]) =>
   [...made.nodes.values()].flatMap(node => node.of(kind))
 const machineOf = (host: string) => shownMachine(made.fleet, made.node(host).id)
+
+/** The node says of everything that it was ordered that it refused it. */
+function refuseOrders({ session }: ScriptedNode): void {
+  for (const { message } of session?.received ?? []) {
+    if (message.case !== 'order') continue
+    const { operationId, revision, manifestDigest, action } = message.value
+    const outcome = { class: OutcomeClass.REFUSED, phase: Phase.DONE, reason: 'the test is over' }
+    const said = { operationId, revision, manifestDigest, action: action.case ?? '', outcome }
+    session?.send({ message: { case: 'operation', value: create(OperationReportSchema, said) } })
+  }
+}
 
 describe('what an operator sees', () => {
   it('is every cluster in a line, and one with its hosts', async () => {
@@ -86,7 +100,78 @@ describe('drain', () => {
   })
 })
 
+describe('a gate that is closed', () => {
+  it('holds a verb, which says which gate it is, and goes on when an operator opens it', async () => {
+    await made.fleet.ok('drain', 'w3')
+    const held = await muster('drain', 'w1', '--timeout', '3s')
+    expect(held.code).toBe(5)
+    expect(held.stderr).toMatch(/w1: drain: waits at budget: 1 of 3 are away.*opens when one of them is back/)
+    const [rollout] = await made.fleet.json('rollout', 'list', '--open')
+    expect(held.stderr).toContain(`muster rollout abort ${rollout.id}`)
+    await made.fleet.ok('rollout', 'abort', rollout.id)
+    const waiting = muster('drain', 'w1')
+    const id = await until('another rollout', async () => {
+      const [open] = await made.fleet.json('rollout', 'list', '--open')
+      return open?.id
+    })
+    await made.fleet.ok('rollout', 'override', id, 'w1', 'budget', '--why', 'both at once')
+    expect(await waiting).toMatchObject({ code: 0, stdout: 'w1: drain: 2 pods evicted\n' })
+    for (const host of ['w1', 'w3']) await made.fleet.ok('uncordon', host)
+  })
+
+  it('holds each host of a rollout of drains, of which one is away at a time', async () => {
+    const begun = await made.fleet.json(
+      ...['rollout', 'start', '--action', 'drain', '--host', 'w1', '--host', 'w3', '--no-wait'],
+    )
+    const stateOf = async () => {
+      const { hosts } = await made.fleet.json('rollout', 'show', begun.id)
+      return hosts.map(({ host, state, waits }: Record<string, unknown> & { waits: { gate: string }[] }) => [
+        host,
+        state,
+        ...waits.map(({ gate }) => gate),
+      ])
+    }
+    await until('the first drain', async () =>
+      String(await stateOf()).includes('w1,done') ? true : undefined,
+    )
+    expect(await stateOf()).toEqual([
+      ['w1', 'done'],
+      ['w3', 'waiting', 'budget'],
+    ])
+    await made.fleet.ok('uncordon', 'w1')
+    await until('the second drain', async () =>
+      String(await stateOf()).includes('w3,done') ? true : undefined,
+    )
+    await made.fleet.ok('uncordon', 'w3')
+  })
+})
+
 describe('an act that destroys or exposes', () => {
+  it('is signed for each host of a rollout, and verified on each', async () => {
+    const before = orders('rotate').length
+    const whole = await muster('rollout', 'start', '--action', 'rotate', '--host', 'w1', '--host', 'w3')
+    expect(whole).toMatchObject({ code: 0 })
+    const signed = orders('rotate').slice(before)
+    expect(signed).toMatchObject([
+      { action: { value: { what: 'certificates', signedOrder: {} } } },
+      { action: { value: { what: 'certificates', signedOrder: {} } } },
+    ])
+    const about = signed.map(({ action }) => {
+      const read =
+        action.case === 'rotate' && readOrder(action.value.signedOrder?.payload ?? new Uint8Array())
+      return typeof read === 'object' && read.ok ? [read.order.node, read.order.machine] : []
+    })
+    expect(about.toSorted()).toEqual(['w1', 'w3'].map(host => [host, made.node(host).id]))
+    // Without an order for each nothing is begun.
+    const bare = made.fleet.rollouts.startRollout({
+      requestId: 'bare',
+      action: 'rotate',
+      refs: ['w1', 'w3'],
+      act: { act: 'rotate', parameter: 'certificates' },
+    })
+    await expect(bare).rejects.toThrow('signed_order')
+  })
+
   it('is refused with a key that is not in the trust set, and reaches no node', async () => {
     const stranger = join(made.fleet.dir, 'stranger.key')
     await writeFile(stranger, signingKeyPem(generateSigningKey()), { mode: 0o600 })
@@ -107,7 +192,10 @@ describe('an act that destroys or exposes', () => {
     expect(early.stderr).toContain('s2 serves the datastore as it is')
     expect(orders('restore')).toEqual([])
     expect((await muster('cluster', 'rotate', 'home', 'tokens')).code).toBe(0)
-    expect(orders('rotate')).toMatchObject([{ action: { value: { what: 'tokens', signedOrder: {} } } }])
+    const tokens = orders('rotate').filter(
+      ({ action }) => action.case === 'rotate' && action.value.what === 'tokens',
+    )
+    expect(tokens).toMatchObject([{ action: { value: { signedOrder: {} } } }])
   })
 })
 
@@ -194,11 +282,17 @@ describe('an upgrade', () => {
       code: 5,
       stderr: expect.stringContaining('does this already; it is followed'),
     })
-    const [rollout, ...more] = await made.fleet.json('rollout', 'list')
+    const [rollout, ...more] = await made.fleet.json('rollout', 'list', '--open')
     expect({ rollout, more }).toMatchObject({ rollout: { action: 'upgrade' }, more: [] })
     expect(ordered().filter(host => host.startsWith('w') || host === firstServer)).toEqual([])
     expect(ordered().length).toBeLessThanOrEqual(1)
     expect((await muster('rollout', 'abort', rollout.id, '--why', 'the test is over')).code).toBe(0)
+    // What was begun goes to its end: the nodes say how it ended.
+    for (const node of made.nodes.values()) refuseOrders(node)
+    await until('the end of the rollout', async () => {
+      const open = await made.fleet.json('rollout', 'list', '--open')
+      return open.length === 0 || undefined
+    })
   })
 })
 

@@ -6,6 +6,7 @@ import {
   type StartClusterActRequestSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
+import { pause } from '../../../shared/lifecycle.ts'
 import type { OperatorOrder, SignedAct } from '../../../shared/operator-order/operator-order.ts'
 import { signOperatorOrder } from '../../../shared/operator-order/sign-operator-order.ts'
 import { createClient, type RpcClient } from '../../../shared/rpc/client.ts'
@@ -80,16 +81,21 @@ export class MadeUpFleet implements AsyncDisposable {
     return [...this.nodes.values()].filter(({ data }) => data.case === 'present').length
   }
 
-  /** Asks for an act in the cluster. */
+  /** Asks for an act in the cluster, and waits until its turn has come. */
   async ask(
     act: string,
     host = '',
     more: MessageInitShape<typeof StartClusterActRequestSchema> = {},
   ): Promise<ClusterAct> {
     const request = { requestId: randomId(), cluster: 'home', act, host, ...more }
-    const { act: begun } = await this.api.startClusterAct(request)
-    if (!begun) throw new Error('an answer without its act')
-    return begun
+    for (let looks = 0; looks < 150; looks++) {
+      const { act: begun, rolloutId } = await this.api.startClusterAct(request)
+      if (begun) return begun
+      if (rolloutId === '') throw new Error('an answer with neither act nor rollout')
+      await pause(200)
+    }
+    const { rollouts } = await this.fleet.rollouts.listRollouts({ open: true })
+    throw new Error(`${act} of ${host} was never begun: ${JSON.stringify(rollouts.map(({ id }) => id))}`)
   }
 
   /** Everything that is said of an act until it is over. */
