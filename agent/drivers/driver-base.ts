@@ -301,8 +301,8 @@ export function explainWords(text: string): Failure | undefined {
     /\b401 Unauthorized\b|token CA hash does not match|wrong token type|failed to decode join token|invalid bootstrap token/i.test(
       text,
     ) ||
-    // k0s, of a controller and of a worker.
-    /failed to join existing cluster via .* has asked for the client to provide credentials|failed to bootstrap client configuration: .*\bUnauthorized\b/i.test(
+    // k0s, of a controller and of a worker. Elsewhere these words may be of a moment.
+    /(?:failed to join existing cluster via .*|"Failed to connect to apiserver" err=".*)has asked for the client to provide credentials|failed to bootstrap client configuration: .*\bUnauthorized\b/i.test(
       text,
     )
   ) {

@@ -173,6 +173,16 @@ describe('the driver of k0s', () => {
     expect(new Set(Object.values(users))).toEqual(new Set(['muster-nobody']))
   })
 
+  it.each([
+    'I1128 20:52:02.198720     277 bootstrap.go:296] "Failed to connect to apiserver" err="the server has asked for the client to provide credentials"',
+    'Error: failed to join controller: failed to join existing cluster via https://10.91.0.10:9443: the server has asked for the client to provide credentials',
+  ])('tells a token that the cluster refuses by what k0s 1.34 says: %s', async words => {
+    await using made = await makeDriver(worker, [[/^journalctl .*--since/, words], ...running])
+    expect(await made.driver.join('op', secretOf(WORKER), { deadlineMs: 60_000 })).toMatchObject({
+      class: 'token-refused',
+    })
+  })
+
   it('says why no worker of 1.35 comes up on control groups of the first version', async () => {
     const words = 'Error: pre-flight checks failed: Rejected: cgroup v1 is not supported'
     await using made = await makeDriver(worker, [[/^journalctl .*--since/, words], ...running])

@@ -99,13 +99,22 @@ def _bootstrap_with(folders: Folders, supervisor: Supervisor, name: str, client:
         return
     say("bootstrapping client configuration")
     try:
-        key, certificate = supervisor.retry(1, FOR_EVER, lambda: _certificate(client, name))
+        key, certificate = supervisor.retry(1, FOR_EVER, lambda: _asked(client, name))
     except ApiError as error:
         raise Problem(f"failed to bootstrap kubelet client configuration: failed to bootstrap client configuration: {error}") from None
     current = os.path.join(folders.kubelet, "pki", "kubelet-client-current.pem")
     write_file(current, certificate + key)
     write_kubeconfig(folders.kubelet_conf, server, ca, {"client-certificate": current, "client-key": current})
     say("successfully bootstrapped client configuration")
+
+
+def _asked(client: Api, name: str) -> tuple[bytes, bytes]:
+    try:
+        return _certificate(client, name)
+    except ApiError as error:
+        if error.status == 401:
+            say('"Failed to connect to apiserver" err="the server has asked for the client to provide credentials"')
+        raise
 
 
 def _certificate(client: Api, name: str) -> tuple[bytes, bytes]:
