@@ -45,7 +45,11 @@ const PARTS = {
   // founded and joined, and walked whole too with MUSTER_WALK=whole.
   clusters: { ...vitest('test/clusters/muster'), args: [...CLUSTER_TIMES, '--no-file-parallelism'] },
   // Rolling upgrades of one cluster with its systems, whose workload is asked all the while; prints what they took.
-  rolling: { ...vitest('test/clusters/rolling'), args: [...CLUSTER_TIMES, '--no-file-parallelism'] },
+  rolling: {
+    ...vitest('test/clusters/rolling'),
+    // Five hosts one after the other, on a host that may be busy otherwise.
+    args: ['--testTimeout=1200000', '--hookTimeout=1200000', '--no-file-parallelism'],
+  },
   // The agent's drivers, and the stand-ins for k0s and k3s, without a coordinator.
   drivers: {
     ...vitest('test/clusters/drivers', 'test/clusters/standins'),

@@ -1,3 +1,4 @@
+import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import {
@@ -105,6 +106,33 @@ describe.skipIf(why !== undefined)(`a rolling upgrade of three servers and two w
     expect(seen.lost).toEqual([])
   })
 
+  it('stops where a node fails its gate: that is back on its old system and in use, and nobody follows it', async () => {
+    const before = await made.systemsNow()
+    await using _gate = await edited(withBrokenGate)
+    await revisions.publish({ n4: { kubernetes: true }, n5: { kubernetes: true } })
+    const fromMs = Date.now()
+    const seen = await whileAsked(async () => {
+      const { code } = await made.muster('rollout', 'start', 'newest', '--soak', '0s')
+      expect(code).toBe(7)
+    })
+    const rollout = await newestRollout(made)
+    await printFigures(made, 'a node fails its gate', rollout, seen)
+    expect(rollout).toMatchObject({
+      state: RolloutState.FAILED,
+      reason: expect.stringContaining('n4: rolled back'),
+    })
+    expect(stateOf(rollout, 'n4')).toMatchObject({ state: RolloutHostState.FAILED })
+    expect(stateOf(rollout, 'n5')).toMatchObject({ state: RolloutHostState.LEFT })
+    expect(await appliedSince(fromMs)).toEqual([...SERVERS, 'n4'])
+    expect(await made.systemsNow()).toEqual(before)
+    expect(await readNodes(made, 'n1')).toMatchObject(
+      WORKERS.map(name => ({ name, version: made.version, ready: true, unschedulable: false })),
+    )
+    const acts = await actsSince(fromMs)
+    expect(acts.filter(act => !act.startsWith('snapshot'))).toEqual(['drain n4', 'uncordon n4'])
+    expect(seen.lost).toEqual([])
+  })
+
   it('waits for a server that loses its power in the middle, and goes on with it when it is back', async () => {
     await revisions.publish({ n3: { kubernetes: true }, n4: { kubernetes: true }, n5: { kubernetes: true } })
     const seen = await whileAsked(async () => {
@@ -124,6 +152,27 @@ describe.skipIf(why !== undefined)(`a rolling upgrade of three servers and two w
     expect(rollout.state).toBe(RolloutState.SUCCEEDED)
     expect(await made.machine('n3').readFile('/etc/lab-revision')).toBe(`${revisions.number}\n`)
     await made.untilVoters(3)
+    expect(seen.lost).toEqual([])
+  })
+
+  it('gives back a worker that loses its power before it is confirmed, on its old system, and begins nothing more', async () => {
+    const before = await made.systemsNow()
+    await using _soak = await edited(text => text.replace('[hosts.n4]\n', '[hosts.n4]\nsoak = "20s"\n'))
+    await revisions.publish({ n4: { kubernetes: true }, n5: { kubernetes: true } })
+    const seen = await whileAsked(async () => {
+      const id = await begin()
+      await untilPhaseOf(id, 'n4', Phase.PROVE)
+      await made.machine('n4').powerCut()
+      await made.machine('n4').boot()
+      await untilOver(id)
+    })
+    const rollout = await newestRollout(made)
+    await printFigures(made, 'a worker loses its power', rollout, seen)
+    expect(rollout).toMatchObject({ state: RolloutState.FAILED, reason: expect.stringContaining('n4: ') })
+    expect(await made.systemsNow()).toEqual(before)
+    expect(await readNodes(made, 'n1')).toMatchObject(
+      WORKERS.map(name => ({ name, ready: true, unschedulable: false })),
+    )
     expect(seen.lost).toEqual([])
   })
 
@@ -201,4 +250,16 @@ async function untilPhaseOf(rollout: string, host: Host, phase: Phase): Promise<
     },
     { timeoutMs: 5 * 60_000, everyMs: 50 },
   )
+}
+
+const GATE = '\n[gates.broken]\ntcp = "127.0.0.1:9"\n'
+const ON_N4 = 'gates = ["broken"]\nconfirm-within = "15s"\n'
+/** Nothing listens where n4 is to be asked. */
+const withBrokenGate = (text: string) => `${text.replace('[hosts.n4]\n', `[hosts.n4]\n${ON_N4}`)}${GATE}`
+
+/** Changes the fleet file, and puts it back at the end. */
+async function edited(change: (text: string) => string): Promise<AsyncDisposable> {
+  const before = await readFile(made.fleetFile, 'utf8')
+  await made.editFleetFile(change)
+  return { [Symbol.asyncDispose]: async () => await writeFile(made.fleetFile, before) }
 }
