@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { DISTRIBUTIONS, fixturesFolder, renderClusterFixtures } from './cluster-fixtures.ts'
+import { FIXTURES, fixturesFolder, renderClusterFixtures } from './cluster-fixtures.ts'
 import { whyNoNixTests } from './nix-library.ts'
 
 const why = whyNoNixTests()
@@ -18,10 +18,10 @@ function readTree(folder: string): Record<string, string> {
 }
 
 describe.skipIf(why !== undefined)(`the fixtures of the lab's clusters ${why ?? ''}`, () => {
-  it.each(DISTRIBUTIONS)('%s: are what the modules make of its fleet.toml today', distribution => {
+  it.each(FIXTURES)('%s: are what the modules make of its fleet.toml today', fixture => {
     // After a change that is meant: npx tsx test/nix/write-cluster-fixtures.ts
-    const written = readTree(join(fixturesFolder, distribution))
-    const fresh = Object.fromEntries(renderClusterFixtures(distribution))
+    const written = readTree(join(fixturesFolder, fixture))
+    const fresh = Object.fromEntries(renderClusterFixtures(fixture))
     expect(Object.keys(written).sort()).toEqual(Object.keys(fresh).sort())
     expect(written).toEqual(fresh)
   })

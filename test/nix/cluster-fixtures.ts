@@ -5,6 +5,9 @@ import { evaluate } from './nix-library.ts'
 
 export const DISTRIBUTIONS = ['k3s', 'k0s', 'kubernetes', 'components'] as const
 export type LabDistribution = (typeof DISTRIBUTIONS)[number]
+/** Every fleet of the lab: one of each distribution, and one whose servers keep a virtual address. */
+export const FIXTURES = [...DISTRIBUTIONS, 'components-behind-one-address'] as const
+export type FixtureName = (typeof FIXTURES)[number]
 
 export const fixturesFolder = join(import.meta.dirname, '../fixtures/clusters')
 
@@ -23,17 +26,15 @@ type Machine = z.infer<typeof machine>
 const NOT_OURS = ['muster-agent.service', 'muster-dead-man.service', 'muster-build.slice']
 
 /**
- * What the Nix modules make of the lab's fleet of one distribution: path below the fixture's folder, such as
+ * What the Nix modules make of the lab's fleet under a name: path below the fixture's folder, such as
  * `n1/etc/systemd/system/etcd.service`, to its text. A host's tree is copied onto a lab machine's `/` as it is.
  */
-export function renderClusterFixtures(distribution: LabDistribution): ReadonlyMap<string, string> {
-  const machines = z
-    .record(z.string(), machine)
-    .parse(evaluate(`e.lab ${join(fixturesFolder, distribution)}`))
+export function renderClusterFixtures(fixture: FixtureName): ReadonlyMap<string, string> {
+  const machines = z.record(z.string(), machine).parse(evaluate(`e.lab ${join(fixturesFolder, fixture)}`))
   const result = new Map<string, string>()
   for (const [host, described] of Object.entries(machines)) {
     if (described.failedAssertions.length > 0) {
-      throw new Error(`${distribution}, ${host}: ${described.failedAssertions.join('\n')}`)
+      throw new Error(`${fixture}, ${host}: ${described.failedAssertions.join('\n')}`)
     }
     for (const [path, text] of filesOf(described)) result.set(`${host}/etc/${path}`, text)
   }

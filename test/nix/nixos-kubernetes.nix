@@ -33,6 +33,35 @@ let
   k3s = config.services.k3s;
   etcd = config.services.etcd;
   kubernetes = config.services.kubernetes;
+  keepalived = config.services.keepalived;
+  keepalivedFile = pkgs.writeText "keepalived.conf" (
+    lib.concatStrings (
+      lib.mapAttrsToList (name: one: ''
+        vrrp_script ${name} {
+          script "${one.script}"
+          interval ${toString one.interval}
+          fall ${toString one.fall}
+          rise ${toString one.rise}
+          ${lib.optionalString (one.user != null) "user ${one.user}"}
+        }
+      '') keepalived.vrrpScripts
+      ++ lib.mapAttrsToList (name: one: ''
+        vrrp_instance ${name} {
+          interface ${one.interface}
+          state ${one.state}
+          virtual_router_id ${toString one.virtualRouterId}
+          priority ${toString one.priority}
+          ${lib.optionalString one.noPreempt "nopreempt"}
+          virtual_ipaddress {
+            ${lib.concatMapStringsSep "\n" (ip: ip.addr) one.virtualIps}
+          }
+          track_script {
+            ${lib.concatStringsSep "\n" one.trackScripts}
+          }
+        }
+      '') keepalived.vrrpInstances
+    )
+  );
   containerd = config.virtualisation.containerd;
   crio = config.virtualisation.cri-o;
 
@@ -312,6 +341,24 @@ in
             ++ when k3s.disableAgent [ "--disable-agent" ]
             ++ lib.flatten [ k3s.extraFlags ]
           );
+        };
+      };
+    })
+
+    (mkIf keepalived.enable {
+      systemd.services.keepalived = {
+        description = "Keepalive Daemon (stand-in for the unit of nixpkgs)";
+        wantedBy = [ "multi-user.target" ];
+        after = [ "network.target" "network-online.target" ];
+        wants = [ "network-online.target" ];
+        serviceConfig = {
+          Type = "forking";
+          PIDFile = "/run/keepalived.pid";
+          KillMode = "process";
+          RuntimeDirectory = "keepalived";
+          ExecStart = "${pkgs.keepalived}/sbin/keepalived -f ${keepalivedFile} -p /run/keepalived.pid";
+          Restart = "always";
+          RestartSec = "1s";
         };
       };
     })

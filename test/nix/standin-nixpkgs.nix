@@ -40,6 +40,7 @@ let
     "iproute2"
     "iptables"
     "iputils"
+    "keepalived"
     "kmod"
     "kubectl"
     "mount"

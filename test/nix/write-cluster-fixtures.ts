@@ -2,14 +2,14 @@
 // of nixpkgs, as the tests beside it do.
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { DISTRIBUTIONS, fixturesFolder, renderClusterFixtures } from './cluster-fixtures.ts'
+import { FIXTURES, fixturesFolder, renderClusterFixtures } from './cluster-fixtures.ts'
 import { whyNoNixTests } from './nix-library.ts'
 
 const why = whyNoNixTests()
 if (why === undefined) {
-  for (const distribution of DISTRIBUTIONS) {
-    const folder = join(fixturesFolder, distribution)
-    const files = renderClusterFixtures(distribution)
+  for (const fixture of FIXTURES) {
+    const folder = join(fixturesFolder, fixture)
+    const files = renderClusterFixtures(fixture)
     for (const name of readdirSync(folder)) {
       if (name !== 'fleet.toml') rmSync(join(folder, name), { recursive: true })
     }
@@ -17,7 +17,7 @@ if (why === undefined) {
       mkdirSync(dirname(join(folder, path)), { recursive: true })
       writeFileSync(join(folder, path), text)
     }
-    process.stdout.write(`${distribution}: ${files.size} files\n`)
+    process.stdout.write(`${fixture}: ${files.size} files\n`)
   }
 } else {
   process.stderr.write(`the fixtures were not renewed: ${why}\n`)

@@ -16,6 +16,7 @@ import { type SystemOptions, writeSystemsFlake } from '../../lab/systems.ts'
 import type { Finished, ProgramOptions } from '../../support/program.ts'
 import { waitUntil } from '../../support/wait-until.ts'
 import {
+  type FixtureName,
   HOSTS,
   type Host,
   isPackaged,
@@ -40,6 +41,8 @@ export interface ClusterFleetOptions {
   readonly version?: KubernetesVersion
   readonly life?: Life
   readonly coordinatorConfig?: object
+  /** Which fleet of the distribution; absent: the one that is named after it. */
+  readonly fixture?: FixtureName
 }
 
 /**
@@ -51,6 +54,7 @@ export class ClusterFleet implements AsyncDisposable {
   readonly distribution: LabDistribution
   readonly directory: string
   readonly life: Life
+  readonly fixture: FixtureName
   #version: KubernetesVersion
   #clusters: RpcClient<typeof ClusterService> | undefined
 
@@ -59,15 +63,18 @@ export class ClusterFleet implements AsyncDisposable {
     directory: string,
     {
       distribution,
+      fixture,
       version,
       life,
     }: {
       readonly distribution: LabDistribution
+      readonly fixture: FixtureName
       readonly version: KubernetesVersion
       readonly life: Life
     },
   ) {
     this.lab = lab
+    this.fixture = fixture
     this.directory = directory
     this.distribution = distribution
     this.life = life
@@ -114,7 +121,7 @@ export class ClusterFleet implements AsyncDisposable {
     return {
       ...this.lab.firstSystem(host),
       generation: '2',
-      ...renderedSystem(this.distribution, host, { version, agent, life: this.life }),
+      ...renderedSystem(this, host, { version, agent, life: this.life }),
     }
   }
 
@@ -172,6 +179,21 @@ export class ClusterFleet implements AsyncDisposable {
     await this.apply(host)
   }
 
+  /** Gives a machine an id, which its agent reads when it starts. */
+  async takeMachineId(host: Host, id: string): Promise<void> {
+    const machine = this.machine(host)
+    await machine.writeFile('/etc/machine-id', id, '444')
+    await machine.ok(['systemctl', 'restart', 'muster-agent'], { timeoutMs: 60_000 })
+    await this.lab.untilShown(host, `with machine id ${id.trim()}`, ({ online }) => online)
+  }
+
+  /** Waits until the coordinator says that a host waits for something like this. */
+  async untilWaits(host: Host, what: RegExp): Promise<void> {
+    await this.untilShown(`${host} waits for ${what.source}`, ({ hosts }) =>
+      hosts.some(one => one.host === host && one.waitsFor.some(reason => what.test(reason))),
+    )
+  }
+
   async bindAll(): Promise<void> {
     await this.ok('bind', '--all', '--directory', this.directory)
   }
@@ -189,7 +211,7 @@ export class ClusterFleet implements AsyncDisposable {
   async untilShown(
     what: string,
     accept: (shown: GetClusterResponse) => boolean,
-    timeoutMs = 5 * 60_000,
+    timeoutMs = 10 * 60_000,
   ): Promise<GetClusterResponse> {
     let last: GetClusterResponse | undefined
     const look = async () => {
@@ -286,7 +308,12 @@ const asOperator = (dir: string): ProgramOptions => ({
  */
 export async function startClusterFleet(
   distribution: LabDistribution,
-  { version = RENDERED_VERSION, life = 'apart', coordinatorConfig = {} }: ClusterFleetOptions = {},
+  {
+    version = RENDERED_VERSION,
+    life = 'apart',
+    coordinatorConfig = {},
+    fixture = distribution,
+  }: ClusterFleetOptions = {},
 ): Promise<ClusterFleet> {
   let directory = ''
   const lab = await startLabFleet({
@@ -300,7 +327,7 @@ export async function startClusterFleet(
       await fleet.okWith(asOperator(fleet.dir), 'trust', 'set')
     },
   })
-  const made = new ClusterFleet(lab, directory, { distribution, version, life })
+  const made = new ClusterFleet(lab, directory, { distribution, fixture, version, life })
   try {
     await writeFleetFile(made, version)
     await made.writeSystems(version)
@@ -315,11 +342,11 @@ export async function startClusterFleet(
 }
 
 /** The fixtures' fleet file, of this fleet; nothing here waits for minutes. */
-async function writeFleetFile({ fleetFile, distribution, life }: ClusterFleet, version: KubernetesVersion) {
+async function writeFleetFile({ fleetFile, fixture, life }: ClusterFleet, version: KubernetesVersion) {
   const id = /^id = "[^"]+"/m
   const own = id.exec(await readFile(fleetFile, 'utf8'))?.[0]
   if (own === undefined) throw new Error(`${fleetFile} names no fleet`)
-  const text = renderedFleetFile(distribution)
+  const text = renderedFleetFile(fixture)
     .replace(id, own)
     .replace('[defaults]\n', '[defaults]\nsoak = "1s"\nconfirm-within = "60s"\n')
     .replace('[clusters.', '[rollout]\nsoak = "2s"\n\n[clusters.')

@@ -12,6 +12,9 @@ export const WORKERS = ['n4', 'n5'] as const
 export const HOSTS = [...SERVERS, ...WORKERS] as const
 export type Host = (typeof HOSTS)[number]
 
+/** Folders of the fixtures, each with the fleet file that it was rendered from. */
+export type FixtureName = LabDistribution | 'components-behind-one-address'
+
 const FIXTURES = join(import.meta.dirname, '../../fixtures/clusters')
 /** For which version the fixtures were rendered. */
 export const RENDERED_VERSION: KubernetesVersion = '1.34.3'
@@ -23,8 +26,8 @@ export type Life = 'apart' | 'with-system'
 const AGENT = '/usr/local/bin/muster-agent'
 
 /** The fleet file that the fixtures were rendered from. */
-export const renderedFleetFile = (distribution: LabDistribution): string =>
-  readFileSync(join(FIXTURES, distribution, 'fleet.toml'), 'utf8')
+export const renderedFleetFile = (fixture: FixtureName): string =>
+  readFileSync(join(FIXTURES, fixture, 'fleet.toml'), 'utf8')
 
 export const isPackaged = (distribution: LabDistribution): distribution is 'k3s' | 'k0s' =>
   distribution === 'k3s' || distribution === 'k0s'
@@ -46,11 +49,11 @@ export interface RenderOptions {
  * Users, folders and kernel settings are made when it is activated, as NixOS would.
  */
 export function renderedSystem(
-  distribution: LabDistribution,
+  { distribution, fixture }: { readonly distribution: LabDistribution; readonly fixture: FixtureName },
   host: Host,
   { version, agent, life }: RenderOptions,
 ): SystemOptions {
-  const folder = join(FIXTURES, distribution, host, 'etc')
+  const folder = join(FIXTURES, fixture, host, 'etc')
   const units: Record<string, string> = {}
   const etc: Record<string, string> = {}
   for (const path of filesBelow(folder)) {

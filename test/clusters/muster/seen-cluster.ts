@@ -45,7 +45,7 @@ export async function untilReady(
   server: string,
   names: readonly string[],
   accept: (node: SeenNode) => boolean = () => true,
-  timeoutMs = 180_000,
+  timeoutMs = 5 * 60_000,
 ): Promise<readonly SeenNode[]> {
   let last: readonly SeenNode[] = []
   const look = async () => {
@@ -72,6 +72,6 @@ export async function untilAnswers(made: ClusterFleet, server: string, app: stri
       const said = await made.machine(server).exec(['curl', '-s', '-m', '3', `http://${address}:8080/`])
       return said.code === 0 ? said.stdout : undefined
     },
-    { timeoutMs: 120_000, everyMs: 1_000 },
+    { timeoutMs: 5 * 60_000, everyMs: 1_000 },
   )
 }

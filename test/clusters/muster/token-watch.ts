@@ -1,3 +1,4 @@
+import { waitUntil } from '../../support/wait-until.ts'
 import type { ClusterFleet } from './cluster-fleet.ts'
 import { HOSTS } from './rendered-system.ts'
 
@@ -9,6 +10,19 @@ const SEEN = '/root/seen-tokens'
 export async function listTokens(made: ClusterFleet, server: string): Promise<readonly string[]> {
   const names = await made.kubectl(server, ...TOKENS, '-o', 'name')
   return names.split('\n').filter(name => name !== '')
+}
+
+/** Waits until no token is out any more: each is deleted as soon as its join is known to be over. */
+export async function untilNoTokens(made: ClusterFleet, server: string): Promise<void> {
+  await waitUntil(
+    `no token left on ${server}`,
+    async () => {
+      const left = await listTokens(made, server)
+      if (left.length > 0) throw new Error(`there are ${left.join(', ')}`)
+      return true
+    },
+    { timeoutMs: 120_000, everyMs: 1_000 },
+  )
 }
 
 /** Writes down on a server the secret of every token that is minted from now on, until the machine ends or `read` is called. */

@@ -8,6 +8,8 @@ import { must } from '../run.ts'
 const PACKAGES = [
   ...['containerd', 'runc', 'containernetworking-plugins'],
   ...['iptables', 'conntrack', 'socat', 'ethtool'],
+  // What servers keep an address among themselves with.
+  'keepalived',
   ...['python3-yaml', 'python3-cryptography'],
 ]
 /** Where programs look for network plugins that do not know Debian. */
