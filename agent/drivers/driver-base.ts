@@ -289,6 +289,10 @@ async function wordsSince(system: System, unit: string, sinceSeconds: number): P
   return said.stdout
 }
 
+const KUBELET_REFUSED =
+  /cannot create certificate signing request: (?:Unauthorized|.*certificate signed by unknown authority)/g
+const REFUSALS = 4
+
 /** What a distribution says that no waiting mends. */
 export function explainWords(text: string): Failure | undefined {
   if (/Node password rejected|duplicate hostname/i.test(text)) {
@@ -304,7 +308,9 @@ export function explainWords(text: string): Failure | undefined {
     // k0s, of a controller and of a worker. Elsewhere these words may be of a moment.
     /(?:failed to join existing cluster via .*|"Failed to connect to apiserver" err=".*)has asked for the client to provide credentials|failed to bootstrap client configuration: .*\bUnauthorized\b/i.test(
       text,
-    )
+    ) ||
+    // A kubelet; a server that has not heard of a new token yet says it too, once or twice.
+    (text.match(KUBELET_REFUSED) ?? []).length >= REFUSALS
   ) {
     return failed(
       'token-refused',

@@ -157,6 +157,18 @@ describe('the driver of components', () => {
     expect(await made.files.readMark('begun')).toBeUndefined()
   })
 
+  it('says that a token is refused when the kubelet says so again and again, and not the first time', async () => {
+    const line = 'err="cannot create certificate signing request: Unauthorized"'
+    const saying = (times: number): Script => [
+      [/^journalctl/, Array.from({ length: times }, () => line).join('\n')],
+      ...running,
+    ]
+    await using refused = await makeDriver(worker, saying(4))
+    expect(await refused.driver.join('op', secretOf({}), WAIT)).toMatchObject({ class: 'token-refused' })
+    await using slow = await makeDriver(worker, saying(2))
+    expect(await slow.driver.join('op', secretOf({}), WAIT)).toMatchObject({ class: 'timed-out' })
+  })
+
   it('refuses a server a secret for another address', async () => {
     await using made = await makeDriver(server, running)
     const other = { files: files(AUTHORITY_FILES), initialCluster: 'n1=https://10.91.0.9:2380' }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Joined, ListedToken, Minted, Snapshot } from '../../../agent/drivers/driver.ts'
 import type { SeenMember } from '../../../agent/drivers/etcd/member.ts'
+import { readJoinSecret, writeJoinSecret } from '../../../agent/drivers/join-secret.ts'
 import type { NodeEvidence } from '../../../agent/drivers/kubernetes/judge-ready.ts'
 import { webDeployment } from '../../lab/clusters/objects.ts'
 import { whyNoClusters } from '../../lab/clusters/programs.ts'
@@ -69,6 +70,26 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
     })
     const { code } = await made.machine('n1').exec(['test', '-e', '/var/lib/kubernetes/super-admin.conf'])
     expect(code).toBe(1)
+  })
+
+  it('refuses what another cluster minted: its token, and its authority', async () => {
+    const { secret, tokenId } = await mint('n1', 'n4', 'worker', 'op-foreign')
+    await made.done('n1', 'deleteToken', tokenId)
+    const own = readJoinSecret(secret)
+    if (!own) throw new Error('no secret')
+    const foreign = ['-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=kubernetes']
+    const authorityOfOther = await made
+      .machine('n4')
+      .ok(['openssl', 'req', ...foreign, '-keyout', '/dev/null'], { timeoutMs: 60_000 })
+    for (const [operation, change] of [
+      ['op-token', { token: 'foreig.0123456789abcdef' }],
+      ['op-authority', { files: new Map([['ca.crt', authorityOfOther]]) }],
+    ] as const) {
+      const text = writeJoinSecret({ ...own, ...change })
+      expect(await made.answer('n4', 'join', operation, text, WAIT)).toMatchObject({ class: 'token-refused' })
+      await made.done('n4', 'wipe')
+    }
+    expect(await made.done('n1', 'nodes')).toEqual([])
   })
 
   it('joins a worker with a token that is gone afterwards, on the server and on the node', async () => {
