@@ -359,6 +359,10 @@ describe('questions asked live', () => {
     expect(end).toMatchObject({ asked: 4, answered: 3, matched: 2, unmatched: 1, failed: 0 })
     expect(end.silent).toEqual([idOf(3)])
     expect(end.errors).toContainEqual({ machine: idOf(2), reason: 'journal: allow has no "logs"' })
+    expect(end.errors).toContainEqual({
+      machine: idOf(1),
+      reason: 'journal: there is more than is told; ask for less',
+    })
     // Who refuses all it is asked is neither in nor out.
     const refused = await ask(deps, {
       live: true,

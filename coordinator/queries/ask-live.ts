@@ -93,6 +93,8 @@ function judge(
     return { kind: 'error', entry, reason: reasons.join('; ') }
   }
   const given = answer(question, entry, { ...context, live, ...(facts !== undefined && { facts }) })
+  // Whoever looks at a list takes it for all there is.
+  reasons.push(...truncated.map(kind => `${kind}: there is more than is told; ask for less`))
   if (reasons.length === 0) return given
   if (given.kind === 'error') return { ...given, reason: `${reasons.join('; ')} (${given.reason})` }
   return given.kind === 'match' ? { ...given, errors: [...reasons, ...given.errors] } : given
