@@ -26,7 +26,8 @@ export async function readUnits(
   if (patterns.length > MAX_PATTERNS || patterns.some(text => text.length > MAX_PATTERN_CHARS)) {
     throw new Error(`units: at most ${MAX_PATTERNS} patterns of ${MAX_PATTERN_CHARS} characters`)
   }
-  const units = await listUnits(system, ['--all', '--', ...patterns], deadlineMs, signal)
+  const listed = await listUnits(system, ['--all', '--', ...patterns], deadlineMs, signal)
+  const units = listed.toSorted((a, b) => (a.name < b.name ? -1 : 1))
   const kept = asManyAsFit(units)
   return create(UnitsAnswerSchema, {
     units: kept.map(unit => create(UnitStateSchema, unit)),
