@@ -1,9 +1,10 @@
-import { create } from '@bufbuild/protobuf'
+import { create, toBinary } from '@bufbuild/protobuf'
+import { timestampMs } from '@bufbuild/protobuf/wkt'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
-import { StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { RolloutSchema, StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import type { Caller } from '../api/caller.ts'
 import { type GiveOrdersDeps, giveOrders } from '../api/give-orders.ts'
 import { publishRevision } from '../api/publish-revision.ts'
@@ -26,6 +27,7 @@ import { abortRollout, overrideGate, pauseRollout, resumeRollout } from './api/c
 import { lockHost } from './api/locks.ts'
 import { startRollout } from './api/start-rollout.ts'
 import { NO_CLUSTERS } from './cluster-source.ts'
+import { describeRollouts } from './describe-rollout.ts'
 import type { RolloutEngine } from './engine.ts'
 import { testEngine } from './testing/test-engine.ts'
 
@@ -270,5 +272,26 @@ describe('what ended without fault of its target', () => {
     await deps.runner.runNow()
     expect(await applies()).toEqual([])
     expect(await openRollouts(fleet.store.db)).toEqual([])
+  })
+})
+
+describe('the end that a rollout is told to have', () => {
+  it('is by how long those that are done took, in whole milliseconds, and is not told while nobody is done', async () => {
+    const { deps } = await prepare()
+    const { rollout } = await begin(deps, { settings: { maxUnavailable: '5', soak: { seconds: 0n } } })
+    const expected = async () => {
+      const row = await findRollout(fleet.store.db, rollout?.id ?? '')
+      const nowMs = fleet.clock.now().getTime()
+      const [shown] = row ? await describeRollouts(fleet.store.db, [row], 'brief', nowMs) : []
+      // What no message can hold could not be told at all.
+      expect(() => shown && toBinary(RolloutSchema, shown)).not.toThrow()
+      return shown?.expectedEnd && timestampMs(shown.expectedEnd) - nowMs
+    }
+    expect(await expected()).toBeUndefined()
+    pass(1_000)
+    // The plan first, then the change itself.
+    for (const _ of ['plan', 'apply']) await end(deps, HOSTS.slice(0, 3))
+    // Three took a second, so two take two thirds of one: 666.67 ms, which no timestamp holds.
+    expect(await expected()).toBe(667)
   })
 })
