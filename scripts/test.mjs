@@ -41,8 +41,8 @@ const PARTS = {
   nix: vitest('test/nix'),
   start: vitest('test/start'),
   lab: { ...vitest('test/lab'), args: LAB_TIMES },
-  // One cluster at a time: each is several machines with a control plane. All are founded and joined; walked to their end they
-  // are with MUSTER_WALK=whole, and one of them with its name, such as MUSTER_WALK=components.
+  // One cluster at a time: each is several machines with a control plane. `components` is walked whole; the others are
+  // founded and joined, and walked whole too with MUSTER_WALK=whole.
   clusters: { ...vitest('test/clusters/muster'), args: [...CLUSTER_TIMES, '--no-file-parallelism'] },
   // Rolling upgrades of one cluster with its systems, whose workload is asked all the while; prints what they took.
   rolling: {
