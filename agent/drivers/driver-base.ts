@@ -290,7 +290,7 @@ async function wordsSince(system: System, unit: string, sinceSeconds: number): P
 }
 
 const KUBELET_REFUSED =
-  /cannot create certificate signing request: (?:Unauthorized|.*certificate signed by unknown authority)/g
+  /cannot create certificate signing request: (?:Unauthorized|.*certificate signed by unknown authority)|"Failed to connect to apiserver" err=".*has asked for the client to provide credentials/g
 const REFUSALS = 4
 
 /** What a distribution says that no waiting mends. */
@@ -305,11 +305,11 @@ export function explainWords(text: string): Failure | undefined {
     /\b401 Unauthorized\b|token CA hash does not match|wrong token type|failed to decode join token|invalid bootstrap token/i.test(
       text,
     ) ||
-    // k0s, of a controller and of a worker. Elsewhere these words may be of a moment.
-    /(?:failed to join existing cluster via .*|"Failed to connect to apiserver" err=".*)has asked for the client to provide credentials|failed to bootstrap client configuration: .*\bUnauthorized\b/i.test(
+    // k0s, when it has given up. Elsewhere these words may be of a moment.
+    /failed to join existing cluster via .*has asked for the client to provide credentials|failed to bootstrap client configuration: .*\bUnauthorized\b/i.test(
       text,
     ) ||
-    // A kubelet; a server that has not heard of a new token yet says it too, once or twice.
+    // A kubelet, or k0s in its place; a server that has not heard of a new token yet says it too, once or twice.
     (text.match(KUBELET_REFUSED) ?? []).length >= REFUSALS
   ) {
     return failed(

@@ -174,7 +174,9 @@ describe('the driver of k0s', () => {
   })
 
   it.each([
-    'I1128 20:52:02.198720     277 bootstrap.go:296] "Failed to connect to apiserver" err="the server has asked for the client to provide credentials"',
+    'I1128 20:52:02.198720     277 bootstrap.go:296] "Failed to connect to apiserver" err="the server has asked for the client to provide credentials"\n'.repeat(
+      4,
+    ),
     'Error: failed to join controller: failed to join existing cluster via https://10.91.0.10:9443: the server has asked for the client to provide credentials',
   ])('tells a token that the cluster refuses by what k0s 1.34 says: %s', async words => {
     await using made = await makeDriver(worker, [[/^journalctl .*--since/, words], ...running])
