@@ -181,6 +181,12 @@ export class LabMachine implements AsyncDisposable {
     await this.#container.kill()
   }
 
+  /** Sends its systemd, which is process 1 there, a signal of the host: one from inside could not stop it. */
+  signalSystemd(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    const { leader } = this.#container
+    if (leader !== undefined) process.kill(leader, signal)
+  }
+
   /** Pulls the network cable; it stays out over reboots. */
   async cutNetwork(): Promise<void> {
     this.#plugged = false
