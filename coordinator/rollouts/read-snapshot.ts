@@ -152,7 +152,9 @@ export async function snapshotOf(
     operations,
     follows: policy.follows,
     windows: policy.windows,
-    silence: silence.look(sessions.machines(), moved, policy.silentPercent, nowMs),
+    silence: silence.look(sessions.machines(), moved, policy.silentPercent, nowMs, machine =>
+      isLive(directory.get(machine)?.state ?? 'evicted'),
+    ),
     halted: deps.halted(),
   }
 }

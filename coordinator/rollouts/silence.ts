@@ -15,19 +15,22 @@ export class SilenceWatch {
     for (const [machine, atMs] of seen) this.#seen.set(machine, atMs)
   }
 
-  /** Looks at who is connected now. Machines that we move ourselves are expected to be away. */
-  look(connected: Iterable<string>, moved: ReadonlySet<string>, percent: number, nowMs: number): Silence {
+  /** Looks at who is connected now. Machines that we move ourselves are expected to be away. `isMember`: it was not sent away. */
+  look(
+    connected: Iterable<string>,
+    moved: ReadonlySet<string>,
+    percent: number,
+    nowMs: number,
+    isMember: (machine: string) => boolean,
+  ): Silence {
     const here = new Set(connected)
     for (const machine of here) this.#seen.set(machine, nowMs)
     let silent = 0
     for (const [machine, atMs] of this.#seen) {
-      if (nowMs - atMs > SILENT_FOR_MS) this.#seen.delete(machine)
+      // Whoever was sent away did not fall silent: a farewell must not keep the next one waiting.
+      if (nowMs - atMs > SILENT_FOR_MS || !isMember(machine)) this.#seen.delete(machine)
       else if (!here.has(machine) && !moved.has(machine)) silent += 1
     }
     return { known: here.size + silent, silent, percent }
-  }
-
-  forget(machine: string): void {
-    this.#seen.delete(machine)
   }
 }
