@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type ClusterRecord, emptyRecord, type Join } from './cluster-record.ts'
+import { type ClusterRecord, emptyRecord, type Join, type Leave } from './cluster-record.ts'
 import type { NodeData } from './cluster-snapshot.ts'
 import { decideCluster } from './decide-cluster.ts'
 import { FIRST_AWAY_MS } from './decide-founding.ts'
@@ -252,6 +252,25 @@ describe('a token', () => {
       { kind: 'end-join', operation: 'op', end: 'joined' },
     ])
     expect(decide({ d: { ready: false } }, { joins: joined(NOW - 20_000) }).steps).toEqual([])
+  })
+
+  it('serves nobody who leaves again before a server saw the node Ready', () => {
+    const joins = [join({ state: 'joined', joinerDone: true, joinedMs: NOW - 5_000 })]
+    const leaving = (attempt: Leave['attempt']) =>
+      askToLeave(
+        { ...foundedRecord(), joins },
+        { host: 'd', machine: 'm-d', server: false, dead: false, signed: undefined },
+        'request',
+        NOW,
+      ).leaves.map(leave => ({ ...leave, attempt }))
+    const withdrawn = { kind: 'end-join', operation: 'op', end: 'withdrawn' }
+    const gone = { d: { ...empty, ready: undefined } }
+    const under = { operation: 'leave-op', executor: 'm-d' }
+    expect(decide(gone, { joins, leaves: leaving(under) }).steps).toContainEqual(withdrawn)
+    expect(decide(gone, { joins, left: new Map([['d', 'm-d']]) }).steps).toContainEqual(withdrawn)
+    // One who was only asked to is a member until it begins, and a namesake that left is another machine.
+    expect(decide(gone, { joins, leaves: leaving(undefined) }).steps).not.toContainEqual(withdrawn)
+    expect(decide(gone, { joins, left: new Map([['d', 'm-old']]) }).steps).not.toContainEqual(withdrawn)
   })
 
   it('of a server that cannot be deleted keeps other servers out until the joiner says that it has stopped', () => {

@@ -50,6 +50,8 @@ function endOf(snapshot: ClusterSnapshot, join: Join, now: number) {
   if (machines.get(join.machine)?.gone) return { end: 'withdrawn', why: 'its machine was sent away' } as const
   if (join.state === 'joined') {
     if (isShown(snapshot, join, now)) return { end: 'joined', why: 'a server shows it as Ready' } as const
+    // Nobody will ever show what goes again, and until this join is over the host cannot come back.
+    if (leaves(snapshot, join)) return { end: 'withdrawn', why: `${join.host} leaves again` } as const
     return now > (join.joinedMs ?? join.atMs) + PROVE_MS
       ? ({ end: 'failed', why: 'it said that it has joined, and no server shows it as Ready' } as const)
       : undefined
@@ -60,6 +62,14 @@ function endOf(snapshot: ClusterSnapshot, join: Join, now: number) {
   return now >= join.expiresMs
     ? ({ end: 'expired', why: 'the time of its token is over' } as const)
     : undefined
+}
+
+/** An operator sent the machine out of the cluster since it joined. */
+function leaves({ record }: ClusterSnapshot, { host, machine }: Join): boolean {
+  return (
+    record.left.get(host) === machine ||
+    record.leaves.some(leave => leave.machine === machine && leave.attempt !== undefined)
+  )
 }
 
 /** Seen by a server after the machine said so: Ready, and of a server a healthy voter of the datastore. */
