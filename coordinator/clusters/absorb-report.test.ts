@@ -110,7 +110,6 @@ describe('a report', () => {
       foundedRecord(),
       { host: 'c', machine: 'm-c', server: true, dead: false, signed: undefined },
       'request-1',
-      NOW,
     )
     const { request } = asked.leaves[0] ?? { request: '' }
     const begin = { kind: 'leave', request, executor: 'm-c', why: '' } as const

@@ -261,7 +261,6 @@ describe('a token', () => {
         { ...foundedRecord(), joins },
         { host: 'd', machine: 'm-d', server: false, dead: false, signed: undefined },
         'request',
-        NOW,
       ).leaves.map(leave => ({ ...leave, attempt }))
     const withdrawn = { kind: 'end-join', operation: 'op', end: 'withdrawn' }
     const gone = { d: { ...empty, ready: undefined } }
@@ -311,7 +310,6 @@ describe('leaving', () => {
       foundedRecord(),
       { host, machine: `m-${host}`, server, dead, signed: undefined },
       `leave-${host}`,
-      NOW - 1000,
     )
   const { request } = leaving('c').leaves[0]!
 
@@ -331,7 +329,6 @@ describe('leaving', () => {
       leaving('c'),
       { host: 'b', machine: 'm-b', server: true, dead: false, signed: undefined },
       'leave-b',
-      NOW,
     )
     expect(decide({}, both).why('b')).toContain('server-change')
     const alone = { b: { role: 'worker' }, c: { role: 'worker' } } as const
@@ -375,7 +372,7 @@ describe('leaving', () => {
   it('is asked for once, and can still become one of a dead machine', () => {
     const asked = leaving('c')
     const again = (dead: boolean) =>
-      askToLeave(asked, { host: 'c', machine: 'm-c', server: true, dead, signed: undefined }, 'again', NOW)
+      askToLeave(asked, { host: 'c', machine: 'm-c', server: true, dead, signed: undefined }, 'again')
     expect(again(false)).toBe(asked)
     expect(again(true).leaves).toMatchObject([{ request: 'again', dead: true }])
   })
@@ -388,12 +385,7 @@ describe('leaving', () => {
     }
     const gone = { connected: false, ready: false } as const
     const said = (host: string, server: boolean) =>
-      askToLeave(
-        begin(host),
-        { host, machine: `m-${host}`, server, dead: true, signed: undefined },
-        'again',
-        NOW - 60_000,
-      )
+      askToLeave(begin(host), { host, machine: `m-${host}`, server, dead: true, signed: undefined }, 'again')
     expect(decide({ d: gone }, begin('d')).steps).toEqual([])
     expect(decide({ d: gone }, said('d', false)).steps).toEqual([
       { kind: 'leave', request: 'again', executor: 'm-a' },

@@ -1,5 +1,4 @@
 import type { ClusterRecord, Leave } from './cluster-record.ts'
-import { changeLeave } from './steps.ts'
 
 /**
  * The record after an operator asked a host to leave. Asked again for the same machine it stays as it is; asked as dead, it
@@ -11,13 +10,13 @@ export function askToLeave(
   record: ClusterRecord,
   asked: Pick<Leave, 'host' | 'machine' | 'server' | 'dead' | 'signed'>,
   request: string,
-  now: number,
 ): ClusterRecord {
   const known = record.leaves.find(({ host, machine }) => host === asked.host && machine === asked.machine)
   if (known) {
     if (known.dead || !asked.dead || (known.server && known.attempt)) return record
     const again = { request, dead: true, signed: asked.signed, attempt: undefined, notBeforeMs: 0 }
-    return changeLeave(record, known.request, again, now)
+    // Leaves stand in the order in which they were asked for, and this one was asked for anew.
+    return { ...record, leaves: [...record.leaves.filter(leave => leave !== known), { ...known, ...again }] }
   }
   const leave: Leave = { ...asked, request, attempt: undefined, failures: 0, notBeforeMs: 0, reason: '' }
   return { ...record, leaves: [...record.leaves, leave] }

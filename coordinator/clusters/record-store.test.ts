@@ -86,7 +86,6 @@ const changes: fc.Arbitrary<(record: ClusterRecord, now: number) => ClusterRecor
           signed: dead ? { envelope: new Uint8Array([1, 2]), untilMs: now } : undefined,
         },
         `${now}-${leaver}`,
-        now,
       )
       const waiting = asked.leaves.find(({ attempt }) => attempt === undefined)
       return waiting && dead

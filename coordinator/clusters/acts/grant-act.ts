@@ -152,7 +152,7 @@ function actFrom(
 function changed(record: ClusterRecord, { change, host }: Grant, act: ClusterAct): ClusterRecord {
   switch (change?.kind) {
     case 'leave':
-      return askToLeave(record, change.leave, act.id, act.askedMs)
+      return askToLeave(record, change.leave, act.id)
     case 'return':
       return letReturn(record, host)
     case undefined:

@@ -317,7 +317,7 @@ function whyNotLeave(
     ]
   }
   if (!dead && view?.occupied) return [`${host}: ${describeReason({ gate: 'occupied' })}`]
-  const asked = askToLeave(record, { host, machine: id, server, dead, signed: undefined }, 'asked', now)
+  const asked = askToLeave(record, { host, machine: id, server, dead, signed: undefined }, 'asked')
   const { waiting } = decideLeaves({ ...snapshot, record: asked }, now)
   return waiting
     .filter(each => each.host === host && !LEAVE_WAITS.has(each.reason.gate))

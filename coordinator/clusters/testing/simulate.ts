@@ -231,7 +231,6 @@ function causeTrouble(world: World, centre: Centre): void {
           signed: undefined,
         },
         `leave-${one.host}-${world.now}`,
-        world.now,
       )
     }
   }
@@ -252,7 +251,7 @@ function sayDead(world: World, centre: Centre): void {
     // The machine may come back after all, and then it is not taken out as dead: the order ends.
     const signed = { envelope: new Uint8Array(), untilMs: now + 600_000 }
     const asked = { host, machine, server, dead: true, signed }
-    centre.record = askToLeave(centre.record, asked, `dead-${host}-${now}`, now)
+    centre.record = askToLeave(centre.record, asked, `dead-${host}-${now}`)
     world.saidDead += 1
   }
 }
