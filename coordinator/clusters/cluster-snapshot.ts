@@ -143,6 +143,8 @@ export function liveServers(snapshot: ClusterSnapshot, now: number): readonly Li
     if (machine === undefined || !isServer(role) || !seen?.view?.ready || !belongs(snapshot, seen.data))
       continue
     if (machines.get(machine)?.occupied || record.leaves.some(leave => leave.machine === machine)) continue
+    // What is known of it may be from before it left.
+    if (record.left.get(host) === machine) continue
     live.push({ machine, host, asOfMs: seen.asOfMs, view: seen.view })
   }
   return live.sort(

@@ -181,6 +181,13 @@ describe('what rebuilds servers', () => {
       expect.stringContaining('c serves the datastore as it is'),
     ])
     expect(restore(contextOf({ b: away, c: away }))).toEqual([])
+    // They left a moment ago, and what is known of them is from before.
+    const left = new Map([
+      ['b', 'm-b'],
+      ['c', 'm-c'],
+    ])
+    expect(restore(contextOf({}, { left }))).toEqual([])
+    expect(restore(contextOf({}, { left: new Map([['b', 'm-older']]) }))).toHaveLength(2)
     expect(restore(contextOf(), 'd')).toContain('d is no server')
   })
 
