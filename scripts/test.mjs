@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { LAB_PROGRAMS, VIRTUAL_MACHINE_PROGRAMS } from './lab-programs.mjs'
 import { ensureDependencies, ensurePrograms, top } from './set-up.mjs'
 
@@ -124,6 +125,8 @@ function runVitest(part, folders, { node = process.execPath, extra = [] } = {}) 
     ).length
     if (status !== 0 && counts.failed === 0) counts.failed = 1
     if (tests.length === 0) counts.failed += 1
+    const failures = tests.filter(test => test.status === 'failed')
+    counts.failures = failures.map(test => `${test.fullName}: ${firstLine(test.failureMessages[0])}`)
     const mayBe = ({ fullName }) => MAY_SKIP.some(rule => rule.part === part && fullName.includes(rule.says))
     const skipped = tests.filter(test => !['passed', 'failed'].includes(test.status) && !mayBe(test))
     if (skipped.length > 0 && process.env.CI === 'true') {
@@ -136,6 +139,8 @@ function runVitest(part, folders, { node = process.execPath, extra = [] } = {}) 
     rmSync(scratch, { recursive: true, force: true })
   }
 }
+
+const firstLine = (text = '') => stripVTControlCharacters(text).split('\n', 1)[0]
 
 /** The same tests on Node 24, which NixOS ships: an npm package brings the program. */
 function runNode24(folders) {
@@ -188,14 +193,18 @@ if (parts.includes('lab')) ensurePrograms(VIRTUAL_MACHINE_PROGRAMS)
 
 const total = { passed: 0, failed: 0, skipped: 0 }
 const lines = []
+// Named once more at the end: what came before is long, and the end is what people read first.
+const failures = []
 for (const name of parts) {
   console.log(`\n== ${name}`)
   const began = Date.now()
   const counts = runPart(name)
   for (const key of Object.keys(total)) total[key] += counts[key]
+  for (const failure of counts.failures ?? []) failures.push(`failed in ${name}: ${failure}`)
   const minutes = ((Date.now() - began) / 60_000).toFixed(1)
   lines.push(`${name}: ${closing(counts)} (${minutes} min)${counts.note ? ` ${counts.note}` : ''}`)
 }
+if (failures.length > 0) console.log(`\n${failures.join('\n')}`)
 console.log(`\n${lines.join('\n')}`)
 console.log(closing(total))
 process.exitCode = total.failed > 0 ? 1 : 0
