@@ -171,7 +171,8 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
     },
     adopt: async authority => await adoptData(of, authority, async () => await giveBackFiles(of, hasKubelet)),
     leave: async (operation, options) => await leaveSelf(of, operation, options),
-    certificates: async () => await readCertificateEnds(files, [PKI, `${PKI}/etcd`, '/var/lib/kubelet/pki']),
+    certificates: async () =>
+      await readCertificateEnds(files, [PKI, `${PKI}/etcd`, '/var/lib/kubelet/pki', KUBERNETES_DIR]),
     cluster: {
       ...sharedActs(of),
       ...componentsActs(of, async signal => await makeServer(of, false, signal)),

@@ -291,6 +291,14 @@ function k3sActs(of: Distributed): K3sActs {
       return done(text.replace(/^(\s*server:\s*)\S+$/m, `$1https://${server}`))
     },
     rotateTokens: async signal => {
+      const members = await of.etcd().members(signal)
+      if (members.kind === 'failed') return members
+      // The new one is known to this server alone, and no other server starts again with the old one.
+      const others = members.value.length - 1
+      if (others > 0) {
+        const reason = `k3s gives its new token to one server alone, and ${others} more would not start again with the old one: let them leave (muster leave HOST), rotate, and take them back (muster rejoin HOST)`
+        return failed('unsupported', reason)
+      }
       const listed = await listBootstrapTokens(kubectl, signal)
       if (listed.kind === 'failed') return listed
       for (const { id, expiresMs } of listed.value) {
@@ -311,7 +319,7 @@ function k3sActs(of: Distributed): K3sActs {
         return failed('unreadable', `${SERVER_TOKEN}: empty after the rotation`)
       await files.put('token', text)
       return done(
-        'every server is restarted with the new token, which is minted for it anew; snapshots made before need the old one',
+        'servers join with a new token from now on; a snapshot of before is restored with the token that lies beside it',
       )
     },
     rotateCertificates: async options => {

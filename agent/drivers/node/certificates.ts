@@ -13,7 +13,13 @@ export interface CertificateEnd {
 const MAX_FILES = 200
 const MAX_BYTES = 1024 * 1024
 
-/** The ends of all certificates in these folders, the next one first. Only names that end in .crt, .pem or .cert are read. */
+/** What a kubelet keeps of certificates that it had before: the newest one has "current" in its name. */
+const OF_BEFORE = /^kubelet-(client|server)-\d{4}-.*\.pem$/
+
+/**
+ * The ends of all certificates in these folders, the next one first. Names that end in .crt, .pem or .cert are read, and of
+ * kubeconfigs (.conf) the certificate that they hold, where they hold one.
+ */
 export async function readCertificateEnds(
   files: ClusterFiles,
   folders: readonly string[],
@@ -21,9 +27,10 @@ export async function readCertificateEnds(
   const ends: CertificateEnd[] = []
   for (const folder of folders) {
     for (const name of (await files.list(folder)).slice(0, MAX_FILES)) {
-      if (!/\.(crt|pem|cert)$/.test(name)) continue
+      if (!/\.(crt|pem|cert|conf)$/.test(name) || OF_BEFORE.test(name)) continue
       const path = `${folder}/${name}`
-      const bytes = await files.read(path)
+      const file = await files.read(path)
+      const bytes = file && name.endsWith('.conf') ? clientInKubeconfig(file.toString('latin1')) : file
       if (!bytes) continue
       const certificate = readCertificate(bytes)
       if (!certificate) return failed('unreadable', `${path}: holds no certificate`)
@@ -60,6 +67,12 @@ export function authorityId(bytes: Buffer): string | undefined {
 /** The authority that a kubeconfig holds; undefined: it names a file, or none. */
 export function authorityInKubeconfig(text: string): Buffer | undefined {
   const data = /^\s*"?certificate-authority-data"?:\s*"?([A-Za-z0-9+/=]+)/m.exec(text)?.[1]
+  return data === undefined ? undefined : Buffer.from(data, 'base64')
+}
+
+/** The certificate that a kubeconfig shows to the API server; undefined: it names a file, or none. */
+function clientInKubeconfig(text: string): Buffer | undefined {
+  const data = /^\s*"?client-certificate-data"?:\s*"?([A-Za-z0-9+/=]+)/m.exec(text)?.[1]
   return data === undefined ? undefined : Buffer.from(data, 'base64')
 }
 
