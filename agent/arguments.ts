@@ -32,7 +32,7 @@ export type Arguments =
       readonly flags: ConfigFlags
     }
 
-export const LOCAL_VERBS = ['rollback', 'reboot', 'hold', 'resume', 'retry'] as const
+export const LOCAL_VERBS = ['rollback', 'reboot', 'restart', 'hold', 'resume', 'retry'] as const
 export type LocalVerb = (typeof LOCAL_VERBS)[number]
 
 export const HELP = `muster-agent: enrols this machine into its fleet and moves it to signed revisions
@@ -42,6 +42,7 @@ export const HELP = `muster-agent: enrols this machine into its fleet and moves 
   muster-agent trust set FILE [--socket PATH]    replace the trust set, when the signing keys are lost
   muster-agent rollback [OPERATION]              go back to what OPERATION reached; without one, to what ran before the last
   muster-agent reboot                            boot this machine anew
+  muster-agent restart                           restart the Kubernetes of this machine
   muster-agent hold [REASON]                     obey no order but resume and retry from now on
   muster-agent resume                            obey again
   muster-agent retry                             let what failed here be tried again

@@ -12,6 +12,7 @@ export const VERBS = [
   'upgrade',
   'rollback',
   'reboot',
+  'restart',
   'join',
   'drain',
   'snapshot',

@@ -140,6 +140,8 @@ function actionFor(
       return { case: 'hold', value: { reason: argument } }
     case 'reboot':
       return { case: 'reboot', value: {} }
+    case 'restart':
+      return { case: 'restart', value: {} }
     case 'resume':
       return { case: 'resume', value: {} }
     case 'retry':

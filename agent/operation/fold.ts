@@ -269,7 +269,16 @@ export function reportOf(state: OperationState): OperationReport {
   })
 }
 
-export type Action = 'apply' | 'plan' | 'rollback' | 'reboot' | 'hold' | 'resume' | 'retry' | 'upgrade'
+export type Action =
+  | 'apply'
+  | 'plan'
+  | 'upgrade'
+  | 'rollback'
+  | 'reboot'
+  | 'restart'
+  | 'hold'
+  | 'resume'
+  | 'retry'
 
 /** What an order asks for. */
 export function actionOf({ action }: Order): Action {

@@ -54,7 +54,7 @@ export type JournalRecord = { readonly sequence: number; readonly operation: str
   | { readonly kind: 'confirmed'; readonly by: ConfirmedBy }
   /** It is the boot default. */
   | { readonly kind: 'promoted' }
-  /** Kubernetes alone is moved, to the system of its own that was recorded. From here on nothing goes back by itself. */
+  /** Kubernetes alone is moved, to the system of its own that was recorded, or restarted as it is. From here on nothing goes back by itself. */
   | { readonly kind: 'upgrade'; readonly kubernetes: KubernetesMove }
   /** The new Kubernetes was started, for the first time. */
   | { readonly kind: 'kubernetes-started' }

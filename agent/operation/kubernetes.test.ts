@@ -479,6 +479,105 @@ describe('a move of Kubernetes alone', () => {
   })
 })
 
+/** A machine whose Kubernetes is to be restarted, and the order for it. */
+async function madeForRestart(config: Partial<OperationsConfig> = {}) {
+  const world = await made({ version: '1.34.3' }, { version: '1.34.3' }, { allow: ['restart'], ...config })
+  const restart = async (operationId: string) => {
+    const expires = timestampFromDate(new Date(world.node.now.getTime() + 3_600_000))
+    const action = { case: 'restart', value: {} } as const
+    await world.node.operations.accept(create(OrderSchema, { operationId, expires, action }))
+    return operationId
+  }
+  return { ...world, restart, [Symbol.asyncDispose]: () => world[Symbol.asyncDispose]() }
+}
+
+describe('an order to restart Kubernetes', () => {
+  it('restarts it once and waits until it is well; nothing else of the machine is touched', async () => {
+    await using world = await madeForRestart()
+    const id = await world.restart('re-1')
+    const outcome = await world.node.outcome(id)
+    expect([inWords(outcome), outcome.reason]).toEqual(['succeeded', 'Kubernetes was restarted and is well'])
+    expect(phasesOf(world.node, id)).toEqual([Phase.VERIFY, Phase.PREFLIGHT, Phase.KUBERNETES])
+    expect([world.kubernetes.acts, world.kubernetes.runs]).toEqual([['restart'], '1.34.3'])
+    expect(world.system.links.get(CURRENT)).toBe(OLD)
+    // The same order again is done already.
+    await world.restart('re-1')
+    await world.node.outcome(await world.restart('re-2'))
+    expect(world.kubernetes.acts).toEqual(['restart', 'restart'])
+  })
+
+  it('that is not well afterwards has failed, and holds nobody: it may be restarted again', async () => {
+    await using world = await madeForRestart({ kubernetesDeadlineMs: 50 })
+    world.kubernetes.broken = 'x'
+    const outcome = await world.node.outcome(await world.restart('re-1'))
+    expect([inWords(outcome), outcome.phase]).toEqual(['activation failed', Phase.KUBERNETES])
+    expect(outcome.reason).toContain('Kubernetes was restarted and is not well')
+    expect(world.node.operations.nodeStatus().held).toBeUndefined()
+    world.kubernetes.broken = undefined
+    expect(inWords(await world.node.outcome(await world.restart('re-2')))).toBe('succeeded')
+  })
+
+  it('is gone on with when the agent is killed, and restarts nothing twice', async () => {
+    await using world = await madeForRestart()
+    const { node, kubernetes } = world
+    kubernetes.broken = 'not yet'
+    const id = await world.restart('re-1')
+    await untilJournal(node, 'kubernetes-started')
+    await node.kill()
+    kubernetes.broken = undefined
+    await node.start()
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
+    expect(kubernetes.acts).toEqual(['restart'])
+  })
+
+  it.each<[string, (world: Made) => void | Promise<void>, Partial<OperationsConfig>, string, string]>([
+    ['without the node’s leave', () => {}, { allow: ['apply', 'reboot'] }, 'refused not-allowed', '`allow`'],
+    [
+      'where none of this fleet runs',
+      ({ kubernetes }) => {
+        kubernetes.ours = false
+      },
+      {},
+      'refused kubernetes',
+      'none to restart',
+    ],
+    [
+      'while the datastore needs this server',
+      ({ kubernetes }) => {
+        kubernetes.alone = '2 of 3'
+      },
+      {},
+      'refused quorum',
+      '2 of 3',
+    ],
+    [
+      'while somebody keeps it down',
+      async ({ hold }) => {
+        await mkdir(join(hold, '..'), { recursive: true })
+        await writeFile(hold, '')
+      },
+      {},
+      'refused kubernetes',
+      'kept down',
+    ],
+  ])('is refused %s, and nothing is touched', async (_, change, config, words, reason) => {
+    await using world = await madeForRestart(config)
+    await change(world)
+    const outcome = await world.node.outcome(await world.restart('re-1'))
+    expect([inWords(outcome), outcome.reason]).toEqual([words, expect.stringContaining(reason)])
+    expect(world.kubernetes.acts).toEqual([])
+  })
+
+  it('is refused once it has expired', async () => {
+    await using world = await madeForRestart()
+    const expires = timestampFromDate(new Date(world.node.now.getTime() - 1_000))
+    const action = { case: 'restart', value: {} } as const
+    await world.node.operations.accept(create(OrderSchema, { operationId: 're-1', expires, action }))
+    expect(inWords(await world.node.outcome('re-1'))).toBe('refused expired')
+    expect(world.kubernetes.acts).toEqual([])
+  })
+})
+
 function unconfirmed(): Target {
   const target = sampleTarget()
   if (target.safety)

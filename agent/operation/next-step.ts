@@ -81,6 +81,16 @@ export function nextStep(state: OperationState, seen: Observed): Step {
       reason: `Kubernetes runs from ${state.storePath}`,
     })
   }
+  if (action === 'restart') {
+    if (!state.kubernetes) return prepare(state)
+    // Nothing was changed: whoever mends it may restart it again.
+    return nextOfKubernetes(
+      state.kubernetes,
+      '',
+      { class: OutcomeClass.SUCCEEDED, reason: 'Kubernetes was restarted and is well' },
+      { hold: false },
+    )
+  }
   const { round } = state
   if (!round) return action === 'reboot' ? nextOfReboot(state, seen) : prepare(state)
   if (seen.verdict.kind === 'confirmed') {
@@ -133,6 +143,7 @@ function nextOfKubernetes(
   kubernetes: KubernetesState | undefined,
   storePath: string,
   good: Pick<Conclusion, 'class' | 'reason'>,
+  { hold } = { hold: true },
 ): Step {
   const base = { refusal: '', storePath }
   if (!kubernetes) return conclude({ ...base, ...good, phase: Phase.DONE })
@@ -140,7 +151,7 @@ function nextOfKubernetes(
   const { failure } = kubernetes.end
   if (failure === undefined) return conclude({ ...base, ...good, phase: Phase.DONE })
   const { ACTIVATION_FAILED } = OutcomeClass
-  return conclude({ ...base, class: ACTIVATION_FAILED, reason: failure, phase: Phase.KUBERNETES, hold: true })
+  return conclude({ ...base, class: ACTIVATION_FAILED, reason: failure, phase: Phase.KUBERNETES, hold })
 }
 
 function nextOfRound(round: RoundState, seen: Observed): Step {

@@ -22,6 +22,11 @@ export async function reboot(cli: Cli, host: string, options: WaitOptions): Prom
   await orderHost(cli, 'reboot', host, { case: 'reboot', value: {} }, options)
 }
 
+/** Of the Kubernetes that runs there. */
+export async function restart(cli: Cli, host: string, options: WaitOptions): Promise<void> {
+  await orderHost(cli, 'restart', host, { case: 'restart', value: {} }, options)
+}
+
 /** From here on the node obeys nothing but resume and retry. */
 export async function hold(
   cli: Cli,

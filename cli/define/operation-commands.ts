@@ -122,6 +122,25 @@ ${EXITS}`,
       const { reboot } = await import('../commands/order-host.ts')
       await reboot(cli, host, options)
     })
+
+  program
+    .command('restart')
+    .description('Restart the Kubernetes of a host and wait until it is well.')
+    .argument('<host>', HOST)
+    .addOption(noWaitOption())
+    .addOption(timeoutOption())
+    .addOption(outputOption())
+    .addHelpText(
+      'after',
+      `
+Its node is drained before and uncordoned afterwards, as with an upgrade; which units are restarted the system of the host says. For
+several hosts, one after the other: \`muster rollout start --action restart\`.
+${EXITS}`,
+    )
+    .action(async (host, options) => {
+      const { restart } = await import('../commands/order-host.ts')
+      await restart(cli, host, options)
+    })
 }
 
 /** Whether a host obeys, and what it will not try again. */

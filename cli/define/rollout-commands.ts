@@ -16,7 +16,7 @@ import {
 
 const ROLLOUT = 'a rollout’s id, or the start of it'
 const ACTIONS = [
-  ...(['apply', 'rollback', 'reboot', 'upgrade', 'drain', 'uncordon', 'leave', 'rotate'] as const),
+  ...(['apply', 'rollback', 'reboot', 'restart', 'upgrade', 'drain', 'uncordon', 'leave', 'rotate'] as const),
 ] as const
 
 function amount(text: string): string {

@@ -40,7 +40,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   health: 'what always has to be true and is not, as `muster health` shows it',
   previous: 'hash of the event before it; empty: it was the first of all',
   hash: 'SHA-256 of this event and of that one: what `muster audit verify` recomputes',
-  action: '`apply`, `plan`, `rollback`, `reboot`, `hold`, `resume` or `retry`',
+  action: '`apply`, `plan`, `rollback`, `reboot`, `restart`, `hold`, `resume` or `retry`',
   actor: 'who caused it: an operator, `local`, `coordinator`',
   address: 'where it was last seen from',
   admittedBy: '`token ID`, `rule GROUP` or `operator NAME`',
@@ -292,7 +292,7 @@ const LISTINGS: readonly (readonly [
 ])[] = [
   ['machines`, `pending`, `approve`, `reject`, `evict`, `ban`, `release`, `bind', MACHINE_FIELDS],
   ['status', STATUS_FIELDS],
-  ['operations`, `apply`, `rollback`, `reboot`, `hold`, `resume`, `retry', OPERATION_FIELDS],
+  ['operations`, `apply`, `rollback`, `reboot`, `restart`, `hold`, `resume`, `retry', OPERATION_FIELDS],
   ['plan', PLAN_FIELDS],
   ['generations', GENERATION_FIELDS],
   ['verify', VERIFY_FIELDS],

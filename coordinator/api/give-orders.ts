@@ -202,6 +202,7 @@ function partsOf(action: GiveOrdersRequest['action']): readonly unknown[] {
     case 'hold':
       return [action.case, action.value.reason.trim()]
     case 'reboot':
+    case 'restart':
     case 'resume':
     case 'retry':
     case undefined:

@@ -5,6 +5,7 @@ import {
   ACTIONS,
   actionColumns,
   actionOfRow,
+  CHANGES,
   type DecidedAction,
   isChange,
   needsRevision,
@@ -36,6 +37,10 @@ describe('an action', () => {
     expect(orderAction({ word: 'fetch' })).toEqual({ case: 'upgrade', value: { fetchOnly: true } })
     expect([isChange('upgrade'), isChange('fetch')]).toEqual([true, false])
     expect(ACTIONS.filter(needsRevision)).toEqual(['apply', 'plan', 'upgrade', 'fetch'])
+    expect(read({ action: { case: 'restart', value: {} } })).toEqual({ word: 'restart' })
+    expect(ACTIONS.filter(isChange)).toEqual(
+      [...CHANGES].toSorted((a, b) => ACTIONS.indexOf(a) - ACTIONS.indexOf(b)),
+    )
     expect(read({})).toContain('must be one of apply, upgrade')
   })
 })

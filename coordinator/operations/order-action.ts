@@ -8,6 +8,7 @@ export const ACTIONS = [
   'plan',
   'rollback',
   'reboot',
+  'restart',
   'hold',
   'resume',
   'retry',
@@ -24,14 +25,22 @@ export type WantedAction =
   /** Without an operation: back to what ran before the newest change that succeeded. */
   | { readonly word: 'rollback'; readonly to: string; readonly before: boolean }
   | { readonly word: 'hold'; readonly reason: string }
-  | { readonly word: 'reboot' | 'resume' | 'retry' }
+  | { readonly word: 'reboot' | 'restart' | 'resume' | 'retry' }
 
 /** What one machine is ordered: as wanted, with everything filled in. */
 export type DecidedAction = WantedAction
 
+export const CHANGES = [
+  'apply',
+  'upgrade',
+  'rollback',
+  'reboot',
+  'restart',
+] as const satisfies readonly ActionWord[]
+
 /** Actions that change what the node runs: one after the other, and only where the node's own settings allow. */
 export function isChange(word: string): boolean {
-  return word === 'apply' || word === 'rollback' || word === 'reboot' || word === 'upgrade'
+  return CHANGES.some(change => change === word)
 }
 
 /** Actions that go to what a revision says. */
@@ -60,11 +69,12 @@ export function readAction({ action }: Pick<GiveOrdersRequest, 'action'>): Wante
     case 'upgrade':
       return { word: action.value.fetchOnly ? 'fetch' : 'upgrade' }
     case 'reboot':
+    case 'restart':
     case 'resume':
     case 'retry':
       return { word: action.case }
     case undefined:
-      return 'action: must be one of apply, upgrade, rollback, reboot, hold, resume, retry'
+      return 'action: must be one of apply, upgrade, rollback, reboot, restart, hold, resume, retry'
   }
 }
 
@@ -88,6 +98,8 @@ export function orderAction(action: DecidedAction): OrderAction {
       return { case: 'upgrade', value: { fetchOnly: true } }
     case 'reboot':
       return { case: 'reboot', value: {} }
+    case 'restart':
+      return { case: 'restart', value: {} }
     case 'resume':
       return { case: 'resume', value: {} }
     case 'retry':

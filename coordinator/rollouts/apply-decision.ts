@@ -237,7 +237,8 @@ export function actionOf(row: Pick<RolloutRow, 'action' | 'asked'>, step: string
     case 'upgrade':
       return { word: row.action }
     case 'reboot':
-      return { word: 'reboot' }
+    case 'restart':
+      return { word: row.action }
     case 'rollback': {
       const { rollback } = askedOf(row)
       return { word: 'rollback', to: rollback?.operationId ?? '', before: rollback?.before ?? false }

@@ -61,6 +61,14 @@ export async function prepareRollout(
   }
   // What a cluster does is asked of it also where its node has not joined, or has left.
   const placed = isClusterAction(action) ? members : await outsideUntilJoined(clusters, members, clock)
+  const without = action === 'restart' ? placed.filter(({ cluster }) => cluster === undefined) : []
+  if (without.length > 0) {
+    throw precondition(
+      listProblems(
+        without.map(({ host }) => `${host}: runs no Kubernetes of a cluster, so there is nothing to restart`),
+      ),
+    )
+  }
   const ordered = orderMembers(placed, canaries, canarySize)
   const circle = findOrderCircle(
     ordered.map(member => ({

@@ -22,6 +22,7 @@ import type { Database } from '../store/tables.ts'
 import type { ClusterSource } from './cluster-source.ts'
 import { isServerRole } from './members.ts'
 import { missingOperation, viewOfOperation } from './operation-view.ts'
+import { isMove } from './plan/host-steps.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
 import type { HostView, OperationView, RolloutSnapshot } from './plan/rollout-snapshot.ts'
 import { type RolloutRows, readRecords } from './read-record.ts'
@@ -270,10 +271,9 @@ async function operationViews(
 function orderedIn(records: readonly RolloutRecord[]): ReadonlySet<string> {
   const ids = new Set<string>()
   for (const { action, hosts } of records) {
-    const acts = action === 'apply' || action === 'rollback' || action === 'reboot'
     for (const { grants } of hosts) {
       for (const { step, operation } of grants) {
-        const isOrder = (step === 'act' && acts) || (step === 'prefetch' && action === 'apply')
+        const isOrder = isMove(action) && (step === 'act' || step === 'prefetch')
         if (isOrder && operation !== '') ids.add(operation)
       }
     }

@@ -9,6 +9,7 @@ import {
   SignedOutcomeSchema,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type Plan, PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
+import { CHANGES } from '../operations/order-action.ts'
 import { readTexts } from './json.ts'
 import type { Database, OperationsTable } from './tables.ts'
 
@@ -128,7 +129,7 @@ export async function openChanges(
     .selectFrom('operations')
     .select(['id', 'machine', 'action'])
     .where('outcome_class', '=', 0)
-    .where('action', 'in', ['apply', 'rollback', 'reboot', 'upgrade'])
+    .where('action', 'in', CHANGES)
     .limit(20_000)
     .execute()
 }

@@ -99,7 +99,7 @@ export class ScriptedNode implements AsyncDisposable {
   }
 
   async connect(): Promise<void> {
-    this.session = await this.raw.session()
+    this.session = await this.raw.session({ allowed: ['apply', 'upgrade', 'restart'] })
     this.#stop = false
     this.#loop = this.#run(this.session)
   }

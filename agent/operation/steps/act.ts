@@ -27,6 +27,7 @@ export async function act({ deps, input, phase, state }: StepContext): Promise<S
       case 'apply':
       case 'rollback':
       case 'reboot':
+      case 'restart':
       case 'upgrade':
       case undefined:
         throw new Error(`an order to ${action.case ?? 'apply'} is no change of mind`)

@@ -81,6 +81,10 @@ async function broken(
   driver: ClusterDriver | undefined,
   why: string,
 ): Promise<PhaseResult<undefined>> {
+  if (actionOf(state.order) === 'restart') {
+    const reason = `Kubernetes was restarted and is not well: ${why}; nothing of it was changed`
+    return failed(OutcomeClass.ACTIVATION_FAILED, reason)
+  }
   const { to = '' } = state.kubernetes ?? {}
   const server = driver !== undefined && isServerRole(driver.facts.role)
   const newest = server ? await newestSnapshot(driver) : undefined

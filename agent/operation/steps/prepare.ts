@@ -25,6 +25,7 @@ import { nixSystem } from '../phases/verify.ts'
 import { writeProof } from '../proof-file.ts'
 import { installFirst } from './install-first.ts'
 import { judgeKubernetes, secureDatastore } from './kubernetes-move.ts'
+import { prepareRestart } from './prepare-restart.ts'
 import { prepareUpgrade } from './prepare-upgrade.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
 import { clockProblem, digestOf, end, heldProblem, verifyRevision } from './verify-revision.ts'
@@ -45,6 +46,7 @@ interface Wanted {
 export async function prepare(context: StepContext): Promise<StepEnd> {
   const { state, input, deps, record } = context
   if (actionOf(state.order) === 'upgrade') return await prepareUpgrade(context)
+  if (actionOf(state.order) === 'restart') return await prepareRestart(context)
   const wanted =
     actionOf(state.order) === 'rollback' ? await prepareRollback(context) : await prepareRevision(context)
   if (!('storePath' in wanted)) return wanted

@@ -44,6 +44,7 @@ export const PASSES: Readonly<Record<GatedAction, Passed>> = {
   apply: {},
   upgrade: {},
   reboot: BRINGS_NOTHING,
+  restart: BRINGS_NOTHING,
   rollback: { ...BRINGS_NOTHING, silence: 'a way back is kept from nobody' },
   drain: {
     ...BRINGS_NOTHING,

@@ -116,6 +116,35 @@ describe('gates of rollouts', () => {
     ])
   })
 
+  it('restarts the Kubernetes of a host as it reboots a host: drained before, behind the same gates, and not where none runs', () => {
+    const hosts = clusterHosts(1, 2)
+    const restart = (given: Readonly<Record<string, readonly ReturnType<typeof sampleGrant>[]>> = {}) =>
+      sampleRollout({ hosts, grants: given, change: { action: 'restart', revision: 0 } })
+    const snapshot = (
+      rollouts: RolloutSnapshot['rollouts'],
+      change: Omit<Partial<RolloutSnapshot>, 'hosts'> = {},
+    ) => sampleSnapshot({ hosts, clusters: inCluster(hosts), rollouts, ...change })
+    expect(grants(snapshot([restart()]))).toEqual(['r1 s1 drain'])
+    expect(gates(snapshot([restart()]), 'w1')).toEqual(['servers'])
+    for (const change of [
+      { silence: { known: 10, silent: 5, percent: 30 } },
+      { windows: [{ days: [], fromMinute: 0, toMinute: 1, timeZone: 'UTC' }] },
+      { halted: 'the store is older' },
+      { clusters: inCluster(hosts, { s1: { ready: false } }) },
+    ]) {
+      expect(grants(snapshot([restart()], change))).toEqual([])
+    }
+    const drained = { s1: [sampleGrant('drain', 'done', NOW)] }
+    expect(grants(snapshot([restart(drained)]))).toEqual(['r1 s1 act'])
+    const acted = { s1: [...drained.s1, sampleGrant('act', 'done', NOW)] }
+    expect(grants(snapshot([restart(acted)]))).toEqual(['r1 s1 prove'])
+    const left = inCluster(hosts, { s1: { joined: false } })
+    const [skipped] = planRollouts(snapshot([restart()], { clusters: left }), NOW).grants.filter(
+      ({ host, step }) => host === 's1' && step === 'act',
+    )
+    expect(skipped).toMatchObject({ skipped: 'it runs no Kubernetes' })
+  })
+
   it('T39: servers go one at a time though every gate that can be was opened, and the one that leads goes last', () => {
     const hosts = clusterHosts(3, 0)
     const names = ['budget', 'servers', 'health', 'spread', 'order', 'canary']

@@ -1,7 +1,7 @@
 import type { Grant, HostRecord, RolloutAction, RolloutRecord, StepKind } from './rollout-record.ts'
 
 /** Actions that are operations of the node and may take it away for a while. */
-const MOVES: readonly RolloutAction[] = ['apply', 'rollback', 'reboot', 'upgrade']
+const MOVES: readonly RolloutAction[] = ['apply', 'rollback', 'reboot', 'restart', 'upgrade']
 
 export function isMove(action: RolloutAction): boolean {
   return MOVES.includes(action)

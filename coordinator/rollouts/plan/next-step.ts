@@ -75,6 +75,7 @@ export function whyNotNeeded(
     case 'uncordon':
       return hasCordoned(newestGrants(host)) ? undefined : 'we did not cordon it'
     case 'act': {
+      if (rollout.action === 'restart') return outside ? 'it runs no Kubernetes' : undefined
       const isGiven = rollout.action === 'drain' || rollout.action === 'uncordon'
       return isGiven && memberOf(snapshot, host)?.joined === false ? 'it runs no pods' : undefined
     }

@@ -3,13 +3,14 @@ import type { FailurePolicy } from '../../../shared/rollout/rollout-bounds.ts'
 
 /** What rollouts do. Everything that disrupts a host is one of these. */
 export const ROLLOUT_ACTIONS = [
-  ...['apply', 'rollback', 'reboot', 'upgrade'],
+  ...['apply', 'rollback', 'reboot', 'restart', 'upgrade'],
   ...['drain', 'uncordon', 'leave', 'rotate', 'restore', 'wipe'],
 ] as const
 export type RolloutAction =
   | 'apply'
   | 'rollback'
   | 'reboot'
+  | 'restart'
   | 'upgrade'
   | 'drain'
   | 'uncordon'

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { encodeChain } from '../../../cli/fleets/fleet-folder.ts'
 import { generateSigningKey, signingKeyPem } from '../../../shared/envelope/keys.ts'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { pause } from '../../../shared/lifecycle.ts'
 import { readOrder } from '../../../shared/operator-order/operator-order.ts'
 import type { ScriptedNode } from '../../support/scripted-node.ts'
 import { shownMachine, until } from '../../support/shown.ts'
@@ -43,16 +44,26 @@ const orders = (kind: Parameters<ScriptedNode['of']>[0]) =>
   [...made.nodes.values()].flatMap(node => node.of(kind))
 const machineOf = (host: string) => shownMachine(made.fleet, made.node(host).id)
 
-/** The node says of everything that it was ordered that it refused it. */
-function refuseOrders({ session }: ScriptedNode): void {
+/** The node says of everything that it was ordered, but for what it answered before, that it ended so. Names what it was. */
+function endOrders(
+  { session, host }: ScriptedNode,
+  kind: OutcomeClass,
+  reason: string,
+  answered = new Set<string>(),
+): readonly string[] {
+  const ended: string[] = []
   for (const { message } of session?.received ?? []) {
-    if (message.case !== 'order') continue
+    if (message.case !== 'order' || answered.has(message.value.operationId)) continue
     const { operationId, revision, manifestDigest, action } = message.value
-    const outcome = { class: OutcomeClass.REFUSED, phase: Phase.DONE, reason: 'the test is over' }
+    answered.add(operationId)
+    ended.push(`${action.case} ${host}`)
+    const outcome = { class: kind, phase: Phase.DONE, reason }
     const said = { operationId, revision, manifestDigest, action: action.case ?? '', outcome }
     session?.send({ message: { case: 'operation', value: create(OperationReportSchema, said) } })
   }
+  return ended
 }
+const refuseOrders = (node: ScriptedNode) => endOrders(node, OutcomeClass.REFUSED, 'the test is over')
 
 describe('what an operator sees', () => {
   it('is every cluster in a line, and one with its hosts', async () => {
@@ -143,6 +154,65 @@ describe('a gate that is closed', () => {
       String(await stateOf()).includes('w3,done') ? true : undefined,
     )
     await made.fleet.ok('uncordon', 'w3')
+  })
+})
+
+describe('restart', () => {
+  const answered = new Set<string>()
+
+  /** What happened, oldest first, while the nodes do all that they are ordered. */
+  async function happened(work: () => Promise<unknown>): Promise<readonly string[]> {
+    const seen: string[] = []
+    const acts = new Set([...made.nodes.values()].flatMap(node => node.orders))
+    const look = () => {
+      for (const node of made.nodes.values()) {
+        for (const order of node.orders) {
+          const { action } = order
+          if (acts.has(order) || (action.case !== 'drain' && action.case !== 'uncordon')) continue
+          acts.add(order)
+          seen.push(`${action.case} ${action.value.node}`)
+        }
+      }
+      for (const node of made.nodes.values())
+        seen.push(...endOrders(node, OutcomeClass.SUCCEEDED, 'as it is played', answered))
+    }
+    const stop = new AbortController()
+    const looking = (async () => {
+      while (await pause(10, stop.signal)) look()
+    })()
+    await work()
+    stop.abort()
+    await looking
+    return seen
+  }
+
+  it('drains the node, restarts its Kubernetes, waits until it is Ready, and gives it back', async () => {
+    const seen = await happened(async () => {
+      const { code, stdout, stderr } = await muster('restart', 'w1')
+      expect({ code, stderr }).toMatchObject({ code: 0 })
+      expect(stdout).toMatch(/w1 .*restart .*succeeded/)
+    })
+    expect(seen).toEqual(['drain w1', 'restart w1', 'uncordon w1'])
+    const [rollout] = await made.fleet.json('rollout', 'list')
+    expect(rollout).toMatchObject({ action: 'restart', state: 'succeeded' })
+  })
+
+  it('takes one server at a time, and the workers after them', async () => {
+    const seen = await happened(async () => {
+      const hosts = ['w1', 's2', 's3'].flatMap(host => ['--host', host])
+      await made.fleet.ok('rollout', 'start', '--action', 'restart', ...hosts, '--soak', '0s')
+    })
+    const steps = ['drain', 'restart', 'uncordon']
+    expect(seen).toEqual(['s2', 's3', 'w1'].flatMap(host => steps.map(step => `${step} ${host}`)))
+  })
+
+  it('waits at the gates that hold every other change', async () => {
+    await made.fleet.ok('lock', 'w1', '--why', 'a guest runs on it')
+    expect(await muster('restart', 'w1')).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('is locked (a guest runs on it)'),
+    })
+    await made.fleet.ok('unlock', 'w1')
   })
 })
 

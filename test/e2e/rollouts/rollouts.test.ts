@@ -214,6 +214,19 @@ describe('a coordinator', () => {
   })
 })
 
+describe('a restart', () => {
+  it('is refused where no Kubernetes runs that could be restarted', async () => {
+    await start(1)
+    await expect(begin({}, { action: 'restart', refs: ['n01'] })).rejects.toThrow(
+      'n01: runs no Kubernetes of a cluster',
+    )
+    expect(await fleet.muster('restart', 'n01')).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('forbids restart'),
+    })
+  })
+})
+
 describe('the command', () => {
   it('starts, shows, pauses and ends a rollout, and tells which gate holds whom', async () => {
     await start(3)

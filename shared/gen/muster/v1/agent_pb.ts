@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/agent.proto.
  */
 export const file_muster_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSL3AwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIABIyCg5jbHVzdGVyX3JlcG9ydBgKIAEoCzIYLm11c3Rlci52MS5DbHVzdGVyUmVwb3J0SAASMAoNY2x1c3Rlcl9zdGF0ZRgLIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyU3RhdGVIAEIJCgdtZXNzYWdlIt8CCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIusBCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbhIUCgxmYWlsZWRfdW5pdHMYByADKAkSEgoKdW5pdHNfcmVhZBgIIAEoCCJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIIoAGCg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSAASMAoNY2x1c3Rlcl9vcmRlchgNIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyT3JkZXJIABI5ChJjbHVzdGVyX3JlcG9ydF9hY2sYDiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclJlcG9ydEFja0gAEj8KFWNsdXN0ZXJfc3RhdGVfcmVxdWVzdBgPIAEoCzIeLm11c3Rlci52MS5DbHVzdGVyU3RhdGVSZXF1ZXN0SAASKgoKYXVkaXRfaGVhZBgQIAEoCzIULm11c3Rlci52MS5BdWRpdEhlYWRIAEIJCgdtZXNzYWdlItABCgdXZWxjb21lEhAKCHByb3RvY29sGAEgASgNEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCgNub3cYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKCmFzc2lnbm1lbnQYBCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudBIPCgd2ZXJzaW9uGAUgASgJEhcKD29wZW5fb3BlcmF0aW9ucxgGIAMoCSIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAkiqgMKBU9yZGVyEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkSKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFYXBwbHkYBSABKAsyFi5tdXN0ZXIudjEuQXBwbHlBY3Rpb25IABItCghyb2xsYmFjaxgGIAEoCzIZLm11c3Rlci52MS5Sb2xsYmFja0FjdGlvbkgAEikKBnJlYm9vdBgHIAEoCzIXLm11c3Rlci52MS5SZWJvb3RBY3Rpb25IABIlCgRob2xkGAggASgLMhUubXVzdGVyLnYxLkhvbGRBY3Rpb25IABIpCgZyZXN1bWUYCSABKAsyFy5tdXN0ZXIudjEuUmVzdW1lQWN0aW9uSAASJwoFcmV0cnkYCiABKAsyFi5tdXN0ZXIudjEuUmV0cnlBY3Rpb25IABIrCgd1cGdyYWRlGAsgASgLMhgubXVzdGVyLnYxLlVwZ3JhZGVBY3Rpb25IAEIICgZhY3Rpb24iIAoLQXBwbHlBY3Rpb24SEQoJcGxhbl9vbmx5GAEgASgIIjYKDlJvbGxiYWNrQWN0aW9uEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIOCgZiZWZvcmUYAiABKAgiDgoMUmVib290QWN0aW9uIhwKCkhvbGRBY3Rpb24SDgoGcmVhc29uGAEgASgJIg4KDFJlc3VtZUFjdGlvbiINCgtSZXRyeUFjdGlvbiIjCg1VcGdyYWRlQWN0aW9uEhIKCmZldGNoX29ubHkYASABKAgiPAoNUmVzdGFydE5vdGljZRIrCghleHBlY3RlZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIOCgxGYWN0c1JlcXVlc3QiGgoIRmFjdHNBY2sSDgoGZGlnZXN0GAEgASgJIkcKDE9wZXJhdGlvbkFjaxIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSDwoHb3V0Y29tZRgDIAEoCCIlCglBdWRpdEhlYWQSCgoCaWQYASABKAQSDAoEaGFzaBgCIAEoCSJZChJBdWRpdEhlYWRTdGF0ZW1lbnQSDwoHbWFjaGluZRgBIAEoCRINCgVub25jZRgCIAEoCRIjCgVoZWFkcxgDIAMoCzIULm11c3Rlci52MS5BdWRpdEhlYWQiSwoPU2lnbmVkQXVkaXRIZWFkEhEKCXN0YXRlbWVudBgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwSEgoKcHVibGljX2tleRgDIAEoDCJoCgVQcm9iZRIQCghwcm9iZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEisKCGRlYWRsaW5lGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnBhcmFtZXRlcnMYBCABKAkiNwoLVHJ1c3ROb3RpY2USDgoGbnVtYmVyGAEgASgEEhgKEGNvbmZpcm1lZF9kaWdlc3QYAiABKAkiGwoJQ2hhbGxlbmdlEg4KBnJlYXNvbhgBIAEoCSI3CgxIZWFydGJlYXRBY2sSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJgCg5SZXZpc2lvbk5vdGljZRIOCgZudW1iZXIYASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEiUKCGVudmVsb3BlGAMgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIiIKDFJlbmV3UmVxdWVzdBISCgpwdWJsaWNfa2V5GAEgASgMIlEKDVJlbmV3UmVzcG9uc2USEQoJY2hhaW5fcGVtGAEgASgJEi0KCW5vdF9hZnRlchgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJAoSR2V0UmV2aXNpb25SZXF1ZXN0Eg4KBm51bWJlchgBIAEoBCJMChNHZXRSZXZpc2lvblJlc3BvbnNlEiUKCGVudmVsb3BlGAEgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEg4KBnRhcmdldBgCIAEoDCI1ChNEb3dubG9hZFRyZWVSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBIOCgZvZmZzZXQYAiABKAQiJQoURG93bmxvYWRUcmVlUmVzcG9uc2USDQoFY2h1bmsYASABKAwiEQoPR2V0VHJ1c3RSZXF1ZXN0IjgKEEdldFRydXN0UmVzcG9uc2USJAoFdHJ1c3QYASABKAsyFS5tdXN0ZXIudjEuVHJ1c3RDaGFpbjLTAwoMQWdlbnRTZXJ2aWNlEkQKB1Nlc3Npb24SGS5tdXN0ZXIudjEuU2Vzc2lvblJlcXVlc3QaGi5tdXN0ZXIudjEuU2Vzc2lvblJlc3BvbnNlKAEwARI6CgVSZW5ldxIXLm11c3Rlci52MS5SZW5ld1JlcXVlc3QaGC5tdXN0ZXIudjEuUmVuZXdSZXNwb25zZRJMCgtHZXRSZXZpc2lvbhIdLm11c3Rlci52MS5HZXRSZXZpc2lvblJlcXVlc3QaHi5tdXN0ZXIudjEuR2V0UmV2aXNpb25SZXNwb25zZRJRCgxEb3dubG9hZFRyZWUSHi5tdXN0ZXIudjEuRG93bmxvYWRUcmVlUmVxdWVzdBofLm11c3Rlci52MS5Eb3dubG9hZFRyZWVSZXNwb25zZTABEkMKCEdldFRydXN0EhoubXVzdGVyLnYxLkdldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5HZXRUcnVzdFJlc3BvbnNlElsKEENvbmZpcm1PcGVyYXRpb24SIi5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlcXVlc3QaIy5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
+  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSL3AwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIABIyCg5jbHVzdGVyX3JlcG9ydBgKIAEoCzIYLm11c3Rlci52MS5DbHVzdGVyUmVwb3J0SAASMAoNY2x1c3Rlcl9zdGF0ZRgLIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyU3RhdGVIAEIJCgdtZXNzYWdlIt8CCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIusBCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbhIUCgxmYWlsZWRfdW5pdHMYByADKAkSEgoKdW5pdHNfcmVhZBgIIAEoCCJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIIoAGCg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSAASMAoNY2x1c3Rlcl9vcmRlchgNIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyT3JkZXJIABI5ChJjbHVzdGVyX3JlcG9ydF9hY2sYDiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclJlcG9ydEFja0gAEj8KFWNsdXN0ZXJfc3RhdGVfcmVxdWVzdBgPIAEoCzIeLm11c3Rlci52MS5DbHVzdGVyU3RhdGVSZXF1ZXN0SAASKgoKYXVkaXRfaGVhZBgQIAEoCzIULm11c3Rlci52MS5BdWRpdEhlYWRIAEIJCgdtZXNzYWdlItABCgdXZWxjb21lEhAKCHByb3RvY29sGAEgASgNEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCgNub3cYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKCmFzc2lnbm1lbnQYBCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudBIPCgd2ZXJzaW9uGAUgASgJEhcKD29wZW5fb3BlcmF0aW9ucxgGIAMoCSIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAki1wMKBU9yZGVyEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkSKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFYXBwbHkYBSABKAsyFi5tdXN0ZXIudjEuQXBwbHlBY3Rpb25IABItCghyb2xsYmFjaxgGIAEoCzIZLm11c3Rlci52MS5Sb2xsYmFja0FjdGlvbkgAEikKBnJlYm9vdBgHIAEoCzIXLm11c3Rlci52MS5SZWJvb3RBY3Rpb25IABIlCgRob2xkGAggASgLMhUubXVzdGVyLnYxLkhvbGRBY3Rpb25IABIpCgZyZXN1bWUYCSABKAsyFy5tdXN0ZXIudjEuUmVzdW1lQWN0aW9uSAASJwoFcmV0cnkYCiABKAsyFi5tdXN0ZXIudjEuUmV0cnlBY3Rpb25IABIrCgd1cGdyYWRlGAsgASgLMhgubXVzdGVyLnYxLlVwZ3JhZGVBY3Rpb25IABIrCgdyZXN0YXJ0GAwgASgLMhgubXVzdGVyLnYxLlJlc3RhcnRBY3Rpb25IAEIICgZhY3Rpb24iIAoLQXBwbHlBY3Rpb24SEQoJcGxhbl9vbmx5GAEgASgIIjYKDlJvbGxiYWNrQWN0aW9uEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIOCgZiZWZvcmUYAiABKAgiDgoMUmVib290QWN0aW9uIg8KDVJlc3RhcnRBY3Rpb24iHAoKSG9sZEFjdGlvbhIOCgZyZWFzb24YASABKAkiDgoMUmVzdW1lQWN0aW9uIg0KC1JldHJ5QWN0aW9uIiMKDVVwZ3JhZGVBY3Rpb24SEgoKZmV0Y2hfb25seRgBIAEoCCI8Cg1SZXN0YXJ0Tm90aWNlEisKCGV4cGVjdGVkGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIg4KDEZhY3RzUmVxdWVzdCIaCghGYWN0c0FjaxIOCgZkaWdlc3QYASABKAkiRwoMT3BlcmF0aW9uQWNrEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBBIPCgdvdXRjb21lGAMgASgIIiUKCUF1ZGl0SGVhZBIKCgJpZBgBIAEoBBIMCgRoYXNoGAIgASgJIlkKEkF1ZGl0SGVhZFN0YXRlbWVudBIPCgdtYWNoaW5lGAEgASgJEg0KBW5vbmNlGAIgASgJEiMKBWhlYWRzGAMgAygLMhQubXVzdGVyLnYxLkF1ZGl0SGVhZCJLCg9TaWduZWRBdWRpdEhlYWQSEQoJc3RhdGVtZW50GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDBISCgpwdWJsaWNfa2V5GAMgASgMImgKBVByb2JlEhAKCHByb2JlX2lkGAEgASgJEgwKBGtpbmQYAiABKAkSKwoIZGVhZGxpbmUYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcGFyYW1ldGVycxgEIAEoCSI3CgtUcnVzdE5vdGljZRIOCgZudW1iZXIYASABKAQSGAoQY29uZmlybWVkX2RpZ2VzdBgCIAEoCSIbCglDaGFsbGVuZ2USDgoGcmVhc29uGAEgASgJIjcKDEhlYXJ0YmVhdEFjaxInCgNub3cYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImAKDlJldmlzaW9uTm90aWNlEg4KBm51bWJlchgBIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAiABKAkSJQoIZW52ZWxvcGUYAyABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUiIgoMUmVuZXdSZXF1ZXN0EhIKCnB1YmxpY19rZXkYASABKAwiUQoNUmVuZXdSZXNwb25zZRIRCgljaGFpbl9wZW0YASABKAkSLQoJbm90X2FmdGVyGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIkChJHZXRSZXZpc2lvblJlcXVlc3QSDgoGbnVtYmVyGAEgASgEIkwKE0dldFJldmlzaW9uUmVzcG9uc2USJQoIZW52ZWxvcGUYASABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSDgoGdGFyZ2V0GAIgASgMIjUKE0Rvd25sb2FkVHJlZVJlcXVlc3QSDgoGbnVtYmVyGAEgASgEEg4KBm9mZnNldBgCIAEoBCIlChREb3dubG9hZFRyZWVSZXNwb25zZRINCgVjaHVuaxgBIAEoDCIRCg9HZXRUcnVzdFJlcXVlc3QiOAoQR2V0VHJ1c3RSZXNwb25zZRIkCgV0cnVzdBgBIAEoCzIVLm11c3Rlci52MS5UcnVzdENoYWluMtMDCgxBZ2VudFNlcnZpY2USRAoHU2Vzc2lvbhIZLm11c3Rlci52MS5TZXNzaW9uUmVxdWVzdBoaLm11c3Rlci52MS5TZXNzaW9uUmVzcG9uc2UoATABEjoKBVJlbmV3EhcubXVzdGVyLnYxLlJlbmV3UmVxdWVzdBoYLm11c3Rlci52MS5SZW5ld1Jlc3BvbnNlEkwKC0dldFJldmlzaW9uEh0ubXVzdGVyLnYxLkdldFJldmlzaW9uUmVxdWVzdBoeLm11c3Rlci52MS5HZXRSZXZpc2lvblJlc3BvbnNlElEKDERvd25sb2FkVHJlZRIeLm11c3Rlci52MS5Eb3dubG9hZFRyZWVSZXF1ZXN0Gh8ubXVzdGVyLnYxLkRvd25sb2FkVHJlZVJlc3BvbnNlMAESQwoIR2V0VHJ1c3QSGi5tdXN0ZXIudjEuR2V0VHJ1c3RSZXF1ZXN0GhsubXVzdGVyLnYxLkdldFRydXN0UmVzcG9uc2USWwoQQ29uZmlybU9wZXJhdGlvbhIiLm11c3Rlci52MS5Db25maXJtT3BlcmF0aW9uUmVxdWVzdBojLm11c3Rlci52MS5Db25maXJtT3BlcmF0aW9uUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
 
 /**
  * @generated from message muster.v1.SessionRequest
@@ -1042,6 +1042,14 @@ export type Order = Message<"muster.v1.Order"> & {
      */
     value: UpgradeAction;
     case: "upgrade";
+  } | {
+    /**
+     * Restart the Kubernetes that runs here.
+     *
+     * @generated from field: muster.v1.RestartAction restart = 12;
+     */
+    value: RestartAction;
+    case: "restart";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1117,6 +1125,22 @@ export const RebootActionSchema: GenMessage<RebootAction> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 20);
 
 /**
+ * Stop and start the units of this node's Kubernetes, and wait until they are well again. Nothing is changed, and other units are none of
+ * its business: which units these are the system that runs says, never the order.
+ *
+ * @generated from message muster.v1.RestartAction
+ */
+export type RestartAction = Message<"muster.v1.RestartAction"> & {
+};
+
+/**
+ * Describes the message muster.v1.RestartAction.
+ * Use `create(RestartActionSchema)` to create a new message.
+ */
+export const RestartActionSchema: GenMessage<RestartAction> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 21);
+
+/**
  * Obey nothing but to resume, to retry and to plan.
  *
  * @generated from message muster.v1.HoldAction
@@ -1135,7 +1159,7 @@ export type HoldAction = Message<"muster.v1.HoldAction"> & {
  * Use `create(HoldActionSchema)` to create a new message.
  */
 export const HoldActionSchema: GenMessage<HoldAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 21);
+  messageDesc(file_muster_v1_agent, 22);
 
 /**
  * Obey again.
@@ -1150,7 +1174,7 @@ export type ResumeAction = Message<"muster.v1.ResumeAction"> & {
  * Use `create(ResumeActionSchema)` to create a new message.
  */
 export const ResumeActionSchema: GenMessage<ResumeAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 22);
+  messageDesc(file_muster_v1_agent, 23);
 
 /**
  * Let what failed here be tried again.
@@ -1165,7 +1189,7 @@ export type RetryAction = Message<"muster.v1.RetryAction"> & {
  * Use `create(RetryActionSchema)` to create a new message.
  */
 export const RetryActionSchema: GenMessage<RetryAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 23);
+  messageDesc(file_muster_v1_agent, 24);
 
 /**
  * Go to the Kubernetes that the revision names for this host, from a profile of its own: the system stays as it is. Refused
@@ -1187,7 +1211,7 @@ export type UpgradeAction = Message<"muster.v1.UpgradeAction"> & {
  * Use `create(UpgradeActionSchema)` to create a new message.
  */
 export const UpgradeActionSchema: GenMessage<UpgradeAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 24);
+  messageDesc(file_muster_v1_agent, 25);
 
 /**
  * The coordinator stops and means to be back: waiting for its answer is extended once, within the node's own bound.
@@ -1208,7 +1232,7 @@ export type RestartNotice = Message<"muster.v1.RestartNotice"> & {
  * Use `create(RestartNoticeSchema)` to create a new message.
  */
 export const RestartNoticeSchema: GenMessage<RestartNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 25);
+  messageDesc(file_muster_v1_agent, 26);
 
 /**
  * Asks for the facts, because the coordinator has others or none.
@@ -1223,7 +1247,7 @@ export type FactsRequest = Message<"muster.v1.FactsRequest"> & {
  * Use `create(FactsRequestSchema)` to create a new message.
  */
 export const FactsRequestSchema: GenMessage<FactsRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 26);
+  messageDesc(file_muster_v1_agent, 27);
 
 /**
  * Facts were stored; they need not be sent again.
@@ -1244,7 +1268,7 @@ export type FactsAck = Message<"muster.v1.FactsAck"> & {
  * Use `create(FactsAckSchema)` to create a new message.
  */
 export const FactsAckSchema: GenMessage<FactsAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 27);
+  messageDesc(file_muster_v1_agent, 28);
 
 /**
  * Reports up to here are committed, and need not be repeated.
@@ -1279,7 +1303,7 @@ export type OperationAck = Message<"muster.v1.OperationAck"> & {
  * Use `create(OperationAckSchema)` to create a new message.
  */
 export const OperationAckSchema: GenMessage<OperationAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 28);
+  messageDesc(file_muster_v1_agent, 29);
 
 /**
  * A link of the chain of events.
@@ -1307,7 +1331,7 @@ export type AuditHead = Message<"muster.v1.AuditHead"> & {
  * Use `create(AuditHeadSchema)` to create a new message.
  */
 export const AuditHeadSchema: GenMessage<AuditHead> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 29);
+  messageDesc(file_muster_v1_agent, 30);
 
 /**
  * What a machine says it was shown of the chain of events.
@@ -1343,7 +1367,7 @@ export type AuditHeadStatement = Message<"muster.v1.AuditHeadStatement"> & {
  * Use `create(AuditHeadStatementSchema)` to create a new message.
  */
 export const AuditHeadStatementSchema: GenMessage<AuditHeadStatement> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 30);
+  messageDesc(file_muster_v1_agent, 31);
 
 /**
  * The same under the machine's own key.
@@ -1378,7 +1402,7 @@ export type SignedAuditHead = Message<"muster.v1.SignedAuditHead"> & {
  * Use `create(SignedAuditHeadSchema)` to create a new message.
  */
 export const SignedAuditHeadSchema: GenMessage<SignedAuditHead> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 31);
+  messageDesc(file_muster_v1_agent, 32);
 
 /**
  * A question asked live: "facts" (an object with the facts, read afresh), "audit-head" (`parameters` is {"nonce": "..."}; a
@@ -1422,7 +1446,7 @@ export type Probe = Message<"muster.v1.Probe"> & {
  * Use `create(ProbeSchema)` to create a new message.
  */
 export const ProbeSchema: GenMessage<Probe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 32);
+  messageDesc(file_muster_v1_agent, 33);
 
 /**
  * The newest trust set's number; the node fetches what it lacks.
@@ -1450,7 +1474,7 @@ export type TrustNotice = Message<"muster.v1.TrustNotice"> & {
  * Use `create(TrustNoticeSchema)` to create a new message.
  */
 export const TrustNoticeSchema: GenMessage<TrustNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 33);
+  messageDesc(file_muster_v1_agent, 34);
 
 /**
  * Sent to every live holder of one key: renew the session from the machine that really has it. Nothing else is acted on.
@@ -1471,7 +1495,7 @@ export type Challenge = Message<"muster.v1.Challenge"> & {
  * Use `create(ChallengeSchema)` to create a new message.
  */
 export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 34);
+  messageDesc(file_muster_v1_agent, 35);
 
 /**
  * Answers a Heartbeat.
@@ -1492,7 +1516,7 @@ export type HeartbeatAck = Message<"muster.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 35);
+  messageDesc(file_muster_v1_agent, 36);
 
 /**
  * A revision was published.
@@ -1527,7 +1551,7 @@ export type RevisionNotice = Message<"muster.v1.RevisionNotice"> & {
  * Use `create(RevisionNoticeSchema)` to create a new message.
  */
 export const RevisionNoticeSchema: GenMessage<RevisionNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 36);
+  messageDesc(file_muster_v1_agent, 37);
 
 /**
  * @generated from message muster.v1.RenewRequest
@@ -1546,7 +1570,7 @@ export type RenewRequest = Message<"muster.v1.RenewRequest"> & {
  * Use `create(RenewRequestSchema)` to create a new message.
  */
 export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 37);
+  messageDesc(file_muster_v1_agent, 38);
 
 /**
  * @generated from message muster.v1.RenewResponse
@@ -1572,7 +1596,7 @@ export type RenewResponse = Message<"muster.v1.RenewResponse"> & {
  * Use `create(RenewResponseSchema)` to create a new message.
  */
 export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 38);
+  messageDesc(file_muster_v1_agent, 39);
 
 /**
  * @generated from message muster.v1.GetRevisionRequest
@@ -1591,7 +1615,7 @@ export type GetRevisionRequest = Message<"muster.v1.GetRevisionRequest"> & {
  * Use `create(GetRevisionRequestSchema)` to create a new message.
  */
 export const GetRevisionRequestSchema: GenMessage<GetRevisionRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 39);
+  messageDesc(file_muster_v1_agent, 40);
 
 /**
  * @generated from message muster.v1.GetRevisionResponse
@@ -1617,7 +1641,7 @@ export type GetRevisionResponse = Message<"muster.v1.GetRevisionResponse"> & {
  * Use `create(GetRevisionResponseSchema)` to create a new message.
  */
 export const GetRevisionResponseSchema: GenMessage<GetRevisionResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 40);
+  messageDesc(file_muster_v1_agent, 41);
 
 /**
  * @generated from message muster.v1.DownloadTreeRequest
@@ -1643,7 +1667,7 @@ export type DownloadTreeRequest = Message<"muster.v1.DownloadTreeRequest"> & {
  * Use `create(DownloadTreeRequestSchema)` to create a new message.
  */
 export const DownloadTreeRequestSchema: GenMessage<DownloadTreeRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 41);
+  messageDesc(file_muster_v1_agent, 42);
 
 /**
  * @generated from message muster.v1.DownloadTreeResponse
@@ -1662,7 +1686,7 @@ export type DownloadTreeResponse = Message<"muster.v1.DownloadTreeResponse"> & {
  * Use `create(DownloadTreeResponseSchema)` to create a new message.
  */
 export const DownloadTreeResponseSchema: GenMessage<DownloadTreeResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 42);
+  messageDesc(file_muster_v1_agent, 43);
 
 /**
  * @generated from message muster.v1.GetTrustRequest
@@ -1675,7 +1699,7 @@ export type GetTrustRequest = Message<"muster.v1.GetTrustRequest"> & {
  * Use `create(GetTrustRequestSchema)` to create a new message.
  */
 export const GetTrustRequestSchema: GenMessage<GetTrustRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 43);
+  messageDesc(file_muster_v1_agent, 44);
 
 /**
  * @generated from message muster.v1.GetTrustResponse
@@ -1694,7 +1718,7 @@ export type GetTrustResponse = Message<"muster.v1.GetTrustResponse"> & {
  * Use `create(GetTrustResponseSchema)` to create a new message.
  */
 export const GetTrustResponseSchema: GenMessage<GetTrustResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 44);
+  messageDesc(file_muster_v1_agent, 45);
 
 /**
  * For enrolled machines, on the fleet listener over mutual TLS. A machine's certificate reaches only what concerns that

@@ -303,7 +303,7 @@ export type OperationReport = Message<"muster.v1.OperationReport"> & {
   signedOutcome?: SignedOutcome | undefined;
 
   /**
-   * Word for what was ordered: "apply", "plan", "rollback", "reboot", "hold", "resume", "retry", "upgrade".
+   * Word for what was ordered: "apply", "plan", "rollback", "reboot", "restart", "hold", "resume", "retry", "upgrade".
    *
    * @generated from field: string action = 9;
    */

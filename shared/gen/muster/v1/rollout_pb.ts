@@ -36,7 +36,7 @@ export type StartRolloutRequest = Message<"muster.v1.StartRolloutRequest"> & {
   requestId: string;
 
   /**
-   * "apply", "rollback", "reboot", "upgrade", or an act of StartClusterActRequest that disrupts: "drain", "uncordon", "leave",
+   * "apply", "rollback", "reboot", "restart", "upgrade", or an act of StartClusterActRequest that disrupts: "drain", "uncordon", "leave",
    * "rotate", "restore", "wipe". Empty: "apply".
    *
    * @generated from field: string action = 2;
