@@ -122,6 +122,7 @@ export class ClusterStanding {
       data: dataOf(state.data, state.unfinished),
       version: versionOf(driver, state),
       address: state.address ?? '',
+      machineId: state.machineId ?? '',
       ...(view && { view }),
     })
     return { distribution, role, held, adopted, state: told }

@@ -9,7 +9,7 @@ import type { WaitOptions } from './kubernetes/prove-ready.ts'
 import { authorityIdIn } from './node/certificates.ts'
 import type { ClusterFiles } from './node/cluster-files.ts'
 import { isDataOf, readDiskData } from './node/disk-data.ts'
-import { checkMachine, type Needs, type Shortfall } from './node/preconditions.ts'
+import { checkMachine, type Needs, readMachineId, type Shortfall } from './node/preconditions.ts'
 import { lastWords, readUnit, type ServiceState, startUnits, stopUnits, waitFor } from './node/services.ts'
 import { readObject, textAt } from './read-value.ts'
 import { redact } from './redact.ts'
@@ -92,6 +92,7 @@ export async function readState(of: Distributed, signal?: AbortSignal): Promise<
     adopted: await files.readMark('ours'),
     units,
     address: await ownAddress(of.deps),
+    machineId: await readMachineId(system),
     installedVersion: await of.installedVersion(signal),
     runningVersion: isServerRole(facts.role) ? await runningVersion(of.kubectl, signal) : undefined,
   }

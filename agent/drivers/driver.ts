@@ -117,6 +117,8 @@ export interface DriverState {
   readonly units: ReadonlyMap<string, ServiceState>
   /** Of this node; undefined: it is not found out yet. */
   readonly address: string | undefined
+  /** Of /etc/machine-id; undefined: there is none. */
+  readonly machineId: string | undefined
   /** What the installed program says; undefined: none is installed, or it does not answer. */
   readonly installedVersion: string | undefined
   /** Of the API server that runs here; undefined: none, or it does not answer. */

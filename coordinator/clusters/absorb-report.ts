@@ -1,5 +1,5 @@
 import { type ClusterRecord, isServer, type Join, type Leave } from './cluster-record.ts'
-import { changeJoin, changeLeave, noteFailure, noteSuccess, retryAfterMs } from './steps.ts'
+import { changeJoin, changeLeave, noteFailure, noteOver, noteSuccess, retryAfterMs } from './steps.ts'
 
 /** What a machine says of an operation; the words of `ClusterReport`. */
 export type StepReport =
@@ -78,7 +78,7 @@ function endLeave(
   if (!done) {
     const failures = leave.failures + 1
     const change = { attempt: undefined, failures, notBeforeMs: now + retryAfterMs(failures), reason }
-    return changeLeave(record, leave.request, change, now)
+    return changeLeave(noteOver(record, leave.machine, now), leave.request, change, now)
   }
   const left = new Map(record.left).set(leave.host, leave.machine)
   const leaves = record.leaves.filter(each => each !== leave)

@@ -35,4 +35,12 @@ describe('what a machine says of its cluster', () => {
   it('is refused with an address that is none', () => {
     expect(stateAt('n2,n9=https://x')).toBe('address: is no IP address')
   })
+
+  it('has the machine id of now, or none, and is refused with one that is too long', () => {
+    const stateWith = (machineId: string) =>
+      readState(create(ClusterStateSchema, { data: { case: 'none', value: {} }, machineId }), 5)
+    expect(stateWith('a'.repeat(32))).toMatchObject({ machineId: 'a'.repeat(32) })
+    expect(stateWith('')).toMatchObject({ machineId: undefined })
+    expect(stateWith('a'.repeat(65))).toBe('machine_id: too long')
+  })
 })

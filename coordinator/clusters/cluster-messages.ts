@@ -100,9 +100,10 @@ export function wireRole(role: MemberRole): ClusterRole {
 
 /** What a machine says of its cluster, or what is wrong with how it says it. `asOfMs`: when it was asked. */
 export function readState(state: ClusterState, asOfMs: number): Observation | string {
-  const { cluster: part, version, address } = state
+  const { cluster: part, version, address, machineId } = state
   if (part.length > 63 || version.length > 64) return 'cluster or version: too long'
   if (address !== '' && isIP(address) === 0) return 'address: is no IP address'
+  if (machineId.length > 64) return 'machine_id: too long'
   const data = readData(state)
   if (typeof data === 'string') return data
   const view = readView(state)
@@ -111,6 +112,7 @@ export function readState(state: ClusterState, asOfMs: number): Observation | st
     ...{ asOfMs, part, data, view },
     version: version === '' ? undefined : version,
     address: address === '' ? undefined : address,
+    machineId: machineId === '' ? undefined : machineId,
   }
 }
 

@@ -38,6 +38,8 @@ export interface WantedHost {
 export interface MachineView {
   /** It has a session. */
   readonly connected: boolean
+  /** When that session began, by the coordinator's clock: what was seen before may be of another boot. */
+  readonly sinceMs?: number | undefined
   /** Evicted or banned: by an operator's word it never comes back as what it was. */
   readonly gone: boolean
   /** It obeys no order, or something else is being done to it. */
@@ -61,6 +63,8 @@ export interface Observation {
   readonly view: ServerView | undefined
   /** Its address within the cluster, as it says itself; not kept over a restart. */
   readonly address?: string | undefined
+  /** Its machine id as it was when this was said; not kept over a restart. */
+  readonly machineId?: string | undefined
 }
 
 export type NodeData =
@@ -100,7 +104,7 @@ export interface NodeObject {
 /** An observation counts as fresh for so long; machines are asked several times within it. */
 export const FRESH_MS = 90_000
 
-/** What a machine says of itself, when it is connected and said it just now. */
+/** What a machine says of itself, when it is connected and said it just now, in this session. */
 export function freshObservation(
   { machines }: ClusterSnapshot,
   machine: string | undefined,
@@ -108,6 +112,7 @@ export function freshObservation(
 ): Observation | undefined {
   const view = machine === undefined ? undefined : machines.get(machine)
   if (!view?.connected || view.gone || !view.observation) return undefined
+  if (view.observation.asOfMs < (view.sinceMs ?? Number.NEGATIVE_INFINITY)) return undefined
   return now - view.observation.asOfMs <= FRESH_MS ? view.observation : undefined
 }
 
@@ -134,16 +139,19 @@ export interface LiveServer {
   readonly view: ServerView
 }
 
-/** Servers that answer and can be asked to do something: the first one first, the others in order of their hosts. */
+/**
+ * Servers that answer and can be asked to do something: the first one first, the others in order of their hosts. As each was
+ * seen after the last thing that was done to it, be it a join, a leave or a restore.
+ */
 export function liveServers(snapshot: ClusterSnapshot, now: number): readonly LiveServer[] {
   const { record, machines, hosts } = snapshot
   const live: LiveServer[] = []
   for (const { host, role, machine } of hosts) {
-    const seen = freshObservation(snapshot, machine, now)
+    const seen = settledObservation(snapshot, machine, now)
     if (machine === undefined || !isServer(role) || !seen?.view?.ready || !belongs(snapshot, seen.data))
       continue
     if (machines.get(machine)?.occupied || record.leaves.some(leave => leave.machine === machine)) continue
-    // What is known of it may be from before it left.
+    // One that was taken out as dead and lives after all does not know that it is no member any more.
     if (record.left.get(host) === machine) continue
     live.push({ machine, host, asOfMs: seen.asOfMs, view: seen.view })
   }

@@ -95,8 +95,8 @@ export class Conductor {
     this.#deps = deps
     const { store, clock, log, signal, onNews } = deps
     this.feed = new ChangeFeed(onNews)
-    const addressOf = (machine: string) => this.#cluster.seen.get(machine)?.address
-    this.#sender = new OrderSender({ ...deps, db: store.db, addressOf })
+    const seenOf = (machine: string) => this.#cluster.seen.get(machine)
+    this.#sender = new OrderSender({ ...deps, db: store.db, seenOf })
     this.#waiting = new WaitingBook(deps.stuck)
     this.#acts = { store, clock, feed: this.feed, kubeconfigs: this.kubeconfigs }
     this.#manifests = new ManifestBook({ ...deps, db: store.db })

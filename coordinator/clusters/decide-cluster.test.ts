@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { absorbReport } from './absorb-report.ts'
 import { type ClusterRecord, emptyRecord, type Join, type Leave } from './cluster-record.ts'
-import type { NodeData } from './cluster-snapshot.ts'
+import { liveServers, type NodeData } from './cluster-snapshot.ts'
 import { decideCluster } from './decide-cluster.ts'
 import { FIRST_AWAY_MS } from './decide-founding.ts'
 import { WORKERS_AT_ONCE } from './decide-joins.ts'
@@ -108,6 +109,49 @@ describe('founding', () => {
     const lost = decide(allEmpty, foundedRecord())
     expect(lost.steps).toEqual([])
     expect(lost.why('')).toEqual(['no-server'])
+  })
+})
+
+describe('a live server', () => {
+  const over = (overMs: number) => ({
+    attempts: new Map([['m-b', { failures: 0, notBeforeMs: 0, reason: '', overMs }]]),
+  })
+  const liveWith = (changes: Readonly<Record<string, HostChange>>, record: Partial<ClusterRecord> = {}) =>
+    liveServers(sampleSnapshot(changes, record), NOW).map(({ host }) => host)
+
+  const leavingNow = () => {
+    const asked = { host: 'b', machine: 'm-b', server: true, dead: false, signed: undefined }
+    const step = { kind: 'leave', request: 'r1', executor: 'm-b', why: '' } as const
+    const record = applyStep(askToLeave(foundedRecord(), asked, 'r1'), step, NOW - 8_000)
+    return { record, operation: record.leaves[0]?.attempt?.operation ?? '' }
+  }
+
+  it('was seen in the session that it has: the one before may have been of another boot', () => {
+    expect(liveWith({ b: { agoMs: 10_000, sinceMs: NOW - 10_000 } })).toEqual(['a', 'b', 'c'])
+    expect(liveWith({ b: { agoMs: 10_000, sinceMs: NOW - 9_999 } })).toEqual(['a', 'c'])
+  })
+
+  it('was seen after the last thing that was done to it', () => {
+    expect(liveWith({}, over(NOW - 10_001))).toEqual(['a', 'b', 'c'])
+    expect(liveWith({}, over(NOW - 10_000))).toEqual(['a', 'c'])
+  })
+
+  it('is none that left, whatever was seen of it, also once it was let return and has not come', () => {
+    const { record, operation } = leavingNow()
+    const ended = { kind: 'ended', done: true, authority: '' } as const
+    const left = absorbReport(record, 'm-b', operation, ended, NOW - 5_000).record
+    expect(left.left.get('b')).toBe('m-b')
+    expect(liveWith({}, left)).toEqual(['a', 'c'])
+    expect(liveWith({}, letReturn(left, 'b'))).toEqual(['a', 'c'])
+  })
+
+  it('is one whose leave failed only as it was seen since', () => {
+    const { record, operation } = leavingNow()
+    const ended = { kind: 'ended', done: false, authority: '' } as const
+    const failed = absorbReport(record, 'm-b', operation, ended, NOW - 5_000).record
+    const forgotten = applyStep(failed, { kind: 'forget-leave', request: 'r1', why: '' }, NOW)
+    expect(liveWith({}, forgotten)).toEqual(['a', 'c'])
+    expect(liveWith({ b: { agoMs: 4_999 } }, forgotten)).toEqual(['a', 'b', 'c'])
   })
 })
 

@@ -8,6 +8,7 @@ import { findMachine } from '../store/machines.ts'
 import { findRevision } from '../store/revisions.ts'
 import type { Database } from '../store/tables.ts'
 import { type ClusterOrderInit, type JoinerParts, orderFor } from './cluster-messages.ts'
+import type { Observation } from './cluster-snapshot.ts'
 import type { ClusterIntent } from './orders-for.ts'
 import type { OrderToSend } from './run-cluster.ts'
 
@@ -17,8 +18,8 @@ export interface SenderDeps {
   readonly directory: Pick<MachineDirectory, 'mayAct'>
   readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
   readonly sessions: Pick<Sessions, 'live' | 'send'>
-  /** Where a machine says that its node is; undefined: it has not said. */
-  addressOf(machine: string): string | undefined
+  /** What a machine said last of itself to this process; undefined: nothing. */
+  seenOf(machine: string): Pick<Observation, 'address' | 'machineId'> | undefined
 }
 
 /** What is not answered is said again in the same session after so long: some acts are tried by the node for a while only. */
@@ -114,7 +115,8 @@ export class OrderSender {
   async #joiner(intent: ClusterIntent): Promise<JoinerParts | undefined> {
     if (intent.kind !== 'mint') return undefined
     const row = await findMachine(this.#deps.db, intent.joiner)
-    const address = this.#deps.addressOf(intent.joiner) ?? ''
-    return row && { key: row.public_key, machineId: row.machine_id, address }
+    // What it said when it was asked just now: its facts may be of before it was copied, and come later than this.
+    const { address = '', machineId = row?.machine_id ?? '' } = this.#deps.seenOf(intent.joiner) ?? {}
+    return row && { key: row.public_key, machineId, address }
   }
 }

@@ -132,12 +132,8 @@ async function readSnapshot<Secret>(
   const machines = new Map<string, MachineView>()
   for (const id of known) {
     // One that never enrolled is not gone: only an operator's word makes it so, and what it has is unknown.
-    const { connected, gone, occupied } = standings.get(id) ?? {
-      connected: false,
-      gone: false,
-      occupied: false,
-    }
-    machines.set(id, { connected, gone, occupied, observation: deps.seen.get(id) ?? kept.get(id) })
+    const standing = standings.get(id) ?? { connected: false, gone: false, occupied: false }
+    machines.set(id, { ...standing, observation: deps.seen.get(id) ?? kept.get(id) })
   }
   return { distribution, hosts: hosts.map(host => withPart(host, record.name, machines)), record, machines }
 }

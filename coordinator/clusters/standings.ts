@@ -31,7 +31,7 @@ export async function standingsOf(
     const held = !directory.mayAct(machine) || directory.assignment(machine).kind === 'conflict'
     const occupied = held || entry.onHold !== undefined || changing.has(machine)
     const gone = entry.state === 'evicted' || entry.state === 'banned'
-    found.set(machine, { connected, gone, occupied })
+    found.set(machine, { connected, sinceMs: session?.startedMs, gone, occupied })
   }
   return found
 }

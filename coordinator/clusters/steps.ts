@@ -89,9 +89,11 @@ export function applyStep(record: ClusterRecord, step: Step, now: number): Clust
       const join = record.joins.find(({ operation }) => operation === step.operation)
       if (!join) return record
       const joins = record.joins.filter(each => each !== join)
-      const { failures = 0, notBeforeMs = 0, reason = '' } = record.attempts.get(join.machine) ?? {}
-      const over = noteAttempt(record, join.machine, { failures, notBeforeMs, reason, overMs: now })
-      return { ...over, joins, settledMs: isServer(join.role) ? now : record.settledMs }
+      return {
+        ...noteOver(record, join.machine, now),
+        joins,
+        settledMs: isServer(join.role) ? now : record.settledMs,
+      }
     }
     case 'clear': {
       const operation = nextOperation(record, now)
@@ -161,6 +163,12 @@ export function retryAfterMs(failures: number): number {
 /** An operation on the machine is over, and nothing is held against it. */
 export function noteSuccess(record: ClusterRecord, machine: string, now: number): ClusterRecord {
   return noteAttempt(record, machine, { failures: 0, notBeforeMs: 0, overMs: now, reason: '' })
+}
+
+/** Something on the machine is over, however it ended: what was seen of it before counts no more. */
+export function noteOver(record: ClusterRecord, machine: string, now: number): ClusterRecord {
+  const { failures = 0, notBeforeMs = 0, reason = '' } = record.attempts.get(machine) ?? {}
+  return noteAttempt(record, machine, { failures, notBeforeMs, reason, overMs: now })
 }
 
 function noteAttempt(record: ClusterRecord, machine: string, attempt: Attempt): ClusterRecord {

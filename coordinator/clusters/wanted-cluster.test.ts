@@ -95,16 +95,16 @@ it('a machine stands as connected, sent away for good, or occupied by whatever k
     live: (machine: string) =>
       machine === idOf('c')
         ? undefined
-        : { instance: 'i', bootId: 'b', startedMs: 0, disputed: disputed.has(machine) },
+        : { instance: 'i', bootId: 'b', startedMs: 7, disputed: disputed.has(machine) },
   }
   const standings = await standingsOf(
     { store: fleet.store, directory, sessions },
     ['a', 'b', 'c', 'd', '0'].map(idOf),
   )
   expect(Object.fromEntries([...standings].map(([id, standing]) => [id[0], standing]))).toEqual({
-    a: { connected: true, gone: false, occupied: false },
-    b: { connected: false, gone: true, occupied: true },
+    a: { connected: true, sinceMs: 7, gone: false, occupied: false },
+    b: { connected: false, sinceMs: 7, gone: true, occupied: true },
     c: { connected: false, gone: false, occupied: true },
-    d: { connected: false, gone: false, occupied: true },
+    d: { connected: false, sinceMs: 7, gone: false, occupied: true },
   })
 })

@@ -30,6 +30,7 @@ export class MadeUpMachine {
   /** Asked before and after each act; what it waits for, the act waits for. */
   onStep: (step: string) => Promise<void> = async () => {}
   readonly joinedWith: JoinSecret[] = []
+  machineId: string | undefined = 'a'.repeat(32)
   minted = 0
   readonly takenAddresses = new Set<string>()
   readonly takenMachineIds = new Set<string>()
@@ -125,6 +126,7 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
       return {
         ...{ data, held, adopted, unfinished: begun, units: new Map(), installedVersion: '1.34.3' },
         address: facts.nodeAddress,
+        machineId: machine.machineId,
         runningVersion: runs ? '1.34.3' : undefined,
       }
     },

@@ -3,6 +3,7 @@ import {
   listeningPorts,
   missingUsers,
   ownAddresses,
+  readMachineId,
   whyBadAddress,
   whyBadClock,
   whyBadHostName,
@@ -59,6 +60,16 @@ describe('preconditions', () => {
     expect(whyBadMachineId('0123456789abcdef0123456789abcdef\n')).toBeUndefined()
     for (const bad of [undefined, '', 'uninitialized\n', '0'.repeat(32)])
       expect(whyBadMachineId(bad)).toContain('machine-id')
+  })
+
+  it('reads the machine id anew each time, and tells none that is no id', async () => {
+    let text = `${'b'.repeat(32)}\n`
+    const system = {
+      readFile: async () => ({ kind: 'file', bytes: Buffer.from(text), truncated: false }) as const,
+    }
+    expect(await readMachineId(system)).toBe('b'.repeat(32))
+    text = 'uninitialized\n'
+    expect(await readMachineId(system)).toBeUndefined()
   })
 
   it('wants an address of this machine, and none of another server', () => {

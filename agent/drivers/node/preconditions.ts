@@ -36,12 +36,14 @@ export interface Needs {
 const CALL_MS = 10_000
 const MAX_BYTES = 4 * 1024 * 1024
 
+async function readText(system: Pick<System, 'readFile'>, path: string): Promise<string | undefined> {
+  const reading = await system.readFile(path, MAX_BYTES)
+  return reading.kind === 'file' && !reading.truncated ? reading.bytes.toString('utf8') : undefined
+}
+
 /** Looks at the machine; whatever cannot be looked at counts as missing and says so. */
 export async function checkMachine(system: System, needs: Needs): Promise<readonly Shortfall[]> {
-  const read = async (path: string) => {
-    const reading = await system.readFile(path, MAX_BYTES)
-    return reading.kind === 'file' && !reading.truncated ? reading.bytes.toString('utf8') : undefined
-  }
+  const read = async (path: string) => await readText(system, path)
   const exists = async (path: string) => (await system.exists(path)).kind === 'present'
   const found: Shortfall[] = []
   const miss = (what: Shortfall['what'], reason: string | undefined) => {
@@ -130,6 +132,12 @@ export function whyBadHostName(wanted: string, actual: string | undefined): stri
   if (actual === undefined || actual === '') return 'the machine has no host name that can be read'
   if (actual === wanted || actual.split('.', 1)[0] === wanted) return undefined
   return `the machine is named ${actual}, its node is to be ${wanted}: apply the host's configuration first`
+}
+
+/** Of /etc/machine-id as it is now; undefined: there is none that is one. */
+export async function readMachineId(system: Pick<System, 'readFile'>): Promise<string | undefined> {
+  const text = await readText(system, '/etc/machine-id')
+  return whyBadMachineId(text) === undefined ? text?.trim() : undefined
 }
 
 export function whyBadMachineId(text: string | undefined): string | undefined {

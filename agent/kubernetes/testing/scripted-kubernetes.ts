@@ -124,6 +124,7 @@ export class ScriptedKubernetes implements NodeKubernetes {
         held: false,
         adopted: undefined,
         address: undefined,
+        machineId: undefined,
         units: new Map([
           [UNIT, { active: well() ? 'active' : 'failed', heldByCondition: false, result: 'exit-code' }],
         ]),

@@ -2,7 +2,7 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import { type ClusterStepEnded, ClusterStepEndedSchema } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import { isDigest } from '../../../shared/ids.ts'
 import type { ClusterRecord } from '../cluster-record.ts'
-import { noteSuccess, retryAfterMs } from '../steps.ts'
+import { noteOver, noteSuccess, retryAfterMs } from '../steps.ts'
 import { type ClusterAct, isRebuilding, isRetried } from './cluster-act.ts'
 
 /** Longest result that is kept: lists of snapshots and certificates are bounded, and so is what a machine may say. */
@@ -51,19 +51,22 @@ export function absorbActReport(
   }
   const next: ClusterAct = { ...act, endedMs: now, done, class: kind, reason, result: keptOf(ended) }
   const lifts = act.act === 'uncordon' ? done : setsCordon(act) && !done && NEVER_BEGUN.includes(kind)
-  return { act: next, record: done ? recordAfter(record, act, now) : record, lifts }
+  return { act: next, record: recordAfter(record, act, done, now), lifts }
 }
 
 export function setsCordon({ act }: Pick<ClusterAct, 'act'>): boolean {
   return act === 'drain' || act === 'cordon'
 }
 
-/** What was so of the servers before says nothing any more. */
-function recordAfter(record: ClusterRecord, act: ClusterAct, now: number): ClusterRecord {
-  if (act.act === 'wipe') return noteSuccess(record, act.machine, now)
+/** What was seen before of the machine, and of the servers where it is one of them, says nothing any more. */
+function recordAfter(record: ClusterRecord, act: ClusterAct, done: boolean, now: number): ClusterRecord {
+  if (act.act === 'wipe') {
+    return done ? noteSuccess(record, act.machine, now) : noteOver(record, act.machine, now)
+  }
   if (!isRebuilding(act)) return record
-  const settled = { ...record, settledMs: now }
-  return act.act === 'restore' ? { ...settled, firstServer: act.executor } : settled
+  // Also where it failed: it may have come half the way.
+  const settled = { ...noteOver(record, act.executor, now), settledMs: now }
+  return done && act.act === 'restore' ? { ...settled, firstServer: act.executor } : settled
 }
 
 /** What is written down of an end: everything but a kubeconfig, which is for one operator and is in memory alone. */

@@ -12,6 +12,8 @@ export interface HostChange {
   readonly version?: string
   readonly connected?: boolean
   readonly gone?: boolean
+  /** When its session began; undefined: long ago. */
+  readonly sinceMs?: number
   readonly occupied?: boolean
   /** How long ago it was observed; undefined in a key that is there: never. */
   readonly agoMs?: number | undefined
@@ -59,8 +61,8 @@ export function sampleSnapshot(
             version: change.version ?? '1.34.3',
             view: sees ? view : undefined,
           }
-    const { connected = true, gone = false, occupied = false } = change
-    machines.set(machine, { connected, gone, occupied, observation })
+    const { connected = true, sinceMs, gone = false, occupied = false } = change
+    machines.set(machine, { connected, sinceMs, gone, occupied, observation })
   }
   return { distribution: 'k3s', hosts, record: { ...foundedRecord(), ...recordChange }, machines }
 }
