@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
+import { deleteToken } from '../../clusters/acts/tokens.ts'
 import type { JoinSecret } from '../driver.ts'
+import { isObject, type JsonObject } from '../read-value.ts'
 import { AUTHORITY_PEM, makeDriver } from '../testing/driver-fixture.ts'
 import { member } from '../testing/made-up-objects.ts'
 import type { Script } from '../testing/scripted-system.ts'
+import { joinUrl } from './k0s-mint.ts'
 import { readK0sToken, spendK0sToken, spentK0sToken } from './k0s-token.ts'
 
 const SECRET = '0123456789abcdef'
@@ -16,6 +19,18 @@ const packed = (user: string, id = 'abcdef') =>
   ).toString('base64')
 const WORKER = packed('kubelet-bootstrap')
 const CONTROLLER = packed('controller-bootstrap')
+/** As k0s writes it; its end and uses are left out. */
+const SECRET_FILE = `apiVersion: v1
+data:
+  token-id: YWJjZGVm
+  token-secret: ${Buffer.from(SECRET).toString('base64')}
+kind: Secret
+metadata:
+  name: bootstrap-token-abcdef
+  namespace: kube-system
+type: bootstrap.kubernetes.io/token
+`
+const asObject = (value: unknown): JsonObject => (isObject(value) ? value : {})
 const running: Script = [
   [
     /^systemctl show/,
@@ -73,27 +88,126 @@ describe('the driver of k0s', () => {
     expect(await made.files.readMark('member')).toBe('')
   })
 
-  it('mints with an expiry and writes into the cluster whom for', async () => {
-    await using made = await makeDriver(k0s, [
-      [/secrets\?fieldSelector/, '{"items":[]}'],
-      [/^k0s token create/, `${CONTROLLER}\n`],
-      [/^k0s kubectl patch secret/, '{}'],
-    ])
+  describe('mints', () => {
     const request = {
       operation: 'op1',
       node: 'n2',
       role: 'server',
       address: '10.91.0.11',
       machineId: undefined,
+      lifetimeMs: 600_000,
     } as const
-    const minted = await made.driver.cluster.mint({ ...request, lifetimeMs: 600_000 })
-    expect(minted).toMatchObject({
-      kind: 'done',
-      value: { tokenId: 'abcdef', secret: { token: CONTROLLER } },
+    const READY = {
+      ClusterConfig: { spec: { api: { address: '10.91.0.10', port: 6443, k0sApiPort: 9443 } } },
+    }
+
+    /** A server of k0s with the tokens of its cluster; a step of the mint breaks when it is named. */
+    async function makeServer(status: object, breaks?: 'status' | 'pre-shared' | 'create' | 'answer') {
+      const tokens = new Map<string, JsonObject>()
+      const broken = { exitCode: 1, stderr: 'etcdserver: request timed out' }
+      const made = await makeDriver(k0s, [
+        [
+          /secrets\?fieldSelector/,
+          () =>
+            JSON.stringify({
+              items: [...tokens].map(([id, { data, stringData }]) => {
+                const texts = Object.entries({ 'token-id': id, ...asObject(stringData) })
+                const encoded = texts.map(([key, text]) => [key, Buffer.from(`${text}`).toString('base64')])
+                return { data: { ...asObject(data), ...Object.fromEntries(encoded) } }
+              }),
+            }),
+        ],
+        [/^k0s status/, breaks === 'status' ? broken : JSON.stringify(status)],
+        [
+          /^k0s token pre-shared/,
+          ({ line }) => {
+            if (breaks === 'pre-shared') return broken
+            const folder = `${made.root}${/--out=(\S+)/.exec(line)?.[1]}`
+            writeFileSync(`${folder}/token_abcdef`, line.includes('role=worker') ? WORKER : CONTROLLER)
+            writeFileSync(`${folder}/bootstrap-token-abcdef.yaml`, SECRET_FILE)
+            return ''
+          },
+        ],
+        [
+          /^k0s kubectl create --raw/,
+          ({ input }) => {
+            if (breaks === 'create') return broken
+            tokens.set('abcdef', JSON.parse(input))
+            return breaks === 'answer' ? broken : input
+          },
+        ],
+        [
+          /^k0s kubectl delete --raw/,
+          ({ line }) => {
+            tokens.delete(/bootstrap-token-(\w+)/.exec(line)?.[1] ?? '')
+            return ''
+          },
+        ],
+      ])
+      return { made, tokens }
+    }
+
+    it('with an end, and says from the first moment whom for', async () => {
+      const { made, tokens } = await makeServer(READY)
+      await using _ = made
+      expect(await made.driver.cluster.mint(request)).toMatchObject({
+        kind: 'done',
+        value: { tokenId: 'abcdef', secret: { token: CONTROLLER } },
+      })
+      const line = made.system.ran.map(ran => ran.line).find(each => each.includes('pre-shared'))
+      expect(line).toContain(
+        '--role=controller --cert=/var/lib/k0s/pki/ca.crt --url=https://10.91.0.10:9443 ',
+      )
+      expect(line).toContain(' --valid=600s ')
+      expect(tokens.get('abcdef')).toMatchObject({
+        type: 'bootstrap.kubernetes.io/token',
+        stringData: { description: 'muster op1 for n2' },
+      })
+      // What k0s prepared lies nowhere any more, and no argument showed it.
+      expect(await made.files.list('/run/muster-cluster/minting')).toEqual([])
+      expect(made.system.ran.some(ran => ran.line.includes(SECRET))).toBe(false)
     })
-    const lines = made.system.ran.map(({ line }) => line)
-    expect(lines).toContain('k0s token create --role=controller --expiry=600s')
-    expect(lines.at(-1)).toContain('--patch={"stringData":{"description":"muster op1 for n2"}}')
+
+    it.each(['status', 'pre-shared', 'create', 'answer'] as const)(
+      'nothing that its deletion would not find, when this breaks: %s',
+      async breaks => {
+        const { made, tokens } = await makeServer(READY, breaks)
+        await using _ = made
+        expect(await made.driver.cluster.mint(request)).toMatchObject({ kind: 'failed' })
+        expect(tokens.size).toBe(breaks === 'answer' ? 1 : 0)
+        expect(await made.files.list('/run/muster-cluster/minting')).toEqual([])
+        // Nobody was told an id of it.
+        expect(await deleteToken(made.driver, 'op1', [], new AbortController().signal)).toMatchObject({
+          kind: 'done',
+        })
+        expect([...tokens.keys()]).toEqual([])
+      },
+    )
+
+    it.each([
+      [{ ...READY, SingleNode: true }, 'single'],
+      [{ ClusterConfig: { spec: { ...READY.ClusterConfig.spec, storage: { type: 'kine' } } } }, 'not etcd'],
+      [{ ClusterConfig: null }, 'no address'],
+    ])('nothing where nothing could join: %o', async (status, reason) => {
+      const { made, tokens } = await makeServer(status)
+      await using _ = made
+      expect(await made.driver.cluster.mint(request)).toMatchObject({
+        kind: 'failed',
+        reason: expect.stringContaining(reason),
+      })
+      expect(tokens.size).toBe(0)
+    })
+
+    it.each([
+      [{ address: '10.0.0.1' }, 'controller', 'https://10.0.0.1:9443'],
+      [{ address: '10.0.0.1', port: 6444 }, 'worker', 'https://10.0.0.1:6444'],
+      [{ address: 'fd00::1', externalAddress: '' }, 'worker', 'https://[fd00::1]:6443'],
+      [{ address: '10.0.0.1', externalAddress: 'api.example' }, 'controller', 'https://api.example:9443'],
+      [{ address: '10.0.0.1', externalAddress: 'fd00::2' }, 'worker', 'https://[fd00::2]:6443'],
+      [{ address: '10.0.0.1', externalAddress: 'api.example:444' }, 'worker', 'https://api.example:444'],
+    ] as const)('tokens that are shown where k0s would have them shown: %o to a %s', (api, kind, url) => {
+      expect(joinUrl(api, kind)).toBe(url)
+    })
   })
 
   it('trap: believes no deletion that a listing does not show', async () => {

@@ -1,5 +1,5 @@
 import { isServerRole, isWorkerRole } from '../cluster-facts.ts'
-import type { ClusterActs, ClusterDriver, Minted } from '../driver.ts'
+import type { ClusterActs, ClusterDriver } from '../driver.ts'
 import {
   adoptData,
   begin,
@@ -7,22 +7,14 @@ import {
   type Distributed,
   type DriverDeps,
   finish,
-  hostOf,
   nodeActs,
-  ownAddress,
   readState,
   startWithFiles,
   untilUp,
   whatBecameOf,
 } from '../driver-base.ts'
 import type { EtcdAccess } from '../etcd/etcd-client.ts'
-import {
-  deleteBootstrapToken,
-  deleteTokensOf,
-  describeInCluster,
-  describeToken,
-  listBootstrapTokens,
-} from '../kubernetes/bootstrap-tokens.ts'
+import { deleteBootstrapToken, listBootstrapTokens } from '../kubernetes/bootstrap-tokens.ts'
 import { hostIn } from '../kubernetes/check-joiner.ts'
 import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
 import { leafNames, readCertificateEnds } from '../node/certificates.ts'
@@ -39,6 +31,7 @@ import {
   untilMemberGone,
   untilSettled,
 } from '../shared-acts.ts'
+import { mintK0sToken } from './k0s-mint.ts'
 import { k0sSnapshots } from './k0s-snapshots.ts'
 import { readK0sToken, spendK0sToken } from './k0s-token.ts'
 import {
@@ -192,40 +185,7 @@ function k0sActs(of: Distributed, isUp: () => Promise<boolean>): K0sActs {
   const { deps, kubectl, programs } = of
   const { facts, files } = deps
   return {
-    mint: async (request, signal) => {
-      const { node, role, operation, lifetimeMs } = request
-      const address = facts.endpoint ?? (await ownAddress(deps))
-      if (address === undefined) return failed('precondition', 'the address of this server is not known yet')
-      const cleared = await deleteTokensOf(kubectl, operation, signal)
-      if (cleared.kind === 'failed') return cleared
-      const kind = isServerRole(role) ? 'controller' : 'worker'
-      // Without an expiry it would live for ever.
-      const args = ['token', 'create', `--role=${kind}`, `--expiry=${Math.ceil(lifetimeMs / 1000)}s`]
-      const made = await runProgram(programs, 'k0s', { args, deadlineMs: CALL_MS, signal })
-      if (made.kind === 'failed') return made
-      const text = made.value.stdout.trim()
-      const token = readK0sToken(text)
-      if (!token || token.kind !== kind)
-        return failed('unreadable', `k0s token create: printed no token for a ${kind}`)
-      const described = await describeInCluster(kubectl, token.id, describeToken(operation, node), signal)
-      if (described.kind === 'failed') {
-        await deleteBootstrapToken(kubectl, token.id, signal)
-        return described
-      }
-      const minted: Minted = {
-        secret: {
-          distribution: 'k0s',
-          role,
-          server: `${hostOf(address)}:${facts.apiPort}`,
-          token: text,
-          agentToken: undefined,
-          files: new Map(),
-          initialCluster: undefined,
-        },
-        tokenId: token.id,
-      }
-      return done(minted)
-    },
+    mint: async (request, signal) => await mintK0sToken(of, request, signal),
     listTokens: async signal => await listBootstrapTokens(kubectl, signal),
     deleteToken: async (id, signal) => await deleteBootstrapToken(kubectl, id, signal),
     removeNode: async (name, options) => {

@@ -74,16 +74,17 @@ export async function deleteTokensOf(
 /** What a token says of itself in the cluster. */
 export const describeToken = (operation: string, node: string): string => `muster ${operation} for ${node}`
 
-/** Puts a description onto a token that a distribution's own command made without one. */
-export async function describeInCluster(
+/** Makes a token of a secret that a distribution's own command wrote; it is described from its first moment. */
+export async function createTokenSecret(
   kubectl: Kubectl,
-  id: string,
+  secret: JsonObject,
   description: string,
   signal?: AbortSignal,
 ): Promise<Result<void>> {
-  const target = ['secret', '--namespace=kube-system', `bootstrap-token-${id}`]
-  const patched = await kubectl.patch(target, { stringData: { description } }, signal)
-  return patched.kind === 'failed' ? patched : DONE
+  if (textAt(secret, 'type') !== 'bootstrap.kubernetes.io/token')
+    return failed('unreadable', 'what was written for a token is no secret of one')
+  const created = await kubectl.create(SECRETS, { ...secret, stringData: { description } }, signal)
+  return created.kind === 'failed' ? created : DONE
 }
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789'

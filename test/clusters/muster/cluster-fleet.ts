@@ -269,11 +269,11 @@ export class ClusterFleet implements AsyncDisposable {
       HOSTS.map(async host => {
         const machine = this.machine(host)
         if (!machine.running) return `${host}: off`
-        return `== ${host}\n${(await machine.journal('muster-agent', '--lines=15')).slice(-3_000)}`
+        return `== ${host}\n${(await machine.journal('muster-agent', '--lines=40')).slice(-8_000)}`
       }),
     )
     const coordinator = this.lab.fleet.coordinator
-    return [...said, `== coordinator\n${coordinator?.stdout.slice(-3_000)}`].join('\n')
+    return [...said, `== coordinator\n${coordinator?.stdout.slice(-8_000)}`].join('\n')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -22,7 +22,23 @@ export async function untilNoTokens(made: ClusterFleet, server: string): Promise
       return true
     },
     { timeoutMs: 120_000, everyMs: 1_000 },
-  )
+  ).catch(async (error: Error) => {
+    throw new Error(`${error.message}\n${await describeTokens(made, server)}\n${await made.lastWords()}`)
+  })
+}
+
+/** What the tokens that are out say of themselves: for which join each was minted, and until when it is good. */
+async function describeTokens(made: ClusterFleet, server: string): Promise<string> {
+  const { items } = JSON.parse(await made.kubectl(server, ...TOKENS, '-o', 'json'))
+  // Parsed text of the API; all of it is only shown.
+  return (items as readonly { metadata: { name: string }; data: Readonly<Record<string, string>> }[])
+    .map(({ metadata, data }) => {
+      const said = ['description', 'expiration'].map(key =>
+        Buffer.from(data[key] ?? '', 'base64').toString('utf8'),
+      )
+      return [metadata.name, ...said].join(', ')
+    })
+    .join('\n')
 }
 
 /** Writes down on a server the secret of every token that is minted from now on, until the machine ends or `read` is called. */

@@ -98,9 +98,37 @@ describe.skipIf(why !== undefined)(`k0s ${isReal('k0s') ? '' : '(stand-in)'} ${w
     expect(refused).toMatchObject({ code: 1, stdout: '' })
     expect(refused.stderr).toContain('unsupported role ""')
     expect(await made.ok('s1', 'token', 'invalidate', id)).toBe(`token ${id} deleted successfully\n`)
-    expect(await made.ok('s1', 'token', 'list', '--role', 'worker')).toContain('No k0s join tokens found')
+    const other = insideOf(
+      await made.ok('s1', 'token', 'create', '--role', 'controller', '--expiry', '10m'),
+    ).id
+    // There are some, of another role.
+    expect(await made.ok('s1', 'token', 'list', '--role', 'worker')).toBe('')
+    await made.ok('s1', 'token', 'invalidate', other)
+    expect(await made.ok('s1', 'token', 'list', '--role', 'worker')).toBe('No k0s join tokens found\n')
     expect(await made.ok('s1', 'token', 'invalidate', 'abc123')).toContain('deleted successfully')
     expect((await made.run('s1', 'token', 'create', '--role', 'king')).code).toBe(1)
+  })
+
+  it('prepares a token in files, which counts once its secret is in the cluster', async () => {
+    const folder = '/root/prepared'
+    await made.machine('s1').ok(['mkdir', '-m', '700', folder])
+    const about = ['--cert', '/var/lib/k0s/pki/ca.crt', '--url', `https://${ADDRESSES.s1}:9443`]
+    const where = ['--role', 'controller', '--valid', '10m', '--out', folder]
+    await made.ok('s1', 'token', 'pre-shared', ...about, ...where)
+    const files = (await made.machine('s1').ok(['ls', folder])).trim().split('\n')
+    const { id, text } = insideOf(await made.machine('s1').readFile(`${folder}/${files[1]}`))
+    expect(files).toEqual([`bootstrap-token-${id}.yaml`, `token_${id}`])
+    expect(text).toContain(`https://${ADDRESSES.s1}:9443`)
+    expect(text).toContain('controller-bootstrap')
+    expect(await made.ok('s1', 'token', 'list', '--role', 'controller')).not.toContain(id)
+    await made.ok('s1', 'kubectl', 'create', '-f', `${folder}/bootstrap-token-${id}.yaml`)
+    expect(await made.ok('s1', 'token', 'list', '--role', 'controller')).toMatch(
+      new RegExp(`^${id} +controller +\\d{4}-`, 'm'),
+    )
+    await made.ok('s1', 'token', 'invalidate', id)
+    const bare = await made.run('s1', 'token', 'pre-shared', '--role', 'worker')
+    expect(bare).toMatchObject({ code: 1, stdout: '' })
+    expect(bare.stderr).toContain('required flag(s) "cert", "url" not set')
   })
 
   it('trap: a token without --expiry never ends', async () => {

@@ -48,7 +48,8 @@ def make(seconds: float, description: str, usages, groups=(), text: str | None =
     return Token(token_id, secret, expires, description, tuple(usages), tuple(groups))
 
 
-def store(api: Api, token: Token) -> None:
+def secret_of(token: Token) -> dict:
+    """The object that makes a token count, as programs write it into files: with its texts in base64."""
     data = {"token-id": token.id, "token-secret": token.secret, "description": token.description}
     if token.expires:
         data["expiration"] = token.expires_text
@@ -56,8 +57,13 @@ def store(api: Api, token: Token) -> None:
         data["auth-extra-groups"] = ",".join(token.groups)
     data |= {f"usage-{usage}": "true" for usage in token.usages}
     metadata = {"name": _PREFIX + token.id, "namespace": "kube-system"}
+    encoded = {key: base64.b64encode(text.encode()).decode() for key, text in data.items()}
     secret = {"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token", "metadata": metadata}
-    api.create(_PATH, {**secret, "stringData": data})
+    return {**secret, "data": encoded}
+
+
+def store(api: Api, token: Token) -> None:
+    api.create(_PATH, secret_of(token))
 
 
 def _read(secret: dict) -> Token:

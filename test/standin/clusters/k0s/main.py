@@ -33,7 +33,7 @@ SHORT = {"c": "config", "d": "debug", "v": "verbose", "l": "logging", "o": "out"
 HELP = """Usage: k0s [command]
 
 A stand-in for k0s over the real Kubernetes and etcd programs. It knows:
-  controller, worker, token create|list|invalidate, status, etcd member-list|leave, kubeconfig admin|create,
+  controller, worker, token create|list|invalidate|pre-shared, status, etcd member-list|leave, kubeconfig admin|create,
   kubectl, backup, restore, reset, config create|validate, version
 """
 
@@ -94,9 +94,12 @@ def _token(_version: str, rest: list[str]) -> int:
         role = values.get("role", "")
         # Seen with 1.34.3 and 1.35.4: without a role it is refused.
         tokens.check_role(role)
-        found = [one for one in bootstrap_tokens.listed(_admin(folders)) if tokens.role_of(one) == role]
-        if not found:
+        known = bootstrap_tokens.listed(_admin(folders))
+        if not known:
             print("No k0s join tokens found")
+        found = [one for one in known if tokens.role_of(one) == role]
+        # As k0s' table printer: where all there are have another role, nothing is printed.
+        if not found:
             return 0
         rows = [("ID", "ROLE", "EXPIRES AT"), *((one.id, role, one.expires_text) for one in found)]
         for row in rows:
@@ -112,7 +115,18 @@ def _token(_version: str, rest: list[str]) -> int:
             bootstrap_tokens.remove(client, token_id)
             print(f"token {token_id} deleted successfully")
         return 0
-    raise Problem(f'unknown command "{action}" for "k0s token": create, list, invalidate')
+    if action == "pre-shared":
+        flags = {**HERE, "role": TEXT, "cert": TEXT, "url": TEXT, "valid": TEXT, "out": TEXT}
+        values, _, _ = _parse(rest, flags)
+        missing = ", ".join(f'"{name}"' for name in ("cert", "url") if name not in values)
+        if missing:
+            raise Problem(f"required flag(s) {missing} not set")
+        role = values.get("role", "worker")
+        tokens.check_role(role)
+        valid = options.seconds(values.get("valid", "0s"))
+        tokens.prepare(values["cert"], values["url"], role, valid, values.get("out", "."))
+        return 0
+    raise Problem(f'unknown command "{action}" for "k0s token": create, list, invalidate, pre-shared')
 
 
 def _create_token(values: dict, folders: Folders, role: str, seconds: float) -> str:
