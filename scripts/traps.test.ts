@@ -14,7 +14,7 @@ interface Row {
 const rows: readonly Row[] = page.split('\n').flatMap(line => {
   const cells = line.split('|').map(cell => cell.trim())
   const number = cells[1] ?? ''
-  if (!/^([TN][0-9]+|P[0-9]+)$/.test(number)) return []
+  if (!/^([TNKRP][0-9]+)$/.test(number)) return []
   const files = [...(cells[3] ?? '').matchAll(/`([^`\s]+\.(?:ts|mjs|proto|json|yaml|nix))`/g)].map(
     ([, file]) => file ?? '',
   )
@@ -26,13 +26,15 @@ describe('the page of traps', () => {
     const numbers = rows.map(({ number }) => number)
     expect(new Set(numbers).size).toBe(numbers.length)
     const wanted = [
-      ...[1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 17, 18, 19].map(n => `T${n}`),
+      ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 18, 19].map(n => `T${n}`),
       ...[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36].map(n => `T${n}`),
-      ...[39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50].map(n => `T${n}`),
+      ...[37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50].map(n => `T${n}`),
       ...[51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67].map(n => `T${n}`),
       ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19].map(n => `N${n}`),
       ...[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35].map(n => `N${n}`),
       ...[36, 37, 38, 39, 40, 41, 42, 43, 45].map(n => `N${n}`),
+      ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21].map(n => `K${n}`),
+      ...[1, 2, 3, 4, 5, 6, 7, 8].map(n => `R${n}`),
     ]
     expect(numbers).toEqual(expect.arrayContaining(wanted))
   })
@@ -66,11 +68,13 @@ describe('the page of traps', () => {
     for (const folder of [
       ...['test/e2e/enrolment', 'test/e2e/sessions', 'test/e2e/trust', 'test/e2e/apply', 'test/lab/safety'],
       ...['agent/operation', 'agent/plan', 'agent/safety', 'agent/gates', 'coordinator/operations'],
+      ...['agent/drivers', 'agent/drivers/k0s', 'agent/drivers/k3s', 'agent/drivers/kubernetes'],
+      ...['agent/clusters', 'coordinator/clusters', 'test/nix/clusters'],
     ]) {
       for (const file of readdirSync(join(top, folder)).filter(name => name.endsWith('.ts'))) {
         const text = readFileSync(join(top, folder, file), 'utf8')
         for (const [, title = ''] of text.matchAll(/(?:it|describe|test)\(\s*['"`]([^'"`]*)/g)) {
-          for (const [number] of title.matchAll(/\b[TN][0-9]{1,2}\b/g)) {
+          for (const [number] of title.matchAll(/\b[TNKR][0-9]{1,2}\b/g)) {
             if (!known.has(number)) untold.add(`${number} in ${folder}/${file}`)
           }
         }

@@ -35,7 +35,7 @@ const link = async (storePath: string) =>
 const unit = (name: string) => `systemd/system/${name}`
 
 describe('units where the system is somebody else’s', () => {
-  it('are linked through the profile, started at a boot, and follow its moves', async () => {
+  it('K11: are linked through the profile, started at a boot, and follow its moves', async () => {
     const first = await moveTo(
       'one',
       unit('k3s.service'),

@@ -156,7 +156,7 @@ describe('a live server', () => {
 })
 
 describe('the first server', () => {
-  it('moves to the next that lives when it is away, also when its machine is gone for good', () => {
+  it('K8: moves to the next that lives when it is away, also when its machine is gone for good', () => {
     for (const change of [{ connected: false }, { gone: true, connected: false }, { agoMs: 100_000 }]) {
       expect(decide({ a: change }).steps).toEqual([{ kind: 'move-first', machine: 'm-b' }])
     }
@@ -272,7 +272,7 @@ describe('a token', () => {
     ])
   })
 
-  it('ends by its time, with its machine, and when the host becomes another', () => {
+  it('T47: ends by its time, with its machine, and when the host becomes another', () => {
     const steps = (change: Partial<Join>, hosts: Readonly<Record<string, HostChange>> = {}) =>
       decide({ d: empty, ...hosts }, { joins: [join(change)] }).steps
     expect(steps({ expiresMs: NOW })).toContainEqual({ kind: 'end-join', operation: 'op', end: 'expired' })
@@ -327,7 +327,7 @@ describe('a token', () => {
 })
 
 describe('a machine that was installed anew under its name', () => {
-  it('joins after its old member, Node and node password are taken away', () => {
+  it('K16: joins after its old member, Node and node password are taken away', () => {
     const old = { data: NONE, member: { healthy: false }, ready: false } as const
     const { steps, why } = decide({ c: old })
     expect(steps).toEqual([{ kind: 'clear', host: 'c', machine: 'm-c', server: 'm-a' }])

@@ -2,9 +2,10 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import type { ClusterStepEnded } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { ClusterRole, type ClusterStepEnded } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../../shared/gen/muster/v1/envelope_pb.ts'
 import { sha256Hex } from '../../../shared/ids.ts'
+import { durationFromMs } from '../../../shared/time.ts'
 import type { ClustersDeps } from '../clusters.ts'
 import {
   type ClusterKeys,
@@ -155,7 +156,7 @@ describe('the datastore', () => {
   })
 })
 
-it('tells when certificates end on any node, and does on a worker nothing that only a server can', async () => {
+it('R6: tells when certificates end on any node, and does on a worker nothing that only a server can', async () => {
   await using node = await ClusterNode.start(keys, 'n4')
   node.machine.belongs()
   await node.give('c1', { case: 'certificates', value: {} })
@@ -167,5 +168,8 @@ it('tells when certificates end on any node, and does on a worker nothing that o
   await poll(() => node.inWords('s1')).toBe('failed precondition')
   await node.give('d1', { case: 'drain', value: { node: 'n4' } })
   await poll(() => node.inWords('d1')).toBe('failed precondition')
+  const minted = { host: 'n4', role: ClusterRole.WORKER, joinerKey: keys.n4.publicKeyDer }
+  await node.give('m1', { case: 'mint', value: { ...minted, lifetime: durationFromMs(600_000) } })
+  await poll(() => node.inWords('m1')).toMatch(/^failed/)
   expect(node.machine.did).toEqual(['certificates'])
 })

@@ -117,7 +117,7 @@ describe('the driver of components', () => {
     })
   })
 
-  it('mints a worker’s token by standard input, and gives it nothing but the authority’s certificate', async () => {
+  it('K18: mints a worker’s token by standard input, and gives it nothing but the authority’s certificate', async () => {
     await using made = await makeDriver(server, [
       [/secrets\?fieldSelector/, '{"items":[]}'],
       [/create --raw/, '{}'],

@@ -59,7 +59,7 @@ describe('a token of k0s', () => {
     for (const bad of ['', '# used', 'QUJD', packed('somebody')]) expect(readK0sToken(bad)).toBeUndefined()
   })
 
-  it('trap: spent is of the same form, since a version parses it at every start', () => {
+  it('K12: spent is of the same form, since a version parses it at every start', () => {
     const token = readK0sToken(WORKER)
     if (!token) throw new Error('no token')
     const spent = spendK0sToken(token)
@@ -147,7 +147,7 @@ describe('the driver of k0s', () => {
       return { made, tokens }
     }
 
-    it('with an end, and says from the first moment whom for', async () => {
+    it('K4: with an end, and says from the first moment whom for', async () => {
       const { made, tokens } = await makeServer(READY)
       await using _ = made
       expect(await made.driver.cluster.mint(request)).toMatchObject({
@@ -210,7 +210,7 @@ describe('the driver of k0s', () => {
     })
   })
 
-  it('trap: believes no deletion that a listing does not show', async () => {
+  it('R5: believes no deletion that a listing does not show', async () => {
     const listed = { items: [{ data: { 'token-id': Buffer.from('abcdef').toString('base64') } }] }
     await using made = await makeDriver(k0s, [
       [/delete --raw/, ''],
@@ -222,7 +222,7 @@ describe('the driver of k0s', () => {
     })
   })
 
-  it('trap: a healthy worker is told by what it was given, not by what k0s says of its connection', async () => {
+  it('R2: a healthy worker is told by what it was given, not by what k0s says of its connection', async () => {
     await using made = await makeDriver(worker, running)
     const joined = made.driver.join('op', secretOf(WORKER), { ...WAIT, deadlineMs: 20_000 })
     await expect.poll(async () => await made.files.get('token')).toBe(WORKER)
@@ -243,7 +243,7 @@ describe('the driver of k0s', () => {
     expect(await made.files.get('token')).toBeUndefined()
   })
 
-  it('trap: says that a condition holds the unit back, instead of waiting for nothing', async () => {
+  it('K1: says that a condition holds the unit back, instead of waiting for nothing', async () => {
     const held = 'ActiveState=inactive\nConditionResult=no\nConditionTimestampMonotonic=5\nResult=success\n'
     await using made = await makeDriver(worker, [[/^systemctl show/, held], ...running])
     expect(await made.driver.join('op', secretOf(WORKER), WAIT)).toMatchObject({
@@ -252,7 +252,7 @@ describe('the driver of k0s', () => {
     })
   })
 
-  it('counts the majority itself before it has a controller leave, for k0s counts nothing', async () => {
+  it('R7: counts the majority itself before it has a controller leave, for k0s counts nothing', async () => {
     const members = [member('n1'), member('n2', { peerUrls: ['https://10.91.0.11:2380'], healthy: false })]
     await using made = await makeDriver(
       k0s,
@@ -299,7 +299,7 @@ describe('the driver of k0s', () => {
     })
   })
 
-  it('says why no worker of 1.35 comes up on control groups of the first version', async () => {
+  it('R1: says why no worker of 1.35 comes up on control groups of the first version', async () => {
     const words = 'Error: pre-flight checks failed: Rejected: cgroup v1 is not supported'
     await using made = await makeDriver(worker, [[/^journalctl .*--since/, words], ...running])
     expect(await made.driver.join('op', secretOf(WORKER), { deadlineMs: 60_000 })).toMatchObject({

@@ -152,7 +152,16 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
       return DONE
     },
     adopt: async authority =>
-      await adoptData(of, authority, async () => await (server ? settleFounder(deps) : settleWorker(deps))),
+      await adoptData(of, authority, async () => {
+        if (!server) return await settleWorker(deps)
+        // Its unit would not start again: a member without that folder has lost its datastore.
+        if ((await system.exists(`${K0S_DATA}/etcd/member`)).kind === 'present')
+          return await settleFounder(deps)
+        return failed(
+          'unsupported',
+          `no ${K0S_DATA}/etcd/member: its datastore is not the etcd that k0s runs; k0s has no way to move it there`,
+        )
+      }),
     leave: async (operation, options) =>
       await leaveSelf(of, operation, options, async signal => await forgetController(of, nodeName, signal)),
     certificates: async () =>

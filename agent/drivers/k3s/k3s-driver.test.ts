@@ -95,7 +95,7 @@ describe('the driver of k3s', () => {
     expect(made.system.ran).toEqual([])
   })
 
-  it('mints a token for minutes, says whom for, and deletes what the same operation got before', async () => {
+  it('K4: mints a token for minutes, says whom for, and deletes what the same operation got before', async () => {
     const lists = [
       tokenSecrets(
         { id: 'old000', description: 'muster op1 for n4' },
@@ -149,7 +149,7 @@ describe('the driver of k3s', () => {
     expect(made.system.ran).toEqual([])
   })
 
-  it('joins a worker, and leaves a token of the same form that opens nothing', async () => {
+  it('K12, K13: joins a worker by a URL, and leaves a token of the same form that opens nothing', async () => {
     let given = ''
     await using made = await makeDriver(worker, [
       [
@@ -188,7 +188,7 @@ describe('the driver of k3s', () => {
     expect(await made.files.readMark('begun')).toBe('op')
   })
 
-  it('takes no unit that is active for a node that joined', async () => {
+  it('K2: takes no unit that is active for a node that joined', async () => {
     await using made = await makeDriver(worker, running)
     const joined = await made.driver.join('op', secretOf(`K10${HASH}::abcdef.${SECRET}`), WAIT)
     expect(joined).toMatchObject({
@@ -206,7 +206,7 @@ describe('the driver of k3s', () => {
     expect(made.system.ran.some(({ line }) => line.startsWith('systemctl start'))).toBe(false)
   })
 
-  it('takes a dead server out by its member, and forgets node and password', async () => {
+  it('K16: takes a dead server out by its member, and forgets node and password', async () => {
     const members = [
       member('n1-00000001'),
       member('n2-00000002', { healthy: false, peerUrls: ['https://10.91.0.11:2380'] }),

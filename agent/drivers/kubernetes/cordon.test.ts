@@ -15,7 +15,7 @@ describe('a cordon', () => {
     })
   })
 
-  it('of a person stays a person’s', () => {
+  it('K21: of a person stays a person’s', () => {
     const theirs = nodeReading({ unschedulable: true })
     expect(judgeCordon(theirs, 'op1')).toEqual({ kind: 'others' })
     expect(judgeUncordon(theirs, 'op1')).toMatchObject({

@@ -93,7 +93,7 @@ describe('preconditions', () => {
 })
 
 describe('a unit', () => {
-  it('trap: that a condition held back is told from one that was never started', () => {
+  it('K1: that a condition held back is told from one that was never started', () => {
     expect(
       parseUnit('ActiveState=inactive\nConditionResult=no\nConditionTimestampMonotonic=7\nResult=success\n'),
     ).toEqual({

@@ -12,6 +12,8 @@ export interface Ran {
 export type Answer =
   | string
   | { readonly exitCode: number; readonly stderr: string }
+  /** What goes well and says something beside its answer. */
+  | { readonly stdout: string; readonly stderr: string }
   | { readonly ending: Ending }
 export type Script = readonly (readonly [RegExp, Answer | ((ran: Ran) => Answer)])[]
 
@@ -48,8 +50,8 @@ function textOf({ input }: RunOptions): string {
 
 function resultOf(answer: Answer): RunResult {
   if (typeof answer === 'object' && 'ending' in answer) return unstarted(answer.ending)
-  const stdout = typeof answer === 'string' ? answer : ''
-  const exitCode = typeof answer === 'string' ? 0 : answer.exitCode
+  const stdout = typeof answer === 'string' ? answer : 'stdout' in answer ? answer.stdout : ''
+  const exitCode = typeof answer === 'object' && 'exitCode' in answer ? answer.exitCode : 0
   return {
     ending: { kind: 'exited', exitCode },
     stdout,

@@ -20,7 +20,7 @@ function plan(
 }
 
 describe('an act under way', () => {
-  it('is left alone until its time is over or who does it was sent away', () => {
+  it('T47: is left alone until its time is over or who does it was sent away', () => {
     expect(plan({ open: [openAct()] })).toEqual([])
     expect(plan({ open: [openAct({ expiresMs: NOW })] })).toMatchObject([{ kind: 'end', class: 'expired' }])
     expect(plan({ changes: { a: { gone: true } }, open: [openAct()] })).toMatchObject([

@@ -27,6 +27,20 @@ in
         '';
       }
       {
+        assertion = k0s.spec.storage.type == "etcd" && (k0s.spec.storage.etcd.externalCluster or null) == null;
+        message = ''
+          services.k0s.spec.storage: a cluster of Muster's keeps its state in the etcd that k0s runs. Only that grows by servers, and
+          beside another one a further controller would start an authority of its own. Leave type and externalCluster alone.
+        '';
+      }
+      {
+        assertion = lib.all (repository: !(repository ? password)) (k0s.spec.extensions.helm.repositories or [ ]);
+        message = ''
+          services.k0s.spec.extensions.helm: the password of a repository would lie in the store, which everybody on the machine can
+          read. Bring the chart as a manifest of the fleet directory, or from a repository that asks for none.
+        '';
+      }
+      {
         assertion = lib.all (instance: !(instance ? authPass)) (
           k0s.spec.network.controlPlaneLoadBalancing.keepalived.vrrpInstances or [ ]
         );

@@ -131,7 +131,7 @@ describe.skipIf(why !== undefined)(`k0s ${isReal('k0s') ? '' : '(stand-in)'} ${w
     expect(bare.stderr).toContain('required flag(s) "cert", "url" not set')
   })
 
-  it('trap: a token without --expiry never ends', async () => {
+  it('K4: a token without --expiry never ends', async () => {
     const { id } = insideOf(await made.ok('s1', 'token', 'create'))
     expect(await made.ok('s1', 'token', 'list', '--role', 'worker')).toMatch(
       new RegExp(`^${id} +worker *$`, 'm'),

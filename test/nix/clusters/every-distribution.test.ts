@@ -65,23 +65,26 @@ describe.skipIf(why !== undefined)(`nodes of every distribution ${why ?? ''}`, (
         'node-interface = "tailscale0"\nendpoint = "c.home"',
       ].map(cluster => ({ distribution, cluster })),
     ),
-  )('$distribution with $cluster: every role evaluates and has its units', ({ distribution, cluster }) => {
-    const made = configurationsOf({ distribution, cluster })
-    for (const [name, role] of [
-      ['n1', 'server'],
-      ['n3', 'server+worker'],
-      ['w1', 'worker'],
-    ] as const) {
-      const machine = machineOf(made, name)
-      expect(machine.failedAssertions).toEqual([])
-      expect(unitsOf(machine)).toEqual(units[distribution][role].map(unit => `${unit}.service`))
-      expect(Object.keys(machine.units)).toEqual(expect.arrayContaining(unitsOf(machine)))
-      expect(clusterFacts(machine)).toMatchObject({ cluster: 'c', distribution, role })
-    }
-  })
+  )(
+    'K9: $distribution with $cluster: every role evaluates and has its units',
+    ({ distribution, cluster }) => {
+      const made = configurationsOf({ distribution, cluster })
+      for (const [name, role] of [
+        ['n1', 'server'],
+        ['n3', 'server+worker'],
+        ['w1', 'worker'],
+      ] as const) {
+        const machine = machineOf(made, name)
+        expect(machine.failedAssertions).toEqual([])
+        expect(unitsOf(machine)).toEqual(units[distribution][role].map(unit => `${unit}.service`))
+        expect(Object.keys(machine.units)).toEqual(expect.arrayContaining(unitsOf(machine)))
+        expect(clusterFacts(machine)).toMatchObject({ cluster: 'c', distribution, role })
+      }
+    },
+  )
 
   test.each(DISTRIBUTIONS)(
-    '%s: units wait for the agent, and no switch starts, stops or restarts them',
+    'K3: %s: units wait for the agent, and no switch starts, stops or restarts them',
     distribution => {
       const made = configurationsOf({ distribution })
       for (const machine of Object.values(made)) {
@@ -108,7 +111,7 @@ describe.skipIf(why !== undefined)(`nodes of every distribution ${why ?? ''}`, (
     },
   )
 
-  test.each(DISTRIBUTIONS)('%s: who founds the cluster stands in no configuration', distribution => {
+  test.each(DISTRIBUTIONS)('K8: %s: who founds the cluster stands in no configuration', distribution => {
     const made = configurationsOf({ distribution, hosts: HOSTS.replace('server+worker', 'server') })
     // What all servers' certificates and joins name is the same list on each of them.
     const shared =
@@ -125,27 +128,30 @@ describe.skipIf(why !== undefined)(`nodes of every distribution ${why ?? ''}`, (
     )
   })
 
-  test.each(DISTRIBUTIONS)('%s: a server that lost its datastore founds no other cluster', distribution => {
-    const made = configurationsOf({ distribution })
-    const store = {
-      k3s: ['k3s.service', '/var/lib/rancher/k3s/server/db/etcd/member'],
-      k0s: ['k0s.service', '/var/lib/k0s/etcd/member'],
-      kubernetes: ['etcd.service', '/var/lib/etcd/member'],
-      components: ['etcd.service', '/var/lib/etcd/member'],
-    } as const
-    const [unit, path] = store[distribution]
-    expect(service(machineOf(made, 'n1'), unit).get('ExecStartPre')).toEqual([
-      expect.stringMatching(
-        new RegExp(
-          `/bin/bash /etc/muster/cluster/datastore-guard.sh /var/lib/muster-agent/cluster/member ${path}$`,
+  test.each(DISTRIBUTIONS)(
+    'K7: %s: a server that lost its datastore founds no other cluster',
+    distribution => {
+      const made = configurationsOf({ distribution })
+      const store = {
+        k3s: ['k3s.service', '/var/lib/rancher/k3s/server/db/etcd/member'],
+        k0s: ['k0s.service', '/var/lib/k0s/etcd/member'],
+        kubernetes: ['etcd.service', '/var/lib/etcd/member'],
+        components: ['etcd.service', '/var/lib/etcd/member'],
+      } as const
+      const [unit, path] = store[distribution]
+      expect(service(machineOf(made, 'n1'), unit).get('ExecStartPre')).toEqual([
+        expect.stringMatching(
+          new RegExp(
+            `/bin/bash /etc/muster/cluster/datastore-guard.sh /var/lib/muster-agent/cluster/member ${path}$`,
+          ),
         ),
-      ),
-    ])
-    expect(machineOf(made, 'w1').units[unit] ?? '').not.toContain('datastore-guard')
-  })
+      ])
+      expect(machineOf(made, 'w1').units[unit] ?? '').not.toContain('datastore-guard')
+    },
+  )
 
   test.each(DISTRIBUTIONS)(
-    'T9: %s: neither a unit nor a file of the store holds a secret, only paths outside',
+    'T9, K15: %s: neither a unit nor a file of the store holds a secret, only paths outside',
     distribution => {
       const made = configurationsOf({ distribution })
       for (const machine of Object.values(made)) {

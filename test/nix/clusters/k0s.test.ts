@@ -37,6 +37,19 @@ describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
     })
   })
 
+  test('K5, K10: controllers are members under their own addresses, and none replaces its own program', () => {
+    const made = configurationsOf({ distribution: 'k0s' })
+    for (const [name, address] of [
+      ['n1', '10.0.0.11'],
+      ['n2', '10.0.0.12'],
+      ['n3', '10.0.0.13'],
+    ] as const) {
+      const { spec } = JSON.parse(machineOf(made, name).files['k0s/k0s.yaml'] ?? '{}')
+      expect(spec.storage.etcd.peerAddress).toBe(address)
+      expect(words(machineOf(made, name))).toContain('--disable-components=autopilot')
+    }
+  })
+
   test('the configuration of a server whose address is found has a place for it', () => {
     const made = configurationsOf({ distribution: 'k0s', cluster: 'node-interface = "tailscale0"' })
     expect(words(machineOf(made, 'n1'))).toContain('--config=/run/muster-node/k0s.yaml')
@@ -51,8 +64,17 @@ describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
       'services.k0s.spec.network.controlPlaneLoadBalancing.keepalived.vrrpInstances = [ { virtualIPs = [ "10.0.0.9/24" ]; authPass = "x"; } ];',
       'authPass would lie in the store',
     ],
+    [
+      'services.k0s.spec.extensions.helm.repositories = [ { name = "a"; url = "https://a"; password = "x"; } ];',
+      'would lie in the store',
+    ],
+    [
+      'services.k0s.spec.storage.etcd.externalCluster = { endpoints = [ "https://e:2379" ]; etcdPrefix = "k"; };',
+      'start an authority of its own',
+    ],
+    ['services.k0s.spec.storage.type = "kine";', 'grows by servers'],
     ['services.k0s.extraArgs = "--config=/x";', 'extraArgs must not hold'],
-  ])('refuses %s', (settings, message) => {
+  ])('K6, K15: refuses %s', (settings, message) => {
     expect(configurationsOf({ distribution: 'k0s', settings }).n1?.failedAssertions).toEqual([
       expect.stringContaining(message),
     ])

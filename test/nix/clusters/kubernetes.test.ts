@@ -7,7 +7,7 @@ const why = whyNoNixTests()
 describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`, () => {
   const P = '/var/lib/kubernetes'
 
-  test('has the certificates of the agent in kubeadm’s layout, and no easyCerts', () => {
+  test('K18: has the certificates of the agent in kubeadm’s layout, and no easyCerts', () => {
     const made = configurationsOf({ distribution: 'kubernetes' })
     const n1 = machineOf(made, 'n1')
     const flags = (unit: string, list: readonly string[]) =>
@@ -78,7 +78,7 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     expect((service(found, 'etcd.service').get('Environment') ?? []).join()).not.toMatch(/PEER_URLS|10\.0\.0/)
   })
 
-  test('easyCerts stays possible for one server, and is refused for more', () => {
+  test('K17: easyCerts stays possible for one server, and is refused for more', () => {
     const settings = `services.kubernetes = { easyCerts = true;
       apiserver = { serviceAccountKeyFile = "/x"; serviceAccountSigningKeyFile = "/x"; }; };`
     const one = configurationsOf({

@@ -37,7 +37,7 @@ describe('datastore-guard.sh', () => {
     expect(run(script('datastore-guard.sh'), join(folder, 'member'), join(folder, 'data')).status).toBe(0)
   })
 
-  it('stops a member whose datastore is gone, and says what to do', () => {
+  it('K7: stops a member whose datastore is gone, and says what to do', () => {
     writeFileSync(join(folder, 'member'), '')
     const { status, stderr } = run(script('datastore-guard.sh'), join(folder, 'member'), join(folder, 'data'))
     expect(status).toBe(1)
@@ -67,7 +67,7 @@ describe('cni-links.sh', () => {
     expect(readlinkSync(join(target, 'bridge'))).toBe(join(young, 'bin/bridge'))
   })
 
-  it('leaves what a network put there itself', () => {
+  it('K19: leaves what a network put there itself', () => {
     const target = join(folder, 'bin')
     mkdirSync(target)
     writeFileSync(join(target, 'cilium-cni'), 'a program')
