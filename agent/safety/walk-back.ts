@@ -35,8 +35,9 @@ export interface WalkBackDeps {
 
 const ATTEMPTS = 5
 const PAUSE_MS = 2_000
-/** How long what is left of the switch forward may take to go. */
+/** How long what is left of the switch forward may take to go, and after which time that is told. */
 const GONE_MS = 120_000
+const SOON_MS = 5_000
 const PROFILE_MS = 60_000
 const LOOK_MS = 500
 /** So often a deadline may turn out to have been replaced just as it was over. */
@@ -136,7 +137,11 @@ async function walkOnce(
   const root = arm.systemRoot
   const fail = (reason: string, exitCode?: number): ReturnEnd => ({ kind: 'failed', reason, exitCode })
   for (const forward of ['switch', 'boot'] as const) {
-    const stopped = await units.stop(unitName(forward, folder), GONE_MS)
+    const name = unitName(forward, folder)
+    const soon = await units.stop(name, SOON_MS)
+    if (soon.kind === 'gone') continue
+    say(`the way back waits: ${soon.reason}`)
+    const stopped = await units.stop(name, GONE_MS)
     if (stopped.kind === 'alive') return fail(`the way back cannot begin: ${stopped.reason}`)
   }
 

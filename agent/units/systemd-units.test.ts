@@ -67,7 +67,7 @@ describe('units of systemd', () => {
     for (const option of ['--no-block', '--service-type=exec', '--property=StandardError=journal']) {
       expect(line).toContain(option)
     }
-    expect(line).toContain('--unit=muster-switch-op-1 ')
+    expect(line).toContain('--unit=muster-switch-op-1 --slice=system.slice ')
     expect(line).toContain('--property=ExecStopPost="/agent" "mark" "end" "/s"')
     expect(line).toContain('--property=KillMode=control-group')
     expect(line).not.toMatch(/--pipe|--wait|--scope/)
@@ -89,8 +89,8 @@ describe('units of systemd', () => {
   it.each([
     [['LoadState=not-found', 'ActiveState=inactive'], 'gone'],
     [['LoadState=loaded', 'ActiveState=failed'], 'gone'],
-    [['LoadState=loaded', 'ActiveState=inactive', 'ControlGroup=', 'Job='], 'gone'],
-    [['LoadState=loaded', 'ActiveState=inactive', 'ControlGroup=', 'Job=4711'], 'running'],
+    [['LoadState=loaded', 'ActiveState=inactive', 'Job='], 'gone'],
+    [['LoadState=loaded', 'ActiveState=inactive', 'Job=4711'], 'running'],
     [['LoadState=loaded', 'ActiveState=activating'], 'running'],
     [['LoadState=loaded', 'ActiveState=deactivating'], 'running'],
     [['LoadState=loaded', 'ActiveState=active'], 'running'],
@@ -99,17 +99,24 @@ describe('units of systemd', () => {
   })
 
   it.each([
-    ['populated 1\nfrozen 0\n', 'running'],
-    ['populated 0\nfrozen 0\n', 'gone'],
-    [undefined, 'gone'],
+    ['failed', 'loaded'],
+    // Forgotten together with its group.
+    ['inactive', 'not-found'],
   ])(
-    'N6: that systemd gave up are gone only when nothing is left in their group (%j)',
-    async (events, kind) => {
-      const stdout = ['LoadState=loaded', 'ActiveState=failed', 'ControlGroup=/system.slice/x.service']
+    'N6: that systemd gave up (%s, %s) are gone only when nothing is left in their group',
+    async (active, load) => {
+      const stdout = [`LoadState=${load}`, `ActiveState=${active}`, 'Job=']
       const { system, units } = machine('systemctl', { stdout })
-      if (events !== undefined)
-        system.files.set('/sys/fs/cgroup/system.slice/x.service/cgroup.events', events)
-      expect((await units.state('x')).kind).toBe(kind)
+      system.files.set('/sys/fs/cgroup/system.slice/x.service/cgroup.procs', '4711\n')
+      system.files.set('/proc/4711/comm', 'cat\n')
+      expect(await units.state('x')).toEqual({ kind: 'running' })
+      expect(await units.stop('x', 10)).toEqual({
+        kind: 'alive',
+        reason: 'x.service is still there: process 4711 (cat) does not end',
+      })
+      system.files.set('/sys/fs/cgroup/system.slice/x.service/cgroup.procs', '')
+      expect(await units.state('x')).toEqual({ kind: 'gone' })
+      expect(await units.stop('x', 10)).toEqual({ kind: 'gone' })
     },
   )
 

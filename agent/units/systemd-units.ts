@@ -1,5 +1,6 @@
 import { pause } from '../../shared/lifecycle.ts'
 import { describeEnding, type RunResult, type System, succeeded } from '../system/system.ts'
+import { controlGroupOf, SLICE } from './control-group.ts'
 import type { UnitLine, UnitOutput, UnitSpec, UnitStart, UnitState, Units } from './units.ts'
 
 const DEADLINE_MS = 60_000
@@ -20,7 +21,7 @@ export function systemdUnits(system: System): Units {
   const launch = async (unit: UnitSpec, more: readonly string[]): Promise<UnitStart> => {
     const result = await run('systemd-run', [
       ...['--no-block', '--quiet', '--no-ask-password', '--collect', '--service-type=exec'],
-      `--unit=${unit.name}`,
+      ...[`--unit=${unit.name}`, `--slice=${SLICE}`],
       `--description=${unit.description}`,
       // It is stopped by stopping it, and only what is wholly gone is stopped.
       ...['--property=KillMode=control-group', `--property=TimeoutStopSec=${STOP_SECONDS}`],
@@ -39,22 +40,33 @@ export function systemdUnits(system: System): Units {
   }
 
   const state = async (name: string): Promise<UnitState> => {
-    const asked = '--property=LoadState,ActiveState,ControlGroup,Job'
-    const result = await systemctl('show', asked, `${name}.service`)
+    const result = await systemctl('show', '--property=LoadState,ActiveState,Job', `${name}.service`)
     if (!succeeded(result.ending)) return { kind: 'unknown', reason: saidBy('systemctl show', result) }
     const fields = properties(result.stdout)
-    if (fields.get('LoadState') === 'not-found') return { kind: 'gone' }
     const active = fields.get('ActiveState')
-    if (active !== 'inactive' && active !== 'failed') return { kind: 'running' }
-    // It was started and has not begun: a busy systemd takes what is queued later than what it is asked.
-    if ((fields.get('Job') ?? '') !== '') return { kind: 'running' }
+    if (fields.get('LoadState') !== 'not-found') {
+      if (active !== 'inactive' && active !== 'failed') return { kind: 'running' }
+      // It was started and has not begun: a busy systemd takes what is queued later than what it is asked.
+      if ((fields.get('Job') ?? '') !== '') return { kind: 'running' }
+    }
     // What not even SIGKILL ended (it hangs in the kernel) is given up by systemd, and yet may go on.
-    return (await isPopulated(fields.get('ControlGroup') ?? '')) ? { kind: 'running' } : { kind: 'gone' }
+    const group = await controlGroupOf(system, name)
+    switch (group.kind) {
+      case 'empty':
+        return { kind: 'gone' }
+      case 'unknown':
+        return { kind: 'unknown', reason: group.reason }
+      case 'populated':
+        return { kind: 'running' }
+    }
   }
-  const isPopulated = async (group: string): Promise<boolean> => {
-    if (group === '') return false
-    const events = await system.readFile(`/sys/fs/cgroup${group}/cgroup.events`, 4_096)
-    return events.kind === 'file' && /^populated 1$/m.test(events.bytes.toString('utf8'))
+
+  const whatIsLeft = async (name: string, asked: RunResult): Promise<string> => {
+    const group = await controlGroupOf(system, name)
+    if (group.kind === 'populated' && group.processes.length > 0) {
+      return `${group.processes.join(', ')} does not end`
+    }
+    return group.kind === 'unknown' ? group.reason : saidBy('systemctl stop', asked)
   }
 
   return {
@@ -78,7 +90,7 @@ export function systemdUnits(system: System): Units {
         const now = await state(name)
         if (now.kind === 'gone') return { kind: 'gone' }
         if (performance.now() >= until) {
-          const why = now.kind === 'unknown' ? now.reason : saidBy('systemctl stop', asked)
+          const why = now.kind === 'unknown' ? now.reason : await whatIsLeft(name, asked)
           return { kind: 'alive', reason: `${name}.service is still there: ${why}` }
         }
         await pause(POLL_MS)

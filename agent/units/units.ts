@@ -60,7 +60,7 @@ export type UnitStop =
   | { readonly kind: 'alive'; readonly reason: string }
 
 export type UnitState =
-  /** Starting, running or stopping. */
+  /** Starting, running or stopping; or given up by the service manager while something of it is still there. */
   | { readonly kind: 'running' }
   | { readonly kind: 'gone' }
   | { readonly kind: 'unknown'; readonly reason: string }

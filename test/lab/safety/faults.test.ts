@@ -70,6 +70,18 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
       'rolled back (activation failed)',
       /units failed \(exit 4\): bad\.service/,
     ],
+    [
+      'breaks off in the middle (exit 1), by a list that would end the way back there as well',
+      { preSwitchChecks: { wedge: 'mkdir -p /run/nixos; echo ghost.service >/run/nixos/reload-list' } },
+      'rolled back (activation failed)',
+      /broke off in the middle \(exit 1/,
+    ],
+    [
+      'says that all is well (exit 0) while the old system runs on',
+      { activationScript: 'exit 0', units: { 'units-only.service': service('1') } },
+      'rolled back (activation failed)',
+      /ended with 0, but \/run\/current-system is/,
+    ],
     ['needs another init interface (exit 100)', { initInterface: 'other 2' }, 'reboot required', /reboot/],
   ])('that %s leaves the machine where it was', async (_, change, words, reason) => {
     await goesBack(change, words, reason)
@@ -82,6 +94,56 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
       'rolled back (activation failed)',
       /did not end in its time, waiting for .*hangs\.service start/,
     )
+  })
+
+  it('leaves a process that not even SIGKILL ends: nothing goes back beside it, and it is named (N6)', {
+    timeout: 8 * 60_000,
+  }, async () => {
+    const olaf = fleet.machine('olaf')
+    const { booted: _, ...before } = await olaf.state()
+    const silent = [
+      'systemd-run',
+      '--unit=silent-files',
+      '--collect',
+      '/opt/muster-lab/silent-files',
+      '/run/silent',
+    ]
+    await olaf.ok(silent)
+    try {
+      await waitUntil('a file system that never answers', async () => {
+        return (await olaf.exec(['mountpoint', '-q', '/run/silent'])).code === 0 || undefined
+      })
+      await fleet.publish({ olaf: { activationScript: 'cat /run/silent/file', generation: 'silent' } })
+      const id = await fleet.apply('olaf')
+      const unit = (kind: string) => `muster-${kind}-${id}-1.service`
+      await waitUntil(
+        'systemd gives the switch up',
+        async () => /after final SIGKILL/.test(await olaf.journal(unit('switch'))) || undefined,
+        { timeoutMs: 5 * 60_000, everyMs: 1_000 },
+      )
+      // For systemd nothing of it is there any more. The kernel knows better.
+      await waitUntil(
+        'the way back is told to wait',
+        async () =>
+          /waits: .* process \d+ \(cat\) does not end/.test(await olaf.journal(unit('return'))) || undefined,
+        { timeoutMs: 2 * 60_000, everyMs: 1_000 },
+      )
+      await new Promise(resolve => setTimeout(resolve, 10_000))
+      expect((await olaf.ok(['ps', '-C', 'cat', '-o', 'state='])).trim()).toBe('D')
+      expect(await olaf.journal(unit('back'))).toBe('')
+      expect((await fleet.operation(id))?.outcome).toBeUndefined()
+
+      await olaf.ok(['systemctl', 'stop', 'silent-files.service'])
+      const outcome = await fleet.waitOutcome(id)
+      expect(inWords(outcome)).toBe('rolled back (activation failed)')
+      expect(outcome.reason).toMatch(/did not end in its time.* process \d+ \(cat\) does not end/)
+      await atRest(fleet, 'olaf')
+      const { booted: __, ...after } = await olaf.state()
+      expect(after).toEqual(before)
+    } finally {
+      await olaf.exec(['systemctl', 'stop', 'silent-files.service'])
+      await olaf.exec(['umount', '--lazy', '/run/silent'])
+    }
   })
 
   it('finds another switch at work: it is busy, and what that other one does stays (exit 11)', async () => {
@@ -122,7 +184,7 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
     expect(await olaf.state()).toMatchObject(before)
   })
 
-  it('T36: brings an agent that does not start: the machine goes back without one (N1)', async () => {
+  it('T20, T36: brings an agent that does not start: the machine goes back without one (N1)', async () => {
     await goesBack(
       { agent: fleet.agentOf(broken) },
       'rolled back (activation failed)',

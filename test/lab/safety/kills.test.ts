@@ -39,6 +39,27 @@ describe.skipIf(why !== undefined)(`an operation ${why ?? ''}`, () => {
     },
   )
 
+  it('whose agent is stopped by systemd in the middle of the switch ends all the same: the agent at once, the switch in its time (N41)', async () => {
+    const olaf = fleet.machine('olaf')
+    await fleet.publish({ olaf: { ...change('stopped'), activationScript: 'sleep 5' } })
+    const id = await fleet.apply('olaf')
+    const unit = `muster-switch-${id}-1.service`
+    await untilPhase(olaf, id, Phase.ACTIVATE)
+    await olaf.ok(['sh', '-c', `until systemctl is-active -q ${unit}; do :; done`])
+    const stopped = performance.now()
+    await olaf.ok(['systemctl', 'stop', 'muster-agent.service'])
+    expect(performance.now() - stopped).toBeLessThan(20_000)
+    expect(await olaf.ok(['systemctl', 'show', '--property=Result,ExecMainStatus', 'muster-agent'])).toBe(
+      'Result=success\nExecMainStatus=0\n',
+    )
+    const { stdout } = await olaf.exec(['systemctl', 'is-active', unit])
+    expect(stdout.trim()).toMatch(/^(active|activating)$/)
+    await olaf.ok(['systemctl', 'start', 'muster-agent.service'])
+    expect(inWords(await fleet.waitOutcome(id))).toBe('succeeded')
+    await atRest(fleet, 'olaf')
+    expect(await olaf.state()).toMatchObject(allAt(await fleet.systemOf('olaf')))
+  })
+
   it('whose agent is killed with -9 on the way back goes on with it', async () => {
     const olaf = fleet.machine('olaf')
     const { current: before } = await olaf.state()
