@@ -116,7 +116,7 @@ async function build(
   if (pins.trustPin !== undefined) await trust.confirm(pins.trustPin)
   const certificates = await CertificateStore.open(directory.path, identity.id)
   const board = new StatusBoard(config.coordinator)
-  const skew = new ClockSkew()
+  const skew = new ClockSkew(clock)
   const { retry } = config
 
   let instance = randomId()

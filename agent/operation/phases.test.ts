@@ -677,6 +677,22 @@ describe('the node’s operations', () => {
     expect(inWords(await node.outcome(id))).toBe('succeeded')
   })
 
+  it('wait for a clock that is not set yet also where the coordinator shows how far it is off', async () => {
+    await using node = await NodeUnderTest.start(sampleMachine(), { clockWaitMs: 20_000 })
+    await node.apply(await node.publish(tree))
+    const good = node.now
+    const revision = await node.publish(tree, { number: 6 })
+    node.now = new Date(good.getTime() - 360_000)
+    node.skewMs = -360_000
+    const id = await node.order(revision)
+    await expect.poll(() => node.report(id)?.phases).toHaveLength(1)
+    await new Promise(resolve => setTimeout(resolve, 1_000))
+    expect(node.report(id)?.outcome).toBeUndefined()
+    node.now = good
+    node.skewMs = 0
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
+  })
+
   it('keep only the newest few builds from the garbage collector', async () => {
     await using node = await NodeUnderTest.start(sampleMachine())
     const revision = await node.publish(tree)

@@ -245,7 +245,7 @@ class Session implements Disposable {
         return this.#answerChallenge(message.value.reason)
       case 'heartbeatAck': {
         this.#lastAckMs = performance.now()
-        const sentence = skew.observe(message.value.now, clock.now())
+        const sentence = skew.observe(message.value.now)
         if (sentence) await this.#reportSkew(sentence)
         return this.#events.settle()
       }
@@ -302,7 +302,7 @@ class Session implements Disposable {
   }
 
   async #onWelcome(welcome: Welcome): Promise<void> {
-    const { board, link, log, skew, clock } = this.#deps
+    const { board, link, log, skew } = this.#deps
     if (commonProtocol(welcome.protocol, welcome.protocol) === undefined) {
       return this.#finish(
         this.#lost(
@@ -316,7 +316,7 @@ class Session implements Disposable {
     board.set('connected', '', link.address)
     link.setConnected(true)
     log.info({ coordinator: link.address, version: welcome.version }, 'session opened')
-    const sentence = skew.observe(welcome.now, clock.now())
+    const sentence = skew.observe(welcome.now)
     if (sentence) await this.#reportSkew(sentence)
     if (welcome.assignment) await this.#onAssignment(welcome.assignment)
     const wanted = welcome.heartbeatInterval ? msFromDuration(welcome.heartbeatInterval) : DEFAULT_INTERVAL_MS

@@ -119,19 +119,32 @@ describe('what operations tell', () => {
 })
 
 it('reports a clock once when it goes wrong, and again only after it was right', () => {
-  const skew = new ClockSkew()
-  const told = (seconds: number) => ({
-    $typeName: 'google.protobuf.Timestamp' as const,
-    seconds: BigInt(seconds),
-    nanos: 0,
-  })
-  expect(skew.observe(told(1000), new Date(1_020_000))).toBeUndefined()
-  expect(skew.observe(told(1000), new Date(1_040_000))).toContain('40 s ahead of')
-  expect(skew.observe(told(1000), new Date(1_040_000))).toBeUndefined()
-  expect(skew.observe(undefined, new Date(0))).toBeUndefined()
+  const clock = { ms: 0, now: () => new Date(clock.ms) }
+  const skew = new ClockSkew(clock, () => 0)
+  const observe = (seconds: number, nowMs: number) => {
+    clock.ms = nowMs
+    return skew.observe({ $typeName: 'google.protobuf.Timestamp', seconds: BigInt(seconds), nanos: 0 })
+  }
+  expect(observe(1000, 1_020_000)).toBeUndefined()
+  expect(observe(1000, 1_040_000)).toContain('40 s ahead of')
+  expect(observe(1000, 1_040_000)).toBeUndefined()
+  expect(skew.observe(undefined)).toBeUndefined()
   expect(skew.ms).toBe(40_000)
-  expect(skew.observe(told(1000), new Date(1_000_000))).toBeUndefined()
-  expect(skew.observe(told(1000), new Date(900_000))).toContain('100 s behind')
+  expect(observe(1000, 1_000_000)).toBeUndefined()
+  expect(observe(1000, 900_000)).toContain('100 s behind')
+})
+
+it('sees that a clock was set before the coordinator speaks again', () => {
+  let [nowMs, monotonicMs] = [400_000, 5]
+  const skew = new ClockSkew({ now: () => new Date(nowMs) }, () => monotonicMs)
+  expect(skew.ms).toBeUndefined()
+  skew.observe({ $typeName: 'google.protobuf.Timestamp', seconds: 1000n, nanos: 0 })
+  expect(skew.ms).toBe(-600_000)
+  monotonicMs += 7_000
+  nowMs += 7_000
+  expect(skew.ms).toBe(-600_000)
+  nowMs = 1_007_000
+  expect(skew.ms).toBe(0)
 })
 
 it('tries the address it was told first, then those of the trust set, each once', () => {

@@ -42,26 +42,29 @@ export async function clockProblem({ deps, input, state }: StepContext): Promise
         : [(other.endedAt ?? other.acceptedAt).getTime()],
     ),
   )
-  const skew = deps.skewMs()
-  if (skew !== undefined && Math.abs(skew) > MAX_SKEW_MS) {
-    // Before anything is judged by this clock, such as whether the order has expired.
-    return refused(
-      'clock',
-      `the clock is ${Math.round(Math.abs(skew) / 1_000)} s ${skew > 0 ? 'ahead of' : 'behind'} the coordinator's, more than ${MAX_SKEW_MS / 60_000} minutes: set it, then order again`,
-    )
-  }
-  // The coordinator shows the same time: what is ahead of it was written by a clock that was wrong.
-  if (skew !== undefined && Math.abs(skew) <= SMALL_SKEW_MS) return undefined
   const startedMs = performance.now()
-  while (deps.clock.now().getTime() < past) {
+  for (;;) {
+    const skew = deps.skewMs()
+    // The coordinator shows the same time: what is ahead of it was written by a clock that was wrong.
+    if (skew !== undefined && Math.abs(skew) <= SMALL_SKEW_MS) return undefined
+    const now = deps.clock.now()
+    // Before anything is judged by this clock, such as whether the order has expired.
+    if (now.getTime() >= past) return skewProblem(skew)
     if (performance.now() - startedMs > deps.config.clockWaitMs || !(await pause(500, input.signal))) {
       return refused(
         'clock',
-        `the clock says ${deps.clock.now().toISOString()}, which is before ${new Date(past).toISOString()} in this node's journal: it is not set`,
+        `the clock says ${now.toISOString()}, which is before ${new Date(past).toISOString()} in this node's journal: it is not set`,
       )
     }
   }
-  return undefined
+}
+
+function skewProblem(skew: number | undefined): PhaseFailure | undefined {
+  if (skew === undefined || Math.abs(skew) <= MAX_SKEW_MS) return undefined
+  return refused(
+    'clock',
+    `the clock is ${Math.round(Math.abs(skew) / 1_000)} s ${skew > 0 ? 'ahead of' : 'behind'} the coordinator's, more than ${MAX_SKEW_MS / 60_000} minutes: set it, then order again`,
+  )
 }
 
 export function heldProblem({ input, state }: StepContext): PhaseFailure | undefined {
