@@ -1,6 +1,5 @@
 import { cp, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { build } from 'esbuild'
 import type { Failure } from '../../../agent/drivers/result.ts'
 import { prepareClusterLab } from '../../lab/clusters/machines.ts'
 import { packageIn } from '../../lab/clusters/packages.ts'
@@ -8,6 +7,7 @@ import { IMAGES_IN, type KubernetesVersion, programsIn } from '../../lab/cluster
 import { type Lab, startLab } from '../../lab/lab.ts'
 import type { LabMachine } from '../../lab/machine.ts'
 import { must } from '../../lab/run.ts'
+import { bundleProgram } from '../../support/bundle-program.ts'
 
 /** The hosts of the fixtures, in the order of their addresses: three servers, two workers. */
 export const HOSTS = ['n1', 'n2', 'n3', 'n4', 'n5'] as const
@@ -105,7 +105,7 @@ export async function startDriverLab(
   try {
     const folder = join(lab.dir, 'driver')
     await mkdir(folder)
-    await bundleDriver(join(folder, 'main.mjs'))
+    await bundleProgram(join(import.meta.dirname, 'driver-main.ts'), join(folder, 'main.mjs'))
     await cp(process.execPath, join(lab.dir, 'node'))
     const clusterLab = await prepareClusterLab(lab)
     const made = new DriverLab(lab, distribution)
@@ -142,19 +142,4 @@ async function install(made: DriverLab, host: Host, version: KubernetesVersion):
       })
     }
   }
-}
-
-async function bundleDriver(outfile: string): Promise<void> {
-  await build({
-    entryPoints: [join(import.meta.dirname, 'driver-main.ts')],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node20.19',
-    format: 'esm',
-    logLevel: 'warning',
-    banner: {
-      js: "import{createRequire as musterRequire}from'node:module';const require=musterRequire(import.meta.url);",
-    },
-  })
 }

@@ -68,7 +68,7 @@ class Api {
     const selector = encodeURIComponent(`kubernetes.io/service-name=${service}`)
     const path = `/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=${selector}`
     do {
-      const list = await this.#list(path)
+      const list = await this.#list<EndpointSlice>(path)
       if (list) this.pods = list.flatMap(readyAddresses)
     } while (await pause(LOOK_EVERY_MS, signal))
   }
@@ -76,7 +76,7 @@ class Api {
   async watchNodes(signal: AbortSignal): Promise<void> {
     const last = new Map<string, string>()
     do {
-      for (const item of (await this.#list('/api/v1/nodes')) ?? []) {
+      for (const item of (await this.#list<Node>('/api/v1/nodes')) ?? []) {
         const seen = nodeOf(item)
         const now = JSON.stringify(seen)
         if (last.get(seen.node) !== now) this.nodes.push({ atMs: Date.now(), ...seen })
@@ -85,15 +85,15 @@ class Api {
     } while (await pause(LOOK_EVERY_MS, signal))
   }
 
-  /** Items of a list; undefined: no server answered. */
-  // biome-ignore lint/suspicious/noExplicitAny: objects of the API, of which a few parts are read
-  async #list(path: string): Promise<readonly any[] | undefined> {
+  /** Items of a list; undefined: no server answered. `Item`: the parts that are read of what the path lists. */
+  async #list<Item>(path: string): Promise<readonly Item[] | undefined> {
     const { servers } = this.#config
     for (const server of [this.#server, ...servers.filter(other => other !== this.#server)]) {
       const answer = await this.#get(server, path).catch(() => undefined)
       if (answer?.status !== 200) continue
       this.#server = server
-      return JSON.parse(answer.body).items
+      const list: { readonly items: readonly Item[] } = JSON.parse(answer.body)
+      return list.items
     }
     return undefined
   }
@@ -104,18 +104,35 @@ class Api {
   }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: an EndpointSlice, of which a few parts are read
-const readyAddresses = (slice: any): readonly string[] =>
-  (slice.endpoints ?? []).flatMap(
-    // biome-ignore lint/suspicious/noExplicitAny: as above
-    ({ addresses, conditions }: any) => (conditions.ready && !conditions.terminating ? addresses : []),
+/** Of the API's object as much as is read. */
+interface EndpointSlice {
+  /** null where there are none. */
+  readonly endpoints?:
+    | readonly {
+        readonly addresses: readonly string[]
+        readonly conditions: { readonly ready?: boolean; readonly terminating?: boolean }
+      }[]
+    | null
+}
+
+/** The same of a Node. */
+interface Node {
+  readonly metadata: { readonly name: string }
+  readonly spec: { readonly unschedulable?: boolean }
+  readonly status: {
+    readonly conditions: readonly { readonly type: string; readonly status: string }[]
+    readonly nodeInfo: { readonly kubeletVersion: string }
+  }
+}
+
+const readyAddresses = ({ endpoints }: EndpointSlice): readonly string[] =>
+  (endpoints ?? []).flatMap(({ addresses, conditions }) =>
+    conditions.ready && !conditions.terminating ? addresses : [],
   )
 
-// biome-ignore lint/suspicious/noExplicitAny: a Node, of which a few parts are read
-const nodeOf = ({ metadata, spec, status }: any): Omit<NodeChange, 'atMs'> => ({
+const nodeOf = ({ metadata, spec, status }: Node): Omit<NodeChange, 'atMs'> => ({
   node: metadata.name,
-  // biome-ignore lint/suspicious/noExplicitAny: as above
-  ready: status.conditions.some(({ type, status: is }: any) => type === 'Ready' && is === 'True'),
+  ready: status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True'),
   schedulable: spec.unschedulable !== true,
   version: status.nodeInfo.kubeletVersion,
 })

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { build } from 'esbuild'
 import { parse } from 'yaml'
 import { WEB_ANSWER } from '../../lab/clusters/objects.ts'
+import { bundleProgram } from '../../support/bundle-program.ts'
 import { Program } from '../../support/program.ts'
 import { waitUntil } from '../../support/wait-until.ts'
 import { CLUSTER, type ClusterFleet } from '../muster/cluster-fleet.ts'
@@ -51,15 +51,7 @@ export async function askConfig(made: ClusterFleet): Promise<AskConfig> {
 export async function startAsker(made: ClusterFleet, config: AskConfig): Promise<Asker> {
   const { lab } = made.lab
   const outfile = join(lab.dir, 'ask.mjs')
-  await build({
-    entryPoints: [join(import.meta.dirname, 'ask-main.ts')],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node20.19',
-    format: 'esm',
-    logLevel: 'warning',
-  })
+  await bundleProgram(join(import.meta.dirname, 'ask-main.ts'), outfile)
   const [command = '', ...args] = [...lab.inside, process.execPath, outfile]
   const program = new Program(command, args, { input: JSON.stringify(config) })
   await waitUntil(
