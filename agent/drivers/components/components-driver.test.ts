@@ -1,6 +1,8 @@
+import { statSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import type { JoinSecret } from '../driver.ts'
 import type { SeenMember } from '../etcd/member.ts'
+import { readJoinSecret, writeJoinSecret } from '../join-secret.ts'
 import { AUTHORITY_PEM, makeDriver } from '../testing/driver-fixture.ts'
 import { member } from '../testing/made-up-objects.ts'
 import type { Script } from '../testing/scripted-system.ts'
@@ -115,6 +117,46 @@ describe('the driver of components', () => {
     expect(await made.driver.cluster.mint({ ...other, lifetimeMs: 600_000 })).toMatchObject({
       class: 'quorum',
     })
+  })
+
+  it('the authorities of nixpkgs’ cluster go from a server to a server that joins, in its secret alone', async () => {
+    const nixpkgs = { ...server, distribution: 'kubernetes' } as const
+    const members = [member('n1', { peerUrls: ['https://10.91.0.10:2380'] })]
+    await using founder = await makeDriver(
+      nixpkgs,
+      [
+        [/secrets\?fieldSelector/, '{"items":[]}'],
+        [/create --raw/, '{}'],
+      ],
+      members,
+    )
+    for (const name of AUTHORITY_FILES) {
+      const text = name.endsWith('.crt') ? AUTHORITY_PEM : `only servers know ${name}`
+      await founder.put(`${PKI}/${name}`, text)
+    }
+    const request = { operation: 'op', address: '10.91.0.11', machineId: undefined, lifetimeMs: 600_000 }
+    const minted = await founder.driver.cluster.mint({ ...request, node: 'n2', role: 'server' })
+    if (minted.kind === 'failed') throw new Error(minted.reason)
+    const told = JSON.stringify(founder.system.ran)
+    expect(told).not.toContain('only servers know')
+    // As it is sealed to the joiner's key, and read there.
+    const secret = readJoinSecret(writeJoinSecret(minted.value.secret))
+    if (!secret) throw new Error('it cannot be read')
+    expect([...secret.files.keys()].toSorted()).toEqual([...AUTHORITY_FILES].toSorted())
+
+    const joinerFacts = { ...nixpkgs, nodeName: 'n2', nodeAddress: '10.91.0.11' }
+    const ofUsers: Script = [[/^(chmod|chown) /, ''], ...running]
+    await using joiner = await makeDriver(joinerFacts, ofUsers, members)
+    expect(await joiner.driver.join('op', secret, WAIT)).toMatchObject({ kind: 'done' })
+    for (const name of AUTHORITY_FILES) {
+      expect(await joiner.read(`${PKI}/${name}`)).toBe(await founder.read(`${PKI}/${name}`))
+      const mode = statSync(`${joiner.root}${PKI}/${name}`).mode & 0o777
+      expect(mode.toString(8), name).toBe(name.endsWith('.key') ? '600' : '644')
+    }
+    const phases = joiner.system.ran.filter(({ line }) => line.startsWith('kubeadm'))
+    expect(phases.some(({ line }) => line.includes('super-admin'))).toBe(false)
+    expect(await joiner.files.get('start.env')).toContain('ETCD_INITIAL_CLUSTER_STATE=existing')
+    expect(JSON.stringify(joiner.system.ran)).not.toContain('only servers know')
   })
 
   it('K18: mints a worker’s token by standard input, and gives it nothing but the authority’s certificate', async () => {

@@ -74,6 +74,150 @@ describe.skipIf(why !== undefined)(
       )
     })
 
+    const configurationOf = (settings: string) =>
+      JSON.parse(alone(settings).files['k0s/k0s.yaml'] ?? '{}') as { spec: Record<string, unknown> }
+
+    test('has the public module’s defaults', () => {
+      const { spec: made } = configurationOf('role = "controller"; spec.api.address = "10.0.0.11";')
+      expect(made).toMatchObject({
+        api: {
+          address: '10.0.0.11',
+          externalAddress: '',
+          extraArgs: {},
+          k0sApiPort: 9443,
+          port: 6443,
+          sans: [],
+        },
+        storage: { type: 'etcd', etcd: { peerAddress: '127.0.0.1', extraArgs: {}, externalCluster: null } },
+        network: {
+          ...{ provider: 'kuberouter', podCIDR: '10.244.0.0/16', serviceCIDR: '10.96.0.0/12' },
+          clusterDomain: 'cluster.local',
+          kuberouter: {
+            autoMTU: true,
+            mtu: 0,
+            metricsPort: 8080,
+            hairpin: 'Enabled',
+            ipMasq: false,
+            extraArgs: {},
+          },
+          kubeProxy: { disabled: false, mode: 'iptables', metricsBindAddress: '0.0.0.0:10249' },
+          nodeLocalLoadBalancing: { enabled: false, type: 'EnvoyProxy' },
+          controlPlaneLoadBalancing: { enabled: false, type: 'Keepalived' },
+        },
+        konnectivity: { adminPort: 8133, agentPort: 8132 },
+        telemetry: { enabled: false },
+        ...{ workerProfiles: [], featureGates: [], images: {} },
+        installConfig: {
+          users: {
+            ...{ etcdUser: 'etcd', kineUser: 'kube-apiserver', konnectivityUser: 'konnectivity-server' },
+            ...{ kubeAPIserverUser: 'kube-apiserver', kubeSchedulerUser: 'kube-scheduler' },
+          },
+        },
+      })
+      const kine = configurationOf('spec.api.address = "10.0.0.11"; spec.storage.type = "kine";')
+      expect(kine.spec.storage).toEqual({
+        type: 'kine',
+        kine: { dataSource: 'sqlite:///var/lib/k0s/db/state.db?mode=rwc&_journal=WAL&cache=shared' },
+      })
+      const calico = configurationOf('spec.api.address = "10.0.0.11"; spec.network.provider = "calico";')
+      expect(calico.spec.network).toMatchObject({
+        calico: {
+          ...{ mode: 'vxlan', overlay: 'Always', vxlanPort: 4789, vxlanVNI: 4096, mtu: 0, wireguard: false },
+          ...{ ipAutodetectionMethod: '', ipV6AutodetectionMethod: '', envVars: {} },
+        },
+      })
+    })
+
+    test('takes every option that the public module has, and writes it down', () => {
+      const written = {
+        api: {
+          ...{ address: '10.0.0.1', externalAddress: 'k.home', k0sApiPort: 9444, port: 6444 },
+          ...{ extraArgs: { v: '2' }, sans: ['a'] },
+        },
+        storage: {
+          type: 'etcd',
+          etcd: {
+            ...{ peerAddress: '10.0.0.1', extraArgs: { a: 'b' } },
+            externalCluster: {
+              ...{ endpoints: ['https://e:2379'], etcdPrefix: 'p' },
+              ...{ caFile: '/ca', clientCertFile: '/crt', clientKeyFile: '/key' },
+            },
+          },
+        },
+        network: {
+          ...{
+            provider: 'calico',
+            podCIDR: '10.1.0.0/16',
+            serviceCIDR: '10.2.0.0/16',
+            clusterDomain: 'home',
+          },
+          calico: {
+            ...{ mode: 'bird', overlay: 'Never', vxlanPort: 1, vxlanVNI: 2, mtu: 3, wireguard: true },
+            ...{ flexVolumeDriverPath: '/d', ipAutodetectionMethod: 'm', ipV6AutodetectionMethod: 'n' },
+            envVars: { A: 'b' },
+          },
+          dualStack: { enabled: true, IPv6podCIDR: 'fd00::/108', IPv6serviceCIDR: 'fd01::/108' },
+          kubeProxy: {
+            ...{
+              disabled: true,
+              mode: 'ipvs',
+              metricsBindAddress: '[::]:1',
+              nodePortAddresses: ['10.0.0.0/8'],
+            },
+            ...{ iptables: { syncPeriod: '1s' }, ipvs: { scheduler: 'rr' } },
+          },
+          nodeLocalLoadBalancing: {
+            ...{ enabled: true, type: 'EnvoyProxy' },
+            envoyProxy: {
+              ...{ image: { image: 'i', version: 'v' }, imagePullPolicy: 'Never' },
+              ...{ apiServerBindPort: 7444, konnectivityServerBindPort: 7133 },
+            },
+          },
+          controlPlaneLoadBalancing: {
+            ...{ enabled: true, type: 'Keepalived' },
+            keepalived: {
+              vrrpInstances: [
+                {
+                  ...{ virtualIPs: ['10.0.0.9/24'], interface: 'eth0', virtualRouterID: 51 },
+                  ...{ advertIntervalSeconds: 1, authPass: 'x' },
+                },
+              ],
+              virtualServers: [
+                {
+                  ...{ ipAddress: '10.0.0.9', delayLoop: '1m', lbAlgo: 'rr', lbKind: 'DR' },
+                  persistenceTimeoutSeconds: 1,
+                },
+              ],
+            },
+          },
+        },
+        extensions: {
+          storage: { type: 'openebs_local_storage', create_default_storage_class: true },
+          helm: {
+            concurrencyLevel: 2,
+            repositories: [{ name: 'r', url: 'https://r', insecure: false, username: 'u', password: 'p' }],
+            charts: [
+              {
+                ...{ name: 'c', chartname: 'r/c', values: 'a: 1', version: '1.0.0', namespace: 'n' },
+                ...{ timeout: '1m', order: 1 },
+              },
+            ],
+          },
+        },
+        konnectivity: { adminPort: 1, agentPort: 2 },
+        controllerManager: { extraArgs: { a: 'b' } },
+        scheduler: { extraArgs: { a: 'b' } },
+        images: { default_pull_policy: 'Never' },
+        telemetry: { enabled: true },
+        workerProfiles: [{ name: 'w', values: { maxPods: 1 } }],
+        featureGates: [{ name: 'G', enabled: true, components: ['kubelet'] }],
+        installConfig: { users: { etcdUser: 'e', kubeSchedulerUser: 's' } },
+      }
+      const nix = `spec = builtins.fromJSON ''${JSON.stringify(written)}'';`
+      const { spec: made } = configurationOf(`role = "controller"; clusterName = "c"; dataDir = "/d"; ${nix}`)
+      expect(made).toMatchObject(written)
+    })
+
     test('the option that was moved says where to', () => {
       expect(alone(`isLeader = true; ${spec}`).failedAssertions).toEqual([
         expect.stringContaining('Use services.k0s.controller.isLeader'),

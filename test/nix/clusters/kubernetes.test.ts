@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { whyNoNixTests } from '../nix-library.ts'
-import { configurationsOf, flagOf, HOSTS, machineOf, service } from './cluster-fleet.ts'
+import { configurationsOf, flagOf, HOSTS, machineOf, service, unitsOf } from './cluster-fleet.ts'
 
 const why = whyNoNixTests()
 
@@ -76,6 +76,51 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
       '/run/muster-node/etcd.env',
     ])
     expect((service(found, 'etcd.service').get('Environment') ?? []).join()).not.toMatch(/PEER_URLS|10\.0\.0/)
+  })
+
+  test('leaves every option open: what is written goes before ours, and flags come beside ours', () => {
+    const settings = `services.kubernetes = {
+      clusterCidr = "10.9.0.0/16";
+      flannel.enable = false;
+      proxy.enable = false;
+      apiserver = { authorizationMode = [ "RBAC" ]; extraOpts = "--audit-log-path=/var/log/audit"; etcd.servers = [ "https://e1:2379" ]; securePort = 7443; tlsKeyFile = "/run/keys/own.key"; };
+      controllerManager.extraOpts = "--v=4";
+      scheduler.extraOpts = "--v=5";
+      kubelet = { extraOpts = "--v=6"; nodeIp = "10.9.9.9"; extraConfig.maxPods = 7; cni.config = [ { name = "own"; type = "bridge"; } ]; clusterDns = [ "10.0.0.53" ]; };
+      easyCerts = false; package = e.nixpkgs.versioned "kubernetes" "1.34.3"; };
+      services.etcd.dataDir = "/srv/etcd"; services.etcd.keyFile = "/run/keys/etcd.key";`
+    const n1 = machineOf(configurationsOf({ distribution: 'kubernetes', settings }), 'n1')
+    expect(n1.failedAssertions).toEqual([])
+    const flags = {
+      'kube-apiserver': {
+        ...{ 'authorization-mode': 'RBAC', 'audit-log-path': '/var/log/audit', 'secure-port': '7443' },
+        ...{ 'etcd-servers': 'https://e1:2379', 'tls-private-key-file': '/run/keys/own.key' },
+        // Ours, beside them.
+        ...{ 'enable-bootstrap-token-auth': 'true', 'client-ca-file': `${P}/pki/ca.crt` },
+      },
+      'kube-controller-manager': {
+        v: '4',
+        'cluster-cidr': '10.9.0.0/16',
+        kubeconfig: `${P}/controller-manager.conf`,
+      },
+      'kube-scheduler': { v: '5', kubeconfig: `${P}/scheduler.conf` },
+      kubelet: { v: '6', 'node-ip': '10.9.9.9', kubeconfig: `${P}/kubelet.conf` },
+    }
+    for (const [unit, wanted] of Object.entries(flags)) {
+      const made = Object.keys(wanted).map(flag => [flag, flagOf(n1, `${unit}.service`, flag)])
+      expect(Object.fromEntries(made), unit).toEqual(wanted)
+    }
+    expect(unitsOf(n1)).toEqual([
+      ...['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet'].map(
+        name => `${name}.service`,
+      ),
+    ])
+    const environment = service(n1, 'etcd.service').get('Environment') ?? []
+    expect(environment).toEqual(
+      expect.arrayContaining(['"ETCD_DATA_DIR=/srv/etcd"', '"ETCD_KEY_FILE=/run/keys/etcd.key"']),
+    )
+    // What guards the datastore looks where it is.
+    expect(service(n1, 'etcd.service').get('ExecStartPre')?.[0]).toMatch(/ \/srv\/etcd\/member$/)
   })
 
   test('K17: easyCerts stays possible for one server, and is refused for more', () => {
