@@ -264,6 +264,18 @@ describe('a token', () => {
     expect(unknown.words).toContainEqual(expect.stringContaining('not shown to be deleted'))
   })
 
+  it('T9: is shown as left behind as long as the server that was asked has not deleted it', () => {
+    const asked = decide({}, { joins: [join({ end: 'joined', joinerDone: true, deleter: 'm-a' })] })
+    expect(asked.steps).toEqual([])
+    expect(asked.why('d')).toEqual(['token-owed'])
+    expect(asked.words).toEqual(['the token of operation op is not shown to be deleted on m-a'])
+    const gone = decide(
+      {},
+      { joins: [join({ end: 'joined', joinerDone: true, deleter: 'm-a', tokenGone: true })] },
+    )
+    expect(gone.why('d')).not.toContain('token-owed')
+  })
+
   it('is forgotten only when it is shown to be gone', () => {
     const over = { end: 'joined', joinerDone: true, deleter: 'm-a' } as const
     expect(decide({}, { joins: [join(over)] }).steps).toEqual([])

@@ -34,8 +34,9 @@ export function decideTokens(snapshot: ClusterSnapshot, now: number): Decision {
     const server = chooseDeleter(snapshot, join, now)
     if (server !== undefined && server !== join.deleter) {
       steps.push({ kind: 'delete-token', operation, server, why: `the join ended as ${join.end}` })
-    } else if (server === undefined) {
-      waiting.push({ host: join.host, reason: { gate: 'token-owed', operation, minter } })
+    } else {
+      // Also one that was asked and does not come to it: what is out must be seen to be out.
+      waiting.push({ host: join.host, reason: { gate: 'token-owed', operation, minter: server ?? minter } })
     }
   }
   return { steps, waiting }
