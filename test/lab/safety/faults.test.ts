@@ -21,7 +21,7 @@ beforeAll(async () => {
     machines: ['olaf'],
     moreAgents: [broken],
     // A switch that hangs is ended after ten seconds, so that nobody waits for half an hour.
-    agentConfig: { deadlines: { switchMs: 10_000 } },
+    agentConfig: { deadlines: { switchMs: 10_000 }, generations: { keep: 2 } },
   })
 }, SET_UP_MS)
 afterAll(async () => await fleet?.[Symbol.asyncDispose]())
@@ -237,5 +237,28 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
     expect(inWords(await fleet.waitOutcome(await fleet.apply('olaf')))).toBe('succeeded')
     await atRest(fleet, 'olaf')
     expect(await fleet.machine('olaf').state()).toMatchObject(allAt(await fleet.systemOf('olaf')))
+  })
+
+  it('leaves so many generations as the node keeps, in the profile and on the boot partition', async () => {
+    const olaf = fleet.machine('olaf')
+    const { booted } = await olaf.state()
+    const reached: string[] = []
+    for (const word of ['one', 'two', 'three']) {
+      await fleet.publish({ olaf: { units: { 'kept.service': service(word) } } })
+      expect(inWords(await fleet.waitOutcome(await fleet.apply('olaf')))).toBe('succeeded')
+      await atRest(fleet, 'olaf')
+      reached.push(await fleet.systemOf('olaf'))
+    }
+    const names = async (command: string) =>
+      (await olaf.ok(['sh', '-c', command])).trim().split('\n').toSorted()
+    // Tidied up after the outcome was told, the boot partition last.
+    await waitUntil('older generations are gone', async () => {
+      expect(await names('readlink /nix/var/nix/profiles/system-*-link')).toEqual(
+        [booted, ...reached.slice(-2)].toSorted(),
+      )
+      const numbers = await names('cd /nix/var/nix/profiles; ls -d system-*-link | tr -dc "0-9\\n"')
+      expect(await names('ls /boot/loader/entries | tr -dc "0-9\\n"')).toEqual(numbers)
+      return true
+    })
   })
 })

@@ -93,6 +93,18 @@ describe.skipIf(why !== undefined)(`a switch ${why ?? ''}`, () => {
     expect(await placesOf('olaf')).toEqual(before)
   })
 
+  it('T24: that loses the bus it speaks over, in the middle, goes back', async () => {
+    const before = await placesOf('olaf')
+    const script = [
+      'systemd-run --on-active=4s --timer-property=AccuracySec=100ms systemctl start dbus.socket dbus.service',
+      'systemctl stop dbus.socket dbus.service',
+    ].join('\n')
+    const outcome = await applied('olaf', { activationScript: script })
+    expect(inWords(outcome)).toBe('rolled back (activation failed)')
+    expect(outcome.reason).toMatch(/in the middle \(exit 1/)
+    expect(await placesOf('olaf')).toEqual(before)
+  })
+
   it('whose program alone is killed leaves no activation script behind that would move the system later', async () => {
     const olaf = fleet.machine('olaf')
     const before = await placesOf('olaf')

@@ -48,7 +48,12 @@ let
   inherit (builtins) mapAttrs toJSON;
 
   # A path that is there already becomes part of the closure; Nix does not have to know how it was made.
-  existing = path: builtins.appendContext path { ${path}.path = true; };
+  existing =
+    path:
+    let
+      storePath = builtins.head (builtins.match "(/nix/store/[^/]+).*" path);
+    in
+    if builtins.hasContext path then path else builtins.appendContext path { ${storePath}.path = true; };
 
   allUnits =
     (if network == null then { } else import ./network-unit.nix network)
@@ -94,8 +99,8 @@ let
       units = allUnits;
       # Each file has a store path of its own, so that what did not change is the same file in the next system.
       etc = mapAttrs (path: text: builtins.toFile (builtins.baseNameOf path) text) allEtc;
-      kernel = kernelFile;
-      initrd = initrdFile;
+      kernel = existing kernelFile;
+      initrd = existing initrdFile;
       kernelModules = builtins.toFile "modules-${kernelModules}" "stand-in: no modules\n";
       baseUnits = "${./base-units}";
       switchProgram = "${./switch}";

@@ -10,15 +10,19 @@ import { ensureVmRoot } from './vm-root.ts'
 export interface DiskOptions {
   /**
    * Systems of the host's store (`buildSystems` of `virtualSystem`s), which become generations 1, 2, … of the system
-   * profile. The profile points at the first, which is also what boots.
+   * profile. The profile points at the one that `runs`, which is also what boots.
    */
   readonly systems: readonly string[]
+  /** Number of a generation; default 1. */
+  readonly runs?: number
   /** More of the host's store that the machine has: an agent's program and its Node, for example. */
   readonly store?: readonly string[]
   /** Files laid over the root: absolute path to text. */
   readonly files?: Readonly<Record<string, string>>
   /** Of the root file system; default 3072, which takes room only where something is written. */
   readonly megabytes?: number
+  /** Of the boot partition; default 160. FAT wants 40 of them at least. */
+  readonly bootMegabytes?: number
 }
 
 const UNITS = 'usr/lib/systemd/system'
@@ -58,9 +62,9 @@ export async function makeDisk(
 
   const disk = join(folder, 'disk.raw')
   const lower = [...layers, root].join(':')
-  const megabytes = String(options.megabytes ?? 3072)
-  await must('unshare', ['--mount', join(import.meta.dirname, 'make-disk'), lower, extra, disk, megabytes], {
-    input: installScript(options.systems),
+  const sizes = [options.megabytes ?? 3072, options.bootMegabytes ?? 160].map(String)
+  await must('unshare', ['--mount', join(import.meta.dirname, 'make-disk'), lower, extra, disk, ...sizes], {
+    input: installScript(options.systems, options.runs ?? 1),
     timeoutMs: 5 * 60_000,
   })
   return disk
@@ -75,13 +79,13 @@ async function putFiles(folder: string, files: Readonly<Record<string, string>>)
 }
 
 /** What nixos-install does at the end. */
-function installScript(systems: readonly string[]): string {
+function installScript(systems: readonly string[], runs: number): string {
   const links = systems.map((system, index) => `ln -s ${system} system-${index + 1}-link`)
   return `
     mkdir -p /nix/var/nix/profiles /boot /var/log/journal
     cd /nix/var/nix/profiles
     ${links.join('\n    ')}
-    ln -s system-1-link system
-    ${systems[0]}/install-boot-loader ${systems[0]}
+    ln -s system-${runs}-link system
+    ${systems[runs - 1]}/install-boot-loader ${systems[runs - 1]}
   `
 }
