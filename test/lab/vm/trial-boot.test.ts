@@ -119,7 +119,7 @@ describe.skipIf(why !== undefined)(`a virtual machine${why === undefined ? '' : 
     await vm.reboot()
     expect(await booted()).toBe(second)
     const boots = vm.boots
-    // The kernel's own: this kernel has no driver for one that the emulator has.
+    // The kernel's own, which every machine has; that of a board: see watchdog.test.ts.
     await vm.sh('modprobe softdog && test -c /dev/watchdog0')
     // What `watchdog` of the module sets in the system's configuration, here for the manager that runs.
     const manager = [

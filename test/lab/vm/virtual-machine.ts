@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { copyFile, mkdir, readFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { waitUntil } from '../../support/wait-until.ts'
 import type { Lab } from '../lab.ts'
@@ -8,7 +8,9 @@ import { insideNetwork, machineAddress } from '../network.ts'
 import { must, tail } from '../run.ts'
 import { Emulator } from './emulator.ts'
 import type { GuestResult } from './guest-channel.ts'
+import { WATCHDOG_TABLE } from './qemu-arguments.ts'
 import { type DiskOptions, makeDisk } from './virtual-disk.ts'
+import { watchdogTable } from './watchdog-table.ts'
 import { FIRMWARE, VARIABLES } from './why-not.ts'
 
 /** What the firmware and the devices say of the machine: facts that an agent reads. */
@@ -25,6 +27,8 @@ export interface VirtualMachineOptions extends DiskOptions {
   readonly hardware?: Partial<Hardware>
   /** Default 1024. */
   readonly memoryMegabytes?: number
+  /** Whether its board has a watchdog, which resets the machine when nobody feeds it any more; default: no. */
+  readonly watchdog?: boolean
 }
 
 export interface BootOptions {
@@ -58,6 +62,7 @@ export class VirtualMachine implements AsyncDisposable {
   readonly #lab: Lab
   readonly #link: string
   readonly #memoryMegabytes: number
+  readonly #watchdog: boolean
   #emulator: Emulator | undefined
   /** Told apart by identity: one for each time it is switched on; undefined while it is off. */
   #power: { readonly clockOffsetMs: number } | undefined
@@ -73,6 +78,7 @@ export class VirtualMachine implements AsyncDisposable {
     this.#lab = lab
     this.#link = `${LINK}${index}`
     this.#memoryMegabytes = options.memoryMegabytes ?? 1024
+    this.#watchdog = options.watchdog ?? false
     this.hardware = {
       manufacturer: 'Lab',
       product: 'Emulated',
@@ -99,6 +105,7 @@ export class VirtualMachine implements AsyncDisposable {
     const layer = ['-q', '-f', 'qcow2', '-F', 'raw', '-b', base, join(machine.dir, 'disk.qcow2')]
     await must('qemu-img', ['create', ...layer])
     await copyFile(VARIABLES, join(machine.dir, 'variables.fd'))
+    if (machine.#watchdog) await writeFile(join(machine.dir, WATCHDOG_TABLE), watchdogTable())
     const commands = [
       ['tuntap', 'add', 'dev', machine.#link, 'mode', 'tap'],
       ['link', 'set', machine.#link, 'master', 'br0', 'up'],
@@ -135,6 +142,7 @@ export class VirtualMachine implements AsyncDisposable {
       link: this.#link,
       hardware: this.hardware,
       memoryMegabytes: this.#memoryMegabytes,
+      watchdog: this.#watchdog,
       clock: new Date(Date.now() + clockOffsetMs),
     })
   }
