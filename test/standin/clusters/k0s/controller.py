@@ -29,7 +29,7 @@ COMPONENTS = (
 
 
 def run(version: str, flags: dict, words: list[str]) -> int:
-    tokens.check_single_source(words[0] if words else None, flags.get("token-file"))
+    tokens.check_single_source(words[0] if words else None, flags.get("token-file"), version)
     for name in flags.get("disable-components", []):
         if name not in COMPONENTS:
             raise Problem(f"unknown component {name}")

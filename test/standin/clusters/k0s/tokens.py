@@ -101,8 +101,13 @@ def _expect(kubeconfig: str, role: str) -> None:
         raise Problem(f"wrong token type {kind}, expected type: {USERS[role]}")
 
 
-def check_single_source(argument: str | None, file: str | None) -> None:
-    if sum(bool(source) for source in (argument, file, os.environ.get(VARIABLE))) > 1:
+def _variable(version: str) -> str | None:
+    """Before 1.35 nobody looks at the environment."""
+    return os.environ.get(VARIABLE) if int(version.split(".")[1]) >= 35 else None
+
+
+def check_single_source(argument: str | None, file: str | None, version: str) -> None:
+    if sum(bool(source) for source in (argument, file, _variable(version))) > 1:
         raise Problem(
             "you can only pass one token source: either as a CLI argument, via '--token-file [path]', "
             f"or via the {VARIABLE} environment variable"
@@ -111,10 +116,10 @@ def check_single_source(argument: str | None, file: str | None) -> None:
 
 def given_to_controller(argument: str | None, file: str | None, version: str) -> str | None:
     """As `given`; None: there is no token. Before 1.35 a controller takes an empty file for a token that does not decode."""
-    if not (argument or file or os.environ.get(VARIABLE)):
+    if not (argument or file or _variable(version)):
         return None
     if argument or not file or int(version.split(".")[1]) >= 35:
-        return given(argument, file)
+        return given(argument, file, version)
     try:
         with open(file, encoding="utf8") as opened:
             return opened.read()
@@ -122,10 +127,10 @@ def given_to_controller(argument: str | None, file: str | None, version: str) ->
         raise Problem(f'read token file "{file}": open {file}: {(error.strerror or "").lower()}') from None
 
 
-def given(argument: str | None, file: str | None) -> str:
+def given(argument: str | None, file: str | None, version: str) -> str:
     """The token from wherever it was given; "" when it was not. Read only while it is needed."""
-    if argument or os.environ.get(VARIABLE):
-        return argument or os.environ[VARIABLE]
+    if text := argument or _variable(version):
+        return text
     if not file:
         return ""
     cure = (

@@ -32,7 +32,7 @@ def check_machine(version: str, works: bool, ignored: bool) -> None:
 
 def run(version: str, flags: dict, words: list[str]) -> int:
     argument = words[0] if words else None
-    tokens.check_single_source(argument, flags.get("token-file"))
+    tokens.check_single_source(argument, flags.get("token-file"), version)
     check_machine(version, True, bool(flags.get("ignore-pre-flight-checks")))
     check_version(version)
     folders = Folders(flags.get("data-dir", settings.DEFAULT_DATA))
@@ -40,10 +40,10 @@ def run(version: str, flags: dict, words: list[str]) -> int:
         os.makedirs(folder, mode=0o755, exist_ok=True)
     if version == "1.35.1":
         # k0sproject/k0s#7202: this version reads the token at every start, whether or not it needs it.
-        tokens.unpack_for("worker", tokens.given(argument, flags.get("token-file")))
+        tokens.unpack_for("worker", tokens.given(argument, flags.get("token-file"), version))
     supervisor = Supervisor(folders.run, die_with_me=False)
     try:
-        bootstrap(folders, supervisor, _node_name(flags), lambda: tokens.given(argument, flags.get("token-file")))
+        bootstrap(folders, supervisor, _node_name(flags), lambda: tokens.given(argument, flags.get("token-file"), version))
         status.serve(folders, status.of_worker(version, folders, flags, _node_name(flags)))
         start(version, flags, folders, supervisor, folders.kubelet_conf)
         supervisor.watch()
