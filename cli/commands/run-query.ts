@@ -1,6 +1,11 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { escapeText } from '../../shared/escape.ts'
-import type { QueryEnd, QueryRequestSchema, QueryRow } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type {
+  QueryEnd,
+  QueryRequestSchema,
+  QueryResponse,
+  QueryRow,
+} from '../../shared/gen/muster/v1/operator_pb.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
@@ -49,13 +54,16 @@ export async function runQuery(cli: Cli, expression: string, options: QueryOptio
     for await (const { item } of stream) {
       if (item.case === 'columns') table = { columns: item.value.names, groups: item.value.groups }
       if (item.case === 'end') end = item.value
-      if (item.case !== 'row') continue
-      if (options.stream) {
-        cli.io.out(lineOfRow(item.value, table))
-        continue
+      for (const row of rowsOf(item)) {
+        if (options.stream) {
+          cli.io.out(lineOfRow(row, table))
+          continue
+        }
+        if (rows.length >= MOST_ROWS) {
+          throw new CliError('error', `the answer has more than ${MOST_ROWS} rows`)
+        }
+        rows.push(row)
       }
-      if (rows.length >= MOST_ROWS) throw new CliError('error', `the answer has more than ${MOST_ROWS} rows`)
-      rows.push(item.value)
       if (options.live) progress.update(`${rows.length} so far`)
     }
     progress.end()
@@ -72,6 +80,11 @@ export async function runQuery(cli: Cli, expression: string, options: QueryOptio
     }
     conclude(cli, end, table.groups ? 0 : end.matched - rows.length, options)
   })
+}
+
+function rowsOf(item: QueryResponse['item']): readonly QueryRow[] {
+  if (item.case === 'rows') return item.value.rows
+  return item.case === 'row' ? [item.value] : []
 }
 
 async function showRows(

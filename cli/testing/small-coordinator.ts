@@ -440,14 +440,10 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       const names = [...request.groupBy, ...request.select]
       yield { item: { case: 'columns' as const, value: { names, groups: request.groupBy.length > 0 } } }
       const { machines, errors } = selected(request.expression === 'true' ? '' : request.expression)
-      for (const machine of machines) {
-        yield {
-          item: {
-            case: 'row' as const,
-            value: { machine: machine.id, host: machine.host, values: names.map(() => '{"a":1}') },
-          },
-        }
-      }
+      const rows = machines.map(({ id, host }) => ({ machine: id, host, values: names.map(() => '{"a":1}') }))
+      // As the coordinator does: what is asked live comes as machines answer.
+      if (request.live) for (const value of rows) yield { item: { case: 'row' as const, value } }
+      else yield { item: { case: 'rows' as const, value: { rows } } }
       yield {
         item: {
           case: 'end' as const,

@@ -61,6 +61,7 @@ async function ask(deps: QueryDeps, request: MessageInitShape<typeof QueryReques
   for await (const { item } of query(deps)(create(QueryRequestSchema, request), { kind: 'local' }, signal)) {
     if (item?.case === 'columns') columns = item.value
     if (item?.case === 'row') rows.push(item.value)
+    if (item?.case === 'rows') rows.push(...(item.value.rows ?? []))
     if (item?.case === 'end') return { rows, end: item.value, columns }
   }
   throw new Error('the answer has no end')
@@ -117,6 +118,35 @@ describe('questions to the store', () => {
     const again = { ...(await depsOf()), factsCache: deps.factsCache }
     expect((await ask(again, { expression: 'facts.cpu.cores == 7' })).end.matched).toBe(0)
     expect((await ask(again, { expression: 'facts.cpu.cores == 1007' })).end.matched).toBe(1)
+  })
+
+  it('tells many rows in one message, in their order, and never more than a message may hold', async () => {
+    await addMachines(1_100)
+    const deps = await depsOf()
+    const packs = async (select: string[]) => {
+      const found: { machine?: string; values?: string[] }[][] = []
+      const request = create(QueryRequestSchema, { select })
+      for await (const { item } of query(deps)(request, { kind: 'local' }, new AbortController().signal)) {
+        expect(item?.case).not.toBe('row')
+        if (item?.case === 'rows') found.push(item.value.rows ?? [])
+      }
+      return found
+    }
+    const small = await packs(['facts.cpu.cores'])
+    expect(small.map(rows => rows.length)).toEqual([500, 500, 100])
+    const machines = small.flat().map(({ machine }) => machine)
+    expect(machines).toEqual(machines.toSorted())
+    expect(new Set(machines).size).toBe(1_100)
+    // Ten of these are more than a message holds.
+    const text = `"${'x'.repeat(60)}"`
+    const wide = await packs(
+      Array.from({ length: 32 }, () => `[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15].map(i, ${text})`),
+    )
+    expect(wide.flat().map(({ machine }) => machine)).toEqual(machines)
+    for (const rows of wide) {
+      const chars = rows.flatMap(({ values }) => values ?? []).reduce((sum, { length }) => sum + length, 0)
+      expect(chars).toBeLessThanOrEqual(256 * 1024)
+    }
   })
 
   it('sorts by any expression, what is not known last, and shows no more than was asked for', async () => {

@@ -2,7 +2,7 @@ import type { CelValue } from '@bufbuild/cel'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
 import { invalid } from '../../shared/errors.ts'
-import type { QueryRequest, QueryResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { QueryRequest, QueryResponseSchema, QueryRow } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { celToJson } from '../../shared/query/cel-to-json.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import { arranger, type Row } from '../queries/arrange-rows.ts'
@@ -18,6 +18,9 @@ const LEAST_DEADLINE_MS = 1_000
 const MOST_DEADLINE_MS = 60_000
 /** JSON text of one value. */
 const MAX_VALUE_CHARS = 64 * 1024
+/** Rows that are told in one message, and the characters of their values: one message for each costs more than its row. */
+const ROWS_AT_ONCE = 500
+const CHARS_AT_ONCE = 256 * 1024
 
 export type QueryDeps = LiveDeps
 
@@ -57,15 +60,15 @@ export function query(deps: QueryDeps) {
         const host = hostOf(deps, one.entry)
         const row = { name: host || one.entry.id, machine: one.entry.id, host, values: one.values }
         if (!arrangement) {
-          yield showRow(row, columns, note)
+          yield { item: { case: 'row', value: showRow(row, columns, note) } }
           if (signal.aborted) return
           continue
         }
         for (const { column, reason } of arrangement.add(row)) note(row.machine, `${column}: ${reason}`)
       }
     }
-    for (const row of arrangement?.rows() ?? []) {
-      yield showRow(row, columns, note)
+    for (const rows of packRows(arrangement?.rows() ?? [], row => showRow(row, columns, note))) {
+      yield { item: { case: 'rows', value: { $typeName: 'muster.v1.QueryRows', rows } } }
       if (signal.aborted) return
     }
     yield { item: { case: 'end', value: { ...tally, silent: silent.toSorted(), errors } } }
@@ -98,18 +101,36 @@ function readDeadline({ deadline }: QueryRequest): number {
   return ms
 }
 
+/** The rows in messages of bounded size. A row is made into texts only when its message is wanted. */
+function* packRows(rows: readonly Row[], show: (row: Row) => QueryRow): Iterable<QueryRow[]> {
+  let pack: QueryRow[] = []
+  let chars = 0
+  for (const row of rows) {
+    const shown = show(row)
+    const length = shown.values.reduce((sum, text) => sum + text.length, 0)
+    if (pack.length > 0 && (pack.length >= ROWS_AT_ONCE || chars + length > CHARS_AT_ONCE)) {
+      yield pack
+      pack = []
+      chars = 0
+    }
+    pack.push(shown)
+    chars += length
+  }
+  if (pack.length > 0) yield pack
+}
+
 function showRow(
   { machine, host, name, values }: Row,
   columns: readonly string[],
   note: (machine: string, reason: string) => void,
-): Item {
+): QueryRow {
   const shown = values.map((value, at) => {
     const text = jsonOf(value)
     if (text.length <= MAX_VALUE_CHARS) return text
     note(machine || name, `${columns[at] ?? ''}: more than ${MAX_VALUE_CHARS} characters`)
     return 'null'
   })
-  return { item: { case: 'row', value: { machine, host, values: shown } } }
+  return { $typeName: 'muster.v1.QueryRow', machine, host, values: shown }
 }
 
 function jsonOf(value: CelValue | undefined): string {

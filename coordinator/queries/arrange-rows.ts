@@ -90,8 +90,8 @@ function groupArranger({ sort, limit, select }: Question, groups: NonNullable<Qu
 function sortRows(rows: readonly Row[], sort: Question['sort']): Row[] {
   const keyed = rows.map(row => ({ row, keys: sort.map(({ at }) => orderedOf(row.values[at])) }))
   keyed.sort((a, b) => {
-    for (const [index, { descending }] of sort.entries()) {
-      const order = compareOrdered(a.keys[index], b.keys[index], descending)
+    for (let index = 0; index < sort.length; index++) {
+      const order = compareOrdered(a.keys[index], b.keys[index], sort[index]?.descending ?? false)
       if (order !== 0) return order
     }
     // Hosts by name, then machines that are none.

@@ -22,6 +22,7 @@ async function askOnce(coordinator: CoordinatorProcess, machines: number, live: 
     deadline: { seconds: 10n, nanos: 0 },
   })) {
     if (item.case === 'row') rows++
+    if (item.case === 'rows') rows += item.value.rows.length
     if (item.case !== 'end') continue
     const { asked, answered, matched, errors } = item.value
     const whole = asked === machines && answered === asked && matched === rows && errors.length === 0
