@@ -8,8 +8,6 @@ import type { MachineRow } from '../store/machines.ts'
 export function nodeVariable({ node_status: bytes }: Pick<MachineRow, 'node_status'>): CelInput | undefined {
   if (!bytes) return undefined
   const status = fromBinary(NodeStatusSchema, bytes)
-  const fields = messageToCel(NodeStatusSchema, status)
   // A list that was never read is no empty list.
-  if (!status.unitsRead) fields.delete('failedUnits')
-  return fields
+  return messageToCel(NodeStatusSchema, status, status.unitsRead ? [] : ['failedUnits'])
 }

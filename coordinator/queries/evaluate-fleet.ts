@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { CelInput, CelValue } from '@bufbuild/cel'
+import type { CelValue } from '@bufbuild/cel'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Clock } from '../../shared/clock.ts'
 import { invalid } from '../../shared/errors.ts'
@@ -49,7 +49,7 @@ export type Answer =
   | { readonly kind: 'error'; readonly entry: MachineEntry; readonly reason: string }
 
 const PAGE = 500
-const NO_FACTS: ReadonlyMap<string, CelInput> = new Map()
+const NO_FACTS: readonly undefined[] = []
 /** How long expressions may keep the event loop from everything else. */
 const SLICE_MS = 10
 /** How many machines are answered for before the time is looked at. */
@@ -78,7 +78,7 @@ export async function* answerFromStore(
     const contextOf = await readContexts(deps, question, page)
     let answers: Answer[] = []
     for (const [index, entry] of page.entries()) {
-      const own = facts.get(entry.id)
+      const own = facts[index]
       const variables = contextOf(entry)
       answers.push(answer(question, entry, own === undefined ? variables : { ...variables, facts: own }))
       if (index % LOOK_EVERY !== 0 || performance.now() - sliceStart <= SLICE_MS) continue

@@ -6,19 +6,21 @@ import { MAX_FACTS_BYTES, readFacts } from '../machines/read-facts.ts'
 import { newestFacts } from '../store/facts.ts'
 import type { Database } from '../store/tables.ts'
 
-/** Serialised bytes whose decoded forms are kept; decoded they take some eight times as much. */
+/** Serialised bytes whose decoded forms are kept; decoded they take some four times as much. */
 const MAX_CACHED_BYTES = 32 * 1024 * 1024
 
 interface Decoded {
   readonly digest: string
   readonly facts: CelInput
   readonly bytes: number
+  /** Since the cache last looked for something to drop. */
+  used: boolean
 }
 
 /**
  * Stored facts in the form that expressions read, so that a question to the whole fleet decodes only what is new.
- * INVARIANTS: an entry is used only for the digest it was made of; what is kept is bounded, and the facts that were
- * longest unused go first.
+ * INVARIANTS: an entry is used only for the digest it was made of; what is kept is bounded, and facts that were used
+ * since room was last made outlive those that were not.
  */
 export class FactsCache {
   readonly #decoded = new Map<string, Decoded>()
@@ -33,39 +35,46 @@ export class FactsCache {
     return this.#bytes
   }
 
-  /** The facts of some machines (at most 500); one without readable facts is missing. */
-  async read(db: Kysely<Database>, entries: readonly MachineEntry[]): Promise<ReadonlyMap<string, CelInput>> {
-    const found = new Map<string, CelInput>()
+  /** The facts of some machines (at most 500), in their order; undefined for one without readable facts. */
+  async read(
+    db: Kysely<Database>,
+    entries: readonly MachineEntry[],
+  ): Promise<readonly (CelInput | undefined)[]> {
     const missing: string[] = []
-    for (const { id, factsDigest } of entries) {
-      if (factsDigest === '') continue
+    const found = entries.map(({ id, factsDigest }) => {
+      if (factsDigest === '') return undefined
       const decoded = this.#decoded.get(id)
-      if (decoded?.digest === factsDigest) {
-        // Moved to the end: the map's order is the order of use.
-        this.#decoded.delete(id)
-        this.#decoded.set(id, decoded)
-        found.set(id, decoded.facts)
-      } else missing.push(id)
-    }
+      if (decoded?.digest !== factsDigest) {
+        missing.push(id)
+        return undefined
+      }
+      decoded.used = true
+      return decoded.facts
+    })
     if (missing.length === 0) return found
+    const made = new Map<string, CelInput>()
     for (const [id, bytes] of await newestFacts(db, missing)) {
       const read = readFacts(bytes, MAX_FACTS_BYTES)
       if (read.kind === 'refused') continue
       const facts = factsToCel(read.facts)
-      found.set(id, facts)
-      this.#keep(id, { digest: read.digest, facts, bytes: bytes.length })
+      made.set(id, facts)
+      this.#keep(id, { digest: read.digest, facts, bytes: bytes.length, used: false })
     }
-    return found
+    return found.map((facts, at) => facts ?? made.get(entries[at]?.id ?? ''))
   }
 
   #keep(id: string, decoded: Decoded): void {
     this.#bytes += decoded.bytes - (this.#decoded.get(id)?.bytes ?? 0)
     this.#decoded.delete(id)
     this.#decoded.set(id, decoded)
-    for (const [oldest, { bytes }] of this.#decoded) {
+    // The map's order is that of a clock's hand: who was used is passed over once.
+    for (const [oldest, other] of this.#decoded) {
       if (this.#bytes <= this.#mostBytes) return
       this.#decoded.delete(oldest)
-      this.#bytes -= bytes
+      if (other.used) {
+        other.used = false
+        this.#decoded.set(oldest, other)
+      } else this.#bytes -= other.bytes
     }
   }
 }

@@ -9,7 +9,15 @@ import {
   plan,
 } from '@bufbuild/cel'
 import { reasonOf } from '../errors.ts'
-import { checkBounds, METER, meterLoops, RANGE_METER, tooDeep } from './expression-bounds.ts'
+import {
+  checkBounds,
+  endNames,
+  METER,
+  meterLoops,
+  RANGE_METER,
+  tooDeep,
+  VALUE_OF,
+} from './expression-bounds.ts'
 import { fitsInto } from './value-size.ts'
 
 /** What an expression may speak of. What a caller leaves out is unknown to the expression, and using it an error. */
@@ -83,9 +91,11 @@ export function compileExpression(text: string): Compilation {
     const checked = checkBounds(parsed.expr, VARIABLE_NAMES)
     if (checked.kind === 'refused') return checked
     meterLoops(parsed.expr)
+    endNames(parsed.expr, VARIABLE_NAMES)
     const meter = createMeter()
     const env = celEnv({
       funcs: [
+        celFunc(VALUE_OF, [CelScalar.DYN], CelScalar.DYN, value => value),
         celFunc(METER, [CelScalar.DYN], CelScalar.DYN, condition => {
           meter.spend(1)
           return condition
