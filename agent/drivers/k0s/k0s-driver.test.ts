@@ -147,7 +147,7 @@ describe('the driver of k0s', () => {
       return { made, tokens }
     }
 
-    it('K4: with an end, and says from the first moment whom for', async () => {
+    it('K4, R10: with an end, and says from the first moment whom for', async () => {
       const { made, tokens } = await makeServer(READY)
       await using _ = made
       expect(await made.driver.cluster.mint(request)).toMatchObject({

@@ -86,7 +86,7 @@ describe.skipIf(why !== undefined)(`k0s ${isReal('k0s') ? '' : '(stand-in)'} ${w
     expect(shown.split('\n').toSorted()).toEqual(['', 'ActiveState=inactive', 'ConditionResult=no'])
   })
 
-  it('makes, lists and invalidates tokens; a list needs a role, and the unknown is invalidated without complaint', async () => {
+  it('R9: makes, lists and invalidates tokens; a list needs a role, and the unknown is invalidated without complaint', async () => {
     const token = await made.ok('s1', 'token', 'create', '--role', 'worker', '--expiry', '10m')
     const { id, text } = insideOf(token)
     expect(text).toContain('kubelet-bootstrap')
