@@ -34,21 +34,23 @@ describe('the page of traps', () => {
       ...[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35].map(n => `N${n}`),
       ...[36, 37, 38, 39, 40, 41, 42, 43, 45].map(n => `N${n}`),
       ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21].map(n => `K${n}`),
-      ...[1, 2, 3, 4, 5, 6, 7, 8].map(n => `R${n}`),
+      ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(n => `R${n}`),
     ]
     expect(numbers).toEqual(expect.arrayContaining(wanted))
   })
 
   it.each(rows)(
-    '$number: the files it names exist, and one of its tests carries the number',
+    '$number: the files it names exist, and a test in each carries the number',
     ({ number, files }) => {
       expect(files.length).toBeGreaterThan(0)
       for (const file of files) expect(existsSync(join(top, file)), file).toBe(true)
       if (number.startsWith('P')) return
-      const texts = files.map(file => readFileSync(join(top, file), 'utf8'))
       // What is kept so by construction names its check in the third column, under the word "by".
       const isByCheck = rows.find(row => row.number === number)?.cells[3]?.startsWith('by check:')
-      expect(isByCheck || texts.some(text => new RegExp(`\\b${number}\\b`).test(text)), number).toBe(true)
+      if (isByCheck) return
+      // This one holds the page itself to what it says.
+      for (const file of files.filter(each => each !== 'scripts/traps.test.ts'))
+        expect(readFileSync(join(top, file), 'utf8'), file).toMatch(new RegExp(`\\b${number}\\b`))
     },
   )
 

@@ -140,7 +140,7 @@ describe('a server that leaves', () => {
     expect(removed).toEqual(['controlnodes/n1', 'etcdmembers/n1'])
   })
 
-  it('does not when the others would have no majority, and then nothing of it is taken away', async () => {
+  it('T39: does not when the others would have no majority, and then nothing of it is taken away', async () => {
     await using made = await makeDriver({}, script, [member('n1'), member('n2', { healthy: false })])
     expect(await made.driver.leave('l1', WAIT)).toMatchObject({ class: 'quorum' })
     expect(made.system.ran).toEqual([])

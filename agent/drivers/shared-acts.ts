@@ -27,7 +27,9 @@ export function sharedActs(of: Distributed): SharedActs {
       if (nodes.length < listed.value.length)
         return failed('unreadable', 'a Node object of the cluster cannot be read')
       const members = await of.etcd().seenMembers(signal)
-      return members.kind === 'failed' ? members : done(judgeJoiner(joiner, nodes, members.value))
+      return members.kind === 'failed'
+        ? members
+        : done(judgeJoiner(joiner, nodes, members.value, of.deps.facts.distribution))
     },
     isReady: async signal => (await kubectl.getText('/readyz', signal)).kind === 'done',
     nodes: async signal => await seeNodes(kubectl, signal),
@@ -115,7 +117,7 @@ export async function judgeLeaving(
     return failed('unreadable', `node ${name}: the API server's answer is no Node`)
   const configured = deps.facts.servers.get(name)
   const addresses = [...(node?.addresses ?? []), ...(configured === undefined ? [] : [configured])]
-  const member = memberOf(members.value, name, addresses)
+  const member = memberOf(members.value, name, addresses, deps.facts.distribution)
   const why = member && whyNotRemove(members.value, member.id)
   if (why !== undefined) return failed('quorum', `node ${name} cannot leave: ${why}`)
   return done({ node, member, members: members.value })

@@ -152,7 +152,12 @@ async function makeRoom({ driver, order, options }: ActBase): Promise<ActFailure
       const members = await driver.cluster.members(signal)
       const own =
         members.kind === 'done'
-          ? memberOf(members.value, driver.nodeName, [driver.facts.nodeAddress ?? ''])
+          ? memberOf(
+              members.value,
+              driver.nodeName,
+              [driver.facts.nodeAddress ?? ''],
+              driver.facts.distribution,
+            )
           : undefined
       if (own && !own.learner && members.kind === 'done' && members.value.length > 1) {
         return failedAct(

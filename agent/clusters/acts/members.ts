@@ -20,7 +20,12 @@ export async function clearNode(context: ActContext<'clearNode'>): Promise<ActEn
   const members = await driver.cluster.members(options.signal)
   if (members.kind === 'failed') return fromDriver(members)
   const address = driver.facts.servers.get(node)
-  const member = memberOf(members.value, node, address === undefined ? [] : [address])
+  const member = memberOf(
+    members.value,
+    node,
+    address === undefined ? [] : [address],
+    driver.facts.distribution,
+  )
   if (member && !member.learner && member.healthy)
     return failedAct('quorum', `the datastore's member of ${node} votes and answers: it is no leftover`)
   await context.begin()

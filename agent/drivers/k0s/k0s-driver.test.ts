@@ -169,7 +169,7 @@ describe('the driver of k0s', () => {
     })
 
     it.each(['status', 'pre-shared', 'create', 'answer'] as const)(
-      'nothing that its deletion would not find, when this breaks: %s',
+      'R10: nothing that its deletion would not find, when this breaks: %s',
       async breaks => {
         const { made, tokens } = await makeServer(READY, breaks)
         await using _ = made

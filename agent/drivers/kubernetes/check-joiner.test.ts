@@ -1,8 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import type { Joiner } from '../driver.ts'
+import type { SeenMember } from '../etcd/member.ts'
 import { member, nodeReading } from '../testing/made-up-objects.ts'
-import { judgeJoiner } from './check-joiner.ts'
+import { judgeJoiner as judge, memberOf } from './check-joiner.ts'
+import type { NodeReading } from './node-reading.ts'
 
+const judgeJoiner = (
+  ...[joiner, nodes, members]: readonly [Joiner, readonly NodeReading[], readonly SeenMember[]]
+) => judge(joiner, nodes, members, 'components')
 const ID = 'a'.repeat(32)
 const joiner = (change: Partial<Joiner> = {}): Joiner => ({
   ...{ node: 'n5', role: 'worker', address: '10.91.0.14', machineId: 'b'.repeat(32) },
@@ -38,4 +43,20 @@ describe('a machine that is to join', () => {
     expect(judgeJoiner(server, [], [member('', { peerUrls })])).toMatchObject([{ what: 'data' }])
     expect(judgeJoiner(server, [], [member('', { peerUrls, learner: true })])).toEqual([])
   })
+})
+
+it('a member with eight digits behind a node’s name is its own on k3s alone', () => {
+  const members = [member('web-0123abcd'), member('web')]
+  for (const distribution of ['k0s', 'kubernetes', 'components'] as const) {
+    expect(memberOf(members, 'web', [], distribution)?.name).toBe('web')
+    // A worker has none, and must not take that of the other server along when it goes.
+    expect(memberOf(members.slice(0, 1), 'web', [], distribution)).toBeUndefined()
+  }
+  expect(memberOf([member('web-0123abcd-89abcdef'), member('web-0123abcd')], 'web', [], 'k3s')?.name).toBe(
+    'web-0123abcd',
+  )
+  expect(
+    memberOf([member('', { peerUrls: ['https://[fd00::1]:2380'] })], 'web', ['fd00::1'], 'k3s'),
+  ).toBeDefined()
+  expect(memberOf([member('')], '', [], 'k3s')).toBeUndefined()
 })

@@ -1,3 +1,4 @@
+import type { Distribution } from '../cluster-facts.ts'
 import type { Joiner } from '../driver.ts'
 import type { SeenMember } from '../etcd/member.ts'
 import type { Shortfall } from '../node/preconditions.ts'
@@ -14,6 +15,7 @@ export function judgeJoiner(
   joiner: Joiner,
   nodes: readonly NodeReading[],
   members: readonly SeenMember[],
+  distribution: Distribution,
 ): readonly Shortfall[] {
   const found: Shortfall[] = []
   for (const node of nodes) {
@@ -33,7 +35,7 @@ export function judgeJoiner(
     }
   }
   if (joiner.role === 'worker') return found
-  const old = memberOf(members, joiner.node, [joiner.address])
+  const old = memberOf(members, joiner.node, [joiner.address], distribution)
   // One that was added for this very joining has no name yet.
   if (old && !(old.learner && old.name === '')) {
     found.push({
@@ -44,16 +46,18 @@ export function judgeJoiner(
   return found
 }
 
-/** The datastore's member of a node: by its name, k3s' with eight digits behind it, or else by its address. */
+/**
+ * The datastore's member of a node: by its name, or else by its address. k3s puts eight digits behind the name; with any other
+ * distribution a member of such a name is that of another node.
+ */
 export function memberOf(
   members: readonly SeenMember[],
   node: string,
   addresses: readonly string[],
+  distribution: Distribution,
 ): SeenMember | undefined {
-  const named = members.find(
-    ({ name }) =>
-      name === node || (name.startsWith(`${node}-`) && /^[0-9a-f]{8}$/.test(name.slice(node.length + 1))),
-  )
+  const nodeOf = (name: string) => (distribution === 'k3s' ? name.replace(/-[0-9a-f]{8}$/, '') : name)
+  const named = members.find(({ name }) => name !== '' && nodeOf(name) === node)
   return named ?? members.find(({ peerUrls }) => peerUrls.some(url => addresses.includes(hostIn(url) ?? '')))
 }
 
