@@ -2,9 +2,11 @@
 import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { hostname, tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sha256Hex } from '../shared/ids.ts'
+import { VERSION } from '../shared/version.ts'
 import { exitCodes } from './exit-codes.ts'
 import { type Ran, runMuster } from './testing/run-muster.ts'
 import { type SmallCoordinator, startSmallCoordinator } from './testing/small-coordinator.ts'
@@ -18,8 +20,9 @@ function muster(...words: string[]): Promise<Ran> {
   return runMuster(words, { settings: { socket: coordinator.socket, configHome: join(home, 'config') } })
 }
 
-function git(...args: string[]): void {
-  execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@t', ...args], { cwd: dir, stdio: 'pipe' })
+function git(...args: string[]): string {
+  const who = ['-c', 'user.name=t', '-c', 'user.email=t@t']
+  return execFileSync('git', [...who, ...args], { cwd: dir, stdio: 'pipe', encoding: 'utf8' })
 }
 
 async function addHost(name: string, lines = ''): Promise<void> {
@@ -115,13 +118,18 @@ describe('from an empty folder to a published revision', () => {
     expect(dirty.code).toBe(exitCodes.refused.code)
     expect(dirty.err).toContain('--allow-dirty')
     expect(coordinator.revisions).toHaveLength(0)
+    const lock = '{ "nodes": { "root": {} }, "root": "root", "version": 7 }\n'
+    await writeFile(join(dir, 'flake.lock'), lock)
     git('add', '-A')
     git('commit', '-qm', 'first')
     const published = await muster('publish', dir)
     expect(published).toMatchObject({ code: 0 })
     expect(published.out).toContain('revision 1 is published')
     const provenance = coordinator.revisions[0]?.manifest.manifest.provenance
-    expect(provenance).toMatchObject({ dirty: false, commit: expect.stringMatching(/^[0-9a-f]{40}$/) })
+    expect(provenance).toMatchObject({
+      ...{ dirty: false, commit: git('rev-parse', 'HEAD').trim(), lockDigest: sha256Hex(lock) },
+      ...{ publisher: `${userInfo().username}@${hostname()}`, tool: `muster ${VERSION}` },
+    })
   })
 
   it('the same directory again publishes nothing', async () => {
@@ -329,5 +337,33 @@ describe('from an empty folder to a published revision', () => {
     expect(slower.code).toBe(exitCodes.conflict.code)
     expect(slower.err).toContain('was published meanwhile')
     expect(coordinator.revisions.at(-1)?.manifest.floor).toBe(5)
+  })
+
+  it('check and diff name the command for a host that changes cluster, role or distribution', async () => {
+    const file = join(dir, 'fleet.toml')
+    const text = await readFile(file, 'utf8')
+    const write = ({ distribution = 'k3s', role = 'worker', cluster = 'main' }) =>
+      writeFile(
+        file,
+        `${text}
+[clusters]
+main = { distribution = "${distribution}" }
+other = { distribution = "k3s" }
+[hosts]
+s1 = { role = "server", cluster = "main" }
+s2 = { role = "server", cluster = "other" }
+w1 = { role = "${role}", cluster = "${cluster}" }
+`,
+      )
+    await write({})
+    expect(await muster('publish', dir, '--allow-dirty')).toMatchObject({ code: 0 })
+    expect((await muster('check', dir)).out).not.toContain('muster leave')
+    for (const change of [{ distribution: 'k0s' }, { role: 'server' }, { cluster: 'other' }]) {
+      await write(change)
+      const [field] = Object.keys(change)
+      const note = `host w1 changes its ${field} but stays in its cluster as it is; \`muster leave w1\` takes it out first`
+      for (const verb of ['check', 'diff']) expect((await muster(verb, dir)).out, verb).toContain(note)
+    }
+    await writeFile(file, text)
   })
 })

@@ -63,8 +63,14 @@ async function summary(cli: Cli, dir: string, fleet: Fleet): Promise<string> {
 }
 
 /** What the directory would not do by itself, compared with the newest revision that was seen from here. */
-function notesSince(seen: KnownRevision, fleet: Fleet): string[] {
-  return diffRevisions({ targets: seen.targets }, { targets: fleetTargets(fleet, { mode: 'source' }) })
+function notesSince({ manifest, targets }: KnownRevision, fleet: Fleet): string[] {
+  const before = [...manifest.clusters.values()].map(each => [each.cluster, each.distribution] as const)
+  const now = fleet.clusters.map(({ name, distribution }) => [name, distribution] as const)
+  return diffRevisions(
+    // A revision that names no clusters is of a time before they stood in manifests.
+    { targets, distributions: before.length > 0 ? new Map(before) : undefined },
+    { targets: fleetTargets(fleet, { mode: 'source' }), distributions: new Map(now) },
+  )
     .filter(({ notes }) => notes.length > 0)
-    .flatMap(({ notes }) => notes.map(note => `since revision ${seen.manifest.number}: ${note}`))
+    .flatMap(({ notes }) => notes.map(note => `since revision ${manifest.number}: ${note}`))
 }
