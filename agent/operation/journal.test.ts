@@ -6,7 +6,13 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
-import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
+import {
+  OutcomeClass,
+  OutcomeSchema,
+  Phase,
+  SignedOutcomeSchema,
+} from '../../shared/gen/muster/v1/operation_pb.ts'
+import { PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
 import { foldJournal, isUnreported, neededOperations, reportOf } from './fold.ts'
 import { Journal, JournalDamagedError } from './journal.ts'
 import { decodeRecord, encodeRecord, type JournalRecord, type NewRecord } from './journal-record.ts'
@@ -52,6 +58,50 @@ const history = (operation: string): NewRecord[] => [
 /** Records of one whole operation. */
 const LENGTH = history('op').length
 
+const WRITTEN_BEFORE = join(import.meta.dirname, '../../test/fixtures/agent-state/journal.jsonl')
+
+/** As `history`, and what stands in other operations. */
+const EVERY_KIND: readonly NewRecord[] = [
+  ...history('op'),
+  { operation: 'op2', kind: 'accepted', order: order('op2') },
+  {
+    operation: 'op2',
+    kind: 'plan',
+    plan: create(PlanSchema, { from: '/nix/store/old', mode: 2, stops: ['a.service'], closureBytes: 5n }),
+  },
+  {
+    ...{
+      operation: 'op2',
+      kind: 'armed',
+      round: 2,
+      mode: 'trial',
+      bootId: 'boot-1',
+      target: '/nix/store/new',
+    },
+    ...{ failedBefore: ['a.service'], kubernetes: { server: true, from: '1.34.3', to: '1.35.1' } },
+  },
+  { operation: 'op2', kind: 'reboot', bootId: 'boot-1' },
+  { operation: 'op2', kind: 'extended', byMs: 30_000 },
+  {
+    operation: 'op2',
+    kind: 'outcome',
+    outcome: outcome(OutcomeClass.ROLLED_BACK, 'web.service failed'),
+    signed: create(SignedOutcomeSchema, { statement: Uint8Array.of(1, 2), signature: Uint8Array.of(3) }),
+  },
+  { operation: 'op3', kind: 'upgrade', kubernetes: { server: false, from: '', to: '1.35.1' } },
+  { operation: 'op3', kind: 'kubernetes-started' },
+  { operation: 'op3', kind: 'kubernetes-ended', failure: undefined },
+  { operation: 'op3', kind: 'kubernetes-ended', failure: 'not Ready' },
+]
+
+/** The compiler misses a kind that is not here. */
+const ALL_KINDS: Readonly<Record<NewRecord['kind'], true>> = {
+  ...{ accepted: true, started: true, ended: true, target: true, system: true, plan: true, armed: true },
+  ...{ activated: true, restart: true, reboot: true, proved: true, confirmed: true, promoted: true },
+  ...{ upgrade: true, 'kubernetes-started': true, 'kubernetes-ended': true, extended: true },
+  ...{ outcome: true, acknowledged: true },
+}
+
 const numbered = (records: readonly NewRecord[]): JournalRecord[] =>
   records.map((record, index) => ({ ...record, sequence: index + 1, at: now }))
 
@@ -69,6 +119,13 @@ describe('a record of the journal', () => {
       }),
       { numRuns: 50 },
     )
+  })
+
+  it('T64: of every kind, written before an upgrade, is read as it was meant', async () => {
+    // Bytes that an agent wrote and that stand in state directories: no change of this program may change what they say.
+    const lines = (await readFile(WRITTEN_BEFORE, 'utf8')).trimEnd().split('\n')
+    expect(lines.map(decodeRecord)).toEqual(numbered(EVERY_KIND))
+    expect(Object.fromEntries(EVERY_KIND.map(({ kind }) => [kind, true]))).toEqual(ALL_KINDS)
   })
 
   it('of a version this program does not know is refused', () => {

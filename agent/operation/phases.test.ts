@@ -84,6 +84,28 @@ describe('an operation', () => {
     expect(build).not.toMatch(/--no-write-lock-file|--impure|--refresh|--upgrade/)
   })
 
+  it('builds in the slice that bounds memory, CPU and I/O, on every machine that systemd runs', async () => {
+    // What the slice allows is the NixOS module's to say: test/nix/modules.test.ts.
+    const builds = ({ commands }: ScriptedSystem) => commands.filter(line => line.includes('nixos-rebuild'))
+    const bounded = sampleMachine()
+    bounded.files.set('/run/systemd/system', '')
+    const rebuild = bounded.scripts.get('nixos-rebuild')
+    bounded.scripts.set('systemd-run', async (args, cwd) => {
+      const command = args.slice(args.indexOf('--') + 1)
+      return (await rebuild?.(command.slice(1), cwd)) ?? {}
+    })
+    const outcome = await applied(bounded, { systemRoot: '/' })
+    expect(outcome.phase).not.toBe(Phase.BUILD)
+    expect(builds(bounded)).toEqual([
+      expect.stringMatching(
+        /^systemd-run --scope .*--slice=muster-build\.slice -- nixos-rebuild build --flake /,
+      ),
+    ])
+    const without = sampleMachine()
+    await applied(without, { systemRoot: '/' })
+    expect(builds(without)).toEqual([expect.stringMatching(/^nixos-rebuild build --flake /)])
+  })
+
   it('that reached its target does nothing when it is ordered again', async () => {
     const system = sampleMachine()
     await using node = await NodeUnderTest.start(system)
@@ -321,6 +343,9 @@ describe('an operation', () => {
     const system = sampleMachine()
     system.scripts.delete('nix-env')
     expect(inWords(await applied(system))).toBe('refused tool-missing')
+    const foreign = sampleMachine()
+    foreign.scripts.delete('nixos-rebuild')
+    expect((await applied(foreign)).reason).toMatch(/^nixos-rebuild: not found: .*is this a NixOS machine\?$/)
     const failing = sampleMachine()
     failing.scripts.set('nixos-rebuild', () => ({
       exitCode: 1,

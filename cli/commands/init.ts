@@ -138,12 +138,17 @@ Trust pin      ${made.trustPin}
                Give it to every machine beside the CA pin; it is public.
 
 Next:
-  muster check ${made.dir}              after each change of fleet.toml
-  muster trust set ${join(made.folder, FLEET_FILES.trust)}
-                                 tells the coordinator whose signature counts
-  muster token create --ttl 1h --uses 1
-                                 lets a machine in; or \`muster pending\` and \`muster approve\`
-  muster publish ${made.dir}            signs the directory as a revision
-  muster apply HOST              moves a host to it
+${step(`muster check ${made.dir}`, 'after each change of fleet.toml')}
+${step(`muster trust set ${join(made.folder, FLEET_FILES.trust)}`, 'tells the coordinator whose signature counts')}
+${step('muster token create --ttl 1h --uses 1', 'lets a machine in; or `muster pending` and `muster approve`')}
+${step(`muster publish ${made.dir}`, 'signs the directory as a revision')}
+${step('muster apply HOST', 'moves a host to it')}
 `
+}
+
+/** A command and what it is for: beside it where there is room, else below. */
+function step(command: string, what: string): string {
+  const column = 33
+  const line = `  ${command}`
+  return line.length < column - 1 ? line.padEnd(column) + what : `${line}\n${' '.repeat(column)}${what}`
 }

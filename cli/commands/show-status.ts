@@ -91,7 +91,7 @@ function human(
     [
       [
         'Fleet',
-        fleet.fleetId || 'no trust set yet: `muster trust set FILE`',
+        fleet.fleetId || 'no trust set yet: `muster init DIR` makes one, `muster trust set` brings it here',
         fleet.fleetId ? 'plain' : 'warn',
       ],
       [

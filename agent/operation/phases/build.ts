@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
-import { describeEnding, succeeded } from '../../system/system.ts'
+import { describeEnding, type Ending, succeeded } from '../../system/system.ts'
 import { failed, type PhaseContext, type PhaseResult, STOPPED } from '../context.ts'
 import { buildFolder } from '../roots.ts'
 import { exitCodeOf, runLogged } from '../run-logged.ts'
@@ -86,7 +86,7 @@ async function build(
   if (!succeeded(run.ending)) {
     return failed(
       OutcomeClass.BUILD_FAILED,
-      `${describeEnding(what, run.ending)}: ${run.errors.join(' ') || 'see the log'}`,
+      `${describeEnding(what, run.ending)}: ${run.errors.join(' ') || whereToLook(run.ending)}`,
       exitCodeOf(run.ending),
     )
   }
@@ -96,6 +96,10 @@ async function build(
   }
   return { kind: 'ok', value: link.target, detail: link.target }
 }
+
+/** What never started has left nothing in the log. */
+const whereToLook = ({ kind }: Ending) =>
+  kind === 'not-found' ? 'the agent has no such program in its PATH; is this a NixOS machine?' : 'see the log'
 
 /** The unit that evaluation and builds run under, with the limits that the NixOS module gives it. */
 const BUILD_SLICE = 'muster-build.slice'
