@@ -7,7 +7,7 @@ import { expect, it } from 'vitest'
 const top = join(import.meta.dirname, '..')
 
 /** Runs the test script over a checkout that has these tests alone. */
-function runOver(tests: Readonly<Record<string, string>>) {
+function runOver(tests: Readonly<Record<string, string>>, ci = 'true') {
   const dir = mkdtempSync(join(tmpdir(), 'muster-run-'))
   try {
     const scripts = ['test.mjs', 'set-up.mjs', 'lab-programs.mjs'].map(name => `scripts/${name}`)
@@ -17,7 +17,7 @@ function runOver(tests: Readonly<Record<string, string>>) {
     symlinkSync(join(top, 'node_modules'), join(dir, 'node_modules'))
     mkdirSync(join(dir, 'test/nix'), { recursive: true })
     for (const [name, text] of Object.entries(tests)) writeFileSync(join(dir, 'test/nix', name), text)
-    const env = { ...process.env, CI: 'true', VITEST: '' }
+    const env = { ...process.env, CI: ci, VITEST: '' }
     return spawnSync(process.execPath, ['scripts/test.mjs', 'nix'], { cwd: dir, encoding: 'utf8', env })
   } finally {
     rmSync(dir, { recursive: true, force: true })
@@ -38,4 +38,19 @@ it('T65: one failing test among good ones fails the run, wherever it stands, and
   const fine = runOver({ 'a.test.ts': good, 'z.test.ts': good })
   expect(fine.status, fine.stdout + fine.stderr).toBe(0)
   expect(fine.stdout.trim().split('\n').at(-1)).toBe('2 passed, 0 failed')
+})
+
+it('a test that CI skips and no issue names fails the run; the line of each part tells its minutes', () => {
+  const files = {
+    'a.test.ts': test('good', ''),
+    'z.test.ts': test('left out', '').replace('it(', 'it.skip('),
+  }
+  const skipping = runOver(files)
+  expect(skipping.status, skipping.stdout).toBe(1)
+  expect(skipping.stdout).toContain('1 tests were skipped, which CI does not allow here:\n  left out\n')
+  expect(skipping.stdout).toMatch(/^nix: 1 passed, 1 failed, 1 skipped \(\d+\.\d min\)$/m)
+  // A person's machine may lack what a test needs: told, and no failure.
+  const person = runOver(files, 'false')
+  expect(person.status, person.stdout).toBe(0)
+  expect(person.stdout.trim().split('\n').at(-1)).toBe('1 passed, 0 failed, 1 skipped')
 })

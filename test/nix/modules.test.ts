@@ -265,6 +265,10 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
       CPUWeight: ['5'],
       IOWeight: ['20'],
     })
+    // Nix of root builds by itself then, below the agent; the daemon's builds would be outside of the slice.
+    const service = unitSection(units['muster-agent.service'], 'Service')
+    expect(service.get('Environment')?.filter(line => line.includes('NIX_REMOTE'))).toEqual([])
+    expect(service.has('EnvironmentFile')).toBe(false)
   })
 
   test('wiping is off unless it is named', () => {

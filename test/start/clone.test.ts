@@ -2,7 +2,7 @@ import { cp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { checkout, runProgram } from '../support/program.ts'
-import { temporaryFolder } from './places.ts'
+import { pathWithout, temporaryFolder } from './places.ts'
 import { RunningStart } from './running-start.ts'
 
 const fresh = process.env.MUSTER_TEST_FRESH === '1'
@@ -30,10 +30,14 @@ test(`in a fresh clone ${fresh ? 'npm ci' : 'a copy of node_modules'} is enough 
   for (const program of ['muster-agent', 'muster-coordinator']) {
     expect(await run('npx', program, '--version'), program).toMatchObject({ code: 0 })
   }
-  // init and check ask for neither coordinator, git nor Nix.
+  // init and check need neither coordinator, git nor Nix.
   const fleet = join(folder.path, 'fleet')
-  expect(await run('npx', 'muster', 'init', fleet)).toMatchObject({ code: 0 })
-  expect(await run('npx', 'muster', 'check', fleet)).toMatchObject({ code: 0 })
+  const bare = { ...env, PATH: await pathWithout(folder.path, /^(git|nix)/) }
+  for (const verb of ['init', 'check']) {
+    const args = ['bin/muster', verb, fleet]
+    const { code, stderr } = await runProgram('node', args, { cwd: clone, env: bare })
+    expect({ code, stderr }, verb).toEqual({ code: 0, stderr: '' })
+  }
 
   {
     await using start = new RunningStart(join(folder.path, 'state'), [], { cwd: clone })
@@ -44,6 +48,6 @@ test(`in a fresh clone ${fresh ? 'npm ci' : 'a copy of node_modules'} is enough 
 
   // Without its packages the launcher says what to type.
   await rm(join(clone, 'node_modules'), { recursive: true })
-  const bare = await run('node', 'bin/muster', '--help')
-  expect(bare).toMatchObject({ code: 1, stderr: expect.stringContaining('run `npm ci`') })
+  const emptied = await run('node', 'bin/muster', '--help')
+  expect(emptied).toMatchObject({ code: 1, stderr: expect.stringContaining('run `npm ci`') })
 })

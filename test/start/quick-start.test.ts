@@ -25,13 +25,15 @@ test('every command of the quick start works as it stands there', { timeout: 300
   const [demo, start, ...typed] = blocks.map(({ text }) => text)
   expect([demo, start]).toEqual(['npm start -- --demo --exit', 'npm start'])
 
+  // The demo runs beside a start, too.
+  await using running = new Program('sh', ['-euc', `exec ${start}`], { env })
+  await expect.poll(() => running.stdout, { timeout: 60_000 }).toContain('Stop with Ctrl-C')
   const walked = await runProgram('sh', ['-euc', demo ?? ''], { env })
   expect(walked.stdout.trimEnd().split('\n').at(-1), walked.stdout).toMatch(/^demo: (\d+) of \1 steps$/)
   expect(page).toContain(`\`${walked.stdout.trimEnd().split('\n').at(-1)}\``)
   expect(walked.code).toBe(0)
+  expect(running.running).toBe(true)
 
-  await using running = new Program('sh', ['-euc', `exec ${start}`], { env })
-  await expect.poll(() => running.stdout, { timeout: 60_000 }).toContain('Stop with Ctrl-C')
   // One shell, as a person has it: what is exported counts in the blocks after it.
   const shell = await runProgram('bash', ['-euxo', 'pipefail', '-c', typed.join('\n')], { env })
   expect(shell, shell.stderr).toMatchObject({ code: 0 })

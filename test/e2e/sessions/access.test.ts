@@ -190,7 +190,7 @@ describe('the certificate of a machine', () => {
 })
 
 describe('the certificate of an operator', () => {
-  it('opens the operators’ service from afar, is recorded by name, and ends with its removal', async () => {
+  it('opens the operators’ service from afar, is recorded by name, and ends with its removal, live streams too', async () => {
     const key = await generateMachineKey(2048)
     const { chainPem, authorityPem } = await fleet.api.addOperator({
       name: 'ada',
@@ -208,7 +208,30 @@ describe('the certificate of an operator', () => {
     using asMachine = createClient(AgentService, `127.0.0.1:${fleet.fleetPort}`, credentials)
     await expect(asMachine.getTrust({})).rejects.toThrow(/only a machine may call this/)
 
+    // What ada hears now: the output of an operation that waits for its machine, which goes on until somebody ends it.
+    const { operations } = await fleet.api.giveOrders({
+      ...{ refs: ['olaf'], requestId: randomId(), action: APPLY_NEWEST },
+    })
+    const operationId = operations[0]?.operationId ?? ''
+    const heard = (async () => {
+      let reports = 0
+      try {
+        for await (const { operation } of remote.watchOperations({ operationIds: [operationId] })) {
+          if (operation) reports += 1
+        }
+        return `ended after ${reports}`
+      } catch (error) {
+        return `${reports}: ${String(error)}`
+      }
+    })()
+    let isOver = false
+    void heard.then(() => {
+      isOver = true
+    })
+    await new Promise(resolve => setTimeout(resolve, 1_000))
+    expect(isOver).toBe(false)
     await fleet.api.removeOperator({ name: 'ada' })
+    expect(await heard).toMatch(/^[1-9][0-9]*: .*this operator was removed/)
     await expect(remote.listMachines({})).rejects.toThrow(/removed, or is not known/)
     await expect(fleet.api.addOperator({ name: 'ada', publicKey: key.publicKeyDer })).rejects.toThrow(
       /removed/,
