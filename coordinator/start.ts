@@ -232,6 +232,7 @@ async function build(
     halted: rollouts.halted,
     rolloutFeed,
     silence: rollouts.silence,
+    gateQuestions: rollouts.gateQuestions,
     clusters: clusterSource,
     onRolloutsChanged: () => rollouts.runner.changed(),
     operatorCalls,

@@ -14,10 +14,12 @@ import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts
 import { isDigest, randomId } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs, jittered } from '../../shared/retry.ts'
+import type { GateAnswer } from '../gates/gate-answer.ts'
 import { changeDeadline, leftUntil } from '../safety/deadline.ts'
 import { armFolder } from '../safety/operation-folder.ts'
 import { readBootTime } from '../safety/uptime.ts'
 import { readVerdict } from '../safety/verdict.ts'
+import { askGates } from './ask-gates.ts'
 import type { OperationsDeps } from './context.ts'
 import {
   actionOf,
@@ -71,6 +73,8 @@ export interface Operations extends AsyncDisposable {
   journalSequence(): bigint
   /** For Hello: what this node ever accepted, and as whom. */
   memory(): { readonly highest: bigint; readonly highestDigest: string; readonly host: string }
+  /** Asks once the gates by which this node is proved. Throws where they are not known. */
+  askGates(signal: AbortSignal): Promise<readonly GateAnswer[]>
   /** What the node holds on to. */
   nodeStatus(): NodeStatus
   setAssignment(assignment: Assignment): void
@@ -305,6 +309,8 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         host: known?.host ?? '',
       }
     },
+    askGates: async signal =>
+      await askGates(deps, states(), memory.kind !== 'known' || memory.highest > 0, signal),
     nodeStatus: () => status,
     setAssignment(next) {
       assignment = next

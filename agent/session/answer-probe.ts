@@ -1,4 +1,5 @@
 import {
+  create,
   type DescMessage,
   fromBinary,
   fromJsonString,
@@ -13,6 +14,7 @@ import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import {
   DisksAnswerSchema,
   DisksProbeSchema,
+  GatesAnswerSchema,
   JournalAnswerSchema,
   JournalProbeSchema,
   PortsAnswerSchema,
@@ -21,6 +23,7 @@ import {
 } from '../../shared/gen/muster/v1/probe_pb.ts'
 import { DeadlineError, withDeadline } from '../../shared/lifecycle.ts'
 import { msFromDuration } from '../../shared/time.ts'
+import type { GateAnswer } from '../gates/gate-answer.ts'
 import { readDisks } from '../probes/read-disks.ts'
 import { readJournal } from '../probes/read-journal.ts'
 import { readPorts } from '../probes/read-ports.ts'
@@ -44,6 +47,8 @@ export interface ProbeAnswerParts {
 export interface ProbeSources {
   readonly facts: () => Promise<SerialisedFacts>
   readonly auditHeads: () => readonly ChainHead[]
+  /** Asks the gates of the fleet directory by which this node is proved. */
+  readonly gates: (signal: AbortSignal) => Promise<readonly GateAnswer[]>
   /** The machine that is asked about: made up where the agent's is. */
   readonly system: System
   /** What the node may be asked to do; logs are shown with "logs" alone. */
@@ -95,6 +100,11 @@ async function answer(
       }
       const asked = readParameters(JournalProbeSchema, parameters)
       return toJsonString(JournalAnswerSchema, await readJournal(system, asked, sources.nowMs(), ms, signal))
+    }
+    case 'gates': {
+      const gates = await sources.gates(signal)
+      const answers = gates.map(({ gate, verdict, reason }) => ({ name: gate, verdict, reason }))
+      return toJsonString(GatesAnswerSchema, create(GatesAnswerSchema, { gates: answers }))
     }
     case 'facts':
       return toJsonString(FactsSchema, fromBinary(FactsSchema, (await sources.facts()).bytes))

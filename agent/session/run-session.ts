@@ -219,6 +219,7 @@ class Session implements Disposable {
           const sources = {
             facts: () => facts.refresh(),
             auditHeads: () => state.current.auditHeads,
+            gates: (signal: AbortSignal) => operations.askGates(signal),
             key: this.#deps.identity,
             system: this.#deps.probed,
             allow: this.#deps.allowed,

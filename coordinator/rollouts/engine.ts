@@ -1,22 +1,28 @@
 import { pause } from '../../shared/lifecycle.ts'
 import type { OrderDeps } from '../operations/orders.ts'
 import type { NodeClaims } from '../session-hooks.ts'
+import type { Sessions } from '../sessions/sessions.ts'
 import { findRollout } from '../store/rollouts.ts'
 import type { BeginDeps } from './begin-rollout.ts'
 import { catchUp } from './catch-up.ts'
 import type { ClusterSource } from './cluster-source.ts'
+import { GateQuestions } from './gate-questions.ts'
 import { RestoreWatch } from './restore-watch.ts'
 import { beginRevert } from './revert-rollout.ts'
 import { RolloutRunner, type RunnerDeps } from './runner.ts'
 import { SILENT_FOR_MS, SilenceWatch } from './silence.ts'
 
-export type EngineDeps = Omit<RunnerDeps, 'clusters' | 'silence' | 'halted' | 'revert'> &
-  OrderDeps & { readonly clusters: ClusterSource }
+export type EngineDeps = Omit<RunnerDeps, 'clusters' | 'silence' | 'halted' | 'revert' | 'gateQuestions'> &
+  OrderDeps & {
+    readonly clusters: ClusterSource
+    readonly sessions: RunnerDeps['sessions'] & Pick<Sessions, 'probe'>
+  }
 
 /** Everything that rollouts are made of, built around one runner. */
 export interface RolloutEngine {
   readonly runner: RolloutRunner
   readonly silence: SilenceWatch
+  readonly gateQuestions: GateQuestions
   readonly restoreWatch: RestoreWatch
   readonly halted: () => string | undefined
   readonly clusters: ClusterSource
@@ -42,8 +48,10 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
   silence.begin(seen.map(({ id, last_seen: at }) => [id, at] as const))
   const { clusters } = deps
   const begin = (): BeginDeps => ({ store, directory, clock, runner, halted, clusters })
+  const gateQuestions = new GateQuestions({ ...deps, answered: () => runner.trigger() })
   const runner: RolloutRunner = new RolloutRunner({
     ...deps,
+    gateQuestions,
     silence,
     halted,
     async revert(id) {
@@ -59,6 +67,7 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
   })
   return {
     runner,
+    gateQuestions,
     silence,
     restoreWatch,
     halted,

@@ -20,6 +20,7 @@ import {
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { ClusterSource } from './cluster-source.ts'
+import type { GateQuestions } from './gate-questions.ts'
 import { isServerRole } from './members.ts'
 import { missingOperation, viewOfOperation } from './operation-view.ts'
 import { isMove } from './plan/host-steps.ts'
@@ -34,6 +35,8 @@ export interface SnapshotDeps {
   readonly sessions: Pick<Sessions, 'live' | 'machines'>
   readonly clusters: ClusterSource
   readonly silence: SilenceWatch
+  /** What gates said on hosts. */
+  readonly gateQuestions: Pick<GateQuestions, 'answers'>
   /** Why nothing is granted at all; undefined: nothing is in the way. */
   readonly halted: () => string | undefined
 }
@@ -156,6 +159,7 @@ export async function snapshotOf(
     silence: silence.look(sessions.machines(), moved, policy.silentPercent, nowMs, machine =>
       isLive(directory.get(machine)?.state ?? 'evicted'),
     ),
+    gates: policy.askGates ? deps.gateQuestions.answers() : undefined,
     halted: deps.halted(),
   }
 }

@@ -2,7 +2,7 @@ import type { Distribution } from '../kubernetes/distributions.ts'
 import type { GateProbe } from '../revision/safety.ts'
 import type { Amount } from '../rollout/amount.ts'
 import type { MaintenanceWindow } from '../rollout/maintenance-window.ts'
-import type { FailurePolicy } from '../rollout/rollout-bounds.ts'
+import type { FailurePolicy, gateAskings } from '../rollout/rollout-bounds.ts'
 import type { FreeTable } from './free-value.ts'
 import type { confirmations, endpointKeepers, rebootPolicies, roles, systems, trials } from './schema.ts'
 
@@ -38,6 +38,7 @@ export interface RolloutSettings {
   readonly maxFailures: number | undefined
   readonly spread: string | undefined
   readonly silentPercent: number | undefined
+  readonly askGates: (typeof gateAskings)[number] | undefined
   readonly drainLimitMs: number | undefined
   readonly windows: readonly MaintenanceWindow[]
 }

@@ -15,6 +15,7 @@ export function resolveRollout({ rollout }: Pick<Sections, 'rollout'>): RolloutS
     maxFailures: values?.['max-failures']?.value,
     spread: values?.spread?.value,
     silentPercent: values?.['silent-percent']?.value,
+    askGates: values?.['ask-gates']?.value,
     drainLimitMs: values?.['drain-limit']?.value,
     windows: values?.windows?.value ?? [],
   }

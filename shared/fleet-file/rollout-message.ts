@@ -27,6 +27,7 @@ export function rolloutPolicyMessage({
     maxFailures: rollout.maxFailures ?? 0,
     spread: rollout.spread ?? '',
     silentPercent: rollout.silentPercent ?? 0,
+    askGates: rollout.askGates === 'before-each-step',
     ...(drainLimitMs === undefined ? {} : { drainLimit: durationFromMs(drainLimitMs) }),
     windows: rollout.windows.map(windowMessage),
     follows: clusters.flatMap(({ name, after }) =>

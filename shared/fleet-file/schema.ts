@@ -398,6 +398,13 @@ export const rolloutKeys = {
     meaning:
       'When more than this share of the fleet falls silent at once, nothing new is begun; what is under way goes to its end.',
   }),
+  'ask-gates': key({
+    type: oneOf(...rollout.gateAskings),
+    fallback: '"never"',
+    example: '"before-each-step"',
+    meaning:
+      'Whether the gates of a host, scripts included, are asked on it before each step that disrupts it, and it waits until all are healthy.',
+  }),
   'drain-limit': key({
     type: duration(rollout.ROLLOUT_BOUNDS.drainLimitMs, 'from 1s to 24h'),
     fallback: '"5m"',

@@ -26,3 +26,6 @@ export const MAX_CANARIES = 100
 export const MAX_WINDOWS = 16
 export const MAX_AFTER = 100
 export const MAX_FOLLOWS = 100
+
+/** When the gates of a host are asked besides after its changes. */
+export const gateAskings = ['never', 'before-each-step'] as const

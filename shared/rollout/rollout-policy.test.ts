@@ -31,6 +31,7 @@ on-failure = "continue"
 max-failures = 3
 spread = "rack"
 silent-percent = 20
+ask-gates = "before-each-step"
 drain-limit = "3m"
 windows = ["02:00-05:00 UTC"]
 `
@@ -53,6 +54,7 @@ describe('what the fleet file says of rollouts', () => {
         maxFailures: 3,
         spread: 'rack',
         silentPercent: 20,
+        askGates: true,
         drainLimitMs: 180_000,
         windows: [{ days: [1, 2, 3, 4, 5, 6, 7], fromMinute: 120, toMinute: 300, timeZone: 'UTC' }],
         follows: new Map(),

@@ -32,6 +32,8 @@ export interface RolloutPolicy {
   /** Label; undefined: hosts are not spread. */
   readonly spread: string | undefined
   readonly silentPercent: number
+  /** The gates of a host are asked on it before each step that disrupts it. */
+  readonly askGates: boolean
   readonly drainLimitMs: number
   readonly windows: readonly MaintenanceWindow[]
   /** Cluster to those that must be done before it. */
@@ -93,6 +95,7 @@ function policyOf(message: PolicyMessage | undefined): RolloutPolicy {
     maxFailures: most === 0 ? undefined : most,
     spread: spread === '' ? undefined : spread,
     silentPercent: silent,
+    askGates: message?.askGates ?? false,
     drainLimitMs:
       duration('drain_limit', message?.drainLimit, undefined, ROLLOUT_BOUNDS.drainLimitMs) ??
       ROLLOUT_DEFAULTS.drainLimitMs,

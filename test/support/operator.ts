@@ -9,6 +9,7 @@ import { MANIFEST_TYPE } from '../../shared/envelope/payload-types.ts'
 import { clusterEntries, fleetTargets, type TargetMode } from '../../shared/fleet-file/fleet-targets.ts'
 import { formatProblems } from '../../shared/fleet-file/problem.ts'
 import { readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
+import { rolloutPolicyMessage } from '../../shared/fleet-file/rollout-message.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import {
@@ -153,6 +154,7 @@ export class Operator implements AsyncDisposable {
       tree,
       targets: options.change?.(targets) ?? targets,
       clusters: clusterEntries(read.fleet),
+      rollout: rolloutPolicyMessage(read.fleet),
       created: new Date(),
       expires: new Date(Date.now() + read.fleet.expiresDays * 86_400_000),
       provenance: { commit: '', dirty: false, lockDigest: '', publisher: 'test@here', tool: 'test' },

@@ -23,6 +23,7 @@ export const GATES = [
     'pin',
     'window',
     'health',
+    'checks',
     'quorum',
     'skew',
   ] as const),
@@ -36,7 +37,7 @@ export type GateName = (typeof GATES)[number]
  */
 export const OVERRIDABLE: readonly GateName[] = [
   ...(['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'] as const),
-  ...(['lock', 'pin', 'window', 'health', 'quarantine', 'soak', 'given-up'] as const),
+  ...(['lock', 'pin', 'window', 'health', 'checks', 'quarantine', 'soak', 'given-up'] as const),
 ]
 
 export interface NewGrant {

@@ -26,6 +26,7 @@ const BY_A_SERVER: Passed = {
 /** The cluster's own planner judges these where it begins the act, and knows more of them than what is seen here. */
 const BY_ITS_CLUSTER: Passed = {
   unknown: 'the planner of its cluster judges what it knows of the node',
+  checks: 'whoever is ill is moved away from, taken out or set back all the same',
   health: 'whoever is ill is moved away from, taken out or set back all the same',
 }
 
@@ -45,7 +46,11 @@ export const PASSES: Readonly<Record<GatedAction, Passed>> = {
   upgrade: {},
   reboot: BRINGS_NOTHING,
   restart: BRINGS_NOTHING,
-  rollback: { ...BRINGS_NOTHING, silence: 'a way back is kept from nobody' },
+  rollback: {
+    ...BRINGS_NOTHING,
+    silence: 'a way back is kept from nobody',
+    checks: 'a way back is kept from nobody',
+  },
   drain: {
     ...BRINGS_NOTHING,
     ...BY_A_SERVER,
@@ -82,6 +87,7 @@ export const PASSES: Readonly<Record<GatedAction, Passed>> = {
     ...BRINGS_NOTHING,
     ...TAKES_NOBODY,
     health: 'nothing is restarted for it',
+    checks: 'nothing is restarted for it',
     quorum: 'nothing is restarted for it',
   },
   // There is nothing left that these could protect: the cluster is down, or is given up as it is.

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Wait } from './decision.ts'
+import { gatesAwaited } from './own-gates.ts'
 import { planRollouts } from './plan-rollouts.ts'
 import type { HostView, OperationView, RolloutSnapshot } from './rollout-snapshot.ts'
 import { sampleGrant } from './testing/grants.ts'
@@ -114,6 +115,53 @@ describe('gates of rollouts', () => {
       'r1 w1 act',
       'r1 w2 act',
     ])
+  })
+
+  it('waits for the gates of the fleet directory, asked on the host after the last step of its cluster, and for nothing older', () => {
+    const hosts = clusterHosts(0, 2)
+    const at = (askedMs: number, problem?: string) => new Map([['machine-w1', { askedMs, problem }]])
+    const drained = {
+      w2: [sampleGrant('drain', 'done', NOW - 9_000), sampleGrant('uncordon', 'done', NOW - 5_000)],
+    }
+    const snapshot = (
+      answers: RolloutSnapshot['gates'],
+      change: Parameters<typeof reboot>[1] = { grants: drained },
+    ) =>
+      sampleSnapshot({ hosts, clusters: inCluster(hosts), gates: answers, rollouts: [reboot(hosts, change)] })
+    const held = (answers: RolloutSnapshot['gates'], change?: Parameters<typeof reboot>[1]) =>
+      waits(snapshot(answers, change), 'w1').map(({ gate, reason }) => `${gate}: ${reason}`)
+    const silent = ['checks: its gates have not answered since the last step']
+    expect(held(undefined)).toEqual([])
+    expect(held(new Map())).toEqual(silent)
+    expect(held(at(NOW - 5_000))).toEqual(silent)
+    expect(held(at(NOW - 4_999))).toEqual([])
+    expect(held(at(NOW + 1))).toEqual(silent)
+    expect(held(at(NOW - 60_001), {})).toEqual(silent)
+    expect(held(at(NOW - 4_000, 'gate web is unhealthy: no'))).toEqual(['checks: gate web is unhealthy: no'])
+    expect(held(at(NOW - 4_000, 'its gates could not be asked: no'))).toHaveLength(1)
+    // Its own drain is a step, too.
+    const own = { grants: { w1: [sampleGrant('drain', 'done', NOW - 1_000)] } }
+    expect(held(at(NOW - 2_000), own)).toEqual(silent)
+    expect(grants(snapshot(at(NOW - 500), own))).toContain('r1 w1 act')
+    const opened = { change: { overrides: new Set(['w1 checks', 'w1 budget']) } }
+    expect(held(new Map(), opened)).toEqual([])
+    // What mends a single machine, and a way back, wait for no gate.
+    const alone = [sampleHost('a')]
+    const mended = reboot(alone, { settings: { direct: true } })
+    const back = sampleRollout({ hosts: alone, change: { action: 'rollback', revision: 0 } })
+    for (const rollout of [mended, back]) {
+      expect(grants(sampleSnapshot({ hosts: alone, gates: new Map(), rollouts: [rollout] }))).toEqual([
+        'r1 a act',
+      ])
+    }
+  })
+
+  it('asks those hosts for their gates that wait for nothing else', () => {
+    const hosts = [sampleHost('a'), sampleHost('b', { lock: 'x' }), sampleHost('c')]
+    const snapshot = sampleSnapshot({ hosts, gates: new Map(), rollouts: [reboot(hosts)] })
+    expect([...gatesAwaited(snapshot, planRollouts(snapshot, NOW))]).toEqual(['machine-a', 'machine-c'])
+    const done = sampleSnapshot({ hosts, rollouts: [reboot(hosts)] })
+    expect([...gatesAwaited(done, planRollouts(done, NOW))]).toEqual([])
   })
 
   it('restarts the Kubernetes of a host as it reboots a host: drained before, behind the same gates, and not where none runs', () => {

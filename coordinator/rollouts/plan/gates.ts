@@ -5,6 +5,7 @@ import { type GateName, OVERRIDABLE, type Wait } from './decision.ts'
 import { whyPassed } from './gate-table.ts'
 import { bringsRevision, isDisruptive, roundsOf } from './host-steps.ts'
 import { canaries, turn } from './order-gates.ts'
+import { type LastSteps, ownGates } from './own-gates.ts'
 import type { Predecessors } from './predecessors.ts'
 import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
@@ -25,6 +26,7 @@ export interface GateInput {
   readonly predecessors: Predecessors
   readonly clocks: WallClocks
   readonly versions: ClusterVersions
+  readonly lastSteps: LastSteps
   readonly nowMs: number
 }
 
@@ -72,6 +74,7 @@ function* closed(input: GateInput): Iterable<Wait> {
     if (spread) yield spread
   }
   yield* datastore(input)
+  yield* ownGates(input)
 }
 
 function* halted({ snapshot }: GateInput): Iterable<Wait> {

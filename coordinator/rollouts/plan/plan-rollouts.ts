@@ -14,6 +14,7 @@ import {
   whatIsStale,
   whyNotNeeded,
 } from './next-step.ts'
+import { LastSteps } from './own-gates.ts'
 import { Predecessors } from './predecessors.ts'
 import type { Grant, HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { RolloutSnapshot } from './rollout-snapshot.ts'
@@ -38,6 +39,7 @@ export function planRollouts(snapshot: RolloutSnapshot, nowMs: number): Decision
     availability: new Availability(snapshot, standings),
     clocks: new WallClocks(nowMs),
     versions: new ClusterVersions(),
+    lastSteps: new LastSteps(standings),
     leaders: new Map(
       [...snapshot.clusters].flatMap(([name, { leader }]) => (leader ? [[name, leader]] : [])),
     ),
@@ -65,6 +67,7 @@ interface Run {
   readonly availability: Availability
   readonly clocks: WallClocks
   readonly versions: ClusterVersions
+  readonly lastSteps: LastSteps
   readonly leaders: ReadonlyMap<string, string>
   fetching: number
   readonly grants: NewGrant[]
@@ -151,7 +154,7 @@ function planHost(
   }
   const skipped = whyNotNeeded(snapshot, rollout, host, next)
   if (skipped !== undefined) return grant(run, standing, host, next, skipped)
-  const { availability, clocks, versions } = run
+  const { availability, clocks, versions, lastSteps } = run
   const view = snapshot.hosts.get(name)
   const fresh = progress.kind === 'waiting'
   const step = next
@@ -167,6 +170,7 @@ function planHost(
     predecessors,
     clocks,
     versions,
+    lastSteps,
     nowMs,
   }
   const held = waitsOf(input)

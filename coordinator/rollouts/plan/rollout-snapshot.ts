@@ -19,6 +19,8 @@ export interface RolloutSnapshot {
   /** Windows of hosts that have none of their own. */
   readonly windows: readonly MaintenanceWindow[]
   readonly silence: Silence
+  /** By machine what its own gates said when they were last asked; undefined: they are not asked before steps. */
+  readonly gates: ReadonlyMap<string, GatesView> | undefined
   /** Why nothing is granted at all, such as a store that is older than what its nodes report. */
   readonly halted: string | undefined
 }
@@ -113,4 +115,12 @@ export interface Silence {
   readonly silent: number
   /** More than this share stops everything new. */
   readonly percent: number
+}
+
+/** What the gates of the fleet directory said on a host. */
+export interface GatesView {
+  /** When they were asked: the answer is about a moment after that. */
+  readonly askedMs: number
+  /** Why they do not let it be touched, or why they could not be asked; undefined: all are healthy. */
+  readonly problem: string | undefined
 }

@@ -18,6 +18,7 @@ function options(most: number): fc.Arbitrary<SimulationOptions> {
     alone: fc.integer({ min: 0, max: most }),
     quarantined: fc.constantFrom(0, 0, 0.05),
     lying: fc.constantFrom(0, 0.02, 0.1),
+    askGates: fc.boolean(),
     clusters: fc.array(
       fc.record({
         servers: fc.constantFrom(1, 3, 3, 5),
@@ -77,6 +78,7 @@ const LARGE: SimulationOptions = {
   alone: 100,
   quarantined: 0.01,
   lying: 0.02,
+  askGates: true,
   clusters: [
     { servers: 3, workers: 50 },
     { servers: 5, workers: 30 },

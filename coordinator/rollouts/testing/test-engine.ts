@@ -17,7 +17,13 @@ export async function testEngine(
   const { sessions, wake = () => {}, ...rest } = deps
   return await openRolloutEngine({
     ...rest,
-    sessions: { live: () => undefined, machines: () => [], wake, ...sessions },
+    sessions: {
+      live: () => undefined,
+      machines: () => [],
+      wake,
+      probe: async () => await Promise.reject(new Error('nobody is here')),
+      ...sessions,
+    },
     clusters: NO_CLUSTERS,
     rolloutFeed: new ChangeFeed(),
     log: pino({ level: 'silent' }),

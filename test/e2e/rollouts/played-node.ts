@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf'
-import type { Order } from '../../../shared/gen/muster/v1/agent_pb.ts'
+import type { Order, Probe } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import {
   type OperationReport,
   OperationReportSchema,
@@ -33,6 +33,10 @@ export class PlayedNode implements AsyncDisposable {
   moving = false
   /** How its changes end. */
   outcome: OutcomeClass = OutcomeClass.SUCCEEDED
+  /** What each of its gates says: "healthy" and the like. Undefined: it does not answer what is asked of them. */
+  gates: readonly string[] | undefined = ['healthy']
+  /** How often its gates were asked. */
+  asked = 0
   /** It has no session while this is set. */
   silent = false
   highestRevision = 0n
@@ -77,6 +81,7 @@ export class PlayedNode implements AsyncDisposable {
       for (; seen < session.received.length; seen++) {
         const { message } = session.received[seen] ?? {}
         if (message?.case === 'order') this.#take(message.value)
+        if (message?.case === 'probe' && message.value.kind === 'gates') this.#answer(session, message.value)
         if (message?.case === 'operationAck' && message.value.outcome) {
           this.#acknowledged.add(message.value.operationId)
         }
@@ -95,6 +100,14 @@ export class PlayedNode implements AsyncDisposable {
       }
       await pause(LOOK_MS, signal)
     }
+  }
+
+  #answer(session: RawSession, { probeId }: Probe): void {
+    this.asked += 1
+    if (this.gates === undefined) return
+    const gates = this.gates.map((verdict, at) => ({ name: `g${at}`, verdict, reason: 'as it is played' }))
+    const value = { probeId, json: JSON.stringify({ gates }), error: '' }
+    session.send({ message: { case: 'probeAnswer', value } })
   }
 
   #take(order: Order): void {

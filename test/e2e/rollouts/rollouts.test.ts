@@ -27,12 +27,12 @@ afterEach(async () => {
 const nameOf = (index: number) => `n${String(index + 1).padStart(2, '0')}`
 
 /** A fleet of played nodes outside of clusters, all connected. */
-async function start(count: number): Promise<void> {
+async function start(count: number, settings = ''): Promise<void> {
   // A node that is late with a beat because the machine is busy is not away.
   fleet = await startFleet({ heartbeatSeconds: 5 })
   operator = await addOperator(fleet)
   const names = Array.from({ length: count }, (_, index) => nameOf(index))
-  await publish(count)
+  await publish(count, settings)
   nodes = await Promise.all(
     names.map(async host => {
       const machine = await RawMachine.make(fleet)
@@ -46,8 +46,9 @@ async function start(count: number): Promise<void> {
   )
 }
 
-async function publish(count: number): Promise<number> {
-  const toml = Array.from({ length: count }, (_, index) => `[hosts.${nameOf(index)}]\n`).join('')
+async function publish(count: number, settings = ''): Promise<number> {
+  const hosts = Array.from({ length: count }, (_, index) => `[hosts.${nameOf(index)}]\n`).join('')
+  const toml = `${settings}${hosts}`
   return (await operator.publish({ toml, files: { 'flake.nix': `# ${randomId()}` } })).number
 }
 
@@ -211,6 +212,46 @@ describe('a coordinator', () => {
     expect(accepted).toContain('accepted: n01 accepted revision 7')
     const id = await begin({ maxUnavailable: '2', soak: { seconds: 0n } }, { refs: ['n02'] })
     expect((await untilOver(id)).state).toBe(RolloutState.SUCCEEDED)
+  })
+})
+
+describe('gates of the fleet directory', () => {
+  it('are asked before each host, after the step before it, and hold the rollout until they are healthy or an operator opens them', async () => {
+    await start(3, '[rollout]\nask-gates = "before-each-step"\n')
+    const [first, second, third] = nodes
+    if (!first || !second || !third) throw new Error('no nodes')
+    second.gates = ['healthy', 'unhealthy']
+    const id = await begin({ maxUnavailable: '1', soak: { seconds: 0n } })
+    const held = async (host: string) =>
+      (await shown(id)).hosts
+        .find(one => one.host === host)
+        ?.waits.map(({ gate, reason }) => `${gate}: ${reason}`)
+    await until('the gate', async () =>
+      String(await held('n02')).includes('checks: gate g1 is unhealthy') ? true : undefined,
+    )
+    expect(first.asked).toBeGreaterThan(0)
+    // Nobody goes in its place whose gates nobody has asked since; those of the third are healthy, and it goes.
+    await until('the third', () => (third.changes().length > 0 ? true : undefined))
+    expect(second.changes()).toEqual([])
+    second.gates = ['healthy', 'healthy']
+    await until('the second', () => (second.changes().length > 0 ? true : undefined))
+    expect((await untilOver(id)).state).toBe(RolloutState.SUCCEEDED)
+
+    // Whoever cannot answer is closed, and an operator opens that, which is recorded.
+    await publish(3, '[rollout]\nask-gates = "before-each-step"\n')
+    second.gates = undefined
+    const next = await begin({ maxUnavailable: '1', soak: { seconds: 0n } }, { refs: ['n02'] })
+    await until('the wait', async () => {
+      const { hosts } = await shown(next)
+      return hosts[0]?.waits.some(({ gate }) => gate === 'checks') ? true : undefined
+    })
+    await pause(3_000)
+    expect(second.changes()).toHaveLength(1)
+    await fleet.ok('rollout', 'override', next, 'n02', 'checks', '--why', 'its script is broken')
+    expect((await untilOver(next)).state).toBe(RolloutState.SUCCEEDED)
+    expect(second.changes()).toEqual(['apply 1', 'apply 2'])
+    const text = await fleet.ok('events')
+    expect(text).toContain('gate checks opened for n02: its script is broken')
   })
 })
 

@@ -9,6 +9,7 @@ export const SMALL_WORLD: SimulationOptions = {
   alone: 12,
   quarantined: 0,
   lying: 0.02,
+  askGates: false,
   clusters: [
     { servers: 3, workers: 5 },
     { servers: 3, workers: 2 },
@@ -298,6 +299,38 @@ export const BROKEN_PLANNERS: readonly {
         const clusters = [...names].map(name => [name, snapshot.clusters.get(name) ?? none(name)] as const)
         return { ...snapshot, clusters: new Map(clusters) }
       }),
+  },
+  {
+    name: 'asks no gates of hosts',
+    notices: /its gates were not asked/,
+    planner: () => blind(snapshot => ({ ...snapshot, gates: undefined })),
+    options: { askGates: true },
+  },
+  {
+    name: 'takes whatever gates answer for healthy',
+    notices: /its gates are ill/,
+    planner: () =>
+      blind(({ gates, ...snapshot }) => ({
+        ...snapshot,
+        gates:
+          gates && new Map([...gates].map(([machine, view]) => [machine, { ...view, problem: undefined }])),
+      })),
+    options: { askGates: true },
+  },
+  {
+    name: 'takes what gates said before the last step for what they say now',
+    notices: /its gates were (asked before|not asked)/,
+    planner: () => (snapshot, nowMs) =>
+      planRollouts(
+        {
+          ...snapshot,
+          gates:
+            snapshot.gates &&
+            new Map([...snapshot.gates].map(([machine, view]) => [machine, { ...view, askedMs: nowMs }])),
+        },
+        nowMs,
+      ),
+    options: { askGates: true },
   },
   {
     name: 'does not look at racks',

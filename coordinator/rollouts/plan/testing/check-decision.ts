@@ -178,9 +178,32 @@ function* problemsOf(
     yield 'outside of its window'
   if (!snapshot.hosts.get(host.host)?.connected) yield 'away'
   yield* clusterProblems(fleet, snapshot, ledger, rollout, host, box, step)
+  yield* gateProblems(fleet, ledger, box)
   if (heldBy(grants) !== undefined || step === 'snapshot') return
   yield* orderProblems(fleet, ledger, rollout, host)
   yield* budgetProblems(fleet, snapshot, ledger, rollout, box)
+}
+
+/** Its own gates said that they are healthy, after everything that was done in its cluster was over. */
+function* gateProblems(fleet: Fleet, ledger: Ledger, box: Box): Iterable<string> {
+  if (!fleet.askGates) return
+  const answer = fleet.gateAnswers.get(`m-${box.host}`)
+  if (!answer || fleet.nowMs - answer.askedMs > 60_000) {
+    yield 'its gates were not asked'
+    return
+  }
+  if (answer.problem !== undefined) yield 'its gates are ill'
+  for (const { id, hosts } of fleet.rollouts) {
+    for (const { host: name, cluster } of hosts) {
+      if (cluster !== box.cluster) continue
+      const grants = ledger.host(id, name)?.grants ?? []
+      const isOlder = grants.some(
+        ({ step, end }) =>
+          end && end.outcome !== 'skipped' && step !== 'prefetch' && end.atMs >= answer.askedMs,
+      )
+      if (isOlder) yield `its gates were asked before ${name} was done`
+    }
+  }
 }
 
 function isInside(windows: Box['windows'], minute: number): boolean {

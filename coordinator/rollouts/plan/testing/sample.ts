@@ -85,6 +85,7 @@ export function sampleSnapshot(
     follows: new Map(),
     windows: [],
     silence: { known: hosts.length, silent: 0, percent: 30 },
+    gates: undefined,
     halted: undefined,
     ...change,
     hosts: new Map(hosts.map(host => [host.host, host])),

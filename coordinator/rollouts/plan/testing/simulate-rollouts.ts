@@ -1,10 +1,11 @@
 import type { Amount } from '../../../../shared/rollout/amount.ts'
 import type { FailurePolicy } from '../../../../shared/rollout/rollout-bounds.ts'
 import type { Decision } from '../decision.ts'
+import { gatesAwaited } from '../own-gates.ts'
 import type { HostRecord, RolloutAction, RolloutRecord } from '../rollout-record.ts'
 import type { RolloutSnapshot } from '../rollout-snapshot.ts'
 import { checkDecision } from './check-decision.ts'
-import { giveJobs, snapshotOf, writeDecision } from './simulated-coordinator.ts'
+import { askGates, giveJobs, snapshotOf, writeDecision } from './simulated-coordinator.ts'
 import { type Box, type Fleet, type FleetOptions, makeFleet, passTime, TICK_MS } from './simulated-fleet.ts'
 
 export type Planner = (snapshot: RolloutSnapshot, nowMs: number) => Decision
@@ -77,10 +78,13 @@ function turn(fleet: Fleet, plan: Planner): boolean {
   )
   counts.handedBack += handsBack.filter(({ rollout, host }) => !hasActed(fleet, rollout, host)).length
   writeDecision(fleet, decision)
+  const awaited = fleet.askGates ? gatesAwaited(snapshot, decision) : new Set<string>()
+  askGates(fleet, awaited)
   // Killed after it was written: whoever starts next asks for what was granted.
   if (fleet.faulty && random.chance(0.05)) restart(fleet)
   else giveJobs(fleet)
-  return decision.grants.length + decision.closings.length + decision.moves.length > 0
+  // An answer comes within moments: while one is waited for, time does not leap over it.
+  return awaited.size + decision.grants.length + decision.closings.length + decision.moves.length > 0
 }
 
 function hasActed({ rollouts }: Fleet, rollout: string, name: string): boolean {
@@ -90,6 +94,7 @@ function hasActed({ rollouts }: Fleet, rollout: string, name: string): boolean {
 
 function restart(fleet: Fleet): void {
   fleet.counts.restarts += 1
+  fleet.gateAnswers.clear()
   fleet.upAtMs = fleet.nowMs + fleet.random.below(90_000)
   fleet.blindUntilMs = fleet.upAtMs + fleet.random.below(60_000)
   for (const box of fleet.boxes.values()) box.sessionMs = undefined

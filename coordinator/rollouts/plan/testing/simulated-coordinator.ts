@@ -28,6 +28,7 @@ export function snapshotOf(fleet: Fleet): RolloutSnapshot {
     ...{ hosts, clusters, operations: operationsOf(fleet), follows: new Map([['k1', ['k0']]]) },
     windows: FLEET_WINDOWS,
     silence: silenceOf(fleet),
+    gates: fleet.askGates ? new Map(fleet.gateAnswers) : undefined,
     halted: undefined,
   }
 }
@@ -184,5 +185,21 @@ export function giveJobs(fleet: Fleet): void {
       if (step === 'act') fleet.counts.acts += 1
       jobs.set(job.id, job)
     }
+  }
+}
+
+/** Hosts that wait for their own gates alone are asked, and some answer; the others are asked again. */
+export function askGates(fleet: Fleet, machines: ReadonlySet<string>): void {
+  const { random, nowMs, gateAnswers } = fleet
+  for (const machine of gateAnswers.keys()) if (!machines.has(machine)) gateAnswers.delete(machine)
+  for (const box of fleet.boxes.values()) {
+    const machine = `m-${box.host}`
+    if (!machines.has(machine) || (fleet.faulty && random.chance(0.2))) continue
+    const problem = !isConnected(fleet, box)
+      ? 'not asked'
+      : box.gatesIllUntilMs > nowMs
+        ? 'gate made-up is unhealthy'
+        : undefined
+    gateAnswers.set(machine, { askedMs: nowMs, problem })
   }
 }

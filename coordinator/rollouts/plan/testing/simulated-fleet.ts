@@ -1,7 +1,7 @@
 import type { MaintenanceWindow } from '../../../../shared/rollout/maintenance-window.ts'
 import { SeededRandom } from '../../../clusters/testing/seeded-random.ts'
 import type { RolloutRecord, StepKind } from '../rollout-record.ts'
-import type { PlanView } from '../rollout-snapshot.ts'
+import type { GatesView, PlanView } from '../rollout-snapshot.ts'
 
 /** The truth that no planner sees: what runs where, what is cordoned, what is being done. All of it is made up. */
 export interface Fleet {
@@ -26,6 +26,9 @@ export interface Fleet {
   readonly seen: Map<string, SeenCluster>
   /** When each machine was last heard of. */
   readonly heardMs: Map<string, number>
+  /** What machines said of their gates when they were last asked. */
+  readonly gateAnswers: Map<string, GatesView>
+  readonly askGates: boolean
   upAtMs: number
   /** Until then nobody has looked at clusters since the coordinator started. */
   blindUntilMs: number
@@ -48,6 +51,8 @@ export interface Box {
   cutUntilMs: number
   /** Its member of the datastore is not healthy, whatever the node is. */
   illUntilMs: number
+  /** A gate of the fleet directory is not healthy on it. */
+  gatesIllUntilMs: number
   /** Since when its session lasts; undefined: it has none. */
   sessionMs: number | undefined
   version: string
@@ -94,6 +99,8 @@ export interface FleetOptions {
   readonly quarantined: number
   /** How likely it is that a host says that it did what it did not: from 0 to 1. */
   readonly lying: number
+  /** The gates of hosts are asked before each step. */
+  readonly askGates: boolean
   readonly clusters: readonly { readonly servers: number; readonly workers: number }[]
 }
 
@@ -111,7 +118,7 @@ export const FLEET_WINDOWS: readonly MaintenanceWindow[] = Array.from({ length: 
   timeZone: 'UTC',
 }))
 
-export function makeFleet({ seed, alone, clusters, quarantined, lying }: FleetOptions): Fleet {
+export function makeFleet({ seed, alone, clusters, quarantined, lying, askGates }: FleetOptions): Fleet {
   const random = new SeededRandom(seed)
   const boxes = new Map<string, Box>()
   const add = (host: string, cluster: string | undefined, server: boolean): Box => {
@@ -127,6 +134,7 @@ export function makeFleet({ seed, alone, clusters, quarantined, lying }: FleetOp
         upAtMs: 0,
         cutUntilMs: 0,
         illUntilMs: 0,
+        gatesIllUntilMs: 0,
         sessionMs: START_MS,
         version: FROM_VERSION,
         readyAtMs: 0,
@@ -155,6 +163,8 @@ export function makeFleet({ seed, alone, clusters, quarantined, lying }: FleetOp
       over: new Map(),
       seen: new Map(),
       heardMs: new Map(),
+      gateAnswers: new Map(),
+      askGates,
       upAtMs: 0,
       blindUntilMs: 0,
     },
@@ -181,6 +191,7 @@ export function passTime(fleet: Fleet, ms: number): void {
       box.readyAtMs = nowMs + random.below(60_000)
     }
     if (faulty && box.server && random.chance(0.003)) box.illUntilMs = nowMs + random.below(900_000)
+    if (fleet.askGates && faulty && random.chance(0.004)) box.gatesIllUntilMs = nowMs + random.below(600_000)
     if (!faulty) box.cutUntilMs = 0
     else if (box.up && random.chance(0.001)) {
       fleet.counts.crashes += 1

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/probe.proto.
  */
 export const file_muster_v1_probe: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvcHJvYmUucHJvdG8SCW11c3Rlci52MSK4AQoJTGl2ZVByb2JlEiYKBXVuaXRzGAEgASgLMhUubXVzdGVyLnYxLlVuaXRzUHJvYmVIABImCgVkaXNrcxgCIAEoCzIVLm11c3Rlci52MS5EaXNrc1Byb2JlSAASJgoFcG9ydHMYAyABKAsyFS5tdXN0ZXIudjEuUG9ydHNQcm9iZUgAEioKB2pvdXJuYWwYBCABKAsyFy5tdXN0ZXIudjEuSm91cm5hbFByb2JlSABCBwoFcHJvYmUiHgoKVW5pdHNQcm9iZRIQCghwYXR0ZXJucxgBIAMoCSJFCgtVbml0c0Fuc3dlchIjCgV1bml0cxgBIAMoCzIULm11c3Rlci52MS5Vbml0U3RhdGUSEQoJdHJ1bmNhdGVkGAIgASgIIlkKCVVuaXRTdGF0ZRIMCgRuYW1lGAEgASgJEgwKBGxvYWQYAiABKAkSDgoGYWN0aXZlGAMgASgJEgsKA3N1YhgEIAEoCRITCgtkZXNjcmlwdGlvbhgFIAEoCSIbCgpEaXNrc1Byb2JlEg0KBXBhdGhzGAEgAygJIkYKC0Rpc2tzQW5zd2VyEiQKBWRpc2tzGAEgAygLMhUubXVzdGVyLnYxLkZpbGVTeXN0ZW0SEQoJdHJ1bmNhdGVkGAIgASgIIsUBCgpGaWxlU3lzdGVtEgwKBHBhdGgYASABKAkSDgoGZGV2aWNlGAIgASgJEgwKBGtpbmQYAyABKAkSEQoEc2l6ZRgEIAEoA0gAiAEBEhEKBGZyZWUYBSABKANIAYgBARISCgVmaWxlcxgGIAEoA0gCiAEBEhcKCmZyZWVfZmlsZXMYByABKANIA4gBARINCgVlcnJvchgIIAEoCUIHCgVfc2l6ZUIHCgVfZnJlZUIICgZfZmlsZXNCDQoLX2ZyZWVfZmlsZXMiDAoKUG9ydHNQcm9iZSJJCgtQb3J0c0Fuc3dlchInCgVwb3J0cxgBIAMoCzIYLm11c3Rlci52MS5MaXN0ZW5pbmdQb3J0EhEKCXRydW5jYXRlZBgCIAEoCCJNCg1MaXN0ZW5pbmdQb3J0EhAKCHByb3RvY29sGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcG9ydBgDIAEoDRILCgN1aWQYBCABKA0iVQoMSm91cm5hbFByb2JlEgwKBHVuaXQYASABKAkSDQoFbGluZXMYAiABKA0SKAoFc2luY2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoNSm91cm5hbEFuc3dlchIlCgVsaW5lcxgBIAMoCzIWLm11c3Rlci52MS5Kb3VybmFsTGluZRIRCgl0cnVuY2F0ZWQYAiABKAgiewoLSm91cm5hbExpbmUSJgoCYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKCHByaW9yaXR5GAIgASgNSACIAQESEgoKaWRlbnRpZmllchgDIAEoCRIMCgR0ZXh0GAQgASgJQgsKCV9wcmlvcml0eWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChVtdXN0ZXIvdjEvcHJvYmUucHJvdG8SCW11c3Rlci52MSK4AQoJTGl2ZVByb2JlEiYKBXVuaXRzGAEgASgLMhUubXVzdGVyLnYxLlVuaXRzUHJvYmVIABImCgVkaXNrcxgCIAEoCzIVLm11c3Rlci52MS5EaXNrc1Byb2JlSAASJgoFcG9ydHMYAyABKAsyFS5tdXN0ZXIudjEuUG9ydHNQcm9iZUgAEioKB2pvdXJuYWwYBCABKAsyFy5tdXN0ZXIudjEuSm91cm5hbFByb2JlSABCBwoFcHJvYmUiHgoKVW5pdHNQcm9iZRIQCghwYXR0ZXJucxgBIAMoCSJFCgtVbml0c0Fuc3dlchIjCgV1bml0cxgBIAMoCzIULm11c3Rlci52MS5Vbml0U3RhdGUSEQoJdHJ1bmNhdGVkGAIgASgIIlkKCVVuaXRTdGF0ZRIMCgRuYW1lGAEgASgJEgwKBGxvYWQYAiABKAkSDgoGYWN0aXZlGAMgASgJEgsKA3N1YhgEIAEoCRITCgtkZXNjcmlwdGlvbhgFIAEoCSIbCgpEaXNrc1Byb2JlEg0KBXBhdGhzGAEgAygJIkYKC0Rpc2tzQW5zd2VyEiQKBWRpc2tzGAEgAygLMhUubXVzdGVyLnYxLkZpbGVTeXN0ZW0SEQoJdHJ1bmNhdGVkGAIgASgIIsUBCgpGaWxlU3lzdGVtEgwKBHBhdGgYASABKAkSDgoGZGV2aWNlGAIgASgJEgwKBGtpbmQYAyABKAkSEQoEc2l6ZRgEIAEoA0gAiAEBEhEKBGZyZWUYBSABKANIAYgBARISCgVmaWxlcxgGIAEoA0gCiAEBEhcKCmZyZWVfZmlsZXMYByABKANIA4gBARINCgVlcnJvchgIIAEoCUIHCgVfc2l6ZUIHCgVfZnJlZUIICgZfZmlsZXNCDQoLX2ZyZWVfZmlsZXMiDAoKUG9ydHNQcm9iZSJJCgtQb3J0c0Fuc3dlchInCgVwb3J0cxgBIAMoCzIYLm11c3Rlci52MS5MaXN0ZW5pbmdQb3J0EhEKCXRydW5jYXRlZBgCIAEoCCJNCg1MaXN0ZW5pbmdQb3J0EhAKCHByb3RvY29sGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcG9ydBgDIAEoDRILCgN1aWQYBCABKA0iVQoMSm91cm5hbFByb2JlEgwKBHVuaXQYASABKAkSDQoFbGluZXMYAiABKA0SKAoFc2luY2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoNSm91cm5hbEFuc3dlchIlCgVsaW5lcxgBIAMoCzIWLm11c3Rlci52MS5Kb3VybmFsTGluZRIRCgl0cnVuY2F0ZWQYAiABKAgiewoLSm91cm5hbExpbmUSJgoCYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKCHByaW9yaXR5GAIgASgNSACIAQESEgoKaWRlbnRpZmllchgDIAEoCRIMCgR0ZXh0GAQgASgJQgsKCV9wcmlvcml0eSIyCgtHYXRlc0Fuc3dlchIjCgVnYXRlcxgBIAMoCzIULm11c3Rlci52MS5HYXRlU3RhdGUiOgoJR2F0ZVN0YXRlEgwKBG5hbWUYASABKAkSDwoHdmVyZGljdBgCIAEoCRIOCgZyZWFzb24YAyABKAliBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Questions that a node answers about itself at once, each with its bounds. There are no others: no question carries a
@@ -473,4 +473,61 @@ export type JournalLine = Message<"muster.v1.JournalLine"> & {
  */
 export const JournalLineSchema: GenMessage<JournalLine> = /*@__PURE__*/
   messageDesc(file_muster_v1_probe, 12);
+
+/**
+ * What the gates of a host say now, those of the newest signed target that it was proved by, or is about to be. None: no target that it has
+ * names any.
+ *
+ * @generated from message muster.v1.GatesAnswer
+ */
+export type GatesAnswer = Message<"muster.v1.GatesAnswer"> & {
+  /**
+   * At most 64.
+   *
+   * @generated from field: repeated muster.v1.GateState gates = 1;
+   */
+  gates: GateState[];
+};
+
+/**
+ * Describes the message muster.v1.GatesAnswer.
+ * Use `create(GatesAnswerSchema)` to create a new message.
+ */
+export const GatesAnswerSchema: GenMessage<GatesAnswer> = /*@__PURE__*/
+  messageDesc(file_muster_v1_probe, 13);
+
+/**
+ * One of them, asked once.
+ *
+ * @generated from message muster.v1.GateState
+ */
+export type GateState = Message<"muster.v1.GateState"> & {
+  /**
+   * Its name in the fleet file.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * "healthy", "unhealthy" or "unavailable", which says nothing of what it asks for.
+   *
+   * @generated from field: string verdict = 2;
+   */
+  verdict: string;
+
+  /**
+   * Why, one line.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message muster.v1.GateState.
+ * Use `create(GateStateSchema)` to create a new message.
+ */
+export const GateStateSchema: GenMessage<GateState> = /*@__PURE__*/
+  messageDesc(file_muster_v1_probe, 14);
 

@@ -1,0 +1,79 @@
+import type { Decision, Wait } from './decision.ts'
+import type { GateInput } from './gates.ts'
+import type { RolloutSnapshot } from './rollout-snapshot.ts'
+import type { Standing } from './standing.ts'
+
+/** An answer that is older says little of now. */
+export const GATES_FRESH_MS = 60_000
+
+/**
+ * The gates of the fleet directory that the host itself is proved by, scripts among them, asked on it after the newest step of its cluster
+ * was over. Nothing older counts, and what cannot be asked is closed.
+ */
+export function* ownGates({ snapshot, rollout, host, view, lastSteps, nowMs }: GateInput): Iterable<Wait> {
+  const { gates } = snapshot
+  if (gates === undefined) return
+  // What a person orders of one machine to mend it is not kept from it.
+  if (rollout.settings.direct && host.cluster === undefined) return
+  if (!view?.connected || view.machine === undefined) return
+  const opens = 'its gates are asked again and all are healthy'
+  const answer = gates.get(view.machine)
+  const isNew =
+    answer !== undefined &&
+    answer.askedMs > lastSteps.of(host.cluster) &&
+    nowMs - answer.askedMs <= GATES_FRESH_MS &&
+    answer.askedMs <= nowMs
+  if (!isNew) {
+    yield { gate: 'checks', reason: 'its gates have not answered since the last step', opens }
+    return
+  }
+  if (answer.problem !== undefined) yield { gate: 'checks', reason: answer.problem, opens }
+}
+
+/** When the newest step was over in each cluster, and outside of all of them. Read once, since every host asks. */
+export class LastSteps {
+  readonly #standings: readonly Standing[]
+  #ends: Map<string, number> | undefined
+
+  constructor(standings: readonly Standing[]) {
+    this.#standings = standings
+  }
+
+  of(cluster: string | undefined): number {
+    this.#ends ??= this.#read()
+    return this.#ends.get(cluster ?? '') ?? Number.NEGATIVE_INFINITY
+  }
+
+  #read(): Map<string, number> {
+    const ends = new Map<string, number>()
+    for (const standing of this.#standings) {
+      for (const name of standing.names()) {
+        const { cluster = '', grants = [] } = standing.host(name) ?? {}
+        for (const { step, end } of grants) {
+          if (!end || step === 'prefetch' || end.outcome === 'skipped') continue
+          ends.set(cluster, Math.max(ends.get(cluster) ?? end.atMs, end.atMs))
+        }
+      }
+    }
+    return ends
+  }
+}
+
+/** Machines that wait for what their own gates say and for nothing else, in the order of their turns. */
+export function gatesAwaited(
+  { rollouts, hosts }: Pick<RolloutSnapshot, 'rollouts' | 'hosts'>,
+  { waits }: Pick<Decision, 'waits'>,
+): ReadonlySet<string> {
+  const awaited = new Set<string>()
+  for (const rollout of rollouts) {
+    const held = waits.get(rollout.id)
+    if (!held) continue
+    for (const { host } of rollout.hosts) {
+      const machine = hosts.get(host)?.machine
+      const own = held.get(host) ?? []
+      if (machine !== undefined && own.length > 0 && own.every(({ gate }) => gate === 'checks'))
+        awaited.add(machine)
+    }
+  }
+  return awaited
+}
