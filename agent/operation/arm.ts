@@ -2,7 +2,7 @@ import { mkdir, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ArmMode, type ArmRecord, writeArmRecord } from '../safety/arm-record.ts'
 import { holdForChange } from '../safety/kubernetes-hold.ts'
-import { armFolder, prepareArmFolder } from '../safety/operation-folder.ts'
+import { armFolder, beginArmFolder } from '../safety/operation-folder.ts'
 import { armDeadMan } from '../safety/return-unit.ts'
 import { readBootTime } from '../safety/uptime.ts'
 import { prepareClaims } from '../safety/verdict.ts'
@@ -58,8 +58,7 @@ export async function arm(
     systemRoot: config.systemRoot,
     units: units.kind,
   }
-  await rm(folder.path, { recursive: true, force: true })
-  await prepareArmFolder(folder, stateDir)
+  await beginArmFolder(folder, stateDir)
   await prepareClaims(folder)
   await holdRoots(context, recordOfArm)
   await writeArmRecord(folder, recordOfArm)

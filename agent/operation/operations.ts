@@ -16,7 +16,7 @@ import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs, jittered } from '../../shared/retry.ts'
 import type { GateAnswer } from '../gates/gate-answer.ts'
 import { changeDeadline, leftUntil } from '../safety/deadline.ts'
-import { armFolder } from '../safety/operation-folder.ts'
+import { armFolder, prepareArmFolder } from '../safety/operation-folder.ts'
 import { readBootTime } from '../safety/uptime.ts'
 import { readVerdict } from '../safety/verdict.ts'
 import { askGates } from './ask-gates.ts'
@@ -42,6 +42,8 @@ import { runOperation } from './run-operation.ts'
 const HISTORY = 50
 /** Operations without an outcome that this node takes on; a coordinator has one for each of its machines. */
 const MAX_OPEN = 32
+/** Actions that arm a way back. */
+const ARMED: readonly string[] = ['apply', 'rollback']
 /**
  * Operations of which the coordinator lacks something. Their records survive every compaction, so one that never
  * acknowledges could otherwise fill the disk with orders.
@@ -182,8 +184,19 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     const open = others.filter(state => !state.outcome).length
     return open >= MAX_OPEN ? `${open} operations wait already` : undefined
   }
+  /** Takes the space that the marks of a change need. Without it the order is accepted and told to be refused: arming asks for it again. */
+  const reserveMarks = async (order: Order) => {
+    if (!ARMED.includes(actionOf(order))) return
+    const { operationId } = order
+    try {
+      await prepareArmFolder(armFolder(deps.stateDir, operationId, 1), deps.stateDir)
+    } catch (error) {
+      deps.log.warn({ operationId, reason: reasonOf(error) }, 'no space for the marks of an operation')
+    }
+  }
   const take = async (order: Order) => {
     await journal.reserve()
+    await reserveMarks(order)
     await journal.append({ operation: order.operationId, kind: 'accepted', order })
     changed()
     enqueue(order.operationId)

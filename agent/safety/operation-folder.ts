@@ -1,8 +1,9 @@
+import type { Dirent } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makePrivateDirectory, syncDirectory } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
-import { reserveSlot } from './slot.ts'
+import { readSlot, reserveSlot } from './slot.ts'
 
 /** One attempt of one operation to change the machine, and where everything about it lies. */
 export interface ArmFolder {
@@ -12,7 +13,7 @@ export interface ArmFolder {
   readonly path: string
 }
 
-/** The slots of a round. Their space is taken before anything is touched. */
+/** The slots of a round. Their space is taken when the operation is accepted, and surely before anything is touched. */
 export const SLOTS = [
   'switch.start',
   'switch.end',
@@ -48,6 +49,18 @@ export async function prepareArmFolder(folder: ArmFolder, stateDir: string): Pro
   }
 }
 
+/** Makes the folder of a round that begins: one whose slots were reserved and never used is kept, so that its space is never given up. */
+export async function beginArmFolder(folder: ArmFolder, stateDir: string): Promise<void> {
+  if (!(await isUnused(folder))) await rm(folder.path, { recursive: true, force: true })
+  await prepareArmFolder(folder, stateDir)
+}
+
+async function isUnused(folder: ArmFolder): Promise<boolean> {
+  const entries = await entriesOf(folder.path)
+  const readings = await Promise.all(SLOTS.map(name => readSlot(slotPath(folder, name))))
+  return entries.length === SLOTS.length && readings.every(({ kind }) => kind === 'empty')
+}
+
 /** Makes the folder for runs of the boot loader's installer that belong to no round. */
 export async function prepareBootFolder(folder: ArmFolder, stateDir: string): Promise<void> {
   await makePrivateDirectory(folder.path)
@@ -76,9 +89,13 @@ export async function forgetOperations(stateDir: string, keep: ReadonlySet<strin
 }
 
 async function namesIn(path: string): Promise<readonly string[]> {
+  const entries = await entriesOf(path)
+  return entries.filter(entry => entry.isDirectory()).map(entry => entry.name)
+}
+
+async function entriesOf(path: string): Promise<readonly Dirent[]> {
   try {
-    const entries = await readdir(path, { withFileTypes: true })
-    return entries.filter(entry => entry.isDirectory()).map(entry => entry.name)
+    return await readdir(path, { withFileTypes: true })
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return []
     throw error
