@@ -16,7 +16,7 @@ export function columns(db: Kysely<unknown>) {
     idColumn: {
       type: postgres ? sql`bigint` : sql`integer`,
       build: (c: ColumnDefinitionBuilder) =>
-        postgres ? c.primaryKey().generatedAlwaysAsIdentity() : c.primaryKey().autoIncrement(),
+        postgres ? c.primaryKey().generatedByDefaultAsIdentity() : c.primaryKey().autoIncrement(),
     },
   }
 }
