@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { distributions } from '../../shared/kubernetes/distributions.ts'
 import { type ClusterRecord, emptyRecord } from './cluster-record.ts'
 import { decideCluster } from './decide-cluster.ts'
 import { applyAdoption, judgeAdoption } from './judge-adoption.ts'
@@ -33,6 +34,16 @@ describe('adopting a running cluster', () => {
     expect(record.founding).toMatchObject({ state: 'founded', adopted: true, authority: AUTHORITY })
   })
 
+  it.each(distributions)('takes in data of %s as its agents tell of it', distribution => {
+    const data = {
+      ...clusterData(true),
+      distribution: distribution === 'components' ? 'kubernetes' : distribution,
+    }
+    const worker = { ...data, server: false }
+    const changes = { a: { data }, b: { data }, c: { data }, d: { data: worker }, e: { data: worker } }
+    expect(judgeAdoption({ ...sampleSnapshot(changes, fresh), distribution }, NOW).kind).toBe('adopt')
+  })
+
   it('is what everything waits for until then', () => {
     const before = decideCluster(sampleSnapshot({ e: { data: { kind: 'none' } } }, fresh), NOW)
     expect(before.steps).toEqual([])
@@ -48,6 +59,10 @@ describe('adopting a running cluster', () => {
     expect(text).toContain('b has another authority')
     expect(text).toContain('d has data of a server')
     expect(text).toContain('EIO')
+  })
+
+  it('refuses a cluster of which a server has not joined the datastore', () => {
+    expect(problems({ c: { member: undefined } })).toContain('c has data of a server and is no member')
   })
 
   it('refuses a cluster of which a member is no host of the fleet file', () => {

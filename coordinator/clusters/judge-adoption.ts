@@ -1,3 +1,4 @@
+import { layoutOf } from '../../shared/kubernetes/distributions.ts'
 import { type ClusterRecord, isServer } from './cluster-record.ts'
 import {
   type ClusterSnapshot,
@@ -79,7 +80,7 @@ export function judgeAdoption(snapshot: ClusterSnapshot, now: number): AdoptionV
     if (data.authority !== first.data.authority) {
       problems.push(`${wanted.host} has another authority than ${first.wanted.host}`)
     }
-    if (data.distribution !== distribution) {
+    if (data.distribution !== layoutOf(distribution)) {
       problems.push(`${wanted.host} runs ${data.distribution}, the fleet file says ${distribution}`)
     }
     if (data.server !== isServer(wanted.role)) {
@@ -111,8 +112,12 @@ function membersThatDoNotFit(view: ServerView, holders: readonly Holder[]): stri
   const problems = view.members
     .filter(({ name }) => !holders.some(({ wanted, data }) => wanted.host === name && data.server))
     .map(({ name }) => `member ${name || 'without a name'} of the datastore is no server of the fleet file`)
+  // What such a server needs to join stays as whoever made the cluster left it.
+  const outside = holders
+    .filter(({ wanted, data }) => data.server && !view.members.some(({ name }) => name === wanted.host))
+    .map(({ wanted }) => `${wanted.host} has data of a server and is no member of the datastore`)
   const lost = whyNoQuorum(countQuorum(view.members))
-  return lost ? [...problems, describeReason(lost)] : problems
+  return [...problems, ...outside, ...(lost ? [describeReason(lost)] : [])]
 }
 
 /** The record after the adoption: as if it had been founded, and nobody was told to do anything. */

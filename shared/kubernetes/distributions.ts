@@ -2,3 +2,8 @@
 export const distributions = ['k3s', 'k0s', 'kubernetes', 'components'] as const
 
 export type Distribution = (typeof distributions)[number]
+
+/** Whose files a distribution lays on the disk: `components` shares those of kubeadm with `kubernetes`, so data cannot tell the two apart. */
+export function layoutOf(distribution: Distribution): Distribution {
+  return distribution === 'components' ? 'kubernetes' : distribution
+}

@@ -1,3 +1,4 @@
+import { layoutOf } from '../../../shared/kubernetes/distributions.ts'
 import type { System } from '../../system/system.ts'
 import type { Distribution } from '../cluster-facts.ts'
 import { authorityIdIn } from './certificates.ts'
@@ -91,5 +92,5 @@ async function readAuthority(system: System, paths: readonly string[]): Promise<
 /** Whether this is data that the driver of a distribution works with. */
 export function isDataOf(data: DiskData, distribution: Distribution): boolean {
   if (data.kind !== 'cluster') return false
-  return data.distribution === (distribution === 'components' ? 'kubernetes' : distribution)
+  return data.distribution === layoutOf(distribution)
 }

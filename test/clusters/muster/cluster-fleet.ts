@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { credentials } from '@grpc/grpc-js'
+import { openSqlite } from '../../../coordinator/store/sqlite.ts'
 import {
   type ClusterHost,
   ClusterService,
@@ -9,6 +10,7 @@ import {
   type GetClusterResponse,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import { createClient, type RpcClient } from '../../../shared/rpc/client.ts'
+import { buildAgentProgram } from '../../lab/agent-program.ts'
 import type { KubernetesVersion } from '../../lab/clusters/programs.ts'
 import { type LabFleet, startLabFleet } from '../../lab/lab-fleet.ts'
 import type { LabMachine } from '../../lab/machine.ts'
@@ -43,6 +45,11 @@ export interface ClusterFleetOptions {
   readonly coordinatorConfig?: object
   /** Which fleet of the distribution; absent: the one that is named after it. */
   readonly fixture?: FixtureName
+  /**
+   * The machines are installed with the units of Kubernetes already, as those of somebody are who ran it without Muster; nothing
+   * is bound, published or applied. The fleet directory holds these very systems.
+   */
+  readonly byHand?: boolean
 }
 
 /**
@@ -55,6 +62,7 @@ export class ClusterFleet implements AsyncDisposable {
   readonly directory: string
   readonly life: Life
   readonly fixture: FixtureName
+  readonly #byHand: boolean
   #version: KubernetesVersion
   #clusters: RpcClient<typeof ClusterService> | undefined
 
@@ -66,11 +74,13 @@ export class ClusterFleet implements AsyncDisposable {
       fixture,
       version,
       life,
+      byHand,
     }: {
       readonly distribution: LabDistribution
       readonly fixture: FixtureName
       readonly version: KubernetesVersion
       readonly life: Life
+      readonly byHand: boolean
     },
   ) {
     this.lab = lab
@@ -78,6 +88,7 @@ export class ClusterFleet implements AsyncDisposable {
     this.directory = directory
     this.distribution = distribution
     this.life = life
+    this.#byHand = byHand
     this.#version = version
   }
 
@@ -120,7 +131,7 @@ export class ClusterFleet implements AsyncDisposable {
     const agent = this.lab.agent.path
     return {
       ...this.lab.firstSystem(host),
-      generation: '2',
+      ...(this.#byHand ? {} : { generation: '2' }),
       ...renderedSystem(this, host, { version, agent, life: this.life }),
     }
   }
@@ -185,6 +196,26 @@ export class ClusterFleet implements AsyncDisposable {
     await machine.writeFile('/etc/machine-id', id, '444')
     await machine.ok(['systemctl', 'restart', 'muster-agent'], { timeoutMs: 60_000 })
     await this.lab.untilShown(host, `with machine id ${id.trim()}`, ({ online }) => online)
+  }
+
+  /** Makes the coordinator say that a host's machine has another key, as one would that was taken over; the key before. */
+  async substituteKey(host: Host, publicKeyDer: Uint8Array): Promise<Buffer> {
+    const id = (await this.lab.shown(host))?.id
+    await this.lab.fleet.coordinator?.kill()
+    const store = openSqlite(join(this.lab.fleet.coordinatorState, 'store.sqlite'))
+    try {
+      const before = store.prepare('select public_key from machines where id = ?').pluck().get(id)
+      const { changes } = store
+        .prepare('update machines set public_key = ? where id = ?')
+        .run(publicKeyDer, id)
+      if (changes !== 1 || !Buffer.isBuffer(before))
+        throw new Error(`the store has no machine ${id} of ${host}`)
+      return before
+    } finally {
+      store.close()
+      await this.lab.fleet.startCoordinator()
+      await this.lab.untilOnline(host)
+    }
   }
 
   /** Waits until the coordinator says that a host waits for something like this. */
@@ -313,12 +344,20 @@ export async function startClusterFleet(
     life = 'apart',
     coordinatorConfig = {},
     fixture = distribution,
+    byHand = false,
   }: ClusterFleetOptions = {},
 ): Promise<ClusterFleet> {
   let directory = ''
+  const agent = await buildAgentProgram()
+  const installed = HOSTS.map(host => {
+    const system = renderedSystem({ distribution, fixture }, host, { version, agent: agent.path, life })
+    return [host, system] as const
+  })
   const lab = await startLabFleet({
     machines: HOSTS,
     kubernetes: true,
+    agent,
+    ...(byHand && { systems: Object.fromEntries(installed) }),
     agentConfig: { allow: ALLOWED },
     // Five Kubernetes share the processors: what says nothing for three seconds may only have had no turn.
     coordinatorConfig: { clusterAskSeconds: 3, heartbeatSeconds: 4, ...coordinatorConfig },
@@ -328,10 +367,11 @@ export async function startClusterFleet(
       await fleet.okWith(asOperator(fleet.dir), 'trust', 'set')
     },
   })
-  const made = new ClusterFleet(lab, directory, { distribution, fixture, version, life })
+  const made = new ClusterFleet(lab, directory, { distribution, fixture, version, life, byHand })
   try {
     await writeFleetFile(made, version)
     await made.writeSystems(version)
+    if (byHand) return made
     await made.bindAll()
     await made.publish()
     await made.apply(...HOSTS)

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { generateMachineKey } from '../../../shared/x509/machine-key.ts'
 import { WEB_ANSWER, webDeployment } from '../../lab/clusters/objects.ts'
 import { isReal, whyNoClusters } from '../../lab/clusters/programs.ts'
 import { SET_UP_MS } from '../../lab/why-not.ts'
@@ -27,6 +28,7 @@ export function walkCluster(distribution: LabDistribution): void {
   const nodes = distribution === 'k3s' || distribution === 'kubernetes' ? HOSTS : WORKERS
   let made: ClusterFleet
   let authority = ''
+  let machineId = ''
 
   beforeAll(async () => {
     if (why === undefined) made = await startClusterFleet(distribution)
@@ -88,15 +90,24 @@ export function walkCluster(distribution: LabDistribution): void {
       await untilReady(made, 'n1', nodes)
     })
 
-    it('lets no copy of a node come in, but the machine once it has an id of its own', async () => {
+    it('lets no copy of a node come in', async () => {
       await made.ok('leave', 'n5')
-      const own = await made.machine('n5').readFile('/etc/machine-id')
+      machineId = await made.machine('n5').readFile('/etc/machine-id')
       await made.takeMachineId('n5', await made.machine('n4').readFile('/etc/machine-id'))
       await made.ok('rejoin', 'n5')
       await made.untilWaits('n5', /node n4 has the same machine id/)
       expect((await readNodes(made, 'n1')).map(({ name }) => name)).not.toContain('n5')
       expect(await listTokens(made, 'n1')).toEqual([])
-      await made.takeMachineId('n5', own)
+    })
+
+    it('has no token minted for another key than the signed revision names, whatever the coordinator says', async () => {
+      const another = await generateMachineKey(2048)
+      const own = await made.substituteKey('n5', another.publicKeyDer)
+      await made.takeMachineId('n5', machineId)
+      await made.untilWaits('n5', /n5 is machine [0-9a-f]{64} by the signed manifest, not [0-9a-f]{64}/)
+      expect((await readNodes(made, 'n1')).map(({ name }) => name)).not.toContain('n5')
+      expect(await listTokens(made, 'n1')).toEqual([])
+      await made.substituteKey('n5', own)
       await made.untilJoined('n5')
       await untilReady(made, 'n1', nodes)
     })
