@@ -21,7 +21,7 @@ const candidate = (machine: string, change: Partial<OrderCandidate> = {}): Order
   held: undefined,
   onHold: undefined,
   assignment: host(machine),
-  allowed: ['apply', 'upgrade', 'rollback', 'reboot'],
+  allowed: ['apply', 'upgrade', 'rollback', 'reboot', 'restart'],
   open: [],
   history: [],
   isOwnHost: false,
