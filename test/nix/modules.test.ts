@@ -40,7 +40,7 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
         tokenFile: '/run/credentials/muster-agent.service/token',
         stateDir: '/var/lib/muster-agent',
         socket: '/run/muster-agent/agent.sock',
-        allow: ['apply', 'upgrade', 'rollback', 'reboot', 'join', 'drain', 'snapshot'],
+        allow: ['apply', 'upgrade', 'rollback', 'reboot', 'restart', 'join', 'drain', 'snapshot'],
         activation: 'switch',
         sourceBuild: { enabled: true, leastMemoryBytes: 2 * 1024 ** 3 },
         generations: { keep: 10 },
@@ -55,7 +55,7 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     // Only what may be ordered is wider where a person set up a NixOS machine for it.
     expect(written).toEqual({
       ...bare,
-      allow: ['apply', 'upgrade', 'rollback', 'reboot', 'join', 'drain', 'snapshot'],
+      allow: ['apply', 'upgrade', 'rollback', 'reboot', 'restart', 'join', 'drain', 'snapshot'],
     })
   })
 
