@@ -5,24 +5,16 @@ import { join } from 'node:path'
 import { ensureDependencies, top } from './set-up.mjs'
 
 ensureDependencies()
-const { build, isBuilt } = await import('./build.mjs')
+const { build, bundled, isBuilt } = await import('./build.mjs')
 if (!(await isBuilt())) await build()
 
 const out = join(top, '.cache/bench')
 const { build: bundle } = await import('esbuild')
 await bundle({
+  ...bundled,
   entryPoints: ['main', 'client', 'floor-server', 'hook'].map(name => join(top, `test/bench/${name}.ts`)),
   outdir: out,
   outExtension: { '.js': '.mjs' },
-  bundle: true,
-  platform: 'node',
-  target: 'node20.19',
-  format: 'esm',
-  logLevel: 'warning',
-  // grpc-js is CommonJS and calls require.
-  banner: {
-    js: "import{createRequire as musterRequire}from'node:module';const require=musterRequire(import.meta.url);",
-  },
 })
 const { status } = spawnSync(process.execPath, [join(out, 'main.mjs'), ...process.argv.slice(2)], {
   cwd: top,

@@ -4,3 +4,12 @@ export function sourceStamp(): Promise<string>
 export function isBuilt(): Promise<boolean>
 /** Builds all programs into dist/. */
 export function build(): Promise<void>
+/** What every bundle is, for esbuild. */
+export const bundled: {
+  readonly bundle: true
+  readonly platform: 'node'
+  readonly target: string
+  readonly format: 'esm'
+  readonly logLevel: 'warning'
+  readonly banner: { readonly js: string }
+}

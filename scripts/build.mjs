@@ -44,10 +44,22 @@ export async function isBuilt() {
   }
 }
 
-/** What stands before a bundle: grpc-js is CommonJS and calls require; the agent asks V8 for memory before speed. */
+/** What every bundle of ours is: one file that needs Node and nothing else. */
+export const bundled = {
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  format: 'esm',
+  logLevel: 'warning',
+  // grpc-js, for one, is CommonJS and calls require.
+  banner: {
+    js: "import{createRequire as musterRequire}from'node:module';const require=musterRequire(import.meta.url);",
+  },
+}
+
+/** What stands before a bundle: the agent asks V8 for memory before speed. */
 function banner(name) {
-  const needed =
-    "import{createRequire as musterRequire}from'node:module';const require=musterRequire(import.meta.url);"
+  const needed = bundled.banner.js
   if (name !== 'agent.mjs') return needed
   return `import musterV8 from'node:v8';musterV8.setFlagsFromString('--optimize-for-size');${needed}`
 }
@@ -61,12 +73,9 @@ export async function build() {
   for (const [name, entry] of Object.entries(programs)) {
     const partial = join(out, `.${process.pid}.${name}`)
     await bundle({
+      ...bundled,
       entryPoints: [join(top, entry)],
       outfile: partial,
-      bundle: true,
-      platform: 'node',
-      target: 'node20.19',
-      format: 'esm',
       minifySyntax: true,
       minifyWhitespace: true,
       // The agent is kept small; its errors carry names of their own. The others keep the names in the source, for
@@ -74,7 +83,6 @@ export async function build() {
       // memory for every session.
       minifyIdentifiers: name === 'agent.mjs',
       legalComments: 'none',
-      logLevel: 'warning',
       banner: { js: banner(name) },
     })
     await rename(partial, join(out, name))
