@@ -53,7 +53,7 @@ describe('the lock of a folder', () => {
     expect(holder.bootId).toBe(await readBootId())
   })
 
-  it.each(['', 'rubbish', '{}', '[]', 'null', '{"pid":"1","started":"1","bootId":"b"}'])(
+  it.each(['rubbish', '{}', '[]', 'null', '{"pid":"1","started":"1","bootId":"b"}'])(
     'T11: refuses one that it cannot understand and says what to do: %s',
     async text => {
       await writeFile(lockPath(), text)
@@ -63,6 +63,13 @@ describe('the lock of a folder', () => {
       expect(await readFile(lockPath(), 'utf8')).toBe(text)
     },
   )
+
+  it.each(['', '\0'.repeat(80)])('T47: takes over one whose content was lost with the power', async text => {
+    await writeFile(lockPath(), text)
+    const lock = await lockDirectory(folder, 'muster-agent')
+    expect(await readFile(lockPath(2), 'utf8')).toContain(`"pid":${process.pid}`)
+    await lock[Symbol.asyncDispose]()
+  })
 
   it('T48: does not take away a lock that became another one', async () => {
     const lock = await lockDirectory(folder, 'agent')

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { link, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { link, open, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readFileIfThere, writeFileDurably } from './durable-file.ts'
 import { hasCode } from './errors.ts'
@@ -34,8 +34,8 @@ export async function lockDirectory(directory: string, name: string): Promise<As
     started: (await processStart(process.pid)) ?? '',
     bootId: await readBootId(),
   })
-  await writeFile(own, text, { mode: 0o600, flag: 'wx' })
   try {
+    await writeWhole(own, text)
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const highest = (await lockNumbers(directory)).at(-1) ?? 0
       await refuseLive(directory, highest, name)
@@ -55,6 +55,17 @@ export async function lockDirectory(directory: string, name: string): Promise<As
   }
 }
 
+/** Durable before it is linked: else a power cut leaves a lock that names nobody. */
+async function writeWhole(path: string, text: string): Promise<void> {
+  const handle = await open(path, 'wx', 0o600)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
 const lockPath = (directory: string, number: number) => join(directory, `lock.${number}`)
 
 /** Numbers of all locks, rising. */
@@ -70,6 +81,8 @@ async function refuseLive(directory: string, number: number, name: string): Prom
   const path = lockPath(directory, number)
   const found = (await readFileIfThere(path))?.toString()
   if (found === undefined || found === RELEASED) return // gone: somebody is faster, and the link will fail
+  // Locks are linked whole: one without content lost it with the power, and its holder is gone as well.
+  if (found.replaceAll('\0', '') === '') return
   const holder = parseHolder(found)
   if (!holder) {
     throw new LockError(`${path}: cannot be understood; if no ${name} runs here, remove this file`)
