@@ -77,6 +77,14 @@ describe('adopting a running cluster', () => {
     expect(problems({ b: ill, c: ill })).toContain('1 of 3 voters')
     const k0s = judgeAdoption({ ...sampleSnapshot({}, fresh), distribution: 'k0s' }, NOW)
     expect(k0s.kind === 'refused' && k0s.problems.join()).toContain('the fleet file says k0s')
+    const data = { ...clusterData(true), distribution: 'k3s' }
+    const byHand = judgeAdoption(
+      { ...sampleSnapshot({ a: { data } }, fresh), distribution: 'components' },
+      NOW,
+    )
+    expect(byHand.kind === 'refused' && byHand.problems.join()).toContain(
+      'a runs k3s, the fleet file says components, which would look like kubernetes',
+    )
     const none = { data: { kind: 'none' } } as const
     expect(problems({ a: none, b: none, c: none, d: none, e: none })).toContain(
       'no machine of the cluster has data',

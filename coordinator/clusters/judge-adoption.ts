@@ -80,8 +80,12 @@ export function judgeAdoption(snapshot: ClusterSnapshot, now: number): AdoptionV
     if (data.authority !== first.data.authority) {
       problems.push(`${wanted.host} has another authority than ${first.wanted.host}`)
     }
-    if (data.distribution !== layoutOf(distribution)) {
-      problems.push(`${wanted.host} runs ${data.distribution}, the fleet file says ${distribution}`)
+    const layout = layoutOf(distribution)
+    if (data.distribution !== layout) {
+      const expected = layout === distribution ? '' : `, which would look like ${layout}`
+      problems.push(
+        `${wanted.host} runs ${data.distribution || 'what has no name'}, the fleet file says ${distribution}${expected}`,
+      )
     }
     if (data.server !== isServer(wanted.role)) {
       problems.push(

@@ -13,6 +13,7 @@ import {
   SecretPurpose,
 } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
+import { layoutOf } from '../../shared/kubernetes/distributions.ts'
 import { readOrder } from '../../shared/operator-order/operator-order.ts'
 import { openSecret } from '../../shared/sealing/open-secret.ts'
 import { sealSecret } from '../../shared/sealing/seal-secret.ts'
@@ -313,7 +314,7 @@ export class ScriptedNode implements AsyncDisposable {
     if (!cluster) throw new Error('there is no cluster to enter')
     this.data = {
       case: 'present',
-      value: { authority: cluster.authority, distribution: 'components', server: this.server },
+      value: { authority: cluster.authority, distribution: layoutOf('components'), server: this.server },
     }
     if (this.server) cluster.members.add(this.host)
     cluster.nodes.set(this.host, { cordoned: false })

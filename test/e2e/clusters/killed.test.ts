@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ClusterStanding } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { layoutOf } from '../../../shared/kubernetes/distributions.ts'
 import { events, until } from '../../support/shown.ts'
 import { MadeUpFleet } from './made-up-fleet.ts'
 
@@ -54,7 +55,7 @@ describe('what waits for a person', () => {
     for (const [host, node] of other.nodes) {
       node.data = {
         case: 'present',
-        value: { authority, distribution: 'components', server: host !== 'w1' },
+        value: { authority, distribution: layoutOf('components'), server: host !== 'w1' },
       }
     }
     await other.node('s1').connect()
