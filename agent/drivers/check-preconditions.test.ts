@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { ClusterFacts, Distribution, NodeRole } from './cluster-facts.ts'
+import { authorityId } from './node/certificates.ts'
 import { AUTHORITY_PEM, type DriverFixture, makeDriver } from './testing/driver-fixture.ts'
 import type { Script } from './testing/scripted-system.ts'
 
@@ -62,6 +63,8 @@ async function machine(
 
 const told = async (made: DriverFixture): Promise<string[]> =>
   (await made.driver.checkPreconditions()).map(({ what, reason }) => `${what}: ${reason}`)
+
+const AUTHORITY = authorityId(Buffer.from(AUTHORITY_PEM)) ?? ''
 
 const ROLES = ['server', 'worker', 'server+worker'] as const
 const ALL = (['k3s', 'k0s', 'kubernetes', 'components'] as const).flatMap(distribution =>
@@ -146,6 +149,24 @@ describe('what is missing on a machine', () => {
     expect(said.filter(text => /^(module|cgroup): /.test(text))).toHaveLength(hasPods ? 3 : 0)
     for (const what of ['host-name', 'machine-id', 'address', 'clock'])
       expect(named(what, /(.)/)).toHaveLength(1)
+  })
+
+  it.each([
+    ['server', true],
+    ['server+worker', true],
+    ['worker', false],
+  ] as const)('is an etcd of its own on a server of components: %s', async (role, wanted) => {
+    const units = ['kube-apiserver.service', 'kubelet.service']
+    await using made = await machine('components', role, { facts: { units } })
+    const refused = /no etcd runs on this server.*leave etcd\.enable alone/
+    expect(await told(made)).toEqual(wanted ? [expect.stringMatching(refused)] : [])
+    // Nor is such a one adopted, whatever lies on its disk.
+    await made.put('/var/lib/kubernetes/pki/ca.crt', AUTHORITY_PEM)
+    await made.put('/var/lib/kubernetes/pki/ca.key', 'x')
+    const adopted = await made.driver.adopt(AUTHORITY)
+    if (wanted)
+      expect(adopted).toMatchObject({ class: 'precondition', reason: expect.stringMatching(refused) })
+    else expect(adopted).not.toMatchObject({ reason: expect.stringMatching(refused) })
   })
 
   it('is also room: data of any cluster is named, with what can be done, but not that of an attempt of ours', async () => {

@@ -34,6 +34,8 @@ export interface Distributed {
   readonly etcd: () => EtcdClient
   readonly needs: Omit<Needs, 'nodeName' | 'address' | 'otherAddresses' | 'programs'>
   readonly neededPrograms: readonly string[]
+  /** Why no driver can keep a node of this configuration, and what to do; undefined: it can. */
+  readonly whyUnfit?: string | undefined
   /** The installed version, as its program says it. */
   readonly installedVersion: (signal?: AbortSignal) => Promise<string | undefined>
   readonly authorityFiles: readonly string[]
@@ -64,13 +66,15 @@ export async function checkPreconditions(of: Distributed): Promise<readonly Shor
   const otherAddresses = [...facts.servers].flatMap(([name, at]) =>
     name === nodeName || at === undefined ? [] : [at],
   )
-  const shortfalls = await checkMachine(system, {
+  const ofMachine = await checkMachine(system, {
     ...needs,
     programs: missing,
     nodeName,
     address,
     otherAddresses,
   })
+  const unfit = of.whyUnfit === undefined ? [] : [{ what: 'datastore', reason: of.whyUnfit } as const]
+  const shortfalls = [...unfit, ...ofMachine]
   const data = await readDiskData(system)
   if (data.kind === 'none' || (await deps.files.readMark('begun')) !== undefined) return shortfalls
   const reason =
@@ -179,6 +183,7 @@ export async function adoptData(
   giveBack: () => Promise<Result<void>>,
 ): Promise<Result<Joined>> {
   const { system, files, facts } = of.deps
+  if (of.whyUnfit !== undefined) return failed('precondition', of.whyUnfit)
   const data = await readDiskData(system)
   if (data.kind === 'unreadable') return failed('unreadable', data.reason)
   if (data.kind === 'none') return failed('precondition', 'no data of any cluster is on this disk')

@@ -57,6 +57,21 @@ rec {
     else
       null;
 
+  # Endpoints of etcd that are no server's of this cluster.
+  etcdElsewhere =
+    let
+      own = [
+        "127.0.0.1"
+        "localhost"
+        "[::1]"
+        nodeHost
+      ]
+      ++ builtins.attrNames cfg.servers
+      ++ map bracketed (builtins.filter (address: address != null) (builtins.attrValues cfg.servers));
+      isOwn = endpoint: lib.any (host: builtins.elem endpoint [ "https://${host}:2379" "https://${host}" ]) own;
+    in
+    lib.filter (endpoint: !isOwn endpoint);
+
   # A flag whose value is null is left out, a list is joined with commas, and so are the pairs of a set.
   flagWords = flags: map quoted (lib.concatLists (lib.mapAttrsToList flag flags));
   # The same, as words that nobody splits again.

@@ -1,4 +1,4 @@
-import { isServerRole } from '../cluster-facts.ts'
+import { type ClusterFacts, isServerRole } from '../cluster-facts.ts'
 import type { ClusterDriver, JoinSecret } from '../driver.ts'
 import {
   adoptData,
@@ -84,6 +84,7 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
         : []),
       ...(hasKubelet ? ['kubelet'] : []),
     ],
+    whyUnfit: whyForeignDatastore(facts),
     authorityFiles: [`${PKI}/ca.crt`],
     installedVersion: async signal =>
       await programVersion(
@@ -179,6 +180,13 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       ...componentsSnapshots(of, isReady),
     },
   }
+}
+
+/** Servers are counted by the members of the etcd that runs on them: beside another one nobody could join, leave or be restored. */
+function whyForeignDatastore({ cluster, role, units }: ClusterFacts): string | undefined {
+  return !isServerRole(role) || units.includes('etcd.service')
+    ? undefined
+    : `no etcd runs on this server by its configuration, and cluster ${cluster} can have no other: leave etcd.enable alone`
 }
 
 /** Makes what this server needs of certificates and kubeconfigs; answers its address. */

@@ -14,6 +14,7 @@ export interface Shortfall {
     | 'address'
     | 'clock'
     | 'program'
+    | 'datastore'
     | 'data'
   /** Names the thing and the cure, in one sentence. */
   readonly reason: string

@@ -56,6 +56,7 @@ let
     ++ lib.optional kubernetes.proxy.enable "kube-proxy.service"
     ++ lib.optional kubernetes.flannel.enable "flannel.service";
   nameOf = lib.removeSuffix ".service";
+  etcdElsewhere = shared.etcdElsewhere kubernetes.apiserver.etcd.servers;
 in
 {
   config = lib.mkIf (cfg.enable && cfg.distribution == "kubernetes") (
@@ -63,6 +64,14 @@ in
       {
         assertions = [
           (packages.assertion "muster.kubernetes.package" chosen)
+          {
+            assertion = isServer -> config.services.etcd.enable && etcdElsewhere == [ ];
+            message = ''
+              services.kubernetes: in a cluster of Muster's every server is a member of its etcd, and no API server keeps its state
+              elsewhere (${if etcdElsewhere == [ ] then "services.etcd.enable is false" else lib.concatStringsSep ", " etcdElsewhere}): Muster counts servers
+              by its members. Leave services.etcd.enable alone, and name servers of the cluster only in apiserver.etcd.servers.
+            '';
+          }
           {
             assertion = kubernetes.easyCerts -> builtins.length (builtins.attrNames cfg.servers) <= 1;
             message = ''

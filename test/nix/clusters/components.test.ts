@@ -149,15 +149,44 @@ describe.skipIf(why !== undefined)(`components, one by one ${why ?? ''}`, () => 
     expect(of('').files).not.toHaveProperty('cni/net.d/10-muster.conflist')
   })
 
-  test('takes an etcd that is not its own', () => {
+  test.each([
+    ['etcd.enable = false;', ['every server is a member of its etcd']],
+    [
+      'etcd.endpoints = [ "https://127.0.0.1:2379" "https://e1:2379" ]; ',
+      ['its state in https://e1:2379, and no'],
+    ],
+    [
+      'etcd = { enable = false; endpoints = [ "https://e1:2379" "https://e2:2379" ]; };',
+      ['every server is a member of its etcd', 'its state in https://e1:2379, https://e2:2379, and no'],
+    ],
+    [
+      'apiserver.flags.etcd-servers = "https://10.0.0.12:2379,http://e3:2379";',
+      ['its state in http://e3:2379, and no'],
+    ],
+    // The port of another cluster's etcd on a server.
+    ['etcd.endpoints = [ "https://10.0.0.12:12379" ];', ['its state in https://10.0.0.12:12379, and no']],
+  ])('refuses an etcd that is not its own: %s', (settings, messages) => {
     const { n1 } = configurationsOf({
       distribution: 'components',
-      settings:
-        'muster.kubernetes.components.etcd = { enable = false; endpoints = [ "https://e1:2379" "https://e2:2379" ]; };',
+      settings: `muster.kubernetes.components = { ${settings} };`,
     })
-    const machine = machineOf({ n1: n1! }, 'n1')
-    expect(flagOf(machine, 'kube-apiserver.service', 'etcd-servers')).toBe('https://e1:2379,https://e2:2379')
-    expect(unitsOf(machine)).not.toContain('etcd.service')
-    expect(machine.networking.firewall.allowedTCPPorts).toEqual([6443])
+    expect(n1?.failedAssertions).toEqual(messages.map(message => expect.stringContaining(message)))
+  })
+
+  test('refuses etcd on a worker, and takes other servers of the cluster beside a server itself', () => {
+    const made = configurationsOf({
+      distribution: 'components',
+      settings:
+        'muster.kubernetes.components.etcd.endpoints = [ "https://127.0.0.1:2379" "https://n2:2379" "https://10.0.0.12:2379" ];',
+    })
+    expect(flagOf(machineOf(made, 'n1'), 'kube-apiserver.service', 'etcd-servers')).toBe(
+      'https://127.0.0.1:2379,https://n2:2379,https://10.0.0.12:2379',
+    )
+    for (const machine of Object.values(made)) expect(machine.failedAssertions).toEqual([])
+    const { w1 } = configurationsOf({
+      distribution: 'components',
+      settings: 'muster.kubernetes.components.etcd.enable = true;',
+    })
+    expect(w1?.failedAssertions).toEqual([expect.stringContaining('every server is a member of its etcd')])
   })
 })

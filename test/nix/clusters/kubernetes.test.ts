@@ -83,7 +83,7 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
       clusterCidr = "10.9.0.0/16";
       flannel.enable = false;
       proxy.enable = false;
-      apiserver = { authorizationMode = [ "RBAC" ]; extraOpts = "--audit-log-path=/var/log/audit"; etcd.servers = [ "https://e1:2379" ]; securePort = 7443; tlsKeyFile = "/run/keys/own.key"; };
+      apiserver = { authorizationMode = [ "RBAC" ]; extraOpts = "--audit-log-path=/var/log/audit"; etcd.servers = [ "https://10.0.0.12:2379" ]; securePort = 7443; tlsKeyFile = "/run/keys/own.key"; };
       controllerManager.extraOpts = "--v=4";
       scheduler.extraOpts = "--v=5";
       kubelet = { extraOpts = "--v=6"; nodeIp = "10.9.9.9"; extraConfig.maxPods = 7; cni.config = [ { name = "own"; type = "bridge"; } ]; clusterDns = [ "10.0.0.53" ]; };
@@ -94,7 +94,7 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     const flags = {
       'kube-apiserver': {
         ...{ 'authorization-mode': 'RBAC', 'audit-log-path': '/var/log/audit', 'secure-port': '7443' },
-        ...{ 'etcd-servers': 'https://e1:2379', 'tls-private-key-file': '/run/keys/own.key' },
+        ...{ 'etcd-servers': 'https://10.0.0.12:2379', 'tls-private-key-file': '/run/keys/own.key' },
         // Ours, beside them.
         ...{ 'enable-bootstrap-token-auth': 'true', 'client-ca-file': `${P}/pki/ca.crt` },
       },
@@ -121,6 +121,15 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     )
     // What guards the datastore looks where it is.
     expect(service(n1, 'etcd.service').get('ExecStartPre')?.[0]).toMatch(/ \/srv\/etcd\/member$/)
+  })
+
+  test.each([
+    ['services.kubernetes.apiserver.etcd.servers = [ "https://e1:2379" ];', 'elsewhere (https://e1:2379)'],
+    ['services.etcd.enable = lib.mkForce false;', 'services.etcd.enable is false'],
+  ])('refuses an etcd that is not its own: %s', (settings, message) => {
+    expect(configurationsOf({ distribution: 'kubernetes', settings }).n1?.failedAssertions).toEqual([
+      expect.stringContaining(message),
+    ])
   })
 
   test('K17: easyCerts stays possible for one server, and is refused for more', () => {

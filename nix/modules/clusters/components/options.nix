@@ -64,7 +64,7 @@ in
       "`muster.kubernetes.package`, else that of nixpkgs for `version`";
 
     etcd = {
-      enable = enableOf "a member of etcd" shared.isServer ofServers;
+      enable = enableOf "a member of etcd" shared.isServer "on servers, and anything else is refused";
       package = packageOf "etcd" pkgs.etcd "`pkgs.etcd`";
       dataDir = mkOption {
         type = types.str;
@@ -75,7 +75,7 @@ in
       endpoints = mkOption {
         type = types.listOf types.str;
         default = [ "https://127.0.0.1:2379" ];
-        description = "Where the API server finds etcd; others with an etcd of your own, and `etcd.enable = false`.";
+        description = "Where the API server finds etcd: on servers of the cluster. Another etcd than theirs is refused.";
       };
     };
 

@@ -126,6 +126,8 @@ let
     components.kubelet
     components.proxy
   ];
+  etcdServers = lib.toList ((flagsOf "apiserver").etcd-servers or components.etcd.endpoints);
+  etcdElsewhere = shared.etcdElsewhere (lib.concatMap (lib.splitString ",") (lib.remove null etcdServers));
 in
 {
   config = mkIf (cfg.enable && cfg.distribution == "components") {
@@ -134,6 +136,21 @@ in
         lib.optionals (!shared.isApart) (lib.unique (map (part: part.package) used))
       )
       ++ [
+        {
+          assertion = components.etcd.enable == shared.isServer;
+          message = ''
+            muster.kubernetes.components.etcd.enable: in a cluster of Muster's every server is a member of its etcd, and nobody else is.
+            Muster counts servers by its members; it founds and joins nobody beside an etcd of another kind. Leave enable alone.
+          '';
+        }
+        {
+          assertion = shared.isServer -> etcdElsewhere == [ ];
+          message = ''
+            muster.kubernetes.components: the API server would keep its state in ${lib.concatStringsSep ", " etcdElsewhere}, and no
+            server of [clusters.${toString config.muster.cluster}] is there. Muster counts servers by the members of their own etcd, and
+            neither copies nor restores another one. Name servers of the cluster only, or leave etcd.endpoints and etcd-servers alone.
+          '';
+        }
         {
           assertion = components.staticPods.enable -> cfg.version != null;
           message = ''
