@@ -44,16 +44,19 @@ export async function selectHosts(
   return { members: [...members.values()], errors }
 }
 
+/** All whose systems are the fleet's: on a host of somebody else's no system is installed. */
 function everyHost({ directory }: Pick<FleetQueryDeps, 'directory'>): readonly Member[] {
   const members = new Map<string, Member>()
+  const foreign = new Set<string>()
   for (const [host, { way }] of directory.targets.hosts) {
-    if (way.case === undefined) continue
-    members.set(host, memberOfHost(directory, host, directory.machineOf(host)))
+    if (way.case === undefined) foreign.add(host)
+    else members.set(host, memberOfHost(directory, host, directory.machineOf(host)))
   }
   for (const entry of directory.entries()) {
     const assignment = directory.assignment(entry.id)
-    if (entry.state !== 'active' || assignment.kind !== 'host' || members.has(assignment.host)) continue
-    members.set(assignment.host, memberOfHost(directory, assignment.host, entry.id))
+    if (entry.state !== 'active' || assignment.kind !== 'host') continue
+    const { host } = assignment
+    if (!members.has(host) && !foreign.has(host)) members.set(host, memberOfHost(directory, host, entry.id))
   }
   if (members.size === 0) throw notFound('no revision was published yet, or it has no hosts')
   return [...members.values()]

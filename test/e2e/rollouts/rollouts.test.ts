@@ -130,6 +130,16 @@ describe('what was seen live with the nearest peer', () => {
     for (const node of nodes) expect(node.changes().length).toBeLessThanOrEqual(1)
   }, 240_000)
 
+  it('leaves a host out whose system is somebody else’s, when it is for all', async () => {
+    await start(2)
+    const toml = '[hosts.n01]\n[hosts.n02]\nos = "external"\n'
+    await operator.publish({ toml, files: { 'flake.nix': `# ${randomId()}` } })
+    const ended = await untilOver(await begin({ soak: { seconds: 0n } }))
+    expect(ended.hosts.map(({ host }) => host)).toEqual(['n01'])
+    expect(ended.state).toBe(RolloutState.SUCCEEDED)
+    expect(nodes.map(node => node.changes())).toEqual([['apply 2'], []])
+  })
+
   it('N31: after a failure no further host is dispatched, and the rollout is over with its reason', async () => {
     await start(5)
     for (const node of nodes) node.outcome = OutcomeClass.ROLLED_BACK
