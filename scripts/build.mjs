@@ -1,8 +1,9 @@
-// Bundles the programs, and what `npm start` runs, into dist/: one file each, so that nothing but Node is needed for them.
+// Bundles the programs, and what `npm start` runs, into dist/, so that nothing but Node is needed for them: one file each, but
+// for the agent, whose parts that an idle one does not need lie in dist/agent/.
 // better-sqlite3 is native and stays outside: coordinator/store/sqlite.ts looks for it when it is loaded.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const top = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -44,7 +45,7 @@ export async function isBuilt() {
   }
 }
 
-/** What every bundle of ours is: one file that needs Node and nothing else. */
+/** What every bundle of ours is: modules that need Node and nothing else. */
 export const bundled = {
   bundle: true,
   platform: 'node',
@@ -64,33 +65,60 @@ function banner(name) {
   return `import musterV8 from'node:v8';musterV8.setFlagsFromString('--optimize-for-size');${needed}`
 }
 
+/**
+ * The agent is split where it imports what it needs only now and then: a program that is never read costs an idle agent
+ * no memory, and reading it in pieces leaves less of the reader's own behind. Errors carry names of their own, so those of
+ * functions can go. The other programs keep the names in the source, for profiles and traces: esbuild's keepNames
+ * writes one to each function whenever it is made, which costs time and memory for every session.
+ */
+const small = { splitting: true, chunkNames: 'agent/[hash]', minifyIdentifiers: true }
+
+/** A part that nothing refers to any more may be one that a running agent has yet to load; after a day it goes. */
+const KEPT_MS = 24 * 60 * 60 * 1000
+
 /** Builds all programs. Each file is replaced whole, so that a program that starts meanwhile finds one or the other. */
 export async function build() {
   const { build: bundle } = await import('esbuild')
   const stamp = await sourceStamp()
   const out = join(top, 'dist')
-  await mkdir(out, { recursive: true })
+  await mkdir(join(out, 'agent'), { recursive: true })
+  const parts = new Set()
   for (const [name, entry] of Object.entries(programs)) {
-    const partial = join(out, `.${process.pid}.${name}`)
-    await bundle({
+    const { outputFiles } = await bundle({
       ...bundled,
-      entryPoints: [join(top, entry)],
-      outfile: partial,
+      entryPoints: { [name.replace(/\.mjs$/, '')]: join(top, entry) },
+      outdir: out,
+      outExtension: { '.js': '.mjs' },
+      write: false,
       minifySyntax: true,
       minifyWhitespace: true,
-      // The agent is kept small; its errors carry names of their own. The others keep the names in the source, for
-      // profiles and traces: esbuild's keepNames writes one to each function whenever it is made, which costs time and
-      // memory for every session.
-      minifyIdentifiers: name === 'agent.mjs',
       legalComments: 'none',
       banner: { js: banner(name) },
+      ...(name === 'agent.mjs' ? small : {}),
     })
-    await rename(partial, join(out, name))
+    const [program] = outputFiles.filter(({ path }) => path === join(out, name))
+    const others = outputFiles.filter(file => file !== program)
+    // The program last: what it imports is there by then.
+    for (const { path, contents } of [...others, program]) await replace(path, contents)
+    for (const { path } of others) parts.add(basename(path))
   }
-  const partial = join(out, `.${process.pid}.stamp`)
-  await writeFile(partial, stamp)
-  await rename(partial, join(out, 'stamp'))
-  await rm(join(out, `.${process.pid}.stamp`), { force: true })
+  await removeFormerParts(join(out, 'agent'), parts)
+  await replace(join(out, 'stamp'), stamp)
+}
+
+async function replace(path, contents) {
+  const partial = join(dirname(path), `.${process.pid}.${basename(path)}`)
+  await writeFile(partial, contents)
+  await rename(partial, path)
+}
+
+async function removeFormerParts(folder, parts) {
+  for (const name of await readdir(folder)) {
+    if (parts.has(name)) continue
+    const path = join(folder, name)
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }))
+    if (Date.now() - mtimeMs > KEPT_MS) await rm(path, { force: true })
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await build()

@@ -1,5 +1,5 @@
-# The packages: one build, three programs. Each of them holds only its own bundle; the agent is a single file. The argument
-# is the whole of nixpkgs.
+# The packages: one build, three programs. Each of them holds only its own bundle; the agent's parts that are read only when
+# they are needed lie in a folder beside it. The argument is the whole of nixpkgs.
 {
   lib,
   runCommand,
@@ -16,6 +16,7 @@ let
       program,
       bundle,
       description,
+      parts ? false,
       native ? false,
     }:
     runCommand "${program}-${built.version}"
@@ -31,6 +32,7 @@ let
       ''
         mkdir -p $out/lib/muster
         cp ${built}/lib/muster/${bundle}.mjs $out/lib/muster/
+        ${lib.optionalString parts "cp -r ${built}/lib/muster/${bundle} $out/lib/muster/"}
         ${lib.optionalString native "cp -r ${built}/lib/muster/node_modules $out/lib/muster/"}
         makeWrapper ${lib.getExe nodejs_22} $out/bin/${program} --add-flags $out/lib/muster/${bundle}.mjs
       '';
@@ -39,6 +41,7 @@ in
   agent = programOf {
     program = "muster-agent";
     bundle = "agent";
+    parts = true;
     description = "Muster's agent on a node";
   };
   coordinator = programOf {

@@ -1,9 +1,9 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { execPath } from 'node:process'
 import { VERSION } from '../../shared/version.ts'
-import { programFile } from '../support/program.ts'
+import { filesOf, programFile } from '../support/program.ts'
 import { nixBuild } from './nix.ts'
 import { must } from './run.ts'
 
@@ -29,11 +29,11 @@ in {
     system = builtins.currentSystem;
     builder = "/bin/sh";
     inherit program broken;
-    bundle = builtins.path { path = bundle; name = "agent.mjs"; };
+    bundle = builtins.path { path = bundle; name = "muster-agent-program"; };
     args = [ "-c" ''
       PATH=/usr/bin:/bin
-      mkdir -p $out/bin $out/lib
-      cp $bundle $out/lib/agent.mjs
+      mkdir -p $out/bin
+      cp -r $bundle $out/lib
       if [ -n "$broken" ]; then
         printf '#!/bin/sh\\necho "stand-in: an agent that does not start" >&2\\nexit 1\\n' > $out/bin/muster-agent
       else
@@ -57,13 +57,10 @@ export async function buildAgentProgram(options: AgentProgramOptions = {}): Prom
   const { version = VERSION, broken = false } = options
   const folder = await mkdtemp(join(tmpdir(), 'ma-'))
   try {
-    const bundle = await readFile(programFile('agent'), 'utf8')
-    const named = bundle.replaceAll(JSON.stringify(VERSION), JSON.stringify(version))
-    if (version !== VERSION && named === bundle)
-      throw new Error(`${programFile('agent')}: says nowhere that it is ${VERSION}`)
-    await writeFile(join(folder, 'agent.mjs'), named)
+    const bundle = join(folder, 'lib')
+    await copyProgram(bundle, version)
     await writeFile(join(folder, 'agent.nix'), EXPRESSION)
-    const args = ['--argstr', 'node', execPath, '--argstr', 'bundle', join(folder, 'agent.mjs')]
+    const args = ['--argstr', 'node', execPath, '--argstr', 'bundle', bundle]
     const more = ['--argstr', 'version', version, '--argstr', 'broken', broken ? '1' : '']
     const [path = ''] = await nixBuild('--file', join(folder, 'agent.nix'), ...args, ...more, 'agent')
     const node = /exec (\/nix\/store\/[^ /]+)/.exec(
@@ -73,6 +70,20 @@ export async function buildAgentProgram(options: AgentProgramOptions = {}): Prom
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+/** The program and its parts, with another version if one is wanted. */
+async function copyProgram(to: string, version: string): Promise<void> {
+  const program = programFile('agent')
+  await mkdir(join(to, 'agent'), { recursive: true })
+  let said = 0
+  for (const file of await filesOf(program)) {
+    const text = await readFile(file, 'utf8')
+    const named = text.replaceAll(JSON.stringify(VERSION), JSON.stringify(version))
+    if (named !== text) said += 1
+    await writeFile(join(to, relative(dirname(program), file)), named)
+  }
+  if (version !== VERSION && said === 0) throw new Error(`${program}: says nowhere that it is ${VERSION}`)
 }
 
 async function knowsDeadMan(path: string): Promise<boolean> {

@@ -1,9 +1,22 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
+import { readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 
 export const checkout = join(import.meta.dirname, '../..')
 export const programFile = (name: 'agent' | 'coordinator' | 'muster') => join(checkout, `dist/${name}.mjs`)
+
+/** A program of dist/ and, transitively, the parts that it imports by a relative name. */
+export async function filesOf(program: string): Promise<readonly string[]> {
+  const files = new Set([program])
+  for (const file of files) {
+    const text = await readFile(file, 'utf8')
+    for (const [, name] of text.matchAll(/(?:from|import|import\()\s*["'](\.{1,2}\/[\w./-]+\.mjs)["']/g)) {
+      if (name !== undefined) files.add(join(dirname(file), name))
+    }
+  }
+  return [...files]
+}
 
 export interface Finished {
   readonly code: number | null
