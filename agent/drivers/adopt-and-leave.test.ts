@@ -84,7 +84,10 @@ describe('adopting a node of a running cluster', () => {
   })
 
   it('copies what kubeadm put elsewhere to where the units look, and leaves it where it was', async () => {
-    await using made = await makeDriver({ distribution: 'components', units: ['etcd.service', 'kubelet.service'] }, [])
+    await using made = await makeDriver(
+      { distribution: 'components', units: ['etcd.service', 'kubelet.service'] },
+      [],
+    )
     await made.put('/var/lib/etcd/member/wal/0', 'x')
     for (const name of ['ca', 'front-proxy-ca', 'etcd/ca']) {
       await made.put(`/etc/kubernetes/pki/${name}.crt`, AUTHORITY_PEM)

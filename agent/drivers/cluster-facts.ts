@@ -37,7 +37,11 @@ export interface ClusterFacts {
   readonly profile: string | undefined
   /** Folders in which the programs are looked for, in this order. */
   readonly programs: readonly string[]
+  /** Of `kubernetes` and `components`: where a server's etcd keeps its data. */
+  readonly etcdDataDir: string
 }
+
+export const ETCD_DATA = '/var/lib/etcd'
 
 /** Where the address is written that the machine has found out. */
 export const NODE_ADDRESS = '/run/muster-node/address'
@@ -81,8 +85,23 @@ export function parseClusterFacts(text: string): FactsReading {
     return unreadable('programs: wanted absolute folders')
   if (!certificateNames) return unreadable('certificateNames: wanted a list of texts')
   const optional = (key: string) => textAt(value, key) || undefined
+  const etcdDataDir = optional('etcdDataDir') ?? ETCD_DATA
+  // It is emptied when the machine is wiped.
+  if (!/^(?:\/[\w.@:-]+){2,}$/.test(etcdDataDir) || etcdDataDir.split('/').includes('..'))
+    return unreadable('etcdDataDir: wanted an absolute folder, not one at the top')
   const facts = {
-    ...{ cluster, distribution, role, life, apiPort, servers, units, programs, certificateNames },
+    ...{
+      cluster,
+      distribution,
+      role,
+      life,
+      apiPort,
+      servers,
+      units,
+      programs,
+      certificateNames,
+      etcdDataDir,
+    },
     version: optional('version'),
     endpoint: optional('endpoint'),
     podCidr: optional('podCidr'),

@@ -81,7 +81,10 @@ describe('what the configuration says', () => {
   }
   it('is read', () => {
     const reading = parseClusterFacts(JSON.stringify(good))
-    expect(reading).toMatchObject({ kind: 'facts', facts: { version: undefined, nodeAddress: undefined } })
+    expect(reading).toMatchObject({
+      kind: 'facts',
+      facts: { version: undefined, etcdDataDir: '/var/lib/etcd' },
+    })
     if (reading.kind === 'facts') expect(reading.facts.servers.get('n2')).toBeUndefined()
   })
 
@@ -93,6 +96,9 @@ describe('what the configuration says', () => {
     [{ units: ['--help'] }, 'units'],
     [{ programs: ['bin'] }, 'programs'],
     [{ servers: { n1: 3 } }, 'servers'],
+    [{ etcdDataDir: 'etcd' }, 'etcdDataDir'],
+    [{ etcdDataDir: '/etcd' }, 'etcdDataDir'],
+    [{ etcdDataDir: '/srv/../etcd' }, 'etcdDataDir'],
   ])('and refused with the field: %j', (change, field) => {
     const reading = parseClusterFacts(JSON.stringify({ ...good, ...change }))
     expect(reading).toMatchObject({ kind: 'unreadable', reason: expect.stringContaining(`${field}: wanted`) })

@@ -214,4 +214,41 @@ describe('a snapshot', () => {
       }
     },
   )
+
+  it.each(['/var/lib/etcd', '/srv/etcd'])(
+    'of components is restored where the configuration has etcd’s data, and that is wiped: %s',
+    async etcdDataDir => {
+      let made!: DriverFixture
+      let runs = true
+      made = await makeDriver({ distribution: 'components', units: ['etcd.service'], etcdDataDir }, [
+        [/^systemctl show/, () => (runs ? ACTIVE : ACTIVE.replace('=active', '=inactive'))],
+        [
+          /^systemctl (stop|start)/,
+          ({ line }) => {
+            runs = !line.startsWith('systemctl stop')
+            return ''
+          },
+        ],
+        [/^systemctl/, ''],
+        [/^journalctl/, ''],
+        [/--raw \/readyz/, 'ok'],
+        [
+          /^etcdutl snapshot restore/,
+          ({ line }) => {
+            const folder = /--data-dir=(\S+)/.exec(line)?.[1] ?? ''
+            writeNow(made, `${folder}/member/snap/db`, 'restored')
+            return ''
+          },
+        ],
+      ])
+      await using _made = made
+      await made.put('/state/snapshots/first/etcd.db', 'etcd')
+      await made.put(`${etcdDataDir}/member/snap/db`, 'before')
+      expect(await made.driver.cluster.restore('first', WAIT)).toEqual({ kind: 'done' })
+      expect(await made.read(`${etcdDataDir}/member/snap/db`)).toBe('restored')
+      expect(await made.read(`${etcdDataDir}/before-restore/snap/db`)).toBe('before')
+      expect(await made.driver.wipe()).toMatchObject({ kind: 'done' })
+      expect(await made.files.list(etcdDataDir)).not.toContain('member')
+    },
+  )
 })

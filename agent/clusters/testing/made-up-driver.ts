@@ -84,6 +84,7 @@ export const MADE_UP_FACTS: ClusterFacts = {
   units: [],
   profile: undefined,
   programs: [],
+  etcdDataDir: '/var/lib/etcd',
 }
 
 /** A driver of a machine that is made up: it keeps the contract of `ClusterDriver`, and does nothing to anything real. */

@@ -253,6 +253,7 @@ it('kubeadm is told this server’s own address, names and networks', () => {
   const text = kubeadmConfig({
     ...{ node: 'n1', address: 'fd00::1', port: 6443, version: '1.34.3', names: ['vip', 'n1'] },
     ...{ podCidr: '10.1.0.0/16', serviceCidr: undefined, domain: 'cluster.local' },
+    etcdDataDir: '/srv/etcd',
   })
   const [, cluster] = text.split('\n---\n').map(part => JSON.parse(part) as unknown)
   expect(cluster).toMatchObject({
@@ -260,6 +261,7 @@ it('kubeadm is told this server’s own address, names and networks', () => {
     controlPlaneEndpoint: '[fd00::1]:6443',
     networking: { podSubnet: '10.1.0.0/16', dnsDomain: 'cluster.local' },
     apiServer: { certSANs: ['vip', 'n1', 'fd00::1'] },
+    etcd: { local: { dataDir: '/srv/etcd' } },
   })
   expect(bootstrapKubeconfig('PEM', '10.0.0.1:6443', 't')).toContain('"token":"t"')
 })

@@ -163,7 +163,8 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       const stopped = await stopUnits(system, facts.units, signal)
       if (stopped.kind === 'failed') return stopped
       await files.clear()
-      for (const path of [PKI, '/var/lib/etcd/member', '/var/lib/kubelet/pki']) await files.remove(path)
+      for (const path of [PKI, `${facts.etcdDataDir}/member`, '/var/lib/kubelet/pki'])
+        await files.remove(path)
       for (const name of await files.list(KUBERNETES_DIR)) {
         if (name.endsWith('.conf')) await files.remove(`${KUBERNETES_DIR}/${name}`)
       }
@@ -207,6 +208,7 @@ async function makeServer(of: Distributed, founding: boolean, signal?: AbortSign
     podCidr: facts.podCidr,
     serviceCidr: facts.serviceCidr,
     domain: facts.clusterDomain,
+    etcdDataDir: facts.etcdDataDir,
   })
   const made = await makeCertificates(of, config, founding, signal)
   return made.kind === 'failed' ? made : done(address)

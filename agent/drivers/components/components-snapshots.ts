@@ -8,7 +8,6 @@ import { findSnapshot, listSnapshots, makeSnapshot, snapshotsIn } from '../snaps
 import { peerUrl, startEnvironment } from './initial-cluster.ts'
 import { AUTHORITY_FILES, PKI } from './pki.ts'
 
-const DATA = '/var/lib/etcd'
 const LEAST_MS = 2 * 60_000
 
 /** etcd's own snapshot, whose checksum restoring checks; the authorities that the cluster is nothing without lie beside it. */
@@ -18,6 +17,7 @@ export function componentsSnapshots(
 ): Pick<ClusterActs, 'snapshot' | 'listSnapshots' | 'restore'> {
   const { deps, programs } = of
   const { system, files, facts, nodeName } = deps
+  const data = facts.etcdDataDir
   return {
     snapshot: async (name, options) =>
       await makeSnapshot(system, files, name, async folder => {
@@ -50,7 +50,7 @@ export function componentsSnapshots(
       if (stopped.kind === 'failed') return stopped
       const own = `${nodeName}=${peerUrl(address)}`
       // Beside the data, and put in its place when it is whole; what was there is kept until the next restore.
-      const fresh = `${DATA}/restored`
+      const fresh = `${data}/restored`
       await files.remove(fresh)
       const args = [
         ...['snapshot', 'restore', snapshot.path, `--data-dir=${fresh}`, `--name=${nodeName}`],
@@ -62,12 +62,12 @@ export function componentsSnapshots(
       const deadlineMs = Math.max(options.deadlineMs, LEAST_MS)
       const restored = await runProgram(programs, 'etcdutl', { args, deadlineMs, signal: options.signal })
       if (restored.kind === 'failed') return restored
-      await files.remove(`${DATA}/before-restore`)
-      await files.move(`${DATA}/member`, `${DATA}/before-restore`)
-      await files.move(`${fresh}/member`, `${DATA}/member`)
+      await files.remove(`${data}/before-restore`)
+      await files.move(`${data}/member`, `${data}/before-restore`)
+      await files.move(`${fresh}/member`, `${data}/member`)
       await files.remove(fresh)
       if (facts.distribution === 'kubernetes') {
-        const args = ['-R', 'etcd:etcd', `${DATA}/member`]
+        const args = ['-R', 'etcd:etcd', `${data}/member`]
         const given = await system.run('chown', args, { deadlineMs: LEAST_MS, signal: options.signal })
         if (!succeeded(given.ending))
           return failedEnding('chown of the datastore', given.ending, given.stderr)

@@ -23,8 +23,9 @@ export function kubeadmConfig(server: {
   readonly podCidr: string | undefined
   readonly serviceCidr: string | undefined
   readonly domain: string
+  readonly etcdDataDir: string
 }): string {
-  const { node, address, port, version, names, podCidr, serviceCidr, domain } = server
+  const { node, address, port, version, names, podCidr, serviceCidr, domain, etcdDataDir } = server
   const own = [...new Set([node, address])]
   const init = {
     apiVersion: 'kubeadm.k8s.io/v1beta4',
@@ -45,7 +46,7 @@ export function kubeadmConfig(server: {
       ...(serviceCidr === undefined ? {} : { serviceSubnet: serviceCidr }),
     },
     apiServer: { certSANs: [...new Set([...names, ...own])] },
-    etcd: { local: { dataDir: '/var/lib/etcd', serverCertSANs: own, peerCertSANs: own } },
+    etcd: { local: { dataDir: etcdDataDir, serverCertSANs: own, peerCertSANs: own } },
   }
   return `${JSON.stringify(init)}\n---\n${JSON.stringify(cluster)}\n`
 }

@@ -59,6 +59,7 @@ export const FACTS: ClusterFacts = {
   units: ['k3s.service'],
   profile: undefined,
   programs: [],
+  etcdDataDir: '/var/lib/etcd',
 }
 
 /** A datastore that answers from a list, and says that it is made up in its errors. */

@@ -41,7 +41,17 @@ let
     serviceCidr = cfg.networks.services or null;
     profile = if shared.isApart then cfg.profile.path else null;
     programs = if shared.isApart then [ "${cfg.profile.path}/bin" ] else map (package: "${package}/bin") cfg.programs;
-  };
+  }
+  // lib.optionalAttrs (etcdDataDir != "/var/lib/etcd") { inherit etcdDataDir; };
+  etcdDataDir =
+    if !shared.isServer then
+      "/var/lib/etcd"
+    else if cfg.distribution == "components" then
+      cfg.components.etcd.dataDir
+    else if cfg.distribution == "kubernetes" then
+      config.services.etcd.dataDir
+    else
+      "/var/lib/etcd";
 
   isOurs = name: lib.any (prefix: lib.hasPrefix prefix name) [
     "muster/"

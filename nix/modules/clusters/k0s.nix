@@ -27,6 +27,13 @@ in
         '';
       }
       {
+        assertion = k0s.dataDir == "/var/lib/k0s";
+        message = ''
+          services.k0s.dataDir: what lies in /var/lib/k0s is what keeps a machine of a cluster from founding another one. Leave it
+          alone, and mount a file system of your own there (fileSystems."/var/lib/k0s").
+        '';
+      }
+      {
         assertion = k0s.spec.storage.type == "etcd" && (k0s.spec.storage.etcd.externalCluster or null) == null;
         message = ''
           services.k0s.spec.storage: a cluster of Muster's keeps its state in the etcd that k0s runs. Only that grows by servers, and

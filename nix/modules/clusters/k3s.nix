@@ -26,6 +26,15 @@ in
         '';
       }
       {
+        assertion = !(lib.any (word: builtins.match "(--data-dir|-d)(=.*)?" word != null) (
+          lib.concatMap (lib.splitString " ") (lib.toList k3s.extraFlags)
+        ));
+        message = ''
+          services.k3s.extraFlags: what lies in /var/lib/rancher/k3s is what keeps a machine of a cluster from founding another one. Leave
+          --data-dir out, and mount a file system of your own there (fileSystems."/var/lib/rancher/k3s").
+        '';
+      }
+      {
         assertion = !k3s.clusterInit && k3s.serverAddr == "";
         message = ''
           services.k3s.clusterInit and serverAddr say who founds the cluster and who is joined. That can move, so the agent writes

@@ -72,6 +72,7 @@ describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
       'services.k0s.spec.storage.etcd.externalCluster = { endpoints = [ "https://e:2379" ]; etcdPrefix = "k"; };',
       'start an authority of its own',
     ],
+    ['services.k0s.dataDir = "/srv/k0s";', 'mount a file system of your own there'],
     ['services.k0s.spec.storage.type = "kine";', 'grows by servers'],
     ['services.k0s.extraArgs = "--config=/x";', 'extraArgs must not hold'],
   ])('K6, K15: refuses %s', (settings, message) => {

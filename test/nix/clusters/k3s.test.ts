@@ -52,6 +52,11 @@ describe.skipIf(why !== undefined)(`k3s ${why ?? ''}`, () => {
     ['services.k3s.token = "secret";', 'would lie in the store'],
     ['services.k3s.clusterInit = true;', 'who founds the cluster'],
     ['services.k3s.serverAddr = "https://10.0.0.11:6443";', 'who founds the cluster'],
+    ['services.k3s.extraFlags = [ "--data-dir=/srv/k3s" ];', 'mount a file system of your own there'],
+    [
+      'services.k3s.extraFlags = [ "--disable=traefik -d /srv/k3s" ];',
+      'mount a file system of your own there',
+    ],
   ])('K8, K15, K20: refuses %s', (settings, message) => {
     expect(configurationsOf({ distribution: 'k3s', settings }).n1?.failedAssertions).toEqual([
       expect.stringContaining(message),

@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { whyNoNixTests } from '../nix-library.ts'
-import { configurationsOf, flagOf, HOSTS, machineOf, service, unitsOf } from './cluster-fleet.ts'
+import {
+  clusterFacts,
+  configurationsOf,
+  flagOf,
+  HOSTS,
+  machineOf,
+  service,
+  unitsOf,
+} from './cluster-fleet.ts'
 
 const why = whyNoNixTests()
 
@@ -121,6 +129,8 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     )
     // What guards the datastore looks where it is.
     expect(service(n1, 'etcd.service').get('ExecStartPre')?.[0]).toMatch(/ \/srv\/etcd\/member$/)
+    // And so do a restore and a wipe.
+    expect(clusterFacts(n1)).toMatchObject({ etcdDataDir: '/srv/etcd' })
   })
 
   test.each([
