@@ -9,6 +9,7 @@ import { makeToken } from '../support/shown.ts'
 import { waitUntil } from '../support/wait-until.ts'
 import { type AgentProgram, buildAgentProgram } from './agent-program.ts'
 import { prepareClusterLab } from './clusters/machines.ts'
+import { foreignSystem } from './foreign-system.ts'
 import { type Lab, startLab } from './lab.ts'
 import type { LabMachine } from './machine.ts'
 import { COORDINATOR_ADDRESS, machineAddress } from './network.ts'
@@ -29,8 +30,15 @@ export interface LabFleetOptions {
   readonly coordinatorConfig?: object
   /** Whether Kubernetes can run in the machines: `whyNoClusters` must have no objection. */
   readonly kubernetes?: boolean
+  /** Hosts whose system somebody else manages: Debian with the agent as a service, and with these files and services of its owner. */
+  readonly foreign?: Readonly<Record<string, ForeignHost>>
   /** Gives the coordinator a trust set, in place of an operator that this process plays; `publish` is not there then. */
   readonly prepareTrust?: (fleet: Fleet) => Promise<void>
+}
+
+export interface ForeignHost {
+  readonly files: Readonly<Record<string, string>>
+  readonly services: readonly string[]
 }
 
 export const PORTS = { enrolment: 7443, fleet: 7444 }
@@ -76,24 +84,31 @@ export class LabFleet implements AsyncDisposable {
 
   /** Makes machines, first systems and disks, and starts them; enrolment goes on in them. */
   async install(): Promise<void> {
-    const { machines, agent, moreAgents = [] } = this.#options
-    const paths = await buildSystems(this.#systems)
+    const { machines, agent, moreAgents = [], foreign = {} } = this.#options
+    const own = Object.entries(this.#systems).filter(([host]) => foreign[host] === undefined)
+    const paths = await buildSystems(Object.fromEntries(own))
     const clusterLab = this.#options.kubernetes === true ? await prepareClusterLab(this.lab) : undefined
     const node = await storeLayer(this.lab.root, clusterLab?.layers ?? [], [agent.node])
     const inStore = [agent, ...moreAgents].map(({ path }) => path)
     const layers = await storeLayer(this.lab.root, node, [...inStore, ...Object.values(paths)])
     for (const [index, host] of machines.entries()) {
-      const system = paths[host]
-      if (system === undefined) throw new Error(`no system of ${host} was built`)
+      const base = clusterLab?.machine(index, machines)
       const machine = await this.lab.startMachine(host, {
-        ...clusterLab?.machine(index, machines),
+        ...base,
         layers,
-        system,
         start: false,
+        ...(foreign[host] === undefined
+          ? { system: builtOf(paths, host) }
+          : { files: { ...base?.files, ...this.#filesOf(foreign[host]) } }),
       })
       await machine.writeFile(SECRET, await makeToken(this.fleet, { host }), '600')
     }
     await Promise.all(this.lab.machines.map(machine => machine.boot()))
+  }
+
+  #filesOf({ files, services }: ForeignHost): Readonly<Record<string, string>> {
+    const { agent } = this.#options
+    return { ...files, ...foreignSystem(agent, this.agentOf(agent).config, services) }
   }
 
   /** Installs a host's machine anew on an empty disk, as at first, with a token of its own; it is another machine then. */
@@ -244,6 +259,12 @@ export class LabFleet implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.lab[Symbol.asyncDispose]()
   }
+}
+
+function builtOf(paths: Readonly<Record<string, string>>, host: string): string {
+  const system = paths[host]
+  if (system === undefined) throw new Error(`no system of ${host} was built`)
+  return system
 }
 
 /** The coordinator of a lab, and who signs for it. */

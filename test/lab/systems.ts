@@ -36,6 +36,8 @@ export interface SystemOptions {
   } | null
   /** Absolute path of a folder with the programs of its Kubernetes that lives apart: what its profile's package links. */
   readonly kubernetes?: string
+  /** Path below /etc to its text: what this package brings besides for a machine whose system is somebody else's. */
+  readonly kubernetesEtc?: Readonly<Record<string, string>>
   readonly omit?: readonly string[]
   readonly specialisation?: Readonly<Record<string, SystemOptions>>
 }

@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { FIXTURES, fixturesFolder, renderClusterFixtures } from './cluster-fixtures.ts'
+import { kubernetesFiles } from '../clusters/muster/rendered-system.ts'
+import { FIXTURES, fixturesFolder, renderBrought, renderClusterFixtures } from './cluster-fixtures.ts'
 import { whyNoNixTests } from './nix-library.ts'
 
 const why = whyNoNixTests()
@@ -25,4 +26,16 @@ describe.skipIf(why !== undefined)(`the fixtures of the lab's clusters ${why ?? 
     expect(Object.keys(written).sort()).toEqual(Object.keys(fresh).sort())
     expect(written).toEqual(fresh)
   })
+
+  it.each(FIXTURES)(
+    '%s: hold, as the modules have it, what the package of Kubernetes brings where the system is somebody else’s',
+    fixture => {
+      const written = readTree(join(fixturesFolder, fixture))
+      const brought = kubernetesFiles(fixture, 'n5').map(path => [
+        `n5/etc/${path}`,
+        written[`n5/etc/${path}`],
+      ])
+      expect(Object.fromEntries(renderBrought(fixture, 'n5'))).toEqual(Object.fromEntries(brought))
+    },
+  )
 })

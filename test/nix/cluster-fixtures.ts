@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { evaluate } from './nix-library.ts'
@@ -19,6 +20,8 @@ const machine = z.object({
   groups: z.array(z.string()),
   tmpfiles: z.array(z.string()),
   sysctl: z.record(z.string(), z.union([z.boolean(), z.number(), z.string()])),
+  /** Files that the package of Kubernetes brings where the system is somebody else's. */
+  brings: z.array(z.string()),
 })
 type Machine = z.infer<typeof machine>
 
@@ -30,7 +33,7 @@ const NOT_OURS = ['muster-agent.service', 'muster-dead-man.service', 'muster-bui
  * `n1/etc/systemd/system/etcd.service`, to its text. A host's tree is copied onto a lab machine's `/` as it is.
  */
 export function renderClusterFixtures(fixture: FixtureName): ReadonlyMap<string, string> {
-  const machines = z.record(z.string(), machine).parse(evaluate(`e.lab ${join(fixturesFolder, fixture)}`))
+  const machines = describeLab(join(fixturesFolder, fixture))
   const result = new Map<string, string>()
   for (const [host, described] of Object.entries(machines)) {
     if (described.failedAssertions.length > 0) {
@@ -40,6 +43,29 @@ export function renderClusterFixtures(fixture: FixtureName): ReadonlyMap<string,
   }
   return result
 }
+
+/**
+ * The same of one host, with the system of that host somebody else's: paths below the fixture's folder to the text of what its
+ * package of Kubernetes brings.
+ */
+export function renderBrought(fixture: FixtureName, host: string): ReadonlyMap<string, string> {
+  const folder = mkdtempSync(join(tmpdir(), 'muster-lab-fleet-'))
+  try {
+    const text = readFileSync(join(fixturesFolder, fixture, 'fleet.toml'), 'utf8')
+    const section = `[hosts.${host}]\n`
+    writeFileSync(join(folder, 'fleet.toml'), text.replace(section, `${section}os = "external"\n`))
+    const described = describeLab(folder)[host]
+    if (!described) throw new Error(`${fixture} has no host ${host}`)
+    const files = filesOf(described)
+    return new Map(
+      described.brings.map(path => [`${host}/${path}`, files.get(path.slice('etc/'.length)) ?? 'is missing']),
+    )
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+const describeLab = (folder: string) => z.record(z.string(), machine).parse(evaluate(`e.lab ${folder}`))
 
 function filesOf(described: Machine): Map<string, string> {
   const files = new Map<string, string>()

@@ -79,6 +79,9 @@ in
       groups = lib.attrNames configuration.config.users.groups;
       tmpfiles = configuration.config.systemd.tmpfiles.rules;
       inherit (configuration.config.boot.kernel) sysctl;
+      brings = lib.concatMap (package: map (entry: entry.name) (package.entries or [ ])) (
+        configuration.config.muster.kubernetes.profile.package.paths or [ ]
+      );
     }) (
       (flakeOver labNixpkgs).lib.mkFleet {
         inherit src;

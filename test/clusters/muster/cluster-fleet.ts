@@ -27,6 +27,7 @@ import {
   programsOf,
   RENDERED_VERSION,
   renderedFleetFile,
+  renderedForeign,
   renderedSystem,
 } from './rendered-system.ts'
 
@@ -50,6 +51,8 @@ export interface ClusterFleetOptions {
    * is bound, published or applied. The fleet directory holds these very systems.
    */
   readonly byHand?: boolean
+  /** Hosts whose system somebody else manages (`os = "external"`); they get their Kubernetes by `muster cluster upgrade` alone. */
+  readonly foreign?: readonly Host[]
 }
 
 /**
@@ -62,6 +65,7 @@ export class ClusterFleet implements AsyncDisposable {
   readonly directory: string
   readonly life: Life
   readonly fixture: FixtureName
+  readonly foreign: readonly Host[]
   readonly #byHand: boolean
   #version: KubernetesVersion
   #clusters: RpcClient<typeof ClusterService> | undefined
@@ -75,12 +79,14 @@ export class ClusterFleet implements AsyncDisposable {
       version,
       life,
       byHand,
+      foreign,
     }: {
       readonly distribution: LabDistribution
       readonly fixture: FixtureName
       readonly version: KubernetesVersion
       readonly life: Life
       readonly byHand: boolean
+      readonly foreign: readonly Host[]
     },
   ) {
     this.lab = lab
@@ -88,6 +94,7 @@ export class ClusterFleet implements AsyncDisposable {
     this.directory = directory
     this.distribution = distribution
     this.life = life
+    this.foreign = foreign
     this.#byHand = byHand
     this.#version = version
   }
@@ -129,6 +136,8 @@ export class ClusterFleet implements AsyncDisposable {
 
   systemOf(host: Host, version: KubernetesVersion): SystemOptions {
     const agent = this.lab.agent.path
+    if (this.foreign.includes(host))
+      return renderedForeign(this, host, { version, agent, life: this.life }).system
     return {
       ...this.lab.firstSystem(host),
       ...(this.#byHand ? {} : { generation: '2' }),
@@ -187,7 +196,12 @@ export class ClusterFleet implements AsyncDisposable {
     await this.lab.untilOnline(host)
     await this.bindAll()
     await this.publish()
-    await this.apply(host)
+    await (this.foreign.includes(host) ? this.prepare() : this.apply(host))
+  }
+
+  /** Gives hosts that have not joined their Kubernetes, of the version that the cluster runs. */
+  async prepare(): Promise<void> {
+    await this.ok('cluster', 'upgrade', CLUSTER, this.#version, '--directory', this.directory)
   }
 
   /** Gives a machine an id, which its agent reads when it starts. */
@@ -267,9 +281,14 @@ export class ClusterFleet implements AsyncDisposable {
     )
   }
 
-  /** The store paths of the systems that all hosts run. */
+  /** Hosts whose systems are the fleet's. */
+  get own(): readonly Host[] {
+    return HOSTS.filter(host => !this.foreign.includes(host))
+  }
+
+  /** The store paths of the systems that these run. */
   async systemsNow(): Promise<readonly string[]> {
-    return await Promise.all(HOSTS.map(async host => (await this.machine(host).state()).current))
+    return await Promise.all(this.own.map(async host => (await this.machine(host).state()).current))
   }
 
   /** What a worker has in the place of its join token, as text. */
@@ -345,6 +364,7 @@ export async function startClusterFleet(
     coordinatorConfig = {},
     fixture = distribution,
     byHand = false,
+    foreign = [],
   }: ClusterFleetOptions = {},
 ): Promise<ClusterFleet> {
   let directory = ''
@@ -358,6 +378,12 @@ export async function startClusterFleet(
     kubernetes: true,
     agent,
     ...(byHand && { systems: Object.fromEntries(installed) }),
+    foreign: Object.fromEntries(
+      foreign.map(host => {
+        const { own } = renderedForeign({ distribution, fixture }, host, { version, agent: agent.path, life })
+        return [host, own] as const
+      }),
+    ),
     agentConfig: { allow: ALLOWED },
     // Five Kubernetes share the processors: what says nothing for three seconds may only have had no turn.
     coordinatorConfig: { clusterAskSeconds: 3, heartbeatSeconds: 4, ...coordinatorConfig },
@@ -367,14 +393,14 @@ export async function startClusterFleet(
       await fleet.okWith(asOperator(fleet.dir), 'trust', 'set')
     },
   })
-  const made = new ClusterFleet(lab, directory, { distribution, fixture, version, life, byHand })
+  const made = new ClusterFleet(lab, directory, { distribution, fixture, version, life, byHand, foreign })
   try {
     await writeFleetFile(made, version)
     await made.writeSystems(version)
     if (byHand) return made
     await made.bindAll()
     await made.publish()
-    await made.apply(...HOSTS)
+    await made.apply(...made.own)
     return made
   } catch (error) {
     await made[Symbol.asyncDispose]()
@@ -383,7 +409,10 @@ export async function startClusterFleet(
 }
 
 /** The fixtures' fleet file, of this fleet; nothing here waits for minutes. */
-async function writeFleetFile({ fleetFile, fixture, life }: ClusterFleet, version: KubernetesVersion) {
+async function writeFleetFile(
+  { fleetFile, fixture, life, foreign }: ClusterFleet,
+  version: KubernetesVersion,
+) {
   const id = /^id = "[^"]+"/m
   const own = id.exec(await readFile(fleetFile, 'utf8'))?.[0]
   if (own === undefined) throw new Error(`${fleetFile} names no fleet`)
@@ -393,5 +422,9 @@ async function writeFleetFile({ fleetFile, fixture, life }: ClusterFleet, versio
     .replace('[clusters.', '[rollout]\nsoak = "2s"\n\n[clusters.')
     .replace(`version = "${RENDERED_VERSION}"`, `version = "${version}"`)
     .replace('life = "apart"', `life = "${life}"`)
-  await writeFile(fleetFile, text)
+  const marked = foreign.reduce(
+    (before, host) => before.replace(`[hosts.${host}]\n`, `[hosts.${host}]\nos = "external"\n`),
+    text,
+  )
+  await writeFile(fleetFile, marked)
 }

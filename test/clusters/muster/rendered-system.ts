@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { packageIn } from '../../lab/clusters/packages.ts'
 import { IMAGES_IN, type KubernetesVersion, programsIn } from '../../lab/clusters/programs.ts'
+import type { ForeignHost } from '../../lab/lab-fleet.ts'
 import type { SystemOptions } from '../../lab/systems.ts'
 
 export type LabDistribution = 'k3s' | 'k0s' | 'kubernetes' | 'components'
@@ -20,7 +21,7 @@ const FIXTURES = join(import.meta.dirname, '../../fixtures/clusters')
 export const RENDERED_VERSION: KubernetesVersion = '1.34.3'
 const UNITS = 'systemd/system/'
 /** Where the fixtures find the programs: they were rendered for a Kubernetes that lives apart. */
-const PROFILE = '/nix/var/nix/profiles/muster-kubernetes'
+export const PROFILE = '/nix/var/nix/profiles/muster-kubernetes'
 export type Life = 'apart' | 'with-system'
 /** Where the fixtures name the agent's program. */
 const AGENT = '/usr/local/bin/muster-agent'
@@ -67,6 +68,60 @@ export function renderedSystem(
   if ('containerd.service' in units) units['containerd.service.d/images.conf'] = IMAGES_DROP_IN
   const apart = life === 'apart' ? { kubernetes: programsOf(distribution, version) } : {}
   return { units, etc, activationScript: ACTIVATION, ...apart }
+}
+
+/** NixOS starts these at a boot by links of its own. */
+const AT_BOOT = ['muster-cluster-secrets.service', 'muster-kubernetes.service']
+const KUBERNETES_FILES = ['muster/', 'k0s/', 'cni/']
+
+/** Which files of a host's fixture the package of Kubernetes brings where the system is somebody else's, below /etc. */
+export function kubernetesFiles(fixture: FixtureName, host: Host): readonly string[] {
+  const folder = join(FIXTURES, fixture, host, 'etc')
+  // The fixtures' own files; what their modules write there is compared with fresh ones.
+  const { units } = JSON.parse(readFileSync(join(folder, 'muster/cluster.json'), 'utf8')) as {
+    readonly units: readonly string[]
+  }
+  const wanted = [...AT_BOOT, ...units].map(name => `${UNITS}${name}`)
+  return filesBelow(folder).filter(
+    path => wanted.includes(path) || KUBERNETES_FILES.some(prefix => path.startsWith(prefix)),
+  )
+}
+
+/**
+ * What the Nix modules render for a host whose system is somebody else's: only the package of Kubernetes, with its units and
+ * files. `own`: what its owner has to see to, as on NixOS the system does.
+ */
+export function renderedForeign(
+  { distribution, fixture }: { readonly distribution: LabDistribution; readonly fixture: FixtureName },
+  host: Host,
+  options: RenderOptions,
+): { readonly system: SystemOptions; readonly own: ForeignHost } {
+  const { units = {}, etc = {}, kubernetes } = renderedSystem({ distribution, fixture }, host, options)
+  const all: Readonly<Record<string, string | null>> = {
+    ...etc,
+    ...Object.fromEntries(Object.entries(units).map(([name, text]) => [`${UNITS}${name}`, text])),
+  }
+  const brought = kubernetesFiles(fixture, host)
+  const textOf = (path: string): string => {
+    const text = all[path]
+    if (typeof text !== 'string') throw new Error(`${fixture}, ${host}: no text of ${path}`)
+    return text
+  }
+  const ofOwner = Object.keys(all).filter(path => !brought.includes(path) && !path.startsWith(UNITS))
+  const runtime = 'containerd.service' in units ? ['containerd.service'] : []
+  return {
+    system: {
+      ...(kubernetes === undefined ? {} : { kubernetes }),
+      kubernetesEtc: Object.fromEntries(brought.map(path => [path, textOf(path)])),
+    },
+    own: {
+      services: runtime,
+      files: {
+        ...Object.fromEntries(ofOwner.map(path => [`etc/${path}`, textOf(path)])),
+        ...(runtime.length > 0 && { 'etc/systemd/system/containerd.service.d/images.conf': IMAGES_DROP_IN }),
+      },
+    },
+  }
 }
 
 const IMAGES_DROP_IN = `[Service]

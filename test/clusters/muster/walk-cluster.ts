@@ -6,13 +6,17 @@ import { WEB_ANSWER, webDeployment } from '../../lab/clusters/objects.ts'
 import { isReal, whyNoClusters } from '../../lab/clusters/programs.ts'
 import { SET_UP_MS } from '../../lab/why-not.ts'
 import { CLUSTER, type ClusterFleet, startClusterFleet } from './cluster-fleet.ts'
-import { HOSTS, isPackaged, type LabDistribution, SERVERS, WORKERS } from './rendered-system.ts'
+import { broughtTo, type SeenForeign, seeForeign } from './foreign-host.ts'
+import { HOSTS, type Host, isPackaged, type LabDistribution, SERVERS, WORKERS } from './rendered-system.ts'
 import { readNodes, untilAnswers, untilReady } from './seen-cluster.ts'
 import { findSecrets, listTokens, untilNoTokens, watchTokens } from './token-watch.ts'
 
 const FIRST = '1.34.3'
 const NEXT = '1.35.4'
 const APP = 'web'
+/** A host whose system is somebody else's, where a cluster has one: all that befalls a worker befalls it. */
+const foreignOf = (distribution: LabDistribution): readonly Host[] =>
+  distribution === 'components' ? ['n5'] : []
 
 /** Whether a distribution is walked to its end: one always is, the others when MUSTER_WALK says "whole". */
 const isWhole = (distribution: LabDistribution): boolean =>
@@ -26,24 +30,52 @@ export function walkCluster(distribution: LabDistribution): void {
   const why = whyNoClusters()
   /** Which hosts have a Node of their own. */
   const nodes = distribution === 'k3s' || distribution === 'kubernetes' ? HOSTS : WORKERS
+  const foreign = foreignOf(distribution)
+  const own = HOSTS.filter(host => !foreign.includes(host))
+  /** Of each foreign host, before anything of Kubernetes was on it. */
+  const untouched = new Map<Host, SeenForeign>()
   let made: ClusterFleet
   let authority = ''
   let machineId = ''
 
   beforeAll(async () => {
-    if (why === undefined) made = await startClusterFleet(distribution)
+    if (why === undefined) made = await startClusterFleet(distribution, { foreign })
   }, SET_UP_MS)
   afterAll(async () => await made?.[Symbol.asyncDispose](), 120_000)
+
+  const expectUntouched = async () => {
+    for (const [host, { others, brought }] of untouched) {
+      expect(brought).toEqual([])
+      expect(await seeForeign(made, host)).toEqual({ others, brought: broughtTo(made, host) })
+    }
+  }
 
   const skip = why !== undefined
   describe.skipIf(skip)(`a cluster of ${nameOf(distribution)} ${why ?? ''}`, () => {
     it('is founded once and joined by every machine, by publishing and applying alone', async () => {
-      const { summary } = await made.untilJoined(...HOSTS)
+      const { summary } = await made.untilJoined(...own)
       authority = summary?.authority ?? ''
       expect(authority).toMatch(/^[0-9a-f]{64}$/)
       await made.untilVoters(3)
-      await untilReady(made, 'n1', nodes, ({ version }) => version === FIRST)
+      const theirs = nodes.filter(name => own.includes(name))
+      await untilReady(made, 'n1', theirs, ({ version }) => version === FIRST)
     })
+
+    it.runIf(foreign.length > 0)(
+      'is joined by a machine whose system is somebody else’s, which gets Kubernetes and nothing else',
+      async () => {
+        for (const host of foreign) untouched.set(host, await seeForeign(made, host))
+        for (const host of foreign) {
+          const refused = await made.muster('apply', host)
+          expect(refused.code).not.toBe(0)
+          expect(`${refused.stdout}${refused.stderr}`).toMatch(/somebody else's.*muster cluster upgrade lab/)
+        }
+        await made.prepare()
+        await made.untilJoined(...HOSTS)
+        await untilReady(made, 'n1', nodes, ({ version }) => version === FIRST)
+        await expectUntouched()
+      },
+    )
 
     it('runs a pod that answers', async () => {
       await made.createObject('n1', webDeployment(APP))
@@ -204,6 +236,7 @@ export function walkCluster(distribution: LabDistribution): void {
       expect([...seen].some(versions => versions.includes(FIRST) && versions.includes(NEXT))).toBe(true)
       await made.untilVoters(3)
       expect(await made.systemsNow()).toEqual(before)
+      await expectUntouched()
       expect(await untilAnswers(made, 'n1', APP)).toBe(WEB_ANSWER)
     })
 
@@ -218,6 +251,7 @@ export function walkCluster(distribution: LabDistribution): void {
       await made.untilJoined(...HOSTS)
       await made.untilVoters(3)
       expect((await made.shown()).summary?.authority).toBe(authority)
+      await expectUntouched()
     })
   })
 }

@@ -37,6 +37,8 @@
   agent ? null,
   # A folder of the machine with the programs of its Kubernetes, for `muster.kubernetes.profile.package`; null: none.
   kubernetes ? null,
+  # Path below /etc -> text: what that package brings besides where the system is somebody else's.
+  kubernetesEtc ? { },
   # Names of parts that are missing: "activate", "init-interface-version", "systemd", "sysinit-reactivation.target", …
   omit ? [ ],
   # Called with the toplevel. A store path with a program of that name at its root, or a file.
@@ -134,11 +136,19 @@ in
     builder = "/bin/sh";
     args = [
       "-c"
-      ''
-        PATH=/usr/bin:/bin
-        mkdir -p $out/bin
-        ln -s ${kubernetes}/* $out/bin/
-      ''
+      (
+        ''
+          PATH=/usr/bin:/bin
+          mkdir -p $out/bin
+          ln -s ${kubernetes}/* $out/bin/
+        ''
+        + builtins.concatStringsSep "" (
+          map (path: ''
+            mkdir -p $out/etc/${dirOf path}
+            ln -s ${builtins.toFile (baseNameOf path) kubernetesEtc.${path}} $out/etc/${path}
+          '') (builtins.attrNames kubernetesEtc)
+        )
+      )
     ];
   };
 }
