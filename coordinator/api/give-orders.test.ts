@@ -14,6 +14,7 @@ import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.
 import { randomId } from '../../shared/ids.ts'
 import { ownHostBackup } from '../backup/own-host-backup.ts'
 import { MachineDirectory } from '../machines/directory.ts'
+import { refreshMachines } from '../machines/refresh.ts'
 import { ChangeFeed } from '../operations/change-feed.ts'
 import { ORDER_LIFETIME_MS } from '../operations/order-lifetime.ts'
 import { expireOrders, pendingOrders } from '../operations/orders.ts'
@@ -237,6 +238,7 @@ describe('orders other than to a revision', () => {
   it('a rollback names the operation before whose change the node goes back, and follows where that leads', async () => {
     const deps = await prepare()
     await fleet.store.db.updateTable('machines').set({ allowed: '["apply","rollback"]' }).execute()
+    await refreshMachines(fleet.store.db, deps.directory, [OLAF])
     for (const revision of [1n, 2n]) {
       fleet.clock.at = deps.clock.at = new Date(deps.clock.at.getTime() + 1_000)
       const { operations } = await order(deps, { refs: ['olaf'], revision, requestId: `to ${revision}` })

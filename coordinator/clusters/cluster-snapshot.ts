@@ -44,6 +44,8 @@ export interface MachineView {
   readonly gone: boolean
   /** It obeys no order, or something else is being done to it. */
   readonly occupied: boolean
+  /** What its agent takes orders for, as it said; undefined: it never said. */
+  readonly allowed?: readonly string[] | undefined
   readonly observation: Observation | undefined
 }
 

@@ -31,7 +31,8 @@ export async function standingsOf(
     const held = !directory.mayAct(machine) || directory.assignment(machine).kind === 'conflict'
     const occupied = held || entry.onHold !== undefined || changing.has(machine)
     const gone = entry.state === 'evicted' || entry.state === 'banned'
-    found.set(machine, { connected, sinceMs: session?.startedMs, gone, occupied })
+    const { allowed } = entry
+    found.set(machine, { connected, sinceMs: session?.startedMs, gone, occupied, allowed })
   }
   return found
 }

@@ -38,6 +38,8 @@ export interface MachineEntry {
   readonly onHold: { readonly reason: string; readonly sinceMs: number } | undefined
   /** How many systems failed on the node and are not tried again. */
   readonly quarantined: number
+  /** What the node takes orders for, as it said when it last connected; undefined: it never did. */
+  readonly allowed: readonly string[] | undefined
   readonly simulated: boolean
   /** Of the row it was made from; an older one never replaces a newer one. */
   readonly generation: number
@@ -70,6 +72,7 @@ export function entryOf(
     admittedAtMs: row.admitted_at ?? undefined,
     onHold: row.held_since === null ? undefined : { reason: row.held_reason, sinceMs: row.held_since },
     quarantined: row.quarantined,
+    allowed: row.agent_version === '' ? undefined : readTexts(row.allowed),
     simulated: row.simulated === 1,
     generation: row.generation,
   }

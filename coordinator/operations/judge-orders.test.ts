@@ -80,8 +80,9 @@ describe('judgeOrders', () => {
         kind: 'refused',
         problems: [`olaf: its own configuration forbids ${word}`],
       })
-      // A node that has not said is ordered; it refuses by itself.
-      expect(judge(wanted(word), candidate('olaf', { allowed: [], history })).kind).toBe('ok')
+      // To allow nothing is to say so; a node that has not said is ordered, and refuses by itself.
+      expect(judge(wanted(word), candidate('olaf', { allowed: [], history })).kind).toBe('refused')
+      expect(judge(wanted(word), candidate('olaf', { allowed: undefined, history })).kind).toBe('ok')
     },
   )
 
@@ -214,7 +215,7 @@ describe('orders as a property', () => {
       { kind: 'none', reason: '' },
       { kind: 'conflict', reason: '' },
     ),
-    allowed: fc.constantFrom([], ['apply'], ['reboot', 'rollback']),
+    allowed: fc.constantFrom(undefined, [], ['apply'], ['reboot', 'rollback']),
     open: fc.array(
       fc.record<OpenOrder>({
         id: fc.constantFrom('o1', 'o2', 'o3'),
@@ -252,7 +253,7 @@ describe('orders as a property', () => {
             expect(one).toMatchObject({ state: 'active', held: undefined, assignment: { kind: 'host' } })
             if (isChange(word)) {
               expect(one?.onHold).toBeUndefined()
-              expect(one?.allowed.length === 0 || one?.allowed.includes(word)).toBe(true)
+              expect(one?.allowed?.includes(word) ?? true).toBe(true)
               expect(one?.isOwnHost && last.size > 1).toBe(false)
               const others = one?.open.filter(order => isChange(order.action) && !order.waitingRetry) ?? []
               if (decision.kind === 'order') expect(others).toEqual([])

@@ -24,8 +24,8 @@ export interface OrderCandidate {
   /** Why the node obeys nothing but resume and retry; undefined: it obeys. */
   readonly onHold: string | undefined
   readonly assignment: Assignment
-  /** What the node says it may be ordered to do; empty: it has not said. */
-  readonly allowed: readonly string[]
+  /** What the node says it may be ordered to do; undefined: it has not said. */
+  readonly allowed: readonly string[] | undefined
   readonly open: readonly OpenOrder[]
   /** Its operations, newest first, as far as they are kept; only needed for a rollback. */
   readonly history: readonly PastOperation[]
@@ -111,7 +111,7 @@ function judgeOne(wanted: WantedOrder, candidate: OrderCandidate): OrderDecision
   if (onHold !== undefined && !OBEYED_ON_HOLD.includes(word)) {
     return `is on hold (${onHold}); \`muster resume\` makes it obey again`
   }
-  if (isChange(word) && candidate.allowed.length > 0 && !candidate.allowed.includes(word)) {
+  if (isChange(word) && candidate.allowed && !candidate.allowed.includes(word)) {
     return `its own configuration forbids ${word}`
   }
   const decided = decide(wanted, candidate)

@@ -4,7 +4,6 @@ import type { MachineDirectory } from '../machines/directory.ts'
 import { heldBecause, type MachineEntry } from '../machines/entry.ts'
 import { recordEvent } from '../store/events.ts'
 import {
-  allowedVerbs,
   insertOperations,
   type NewOperationRow,
   type OperationRow,
@@ -142,7 +141,6 @@ export async function judgeIn(
   const { action, revision } = orders
   const ids = orders.machines.map(({ entry }) => entry.id)
   const { open, ended } = await openAndEnded(tx, ids, now)
-  const allowed = await allowedVerbs(tx, ids)
   const newest = await newestRevision(tx)
   const candidates: OrderCandidate[] = []
   for (const { ref, entry } of orders.machines) {
@@ -155,7 +153,7 @@ export async function judgeIn(
       held: heldBecause(current)?.class,
       onHold: current.onHold?.reason,
       assignment: directory.assignment(entry.id),
-      allowed: allowed.get(entry.id) ?? [],
+      allowed: current.allowed,
       open: (open.get(entry.id) ?? []).map(openOrder),
       history: action.word === 'rollback' ? await historyOf(tx, entry.id) : [],
       isOwnHost: entry.id === orders.ownMachine,

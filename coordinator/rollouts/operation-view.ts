@@ -71,6 +71,7 @@ function viewOfPlan(plan: Plan): PlanView {
   const units = [...plan.stops, ...plan.starts, ...plan.restarts]
   return {
     // A mode that this program does not know may be anything.
+    barred: plan.mode === PlanMode.REBOOT_REQUIRED,
     reboots: plan.mode !== PlanMode.SWITCH && plan.mode !== PlanMode.NOTHING,
     touchesKubernetes:
       plan.kubernetesRestarts || plan.leftOut > 0 || units.some(unit => KUBERNETES_UNIT.test(unit)),

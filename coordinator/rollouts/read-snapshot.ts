@@ -117,6 +117,7 @@ export async function snapshotOf(
       connectedSinceMs: session?.startedMs,
       held,
       busyWith: machine === undefined ? undefined : busy.get(machine),
+      allowed: entry?.allowed,
       quarantined: quarantined.get(machine ?? '') ?? new Set(),
       lock: locks.get(host),
       pin: pin && { revision: pin.revision, why: pin.why, untilMs: pin.until_at },

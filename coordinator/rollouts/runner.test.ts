@@ -1,14 +1,21 @@
 import { create, toBinary } from '@bufbuild/protobuf'
-import { timestampMs } from '@bufbuild/protobuf/wkt'
+import { timestampFromDate, timestampMs } from '@bufbuild/protobuf/wkt'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { HelloSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
-import { RolloutSchema, StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import {
+  OverrideGateRequestSchema,
+  RolloutSchema,
+  StartRolloutRequestSchema,
+} from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import type { Caller } from '../api/caller.ts'
 import { type GiveOrdersDeps, giveOrders } from '../api/give-orders.ts'
 import { publishRevision } from '../api/publish-revision.ts'
 import { ownHostBackup } from '../backup/own-host-backup.ts'
+import { admitSession } from '../machines/admit-session.ts'
 import { MachineDirectory } from '../machines/directory.ts'
 import { ChangeFeed } from '../operations/change-feed.ts'
 import { recordReport } from '../operations/record-report.ts'
@@ -122,6 +129,47 @@ const pass = (ms: number) => {
 }
 
 describe('a rollout', () => {
+  it('gives nothing to a host whose agent takes no such orders, tells so beforehand, and goes on when it does', async () => {
+    const { deps } = await prepare()
+    const [first = ''] = MACHINES
+    const say = async (allowed: readonly string[]) => {
+      const hello = create(HelloSchema, {
+        version: '0.1.0',
+        protocolMin: PROTOCOL_MIN,
+        protocolMax: PROTOCOL_MAX,
+        now: timestampFromDate(fleet.clock.at),
+        bootId: 'b',
+        bootCount: 1n,
+        allowed: [...allowed],
+      })
+      expect((await admitSession(deps, first, hello, '10.0.0.9')).kind).toBe('ok')
+    }
+    await say([])
+    const { order } = await begin(deps, { dryRun: true })
+    const shut = 'allow: its agent does not take orders to apply'
+    expect(order?.map(({ host, waits = [] }) => `${host} ${waits.join()}`)).toContain(`n1 ${shut}`)
+    const { rollout } = await begin(deps)
+    const planned = async () =>
+      (await openOperations(fleet.store.db, MACHINES)).map(({ host }) => host).toSorted()
+    expect(await planned()).toEqual(['n2', 'n3', 'n4', 'n5'])
+    const row = await findRollout(fleet.store.db, rollout?.id ?? '')
+    const [shown] = row ? await describeRollouts(fleet.store.db, [row], 'full', fleet.clock.at.getTime()) : []
+    expect(shown?.hosts?.find(({ host }) => host === 'n1')?.waits).toMatchObject([
+      { gate: 'allow', opens: '`allow` of its agent has "apply"' },
+    ])
+    const asked = create(OverrideGateRequestSchema, {
+      id: row?.id ?? '',
+      host: 'n1',
+      gate: 'allow',
+      why: 'no',
+    })
+    const override = overrideGate(deps)(asked, ANNA)
+    await expect(override).rejects.toThrow('allow cannot be opened by a word')
+    await say(['apply'])
+    await deps.runner.runNow()
+    expect(await planned()).toContain('n1')
+  })
+
   it('fetches everywhere at once, moves as many as the budget says, and takes the next when they have stayed well', async () => {
     const { deps } = await prepare()
     const { rollout } = await begin(deps)

@@ -10,7 +10,6 @@ import {
 } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type Plan, PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
 import { CHANGES } from '../operations/order-action.ts'
-import { readTexts } from './json.ts'
 import type { Database, OperationsTable } from './tables.ts'
 
 export type OperationRow = Selectable<OperationsTable>
@@ -353,21 +352,4 @@ export async function setHighestRevision(
     .where('id', '=', machine)
     .where('highest_revision', '<', accepted.revision)
     .execute()
-}
-
-/** What each of these machines says it may be ordered to do. */
-export async function allowedVerbs(
-  db: Kysely<Database>,
-  machines: readonly string[],
-): Promise<ReadonlyMap<string, readonly string[]>> {
-  const found = new Map<string, readonly string[]>()
-  for (let at = 0; at < machines.length; at += CHUNK) {
-    const rows = await db
-      .selectFrom('machines')
-      .select(['id', 'allowed'])
-      .where('id', 'in', machines.slice(at, at + CHUNK))
-      .execute()
-    for (const row of rows) found.set(row.id, readTexts(row.allowed))
-  }
-  return found
 }

@@ -40,6 +40,12 @@ export interface MadeUpWorld {
   cluster: MadeUpCluster | undefined
 }
 
+/** Its owner lets everything be ordered there. */
+const VERBS = [
+  ...['apply', 'upgrade', 'restart', 'join', 'drain', 'snapshot', 'leave', 'restore', 'rotate'],
+  ...['kubeconfig', 'wipe'],
+]
+
 /**
  * A machine of a cluster by the wire alone: it speaks as an agent does and seals and opens real secrets with its real key,
  * but what it says of Kubernetes is made up.
@@ -100,7 +106,7 @@ export class ScriptedNode implements AsyncDisposable {
   }
 
   async connect(): Promise<void> {
-    this.session = await this.raw.session({ allowed: ['apply', 'upgrade', 'restart'] })
+    this.session = await this.raw.session({ allowed: VERBS })
     this.#stop = false
     this.#loop = this.#run(this.session)
   }

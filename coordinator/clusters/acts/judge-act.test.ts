@@ -75,6 +75,17 @@ describe('who does an act', () => {
     expect(grantOf(contextOf(), 'snapshot', 'c').executor?.host).toBe('c')
   })
 
+  it('is a server that takes such orders, where any does', () => {
+    const forbids = { allowed: ['apply', 'join'] }
+    expect(grantOf(contextOf({ a: forbids }), 'drain', 'd').executor?.host).toBe('b')
+    expect(grantOf(contextOf({ a: forbids }), 'snapshot').executor?.host).toBe('b')
+    // Where it is the only one, also that which is about to stop; and where none is, one says so itself.
+    expect(grantOf(contextOf({ b: forbids, c: forbids }), 'drain', 'a').executor?.host).toBe('a')
+    expect(grantOf(contextOf({ a: forbids, b: forbids, c: forbids }), 'drain', 'd').executor?.host).toBe('a')
+    // What only reads needs nobody's leave.
+    expect(grantOf(contextOf({ a: forbids }), 'snapshots').executor?.host).toBe('a')
+  })
+
   it('is never one that is away, held or in the middle of something', () => {
     for (const change of [away, { occupied: true }, { agoMs: 200_000 }]) {
       expect(problemsOf(contextOf({ c: change }), 'snapshot', 'c')).toEqual([

@@ -193,26 +193,41 @@ function executorOf(ask: ActAsk, context: ActContext, subject: Subject, now: num
     case 'drain':
     case 'cordon':
     case 'uncordon':
+      return liveServer(snapshot, host, false, 'drain', now)
     case 'manifests':
-      return liveServer(snapshot, host, false, now)
+      return liveServer(snapshot, host, false, 'join', now)
     case 'snapshot':
     case 'snapshots':
     case 'kubeconfig':
-      return host === '' ? liveServer(snapshot, '', false, now) : liveServer(snapshot, host, true, now)
+      return liveServer(snapshot, host, host !== '', act === 'snapshots' ? undefined : act, now)
     case 'rotate':
-      if (ask.parameter === 'tokens') return liveServer(snapshot, host, host !== '', now)
+      if (ask.parameter === 'tokens') return liveServer(snapshot, host, host !== '', 'rotate', now)
       return theMachine(snapshot, host, subject, now)
     case 'certificates':
-      return host === '' ? liveServer(snapshot, '', false, now) : theMachine(snapshot, host, subject, now)
+      return host === ''
+        ? liveServer(snapshot, '', false, undefined, now)
+        : theMachine(snapshot, host, subject, now)
     case 'restore':
     case 'wipe':
       return theMachine(snapshot, host, subject, now)
   }
 }
 
-/** A server that answers: the one that is named, or any, but the named one last: it may be about to stop. */
-function liveServer(snapshot: ClusterSnapshot, host: string, isThat: boolean, now: number): Doer {
-  const live = liveServers(snapshot, now)
+/**
+ * A server that answers: the one that is named, or any, but the named one last: it may be about to stop. Of several one that takes
+ * such orders; where none does, one of them says so.
+ */
+function liveServer(
+  snapshot: ClusterSnapshot,
+  host: string,
+  isThat: boolean,
+  verb: string | undefined,
+  now: number,
+): Doer {
+  const all = liveServers(snapshot, now)
+  const takes = ({ machine }: LiveServer) =>
+    verb === undefined || (snapshot.machines.get(machine)?.allowed?.includes(verb) ?? true)
+  const live = isThat || !all.some(takes) ? all : all.filter(takes)
   const chosen: LiveServer | undefined = isThat
     ? live.find(each => each.host === host)
     : (live.find(each => each.host !== host) ?? live[0])

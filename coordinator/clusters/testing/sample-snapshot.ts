@@ -15,6 +15,7 @@ export interface HostChange {
   /** When its session began; undefined: long ago. */
   readonly sinceMs?: number
   readonly occupied?: boolean
+  readonly allowed?: readonly string[]
   /** How long ago it was observed; undefined in a key that is there: never. */
   readonly agoMs?: number | undefined
   /** As the servers see it. */
@@ -61,8 +62,8 @@ export function sampleSnapshot(
             version: change.version ?? '1.34.3',
             view: sees ? view : undefined,
           }
-    const { connected = true, sinceMs, gone = false, occupied = false } = change
-    machines.set(machine, { connected, sinceMs, gone, occupied, observation })
+    const { connected = true, sinceMs, gone = false, occupied = false, allowed } = change
+    machines.set(machine, { connected, sinceMs, gone, occupied, allowed, observation })
   }
   return { distribution: 'k3s', hosts, record: { ...foundedRecord(), ...recordChange }, machines }
 }

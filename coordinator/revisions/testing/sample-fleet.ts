@@ -170,6 +170,7 @@ export async function addMachine(
         nowMs: START.getTime(),
         address: '10.0.0.9',
       }),
+      agent_version: '0.1.0',
       allowed: '["apply"]',
       ...change,
     })

@@ -28,12 +28,13 @@ export const GATES = [
     'skew',
   ] as const),
   ...(['quarantine', 'target', 'retry', 'soak', 'unknown', 'fetching', 'given-up', 'refused'] as const),
+  'allow',
 ] as const
 export type GateName = (typeof GATES)[number]
 
 /**
  * Gates that an operator may open for one host. Not those behind which there is nothing to decide: a machine that is away, a
- * datastore that would be left without quorum, a second server at the same time, or what nobody can say.
+ * datastore that would be left without quorum, a second server at the same time, what a node forbids, or what nobody can say.
  */
 export const OVERRIDABLE: readonly GateName[] = [
   ...(['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'] as const),

@@ -260,6 +260,104 @@ describe('gates of rollouts', () => {
     expect(skewOf(silent)).toMatchObject([{ gate: 'skew', reason: 'nobody can say what s1 runs' }])
   })
 
+  describe('of what the owner of a node lets be ordered there', () => {
+    const CHANGES = ['apply', 'upgrade', 'rollback', 'reboot', 'restart'] as const
+
+    it.each(CHANGES)('hold %s before anything is drained, and nobody opens that by a word', action => {
+      const hosts = clusterHosts(0, 2).map(view => ({ ...view, cluster: 'home' }))
+      const all = [sampleHost('s1', { cluster: 'home', server: true }), ...hosts]
+      const said = (allowed: readonly string[] | undefined) =>
+        all.map(view => (view.host === 'w1' ? { ...view, allowed } : view))
+      const snapshot = (allowed: readonly string[] | undefined, overrides: readonly string[] = []) =>
+        sampleSnapshot({
+          hosts: said(allowed),
+          clusters: inCluster(all),
+          rollouts: [
+            sampleRollout({ hosts: hosts.slice(0, 1), change: { action, overrides: new Set(overrides) } }),
+          ],
+        })
+      const others = CHANGES.filter(verb => verb !== action)
+      for (const allowed of [others, []]) {
+        expect(grants(snapshot(allowed, ['w1 allow']))).toEqual([])
+        expect(waits(snapshot(allowed), 'w1')).toContainEqual({
+          gate: 'allow',
+          reason: `its agent does not take orders to ${action}`,
+          opens: `\`allow\` of its agent has "${action}"`,
+        })
+      }
+      expect(grants(snapshot([action]))).toHaveLength(1)
+      // Who has never said anything refuses by itself.
+      expect(grants(snapshot(undefined))).toHaveLength(1)
+    })
+
+    it('give back a node that was drained before its owner forbade what was to come, and leave it behind', () => {
+      const hosts = clusterHosts(0, 1).map(view => ({ ...view, allowed: ['apply'] }))
+      const drained = [sampleGrant('drain', 'done', NOW)]
+      const snapshot = sampleSnapshot({
+        hosts,
+        clusters: inCluster(hosts),
+        rollouts: [reboot(hosts, { grants: { w1: drained } })],
+      })
+      expect(gates(snapshot, 'w1')).toEqual(['allow'])
+      expect(grants(snapshot, NOW + 300_000)).toEqual(['r1 w1 uncordon'])
+      const untouched = { ...snapshot, rollouts: [reboot(hosts)] }
+      expect(planRollouts(untouched, NOW).moves).toMatchObject([
+        { state: 'succeeded', reason: 'left behind: w1' },
+      ])
+    })
+
+    it('hold a drain that no server of the cluster would do, and a server that takes no snapshots', () => {
+      const hosts = clusterHosts(3, 1)
+      const saying = (by: Readonly<Record<string, readonly string[]>>, rollout = reboot(hosts)) =>
+        sampleSnapshot({
+          hosts: hosts.map(view => ({ ...view, allowed: by[view.host] ?? ['reboot', 'drain', 'upgrade'] })),
+          clusters: inCluster(hosts),
+          rollouts: [rollout],
+        })
+      const none = { s1: ['reboot'], s2: ['reboot'], s3: ['reboot'], w1: ['reboot', 'drain'] }
+      expect(grants(saying(none))).toEqual([])
+      expect(waits(saying(none), 's2').find(({ gate }) => gate === 'allow')).toMatchObject({
+        reason: 'no server of cluster home takes orders to drain',
+      })
+      expect(grants(saying({ ...none, s1: ['reboot', 'drain'] }))).toEqual(['r1 s2 drain'])
+      const upgrade = sampleRollout({ hosts: hosts.slice(1, 2), change: { action: 'upgrade' } })
+      expect(gates(saying({}, upgrade), 's2')).toEqual(['allow'])
+      expect(gates(saying({ s2: ['upgrade', 'drain', 'snapshot'] }, upgrade), 's2')).toEqual([])
+    })
+
+    it('hold a host whose plan only a reboot reaches that it takes no orders for, and none that needs no drain', () => {
+      const hosts = clusterHosts(0, 1).map(view => ({ ...view, allowed: ['apply'] }))
+      const servers = [sampleHost('s1', { cluster: 'home', server: true, allowed: ['reboot'] })]
+      const planned = (plan: NonNullable<OperationView['plan']>, allowed = ['apply']) =>
+        sampleSnapshot({
+          hosts: [...servers, ...hosts.map(view => ({ ...view, allowed }))],
+          clusters: inCluster([...servers, ...hosts]),
+          operations: new Map([
+            [
+              'p',
+              {
+                ...{ id: 'p', state: 'done' as const, reason: '', endedMs: NOW, retryDelaysMs: [] },
+                ...{ untouched: true, plan },
+              },
+            ],
+          ]),
+          rollouts: [
+            sampleRollout({
+              hosts,
+              grants: { w1: [sampleGrant('prefetch', 'done', NOW, { operation: 'p' })] },
+            }),
+          ],
+        })
+      const barred = { reboots: true, touchesKubernetes: false, barred: true }
+      expect(waits(planned(barred), 'w1').map(({ reason }) => reason)).toEqual([
+        'no server of cluster home takes orders to drain',
+        'by its plan only a reboot reaches the system, and its agent does not take orders to reboot',
+      ])
+      expect(gates(planned({ reboots: false, touchesKubernetes: false }), 'w1')).toEqual([])
+      expect(grants(planned({ reboots: false, touchesKubernetes: false }))).toEqual(['r1 w1 act'])
+    })
+  })
+
   it('T63: a pin holds until its end, and no longer', () => {
     const hosts = [sampleHost('a', { pin: { revision: 7, why: 'demo', untilMs: NOW } })]
     const snapshot = sampleSnapshot({ hosts, rollouts: [sampleRollout({ hosts })] })

@@ -1,4 +1,5 @@
 import { windowText } from '../../../shared/rollout/maintenance-window.ts'
+import { allowed, type Servers } from './allow-gate.ts'
 import type { Availability } from './availability.ts'
 import { type ClusterVersions, datastore, health, known } from './cluster-gates.ts'
 import { type GateName, OVERRIDABLE, type Wait } from './decision.ts'
@@ -27,12 +28,13 @@ export interface GateInput {
   readonly clocks: WallClocks
   readonly versions: ClusterVersions
   readonly lastSteps: LastSteps
+  readonly servers: Servers
   readonly nowMs: number
 }
 
 /** Gates that an operator, or somebody beside the machine, opens: the host is left behind when all else is done. */
 export const LEAVES_BEHIND: readonly GateName[] = [
-  ...(['away', 'unbound', 'held', 'lock', 'pin', 'quarantine', 'target', 'given-up'] as const),
+  ...(['away', 'unbound', 'held', 'lock', 'pin', 'quarantine', 'target', 'given-up', 'allow'] as const),
 ]
 
 /** A host that was handed back so often is left alone. */
@@ -56,6 +58,7 @@ function* closed(input: GateInput): Iterable<Wait> {
   yield* stopsAll(input)
   yield* reachable(input)
   yield* ownState(input)
+  yield* allowed(input)
   const other = availability.movedByOther(rollout, host)
   if (other !== undefined) {
     yield { gate: 'busy', reason: `rollout ${other} does something to it`, opens: 'that is over' }

@@ -1,3 +1,4 @@
+import { Servers } from './allow-gate.ts'
 import { Availability } from './availability.ts'
 import { ClusterVersions } from './cluster-gates.ts'
 import type { Closing, Decision, NewGrant, RolloutMove, Wait } from './decision.ts'
@@ -5,20 +6,13 @@ import { type GateInput, waitsOf } from './gates.ts'
 import { isDisruptive, nextAttempt } from './host-steps.ts'
 import { judgeGrant } from './judge-grant.ts'
 import { failuresOf, isStopped, judgeRollout } from './judge-rollout.ts'
-import {
-  askWait,
-  isHandedBack,
-  nextStep,
-  retryWait,
-  soakWait,
-  whatIsStale,
-  whyNotNeeded,
-} from './next-step.ts'
+import { askWait, isHandedBack, nextStep, retryWait, soakWait, whatIsStale } from './next-step.ts'
 import { LastSteps } from './own-gates.ts'
 import { Predecessors } from './predecessors.ts'
 import type { Grant, HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { RolloutSnapshot } from './rollout-snapshot.ts'
 import { Standing } from './standing.ts'
+import { whyNotNeeded } from './why-not-needed.ts'
 import { WallClocks } from './window-open.ts'
 
 /** Steps that one run may grant to one host: each but the last is over as it is granted. */
@@ -40,6 +34,7 @@ export function planRollouts(snapshot: RolloutSnapshot, nowMs: number): Decision
     clocks: new WallClocks(nowMs),
     versions: new ClusterVersions(),
     lastSteps: new LastSteps(standings),
+    servers: new Servers(snapshot),
     leaders: new Map(
       [...snapshot.clusters].flatMap(([name, { leader }]) => (leader ? [[name, leader]] : [])),
     ),
@@ -68,6 +63,7 @@ interface Run {
   readonly clocks: WallClocks
   readonly versions: ClusterVersions
   readonly lastSteps: LastSteps
+  readonly servers: Servers
   readonly leaders: ReadonlyMap<string, string>
   fetching: number
   readonly grants: NewGrant[]
@@ -154,7 +150,7 @@ function planHost(
   }
   const skipped = whyNotNeeded(snapshot, rollout, host, next)
   if (skipped !== undefined) return grant(run, standing, host, next, skipped)
-  const { availability, clocks, versions, lastSteps } = run
+  const { availability, clocks, versions, lastSteps, servers } = run
   const view = snapshot.hosts.get(name)
   const fresh = progress.kind === 'waiting'
   const step = next
@@ -171,6 +167,7 @@ function planHost(
     clocks,
     versions,
     lastSteps,
+    servers,
     nowMs,
   }
   const held = waitsOf(input)

@@ -42,6 +42,8 @@ export interface HostView {
   readonly held: string | undefined
   /** A change that no rollout gave it and that is not over; undefined: none. */
   readonly busyWith: string | undefined
+  /** What its agent takes orders for, as it said when it last connected; undefined: it never said. */
+  readonly allowed?: readonly string[] | undefined
   /** Revision of what failed on it and is not tried again. */
   readonly quarantined: ReadonlySet<number>
   /** Why it is locked; undefined: it is not. */
@@ -106,6 +108,8 @@ export interface PlanView {
   readonly reboots: boolean
   /** It stops or restarts the kubelet, the runtime or another part of Kubernetes. */
   readonly touchesKubernetes: boolean
+  /** Only a reboot would reach it, and fleet file or node allow none: it would be refused. */
+  readonly barred?: boolean
 }
 
 /** How many machines fell silent at once. */

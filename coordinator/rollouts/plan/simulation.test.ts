@@ -18,6 +18,7 @@ function options(most: number): fc.Arbitrary<SimulationOptions> {
     alone: fc.integer({ min: 0, max: most }),
     quarantined: fc.constantFrom(0, 0, 0.05),
     lying: fc.constantFrom(0, 0.02, 0.1),
+    forbidding: fc.constantFrom(0, 0, 0.02, 0.1),
     askGates: fc.boolean(),
     clusters: fc.array(
       fc.record({
@@ -78,6 +79,7 @@ const LARGE: SimulationOptions = {
   alone: 100,
   quarantined: 0.01,
   lying: 0.02,
+  forbidding: 0.005,
   askGates: true,
   clusters: [
     { servers: 3, workers: 50 },

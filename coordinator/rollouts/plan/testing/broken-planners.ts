@@ -9,6 +9,7 @@ export const SMALL_WORLD: SimulationOptions = {
   alone: 12,
   quarantined: 0,
   lying: 0.02,
+  forbidding: 0,
   askGates: false,
   clusters: [
     { servers: 3, workers: 5 },
@@ -223,6 +224,28 @@ export const BROKEN_PLANNERS: readonly {
     name: 'opens locks',
     notices: /locked/,
     planner: () => withHosts(view => ({ ...view, lock: undefined })),
+  },
+  {
+    name: 'does not look at what nodes take orders for',
+    notices: /its owner forbids|owners of its servers forbid/,
+    planner: () => withHosts(view => ({ ...view, allowed: undefined })),
+    options: { forbidding: 0.1 },
+  },
+  {
+    name: 'drains first and sees then what a node takes no orders for',
+    notices: /its owner forbids it: .* drain/,
+    planner: () => (snapshot, nowMs) => {
+      const drained = new Set(
+        snapshot.rollouts.flatMap(({ hosts }) =>
+          hosts.flatMap(({ host, grants }) => (grants.some(({ step }) => step === 'drain') ? [host] : [])),
+        ),
+      )
+      return withHosts(view => (drained.has(view.host) ? view : { ...view, allowed: undefined }))(
+        snapshot,
+        nowMs,
+      )
+    },
+    options: { forbidding: 0.1, alone: 0, actions: ['reboot', 'reboot', 'reboot'] },
   },
   {
     name: 'pulls pins',

@@ -162,6 +162,7 @@ function* problemsOf(
   if (failed.some(name => rollout.hosts.some(one => one.host === name && one.canary)))
     yield 'after a canary failed'
   if (box.lock !== undefined) yield 'locked'
+  yield* allowProblems(fleet, rollout, box, step)
   if (
     rollout.action !== 'reboot' &&
     box.pin &&
@@ -182,6 +183,16 @@ function* problemsOf(
   if (heldBy(grants) !== undefined || step === 'snapshot') return
   yield* orderProblems(fleet, ledger, rollout, host)
   yield* budgetProblems(fleet, snapshot, ledger, rollout, box)
+}
+
+/** Who takes no orders of a kind is not touched for it, and its node is not drained. */
+function* allowProblems({ clusters }: Fleet, { action }: RolloutRecord, box: Box, step: string) {
+  if (!box.allowed.includes(action)) yield 'its owner forbids it'
+  if (step === 'snapshot' && !box.allowed.includes('snapshot')) yield 'its owner forbids the snapshot'
+  const servers = clusters.get(box.cluster ?? '')?.filter(({ server }) => server) ?? []
+  if (step === 'drain' && !servers.some(({ allowed }) => allowed.includes('drain'))) {
+    yield 'the owners of its servers forbid the drain'
+  }
 }
 
 /** Its own gates said that they are healthy, after everything that was done in its cluster was over. */

@@ -41,7 +41,7 @@ function viewOf(fleet: Fleet, box: Box, versions: ReadonlyMap<string, string>): 
     ...{ host: box.host, machine: `m-${box.host}`, cluster: box.cluster, server: box.server },
     ...{ labels: { rack: box.rack }, connected, awaySinceMs: undefined, connectedSinceMs: box.sessionMs },
     ...{ held: undefined, busyWith: undefined, quarantined: box.quarantined, lock: box.lock, pin: box.pin },
-    ...{ windows: box.windows, refused: NONE },
+    ...{ windows: box.windows, refused: NONE, allowed: box.allowed },
     versions: box.cluster === undefined ? NONE : versions,
   }
 }

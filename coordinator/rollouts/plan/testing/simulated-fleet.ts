@@ -45,6 +45,8 @@ export interface Box {
   readonly windows: readonly MaintenanceWindow[]
   /** Says that it did what it was told, and did not. */
   readonly lies: boolean
+  /** What its owner lets be ordered there. */
+  readonly allowed: readonly string[]
   readonly slowness: number
   up: boolean
   upAtMs: number
@@ -99,6 +101,8 @@ export interface FleetOptions {
   readonly quarantined: number
   /** How likely it is that a host says that it did what it did not: from 0 to 1. */
   readonly lying: number
+  /** How likely it is that a host takes no orders of some kind: from 0 to 1. */
+  readonly forbidding: number
   /** The gates of hosts are asked before each step. */
   readonly askGates: boolean
   readonly clusters: readonly { readonly servers: number; readonly workers: number }[]
@@ -108,6 +112,7 @@ export const TICK_MS = 20_000
 export const FROM_VERSION = '1.34.3+k3s1'
 export const TO_VERSION = '1.35.4'
 const START_MS = Date.UTC(2026, 2, 28, 21)
+const ALL_VERBS = ['apply', 'upgrade', 'rollback', 'reboot', 'drain', 'snapshot']
 const EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
 
 /** Open for 20 minutes of every hour. */
@@ -118,7 +123,8 @@ export const FLEET_WINDOWS: readonly MaintenanceWindow[] = Array.from({ length: 
   timeZone: 'UTC',
 }))
 
-export function makeFleet({ seed, alone, clusters, quarantined, lying, askGates }: FleetOptions): Fleet {
+export function makeFleet(options: FleetOptions): Fleet {
+  const { seed, alone, clusters, quarantined, lying, forbidding, askGates } = options
   const random = new SeededRandom(seed)
   const boxes = new Map<string, Box>()
   const add = (host: string, cluster: string | undefined, server: boolean): Box => {
@@ -128,6 +134,7 @@ export function makeFleet({ seed, alone, clusters, quarantined, lying, askGates 
       ...{ host, cluster, server, rack: `r${random.below(8)}` },
       windows: random.chance(0.1) ? [own] : [],
       lies: random.chance(lying),
+      allowed: forbidding === 0 ? ALL_VERBS : ALL_VERBS.filter(() => !random.chance(forbidding)),
       slowness: 1 + random.below(4),
       ...{
         up: true,

@@ -211,7 +211,7 @@ export type Hello = Message<"muster.v1.Hello"> & {
   now?: Timestamp | undefined;
 
   /**
-   * What the node may be ordered to do: apply, reboot, ....
+   * What the node takes orders for: apply, reboot, .... Empty: for nothing.
    *
    * @generated from field: repeated string allowed = 12;
    */

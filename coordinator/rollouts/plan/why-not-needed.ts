@@ -1,0 +1,43 @@
+import { hasCordoned, newestGrants } from './host-steps.ts'
+import { memberOf } from './judge-grant.ts'
+import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
+import type { RolloutSnapshot } from './rollout-snapshot.ts'
+
+/** Why a step has nothing to do on this host; undefined: it has. What is not known may be anything. */
+export function whyNotNeeded(
+  snapshot: RolloutSnapshot,
+  rollout: RolloutRecord,
+  host: HostRecord,
+  step: StepKind,
+): string | undefined {
+  const outside = host.cluster === undefined || memberOf(snapshot, host)?.joined === false
+  switch (step) {
+    case 'prefetch':
+      // Without anything to drain the act itself fetches and builds before it touches anything.
+      return !outside || rollout.settings.prefetch ? undefined : 'nothing is drained for it'
+    case 'snapshot':
+      return outside ? 'no datastore runs there' : undefined
+    case 'drain': {
+      if (outside) return 'it runs no pods'
+      if (memberOf(snapshot, host)?.nodeless) return 'it has no node, and so no pods'
+      if (rollout.action !== 'apply') return undefined
+      const plan = snapshot.operations.get(newestGrants(host).get('prefetch')?.operation ?? '')?.plan
+      return plan === undefined || plan.reboots || plan.touchesKubernetes
+        ? undefined
+        : 'nothing of Kubernetes is restarted'
+    }
+    case 'prove':
+      return outside && newestGrants(host).get('drain')?.end?.outcome !== 'done'
+        ? 'it runs no Kubernetes'
+        : undefined
+    case 'uncordon':
+      return hasCordoned(newestGrants(host)) ? undefined : 'we did not cordon it'
+    case 'act': {
+      if (rollout.action === 'restart') return outside ? 'it runs no Kubernetes' : undefined
+      const isGiven = rollout.action === 'drain' || rollout.action === 'uncordon'
+      return isGiven && memberOf(snapshot, host)?.joined === false ? 'it runs no pods' : undefined
+    }
+    case 'soak':
+      return undefined
+  }
+}
