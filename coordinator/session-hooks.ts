@@ -11,19 +11,14 @@ import { AgentEvents, recordClone, recordLastSeen, recordTrustReport } from './m
 import { recordStatus } from './machines/record-status.ts'
 import { trustNotice } from './machines/trust-notice.ts'
 import type { ChangeFeed } from './operations/change-feed.ts'
+import type { NodeClaims } from './operations/node-claims.ts'
 import { markDelivered, pendingOrders } from './operations/orders.ts'
 import { recordLog } from './operations/record-log.ts'
 import { recordReport } from './operations/record-report.ts'
 import type { ClusterHooks, SessionHooks } from './sessions/hooks.ts'
 import type { FactsLimits } from './store/facts.ts'
-import { openOperations } from './store/operations.ts'
+import { newestOperation, openOperations } from './store/operations.ts'
 import type { Store } from './store/store.ts'
-
-/** What nodes say that a store which was set back does not know. */
-export interface NodeClaims {
-  sawRevision(machine: string, revision: number): void
-  sawOperation(machine: string, operation: string, what: string): void
-}
 
 export interface SessionHookDeps {
   readonly store: Store
@@ -88,6 +83,7 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
       return await pendingOrders(store.db, machine, clock.now())
     },
     open: async machine => (await openOperations(store.db, [machine])).map(({ id }) => id),
+    isNew: machine => isNew(deps, machine),
     delivered: (machine, operations) => markDelivered(deps, machine, operations),
     async assignment(machine) {
       const assignment = directory.assignment(machine)
@@ -109,4 +105,17 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
     auditHead: () => deps.auditHeads.shown,
     trustNotice: machine => trustNotice(directory.get(machine), trust.number),
   }
+}
+
+/** How long ago a machine was let in of whose operations nothing may be on record. */
+const NEW_MS = 86_400_000
+
+/** A machine that was let in a short time ago, and of which no operation is on record: what it did before, if anything, is not known here. */
+async function isNew(
+  { store, directory, clock }: Pick<SessionHookDeps, 'store' | 'directory' | 'clock'>,
+  machine: string,
+): Promise<boolean> {
+  const { admittedAtMs } = directory.get(machine) ?? {}
+  if (admittedAtMs === undefined || clock.now().getTime() - admittedAtMs > NEW_MS) return false
+  return (await newestOperation(store.db, machine)) === undefined
 }

@@ -39,6 +39,7 @@ import { FleetTrust } from './machines/fleet-trust.ts'
 import { OperatorBook } from './machines/operator-book.ts'
 import { findOwnHost, readSystemId } from './machines/own-host.ts'
 import { ChangeFeed } from './operations/change-feed.ts'
+import type { NodeClaims } from './operations/node-claims.ts'
 import { FactsCache } from './queries/facts-cache.ts'
 import { announceRevision, type CommittedRevision, followRevision } from './revisions/announce-revision.ts'
 import { openBlobs } from './revisions/blobs.ts'
@@ -140,10 +141,10 @@ async function build(
     trust,
     orderLifetimeMs,
     nodes: {
-      sawRevision: (machine: string, revision: number) => engine?.nodes.sawRevision(machine, revision),
-      sawOperation: (machine: string, operation: string, what: string) =>
-        engine?.nodes.sawOperation(machine, operation, what),
-    },
+      sawRevision: (machine, revision) => engine?.nodes.sawRevision(machine, revision),
+      sawOperation: (machine, operation, what) => engine?.nodes.sawOperation(machine, operation, what),
+      sawRollout: (machine, claim) => engine?.nodes.sawRollout(machine, claim),
+    } satisfies NodeClaims,
   }
   const registry: SessionRegistry = new SessionRegistry({
     hooks: sessionHooks({

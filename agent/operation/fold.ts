@@ -266,6 +266,7 @@ export function reportOf(state: OperationState): OperationReport {
     ...(state.plan && { plan: state.plan }),
     ...(state.outcome && { outcome: state.outcome }),
     ...(state.signed && { signedOutcome: state.signed }),
+    ...(state.order.rollout && { rollout: state.order.rollout }),
   })
 }
 

@@ -49,6 +49,9 @@ const ARMED: readonly string[] = ['apply', 'rollback']
  * acknowledges could otherwise fill the disk with orders.
  */
 const MAX_UNREPORTED = 64
+/** What root ordered on this machine is told from what a coordinator did by its id. */
+const LOCAL = 'local-'
+const isLocal = (id: string) => id.startsWith(LOCAL)
 /** How long an order that root gives on this machine may wait before it is begun. */
 const LOCAL_ORDER_MS = 3_600_000
 
@@ -67,6 +70,8 @@ export interface Operations extends AsyncDisposable {
   acknowledge(ack: OperationAck): Promise<void>
   /** Has operations told of anew, as far as this node knows them. */
   tellAgain(operationIds: readonly string[]): void
+  /** Has all operations told of anew that a coordinator may have ordered. */
+  tellAll(): void
   /** Output that was not sent yet. */
   logs(): readonly LogLines[]
   logSent(lines: LogLines): void
@@ -249,7 +254,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       }
       const problem = crowded()
       if (problem !== undefined) throw precondition(`order: ${problem}`)
-      const operationId = `local-${randomId().slice(0, 16)}`
+      const operationId = `${LOCAL}${randomId().slice(0, 16)}`
       const expires = timestampFromDate(new Date(deps.clock.now().getTime() + LOCAL_ORDER_MS))
       await take(create(OrderSchema, { operationId, expires, action }))
       return operationId
@@ -302,6 +307,10 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         askedAgain.delete(ack.operationId)
       if (upTo <= state.acknowledged && (!outcome || state.outcomeAcknowledged)) return
       await journal.append({ operation: ack.operationId, kind: 'acknowledged', upTo, outcome })
+    },
+    tellAll() {
+      for (const id of states().keys()) if (!isLocal(id)) askedAgain.add(id)
+      changed()
     },
     tellAgain(operationIds) {
       for (const id of operationIds) if (states().has(id)) askedAgain.add(id)

@@ -487,6 +487,7 @@ describe('the node’s operations', () => {
     for (const ask of [
       async () => void (await node.order(revision, id)),
       async () => operations.tellAgain(['never-heard-of', id]),
+      async () => operations.tellAll(),
     ]) {
       await ask()
       expect(operations.reports()).toMatchObject([

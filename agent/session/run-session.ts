@@ -324,6 +324,7 @@ class Session implements Disposable {
     const intervalMs = Math.min(Math.max(wanted, LEAST_INTERVAL_MS), MOST_INTERVAL_MS)
     this.#start('heartbeat', () => this.#beat(intervalMs))
     this.#deps.operations.tellAgain(welcome.openOperations)
+    if (welcome.tellAll) this.#deps.operations.tellAll()
     this.#sender.open()
     this.#offerFacts()
   }

@@ -231,7 +231,7 @@ const OF_DRIFT: Meanings = {
 
 const OF_HEALTH: Meanings = {
   class:
-    '`nothing-succeeds`, `silent`, `flapping`, `certificate`, `never-active`, `stale-cordon` or `no-outcome`',
+    '`nothing-succeeds`, `silent`, `flapping`, `certificate`, `never-active`, `stale-cordon`, `no-outcome` or `lost-rollout`',
   machine: 'the machine; empty: none',
   host: 'the host; empty: it is about the fleet',
   reason: 'one sentence',

@@ -22,6 +22,7 @@ const life = (change: Partial<FleetLife> = {}): FleetLife => ({
   ended: [],
   open: [],
   cordons: [],
+  lost: [],
   heartbeatMs: 10_000,
   stuckAfterMs: 10 * MINUTE,
   certificateWarnMs: 5 * 24 * HOUR,
@@ -105,6 +106,7 @@ describe('the invariants of a fleet', () => {
         ended: [failed(1), failed(2), failed(3)],
         open: [{ ...work, toldMs: 0, newestMs: 0 }],
         cordons: [{ cluster: 'home', host: 'olaf', sinceMs: 0, inUse: false }],
+        lost: [{ what: 'rollout r1 is not in the store: olaf had orders of it', sinceMs: 0 }],
       }),
       NOW,
     )

@@ -18,6 +18,7 @@ export const HEALTH_CLASSES = [
   'never-active',
   'stale-cordon',
   'no-outcome',
+  'lost-rollout',
 ] as const
 export type HealthClass = (typeof HEALTH_CLASSES)[number]
 
@@ -60,12 +61,21 @@ export interface OurCordon {
   readonly inUse: boolean
 }
 
+/** What nodes were told by a store that is gone. */
+export interface LostWork {
+  /** For people. */
+  readonly what: string
+  readonly sinceMs: number
+}
+
 export interface FleetLife {
   readonly machines: readonly MachineLife[]
   /** Changes that ended in the last hours, in any order. */
   readonly ended: readonly EndedChange[]
   readonly open: readonly OpenWork[]
   readonly cordons: readonly OurCordon[]
+  /** Rollouts that nodes tell of and the store does not know. */
+  readonly lost: readonly LostWork[]
   readonly heartbeatMs: number
   readonly stuckAfterMs: number
   readonly certificateWarnMs: number
@@ -94,7 +104,13 @@ export function judgeFleet(life: FleetLife, nowMs: number): readonly HealthProbl
     ]),
     ...life.cordons.flatMap(cordon => staleCordon(cordon, nowMs)),
     ...life.open.flatMap(work => noOutcome(work, nowMs)),
+    ...life.lost.map(lostRollout),
   ]
+}
+
+function lostRollout({ what, sinceMs }: LostWork): HealthProblem {
+  const remedy = 'look at these hosts, say `muster rollout accept`, and start it anew'
+  return { class: 'lost-rollout', machine: '', host: '', reason: what, sinceMs, remedy }
 }
 
 function nothingSucceeds({ ended }: FleetLife, nowMs: number): HealthProblem[] {

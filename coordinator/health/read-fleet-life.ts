@@ -5,6 +5,7 @@ import type { MachineDirectory } from '../machines/directory.ts'
 import { isLive } from '../machines/entry.ts'
 import type { ConditionSettings } from '../machines/show-conditions.ts'
 import { isChange } from '../operations/order-action.ts'
+import { readLostRollouts, textOfLost } from '../rollouts/lost-rollouts.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import { openOperations, phasesOf } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
@@ -56,6 +57,10 @@ export async function readFleetLife(deps: FleetLifeDeps): Promise<FleetLife> {
     ended: await readEnded(deps, nowMs),
     open: [...open, ...(await readGrants(deps, new Set(open.map(({ id }) => id)), nowMs))],
     cordons: await readCordons(deps, new Set(open.map(({ host }) => host))),
+    lost: (await readLostRollouts(deps.store.db)).map(lost => ({
+      what: textOfLost(lost),
+      sinceMs: lost.sinceMs,
+    })),
     heartbeatMs,
     stuckAfterMs: conditions.stuckAfterMs,
     certificateWarnMs: conditions.certificateWarnMs,

@@ -10,10 +10,12 @@ import {
   openOperations,
   silentOperations,
 } from '../store/operations.ts'
+import { rolloutsOfOperations } from '../store/rollouts.ts'
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { ChangeFeed } from './change-feed.ts'
 import { moveOperation, stateOf } from './move-operation.ts'
+import type { NodeClaims } from './node-claims.ts'
 import { actionOfRow, needsRevision } from './order-action.ts'
 import { isPending, SILENCE_MS } from './transition.ts'
 
@@ -25,7 +27,7 @@ export interface OrderDeps {
   /** How long an order may wait for its machine; absent: one hour. */
   readonly orderLifetimeMs?: number
   /** Told of operations that only their node knows. */
-  readonly nodes?: { sawOperation(machine: string, operation: string, what: string): void }
+  readonly nodes?: Pick<NodeClaims, 'sawOperation' | 'sawRollout'>
 }
 
 /**
@@ -38,16 +40,23 @@ export async function pendingOrders(
   now: Date,
 ): Promise<MessageInitShape<typeof OrderSchema>[]> {
   const open = await openOperations(db, [machine])
-  return open
-    .filter(row => isPending(stateOf(row), now.getTime()))
-    .map(row => ({
+  const pending = open.filter(row => isPending(stateOf(row), now.getTime()))
+  const rollouts = await rolloutsOfOperations(
+    db,
+    pending.map(({ id }) => id),
+  )
+  return pending.map(row => {
+    const rollout = rollouts.get(row.id)
+    return {
       operationId: row.id,
       // A rollback's revision is what we believe it leads to; the node's own journal decides.
       revision: needsRevision(row.action) ? BigInt(row.revision) : 0n,
       manifestDigest: row.manifest_digest,
       expires: timestampFromMs(row.expires),
       action: actionOfRow(row),
-    }))
+      ...(rollout && { rollout: { ...rollout, revision: BigInt(rollout.revision), host: row.host } }),
+    }
+  })
 }
 
 /** Takes down that orders were written to the machine's session. */

@@ -32,6 +32,7 @@ import { recordSeldom } from '../store/seldom.ts'
 import type { Database } from '../store/tables.ts'
 import { annotations } from './annotations.ts'
 import { moveOperation } from './move-operation.ts'
+import type { RolloutClaim } from './node-claims.ts'
 import { ACTIONS } from './order-action.ts'
 import type { OrderDeps } from './orders.ts'
 import { readSignature } from './read-signature.ts'
@@ -87,7 +88,11 @@ export async function recordReport(
     }
   })
   if (result === 'foreign') throw denied(`operation ${id}: belongs to another machine`)
-  if (result.adopted) deps.nodes?.sawOperation(machine, id, whatWasReported(report))
+  if (result.adopted) {
+    deps.nodes?.sawOperation(machine, id, whatWasReported(report))
+    const claim = rolloutOf(report)
+    if (claim) deps.nodes?.sawRollout(machine, claim)
+  }
   operationFeed.notify(id)
   return { operationId: id, sequence: BigInt(result.sequence), outcome: result.outcome }
 }
@@ -96,6 +101,16 @@ export async function recordReport(
 function whatWasReported({ action, revision }: OperationReport): string {
   const word = ACTIONS.find(known => known === action) ?? 'apply'
   return revision > 0n ? `${word} to revision ${revision}` : word
+}
+
+/** The rollout by which the operation was given, as far as what is said of it can be one. */
+function rolloutOf({ rollout }: OperationReport): RolloutClaim | undefined {
+  if (!rollout || !/^[A-Za-z0-9._-]{1,64}$/.test(rollout.id) || !/^[a-z-]{1,16}$/.test(rollout.action)) {
+    return undefined
+  }
+  const { id, action } = rollout
+  const host = isHostName(rollout.host) ? rollout.host : ''
+  return { id, action, revision: Number(BigInt.asUintN(53, rollout.revision)), host }
 }
 
 /** What a node runs after this, as far as its report says so. It will say more itself at its next Hello. */

@@ -21,6 +21,7 @@ import type { Decision, NewGrant, RolloutMove, Wait } from './plan/decision.ts'
 import { progressOf } from './plan/host-steps.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
 import { keepSince, type RolloutRows, readRecords, waitsOfRow, waitsToRow } from './read-record.ts'
+import { whatItDoes } from './what-it-does.ts'
 
 export interface ApplyInput {
   readonly directory: MachineDirectory
@@ -268,11 +269,6 @@ async function recordMoves(
       actor: 'coordinator',
     })
   }
-}
-
-/** For people: "apply revision 7", "reboot". */
-export function whatItDoes({ action, revision }: Pick<RolloutRow, 'action' | 'revision'>): string {
-  return revision > 0 ? `${action} revision ${revision}` : action
 }
 
 /** Keeps what hosts wait for where it is other than before, so that a fleet that stands still writes nothing. */

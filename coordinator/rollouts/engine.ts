@@ -1,6 +1,6 @@
 import { pause } from '../../shared/lifecycle.ts'
+import type { NodeClaims } from '../operations/node-claims.ts'
 import type { OrderDeps } from '../operations/orders.ts'
-import type { NodeClaims } from '../session-hooks.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import { findRollout } from '../store/rollouts.ts'
 import type { BeginDeps } from './begin-rollout.ts'
@@ -100,5 +100,10 @@ function nodeClaims({ directory, clock, log }: EngineDeps, watch: RestoreWatch):
     },
     sawOperation: (machine, operation, what) =>
       noted(watch.sawOperation(nameOf(machine), operation, what, clock.now())),
+    // A machine that was let in anew may be no host yet: it says as which it was given the order.
+    sawRollout(machine, claim) {
+      const who = claim.host === '' ? nameOf(machine) : claim.host
+      noted(watch.sawRollout(who, claim, clock.now()))
+    },
   }
 }

@@ -1,8 +1,9 @@
-import type { Kysely, Transaction } from 'kysely'
+import type { RolloutClaim } from '../operations/node-claims.ts'
 import { recordEvent } from '../store/events.ts'
 import { readTexts } from '../store/json.ts'
+import { readMeta, writeMeta } from '../store/meta.ts'
 import type { Store } from '../store/store.ts'
-import type { Database } from '../store/tables.ts'
+import { acceptLostRollouts, noteLostRollout } from './lost-rollouts.ts'
 
 const KEY = 'older_than_nodes'
 const ACCEPTED_KEY = 'accepted_revision'
@@ -26,8 +27,8 @@ export class RestoreWatch {
   }
 
   static async load(store: Store): Promise<RestoreWatch> {
-    const lines = await read(store.db, KEY)
-    const accepted = await read(store.db, ACCEPTED_KEY)
+    const lines = await readMeta(store.db, KEY)
+    const accepted = await readMeta(store.db, ACCEPTED_KEY)
     return new RestoreWatch(store, lines === undefined ? [] : readTexts(lines), Number(accepted ?? 0))
   }
 
@@ -53,22 +54,30 @@ export class RestoreWatch {
     await this.#add(`${who} tells of operation ${operation} (${what}), which is not on record`, now)
   }
 
-  /** An operator has looked: says what was accepted. */
+  /** A node told of the rollout by which it was given an operation that is not on record. */
+  async sawRollout(who: string, claim: RolloutClaim, now: Date): Promise<void> {
+    await this.#store.transact(tx => noteLostRollout(tx, claim, who, now))
+  }
+
+  /** An operator has looked: says what was accepted. Nothing: there was nothing. */
   async accept(actor: string, why: string, now: Date): Promise<readonly string[]> {
-    const accepted = this.#lines
-    const highest = accepted.reduce((most, line) => {
+    const lines = this.#lines
+    const highest = lines.reduce((most, line) => {
       const revision = Number(/accepted revision ([0-9]+)/.exec(line)?.[1] ?? 0)
       return Math.max(most, revision)
     }, this.#accepted)
-    await this.#store.transact(async tx => {
-      await write(tx, KEY, '[]')
-      await write(tx, ACCEPTED_KEY, String(highest))
+    const accepted = await this.#store.transact(async tx => {
+      const all = [...lines, ...(await acceptLostRollouts(tx))]
+      if (all.length === 0) return all
+      await writeMeta(tx, KEY, '[]')
+      await writeMeta(tx, ACCEPTED_KEY, String(highest))
       await recordEvent(tx, {
         at: now,
         class: 'restore-accepted',
-        reason: `${accepted.length} things that nodes report and the store lacks were accepted: ${why}`,
+        reason: `${all.length} things that nodes report and the store lacks were accepted: ${why}`,
         actor,
       })
+      return all
     })
     this.#lines = []
     this.#accepted = highest
@@ -81,22 +90,10 @@ export class RestoreWatch {
     this.#lines = [...this.#lines, line]
     const lines = this.#lines
     await this.#store.transact(async tx => {
-      await write(tx, KEY, JSON.stringify(lines))
+      await writeMeta(tx, KEY, JSON.stringify(lines))
       if (!isFirst) return
       const reason = `the store is older than what nodes report, and nothing is granted: ${line}`
       await recordEvent(tx, { at: now, class: 'store-older', reason, actor: 'coordinator' })
     })
   }
-}
-
-async function read(db: Kysely<Database>, key: string): Promise<string | undefined> {
-  return (await db.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst())?.value
-}
-
-async function write(tx: Transaction<Database>, key: string, value: string): Promise<void> {
-  await tx
-    .insertInto('meta')
-    .values({ key, value })
-    .onConflict(conflict => conflict.column('key').doUpdateSet({ value }))
-    .execute()
 }

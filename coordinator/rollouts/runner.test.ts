@@ -6,6 +6,7 @@ import { HelloSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import {
+  AcceptRestoreRequestSchema,
   OverrideGateRequestSchema,
   RolloutSchema,
   StartRolloutRequestSchema,
@@ -18,6 +19,7 @@ import { ownHostBackup } from '../backup/own-host-backup.ts'
 import { admitSession } from '../machines/admit-session.ts'
 import { MachineDirectory } from '../machines/directory.ts'
 import { ChangeFeed } from '../operations/change-feed.ts'
+import { pendingOrders } from '../operations/orders.ts'
 import { recordReport } from '../operations/record-report.ts'
 import { FactsCache } from '../queries/facts-cache.ts'
 import {
@@ -30,12 +32,14 @@ import {
 } from '../revisions/testing/sample-fleet.ts'
 import { openOperations } from '../store/operations.ts'
 import { findRollout, grantsOfRollouts, openRollouts } from '../store/rollouts.ts'
+import { acceptRestore } from './api/accept-restore.ts'
 import { abortRollout, overrideGate, pauseRollout, resumeRollout } from './api/change-rollout.ts'
 import { lockHost } from './api/locks.ts'
 import { startRollout } from './api/start-rollout.ts'
 import { NO_CLUSTERS } from './cluster-source.ts'
 import { describeRollouts } from './describe-rollout.ts'
 import type { RolloutEngine } from './engine.ts'
+import { readLostRollouts } from './lost-rollouts.ts'
 import { testEngine } from './testing/test-engine.ts'
 
 const ANNA: Caller = { kind: 'operator', id: 'a'.repeat(64), name: 'anna' }
@@ -129,6 +133,46 @@ const pass = (ms: number) => {
 }
 
 describe('a rollout', () => {
+  it('T62: that the store has lost is named by the nodes that had its orders, until an operator has looked', async () => {
+    const { deps, engine } = await prepare()
+    const { rollout: { id = '' } = {} } = await begin(deps)
+    const [first = '', second = ''] = MACHINES
+    const [order] = await pendingOrders(fleet.store.db, first, fleet.clock.now())
+    expect(order?.rollout).toEqual({ id, action: 'apply', revision: 1n, host: 'n1' })
+    const tell = async (machine: string, operationId: string, reference: object) => {
+      const report = create(OperationReportSchema, {
+        operationId,
+        revision: 1n,
+        action: 'plan',
+        ...reference,
+      })
+      await recordReport({ ...deps, nodes: engine.nodes }, machine, report)
+    }
+    const lost = () => readLostRollouts(fleet.store.db)
+    // What is on record is not lost, and what an operation of ours says of a rollout is nothing new.
+    await tell(first, 'other', { rollout: { id, action: 'apply', revision: 1n, host: 'n1' } })
+    await tell(first, order?.operationId ?? '', { rollout: { id: 'r0', action: 'apply', host: 'n1' } })
+    await tell(first, 'strange', { rollout: { id: '../x', action: 'apply', host: 'n1' } })
+    const gone = { id: 'r0', action: 'apply', revision: 7n }
+    await tell(first, 'one', { rollout: { ...gone, host: 'n1' } })
+    await tell(second, 'two', { rollout: { ...gone, host: 'not a host!' } })
+    await expect.poll(lost).toMatchObject([{ id: 'r0', revision: 7, hosts: ['n1', 'n2'] }])
+    const events = await fleet.store.db
+      .selectFrom('events')
+      .select('reason')
+      .where('class', '=', 'rollout-lost')
+      .execute()
+    expect(events).toEqual([
+      { reason: 'n1 has had an order of rollout r0 (apply revision 7), which is not in the store' },
+    ])
+    const accept = acceptRestore(deps)
+    const why = create(AcceptRestoreRequestSchema, { why: 'its disk is gone' })
+    const accepted = (await accept(why, ANNA)).accepted
+    expect(accepted).toContain('rollout r0 (apply revision 7) is not in the store: n1, n2 had orders of it')
+    expect(await lost()).toEqual([])
+    await expect(accept(why, ANNA)).rejects.toThrow('nothing to accept')
+  })
+
   it('gives nothing to a host whose agent takes no such orders, tells so beforehand, and goes on when it does', async () => {
     const { deps } = await prepare()
     const [first = ''] = MACHINES

@@ -18,13 +18,13 @@ import {
   rolloutsTouching,
 } from '../store/rollouts.ts'
 import type { Database } from '../store/tables.ts'
-import { whatItDoes } from './apply-decision.ts'
 import { settingsToRow } from './frozen-settings.ts'
 import type { OrderedMember } from './members.ts'
 import { gatedAction } from './plan/gate-table.ts'
 import { progressOf } from './plan/host-steps.ts'
 import type { FrozenSettings, RolloutAction } from './plan/rollout-record.ts'
 import { howOfAct, noteToRow, readRecords } from './read-record.ts'
+import { whatItDoes } from './what-it-does.ts'
 
 /** A rollout that is to begin, with everything decided that is frozen. */
 export interface NewRollout {

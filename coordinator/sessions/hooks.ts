@@ -42,6 +42,8 @@ export interface SessionHooks {
   orders(machine: string): Promise<readonly MessageInitShape<typeof OrderSchema>[]>
   /** Operations of the machine without an outcome: what it is to tell of, whatever was acknowledged before. */
   open(machine: string): Promise<readonly string[]>
+  /** Whether no operation of the machine is on record and it was let in just now: then it is to tell of all that it knows. */
+  isNew(machine: string): Promise<boolean>
   delivered(machine: string, operations: readonly string[]): Promise<void>
   assignment(machine: string): Promise<MessageInitShape<typeof AssignmentSchema>>
   readonly clusters: ClusterHooks

@@ -206,6 +206,7 @@ export class SessionRegistry implements Sessions {
     const { machine } = session
     const assignment = await hooks.assignment(machine)
     const open = await hooks.open(machine)
+    const tellAll = await hooks.isNew(machine)
     session.assignment = `${assignment.host ?? ''}\0${assignment.group ?? ''}`
     session.send({
       message: {
@@ -217,6 +218,7 @@ export class SessionRegistry implements Sessions {
           assignment,
           version: VERSION,
           openOperations: open.slice(0, MOST_OPEN),
+          tellAll,
         },
       },
     })

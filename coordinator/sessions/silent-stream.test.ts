@@ -11,7 +11,15 @@ const unused = () => {
 it('a stream on which no hello comes is ended, as no heartbeat would end it', async () => {
   const hooks = {
     ...{ admit: unused, allowed: unused, facts: unused, report: unused, log: unused, event: unused },
-    ...{ trust: unused, orders: unused, open: unused, delivered: unused, assignment: unused, clone: unused },
+    ...{
+      trust: unused,
+      orders: unused,
+      open: unused,
+      isNew: unused,
+      delivered: unused,
+      assignment: unused,
+      clone: unused,
+    },
     ...{ lastSeen: unused, auditHead: unused, trustNotice: unused, status: unused },
     clusters: { began: unused, report: unused, state: unused },
   }

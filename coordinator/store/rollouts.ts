@@ -142,6 +142,24 @@ export async function grantOfOperation(
     .executeTakeFirst()
 }
 
+/** By operation the rollout that gave it, for whoever carries it out; those that no rollout gave are missing. */
+export async function rolloutsOfOperations(
+  db: Kysely<Database>,
+  operations: readonly string[],
+): Promise<ReadonlyMap<string, Pick<RolloutRow, 'id' | 'action' | 'revision'>>> {
+  const found = new Map<string, Pick<RolloutRow, 'id' | 'action' | 'revision'>>()
+  for (let at = 0; at < operations.length; at += CHUNK) {
+    const rows = await db
+      .selectFrom('rollout_grants')
+      .innerJoin('rollouts', 'rollouts.id', 'rollout_grants.rollout')
+      .select(['rollout_grants.operation', 'rollouts.id', 'rollouts.action', 'rollouts.revision'])
+      .where('rollout_grants.operation', 'in', operations.slice(at, at + CHUNK))
+      .execute()
+    for (const { operation, ...rollout } of rows) found.set(operation, rollout)
+  }
+  return found
+}
+
 export async function overridesOfRollouts(
   db: Kysely<Database>,
   rollouts: readonly string[],

@@ -15,10 +15,10 @@ export interface AcceptRestoreDeps {
 export function acceptRestore({ clock, restoreWatch, onRolloutsChanged }: AcceptRestoreDeps) {
   return async (request: AcceptRestoreRequest, caller: Caller): Promise<{ accepted: string[] }> => {
     const why = readWhy(request.why)
-    if (restoreWatch.halted() === undefined) {
+    const accepted = await restoreWatch.accept(actorOf(caller), why, clock.now())
+    if (accepted.length === 0) {
       throw precondition('nodes report nothing that this store lacks, so there is nothing to accept')
     }
-    const accepted = await restoreWatch.accept(actorOf(caller), why, clock.now())
     onRolloutsChanged()
     return { accepted: [...accepted] }
   }

@@ -18,10 +18,10 @@ import {
   type RolloutRow,
 } from '../../store/rollouts.ts'
 import type { Store } from '../../store/store.ts'
-import { whatItDoes } from '../apply-decision.ts'
 import { describeRollouts } from '../describe-rollout.ts'
 import { GATES, OVERRIDABLE } from '../plan/decision.ts'
 import type { RolloutRunner } from '../runner.ts'
+import { whatItDoes } from '../what-it-does.ts'
 import { requireRollout } from './find-rollout.ts'
 import { readWhy } from './locks.ts'
 

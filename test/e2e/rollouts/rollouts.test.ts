@@ -1,6 +1,8 @@
 // Rollouts over real processes and mutual TLS: the coordinator is the real program, the nodes are played by the test, so that many
 // of them cost nothing.
 import { randomInt } from 'node:crypto'
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { type Rollout, RolloutState } from '../../../shared/gen/muster/v1/rollout_pb.ts'
@@ -9,7 +11,7 @@ import { pause } from '../../../shared/lifecycle.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
 import { addOperator, type Operator } from '../../support/operator.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
-import { makeToken, until } from '../../support/shown.ts'
+import { idOf, makeToken, until, untilActive, untilPending } from '../../support/shown.ts'
 import { PlayedNode } from './played-node.ts'
 
 let fleet: Fleet
@@ -223,6 +225,63 @@ describe('a coordinator', () => {
     const id = await begin({ maxUnavailable: '2', soak: { seconds: 0n } }, { refs: ['n02'] })
     expect((await untilOver(id)).state).toBe(RolloutState.SUCCEEDED)
   })
+})
+
+describe('a coordinator whose store is deleted in the middle of a rollout', () => {
+  it('T62: hears from its nodes of what they did, grants nothing, and names the rollout that is lost until an operator has looked', async () => {
+    fleet = await startFleet()
+    operator = await addOperator(fleet)
+    const hosts = ['n01', 'n02', 'n03']
+    // It goes on after the first, whose made-up machine has no boot of its own, and stands before the others: not today.
+    const day = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'][(new Date().getUTCDay() + 3) % 7]
+    const shut = `windows = ["${day} 00:00-01:00 UTC"]\n`
+    const toml = hosts.map(host => `[hosts.${host}]\n${host === 'n01' ? '' : shut}`).join('')
+    await operator.publish({ toml })
+    const agents = await Promise.all(
+      hosts.map(async host =>
+        fleet.addAgent(host, { token: await makeToken(fleet, { host }), config: { allow: ['reboot'] } }),
+      ),
+    )
+    for (const agent of agents) await untilActive(fleet, agent)
+    const settings = { onFailure: 'continue', maxUnavailable: '1', soak: { seconds: 0n } }
+    const id = await begin(settings, { action: 'reboot', refs: hosts })
+    const journal = (at: number) =>
+      readFile(join(agents[at]?.stateDir ?? '', 'journal.jsonl'), 'utf8').catch(() => '')
+    await until('the end of the first', async () =>
+      /"kind":"acknowledged".*"outcome":true/.test(await journal(0)) ? true : undefined,
+    )
+    expect((await shown(id)).state).toBe(RolloutState.RUNNING)
+
+    await fleet.coordinator?.kill('SIGKILL')
+    for (const end of ['', '-wal', '-shm']) {
+      await rm(join(fleet.coordinatorState, `store.sqlite${end}`), { force: true })
+    }
+    await fleet.startCoordinator()
+    await operator.giveTrust()
+    for (const agent of agents) {
+      await untilPending(fleet, agent)
+      await fleet.api.approveMachine({ ref: await idOf(agent) })
+      await untilActive(fleet, agent)
+    }
+    const text = `rollout ${id} (reboot) is not in the store: n01 had orders of it`
+    await until('what is lost', async () =>
+      (await fleet.muster('health')).stdout.includes(text) ? true : undefined,
+    )
+    expect((await fleet.muster('status')).stdout).toContain(text)
+    expect(await fleet.ok('events')).toContain(`n01 has had an order of rollout ${id} (reboot)`)
+    const [agent] = agents
+    const first = agent && (await idOf(agent))
+    const { operations } = await fleet.api.listOperations({})
+    expect(operations.map(({ action, machine }) => [action, machine])).toEqual([['reboot', first]])
+    expect((await fleet.rollouts.listRollouts({})).rollouts).toEqual([])
+    await expect(begin({}, { action: 'reboot', refs: [first] })).rejects.toThrow()
+    const accepted = await fleet.ok('rollout', 'accept', '--why', 'its disk is gone')
+    expect(accepted).toContain(text)
+    expect((await fleet.muster('health')).stdout).not.toContain(id)
+    // Nobody was given anything twice, or anything that was not his yet.
+    const orders = async (at: number) => (await journal(at)).match(/"kind":"accepted"/g)?.length ?? 0
+    expect([await orders(0), await orders(1), await orders(2)]).toEqual([1, 0, 0])
+  }, 240_000)
 })
 
 describe('gates of the fleet directory', () => {

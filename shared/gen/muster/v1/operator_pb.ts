@@ -3354,7 +3354,7 @@ export const GetHealthResponseSchema: GenMessage<GetHealthResponse> = /*@__PURE_
  */
 export type HealthProblem = Message<"muster.v1.HealthProblem"> & {
   /**
-   * "nothing-succeeds", "silent", "flapping", "certificate", "never-active", "stale-cordon" or "no-outcome".
+   * "nothing-succeeds", "silent", "flapping", "certificate", "never-active", "stale-cordon", "no-outcome" or "lost-rollout".
    *
    * @generated from field: string class = 1;
    */
