@@ -61,9 +61,9 @@ export function walkCluster(distribution: LabDistribution): void {
       await untilReady(made, 'n1', theirs, ({ version }) => version === FIRST)
     })
 
-    it.runIf(foreign.length > 0)(
-      'is joined by a machine whose system is somebody else’s, which gets Kubernetes and nothing else',
-      async () => {
+    // Not skipped but not there where all systems are the fleet's.
+    if (foreign.length > 0) {
+      it('is joined by a machine whose system is somebody else’s, which gets Kubernetes and nothing else', async () => {
         for (const host of foreign) untouched.set(host, await seeForeign(made, host))
         for (const host of foreign) {
           const refused = await made.muster('apply', host)
@@ -74,8 +74,8 @@ export function walkCluster(distribution: LabDistribution): void {
         await made.untilJoined(...HOSTS)
         await untilReady(made, 'n1', nodes, ({ version }) => version === FIRST)
         await expectUntouched()
-      },
-    )
+      })
+    }
 
     it('runs a pod that answers', async () => {
       await made.createObject('n1', webDeployment(APP))
