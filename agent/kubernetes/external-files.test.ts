@@ -78,6 +78,18 @@ describe('units where the system is somebody else’s', () => {
     expect(system.commands).toEqual([])
   })
 
+  it('K11: are not put into the store, where the units of NixOS are', async () => {
+    const units = join(root, 'nix/store/a-system/etc/systemd/system')
+    await put(join(units, 'own.service'), 'theirs')
+    await mkdir(join(root, 'etc/systemd'), { recursive: true })
+    await symlink(units, join(root, UNITS))
+    const storePath = await moveTo('one', unit('k3s.service'), 'muster/cluster.json')
+    expect(await link(storePath)).toMatch(/etc\/systemd\/system is part of a system of NixOS/)
+    expect(await readdir(units)).toEqual(['own.service'])
+    expect(await readdir(join(root, 'etc'))).toEqual(['systemd'])
+    expect(system.commands).toEqual([])
+  })
+
   it('are none where the package brings none', async () => {
     const storePath = await moveTo('one')
     await put(join(storePath, 'bin/k3s'), '')

@@ -1,5 +1,5 @@
-import { lstat, mkdir, readdir, readlink, rename, rm, symlink } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { lstat, mkdir, readdir, readlink, realpath, rename, rm, symlink } from 'node:fs/promises'
+import { basename, dirname, join, relative } from 'node:path'
 import { hasCode, reasonOf } from '../../shared/errors.ts'
 import { describeEnding, type System, succeeded } from '../system/system.ts'
 
@@ -40,6 +40,10 @@ export async function linkExternalFiles(
     const taken = await firstTaken(wanted, profile)
     if (taken !== undefined) {
       return `${taken} is there and not Muster's; move it away, for Kubernetes brings a file of this name`
+    }
+    const stored = await firstInStore([...wanted.keys()], join(root, 'nix/store'))
+    if (stored !== undefined) {
+      return `${stored} is part of a system of NixOS, and nothing can be added to it: make this host one whose system is the fleet's (no os = "external")`
     }
     let changed = false
     for (const [path, target] of wanted) {
@@ -82,6 +86,25 @@ async function firstTaken(wanted: ReadonlyMap<string, string>, profile: string):
     if (link === 'other' || (link !== undefined && !link.startsWith(`${profile}/`))) return path
   }
   return undefined
+}
+
+/** A folder of these files that leads into the store: on NixOS that of units does. Even where it could be written to, it is not ours. */
+async function firstInStore(paths: readonly string[], store: string): Promise<string | undefined> {
+  const real = await realpathOf(store)
+  for (const folder of new Set(paths.map(path => dirname(path)))) {
+    if ((await realpathOf(folder)).startsWith(`${real}/`)) return folder
+  }
+  return undefined
+}
+
+/** Of what is not there yet, that of the folder in which it would be made. */
+async function realpathOf(path: string): Promise<string> {
+  try {
+    return await realpath(path)
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT') || dirname(path) === path) throw error
+    return join(await realpathOf(dirname(path)), basename(path))
+  }
 }
 
 /** Where a link leads; "other": it is no link; undefined: there is nothing. */
