@@ -40,8 +40,8 @@ export interface Applied {
   readonly operations: readonly string[]
   /** Whether anything was granted, closed or moved: then there may be more to decide. */
   readonly decided: boolean
-  /** Rollouts that ended and are to be taken back. */
-  readonly reverts: readonly string[]
+  /** A rollout ended that is to be taken back by its policy. */
+  readonly takesBack: boolean
 }
 
 /** What the decision rested on has changed: nothing of it was written. */
@@ -102,7 +102,7 @@ export async function applyDecision(
     decided:
       decided.size > 0 &&
       decision.grants.length + decision.closings.length + decision.moves.length > refused.size,
-    reverts: decision.moves.filter(({ revert }) => revert).map(({ rollout }) => rollout),
+    takesBack: decision.moves.some(({ revert }) => revert),
   }
 }
 

@@ -2,17 +2,16 @@ import { pause } from '../../shared/lifecycle.ts'
 import type { NodeClaims } from '../operations/node-claims.ts'
 import type { OrderDeps } from '../operations/orders.ts'
 import type { Sessions } from '../sessions/sessions.ts'
-import { findRollout } from '../store/rollouts.ts'
 import type { BeginDeps } from './begin-rollout.ts'
 import { catchUp } from './catch-up.ts'
 import type { ClusterSource } from './cluster-source.ts'
 import { GateQuestions } from './gate-questions.ts'
 import { RestoreWatch } from './restore-watch.ts'
-import { beginRevert } from './revert-rollout.ts'
+import { beginDueReverts } from './revert-rollout.ts'
 import { RolloutRunner, type RunnerDeps } from './runner.ts'
 import { SILENT_FOR_MS, SilenceWatch } from './silence.ts'
 
-export type EngineDeps = Omit<RunnerDeps, 'clusters' | 'silence' | 'halted' | 'revert' | 'gateQuestions'> &
+export type EngineDeps = Omit<RunnerDeps, 'clusters' | 'silence' | 'halted' | 'takeBack' | 'gateQuestions'> &
   OrderDeps & {
     readonly clusters: ClusterSource
     readonly sessions: RunnerDeps['sessions'] & Pick<Sessions, 'probe'>
@@ -49,21 +48,17 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
   const { clusters } = deps
   const begin = (): BeginDeps => ({ store, directory, clock, runner, halted, clusters })
   const gateQuestions = new GateQuestions({ ...deps, answered: () => runner.trigger() })
+  const takeBack = async () =>
+    await beginDueReverts(begin(), log).catch((error: unknown) =>
+      log.error({ err: error }, 'rollouts that failed not taken back'),
+    )
   const runner: RolloutRunner = new RolloutRunner({
     ...deps,
     gateQuestions,
     silence,
     halted,
-    async revert(id) {
-      const row = await findRollout(store.db, id)
-      if (!row) return
-      // Not awaited: it waits for the run that asked for it.
-      void beginRevert(begin(), row, {
-        requestId: `revert ${id}`,
-        startedBy: 'coordinator',
-        why: `on-failure is revert: ${row.reason}`.slice(0, 1_000),
-      }).catch((error: unknown) => log.error({ err: error, rollout: id }, 'rollout not taken back'))
-    },
+    // Not awaited: it waits for the run that asked for it.
+    takeBack: () => void takeBack(),
   })
   return {
     runner,
@@ -76,7 +71,8 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
     async run(signal) {
       const catchingUp = async () => {
         while (await pause(CATCH_UP_EVERY_MS, signal)) {
-          await catchUp({ ...begin(), sessions: deps.sessions, log }).catch((error: unknown) =>
+          await takeBack()
+          await catchUp({ ...deps, ...begin(), clusters, gateQuestions, silence }).catch((error: unknown) =>
             log.error({ err: error }, 'hosts that were left behind not looked at'),
           )
         }

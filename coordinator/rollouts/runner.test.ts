@@ -31,15 +31,24 @@ import {
   targetOf,
 } from '../revisions/testing/sample-fleet.ts'
 import { openOperations } from '../store/operations.ts'
-import { findRollout, grantsOfRollouts, openRollouts } from '../store/rollouts.ts'
+import {
+  findRollout,
+  grantsOfRollouts,
+  hostsOfRollouts,
+  listRolloutRows,
+  openRollouts,
+} from '../store/rollouts.ts'
 import { acceptRestore } from './api/accept-restore.ts'
 import { abortRollout, overrideGate, pauseRollout, resumeRollout } from './api/change-rollout.ts'
-import { lockHost } from './api/locks.ts'
+import { lockHost, unlockHost } from './api/locks.ts'
+import { revertRollout } from './api/revert-rollout.ts'
 import { startRollout } from './api/start-rollout.ts'
+import { catchUp } from './catch-up.ts'
 import { NO_CLUSTERS } from './cluster-source.ts'
 import { describeRollouts } from './describe-rollout.ts'
 import type { RolloutEngine } from './engine.ts'
 import { readLostRollouts } from './lost-rollouts.ts'
+import { beginDueReverts } from './revert-rollout.ts'
 import { testEngine } from './testing/test-engine.ts'
 
 const ANNA: Caller = { kind: 'operator', id: 'a'.repeat(64), name: 'anna' }
@@ -364,6 +373,95 @@ describe('what ended without fault of its target', () => {
     await deps.runner.runNow()
     expect(await applies()).toEqual([])
     expect(await openRollouts(fleet.store.db)).toEqual([])
+  })
+})
+
+describe('a host that was left behind', () => {
+  /** Everybody but one host, which is locked; the rollout has succeeded. */
+  async function withoutFirst() {
+    const prepared = await prepare()
+    const { deps } = prepared
+    const word = { $typeName: 'muster.v1.LockHostRequest', host: 'n1', why: 'its disk is full' } as const
+    await lockHost(deps)(word, ANNA)
+    const soak = { seconds: 0n }
+    const { rollout } = await begin(deps, { settings: { maxUnavailable: '5', soak, canarySoak: soak } })
+    for (const _ of ['plan', 'apply']) await end(deps, HOSTS)
+    const row = await findRollout(fleet.store.db, rollout?.id ?? '')
+    expect(row).toMatchObject({ state: 'succeeded', reason: 'left behind: n1' })
+    const following = { ...deps, log }
+    return { ...prepared, following, id: rollout?.id ?? '' }
+  }
+  const count = async () => (await fleet.store.db.selectFrom('rollouts').select('id').execute()).length
+
+  it('follows by a rollout of its own once nothing keeps it, and until then none is begun again and again', async () => {
+    const { deps, following, id } = await withoutFirst()
+    for (let look = 0; look < 3; look++) {
+      pass(10_000)
+      expect(await catchUp(following)).toBe(0)
+    }
+    expect(await count()).toBe(1)
+    await unlockHost(deps)({ $typeName: 'muster.v1.UnlockHostRequest', host: 'n1' }, ANNA)
+    away.add(MACHINES[0] ?? '')
+    expect(await catchUp(following)).toBe(0)
+    away.clear()
+    expect(await catchUp(following)).toBe(1)
+    const [own] = await openRollouts(fleet.store.db)
+    expect(own).toMatchObject({ action: 'apply', revision: 1, started_by: 'coordinator' })
+    expect(own?.why).toBe(`catches up with rollout ${id}, which left it behind`)
+    // While it is under way no second one is begun.
+    expect(await catchUp(following)).toBe(0)
+    for (const _ of ['plan', 'apply']) await end(deps, HOSTS)
+    pass(3_600_000)
+    await deps.runner.runNow()
+    expect(await findRollout(fleet.store.db, own?.id ?? '')).toMatchObject({ state: 'succeeded', reason: '' })
+    expect(await catchUp(following)).toBe(0)
+  })
+
+  it('does not follow a rollout that was taken back', async () => {
+    const { deps, following, id } = await withoutFirst()
+    const word = { $typeName: 'muster.v1.RevertRolloutRequest', requestId: 'back', id, why: '' } as const
+    await revertRollout(deps)(word, ANNA)
+    await end(deps, HOSTS)
+    pass(3_600_000)
+    await deps.runner.runNow()
+    await unlockHost(deps)({ $typeName: 'muster.v1.UnlockHostRequest', host: 'n1' }, ANNA)
+    expect(await catchUp(following)).toBe(0)
+  })
+})
+
+describe('what is to be taken back after a failure', () => {
+  it('is taken back also by a coordinator that starts after the one that saw it fail was killed', async () => {
+    const { deps, open } = await prepare()
+    const settings = { maxUnavailable: '1', soak: { seconds: 0n }, onFailure: 'revert' }
+    const { rollout } = await begin(deps, { settings })
+    await end(deps, HOSTS)
+    await end(deps, ['n1'])
+    await end(deps, ['n2'], OutcomeClass.ROLLED_BACK)
+    expect(await findRollout(fleet.store.db, rollout?.id ?? '')).toMatchObject({ state: 'failed' })
+    const begun = async () =>
+      (await listRolloutRows(fleet.store.db, { limit: 10, open: false })).filter(
+        ({ reverts }) => reverts !== '',
+      )
+    await expect.poll(begun, { timeout: 20_000 }).toHaveLength(1)
+    await deps.runner.runNow()
+    // Killed before that was written: nothing of it is there.
+    for (const table of ['rollout_hosts', 'rollout_grants'] as const)
+      await fleet.store.db
+        .deleteFrom(table)
+        .where('rollout', '!=', rollout?.id ?? '')
+        .execute()
+    await fleet.store.db
+      .deleteFrom('rollouts')
+      .where('reverts', '=', rollout?.id ?? '')
+      .execute()
+    const { runner } = await open()
+    for (let time = 0; time < 2; time++) await beginDueReverts({ ...deps, runner }, log)
+    const [own, ...more] = await begun()
+    expect({ own, more }).toMatchObject({
+      own: { action: 'rollback', reverts: rollout?.id, started_by: 'coordinator' },
+      more: [],
+    })
+    expect((await hostsOfRollouts(fleet.store.db, [own?.id ?? ''])).map(({ host }) => host)).toEqual(['n1'])
   })
 })
 

@@ -32,8 +32,8 @@ export interface RunnerDeps extends SnapshotDeps {
   readonly ownHost: OwnHost
   readonly ownHostBackup: OwnHostBackup
   readonly orderLifetimeMs?: number
-  /** Begins the rollout that takes another back. */
-  readonly revert: (rollout: string) => Promise<void>
+  /** Called when a rollout ended that is to be taken back by its policy; the store says which. */
+  readonly takeBack: () => void
 }
 
 const EVERY_MS = 1_000
@@ -141,7 +141,7 @@ export class RolloutRunner {
       this.#deps.gateQuestions.follow(gatesAwaited(snapshot, decision))
       this.#tell(applied)
       await this.#askForActs(rows, read)
-      for (const id of applied.reverts) await this.#deps.revert(id)
+      if (applied.takesBack) this.#deps.takeBack()
       if (!applied.decided) return
     }
   }

@@ -262,30 +262,3 @@ export async function rolloutsTouching(
   }
   return found
 }
-
-/** Hosts that the last rollout to a revision which named them left behind, though it succeeded; at most 1,000. */
-export async function leftBehind(
-  db: Kysely<Database>,
-): Promise<readonly { readonly rollout: string; readonly host: string; readonly revision: number }[]> {
-  return await db
-    .selectFrom('rollout_hosts as h')
-    .innerJoin('rollouts as r', 'r.id', 'h.rollout')
-    .select(['h.rollout', 'h.host', 'r.revision'])
-    .where('r.action', '=', 'apply')
-    .where('r.state', '=', 'succeeded')
-    .where('h.ended_as', '=', 'left')
-    .where(({ not, exists, selectFrom }) =>
-      not(
-        exists(
-          selectFrom('rollout_hosts as h2')
-            .innerJoin('rollouts as r2', 'r2.id', 'h2.rollout')
-            .select('h2.host')
-            .whereRef('h2.host', '=', 'h.host')
-            .whereRef('r2.started', '>', 'r.started')
-            .where('r2.action', 'in', ['apply', 'rollback']),
-        ),
-      ),
-    )
-    .limit(1_000)
-    .execute()
-}

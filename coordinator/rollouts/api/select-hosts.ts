@@ -27,7 +27,9 @@ export async function selectHosts(
     if (action !== '' && action !== 'apply') {
       throw invalid(`refs, where: ${action} is for hosts that are named or selected; \`true\` selects all`)
     }
-    return { members: everyHost(deps), errors: [] }
+    const members = everyHost(deps)
+    if (members.length === 0) throw notFound('no revision was published yet, or it has no hosts')
+    return { members, errors: [] }
   }
   const { machines, errors } = await selectForOrder(deps, { refs: [...refs], where })
   const problems: string[] = []
@@ -45,7 +47,7 @@ export async function selectHosts(
 }
 
 /** All whose systems are the fleet's: on a host of somebody else's no system is installed. */
-function everyHost({ directory }: Pick<FleetQueryDeps, 'directory'>): readonly Member[] {
+export function everyHost({ directory }: Pick<FleetQueryDeps, 'directory'>): readonly Member[] {
   const members = new Map<string, Member>()
   const foreign = new Set<string>()
   for (const [host, { way }] of directory.targets.hosts) {
@@ -58,6 +60,5 @@ function everyHost({ directory }: Pick<FleetQueryDeps, 'directory'>): readonly M
     const { host } = assignment
     if (!members.has(host) && !foreign.has(host)) members.set(host, memberOfHost(directory, host, entry.id))
   }
-  if (members.size === 0) throw notFound('no revision was published yet, or it has no hosts')
   return [...members.values()]
 }

@@ -2,42 +2,10 @@ import { randomInt } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { planRollouts } from './plan-rollouts.ts'
-import type { RolloutAction } from './rollout-record.ts'
 import { BROKEN_PLANNERS, SMALL_WORLD } from './testing/broken-planners.ts'
-import { type SimulationOptions, simulateRollouts } from './testing/simulate-rollouts.ts'
-
-const actions = fc.constantFrom<readonly RolloutAction[]>(
-  ['apply', 'reboot', 'reboot'],
-  ['upgrade', 'apply', 'reboot'],
-  ['apply', 'apply', 'apply'],
-)
-
-function options(most: number): fc.Arbitrary<SimulationOptions> {
-  return fc.record({
-    seed: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
-    alone: fc.integer({ min: 0, max: most }),
-    quarantined: fc.constantFrom(0, 0, 0.05),
-    lying: fc.constantFrom(0, 0.02, 0.1),
-    forbidding: fc.constantFrom(0, 0, 0.02, 0.1),
-    askGates: fc.boolean(),
-    clusters: fc.array(
-      fc.record({
-        servers: fc.constantFrom(1, 3, 3, 5),
-        workers: fc.integer({ min: 0, max: Math.ceil(most / 4) }),
-      }),
-      { minLength: 1, maxLength: 3 },
-    ),
-    maxUnavailable: fc.oneof(
-      fc.record({ kind: fc.constant('percent' as const), percent: fc.integer({ min: 1, max: 40 }) }),
-      fc.record({ kind: fc.constant('number' as const), number: fc.integer({ min: 1, max: 5 }) }),
-    ),
-    onFailure: fc.constantFrom('stop', 'continue', 'continue', 'revert'),
-    maxFailures: fc.constantFrom(undefined, undefined, 3, 8),
-    spread: fc.boolean(),
-    canaries: fc.integer({ min: 0, max: 3 }),
-    actions,
-  })
-}
+import { simulateRollouts } from './testing/simulate-rollouts.ts'
+import type { SimulationOptions } from './testing/simulated-operators.ts'
+import { options } from './testing/simulation-options.ts'
 
 // What fails is repeated by the seed and path that fast-check prints.
 const seed = randomInt(2 ** 31)
@@ -63,6 +31,31 @@ describe('rollouts in a made-up world of crashes, partitions, lies and restarts 
     }
   })
 
+  it('do so where gates are opened, hosts come late, rollouts are taken back, and clusters lose servers and datastores', () => {
+    const counts: Record<string, number> = {}
+    const runs: readonly Partial<SimulationOptions>[] = [
+      { late: 0.5, actions: ['apply', 'apply', 'rotate'] },
+      {
+        onFailure: 'revert',
+        actions: ['apply', 'apply', 'apply'],
+        later: ['rollback', 'rollback', 'rollback'],
+      },
+      { calamity: true, actions: ['rotate', 'apply', 'restart'], later: ['leave', 'restart', 'leave'] },
+    ]
+    for (const change of runs) {
+      for (let run = 1; run <= 4; run++) {
+        const result = simulateRollouts({ ...SMALL_WORLD, ...change, seed: run }, planRollouts)
+        expect(result, `${Object.keys(change)} ${run}`).toMatchObject({ violations: [], unsettled: [] })
+        for (const [name, count] of Object.entries(result.counts)) counts[name] = (counts[name] ?? 0) + count
+      }
+    }
+    for (const name of [
+      ...['overridden', 'caughtUp', 'restart', 'rotate', 'leave', 'restore', 'takenBack', 'cancelled'],
+    ]) {
+      expect(counts[name], name).toBeGreaterThan(0)
+    }
+  })
+
   it('do so over hundreds of hosts', () => {
     let acts = 0
     for (let more = 0; more < 2; more++) {
@@ -80,7 +73,9 @@ const LARGE: SimulationOptions = {
   quarantined: 0.01,
   lying: 0.02,
   forbidding: 0.005,
+  late: 0.1,
   askGates: true,
+  calamity: true,
   clusters: [
     { servers: 3, workers: 50 },
     { servers: 5, workers: 30 },
@@ -92,6 +87,7 @@ const LARGE: SimulationOptions = {
   spread: false,
   canaries: 0,
   actions: ['upgrade', 'apply', 'reboot'],
+  later: ['leave', 'rotate', 'rollback'],
 }
 
 describe('the made-up world', () => {
@@ -99,7 +95,7 @@ describe('the made-up world', () => {
     const noticed = () => {
       for (let run = 1; run <= 20; run += 1) {
         const result = simulateRollouts({ ...SMALL_WORLD, ...change, seed: run }, planner())
-        const found = result.violations.find(text => notices.test(text))
+        const found = [...result.violations, ...result.unsettled].find(text => notices.test(text))
         if (found !== undefined) return found
       }
       return 'nothing'

@@ -1,7 +1,8 @@
+import { OVERRIDABLE } from '../decision.ts'
 import { planRollouts } from '../plan-rollouts.ts'
 import type { HostRecord, RolloutRecord } from '../rollout-record.ts'
 import type { ClusterView, HostView, MemberView, RolloutSnapshot } from '../rollout-snapshot.ts'
-import type { Planner, SimulationOptions } from './simulate-rollouts.ts'
+import type { Planner, SimulationOptions } from './simulated-operators.ts'
 
 /** A world that gives every mistake its chance. */
 export const SMALL_WORLD: SimulationOptions = {
@@ -10,7 +11,9 @@ export const SMALL_WORLD: SimulationOptions = {
   quarantined: 0,
   lying: 0.02,
   forbidding: 0,
+  late: 0,
   askGates: false,
+  calamity: false,
   clusters: [
     { servers: 3, workers: 5 },
     { servers: 3, workers: 2 },
@@ -21,6 +24,17 @@ export const SMALL_WORLD: SimulationOptions = {
   spread: false,
   canaries: 1,
   actions: ['upgrade', 'apply', 'reboot'],
+  later: [],
+}
+
+/** A world in which much is done in clusters. */
+const BUSY: Partial<SimulationOptions> = { alone: 0, maxUnavailable: { kind: 'percent', percent: 100 } }
+
+/** A world in which much is taken back. */
+const TAKES_BACK: Partial<SimulationOptions> = {
+  actions: ['apply', 'apply', 'apply'],
+  onFailure: 'revert',
+  later: ['rollback', 'apply', 'rollback', 'apply', 'rollback', 'apply', 'rollback'],
 }
 
 /** The real planner, with another world before its eyes. */
@@ -158,6 +172,7 @@ export const BROKEN_PLANNERS: readonly {
     name: 'takes an old answer for proof (T40)',
     notices: /stale proof|false proof/,
     planner: () => withMembers((member, nowMs) => ({ ...member, asOfMs: nowMs })),
+    options: { ...BUSY, actions: ['reboot', 'reboot', 'reboot'] },
   },
   {
     name: 'does not look which version runs',
@@ -178,6 +193,7 @@ export const BROKEN_PLANNERS: readonly {
       const others = decision.closings.filter(({ grant }) => !isSoak(grant))
       return { ...decision, closings: [...others, ...well.closings.filter(({ grant }) => isSoak(grant))] }
     },
+    options: { clusters: [], alone: 20, maxUnavailable: { kind: 'number', number: 5 } },
   },
   {
     name: 'ends a soak at once (N28)',
@@ -262,6 +278,7 @@ export const BROKEN_PLANNERS: readonly {
     name: 'begins while much of the fleet is silent',
     notices: /while many are silent/,
     planner: () => blind(snapshot => ({ ...snapshot, silence: { ...snapshot.silence, silent: 0 } })),
+    options: { maxUnavailable: { kind: 'percent', percent: 100 }, clusters: [], alone: 30 },
   },
   {
     name: 'goes on after a failure',
@@ -361,5 +378,147 @@ export const BROKEN_PLANNERS: readonly {
     planner: () =>
       withRecords(rollout => ({ ...rollout, settings: { ...rollout.settings, spread: undefined } })),
     options: { spread: true },
+  },
+  {
+    name: 'takes an override of one gate for one of all gates',
+    notices: /locked|pinned|outside of its window|over budget|while many are silent/,
+    planner: () =>
+      withRecords(rollout => ({
+        ...rollout,
+        overrides: new Set(
+          [...rollout.overrides].flatMap(text => {
+            const [host = ''] = text.split(' ')
+            return OVERRIDABLE.map(gate => `${host} ${gate}`)
+          }),
+        ),
+      })),
+  },
+  {
+    name: 'opens a gate for every host that was opened for one',
+    notices: /locked|pinned|outside of its window|over budget|while many are silent/,
+    planner: () =>
+      withRecords(rollout => {
+        const gates = new Set([...rollout.overrides].map(text => text.split(' ')[1] ?? ''))
+        const all = rollout.hosts.flatMap(({ host }) => [...gates].map(gate => `${host} ${gate}`))
+        return { ...rollout, overrides: new Set(all) }
+      }),
+  },
+  {
+    name: 'opens nothing, whatever is overridden',
+    notices: /lock of .* was opened .* left it behind/,
+    planner: () => withRecords(rollout => ({ ...rollout, overrides: new Set() })),
+    options: { actions: ['apply', 'apply', 'reboot'], clusters: [], alone: 20 },
+  },
+  {
+    name: 'begins to take back what is not over',
+    notices: /before what it takes back is over|two steps at once|another rollout has it/,
+    planner: () => withRecords(rollout => ({ ...rollout, reverts: undefined })),
+    options: TAKES_BACK,
+  },
+  {
+    name: 'takes nothing back, and says that it did',
+    notices: /takes nothing back|was to go back to 3/,
+    planner: () => (snapshot, nowMs) => {
+      const decision = planRollouts(snapshot, nowMs)
+      const back = new Set(
+        snapshot.rollouts.filter(({ reverts }) => reverts !== undefined).map(({ id }) => id),
+      )
+      const grants = decision.grants.map(grant =>
+        back.has(grant.rollout) && grant.step === 'act' ? { ...grant, skipped: 'made up' } : grant,
+      )
+      return { ...decision, grants }
+    },
+    options: TAKES_BACK,
+  },
+  {
+    name: 'goes on to take back what somebody called off',
+    notices: /not running/,
+    planner: () =>
+      withRecords(rollout =>
+        rollout.reverts === undefined || rollout.state !== 'ending' || rollout.endsAs !== 'aborted'
+          ? rollout
+          : { ...rollout, state: 'running', endsAs: undefined },
+      ),
+    options: TAKES_BACK,
+  },
+  {
+    name: 'knows the locks and pins of the first moment',
+    notices: /locked|pinned/,
+    planner: () => {
+      const first = new Map<string, Pick<HostView, 'lock' | 'pin'>>()
+      return withHosts(view => {
+        const { lock, pin } = first.get(view.host) ?? view
+        first.set(view.host, { lock, pin })
+        return { ...view, lock, pin }
+      })
+    },
+  },
+  {
+    name: 'orders hosts that no machine is',
+    notices: /no machine is it/,
+    planner: () =>
+      withHosts(view =>
+        view.machine === undefined ? { ...view, machine: 'made up', connected: true } : view,
+      ),
+    options: { late: 0.5 },
+  },
+  {
+    name: 'lets hosts be left behind by an end without their names',
+    notices: /nobody said that .* was left behind/,
+    planner: () => (snapshot, nowMs) => {
+      const decision = planRollouts(snapshot, nowMs)
+      return { ...decision, moves: decision.moves.map(move => ({ ...move, reason: '' })) }
+    },
+    options: { late: 0.5 },
+  },
+  {
+    name: 'ends nothing',
+    notices: /is running|is ending/,
+    planner: () => (snapshot, nowMs) => {
+      const decision = planRollouts(snapshot, nowMs)
+      return { ...decision, moves: decision.moves.filter(({ state }) => state === 'ending') }
+    },
+    options: { clusters: [], alone: 3 },
+  },
+  {
+    name: 'takes a rotation for what takes nobody away',
+    notices: /over budget|two servers|without quorum|outside of its window/,
+    planner: () =>
+      withRecords(rollout => (rollout.action === 'rotate' ? { ...rollout, action: 'restore' } : rollout)),
+    options: { actions: ['rotate', 'rotate', 'rotate'] },
+  },
+  {
+    name: 'takes a server that leaves for one that is stopped for a while',
+    notices: /leaves nobody|without quorum/,
+    planner: () =>
+      withRecords(rollout => (rollout.action === 'leave' ? { ...rollout, action: 'rotate' } : rollout)),
+    options: {
+      clusters: [{ servers: 1, workers: 0 }],
+      later: ['leave', 'leave', 'leave'],
+      actions: ['apply'],
+    },
+  },
+  {
+    name: 'keeps a restore from a datastore that agrees on nothing',
+    notices: /is running|is lost/,
+    planner: () =>
+      withRecords(rollout => (rollout.action === 'restore' ? { ...rollout, action: 'rotate' } : rollout)),
+    options: { calamity: true, alone: 0 },
+  },
+  {
+    name: 'restarts Kubernetes under pods that nobody moved',
+    notices: /acts undrained/,
+    planner: () => withMembers(member => ({ ...member, nodeless: true })),
+    options: { actions: ['restart', 'restart', 'restart'] },
+  },
+  {
+    name: 'begins with what is ill',
+    notices: /begun while not well/,
+    planner: () =>
+      withRecords(rollout => ({
+        ...rollout,
+        overrides: new Set([...rollout.overrides, ...rollout.hosts.map(({ host }) => `${host} health`)]),
+      })),
+    options: BUSY,
   },
 ]

@@ -8,8 +8,38 @@ import type { Box, Fleet } from './simulated-fleet.ts'
  * decided, against the fleet and against what could be known of it.
  */
 
+/** Steps of what servers or members of a cluster do in one act: it is over when that is. */
+const ONE_ACT = ['rotate', 'leave', 'restore']
+
+/** Gates that an operator may open. */
+const OPENABLE = [
+  ...['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'],
+  ...['lock', 'pin', 'window', 'health', 'checks', 'quarantine', 'soak', 'given-up'],
+]
+
+/** By the table of the page about rollouts: what does not hold an action. */
+const PASSED: Readonly<Record<string, readonly string[]>> = {
+  reboot: ['pin', 'quarantine', 'skew'],
+  restart: ['pin', 'quarantine', 'skew'],
+  rotate: ['pin', 'quarantine', 'skew'],
+  rollback: ['pin', 'quarantine', 'skew', 'silence', 'checks'],
+  leave: ['pin', 'quarantine', 'skew', 'away', 'health', 'checks', 'unknown'],
+  restore: [
+    ...['pin', 'quarantine', 'skew', 'unknown', 'health', 'checks', 'quorum'],
+    ...['budget', 'spread', 'silence', 'window'],
+  ],
+}
+
+/** What is wrong with a grant, and the gate that should have held it; without one nothing opens it. */
+type Problem = readonly [what: string, gate?: string]
+
 /** By its grants alone: something was begun with the host that is not over. Undefined: nothing is. */
-function heldBy(grants: readonly Pick<Grant, 'step' | 'end'>[]): 'cordon' | 'act' | undefined {
+function heldBy(
+  action: string,
+  grants: readonly Pick<Grant, 'step' | 'end'>[],
+): 'cordon' | 'act' | undefined {
+  if (ONE_ACT.includes(action))
+    return grants.some(({ step, end }) => step === 'act' && !end) ? 'act' : undefined
   let cordon = false
   let act = false
   for (const { step, end } of grants) {
@@ -26,15 +56,17 @@ function heldBy(grants: readonly Pick<Grant, 'step' | 'end'>[]): 'cordon' | 'act
   return cordon ? 'cordon' : act ? 'act' : undefined
 }
 
-function isDone({ grants }: HostRecord): boolean {
-  const acted = grants.some(({ step, end }) => step === 'act' && end?.outcome === 'done')
+function isDone(action: string, { grants }: HostRecord): boolean {
+  const acted = grants.some(
+    ({ step, end }) => step === 'act' && (end?.outcome === 'done' || end?.outcome === 'skipped'),
+  )
   const last = grants.at(-1)
   return (
     acted &&
     last?.end !== undefined &&
     last.end.outcome !== 'failed' &&
     last.end.outcome !== 'again' &&
-    (last.step === 'uncordon' || last.step === 'soak') &&
+    (last.step === 'uncordon' || last.step === 'soak' || ONE_ACT.includes(action)) &&
     !grants.some(({ end }) => end?.outcome === 'failed')
   )
 }
@@ -48,6 +80,7 @@ class Ledger {
   readonly #hosts = new Map<string, HostRecord>()
   /** Host to the rollout that holds it. */
   readonly #held = new Map<string, string>()
+  readonly #actions = new Map<string, string>()
 
   constructor(
     rollouts: readonly RolloutRecord[],
@@ -56,9 +89,10 @@ class Ledger {
     nowMs: number,
   ) {
     const ends = new Map(closings.map(({ grant, end }) => [grant, end]))
-    for (const { id, hosts } of over)
-      for (const host of hosts) if (heldBy(host.grants)) this.#held.set(host.host, id)
-    for (const { id, hosts } of rollouts) {
+    for (const { id, action, hosts } of over)
+      for (const host of hosts) if (heldBy(action, host.grants)) this.#held.set(host.host, id)
+    for (const { id, action, hosts } of rollouts) {
+      this.#actions.set(id, action)
       for (const host of hosts) {
         const grants = host.grants.map(grant => {
           const end = grant.end ? undefined : ends.get(grant.id)
@@ -77,6 +111,12 @@ class Ledger {
     return this.#held.get(name)
   }
 
+  /** The rollout that holds it and is not over. */
+  opener(name: string): string | undefined {
+    const holder = this.#held.get(name)
+    return holder !== undefined && this.#actions.has(holder) ? holder : undefined
+  }
+
   add({ rollout, host: name, step, attempt, skipped }: NewGrant, nowMs: number): void {
     const host = this.host(rollout, name)
     if (!host) return
@@ -87,7 +127,7 @@ class Ledger {
 
   #put(id: string, host: HostRecord): void {
     this.#hosts.set(`${id} ${host.host}`, host)
-    if (heldBy(host.grants)) this.#held.set(host.host, id)
+    if (heldBy(this.#actions.get(id) ?? '', host.grants)) this.#held.set(host.host, id)
     else if (this.#held.get(host.host) === id) this.#held.delete(host.host)
   }
 }
@@ -118,17 +158,13 @@ export function checkDecision(fleet: Fleet, snapshot: RolloutSnapshot, decision:
       say('of nobody')
       continue
     }
-    for (const problem of problemsOf(
-      fleet,
-      snapshot,
-      ledger,
-      rollout,
-      host,
-      box,
-      grant,
-      failedNow.get(rollout.id) ?? [],
-    ))
-      say(problem)
+    const failed = failedNow.get(rollout.id) ?? []
+    for (const [what, gate = ''] of problemsOf(fleet, snapshot, ledger, rollout, host, box, grant, failed)) {
+      if (PASSED[rollout.action]?.includes(gate)) continue
+      if (OPENABLE.includes(gate) && rollout.overrides.has(`${grant.host} ${gate}`))
+        fleet.counts.overridden += 1
+      else say(what)
+    }
     ledger.add(grant, nowMs)
   }
 }
@@ -142,77 +178,86 @@ function* problemsOf(
   box: Box,
   { step, attempt, skipped }: NewGrant,
   failed: readonly string[],
-): Iterable<string> {
+): Iterable<Problem> {
   const { grants } = host
-  if (grants.some(grant => grant.step === step && grant.attempt === attempt)) yield 'granted twice'
-  if (grants.some(({ end }) => !end)) yield 'two steps at once'
+  const { action } = rollout
+  if (grants.some(grant => grant.step === step && grant.attempt === attempt)) yield ['granted twice']
+  if (grants.some(({ end }) => !end)) yield ['two steps at once']
   if (step === 'act' && grants.some(grant => grant.step === 'act' && grant.end?.outcome !== 'again'))
-    yield 'acts twice'
-  if (isFailed(host) && step !== 'uncordon') yield 'goes on after it failed'
-  if (step === 'uncordon' && skipped === undefined && heldBy(grants) !== 'cordon')
-    yield 'lifts what we did not cordon'
-  const other = ledger.holder(host.host)
-  if (skipped === undefined && other !== undefined && other !== rollout.id) yield 'another rollout has it'
+    yield ['acts twice']
+  if (isFailed(host) && step !== 'uncordon') yield ['goes on after it failed']
+  if (step === 'uncordon' && skipped === undefined && heldBy(action, grants) !== 'cordon')
+    yield ['lifts what we did not cordon']
+  // What failed in a rollout that is over may be taken back, or mended, by another.
+  const other = ledger.opener(host.host)
+  if (skipped === undefined && other !== undefined && other !== rollout.id) yield ['another rollout has it']
+  if (rollout.reverts !== undefined && step === 'act' && skipped !== undefined) yield ['takes nothing back']
   const begins = step === 'prefetch' || step === 'snapshot' || step === 'drain' || step === 'act'
   if (!begins || skipped !== undefined) return
-  if (rollout.state !== 'running') yield 'not running'
-  for (const id of rollout.after) if (fleet.over.get(id)?.state !== 'succeeded') yield 'before its turn'
+  if (rollout.state !== 'running') yield ['not running']
+  for (const id of rollout.after)
+    if (fleet.over.get(id)?.state !== 'succeeded') yield ['before its turn', 'rollout']
+  if (rollout.reverts !== undefined && !fleet.over.has(rollout.reverts))
+    yield ['before what it takes back is over', 'rollout']
   const { onFailure, maxFailures = Number.POSITIVE_INFINITY } = rollout.settings
-  if (failed.length >= (onFailure === 'continue' ? maxFailures : 1)) yield 'after it was stopped'
+  if (failed.length >= (onFailure === 'continue' ? maxFailures : 1)) yield ['after it was stopped']
   if (failed.some(name => rollout.hosts.some(one => one.host === name && one.canary)))
-    yield 'after a canary failed'
-  if (box.lock !== undefined) yield 'locked'
+    yield ['after a canary failed']
+  if (!snapshot.hosts.get(host.host)?.machine) yield ['no machine is it', 'unbound']
+  if (box.lock !== undefined) yield ['locked', 'lock']
   yield* allowProblems(fleet, rollout, box, step)
-  if (
-    rollout.action !== 'reboot' &&
-    box.pin &&
-    box.pin.untilMs > fleet.nowMs &&
-    box.pin.revision !== rollout.revision
-  )
-    yield 'pinned'
-  if (rollout.action !== 'reboot' && box.quarantined.has(rollout.revision)) yield 'quarantined'
+  if (box.pin && box.pin.untilMs > fleet.nowMs && box.pin.revision !== rollout.revision)
+    yield ['pinned', 'pin']
+  if (box.quarantined.has(rollout.revision)) yield ['quarantined', 'quarantine']
   if (snapshot.silence.silent >= 2 && snapshot.silence.silent / snapshot.silence.known > 0.3)
-    yield 'while many are silent'
+    yield ['while many are silent', 'silence']
   if (step === 'prefetch') return
   const minute = Math.floor(fleet.nowMs / 60_000) % 1440
   if (!(box.windows.length > 0 ? isInside(box.windows, minute) : minute % 60 < 20))
-    yield 'outside of its window'
-  if (!snapshot.hosts.get(host.host)?.connected) yield 'away'
+    yield ['outside of its window', 'window']
+  if (!snapshot.hosts.get(host.host)?.connected) yield ['away', 'away']
   yield* clusterProblems(fleet, snapshot, ledger, rollout, host, box, step)
-  yield* gateProblems(fleet, ledger, box)
-  if (heldBy(grants) !== undefined || step === 'snapshot') return
-  yield* orderProblems(fleet, ledger, rollout, host)
+  yield* gateProblems(fleet, ledger, rollout, box)
+  if (heldBy(action, grants) !== undefined || step === 'snapshot') return
+  const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(box.host)
+  if (member?.joined && member.ready !== true) yield ['begun while not well', 'health']
+  yield* orderProblems(snapshot, ledger, rollout, host)
   yield* budgetProblems(fleet, snapshot, ledger, rollout, box)
 }
 
 /** Who takes no orders of a kind is not touched for it, and its node is not drained. */
-function* allowProblems({ clusters }: Fleet, { action }: RolloutRecord, box: Box, step: string) {
-  if (!box.allowed.includes(action)) yield 'its owner forbids it'
-  if (step === 'snapshot' && !box.allowed.includes('snapshot')) yield 'its owner forbids the snapshot'
-  const servers = clusters.get(box.cluster ?? '')?.filter(({ server }) => server) ?? []
-  if (step === 'drain' && !servers.some(({ allowed }) => allowed.includes('drain'))) {
-    yield 'the owners of its servers forbid the drain'
-  }
+function* allowProblems(
+  { clusters }: Fleet,
+  { action }: RolloutRecord,
+  box: Box,
+  step: string,
+): Iterable<Problem> {
+  if (!box.allowed.includes(action)) yield ['its owner forbids it']
+  if (step === 'snapshot' && !box.allowed.includes('snapshot')) yield ['its owner forbids the snapshot']
+  const servers = clusters.get(box.cluster ?? '')?.filter(({ server, joined }) => server && joined) ?? []
+  if (step === 'drain' && !servers.some(({ allowed }) => allowed.includes('drain')))
+    yield ['the owners of its servers forbid the drain']
 }
 
 /** Its own gates said that they are healthy, after everything that was done in its cluster was over. */
-function* gateProblems(fleet: Fleet, ledger: Ledger, box: Box): Iterable<string> {
+function* gateProblems(fleet: Fleet, ledger: Ledger, rollout: RolloutRecord, box: Box): Iterable<Problem> {
   if (!fleet.askGates) return
   const answer = fleet.gateAnswers.get(`m-${box.host}`)
   if (!answer || fleet.nowMs - answer.askedMs > 60_000) {
-    yield 'its gates were not asked'
+    yield ['its gates were not asked', 'checks']
     return
   }
-  if (answer.problem !== undefined) yield 'its gates are ill'
+  if (answer.problem !== undefined) yield ['its gates are ill', 'checks']
+  const own = rollout.hosts.find(({ host }) => host === box.host)?.cluster
   for (const { id, hosts } of fleet.rollouts) {
     for (const { host: name, cluster } of hosts) {
-      if (cluster !== box.cluster) continue
+      if (cluster !== own) continue
       const grants = ledger.host(id, name)?.grants ?? []
       const isOlder = grants.some(
         ({ step, end }) =>
           end && end.outcome !== 'skipped' && step !== 'prefetch' && end.atMs >= answer.askedMs,
       )
-      if (isOlder) yield `its gates were asked before ${name} was done`
+      if (isOlder) yield [`its gates were asked before ${name} was done`, 'checks']
     }
   }
 }
@@ -231,68 +276,63 @@ function* clusterProblems(
   host: HostRecord,
   box: Box,
   step: string,
-): Iterable<string> {
-  if (box.cluster === undefined) return
+): Iterable<Problem> {
+  if (host.cluster === undefined || box.cluster === undefined) return
   const view = snapshot.clusters.get(box.cluster)
   if (!view) {
-    yield 'nothing is known of its cluster'
+    yield ['nothing is known of its cluster', 'unknown']
     return
   }
+  if (!view.members.get(box.host)?.joined) return
   const boxes = clusters.get(box.cluster) ?? []
-  if (step === 'act') {
+  if (step === 'act' && !ONE_ACT.includes(action)) {
     const fetched = host.grants.findLast(grant => grant.step === 'prefetch')
     const plan = fetched && snapshot.operations.get(fetched.operation)?.plan
     const gentle = action === 'apply' && plan !== undefined && !plan.reboots && !plan.touchesKubernetes
-    if (!gentle && !box.drained) yield 'acts undrained'
+    if (!gentle && !box.drained) yield ['acts undrained']
   }
-  if (box.server) {
-    const beside = boxes.find(one => {
-      const holder = one.server && one !== box ? ledger.holder(one.host) : undefined
-      return holder !== undefined && !isFailed(ledger.host(holder, one.host)) && !one.broken
-    })
-    if (beside) yield `two servers (${beside.host})`
-    if (step !== 'snapshot' && view.datastore.kind === 'read') {
-      const { members } = view.datastore.quorum
-      const others = members.filter(({ name, healthy }) => name !== box.host && healthy).length
-      if (members.length > 1 && others < Math.floor(members.length / 2) + 1) yield 'without quorum'
-    }
-  } else if (action === 'upgrade' && boxes.some(one => one.server && one.version !== '1.35.4'))
-    yield 'ahead of a server'
+  if (!box.server) {
+    const isBehind = boxes.some(one => one.server && one.joined && one.version !== '1.35.4')
+    if (action === 'upgrade' && isBehind) yield ['ahead of a server']
+    return
+  }
+  const beside = boxes.find(one => {
+    const holder = one.server && one !== box ? ledger.opener(one.host) : undefined
+    return holder !== undefined && !isFailed(ledger.host(holder, one.host)) && !one.broken
+  })
+  if (beside) yield [`two servers (${beside.host})`, 'quorum']
+  if (step === 'snapshot' || view.datastore.kind !== 'read') return
+  const { members } = view.datastore.quorum
+  const others = members.filter(({ name, healthy }) => name !== box.host && healthy).length
+  const rest = action === 'leave' ? members.length - 1 : members.length
+  if (rest === 0) yield ['leaves nobody', 'quorum']
+  if ((members.length > 1 || action === 'leave') && others < Math.floor(rest / 2) + 1)
+    yield ['without quorum', 'quorum']
 }
 
 function* orderProblems(
-  { clusters }: Fleet,
+  { clusters }: RolloutSnapshot,
   ledger: Ledger,
-  rollout: RolloutRecord,
+  { id, action, hosts }: RolloutRecord,
   host: HostRecord,
-): Iterable<string> {
+): Iterable<Problem> {
   const done = (name: string) => {
-    const record = ledger.host(rollout.id, name)
-    return record === undefined || isDone(record)
+    const record = ledger.host(id, name)
+    return record === undefined || isDone(action, record)
   }
-  for (const name of host.after) if (!done(name)) yield `before ${name}`
-  const mates = rollout.hosts.filter(({ cluster }) => cluster !== undefined && cluster === host.cluster)
-  if (!host.server && mates.some(mate => mate.server && !done(mate.host))) yield 'worker before server'
-  const leader = clusters.get(host.cluster ?? '')?.find(({ server }) => server)
-  if (
-    host.server &&
-    leader?.host === host.host &&
-    mates.some(mate => mate.server && mate !== host && mate.host !== host.host && !done(mate.host))
-  ) {
-    yield 'leader before another'
-  }
-  if (
-    host.cluster === 'k1' &&
-    rollout.hosts.some(({ cluster, host: name }) => cluster === 'k0' && !done(name))
-  )
-    yield 'before k0'
+  for (const name of host.after) if (!done(name)) yield [`before ${name}`, 'order']
+  const mates = hosts.filter(({ cluster }) => cluster !== undefined && cluster === host.cluster)
+  if (!host.server && mates.some(mate => mate.server && !done(mate.host)))
+    yield ['worker before server', 'servers']
+  const leader = clusters.get(host.cluster ?? '')?.leader
+  const others = mates.filter(mate => mate.server && mate.host !== host.host)
+  if (host.server && leader === host.host && others.some(mate => !done(mate.host)))
+    yield ['leader before another', 'servers']
+  if (host.cluster === 'k1' && hosts.some(({ cluster, host: name }) => cluster === 'k0' && !done(name)))
+    yield ['before k0', 'cluster']
   // What is in no cluster precedes nobody here.
-  if (
-    !host.canary &&
-    host.cluster === undefined &&
-    !rollout.hosts.some(({ after }) => after.includes(host.host))
-  ) {
-    if (rollout.hosts.some(one => one.canary && !done(one.host))) yield 'before a canary'
+  if (!host.canary && host.cluster === undefined && !hosts.some(({ after }) => after.includes(host.host))) {
+    if (hosts.some(one => one.canary && !done(one.host))) yield ['before a canary', 'canary']
   }
 }
 
@@ -302,27 +342,30 @@ function* budgetProblems(
   ledger: Ledger,
   rollout: RolloutRecord,
   box: Box,
-): Iterable<string> {
+): Iterable<Problem> {
   const isOut = (one: Box) => {
     if (ledger.holder(one.host) !== undefined || !snapshot.hosts.get(one.host)?.connected) return true
     const member = snapshot.clusters.get(one.cluster ?? '')?.members.get(one.host)
-    return member !== undefined && (member.ready !== true || member.cordonedBy !== undefined)
+    return member?.joined === true && (member.ready !== true || member.cordonedBy !== undefined)
   }
-  const pool = [...fleet.boxes.values()].filter(
-    ({ cluster, server }) => cluster === box.cluster && server === box.server,
-  )
+  const seen = [...fleet.boxes.values()].filter(({ host }) => snapshot.hosts.get(host)?.machine)
+  const place = snapshot.hosts.get(box.host)
+  const pool = seen.filter(({ host }) => {
+    const other = snapshot.hosts.get(host)
+    return other?.cluster === place?.cluster && other?.server === place?.server
+  })
   const out = pool.filter(one => one !== box && isOut(one)).length
   const { settings } = rollout
-  const amount = box.cluster === undefined ? settings.maxUnavailableAlone : settings.maxUnavailable
-  const most = box.server
+  const amount = place?.cluster === undefined ? settings.maxUnavailableAlone : settings.maxUnavailable
+  const most = place?.server
     ? 1
     : amount.kind === 'number'
       ? amount.number
       : Math.max(1, Math.floor((amount.percent / 100) * pool.length + 1e-9))
-  if (out >= most) yield `over budget (${out} of ${pool.length} are out, ${most} may be)`
+  if (out >= most) yield [`over budget (${out} of ${pool.length} are out, ${most} may be)`, 'budget']
   if (settings.spread === undefined) return
-  const mate = [...fleet.boxes.values()].find(one => one !== box && one.rack === box.rack && isOut(one))
-  if (mate) yield `not spread (${mate.host})`
+  const mate = seen.find(one => one !== box && one.rack === box.rack && isOut(one))
+  if (mate) yield [`not spread (${mate.host})`, 'spread']
 }
 
 function checkClosings(
@@ -332,8 +375,8 @@ function checkClosings(
 ): void {
   for (const box of boxes.values()) {
     const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(box.host)
-    const well =
-      snapshot.hosts.get(box.host)?.connected && (box.cluster === undefined || member?.ready === true)
+    const isOutside = box.cluster === undefined || member?.joined === false
+    const well = snapshot.hosts.get(box.host)?.connected && (isOutside || member?.ready === true)
     if (!well) box.shownUnwellMs = nowMs
   }
   for (const { rollout: id, host: name, grant: row, end } of closings) {
@@ -354,7 +397,8 @@ function checkClosings(
         violations.push(`false proof: ${id} ${name}`)
     }
     const soakMs = Math.max(rollout.settings.soakMs, host.canary ? rollout.settings.canarySoakMs : 0)
-    if (grant.step === 'soak' && soakMs > 0 && nowMs - box.shownUnwellMs < soakMs) {
+    const isOpened = rollout.overrides.has(`${name} soak`)
+    if (grant.step === 'soak' && !isOpened && soakMs > 0 && nowMs - box.shownUnwellMs < soakMs) {
       violations.push(`soaked while not well: ${id} ${name}`)
     }
   }

@@ -1,7 +1,15 @@
 import type { Decision, NewGrant } from '../decision.ts'
 import type { Grant, HostRecord, RolloutRecord } from '../rollout-record.ts'
 import type { ClusterView, HostView, OperationView, RolloutSnapshot } from '../rollout-snapshot.ts'
-import { type Box, FLEET_WINDOWS, type Fleet, isConnected, type Job, TO_VERSION } from './simulated-fleet.ts'
+import {
+  type Box,
+  FLEET_WINDOWS,
+  type Fleet,
+  isConnected,
+  isEnrolled,
+  type Job,
+  TO_VERSION,
+} from './simulated-fleet.ts'
 
 const SILENT_FOR_MS = 600_000
 const RETRY_DELAYS_MS = [60_000, 300_000]
@@ -13,11 +21,15 @@ export function snapshotOf(fleet: Fleet): RolloutSnapshot {
   const versions = new Map(
     fleet.rollouts.filter(({ action }) => action === 'upgrade').map(({ id }) => [id, TO_VERSION]),
   )
-  for (const box of fleet.boxes.values()) hosts.set(box.host, viewOf(fleet, box, versions))
   const clusters = new Map<string, ClusterView>()
   for (const [name, boxes] of fleet.clusters) {
     const view = fleet.blindUntilMs > nowMs ? undefined : viewOfCluster(fleet, name, boxes)
     if (view) clusters.set(name, view)
+  }
+  for (const box of fleet.boxes.values()) {
+    // What certainly runs nothing of its cluster any more is as outside of it.
+    const outside = clusters.get(box.cluster ?? '')?.members.get(box.host)?.joined === false
+    hosts.set(box.host, viewOf(fleet, box, outside ? undefined : box.cluster, versions))
   }
   return {
     rollouts: fleet.rollouts,
@@ -35,21 +47,27 @@ export function snapshotOf(fleet: Fleet): RolloutSnapshot {
 
 const NONE: ReadonlyMap<string, string> = new Map()
 
-function viewOf(fleet: Fleet, box: Box, versions: ReadonlyMap<string, string>): HostView {
+function viewOf(
+  fleet: Fleet,
+  box: Box,
+  cluster: string | undefined,
+  versions: ReadonlyMap<string, string>,
+): HostView {
   const connected = isConnected(fleet, box)
   return {
-    ...{ host: box.host, machine: `m-${box.host}`, cluster: box.cluster, server: box.server },
+    ...{ host: box.host, machine: isEnrolled(fleet, box) ? `m-${box.host}` : undefined },
+    ...{ cluster, server: cluster !== undefined && box.server },
     ...{ labels: { rack: box.rack }, connected, awaySinceMs: undefined, connectedSinceMs: box.sessionMs },
     ...{ held: undefined, busyWith: undefined, quarantined: box.quarantined, lock: box.lock, pin: box.pin },
     ...{ windows: box.windows, refused: NONE, allowed: box.allowed },
-    versions: box.cluster === undefined ? NONE : versions,
+    versions: cluster === undefined ? NONE : versions,
   }
 }
 
 function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): ClusterView | undefined {
   const seen = fleet.seen.get(name)
   if (!seen) return undefined
-  const servers = boxes.filter(({ server }) => server)
+  const servers = boxes.filter(({ server, host }) => server && seen.joined.has(host))
   const members = servers.map(({ host }) => ({ name: host, learner: false, healthy: seen.healthy.has(host) }))
   return {
     name,
@@ -63,7 +81,7 @@ function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): Clust
           host,
           {
             ...{
-              joined: true,
+              joined: seen.joined.has(host),
               server,
               ready: seen.ready.get(host),
               asOfMs: seen.asOfMs,
@@ -100,6 +118,7 @@ function silenceOf(fleet: Fleet) {
   let silent = 0
   let here = 0
   for (const box of fleet.boxes.values()) {
+    if (!isEnrolled(fleet, box)) continue
     if (isConnected(fleet, box)) {
       heardMs.set(box.host, nowMs)
       here += 1
@@ -124,10 +143,10 @@ export function writeDecision(fleet: Fleet, decision: Decision): void {
     const state = move?.state === 'ending' ? 'ending' : rollout.state
     return { ...rollout, hosts, state, endsAs: move?.endsAs ?? rollout.endsAs }
   })
-  for (const { rollout: id, state, reason } of decision.moves) {
+  for (const { rollout: id, state, reason, revert } of decision.moves) {
     const record = fleet.rollouts.find(rollout => rollout.id === id)
     if (!record || state === 'running' || state === 'ending') continue
-    fleet.over.set(id, { state, reason, record })
+    fleet.over.set(id, { state, reason, record, revert })
     fleet.rollouts = fleet.rollouts.filter(rollout => rollout !== record)
   }
 }
@@ -145,8 +164,9 @@ function written(
     const end = grant.end ? undefined : ends.get(grant.id)
     return end ? { ...grant, end: { ...end, atMs: fleet.nowMs } } : grant
   })
-  const added = (given ?? []).map(({ step, attempt, skipped }): Grant => {
+  const added = (given ?? []).map(({ step, attempt, skipped: unneeded }): Grant => {
     fleet.grants += 1
+    const skipped = unneeded ?? (step === 'act' ? whyNotTakenBack(fleet, rollout, host.host) : undefined)
     const operation =
       step === 'prove' || step === 'soak' || skipped !== undefined
         ? ''
@@ -158,6 +178,15 @@ function written(
     return { id: fleet.grants, step, attempt, grantedMs: fleet.nowMs, operation, end }
   })
   return { ...host, grants: [...closed, ...added] }
+}
+
+/** What the other rollout did not move is where it was. */
+function whyNotTakenBack(fleet: Fleet, { reverts }: RolloutRecord, name: string): string | undefined {
+  if (reverts === undefined) return undefined
+  const record = fleet.over.get(reverts)?.record ?? fleet.rollouts.find(({ id }) => id === reverts)
+  const host = record?.hosts.find(one => one.host === name)
+  const moved = host?.grants.some(({ step, end }) => step === 'act' && end?.outcome === 'done')
+  return moved ? undefined : 'it was not moved'
 }
 
 /** Orders and acts that were granted are given, sometimes late, sometimes again: by their ids they are done once. */

@@ -18,10 +18,7 @@ export interface Fleet {
   faulty: boolean
   rollouts: RolloutRecord[]
   /** How those that are over ended. */
-  readonly over: Map<
-    string,
-    { readonly state: string; readonly reason: string; readonly record: RolloutRecord }
-  >
+  readonly over: Map<string, Over>
   /** What was last seen of each cluster, and when. */
   readonly seen: Map<string, SeenCluster>
   /** When each machine was last heard of. */
@@ -33,8 +30,23 @@ export interface Fleet {
   /** Until then nobody has looked at clusters since the coordinator started. */
   blindUntilMs: number
   readonly violations: string[]
+  /** Clusters whose datastore is lost until it is restored. */
+  readonly lost: Set<string>
   /** What happened, so that a world in which nothing does is seen. */
-  readonly counts: Record<'crashes' | 'restarts' | 'lost' | 'acts' | 'failures' | 'handedBack', number>
+  readonly counts: Record<Count, number>
+}
+
+export type Count =
+  | ('crashes' | 'restarts' | 'lost' | 'acts' | 'failures' | 'handedBack' | 'overridden' | 'caughtUp')
+  | ('restart' | 'rotate' | 'leave' | 'restore' | 'takenBack' | 'cancelled')
+
+/** A rollout that is over. */
+export interface Over {
+  readonly state: string
+  readonly reason: string
+  readonly record: RolloutRecord
+  /** By its failure policy it is to be taken back. */
+  readonly revert: boolean
 }
 
 export interface Box {
@@ -48,6 +60,14 @@ export interface Box {
   /** What its owner lets be ordered there. */
   readonly allowed: readonly string[]
   readonly slowness: number
+  /** Before that no machine is this host. */
+  readonly enrolsAtMs: number
+  /** It is a node of its cluster. */
+  joined: boolean
+  /** What it runs. */
+  revision: number
+  /** By rollout: what it ran before that moved it. */
+  readonly before: Map<string, number>
   up: boolean
   upAtMs: number
   cutUntilMs: number
@@ -90,6 +110,7 @@ export interface SeenCluster {
   readonly asOfMs: number
   readonly ready: ReadonlyMap<string, boolean>
   readonly versions: ReadonlyMap<string, string>
+  readonly joined: ReadonlySet<string>
   readonly healthy: ReadonlySet<string>
   readonly cordoned: ReadonlySet<string>
 }
@@ -105,14 +126,22 @@ export interface FleetOptions {
   readonly forbidding: number
   /** The gates of hosts are asked before each step. */
   readonly askGates: boolean
+  /** How likely it is that a host outside of clusters is enrolled only while rollouts go on: from 0 to 1. */
+  readonly late: number
   readonly clusters: readonly { readonly servers: number; readonly workers: number }[]
 }
 
 export const TICK_MS = 20_000
 export const FROM_VERSION = '1.34.3+k3s1'
 export const TO_VERSION = '1.35.4'
+export const FROM_REVISION = 3
+export const TO_REVISION = 7
+const LATEST_ENROLMENT_MS = 2 * 3_600_000
 const START_MS = Date.UTC(2026, 2, 28, 21)
-const ALL_VERBS = ['apply', 'upgrade', 'rollback', 'reboot', 'drain', 'snapshot']
+const ALL_VERBS = [
+  ...['apply', 'upgrade', 'rollback', 'reboot', 'restart', 'drain', 'snapshot'],
+  ...['leave', 'rotate', 'restore'],
+]
 const EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
 
 /** Open for 20 minutes of every hour. */
@@ -124,7 +153,7 @@ export const FLEET_WINDOWS: readonly MaintenanceWindow[] = Array.from({ length: 
 }))
 
 export function makeFleet(options: FleetOptions): Fleet {
-  const { seed, alone, clusters, quarantined, lying, forbidding, askGates } = options
+  const { seed, alone, clusters, quarantined, lying, forbidding, askGates, late } = options
   const random = new SeededRandom(seed)
   const boxes = new Map<string, Box>()
   const add = (host: string, cluster: string | undefined, server: boolean): Box => {
@@ -136,6 +165,9 @@ export function makeFleet(options: FleetOptions): Fleet {
       lies: random.chance(lying),
       allowed: forbidding === 0 ? ALL_VERBS : ALL_VERBS.filter(() => !random.chance(forbidding)),
       slowness: 1 + random.below(4),
+      enrolsAtMs:
+        cluster === undefined && random.chance(late) ? START_MS + random.below(LATEST_ENROLMENT_MS) : 0,
+      ...{ joined: cluster !== undefined, revision: FROM_REVISION, before: new Map() },
       ...{
         up: true,
         upAtMs: 0,
@@ -147,7 +179,7 @@ export function makeFleet(options: FleetOptions): Fleet {
         readyAtMs: 0,
       },
       ...{ broken: false, cordoned: false, drained: false, lock: undefined, pin: undefined },
-      quarantined: new Set(random.chance(quarantined) ? [7] : []),
+      quarantined: new Set(random.chance(quarantined) ? [TO_REVISION] : []),
       acting: undefined,
       shownUnwellMs: 0,
     }
@@ -176,12 +208,20 @@ export function makeFleet(options: FleetOptions): Fleet {
       blindUntilMs: 0,
     },
     violations: [],
-    counts: { crashes: 0, restarts: 0, lost: 0, acts: 0, failures: 0, handedBack: 0 },
+    lost: new Set(),
+    counts: {
+      ...{ crashes: 0, restarts: 0, lost: 0, acts: 0, failures: 0, handedBack: 0, overridden: 0 },
+      ...{ caughtUp: 0, restart: 0, rotate: 0, leave: 0, restore: 0, takenBack: 0, cancelled: 0 },
+    },
   }
 }
 
 export function isConnected(fleet: Fleet, box: Box): boolean {
-  return box.up && box.cutUntilMs <= fleet.nowMs && box.acting === undefined
+  return isEnrolled(fleet, box) && box.up && box.cutUntilMs <= fleet.nowMs && box.acting === undefined
+}
+
+export function isEnrolled({ nowMs }: Fleet, { enrolsAtMs }: Box): boolean {
+  return enrolsAtMs <= nowMs
 }
 
 export function isReady(fleet: Fleet, box: Box): boolean {
@@ -197,7 +237,9 @@ export function passTime(fleet: Fleet, ms: number): void {
       box.up = true
       box.readyAtMs = nowMs + random.below(60_000)
     }
-    if (faulty && box.server && random.chance(0.003)) box.illUntilMs = nowMs + random.below(900_000)
+    if (faulty && box.server && random.chance(0.003))
+      box.illUntilMs = Math.max(box.illUntilMs, nowMs + random.below(900_000))
+    if (faulty && box.joined && random.chance(0.002)) box.readyAtMs = nowMs + random.below(600_000)
     if (fleet.askGates && faulty && random.chance(0.004)) box.gatesIllUntilMs = nowMs + random.below(600_000)
     if (!faulty) box.cutUntilMs = 0
     else if (box.up && random.chance(0.001)) {
@@ -249,19 +291,66 @@ function actOn(fleet: Fleet, box: Box, job: Job): void {
   box.readyAtMs = fleet.nowMs + fleet.random.below(90_000)
   const rollout = fleet.rollouts.find(({ id }) => id === job.rollout)
   if (job.end === 'failed' && !job.untouched) box.broken = true
-  if (job.end === 'failed') box.quarantined.add(rollout?.revision ?? 0)
-  if (job.end === 'done' && rollout?.action === 'upgrade' && !box.lies) box.version = TO_VERSION
+  if (!rollout) return
+  const brings = rollout.action === 'apply' || rollout.action === 'upgrade'
+  if (job.end === 'failed' && brings) box.quarantined.add(rollout.revision)
+  if (job.end === 'done') becomes(fleet, box, rollout)
+}
+
+/** What a box is once something was done to it. */
+function becomes(fleet: Fleet, box: Box, { id, action, revision, reverts }: RolloutRecord): void {
+  const { counts } = fleet
+  switch (action) {
+    case 'apply':
+    case 'upgrade':
+      box.before.set(id, box.revision)
+      box.revision = revision
+      if (action === 'upgrade' && !box.lies) box.version = TO_VERSION
+      return
+    case 'rollback':
+      counts.takenBack += 1
+      box.revision = box.before.get(reverts ?? '') ?? box.revision
+      return
+    case 'leave':
+      counts.leave += 1
+      box.joined = false
+      box.cordoned = false
+      box.drained = false
+      return
+    case 'restore':
+      counts.restore += 1
+      fleet.lost.delete(box.cluster ?? '')
+      for (const one of fleet.clusters.get(box.cluster ?? '') ?? []) if (one.server) one.illUntilMs = 0
+      return
+    case 'restart':
+    case 'rotate':
+      counts[action] += 1
+      return
+    case 'reboot':
+    case 'drain':
+    case 'uncordon':
+    case 'wipe':
+      return
+  }
+}
+
+/** Every server of a cluster loses what it stored: nothing but a restore mends that. */
+export function loseDatastore(fleet: Fleet, cluster: string): void {
+  fleet.lost.add(cluster)
+  for (const box of fleet.clusters.get(cluster) ?? [])
+    if (box.server) box.illUntilMs = Number.POSITIVE_INFINITY
 }
 
 function look(fleet: Fleet, boxes: readonly Box[]): SeenCluster {
   const here = (box: Box) => box.up && box.acting === undefined
   return {
     asOfMs: fleet.nowMs,
-    ready: new Map(boxes.map(box => [box.host, isReady(fleet, box) && here(box)])),
+    ready: new Map(boxes.map(box => [box.host, box.joined && isReady(fleet, box) && here(box)])),
+    joined: new Set(boxes.filter(({ joined }) => joined).map(({ host }) => host)),
     versions: new Map(boxes.map(box => [box.host, box.version])),
     healthy: new Set(
       boxes
-        .filter(box => box.server && here(box) && !box.broken && box.illUntilMs <= fleet.nowMs)
+        .filter(box => box.server && box.joined && here(box) && !box.broken && box.illUntilMs <= fleet.nowMs)
         .map(({ host }) => host),
     ),
     cordoned: new Set(boxes.filter(({ cordoned }) => cordoned).map(({ host }) => host)),
