@@ -24,6 +24,7 @@ const candidate = (machine: string, change: Partial<OrderCandidate> = {}): Order
   allowed: ['apply', 'upgrade', 'rollback', 'reboot', 'restart'],
   open: [],
   history: [],
+  foreign: undefined,
   isOwnHost: false,
   ...change,
 })
@@ -69,6 +70,17 @@ describe('judgeOrders', () => {
         { kind: 'order', machine: 'nas' },
       ],
     })
+  })
+
+  it.each(['apply', 'plan'] as const)('has no system installed where it is somebody else’s: %s', word => {
+    expect(judge(wanted(word), candidate('olaf'), candidate('nas', { foreign: 'home' }))).toEqual({
+      kind: 'refused',
+      problems: [
+        "nas: no system can be installed on nas, it is somebody else's; `muster cluster upgrade home` moves its Kubernetes",
+      ],
+    })
+    expect(judge(wanted('upgrade'), candidate('nas', { foreign: 'home' }))).toMatchObject({ kind: 'ok' })
+    expect(judge(wanted('reboot'), candidate('nas', { foreign: 'home' }))).toMatchObject({ kind: 'ok' })
   })
 
   it.each(['apply', 'rollback', 'reboot', 'upgrade'] as const)(
@@ -228,6 +240,7 @@ describe('orders as a property', () => {
       { maxLength: 2 },
     ),
     history: fc.constantFrom([], [past('op-1', 1)]),
+    foreign: fc.constantFrom(undefined, undefined, undefined, 'home'),
     isOwnHost: fc.boolean(),
   })
 
@@ -251,6 +264,7 @@ describe('orders as a property', () => {
           for (const decision of verdict.decisions) {
             const one = last.get(decision.machine)
             expect(one).toMatchObject({ state: 'active', held: undefined, assignment: { kind: 'host' } })
+            if (word === 'apply' || word === 'plan') expect(one?.foreign).toBeUndefined()
             if (isChange(word)) {
               expect(one?.onHold).toBeUndefined()
               expect(one?.allowed?.includes(word) ?? true).toBe(true)

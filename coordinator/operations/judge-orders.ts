@@ -29,6 +29,8 @@ export interface OrderCandidate {
   readonly open: readonly OpenOrder[]
   /** Its operations, newest first, as far as they are kept; only needed for a rollback. */
   readonly history: readonly PastOperation[]
+  /** Its system is somebody else's by the revision asked for, and this is its cluster, or none: "". undefined: it is the fleet's. */
+  readonly foreign: string | undefined
   /** The coordinator itself runs on it. */
   readonly isOwnHost: boolean
 }
@@ -136,7 +138,7 @@ function judgeOne(wanted: WantedOrder, candidate: OrderCandidate): OrderDecision
 /** Fills in what the operator left open; a text is what stands against it. */
 function decide(
   { action, target, floor }: WantedOrder,
-  { assignment, history }: OrderCandidate,
+  { assignment, history, foreign }: OrderCandidate,
 ): { readonly action: DecidedAction; readonly revision: number } | string {
   if (target) {
     if (assignment.kind !== 'host') return 'is no host'
@@ -144,6 +146,10 @@ function decide(
     const has = group === '' ? target.hosts.has(host) : target.groups.has(group)
     if (!has) {
       return `revision ${target.revision} has no target for ${group === '' ? `host ${host}` : `group ${group}`}`
+    }
+    if (foreign !== undefined && (action.word === 'apply' || action.word === 'plan')) {
+      const cure = foreign === '' ? '' : `; \`muster cluster upgrade ${foreign}\` moves its Kubernetes`
+      return `no system can be installed on ${host}, it is somebody else's${cure}`
     }
     return { action, revision: target.revision }
   }

@@ -156,6 +156,7 @@ export async function judgeIn(
       allowed: current.allowed,
       open: (open.get(entry.id) ?? []).map(openOrder),
       history: action.word === 'rollback' ? await historyOf(tx, entry.id) : [],
+      foreign: foreignCluster(directory, entry.id, revision?.manifest.number),
       isOwnHost: entry.id === orders.ownMachine,
     })
   }
@@ -213,4 +214,16 @@ async function openAndEnded(tx: Transaction<Database>, machines: readonly string
     else open.set(row.machine, [row])
   }
   return { open, ended }
+}
+
+/** The cluster of a host whose system is somebody else's; of the newest revision alone the targets are in memory. */
+function foreignCluster(
+  directory: MachineDirectory,
+  machine: string,
+  revision: number | undefined,
+): string | undefined {
+  if (directory.targets.revision !== revision) return undefined
+  const assignment = directory.assignment(machine)
+  const target = assignment.kind === 'host' ? directory.targets.hosts.get(assignment.host) : undefined
+  return target && target.way.case === undefined ? target.cluster : undefined
 }

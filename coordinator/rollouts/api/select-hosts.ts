@@ -34,9 +34,12 @@ export async function selectHosts(
   const { machines, errors } = await selectForOrder(deps, { refs: [...refs], where })
   const problems: string[] = []
   const members = new Map<string, Member>()
+  const installs = action === '' || action === 'apply'
   for (const { ref, entry } of machines) {
     const assignment = directory.assignment(entry.id)
-    if (assignment.kind === 'host') {
+    if (assignment.kind === 'host' && installs && isForeign(directory, assignment.host)) {
+      problems.push(`${ref}: no system can be installed there, it is somebody else's`)
+    } else if (assignment.kind === 'host') {
       members.set(assignment.host, memberOfHost(directory, assignment.host, entry.id))
     } else problems.push(`${ref}: is no host: ${assignment.reason}`)
   }
@@ -46,19 +49,25 @@ export async function selectHosts(
   return { members: [...members.values()], errors }
 }
 
-/** All whose systems are the fleet's: on a host of somebody else's no system is installed. */
+/** Of a host whose system is somebody else's the newest revision has at most its Kubernetes. */
+function isForeign({ targets }: FleetQueryDeps['directory'], host: string): boolean {
+  const target = targets.hosts.get(host)
+  return target !== undefined && target.way.case === undefined
+}
+
+/** All whose systems are the fleet's. */
 export function everyHost({ directory }: Pick<FleetQueryDeps, 'directory'>): readonly Member[] {
   const members = new Map<string, Member>()
-  const foreign = new Set<string>()
-  for (const [host, { way }] of directory.targets.hosts) {
-    if (way.case === undefined) foreign.add(host)
-    else members.set(host, memberOfHost(directory, host, directory.machineOf(host)))
+  for (const host of directory.targets.hosts.keys()) {
+    if (isForeign(directory, host)) continue
+    members.set(host, memberOfHost(directory, host, directory.machineOf(host)))
   }
   for (const entry of directory.entries()) {
     const assignment = directory.assignment(entry.id)
     if (entry.state !== 'active' || assignment.kind !== 'host') continue
     const { host } = assignment
-    if (!members.has(host) && !foreign.has(host)) members.set(host, memberOfHost(directory, host, entry.id))
+    if (!members.has(host) && !isForeign(directory, host))
+      members.set(host, memberOfHost(directory, host, entry.id))
   }
   return [...members.values()]
 }

@@ -140,6 +140,19 @@ describe('what was seen live with the nearest peer', () => {
     expect(ended.hosts.map(({ host }) => host)).toEqual(['n01'])
     expect(ended.state).toBe(RolloutState.SUCCEEDED)
     expect(nodes.map(node => node.changes())).toEqual([['apply 2'], []])
+    // Neither does one that selects it; who names it is told.
+    const selected = await untilOver(await begin({ soak: { seconds: 0n } }, { where: 'true' }))
+    expect(selected.hosts.map(({ host }) => host)).toEqual(['n01'])
+    for (const refs of [['n02'], ['n01', 'n02']])
+      await expect(begin({}, { refs })).rejects.toThrow(/n02: no system can be installed there/)
+    await expect(
+      fleet.api.giveOrders({
+        requestId: randomId(),
+        refs: ['n02'],
+        action: { case: 'apply', value: { revision: 0n } },
+      }),
+    ).rejects.toThrow(/no system can be installed on n02, it is somebody else's/)
+    expect(nodes.map(node => node.changes())[1]).toEqual([])
   })
 
   it('N31: after a failure no further host is dispatched, and the rollout is over with its reason', async () => {
