@@ -222,7 +222,8 @@ const OF_DRIFT: Meanings = {
   booted: 'store path of the system that was booted',
   current: 'store path of what runs',
   profile: 'store path of what the next boot starts',
-  wantedRevision: 'the revision that is wanted; 0: none',
+  wantedRevision:
+    'the revision that is wanted: its pin, else what the last rollout that named it says, else the newest; 0: none, or what ran before',
   wanted: 'its system; empty: the machine builds it',
   operationId: 'the newest change of ours that got there',
   reachedRevision: 'its revision',

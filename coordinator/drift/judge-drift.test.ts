@@ -93,7 +93,11 @@ class Model {
       profile: this.profilePath,
       profileGeneration: this.profile,
       generations: this.told,
-      desired: this.reached && { revision: this.reached.revision, storePath: this.reached.storePath },
+      desired: this.reached && {
+        ...FLEET,
+        revision: this.reached.revision,
+        storePath: this.reached.storePath,
+      },
       reached: this.reached,
       reachedBefore: this.reachedBefore,
       bootedSince: this.bootedSince,
@@ -118,6 +122,8 @@ const by: readonly [keyof Model, ChangedBy][] = [
   ['testBooted', 'test-by-hand'],
   ['pick', 'reboot'],
 ]
+
+const FLEET = { by: 'fleet', back: false } as const
 
 describe('drift', () => {
   it.each(by)('after our change, %s is told as %s, whatever was done before', (verb, expected) => {
@@ -160,20 +166,31 @@ describe('drift', () => {
   it('tells behind, reboot pending, moving, unmanaged and unknown apart', () => {
     const machine = new Model()
     expect(judgeDrift(machine.input()).state).toBe('unmanaged')
-    expect(judgeDrift(machine.input({ desired: { revision: 3, storePath: undefined } }))).toMatchObject({
+    expect(
+      judgeDrift(machine.input({ desired: { ...FLEET, revision: 3, storePath: undefined } })),
+    ).toMatchObject({
       state: 'behind',
       changedBy: 'nobody',
     })
     machine.apply()
     const revision = (machine.reached?.revision ?? 0) + 1
-    expect(judgeDrift(machine.input({ desired: { revision, storePath: undefined } })).state).toBe('behind')
-    expect(judgeDrift(machine.input({ desired: { revision, storePath: '/nix/store/new' } })).state).toBe(
+    expect(judgeDrift(machine.input({ desired: { ...FLEET, revision, storePath: undefined } })).state).toBe(
       'behind',
     )
+    expect(
+      judgeDrift(machine.input({ desired: { ...FLEET, revision, storePath: '/nix/store/new' } })).state,
+    ).toBe('behind')
     // A revision that was signed anew names the same system: nothing is to be done.
-    expect(judgeDrift(machine.input({ desired: { revision, storePath: machine.current } })).state).toBe(
-      'in-sync',
-    )
+    expect(
+      judgeDrift(machine.input({ desired: { ...FLEET, revision, storePath: machine.current } })).state,
+    ).toBe('in-sync')
+    // A pin, or the last rollout, may want an older one.
+    const older = { by: 'pin', back: false, revision: revision - 2, storePath: undefined } as const
+    expect(judgeDrift(machine.input({ desired: older }))).toMatchObject({
+      state: 'behind',
+      reason: expect.stringContaining(`revision ${revision - 2} is wanted, to which it is pinned`),
+    })
+    expect(judgeDrift(machine.input({ desired: { ...older, by: 'fleet' } })).state).toBe('in-sync')
     expect(judgeDrift(machine.input({ rebootReasons: ['kernel'] }))).toMatchObject({
       state: 'reboot-pending',
       remedy: 'muster reboot HOST',

@@ -22,6 +22,10 @@ export interface DriftInput {
 
 export interface Desired {
   readonly revision: number
+  /** Who says so: its pin, the last rollout that named it, or the newest revision. */
+  readonly by: 'pin' | 'rollout' | 'fleet'
+  /** It was to go back to what ran before. */
+  readonly back: boolean
   /** Undefined: the machine builds it, so only it knows. */
   readonly storePath: string | undefined
 }
@@ -85,7 +89,7 @@ export function judgeDrift(input: DriftInput): Drift {
     }
   }
   if (!reached) {
-    return desired
+    return desired && !desired.back
       ? {
           state: 'behind',
           changedBy: 'nobody',
@@ -101,20 +105,12 @@ export function judgeDrift(input: DriftInput): Drift {
 
 /** What runs and what the next boot starts is what our newest change reached. */
 function asReached({ booted, current, desired, rebootReasons }: DriftInput, reached: Reached): Drift {
-  const behind =
-    desired !== undefined &&
-    (desired.storePath === undefined
-      ? desired.revision > reached.revision && reached.action !== 'rollback'
-      : desired.storePath !== reached.storePath)
-  if (
-    behind ||
-    (desired !== undefined && reached.action === 'rollback' && desired.revision !== reached.revision)
-  ) {
+  if (desired !== undefined && isBehind(desired, reached)) {
     const how = reached.action === 'rollback' ? 'was rolled back to' : 'is at'
     return {
       state: 'behind',
       changedBy: 'operation',
-      reason: `it ${how} revision ${reached.revision} by operation ${reached.operation}; revision ${desired.revision} is wanted`,
+      reason: `it ${how} revision ${reached.revision} by operation ${reached.operation}; ${wantedText(desired)}`,
       remedy: APPLY,
     }
   }
@@ -132,6 +128,21 @@ function asReached({ booted, current, desired, rebootReasons }: DriftInput, reac
     reason: `as operation ${reached.operation} left it`,
     remedy: '',
   }
+}
+
+function isBehind({ revision, by, back, storePath }: Desired, reached: Reached): boolean {
+  // Only the node knows what ran before; where it went back it is there.
+  if (back && reached.action === 'rollback') return false
+  if (storePath !== undefined) return storePath !== reached.storePath
+  return by === 'fleet' && reached.action !== 'rollback'
+    ? revision > reached.revision
+    : revision !== reached.revision
+}
+
+function wantedText({ revision, by, back }: Desired): string {
+  if (back && revision === 0) return 'what ran before is wanted'
+  const why = { pin: ', to which it is pinned', rollout: ', by the last rollout that named it', fleet: '' }
+  return `revision ${revision} is wanted${why[by]}`
 }
 
 /** Something else runs than what our newest change reached. */

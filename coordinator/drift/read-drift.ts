@@ -1,23 +1,31 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import type { Kysely } from 'kysely'
+import type { Clock } from '../../shared/clock.ts'
 import { NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
+import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { readTarget } from '../../shared/revision/read-target.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import { MAX_FACTS_BYTES, readFacts } from '../machines/read-facts.ts'
 import { isChange } from '../operations/order-action.ts'
 import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
 import { factsAt, newestFacts } from '../store/facts.ts'
+import { pinsAt } from '../store/host-locks.ts'
 import { readTexts } from '../store/json.ts'
 import { findMachines } from '../store/machines.ts'
 import { listOperationRows, openOperations, outcomeOf } from '../store/operations.ts'
+import { rolloutsOfHosts } from '../store/rollouts-of-hosts.ts'
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
+import { findTargetBytes } from '../store/targets.ts'
+import { desiredRevision, type NamedBy } from './desired-revision.ts'
 import type { Desired, DriftInput, Reached } from './judge-drift.ts'
 
 export interface DriftDeps {
   readonly store: Pick<Store, 'db'>
+  readonly clock: Clock
   readonly directory: MachineDirectory
   readonly fleetTargets: Pick<FleetTargetsCache, 'current'>
 }
@@ -47,6 +55,14 @@ export async function readDrift(
       .map(row => row.machine),
   )
   const found: MachineSystems[] = []
+  const named = await rolloutsOfHosts(
+    db,
+    entries.flatMap(({ id }) => {
+      const assignment = deps.directory.assignment(id)
+      return assignment.kind === 'host' ? [assignment.host] : []
+    }),
+  )
+  const pins = new Map((await pinsAt(db, deps.clock.now().getTime())).map(pin => [pin.host, pin.revision]))
   for (const entry of entries) {
     const row = rows.get(entry.id)
     const bytes = facts.get(entry.id)
@@ -65,7 +81,10 @@ export async function readDrift(
         profile: nixos?.profile,
         profileGeneration: nixos?.generation === undefined ? undefined : Number(nixos.generation),
         generations: (status?.generations ?? []).map(({ number, storePath }) => ({ number, storePath })),
-        desired: assignment.kind === 'host' ? desiredOf(deps, host, assignment.group) : undefined,
+        desired:
+          assignment.kind === 'host'
+            ? await desiredOf(deps, host, assignment.group, pins.get(host), named.get(host) ?? [])
+            : undefined,
         reached: past[0],
         reachedBefore: new Set(past.slice(1).map(({ storePath }) => storePath)),
         bootedSince: await bootedSince(
@@ -82,12 +101,33 @@ export async function readDrift(
   return found
 }
 
-function desiredOf({ fleetTargets }: DriftDeps, host: string, group: string): Desired | undefined {
-  const { hosts, groups, revision } = fleetTargets.current()
-  const target = group === '' ? hosts.get(host) : groups.get(group)
-  if (!target || target.way.case === undefined) return undefined
-  const { way } = target
-  return { revision, storePath: way.case === 'closure' ? way.value.storePath : undefined }
+async function desiredOf(
+  { fleetTargets, store }: DriftDeps,
+  host: string,
+  group: string,
+  pin: number | undefined,
+  named: readonly NamedBy[],
+): Promise<Desired | undefined> {
+  const { hosts, groups, revision: current } = fleetTargets.current()
+  const newest = group === '' ? hosts.get(host) : groups.get(group)
+  const isOurs = newest !== undefined && newest.way.case !== undefined
+  const wanted = desiredRevision(pin, named, isOurs ? current : 0)
+  if (!wanted) return undefined
+  const { revision, back, by } = wanted
+  const target = revision === current ? newest : await targetAt(store.db, revision, host, group)
+  const way = target?.way
+  return { revision, by, back, storePath: way?.case === 'closure' ? way.value.storePath : undefined }
+}
+
+async function targetAt(
+  db: Kysely<Database>,
+  revision: number,
+  host: string,
+  group: string,
+): Promise<Target | undefined> {
+  const bytes = revision === 0 ? undefined : await findTargetBytes(db, revision, host, group)
+  const read = bytes && readTarget(bytes)
+  return read?.kind === 'ok' ? read.target : undefined
 }
 
 /**

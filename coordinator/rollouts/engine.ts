@@ -31,7 +31,7 @@ export interface RolloutEngine {
   run(signal: AbortSignal): Promise<void>
 }
 
-const CATCH_UP_EVERY_MS = 10_000
+const CATCH_UP_EVERY_MS = 5_000
 
 export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine> {
   const { store, clock, directory, log } = deps
