@@ -40,6 +40,8 @@ export interface MachineEntry {
   readonly quarantined: number
   /** What the node takes orders for, as it said when it last connected; undefined: it never did. */
   readonly allowed: readonly string[] | undefined
+  /** How often it has booted, as its agent counts. */
+  readonly bootCount: number
   readonly simulated: boolean
   /** Of the row it was made from; an older one never replaces a newer one. */
   readonly generation: number
@@ -73,6 +75,7 @@ export function entryOf(
     onHold: row.held_since === null ? undefined : { reason: row.held_reason, sinceMs: row.held_since },
     quarantined: row.quarantined,
     allowed: row.agent_version === '' ? undefined : readTexts(row.allowed),
+    bootCount: row.boot_count,
     simulated: row.simulated === 1,
     generation: row.generation,
   }

@@ -157,6 +157,7 @@ export function recordOfNew(rollout: NewRollout, nowMs: number): RolloutRecord {
       canary: member.canary,
       after: member.after,
       drainLimitMs: member.drainLimitMs,
+      boots: member.boots,
       grants: [],
     })),
     overrides: new Set(),

@@ -2,6 +2,7 @@ import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { type Amount, countOf } from '../../shared/rollout/amount.ts'
 import { readHostPolicy } from '../../shared/rollout/rollout-policy.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
+import type { MachineEntry } from '../machines/entry.ts'
 
 /** A host that a rollout is to have, before its place in the order is known. */
 export interface Member {
@@ -11,6 +12,8 @@ export interface Member {
   readonly role: string
   readonly after: readonly string[]
   readonly drainLimitMs: number | undefined
+  /** How often its machine has booted by now; undefined: not known. */
+  readonly boots?: number | undefined
 }
 
 export interface OrderedMember extends Member {
@@ -31,7 +34,13 @@ export function memberOfHost(directory: MachineDirectory, host: string, machine:
     role: target?.role ?? 'none',
     after: policy.kind === 'ok' ? policy.value.after : [],
     drainLimitMs: policy.kind === 'ok' ? policy.value.drainLimitMs : undefined,
+    boots: bootsOf(machine === undefined ? undefined : directory.get(machine)),
   }
+}
+
+/** A machine that never connected has counted nothing. */
+export function bootsOf(entry: Pick<MachineEntry, 'bootCount'> | undefined): number | undefined {
+  return entry === undefined || entry.bootCount === 0 ? undefined : entry.bootCount
 }
 
 /**

@@ -71,6 +71,8 @@ function viewOfPlan(plan: Plan): PlanView {
   const units = [...plan.stops, ...plan.starts, ...plan.restarts]
   return {
     // A mode that this program does not know may be anything.
+    units: [...units, ...plan.reloads],
+    leftOut: plan.leftOut,
     barred: plan.mode === PlanMode.REBOOT_REQUIRED,
     reboots: plan.mode !== PlanMode.SWITCH && plan.mode !== PlanMode.NOTHING,
     touchesKubernetes:

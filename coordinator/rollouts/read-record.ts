@@ -24,6 +24,7 @@ export interface HostNote {
   readonly canary: boolean
   readonly after: readonly string[]
   readonly drainLimitMs: number | undefined
+  readonly boots: number | undefined
 }
 
 export function noteToRow(note: HostNote): string {
@@ -38,10 +39,12 @@ export function noteOfRow(text: string): HostNote {
       : undefined
   const after = field('after')
   const limit = field('drainLimitMs')
+  const boots = field('boots')
   return {
     canary: field('canary') === true,
     after: Array.isArray(after) ? after.filter(name => typeof name === 'string') : [],
     drainLimitMs: typeof limit === 'number' ? limit : undefined,
+    boots: typeof boots === 'number' ? boots : undefined,
   }
 }
 
@@ -67,7 +70,7 @@ export function readRecords({ rollouts, hosts, grants, overrides }: RolloutRows)
     after: readTexts(row.after),
     reverts: row.reverts === '' ? undefined : row.reverts,
     hosts: (hostsOf.get(row.id) ?? []).map(host => {
-      const { canary, after, drainLimitMs } = noteOfRow(host.record)
+      const { canary, after, drainLimitMs, boots } = noteOfRow(host.record)
       return {
         host: host.host,
         machine: host.machine === '' ? undefined : host.machine,
@@ -76,11 +79,17 @@ export function readRecords({ rollouts, hosts, grants, overrides }: RolloutRows)
         canary,
         after,
         drainLimitMs,
+        boots,
         grants: grantsOf.get(`${row.id} ${host.host}`) ?? [],
       }
     }),
     overrides: new Set(
       overrides.filter(({ rollout }) => rollout === row.id).map(({ host, gate }) => `${host} ${gate}`),
+    ),
+    overriddenMs: new Map(
+      overrides
+        .filter(({ rollout }) => rollout === row.id)
+        .map(({ host, gate, at }) => [`${host} ${gate}`, at]),
     ),
   }))
 }

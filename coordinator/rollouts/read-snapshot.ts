@@ -21,7 +21,7 @@ import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { ClusterSource } from './cluster-source.ts'
 import type { GateQuestions } from './gate-questions.ts'
-import { isServerRole } from './members.ts'
+import { bootsOf, isServerRole } from './members.ts'
 import { missingOperation, viewOfOperation } from './operation-view.ts'
 import { isMove } from './plan/host-steps.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
@@ -118,6 +118,7 @@ export async function snapshotOf(
       held,
       busyWith: machine === undefined ? undefined : busy.get(machine),
       allowed: entry?.allowed,
+      boots: bootsOf(entry),
       quarantined: quarantined.get(machine ?? '') ?? new Set(),
       lock: locks.get(host),
       pin: pin && { revision: pin.revision, why: pin.why, untilMs: pin.until_at },

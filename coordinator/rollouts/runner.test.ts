@@ -48,6 +48,7 @@ import { NO_CLUSTERS } from './cluster-source.ts'
 import { describeRollouts } from './describe-rollout.ts'
 import type { RolloutEngine } from './engine.ts'
 import { readLostRollouts } from './lost-rollouts.ts'
+import { readSnapshot } from './read-snapshot.ts'
 import { beginDueReverts } from './revert-rollout.ts'
 import { testEngine } from './testing/test-engine.ts'
 
@@ -141,7 +142,53 @@ const pass = (ms: number) => {
   fleet.clock.at = new Date(fleet.clock.at.getTime() + ms)
 }
 
+/** What the machine of a host says when it connects. */
+async function connect(
+  deps: Deps,
+  machine: string,
+  said: { allowed: readonly string[]; bootCount?: bigint },
+) {
+  const hello = create(HelloSchema, {
+    version: '0.1.0',
+    protocolMin: PROTOCOL_MIN,
+    protocolMax: PROTOCOL_MAX,
+    now: timestampFromDate(fleet.clock.at),
+    bootId: `b${said.bootCount ?? 1n}`,
+    bootCount: said.bootCount ?? 1n,
+    allowed: [...said.allowed],
+  })
+  expect((await admitSession(deps, machine, hello, '10.0.0.9')).kind).toBe('ok')
+}
+
 describe('a rollout', () => {
+  it('boots nobody who has booted since it began, and keeps when a gate was opened', async () => {
+    const { deps } = await prepare()
+    for (const machine of MACHINES) await connect(deps, machine, { allowed: ['reboot'] })
+    const lock = { $typeName: 'muster.v1.LockHostRequest', host: 'n1', why: 'a guest' } as const
+    await lockHost(deps)(lock, ANNA)
+    const { rollout: { id = '' } = {} } = await begin(deps, {
+      action: 'reboot',
+      refs: ['n1', 'n2'],
+      settings: { maxUnavailable: '2', soak: { seconds: 0n } },
+    })
+    const given = async () => (await openOperations(fleet.store.db, MACHINES)).map(({ host }) => host)
+    expect(await given()).toEqual(['n2'])
+    await connect(deps, MACHINES[0] ?? '', { allowed: ['reboot'], bootCount: 2n })
+    const open = { id, host: 'n1', gate: 'lock', why: 'it is fine' }
+    await overrideGate(deps)(create(OverrideGateRequestSchema, open), ANNA)
+    expect(await given()).toEqual(['n2'])
+    const grants = (await grantsOfRollouts(fleet.store.db, [id])).filter(({ host }) => host === 'n1')
+    expect(grants).toMatchObject([
+      { step: 'act', outcome: 'skipped', reason: 'it has booted since the rollout began' },
+      { step: 'soak', outcome: 'done' },
+    ])
+    const { snapshot } = await readSnapshot(
+      { ...deps, silence: deps.silence, clusters: NO_CLUSTERS },
+      fleet.clock.at.getTime(),
+    )
+    expect(snapshot.rollouts[0]?.overriddenMs).toEqual(new Map([['n1 lock', fleet.clock.at.getTime()]]))
+  })
+
   it('T62: that the store has lost is named by the nodes that had its orders, until an operator has looked', async () => {
     const { deps, engine } = await prepare()
     const { rollout: { id = '' } = {} } = await begin(deps)
@@ -185,18 +232,7 @@ describe('a rollout', () => {
   it('gives nothing to a host whose agent takes no such orders, tells so beforehand, and goes on when it does', async () => {
     const { deps } = await prepare()
     const [first = ''] = MACHINES
-    const say = async (allowed: readonly string[]) => {
-      const hello = create(HelloSchema, {
-        version: '0.1.0',
-        protocolMin: PROTOCOL_MIN,
-        protocolMax: PROTOCOL_MAX,
-        now: timestampFromDate(fleet.clock.at),
-        bootId: 'b',
-        bootCount: 1n,
-        allowed: [...allowed],
-      })
-      expect((await admitSession(deps, first, hello, '10.0.0.9')).kind).toBe('ok')
-    }
+    const say = (allowed: readonly string[]) => connect(deps, first, { allowed })
     await say([])
     const { order } = await begin(deps, { dryRun: true })
     const shut = 'allow: its agent does not take orders to apply'

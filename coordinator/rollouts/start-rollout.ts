@@ -98,6 +98,7 @@ export async function writeRollout(
       canary: member.canary,
       after: member.after,
       drainLimitMs: member.drainLimitMs,
+      boots: member.boots,
     }),
     waits: '[]',
     ended_as: '',

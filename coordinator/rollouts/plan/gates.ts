@@ -6,6 +6,7 @@ import { type GateName, OVERRIDABLE, type Wait } from './decision.ts'
 import { whyPassed } from './gate-table.ts'
 import { bringsRevision, isDisruptive, roundsOf } from './host-steps.ts'
 import { canaries, turn } from './order-gates.ts'
+import { whyOutgrown } from './outgrown.ts'
 import { type LastSteps, ownGates } from './own-gates.ts'
 import type { Predecessors } from './predecessors.ts'
 import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
@@ -43,11 +44,13 @@ export const MOST_HAND_BACKS = 10
 /** Everything that holds a step of a host. Empty: it may be granted. */
 export function waitsOf(input: GateInput): Wait[] {
   const { rollout, host } = input
-  return [...closed(input)].filter(
-    ({ gate }) =>
-      whyPassed(rollout, gate) === undefined &&
-      !(OVERRIDABLE.includes(gate) && rollout.overrides.has(`${host.host} ${gate}`)),
-  )
+  return [...closed(input)].flatMap(wait => {
+    const { gate, reason } = wait
+    if (whyPassed(rollout, gate) !== undefined) return []
+    if (!OVERRIDABLE.includes(gate) || !rollout.overrides.has(`${host.host} ${gate}`)) return [wait]
+    const why = gate === 'window' ? whyOutgrown(input.snapshot, rollout, host) : undefined
+    return why === undefined ? [] : [{ ...wait, reason: `${reason}; it was opened for less: ${why}` }]
+  })
 }
 
 function* closed(input: GateInput): Iterable<Wait> {

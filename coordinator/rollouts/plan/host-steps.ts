@@ -82,7 +82,7 @@ export function roundsOf({ grants }: Pick<HostRecord, 'grants'>): {
     const grant = grants[at]
     if (!grant) continue
     const outcome = grant.end?.outcome
-    acted ||= outcome === 'failed' || (grant.step === 'act' && outcome !== 'again' && outcome !== 'skipped')
+    acted ||= outcome === 'failed' || (grant.step === 'act' && outcome !== 'again')
     if (grant.step !== 'uncordon' || acted || !grant.end) continue
     from = at + 1
     count += 1

@@ -12,7 +12,7 @@ import { Predecessors } from './predecessors.ts'
 import type { Grant, HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { RolloutSnapshot } from './rollout-snapshot.ts'
 import { Standing } from './standing.ts'
-import { whyNotNeeded } from './why-not-needed.ts'
+import { whyNotAnyMore, whyNotNeeded } from './why-not-needed.ts'
 import { WallClocks } from './window-open.ts'
 
 /** Steps that one run may grant to one host: each but the last is over as it is granted. */
@@ -174,6 +174,8 @@ function planHost(
   const retry = retryWait(snapshot, host, next, nowMs)
   if (retry) held.push(retry)
   if (held.length === 0) {
+    const over = whyNotAnyMore(snapshot, rollout, host, next)
+    if (over !== undefined) return grant(run, standing, host, next, over)
     const stale = whatIsStale(host, next, nowMs) ?? next
     if (stale !== 'prefetch' || run.fetching < MOST_FETCHING || rollout.settings.direct) {
       return grant(run, standing, host, stale, undefined)

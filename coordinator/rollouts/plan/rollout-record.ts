@@ -50,6 +50,8 @@ export interface RolloutRecord {
   readonly hosts: readonly HostRecord[]
   /** "host gate" of every gate that an operator opened. */
   readonly overrides: ReadonlySet<string>
+  /** The same: when each was opened. */
+  readonly overriddenMs?: ReadonlyMap<string, number>
 }
 
 /** Settings in force for one rollout; frozen at its start. */
@@ -86,6 +88,8 @@ export interface HostRecord {
   readonly after: readonly string[]
   /** Undefined: that of the rollout. */
   readonly drainLimitMs: number | undefined
+  /** How often its machine had booted when the rollout began, as it counts; undefined: not known. */
+  readonly boots?: number | undefined
   /** Oldest first. */
   readonly grants: readonly Grant[]
 }

@@ -42,6 +42,8 @@ export interface HostView {
   readonly held: string | undefined
   /** A change that no rollout gave it and that is not over; undefined: none. */
   readonly busyWith: string | undefined
+  /** How often its machine has booted, as it counts; undefined: not known. */
+  readonly boots?: number | undefined
   /** What its agent takes orders for, as it said when it last connected; undefined: it never said. */
   readonly allowed?: readonly string[] | undefined
   /** Revision of what failed on it and is not tried again. */
@@ -110,6 +112,9 @@ export interface PlanView {
   readonly touchesKubernetes: boolean
   /** Only a reboot would reach it, and fleet file or node allow none: it would be refused. */
   readonly barred?: boolean
+  /** Units that it stops, starts, restarts or reloads; and how many more are not listed. */
+  readonly units?: readonly string[]
+  readonly leftOut?: number
 }
 
 /** How many machines fell silent at once. */

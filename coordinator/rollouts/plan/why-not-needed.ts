@@ -41,3 +41,19 @@ export function whyNotNeeded(
       return undefined
   }
 }
+
+/**
+ * Why a step whose turn has come has nothing to do any more. Whatever a machine was to boot for, once it has booted since: nobody is drained and
+ * booted twice for several reasons.
+ */
+export function whyNotAnyMore(
+  { hosts }: RolloutSnapshot,
+  { action }: RolloutRecord,
+  { host, machine, boots }: HostRecord,
+  step: StepKind,
+): string | undefined {
+  const view = hosts.get(host)
+  if (action !== 'reboot' || (step !== 'drain' && step !== 'act')) return undefined
+  if (boots === undefined || view?.boots === undefined || view.machine !== machine) return undefined
+  return view.boots > boots ? 'it has booted since the rollout began' : undefined
+}

@@ -264,6 +264,18 @@ export const BROKEN_PLANNERS: readonly {
     options: { forbidding: 0.1, alone: 0, actions: ['reboot', 'reboot', 'reboot'] },
   },
   {
+    name: 'boots for each reason anew',
+    notices: /boots again/,
+    planner: () => withHosts(view => ({ ...view, boots: undefined })),
+    options: { actions: ['reboot', 'reboot', 'reboot'] },
+  },
+  {
+    name: 'takes any boot of a machine for the one that was wanted',
+    notices: /does not boot/,
+    planner: () => withRecordHosts(host => ({ ...host, boots: 0 })),
+    options: { actions: ['reboot', 'reboot', 'reboot'] },
+  },
+  {
     name: 'pulls pins',
     notices: /pinned/,
     planner: () => withHosts(view => ({ ...view, pin: undefined })),

@@ -192,6 +192,11 @@ function* problemsOf(
   const other = ledger.opener(host.host)
   if (skipped === undefined && other !== undefined && other !== rollout.id) yield ['another rollout has it']
   if (rollout.reverts !== undefined && step === 'act' && skipped !== undefined) yield ['takes nothing back']
+  if (action === 'reboot' && (step === 'act' || (step === 'drain' && skipped === undefined))) {
+    const booted = host.boots !== undefined && box.boots > host.boots
+    if (booted && skipped === undefined) yield ['boots again']
+    if (!booted && skipped !== undefined) yield ['does not boot']
+  }
   const begins = step === 'prefetch' || step === 'snapshot' || step === 'drain' || step === 'act'
   if (!begins || skipped !== undefined) return
   if (rollout.state !== 'running') yield ['not running']

@@ -59,7 +59,7 @@ function viewOf(
     ...{ cluster, server: cluster !== undefined && box.server },
     ...{ labels: { rack: box.rack }, connected, awaySinceMs: undefined, connectedSinceMs: box.sessionMs },
     ...{ held: undefined, busyWith: undefined, quarantined: box.quarantined, lock: box.lock, pin: box.pin },
-    ...{ windows: box.windows, refused: NONE, allowed: box.allowed },
+    ...{ windows: box.windows, refused: NONE, allowed: box.allowed, boots: box.boots },
     versions: cluster === undefined ? NONE : versions,
   }
 }

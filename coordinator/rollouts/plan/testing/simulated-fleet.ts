@@ -68,6 +68,8 @@ export interface Box {
   revision: number
   /** By rollout: what it ran before that moved it. */
   readonly before: Map<string, number>
+  /** How often it has booted. */
+  boots: number
   up: boolean
   upAtMs: number
   cutUntilMs: number
@@ -169,6 +171,7 @@ export function makeFleet(options: FleetOptions): Fleet {
         cluster === undefined && random.chance(late) ? START_MS + random.below(LATEST_ENROLMENT_MS) : 0,
       ...{ joined: cluster !== undefined, revision: FROM_REVISION, before: new Map() },
       ...{
+        boots: 1,
         up: true,
         upAtMs: 0,
         cutUntilMs: 0,
@@ -235,6 +238,7 @@ export function passTime(fleet: Fleet, ms: number): void {
   for (const box of fleet.boxes.values()) {
     if (!box.up && (box.upAtMs <= nowMs || !faulty)) {
       box.up = true
+      box.boots += 1
       box.readyAtMs = nowMs + random.below(60_000)
     }
     if (faulty && box.server && random.chance(0.003))
@@ -290,6 +294,7 @@ function actOn(fleet: Fleet, box: Box, job: Job): void {
   box.acting = undefined
   box.readyAtMs = fleet.nowMs + fleet.random.below(90_000)
   const rollout = fleet.rollouts.find(({ id }) => id === job.rollout)
+  if (job.end === 'done' && rollout?.action === 'reboot') box.boots += 1
   if (job.end === 'failed' && !job.untouched) box.broken = true
   if (!rollout) return
   const brings = rollout.action === 'apply' || rollout.action === 'upgrade'

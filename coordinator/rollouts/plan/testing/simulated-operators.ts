@@ -342,6 +342,7 @@ function makeRecord(
       machine: isEnrolled(fleet, box) ? `m-${host}` : undefined,
       ...{ host, cluster, server, canary, drainLimitMs: undefined, grants: [] },
       after: edge ? [before.host] : [],
+      boots: isEnrolled(fleet, box) ? box.boots : undefined,
     }
   })
   return {
