@@ -117,6 +117,11 @@ export async function readContexts(
   const clusters =
     clusterReader && used.has('cluster') ? await clusterVariables(clusterReader, nowMs) : undefined
   const now = timestampFromMs(nowMs)
+  const ofHost = used.has('host')
+  const ofLabels = used.has('labels')
+  // Made for every machine of the fleet: one object each, and nothing that nobody asks for.
+  const only = { now }
+  if (!ofRows && !ofHost && !ofLabels && !clusters) return () => only
   return entry => {
     const row = rows.get(entry.id)
     const cluster = clusters && { cluster: clusters.get(entry.id) ?? NO_CLUSTER }
@@ -129,10 +134,10 @@ export async function readContexts(
         now,
       }
     }
-    const assignment = used.has('host') ? directory.assignment(entry.id) : undefined
+    const assignment = ofHost ? directory.assignment(entry.id) : undefined
     return {
       ...(assignment && { host: assignment.kind === 'host' ? assignment.host : '' }),
-      ...(used.has('labels') && {
+      ...(ofLabels && {
         labels: new Map(Object.entries(labelsOf(directory, entry.id, entry.labels))),
       }),
       ...cluster,

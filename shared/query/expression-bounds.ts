@@ -1,6 +1,6 @@
 import type { parse } from '@bufbuild/cel'
 
-type Expr = NonNullable<ReturnType<typeof parse>['expr']>
+export type Expr = NonNullable<ReturnType<typeof parse>['expr']>
 
 /** Functions that count the rounds of loops. No text can call them: `@` is not part of a CEL name. */
 export const METER = '@meter'

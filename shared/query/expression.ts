@@ -9,6 +9,7 @@ import {
   plan,
 } from '@bufbuild/cel'
 import { reasonOf } from '../errors.ts'
+import { cheapFirst } from './cheap-first.ts'
 import {
   checkBounds,
   endNames,
@@ -18,6 +19,7 @@ import {
   tooDeep,
   VALUE_OF,
 } from './expression-bounds.ts'
+import { followPath, type PlainPath, plainPath } from './plain-path.ts'
 import { fitsInto } from './value-size.ts'
 
 /** What an expression may speak of. What a caller leaves out is unknown to the expression, and using it an error. */
@@ -90,6 +92,8 @@ export function compileExpression(text: string): Compilation {
     const parsed = parse(text)
     const checked = checkBounds(parsed.expr, VARIABLE_NAMES)
     if (checked.kind === 'refused') return checked
+    cheapFirst(parsed.expr)
+    const path = plainPath(parsed.expr)
     meterLoops(parsed.expr)
     endNames(parsed.expr, VARIABLE_NAMES)
     const meter = createMeter()
@@ -113,7 +117,8 @@ export function compileExpression(text: string): Compilation {
       expression: {
         text,
         uses: checked.used,
-        evaluate: variables => evaluateMetered(run, meter, used, variables),
+        evaluate: variables =>
+          (path && evaluatePath(path, variables)) ?? evaluateMetered(run, meter, used, variables),
       },
     }
   } catch (error) {
@@ -134,6 +139,14 @@ export function select(expression: CompiledExpression, variables: QueryVariables
     return { kind: 'error', reason: 'the expression gives no boolean; compare its value with something' }
   }
   return evaluation.value ? { kind: 'match' } : { kind: 'no-match' }
+}
+
+/** The plain value at a path, without the engine; undefined where there is none, which the engine explains. */
+function evaluatePath({ variable, fields }: PlainPath, variables: QueryVariables): Evaluation | undefined {
+  const name = VARIABLE_NAMES.find(known => known === variable)
+  const value = name && followPath(variables[name], fields)
+  if (value === undefined || typeof value === 'object' || !fitsInto(value, MAX_VALUE_SIZE)) return undefined
+  return { kind: 'value', value }
 }
 
 interface Meter {

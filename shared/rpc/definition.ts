@@ -12,6 +12,9 @@ import {
   toBinary,
 } from '@bufbuild/protobuf'
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
+import { useFastTextEncoding } from './text-encoding.ts'
+
+useFastTextEncoding()
 
 /** What a handler is told about the call beside its request. */
 export interface CallContext {
@@ -60,15 +63,18 @@ export class Encoded {
   }
 
   static of<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Encoded {
-    return new Encoded(Buffer.from(toBinary(desc, create(desc, message))))
+    return new Encoded(bytesOf(desc, message))
   }
+}
+
+function bytesOf<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Buffer {
+  const bytes = toBinary(desc, create(desc, message))
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 const codec = <D extends DescMessage>(desc: D) => ({
   serialize: (value: object) =>
-    value instanceof Encoded
-      ? value.bytes
-      : Buffer.from(toBinary(desc, create(desc, value as MessageInitShape<D>))), // checked by the handler's type
+    value instanceof Encoded ? value.bytes : bytesOf(desc, value as MessageInitShape<D>), // checked by the handler's type
   deserialize: (bytes: Buffer): object => fromBinary(desc, bytes),
 })
 
