@@ -35,7 +35,7 @@ export async function drainNode(
     for (const pod of count.value) {
       if (options.signal?.aborted) break
       const why = pod.terminating
-        ? 'it has not ended yet'
+        ? 'it is ending, and not gone yet'
         : (pod.refusal ?? (await evict(kubectl, pod, options.signal)))
       if (why !== undefined) blockers.set(pod, why)
       else asked.add(pod.uid)

@@ -3,6 +3,7 @@ import type { JsonObject } from '../read-value.ts'
 import { podsToEvict } from './evictable-pods.ts'
 
 const POLICY = { deleteEmptyDir: true, deleteUnmanaged: false }
+const DELETED = { deletionTimestamp: '2026-11-28T12:00:00Z' }
 const owner = (kind: string) => [{ kind, name: 'x', controller: true }]
 
 function pod(name: string, metadata: JsonObject = {}, rest: JsonObject = {}): JsonObject {
@@ -25,7 +26,7 @@ describe('T37: what must leave a node', () => {
     ['of a ReplicaSet', pod('a'), true],
     ['that waits for its node', pod('a', {}, { status: { phase: 'Pending' } }), true],
     ['of an unknown phase', pod('a', {}, { status: { phase: 'Unknown' } }), true],
-    ['on its way out', pod('a', { deletionTimestamp: '2026-11-28T12:00:00Z' }), true],
+    ['on its way out', pod('a', DELETED), true],
     ['of a DaemonSet', pod('a', { ownerReferences: owner('DaemonSet') }), false],
     [
       'of a DaemonSet that does not control it',
@@ -33,6 +34,8 @@ describe('T37: what must leave a node', () => {
       true,
     ],
     ['of the kubelet itself', pod('a', { annotations: { 'kubernetes.io/config.mirror': 'x' } }), false],
+    ['that has ended and is not gone yet', pod('a', DELETED, { status: { phase: 'Failed' } }), true],
+    ['that has ended, of a DaemonSet', pod('a', { ...DELETED, ownerReferences: owner('DaemonSet') }), false],
     ['that has ended', pod('a', {}, { status: { phase: 'Succeeded' } }), false],
     ['that has failed', pod('a', {}, { status: { phase: 'Failed' } }), false],
   ])('a pod %s', (_, object, counts) => expect(podsToEvict([object], POLICY)).toHaveLength(counts ? 1 : 0))

@@ -20,7 +20,8 @@ export interface DrainPolicy {
 
 /**
  * What must leave a node before it is drained. A DaemonSet's pods come back at once, a mirror pod is the kubelet's own, and
- * one that has ended runs nothing: these are not counted. undefined: a pod could not be read, which is not the same as none.
+ * one that has ended runs nothing: these are not counted. But one that is being deleted is, also when it has ended: until its
+ * object is gone the kubelet unmounts its volumes. undefined: a pod could not be read, which is not the same as none.
  */
 export function podsToEvict(
   pods: readonly JsonObject[],
@@ -33,13 +34,13 @@ export function podsToEvict(
     const uid = textAt(pod, 'metadata', 'uid')
     if (namespace === undefined || name === undefined || uid === undefined) return undefined
     const phase = textAt(pod, 'status', 'phase')
-    if (phase === 'Succeeded' || phase === 'Failed') continue
+    const terminating = textAt(pod, 'metadata', 'deletionTimestamp') !== undefined
+    if (!terminating && (phase === 'Succeeded' || phase === 'Failed')) continue
     if (textAt(pod, 'metadata', 'annotations', MIRROR) !== undefined) continue
     const owner = (listAt(pod, 'metadata', 'ownerReferences') ?? []).find(
       each => at(each, 'controller') === true,
     )
     if (textAt(owner, 'kind') === 'DaemonSet') continue
-    const terminating = textAt(pod, 'metadata', 'deletionTimestamp') !== undefined
     const refusal = terminating ? undefined : refusalOf(pod, owner !== undefined, policy)
     found.push({ namespace, name, uid, terminating, refusal })
   }
