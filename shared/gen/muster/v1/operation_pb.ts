@@ -241,7 +241,6 @@ export const PhaseRecordSchema: GenMessage<PhaseRecord> = /*@__PURE__*/
   messageDesc(file_muster_v1_operation, 3);
 
 /**
- * What the node reports of one operation: its whole state, idempotent by id.
  * A rollout, as far as its nodes are told of it: one that its coordinator has lost with its store can be named by them.
  *
  * @generated from message muster.v1.RolloutReference
@@ -284,6 +283,8 @@ export const RolloutReferenceSchema: GenMessage<RolloutReference> = /*@__PURE__*
   messageDesc(file_muster_v1_operation, 4);
 
 /**
+ * What the node reports of one operation: its whole state, idempotent by id.
+ *
  * @generated from message muster.v1.OperationReport
  */
 export type OperationReport = Message<"muster.v1.OperationReport"> & {
