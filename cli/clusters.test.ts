@@ -12,6 +12,7 @@ import { readOrder } from '../shared/operator-order/operator-order.ts'
 import { sealSecret } from '../shared/sealing/seal-secret.ts'
 import { SecretBytes } from '../shared/sealing/secret-bytes.ts'
 import { keyId } from '../shared/x509/key-id.ts'
+import { NAMES_WITHIN_MS } from './commands/completion.ts'
 import { exitCodes } from './exit-codes.ts'
 import { HAZARDOUS } from './testing/hazardous.ts'
 import { type Ran, type RunOptions, runMuster } from './testing/run-muster.ts'
@@ -152,6 +153,14 @@ describe('clusters', () => {
     expect((await run('__complete', '--', 'drain', 'x', '--cluster', '')).out).toBe('home\n')
     expect((await run('__complete', '--', 'cluster', 'snapshot', 'home', '--on', 'o')).out).toBe('olaf\n')
     expect((await run('__complete', '--', 'cluster', 'rotate', 'home', 'c')).out).toBe('certificates\n')
+  })
+
+  it('completes without the names that a coordinator tells later than anybody waits at the prompt', async () => {
+    coordinator.clusters.answersAfterMs = 3 * NAMES_WITHIN_MS
+    const { code, out, err } = await run('__complete', '--', 'cluster', 'show', 'h')
+    expect({ code, out, err }).toEqual({ code: 0, out: '', err: '' })
+    coordinator.clusters.answersAfterMs = 0
+    expect((await run('__complete', '--', 'cluster', 'show', 'h')).out).toBe('home\n')
   })
 })
 

@@ -36,7 +36,7 @@ const LAB_TIMES = ['--testTimeout=240000', '--hookTimeout=1200000']
 const CLUSTER_TIMES = ['--testTimeout=900000', '--hookTimeout=1200000']
 const PARTS = {
   check: { kind: 'check' },
-  unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts', 'test/docs'),
+  unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts', 'test/docs', 'test/support'),
   e2e: vitest('test/e2e'),
   builds: vitest('test/builds', 'test/standin'),
   nix: vitest('test/nix'),

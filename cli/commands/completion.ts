@@ -6,7 +6,7 @@ import { withCoordinator } from '../connect.ts'
 import { fetchMachines } from './list-machines.ts'
 
 /** Longer than this nobody waits for the Tab key. */
-const NAMES_WITHIN_MS = 700
+export const NAMES_WITHIN_MS = 700
 
 /** What a command knows of itself, as far as completion needs it. */
 export interface CompletedCommand {

@@ -1,5 +1,6 @@
 // For tests: the coordinator's service of clusters, scripted: what hosts there are and how acts end is said by the test. It
 // verifies operators' orders as a node would, with the shared code.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { invalid, notFound, precondition } from '../../shared/errors.ts'
@@ -30,6 +31,8 @@ export interface SmallClusters {
   readonly hosts: Map<string, ClusterHost[]>
   /** What the cluster as a whole waits for. */
   readonly waitsFor: string[]
+  /** How late the list of clusters is answered. */
+  answersAfterMs: number
   /** Newest first. */
   readonly acts: ClusterAct[]
   readonly requests: StartClusterActRequest[]
@@ -91,6 +94,7 @@ export function startSmallClusters(): SmallClusters {
       ],
     ]),
     waitsFor: [],
+    answersAfterMs: 0,
     acts: [],
     requests: [],
     waits: [],
@@ -119,7 +123,10 @@ export function clusterHandlers(
     return act
   }
   return {
-    listClusters: async () => ({ clusters: state.summaries }),
+    listClusters: async () => {
+      await sleep(state.answersAfterMs)
+      return { clusters: state.summaries }
+    },
     getCluster: async ({ name }) => ({
       summary: find(name),
       hosts: state.hosts.get(name) ?? [],

@@ -84,7 +84,7 @@ export class Fleet implements AsyncDisposable {
       async () => {
         // Ended: no more waiting helps.
         if (program.running) await this.api.getFleet({}, { deadlineMs: 2_000 })
-        return true
+        return true as const
       },
       { timeoutMs: 90_000, everyMs: 100 },
     )

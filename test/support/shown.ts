@@ -3,13 +3,17 @@ import { join } from 'node:path'
 import { vi } from 'vitest'
 import { type Event, type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
 import type { AgentProcess, Fleet } from './fleet.ts'
+import type { Found } from './wait-until.ts'
 
 /** What operators are shown, for tests that wait until it is so. */
 const WAIT = { timeout: 60_000, interval: 100 }
 const STATE_NAMES = ['unspecified', 'pending', 'enrolled', 'active', 'rejected', 'evicted', 'banned']
 
 /** Waits until something is there; what it is. `what` says what was waited for when it never came. */
-export async function until<T>(what: string, look: () => Promise<T | undefined> | T | undefined): Promise<T> {
+export async function until<T>(
+  what: string,
+  look: () => Promise<Found<T> | undefined> | Found<T> | undefined,
+): Promise<T> {
   return await vi.waitFor(async () => {
     const found = await look()
     if (found === undefined) throw new Error(`never came: ${what}`)

@@ -19,7 +19,7 @@ export async function untilNoTokens(made: ClusterFleet, server: string): Promise
     async () => {
       const left = await listTokens(made, server)
       if (left.length > 0) throw new Error(`there are ${left.join(', ')}`)
-      return true
+      return true as const
     },
     { timeoutMs: 120_000, everyMs: 1_000 },
   ).catch(async (error: Error) => {

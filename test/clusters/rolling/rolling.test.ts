@@ -224,7 +224,7 @@ async function untilOver(id: string): Promise<void> {
     `end of rollout ${id}`,
     async () => {
       const { rollout } = await made.lab.fleet.rollouts.getRollout({ id })
-      if (rollout?.ended) return true
+      if (rollout?.ended) return true as const
       throw new Error(rollout?.hosts.map(describeHost).join('\n'))
     },
     { timeoutMs: 6 * 60_000, everyMs: 1_000 },

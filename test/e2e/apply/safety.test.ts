@@ -260,7 +260,7 @@ describe.skipIf(!hasNix)(
       signal('SIGSTOP')
       try {
         const verdict = join(agent.stateDir, 'ops', id, '1/verdict')
-        await until('what was decided', async () => (await stat(verdict)).isFile())
+        await until('what was decided', async () => (await stat(verdict)).isFile() || undefined)
         // It was asked before the time was up, and answers now.
         expect((await node('slow').journal()).some(line => line.op === id && line.phase === 11)).toBe(true)
       } finally {

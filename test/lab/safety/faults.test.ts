@@ -258,7 +258,7 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
       )
       const numbers = await names('cd /nix/var/nix/profiles; ls -d system-*-link | tr -dc "0-9\\n"')
       expect(await names('ls /boot/loader/entries | tr -dc "0-9\\n"')).toEqual(numbers)
-      return true
+      return true as const
     })
   })
 })
