@@ -285,7 +285,7 @@ async function build(
     judgeAsk: (ask: ActAsk) => judgeAsk(actDeps, ask),
   }
   const remote = (peer: Peer) => callerOf({ directory, operators, authorities, clock }, peer)
-  const health = healthService({ store, registry })
+  const health = healthService({ store, registry, runner: rollouts.runner })
   const options: ServeOptions = {
     onBug: (method, error) => log.error({ err: error, method }, 'call failed'),
   }

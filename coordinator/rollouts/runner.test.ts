@@ -13,6 +13,7 @@ import {
 } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import type { Caller } from '../api/caller.ts'
+import { evictMachine } from '../api/evict-machine.ts'
 import { type GiveOrdersDeps, giveOrders } from '../api/give-orders.ts'
 import { publishRevision } from '../api/publish-revision.ts'
 import { ownHostBackup } from '../backup/own-host-backup.ts'
@@ -48,6 +49,7 @@ import { NO_CLUSTERS } from './cluster-source.ts'
 import { describeRollouts } from './describe-rollout.ts'
 import type { RolloutEngine } from './engine.ts'
 import { readLostRollouts } from './lost-rollouts.ts'
+import { waitsOfRow } from './read-record.ts'
 import { readSnapshot } from './read-snapshot.ts'
 import { beginDueReverts } from './revert-rollout.ts'
 import { testEngine } from './testing/test-engine.ts'
@@ -498,6 +500,49 @@ describe('what is to be taken back after a failure', () => {
       more: [],
     })
     expect((await hostsOfRollouts(fleet.store.db, [own?.id ?? ''])).map(({ host }) => host)).toEqual(['n1'])
+  })
+})
+
+describe('a place in the budget', () => {
+  it('T47: is held by a machine by name for as long as its change is under way, and given back when it is evicted', async () => {
+    const { deps } = await prepare()
+    const settings = { maxUnavailable: '1', soak: { seconds: 0n }, onFailure: 'continue' }
+    const { rollout } = await begin(deps, { settings })
+    await end(deps, HOSTS)
+    expect(await applies()).toEqual(['n1'])
+    const waitOf = async (host: string) => {
+      const [row] = await hostsOfRollouts(fleet.store.db, [rollout?.id ?? '']).then(hosts =>
+        hosts.filter(one => one.host === host),
+      )
+      return waitsOfRow(row?.waits ?? '[]').map(({ gate, reason }) => `${gate}: ${reason}`)
+    }
+    // It took the order, boots, and is away for a day: nothing of it runs out.
+    const [order] = (await openOperations(fleet.store.db, MACHINES)).filter(
+      ({ action }) => action === 'apply',
+    )
+    const began = {
+      operationId: order?.id ?? '',
+      revision: 1n,
+      phases: [{ sequence: 1n, phase: Phase.VERIFY }],
+    }
+    await recordReport(deps, order?.machine ?? '', create(OperationReportSchema, began))
+    away.add(MACHINES[0] ?? '')
+    pass(86_400_000)
+    await deps.runner.runNow()
+    const held = `budget: 1 of 5 are away, 1 may be: n1 (it is not connected)`
+    expect(await waitOf('n2')).toEqual([held])
+    const word = { $typeName: 'muster.v1.EvictMachineRequest', ref: 'n1', reason: 'it burnt' } as const
+    await evictMachine({ ...deps, sessions: { ...deps.sessions, end: () => {} } })(word, ANNA)
+    await deps.runner.runNow()
+    expect(await applies()).toEqual(['n2'])
+    for (const host of HOSTS.slice(1)) {
+      expect(await applies()).toEqual([host])
+      await end(deps, [host])
+    }
+    expect(await findRollout(fleet.store.db, rollout?.id ?? '')).toMatchObject({
+      state: 'failed',
+      reason: expect.stringMatching(/^1 failed: n1: .*the machine was evicted/),
+    })
   })
 })
 

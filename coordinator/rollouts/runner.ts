@@ -50,6 +50,7 @@ const MOST_ROUNDS = 50
 export class RolloutRunner {
   readonly #deps: RunnerDeps
   #turn: Promise<unknown> = Promise.resolve()
+  #sinceMs: number | undefined
   #wanted = false
   #wake: (() => void) | undefined
   /** Nothing is open as far as is known; a start wakes it. */
@@ -117,8 +118,20 @@ export class RolloutRunner {
     }
   }
 
+  /** Since when a run lasts, by the clock that never goes back; undefined: none does. */
+  runningSinceMs(): number | undefined {
+    return this.#sinceMs
+  }
+
   #once(): Promise<void> {
-    const done = this.#turn.then(() => this.#rounds())
+    const done = this.#turn.then(async () => {
+      this.#sinceMs = performance.now()
+      try {
+        await this.#rounds()
+      } finally {
+        this.#sinceMs = undefined
+      }
+    })
     this.#turn = done.catch(() => {}) // whoever asked hears of it; the next in turn starts from what is there
     return done
   }

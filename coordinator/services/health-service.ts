@@ -5,24 +5,31 @@ import {
 } from '../../shared/gen/grpc/health/v1/health_pb.ts'
 import { withDeadline } from '../../shared/lifecycle.ts'
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
+import type { RolloutRunner } from '../rollouts/runner.ts'
 import type { SessionRegistry } from '../sessions/registry.ts'
 import type { Store } from '../store/store.ts'
 
 const DEADLINE_MS = 2_000
+/** A look at all rollouts takes milliseconds; one that lasts so long comes to no end. */
+const LONGEST_RUN_MS = 60_000
 
-/** Health that proves a round trip through the store and the sessions, not only that a port is open. */
+/** Health that proves a round trip through store, sessions and rollouts, not only that a port is open. */
 export function healthService(deps: {
-  readonly store: Store
-  readonly registry: SessionRegistry
+  readonly store: Pick<Store, 'transact'>
+  readonly registry: Pick<SessionRegistry, 'roundTrip'>
+  readonly runner: Pick<RolloutRunner, 'runningSinceMs'>
 }): ServiceHandlers<typeof Health> {
   return {
     async check() {
       try {
         await withDeadline(DEADLINE_MS, undefined, async () => {
-          await sql`select 1`.execute(deps.store.db)
+          // In the queue of all that write: a read would go on while nobody can write any more.
+          await deps.store.transact(async tx => await sql`select 1`.execute(tx))
           await deps.registry.roundTrip()
         })
-        return { status: Serving.SERVING }
+        const sinceMs = deps.runner.runningSinceMs()
+        const isStuck = sinceMs !== undefined && performance.now() - sinceMs > LONGEST_RUN_MS
+        return { status: isStuck ? Serving.NOT_SERVING : Serving.SERVING }
       } catch {
         return { status: Serving.NOT_SERVING } // whatever it was, its own log has it; a probe wants one word
       }
