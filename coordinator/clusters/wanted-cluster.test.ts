@@ -101,10 +101,11 @@ it('a machine stands as connected, sent away for good, or occupied by whatever k
     { store: fleet.store, directory, sessions },
     ['a', 'b', 'c', 'd', '0'].map(idOf),
   )
+  const allowed = ['apply']
   expect(Object.fromEntries([...standings].map(([id, standing]) => [id[0], standing]))).toEqual({
-    a: { connected: true, sinceMs: 7, gone: false, occupied: false },
-    b: { connected: false, sinceMs: 7, gone: true, occupied: true },
-    c: { connected: false, gone: false, occupied: true },
-    d: { connected: false, sinceMs: 7, gone: false, occupied: true },
+    a: { connected: true, sinceMs: 7, gone: false, occupied: false, allowed },
+    b: { connected: false, sinceMs: 7, gone: true, occupied: true, allowed },
+    c: { connected: false, gone: false, occupied: true, allowed },
+    d: { connected: false, sinceMs: 7, gone: false, occupied: true, allowed },
   })
 })
