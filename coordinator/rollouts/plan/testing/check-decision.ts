@@ -240,7 +240,7 @@ function* allowProblems(
   if (!box.allowed.includes(action)) yield ['its owner forbids it']
   if (step === 'snapshot' && !box.allowed.includes('snapshot')) yield ['its owner forbids the snapshot']
   const servers = clusters.get(box.cluster ?? '')?.filter(({ server, joined }) => server && joined) ?? []
-  if (step === 'drain' && !servers.some(({ allowed }) => allowed.includes('drain')))
+  if (step === 'drain' && servers.length > 0 && !servers.some(({ allowed }) => allowed.includes('drain')))
     yield ['the owners of its servers forbid the drain']
 }
 

@@ -120,13 +120,22 @@ export function becomeQuiet(fleet: Fleet): void {
  */
 export function mend(fleet: Fleet): void {
   fleet.rollouts = fleet.rollouts.map(rollout =>
-    rollout.action === 'leave' ? { ...rollout, state: 'ending', endsAs: 'aborted' } : rollout,
+    rollout.action === 'leave' || waitsForAServer(fleet, rollout)
+      ? { ...rollout, state: 'ending', endsAs: 'aborted' }
+      : rollout,
   )
   for (const box of fleet.boxes.values()) {
     box.broken = false
     box.cordoned = false
     box.drained = false
   }
+}
+
+/** Where two servers are left of three neither can be touched without losing the quorum: that is rightly waited for until somebody adds one. */
+function waitsForAServer({ clusters }: Fleet, { hosts }: RolloutRecord): boolean {
+  const voters = (cluster: string) =>
+    (clusters.get(cluster) ?? []).filter(({ server, joined }) => server && joined).length
+  return hosts.some(({ server, cluster }) => server && cluster !== undefined && voters(cluster) === 2)
 }
 
 /** One rollout over some hosts, one beside it over the rest, and one that waits for the first. */
