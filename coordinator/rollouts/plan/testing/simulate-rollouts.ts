@@ -24,7 +24,8 @@ export interface SimulationResult {
 }
 
 const FAULTY_TICKS = 300
-const MOST_TICKS = 2_000
+/** Rollouts one after the other may each wait for the window of every host, a day for some. */
+const MOST_TICKS = 5_000
 /** When nothing has happened for so long somebody looks at what has failed. */
 const MENDED_TICKS = 100
 /** So often the coordinator, or a person, looks for what is to be begun. */
