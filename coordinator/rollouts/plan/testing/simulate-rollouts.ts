@@ -8,6 +8,7 @@ import {
   beginFirst,
   beginMore,
   causeTrouble,
+  isForbidden,
   isKept,
   leftBehind,
   mend,
@@ -134,7 +135,7 @@ function* whatIsLeftOver(fleet: Fleet): Iterable<string> {
       if (grants.some(({ end }) => !end)) yield `${record.id} is over, and something is under way on ${host}`
       const isOpened = record.overrides.has(`${host} lock`) && box?.lock !== undefined
       const isHeld =
-        box?.pin || box?.quarantined.has(record.revision) || !box?.allowed.includes(record.action)
+        !box || box.pin || box.quarantined.has(record.revision) || isForbidden(fleet, box, record.action)
       if (state === 'succeeded' && !done && isOpened && !isHeld && box?.enrolsAtMs === 0)
         yield `the lock of ${host} was opened for ${record.id}, which left it behind`
     }
@@ -146,7 +147,7 @@ function* whoIsElsewhere(fleet: Fleet): Iterable<string> {
   for (const cluster of fleet.lost) yield `the datastore of ${cluster} is lost, and was not restored`
   for (const [host, { record }] of leftBehind(fleet)) {
     const box = fleet.boxes.get(host)
-    if (!box || isKept(box, record)) continue
+    if (!box || isKept(fleet, box, record)) continue
     yield `${host} was left behind by ${record.id}, and did not catch up`
   }
   for (const { record, state, reason } of fleet.over.values()) {

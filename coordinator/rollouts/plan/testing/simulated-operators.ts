@@ -276,8 +276,17 @@ export function leftBehind(fleet: Fleet): ReadonlyMap<string, Over> {
 }
 
 /** Only a person lets it go on. */
-export function isKept({ lock, quarantined, allowed }: Box, { action, revision }: RolloutRecord): boolean {
-  return lock !== undefined || quarantined.has(revision) || !allowed.includes(action)
+export function isKept(fleet: Fleet, box: Box, { action, revision }: RolloutRecord): boolean {
+  return box.lock !== undefined || box.quarantined.has(revision) || isForbidden(fleet, box, action)
+}
+
+/** Somebody's agent takes no orders of a kind that the action may come to: its own, or that of whoever drains it. */
+export function isForbidden({ clusters }: Fleet, box: Box, action: RolloutAction): boolean {
+  if (!box.allowed.includes(action)) return true
+  if (box.cluster === undefined) return false
+  const servers = (clusters.get(box.cluster) ?? []).filter(({ server }) => server)
+  const drains = servers.some(({ allowed }) => allowed.includes('drain'))
+  return !drains || (box.server && !box.allowed.includes('snapshot'))
 }
 
 /** Whoever was left behind and is here now follows, by a rollout of its own. Says whether anybody will. */
@@ -287,7 +296,7 @@ function beginCatchUps(fleet: Fleet, options: SimulationOptions, plan: Planner):
   const candidates: RolloutRecord[] = []
   for (const [host, { record }] of left) {
     const box = fleet.boxes.get(host)
-    if (!box || isKept(box, record)) continue
+    if (!box || isKept(fleet, box, record)) continue
     pending = true
     if (!isConnected(fleet, box) || touching(fleet, [box]) !== undefined) continue
     const id = `${record.id}+${host}`
