@@ -19,6 +19,9 @@ import { readSnapshot, type SnapshotDeps, snapshotOf } from './read-snapshot.ts'
 
 /** Hosts that catch up in one run; the others follow. */
 const MOST = 50
+/** How long a host is left alone that was left behind while it caught up: what held it then may hold it again. */
+const AGAIN_MS = 15 * 60_000
+const REQUEST = 'catch-up '
 
 export type CatchUpDeps = BeginDeps & SnapshotDeps & { readonly log: Logger }
 
@@ -77,8 +80,10 @@ function machineHere({ directory, sessions }: Here, host: string): string | unde
   return session && !session.disputed ? machine : undefined
 }
 
-async function whoWasLeftBehind(deps: Here & { readonly store: Store }): Promise<readonly Behind[]> {
-  return (await leftBehind(deps.store.db)).flatMap(({ rollout, host, revision }) => {
+async function whoWasLeftBehind(deps: CatchUpDeps): Promise<readonly Behind[]> {
+  const since = deps.clock.now().getTime() - AGAIN_MS
+  return (await leftBehind(deps.store.db)).flatMap(({ rollout, host, revision, request, ended }) => {
+    if (request.startsWith(REQUEST) && (ended ?? 0) > since) return []
     const machine = machineHere(deps, host)
     return machine === undefined ? [] : [{ host, machine, rollout, revision }]
   })
@@ -119,7 +124,7 @@ async function beginningOf(
   if (!found) return undefined
   return {
     asked: create(StartRolloutRequestSchema, {
-      requestId: `catch-up ${rollout} ${sha256Hex(host).slice(0, 24)}`,
+      requestId: `${REQUEST}${rollout} ${sha256Hex(host).slice(0, 24)}`,
       action: 'apply',
       revision: BigInt(revision),
       refs: [host],

@@ -455,6 +455,23 @@ describe('a host that was left behind', () => {
     expect(await catchUp(following)).toBe(0)
   })
 
+  it('is left alone for a while when it is left behind while it catches up', async () => {
+    const { deps, following } = await withoutFirst()
+    const lock = { $typeName: 'muster.v1.LockHostRequest', host: 'n1', why: 'again' } as const
+    const unlock = { $typeName: 'muster.v1.UnlockHostRequest', host: 'n1' } as const
+    await unlockHost(deps)(unlock, ANNA)
+    pass(10_000)
+    expect(await catchUp(following)).toBe(1)
+    await lockHost(deps)(lock, ANNA)
+    await end(deps, HOSTS)
+    expect(await openRollouts(fleet.store.db)).toEqual([])
+    await unlockHost(deps)(unlock, ANNA)
+    pass(14 * 60_000)
+    expect(await catchUp(following)).toBe(0)
+    pass(60_000)
+    expect(await catchUp(following)).toBe(1)
+  })
+
   it('does not follow a rollout that was taken back', async () => {
     const { deps, following, id } = await withoutFirst()
     const word = { $typeName: 'muster.v1.RevertRolloutRequest', requestId: 'back', id, why: '' } as const

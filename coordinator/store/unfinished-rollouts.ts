@@ -6,17 +6,24 @@ import type { Database } from './tables.ts'
 const MOST = 100
 const CHUNK = 500
 
+export interface LeftBehind {
+  readonly rollout: string
+  readonly host: string
+  readonly revision: number
+  /** What the rollout was asked for by. */
+  readonly request: string
+  readonly ended: number | null
+}
+
 /**
  * Hosts that the last rollout to a revision which named them left behind, though it succeeded and nobody took it back; at most
  * 1,000.
  */
-export async function leftBehind(
-  db: Kysely<Database>,
-): Promise<readonly { readonly rollout: string; readonly host: string; readonly revision: number }[]> {
+export async function leftBehind(db: Kysely<Database>): Promise<readonly LeftBehind[]> {
   return await db
     .selectFrom('rollout_hosts as h')
     .innerJoin('rollouts as r', 'r.id', 'h.rollout')
-    .select(['h.rollout', 'h.host', 'r.revision'])
+    .select(['h.rollout', 'h.host', 'r.revision', 'r.request', 'r.ended'])
     .where('r.action', '=', 'apply')
     .where('r.state', '=', 'succeeded')
     .where('h.ended_as', '=', 'left')

@@ -18,6 +18,8 @@ export interface SkewProblem {
   readonly rule: SkewRule
   readonly host: string
   readonly reason: string
+  /** Whose version stands against the move of another host. */
+  readonly beside?: string
 }
 
 /** As many minors a kubelet may be behind the API servers. */
@@ -80,7 +82,9 @@ export function judgeMove(
   workers: readonly Running[],
 ): SkewProblem[] {
   const others = servers.filter(each => each.host !== host)
-  const problem = (rule: SkewRule, reason: string): SkewProblem => ({ rule, host, reason })
+  const problem = (rule: SkewRule, beside: string, reason: string): SkewProblem => ({
+    ...{ rule, host, reason, beside },
+  })
   const at = versionText(to)
   if (isServer) {
     const own = servers.filter(each => each.host === host)
@@ -91,6 +95,7 @@ export function judgeMove(
         problems.push(
           problem(
             'servers-apart',
+            other.host,
             `${other.host} runs ${versionText(other.version)}, more than a minor from ${at}`,
           ),
         )
@@ -100,7 +105,11 @@ export function judgeMove(
     for (const worker of workers) {
       if (minorsAhead(worker.version, to) > 0) {
         problems.push(
-          problem('kubelet-newer', `${worker.host} runs ${versionText(worker.version)}, newer than ${at}`),
+          problem(
+            'kubelet-newer',
+            worker.host,
+            `${worker.host} runs ${versionText(worker.version)}, newer than ${at}`,
+          ),
         )
       }
     }
@@ -112,6 +121,7 @@ export function judgeMove(
       problems.push(
         problem(
           'kubelet-newer',
+          server.host,
           `${server.host} runs ${versionText(server.version)}, older than ${at}: servers go first`,
         ),
       )
@@ -120,6 +130,7 @@ export function judgeMove(
       problems.push(
         problem(
           'kubelet-older',
+          server.host,
           `${server.host} runs ${versionText(server.version)}, more than ${KUBELET_MINORS_BEHIND} minors from ${at}`,
         ),
       )

@@ -63,7 +63,7 @@ function whyNotServer(
   return reason && describeReason(reason)
 }
 
-function* skew({ rollout, host, view, versions }: GateInput, cluster: ClusterView): Iterable<Wait> {
+function* skew({ rollout, host, view, versions, standing }: GateInput, cluster: ClusterView): Iterable<Wait> {
   const wanted = bringsRevision(rollout.action) ? view?.versions.get(rollout.id) : undefined
   if (wanted === undefined) return
   const to = parseVersion(wanted)
@@ -80,12 +80,16 @@ function* skew({ rollout, host, view, versions }: GateInput, cluster: ClusterVie
   }
   const [problem] = judgeMove(host.host, host.server, to, servers, workers)
   if (!problem) return
-  const { rule, reason } = problem
+  const { rule, reason, beside } = problem
   // No other host's move makes these right.
   const never = rule === 'downgrade' || rule === 'skipped-minor'
   yield never
     ? { gate: 'target', reason, opens: 'a revision that names another' }
-    : { gate: 'skew', reason, opens: 'the versions of the others fit' }
+    : {
+        ...{ gate: 'skew', reason, opens: 'the versions of the others fit' },
+        // One that is stuck itself does not move, and then nobody waits for it for ever.
+        ...(beside !== undefined && standing.host(beside) && { on: beside }),
+      }
 }
 
 /** What runs in each cluster, read once for all its hosts. */

@@ -252,7 +252,7 @@ describe('gates of rollouts', () => {
       return waits({ ...snapshot, clusters, rollouts: [{ ...rollout, hosts: hostsDone }] }, 'w1')
     }
     expect(skewOf(inCluster(hosts))).toMatchObject([
-      { gate: 'skew', reason: expect.stringContaining('servers go first') },
+      { gate: 'skew', reason: expect.stringContaining('servers go first'), on: 's1' },
     ])
     const moved = { version: '1.35.4', kubelet: '1.35.4' }
     expect(skewOf(inCluster(hosts, { s1: moved, s2: moved, s3: moved }))).toEqual([])

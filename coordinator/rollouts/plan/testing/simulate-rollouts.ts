@@ -119,7 +119,7 @@ function whatIsUnsettled(fleet: Fleet, plan: Planner): string[] {
 
 /** What rollouts that are over left lying about, or left behind without a word. */
 function* whatIsLeftOver(fleet: Fleet): Iterable<string> {
-  for (const { record, state, reason } of fleet.over.values()) {
+  for (const { record, state, reason, onlyLocked } of fleet.over.values()) {
     for (const { host, grants } of record.hosts) {
       const box = fleet.boxes.get(host)
       const failed = grants.some(({ end }) => end?.outcome === 'failed')
@@ -133,10 +133,9 @@ function* whatIsLeftOver(fleet: Fleet): Iterable<string> {
         yield `${record.id} has succeeded, and nobody said that ${host} was left behind`
       }
       if (grants.some(({ end }) => !end)) yield `${record.id} is over, and something is under way on ${host}`
-      const isOpened = record.overrides.has(`${host} lock`) && box?.lock !== undefined
-      const isHeld =
-        !box || box.pin || box.quarantined.has(record.revision) || isForbidden(fleet, box, record.action)
-      if (state === 'succeeded' && !done && isOpened && !isHeld && box?.enrolsAtMs === 0)
+      const isOpened = record.overrides.has(`${host} lock`) && onlyLocked.has(host)
+      const isHeld = !box || box.quarantined.has(record.revision) || isForbidden(fleet, box, record)
+      if (state === 'succeeded' && !done && isOpened && !isHeld)
         yield `the lock of ${host} was opened for ${record.id}, which left it behind`
     }
   }

@@ -146,9 +146,16 @@ export function writeDecision(fleet: Fleet, decision: Decision): void {
   for (const { rollout: id, state, reason, revert } of decision.moves) {
     const record = fleet.rollouts.find(rollout => rollout.id === id)
     if (!record || state === 'running' || state === 'ending') continue
-    fleet.over.set(id, { state, reason, record, revert })
+    fleet.over.set(id, { state, reason, record, revert, onlyLocked: onlyLocked(fleet) })
     fleet.rollouts = fleet.rollouts.filter(rollout => rollout !== record)
   }
+}
+
+function onlyLocked(fleet: Fleet): ReadonlySet<string> {
+  const boxes = [...fleet.boxes.values()].filter(
+    box => box.lock !== undefined && isConnected(fleet, box) && (box.pin?.untilMs ?? 0) <= fleet.nowMs,
+  )
+  return new Set(boxes.map(({ host }) => host))
 }
 
 function written(

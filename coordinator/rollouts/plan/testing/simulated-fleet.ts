@@ -47,6 +47,8 @@ export interface Over {
   readonly record: RolloutRecord
   /** By its failure policy it is to be taken back. */
   readonly revert: boolean
+  /** Hosts that were locked when it ended, and neither away nor pinned. */
+  readonly onlyLocked: ReadonlySet<string>
 }
 
 export interface Box {

@@ -276,17 +276,19 @@ export function leftBehind(fleet: Fleet): ReadonlyMap<string, Over> {
 }
 
 /** Only a person lets it go on. */
-export function isKept(fleet: Fleet, box: Box, { action, revision }: RolloutRecord): boolean {
-  return box.lock !== undefined || box.quarantined.has(revision) || isForbidden(fleet, box, action)
+export function isKept(fleet: Fleet, box: Box, record: RolloutRecord): boolean {
+  return box.lock !== undefined || box.quarantined.has(record.revision) || isForbidden(fleet, box, record)
 }
 
-/** Somebody's agent takes no orders of a kind that the action may come to: its own, or that of whoever drains it. */
-export function isForbidden({ clusters }: Fleet, box: Box, action: RolloutAction): boolean {
+/** The owner of its machine, or those of all servers of its cluster, forbid a step on the way to the change. */
+export function isForbidden({ clusters }: Fleet, box: Box, { action }: RolloutRecord): boolean {
   if (!box.allowed.includes(action)) return true
-  if (box.cluster === undefined) return false
-  const servers = (clusters.get(box.cluster) ?? []).filter(({ server }) => server)
-  const drains = servers.some(({ allowed }) => allowed.includes('drain'))
-  return !drains || (box.server && !box.allowed.includes('snapshot'))
+  if (!box.joined) return false
+  const servers = clusters.get(box.cluster ?? '')?.filter(({ server, joined }) => server && joined) ?? []
+  return (
+    (box.server && !box.allowed.includes('snapshot')) ||
+    !servers.some(({ allowed }) => allowed.includes('drain'))
+  )
 }
 
 /** Whoever was left behind and is here now follows, by a rollout of its own. Says whether anybody will. */
