@@ -5,6 +5,7 @@ import { NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
 import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { hasForeignSystem } from '../../shared/revision/foreign-system.ts'
 import { readTarget } from '../../shared/revision/read-target.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import type { MachineEntry } from '../machines/entry.ts'
@@ -110,7 +111,7 @@ async function desiredOf(
 ): Promise<Desired | undefined> {
   const { hosts, groups, revision: current } = fleetTargets.current()
   const newest = group === '' ? hosts.get(host) : groups.get(group)
-  const isOurs = newest !== undefined && newest.way.case !== undefined
+  const isOurs = newest !== undefined && !hasForeignSystem(newest)
   const wanted = desiredRevision(pin, named, isOurs ? current : 0)
   if (!wanted) return undefined
   const { revision, back, by } = wanted

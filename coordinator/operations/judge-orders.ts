@@ -1,3 +1,4 @@
+import { whyNoSystem } from '../../shared/revision/foreign-system.ts'
 import type { Assignment } from '../enrolment/assign.ts'
 import { type DecidedAction, isChange, needsRevision, type WantedAction } from './order-action.ts'
 import { newestChange, type PastOperation, reachedRevision } from './reached-revision.ts'
@@ -148,8 +149,7 @@ function decide(
       return `revision ${target.revision} has no target for ${group === '' ? `host ${host}` : `group ${group}`}`
     }
     if (foreign !== undefined && (action.word === 'apply' || action.word === 'plan')) {
-      const cure = foreign === '' ? '' : `; \`muster cluster upgrade ${foreign}\` moves its Kubernetes`
-      return `no system can be installed on ${host}, it is somebody else's${cure}`
+      return whyNoSystem(host, foreign)
     }
     return { action, revision: target.revision }
   }

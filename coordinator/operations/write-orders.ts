@@ -1,5 +1,6 @@
 import type { Transaction } from 'kysely'
 import { operationId } from '../../shared/ids.ts'
+import { hasForeignSystem } from '../../shared/revision/foreign-system.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { heldBecause, type MachineEntry } from '../machines/entry.ts'
 import { recordEvent } from '../store/events.ts'
@@ -225,5 +226,5 @@ function foreignCluster(
   if (directory.targets.revision !== revision) return undefined
   const assignment = directory.assignment(machine)
   const target = assignment.kind === 'host' ? directory.targets.hosts.get(assignment.host) : undefined
-  return target && target.way.case === undefined ? target.cluster : undefined
+  return target && hasForeignSystem(target) ? target.cluster : undefined
 }

@@ -3,6 +3,7 @@ import type { Target } from '../gen/muster/v1/manifest_pb.ts'
 import { isDigest } from '../ids.ts'
 import type { KnownTrust } from '../trust/trust-set.ts'
 import type { Hardware } from './expand-name.ts'
+import { hasForeignSystem, whyNoSystem } from './foreign-system.ts'
 import { judgeBinding, type RuleVerdict } from './judge-binding.ts'
 import type { KnownManifest } from './read-manifest.ts'
 import { findTarget, type HostAssignment, type Refused, refuse, verifyManifest } from './verify-revision.ts'
@@ -90,14 +91,9 @@ export function judgeRevision(input: RevisionInput): AcceptedRevision | Refused 
       `${place}: made for ${target.system}, this machine is ${input.system || 'of an unknown kind'}`,
     )
   }
-  if (input.part === 'system' && target.way.case === undefined) {
-    const alone = target.kubernetes
-      ? `; \`muster cluster upgrade ${target.cluster}\` moves its Kubernetes`
-      : ''
-    return refuse(
-      'system',
-      `${place}: no system can be installed on ${assignment.host}, it is somebody else's${alone}`,
-    )
+  if (input.part === 'system' && hasForeignSystem(target)) {
+    const reason = whyNoSystem(assignment.host, target.kubernetes ? target.cluster : '')
+    return refuse('system', `${place}: ${reason}`)
   }
   if (input.part === 'kubernetes' && !target.kubernetes?.apart) {
     const cure = target.kubernetes

@@ -1,6 +1,7 @@
 import type { Target } from '../gen/muster/v1/manifest_pb.ts'
 import { parseVersion } from '../kubernetes/version.ts'
 import { checkClosure } from './check-closure.ts'
+import { hasForeignSystem } from './foreign-system.ts'
 
 /** What of a host's configuration its own profile of Kubernetes shall hold. */
 export function kubernetesAttribute(attribute: string): string {
@@ -12,16 +13,14 @@ const ATTRIBUTE =
   /^nixosConfigurations\.[A-Za-z0-9_][A-Za-z0-9_'-]{0,127}\.config\.muster\.kubernetes\.profile\.package$/
 
 /** What is wrong with the Kubernetes of a target; undefined: nothing. */
-export function checkKubernetes(
-  place: string,
-  { kubernetes, cluster, role, way: system }: Target,
-): string | undefined {
+export function checkKubernetes(place: string, target: Target): string | undefined {
+  const { kubernetes, cluster, role } = target
   if (!kubernetes) return undefined
   const { version, apart, way, externalSystem } = kubernetes
   const part = `${place} kubernetes`
   if (cluster === '' || role === 'none') return `${part}: belongs to a member of a cluster alone`
   if (version !== '' && !parseVersion(version)) return `${part} version: must be such as 1.34.3`
-  if (externalSystem !== (system.case === undefined)) {
+  if (externalSystem !== hasForeignSystem(target)) {
     return `${part} external_system: must be so exactly where the target has no system of its own`
   }
   if (!apart) {

@@ -1,5 +1,6 @@
 import { invalid, notFound, precondition } from '../../../shared/errors.ts'
 import type { StartRolloutRequest } from '../../../shared/gen/muster/v1/rollout_pb.ts'
+import { hasForeignSystem } from '../../../shared/revision/foreign-system.ts'
 import { listProblems } from '../../api/list-problems.ts'
 import { selectForOrder } from '../../api/select-for-order.ts'
 import type { FleetQueryDeps } from '../../queries/evaluate-fleet.ts'
@@ -52,7 +53,7 @@ export async function selectHosts(
 /** Of a host whose system is somebody else's the newest revision has at most its Kubernetes. */
 function isForeign({ targets }: FleetQueryDeps['directory'], host: string): boolean {
   const target = targets.hosts.get(host)
-  return target !== undefined && target.way.case === undefined
+  return target !== undefined && hasForeignSystem(target)
 }
 
 /** All whose systems are the fleet's. */
