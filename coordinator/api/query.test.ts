@@ -276,24 +276,22 @@ describe('questions to the store', () => {
     })
   })
 
-  it('answers for 5,000 machines in well under a second and leaves the event loop room', async () => {
+  it('leaves the event loop room while it is answered for 5,000 machines', async () => {
     await addMachines(5000)
     const deps = await depsOf()
-    const request = { expression: "facts.disks.exists(d, d.size > 1000) && labels.rack == 'a'" }
-    await ask(deps, request)
-    const tookMs: number[] = []
+    // Dear enough to take several slices of time on any machine.
+    const clauses = Array.from({ length: 40 }, (_, index) => `facts.disks.exists(d, d.size > ${index})`)
     let turns = 0
-    const ticking = setInterval(() => turns++, 1)
-    for (let time = 0; time < 15; time++) {
-      const started = performance.now()
-      expect((await ask(deps, request)).end.matched).toBe(1667)
-      tookMs.push(performance.now() - started)
+    let over = false
+    const turn = () => {
+      turns++
+      if (!over) setImmediate(turn)
     }
-    clearInterval(ticking)
-    const median = tookMs.toSorted((a, b) => a - b)[7] ?? Number.NaN
-    console.log(`5,000 machines from the store: median ${median.toFixed(0)} ms`)
-    expect(median).toBeLessThan(500)
-    expect(turns).toBeGreaterThan(15)
+    const asked = ask(deps, { expression: clauses.join(' && ') })
+    setImmediate(turn)
+    expect((await asked).end.matched).toBe(5000)
+    over = true
+    expect(turns).toBeGreaterThan(3)
   })
 })
 
