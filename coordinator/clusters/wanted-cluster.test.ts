@@ -21,6 +21,7 @@ const home: KnownCluster = {
   cluster: 'home',
   distribution: 'k3s',
   version: undefined,
+  gates: [],
   endpoint: '10.0.100.9',
   admitsWorkers: true,
   members: [

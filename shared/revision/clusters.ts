@@ -2,6 +2,7 @@ import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import {
   type ClusterEntry,
   ClusterEntrySchema,
+  type JobGate as JobGateMessage,
   type Manifest,
   type Target,
 } from '../gen/muster/v1/manifest_pb.ts'
@@ -9,7 +10,10 @@ import { isDigest } from '../ids.ts'
 import { type Distribution, distributions } from '../kubernetes/distributions.ts'
 import { parseVersion } from '../kubernetes/version.ts'
 import type { NamedCluster, NamedMember } from '../sealing/judge-mint.ts'
+import { msFromDuration } from '../time.ts'
 import { isHostName } from './host-name.ts'
+import { MAX_JOB_GATES, SAFETY_BOUNDS, SAFETY_DEFAULTS } from './safety-bounds.ts'
+import { jobPathProblem } from './safety-text.ts'
 
 const MAX_CLUSTERS = 100
 const MAX_MEMBERS = 5000
@@ -22,6 +26,17 @@ export interface KnownCluster extends NamedCluster {
   readonly version: string | undefined
   /** host or host:port; undefined: that of a live server. */
   readonly endpoint: string | undefined
+  /** Jobs that must complete before a host of it is disrupted, in order of their names; at most 16. */
+  readonly gates: readonly JobGate[]
+}
+
+/** A Job of the fleet directory that is asked whether its cluster may be touched. */
+export interface JobGate {
+  readonly name: string
+  /** Until it has completed. */
+  readonly deadlineMs: number
+  /** Of its file in the tree. */
+  readonly path: string
 }
 
 /** Clusters by name, or what is wrong with them. A manifest from before there were any names none. */
@@ -79,6 +94,8 @@ function readCluster(
     if (machine !== '') seen.machines.add(machine)
     members.push({ host, role, machine: machine || undefined })
   }
+  const gates = readJobGates(entry.gates)
+  if (typeof gates === 'string') return gates
   return {
     cluster: entry.name,
     members,
@@ -86,7 +103,26 @@ function readCluster(
     distribution,
     version: entry.version || undefined,
     endpoint: entry.endpoint || undefined,
+    gates,
   }
+}
+
+function readJobGates(messages: readonly JobGateMessage[]): readonly JobGate[] | string {
+  const { jobDeadlineMs } = SAFETY_DEFAULTS
+  const { least, most } = SAFETY_BOUNDS.gateDeadlineMs
+  if (messages.length > MAX_JOB_GATES) return `more than ${MAX_JOB_GATES} gates`
+  const gates: JobGate[] = []
+  for (const { name, deadline, path } of messages) {
+    if (!isHostName(name)) return 'gates: a name must be a-z, 0-9 and -, at most 63 characters'
+    if (gates.some(other => other.name === name)) return `gate ${name}: stands there twice`
+    const problem = jobPathProblem(path)
+    if (problem !== undefined) return `gate ${name} job: ${problem}`
+    const deadlineMs = deadline ? msFromDuration(deadline) : jobDeadlineMs
+    if (deadlineMs < least || deadlineMs > most)
+      return `gate ${name} deadline: must be from ${least} to ${most} ms`
+    gates.push({ name, deadlineMs, path })
+  }
+  return gates
 }
 
 /** Whether the manifest says the same of a host's cluster as its target does; undefined: it does. */
@@ -135,6 +171,13 @@ export function sortedClusters(
 ): ClusterEntry[] {
   return clusters
     .map(entry => create(ClusterEntrySchema, entry))
-    .map(entry => ({ ...entry, members: entry.members.toSorted((a, b) => (a.host < b.host ? -1 : 1)) }))
+    .map(entry => ({
+      ...entry,
+      members: byText(entry.members, ({ host }) => host),
+      gates: byText(entry.gates, ({ name }) => name),
+    }))
     .sort((a, b) => (a.name < b.name ? -1 : 1))
 }
+
+const byText = <T>(list: readonly T[], text: (each: T) => string): T[] =>
+  list.toSorted((a, b) => (text(a) < text(b) ? -1 : 1))

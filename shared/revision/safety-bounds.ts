@@ -7,6 +7,8 @@ export const SAFETY_DEFAULTS = {
   soakMs: 30 * SECOND_MS,
   confirmWithinMs: 5 * MINUTE_MS,
   gateDeadlineMs: 10 * SECOND_MS,
+  /** A Job's image may have to be pulled first. */
+  jobDeadlineMs: 2 * MINUTE_MS,
 } as const
 
 /** What the settings of safety may be, least and most. */
@@ -20,6 +22,8 @@ export const SAFETY_BOUNDS = {
 export const LEAST_CONFIRM_MARGIN_MS = 5 * SECOND_MS
 
 export const MAX_GATES = 64
+/** Jobs that one cluster has as gates. */
+export const MAX_JOB_GATES = 16
 export const MAX_GATE_UNITS = 64
 export const MAX_TOLERATED_UNITS = 64
 export const MAX_REACH_HOSTS = 16

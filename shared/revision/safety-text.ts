@@ -58,6 +58,13 @@ export function scriptPathProblem(path: string): string | undefined {
   return parts.some(part => part === '' || part === '.' || part === '..') ? cure : undefined
 }
 
+export function jobPathProblem(path: string): string | undefined {
+  const isFile = scriptPathProblem(path) === undefined && /\.(ya?ml|json)$/.test(path)
+  return isFile
+    ? undefined
+    : 'write the path of a YAML or JSON file in the fleet directory, such as gates/smoke.yaml'
+}
+
 export function argumentProblem(argument: string): string | undefined {
   const good = argument.length <= MAX_ARGUMENT_CHARS && !argument.includes('\0')
   return good ? undefined : `at most ${MAX_ARGUMENT_CHARS} characters, none of them NUL`

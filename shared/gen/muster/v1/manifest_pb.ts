@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file muster/v1/manifest.proto.
  */
 export const file_muster_v1_manifest: GenFile = /*@__PURE__*/
-  fileDesc("ChhtdXN0ZXIvdjEvbWFuaWZlc3QucHJvdG8SCW11c3Rlci52MSL4AwoITWFuaWZlc3QSEAoIZmxlZXRfaWQYASABKAkSDgoGbnVtYmVyGAIgASgEEhMKC3ByZWRlY2Vzc29yGAMgASgJEg0KBWZsb29yGAQgASgEEhMKC3RyZWVfZGlnZXN0GAUgASgJEhMKC3RyZWVfbGVuZ3RoGAYgASgEEiMKBWhvc3RzGAcgAygLMhQubXVzdGVyLnYxLkhvc3RFbnRyeRIlCgZncm91cHMYCCADKAsyFS5tdXN0ZXIudjEuR3JvdXBFbnRyeRIrCgdjcmVhdGVkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgpwcm92ZW5hbmNlGAsgASgLMhUubXVzdGVyLnYxLlByb3ZlbmFuY2USLQoMcmVxdWlyZW1lbnRzGAwgASgLMhcubXVzdGVyLnYxLlJlcXVpcmVtZW50cxImCgl0cnVzdF9zZXQYDSABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSKQoIY2x1c3RlcnMYDiADKAsyFy5tdXN0ZXIudjEuQ2x1c3RlckVudHJ5EikKB3JvbGxvdXQYDyABKAsyGC5tdXN0ZXIudjEuUm9sbG91dFBvbGljeSKYAwoNUm9sbG91dFBvbGljeRIXCg9tYXhfdW5hdmFpbGFibGUYASABKAkSEAoIY2FuYXJpZXMYAiADKAkSEwoLY2FuYXJ5X3NpemUYAyABKAkSLgoLY2FuYXJ5X3NvYWsYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEc29haxgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpvbl9mYWlsdXJlGAYgASgJEhQKDG1heF9mYWlsdXJlcxgHIAEoDRIOCgZzcHJlYWQYCCABKAkSFgoOc2lsZW50X3BlcmNlbnQYCSABKA0SLgoLZHJhaW5fbGltaXQYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoHd2luZG93cxgLIAMoCzIcLm11c3Rlci52MS5NYWludGVuYW5jZVdpbmRvdxIqCgdmb2xsb3dzGAwgAygLMhkubXVzdGVyLnYxLkNsdXN0ZXJGb2xsb3dzEhEKCWFza19nYXRlcxgNIAEoCCIwCg5DbHVzdGVyRm9sbG93cxIPCgdjbHVzdGVyGAEgASgJEg0KBWFmdGVyGAIgAygJIk4KEU1haW50ZW5hbmNlV2luZG93EgwKBGRheXMYASADKA0SDAoEZnJvbRgCIAEoCRIKCgJ0bxgDIAEoCRIRCgl0aW1lX3pvbmUYBCABKAkifQoNUm9sbG91dFRhcmdldBItCgd3aW5kb3dzGAEgAygLMhwubXVzdGVyLnYxLk1haW50ZW5hbmNlV2luZG93Eg0KBWFmdGVyGAIgAygJEi4KC2RyYWluX2xpbWl0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIpgBCgxDbHVzdGVyRW50cnkSDAoEbmFtZRgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIQCghlbmRwb2ludBgEIAEoCRIpCgdtZW1iZXJzGAUgAygLMhgubXVzdGVyLnYxLkNsdXN0ZXJNZW1iZXISFgoOYWRtaXRzX3dvcmtlcnMYBiABKAgiPAoNQ2x1c3Rlck1lbWJlchIMCgRob3N0GAEgASgJEgwKBHJvbGUYAiABKAkSDwoHbWFjaGluZRgDIAEoCSIwCglIb3N0RW50cnkSDAoEaG9zdBgBIAEoCRIVCg10YXJnZXRfZGlnZXN0GAIgASgJIjIKCkdyb3VwRW50cnkSDQoFZ3JvdXAYASABKAkSFQoNdGFyZ2V0X2RpZ2VzdBgCIAEoCSJhCgpQcm92ZW5hbmNlEg4KBmNvbW1pdBgBIAEoCRINCgVkaXJ0eRgCIAEoCBITCgtsb2NrX2RpZ2VzdBgDIAEoCRIRCglwdWJsaXNoZXIYBCABKAkSDAoEdG9vbBgFIAEoCSIpCgxSZXF1aXJlbWVudHMSGQoRbGVhc3Rfbml4X3ZlcnNpb24YASABKAkixQMKBlRhcmdldBIQCghmbGVldF9pZBgBIAEoCRIMCgRob3N0GAIgASgJEg0KBWdyb3VwGAMgASgJEiMKB2JpbmRpbmcYBCABKAsyEi5tdXN0ZXIudjEuQmluZGluZxIOCgZzeXN0ZW0YBSABKAkSKAoGc291cmNlGAYgASgLMhYubXVzdGVyLnYxLlNvdXJjZUJ1aWxkSAASKgoHY2xvc3VyZRgHIAEoCzIXLm11c3Rlci52MS5DbG9zdXJlRmV0Y2hIABItCgZsYWJlbHMYCCADKAsyHS5tdXN0ZXIudjEuVGFyZ2V0LkxhYmVsc0VudHJ5EgwKBHJvbGUYCSABKAkSDwoHY2x1c3RlchgKIAEoCRIhCgZzYWZldHkYCyABKAsyES5tdXN0ZXIudjEuU2FmZXR5Ei8KCmt1YmVybmV0ZXMYDCABKAsyGy5tdXN0ZXIudjEuS3ViZXJuZXRlc1RhcmdldBIpCgdyb2xsb3V0GA0gASgLMhgubXVzdGVyLnYxLlJvbGxvdXRUYXJnZXQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIFCgN3YXkiqAEKEEt1YmVybmV0ZXNUYXJnZXQSDwoHdmVyc2lvbhgBIAEoCRINCgVhcGFydBgCIAEoCBIoCgZzb3VyY2UYAyABKAsyFi5tdXN0ZXIudjEuU291cmNlQnVpbGRIABIqCgdjbG9zdXJlGAQgASgLMhcubXVzdGVyLnYxLkNsb3N1cmVGZXRjaEgAEhcKD2V4dGVybmFsX3N5c3RlbRgFIAEoCEIFCgN3YXki8QEKBlNhZmV0eRInCgRzb2FrGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjEKDmNvbmZpcm1fd2l0aGluGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhcKD2NvbmZpcm1fbG9jYWxseRgDIAEoCBInCgZyZWJvb3QYBCABKA4yFy5tdXN0ZXIudjEuUmVib290UG9saWN5EhAKCG5vX3RyaWFsGAUgASgIEhcKD3RvbGVyYXRlZF91bml0cxgGIAMoCRIeCgVnYXRlcxgHIAMoCzIPLm11c3Rlci52MS5HYXRlIrMCCgRHYXRlEgwKBG5hbWUYASABKAkSKwoIZGVhZGxpbmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJQoFdW5pdHMYAyABKAsyFC5tdXN0ZXIudjEuVW5pdFByb2JlSAASJAoEaHR0cBgEIAEoCzIULm11c3Rlci52MS5IdHRwUHJvYmVIABIiCgN0Y3AYBSABKAsyEy5tdXN0ZXIudjEuVGNwUHJvYmVIABIkCgRkaXNrGAYgASgLMhQubXVzdGVyLnYxLkRpc2tQcm9iZUgAEiYKBXJlYWNoGAcgASgLMhUubXVzdGVyLnYxLlJlYWNoUHJvYmVIABIoCgZzY3JpcHQYCCABKAsyFi5tdXN0ZXIudjEuU2NyaXB0UHJvYmVIAEIHCgVwcm9iZSIaCglVbml0UHJvYmUSDQoFdW5pdHMYASADKAkiOgoJSHR0cFByb2JlEgsKA3VybBgBIAEoCRIOCgZzdGF0dXMYAiABKA0SEAoIY29udGFpbnMYAyABKAkiGwoIVGNwUHJvYmUSDwoHYWRkcmVzcxgBIAEoCSItCglEaXNrUHJvYmUSDAoEcGF0aBgBIAEoCRISCgpmcmVlX2J5dGVzGAIgASgEIhsKClJlYWNoUHJvYmUSDQoFaG9zdHMYASADKAkiLgoLU2NyaXB0UHJvYmUSDAoEcGF0aBgBIAEoCRIRCglhcmd1bWVudHMYAiADKAkifwoHQmluZGluZxIPCgdtYWNoaW5lGAEgASgJEg4KBnNlcmlhbBgCIAEoCRIMCgR1dWlkGAMgASgJEgsKA21hYxgEIAEoCRITCgtkaXNrX3NlcmlhbBgFIAEoCRIMCgRydWxlGAYgASgJEhUKDW5hbWVfdGVtcGxhdGUYByABKAkiPAoLU291cmNlQnVpbGQSEQoJYXR0cmlidXRlGAEgASgJEhoKEmxlYXN0X21lbW9yeV9ieXRlcxgCIAEoBCJ8CgxDbG9zdXJlRmV0Y2gSEgoKc3RvcmVfcGF0aBgBIAEoCRIUCgxzdWJzdGl0dXRlcnMYAiADKAkSEwoLcHVibGljX2tleXMYAyADKAkSFgoOY2xvc3VyZV9kaWdlc3QYBCABKAkSFQoNY2xvc3VyZV9ieXRlcxgFIAEoBCqGAQoMUmVib290UG9saWN5Eh0KGVJFQk9PVF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIXChNSRUJPT1RfUE9MSUNZX05FVkVSEAESGgoWUkVCT09UX1BPTElDWV9SRVFVSVJFRBACEiIKHlJFQk9PVF9QT0xJQ1lfV0hFTkVWRVJfQ0hBTkdFRBADYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
+  fileDesc("ChhtdXN0ZXIvdjEvbWFuaWZlc3QucHJvdG8SCW11c3Rlci52MSL4AwoITWFuaWZlc3QSEAoIZmxlZXRfaWQYASABKAkSDgoGbnVtYmVyGAIgASgEEhMKC3ByZWRlY2Vzc29yGAMgASgJEg0KBWZsb29yGAQgASgEEhMKC3RyZWVfZGlnZXN0GAUgASgJEhMKC3RyZWVfbGVuZ3RoGAYgASgEEiMKBWhvc3RzGAcgAygLMhQubXVzdGVyLnYxLkhvc3RFbnRyeRIlCgZncm91cHMYCCADKAsyFS5tdXN0ZXIudjEuR3JvdXBFbnRyeRIrCgdjcmVhdGVkGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgpwcm92ZW5hbmNlGAsgASgLMhUubXVzdGVyLnYxLlByb3ZlbmFuY2USLQoMcmVxdWlyZW1lbnRzGAwgASgLMhcubXVzdGVyLnYxLlJlcXVpcmVtZW50cxImCgl0cnVzdF9zZXQYDSABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSKQoIY2x1c3RlcnMYDiADKAsyFy5tdXN0ZXIudjEuQ2x1c3RlckVudHJ5EikKB3JvbGxvdXQYDyABKAsyGC5tdXN0ZXIudjEuUm9sbG91dFBvbGljeSKYAwoNUm9sbG91dFBvbGljeRIXCg9tYXhfdW5hdmFpbGFibGUYASABKAkSEAoIY2FuYXJpZXMYAiADKAkSEwoLY2FuYXJ5X3NpemUYAyABKAkSLgoLY2FuYXJ5X3NvYWsYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEc29haxgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpvbl9mYWlsdXJlGAYgASgJEhQKDG1heF9mYWlsdXJlcxgHIAEoDRIOCgZzcHJlYWQYCCABKAkSFgoOc2lsZW50X3BlcmNlbnQYCSABKA0SLgoLZHJhaW5fbGltaXQYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoHd2luZG93cxgLIAMoCzIcLm11c3Rlci52MS5NYWludGVuYW5jZVdpbmRvdxIqCgdmb2xsb3dzGAwgAygLMhkubXVzdGVyLnYxLkNsdXN0ZXJGb2xsb3dzEhEKCWFza19nYXRlcxgNIAEoCCIwCg5DbHVzdGVyRm9sbG93cxIPCgdjbHVzdGVyGAEgASgJEg0KBWFmdGVyGAIgAygJIk4KEU1haW50ZW5hbmNlV2luZG93EgwKBGRheXMYASADKA0SDAoEZnJvbRgCIAEoCRIKCgJ0bxgDIAEoCRIRCgl0aW1lX3pvbmUYBCABKAkifQoNUm9sbG91dFRhcmdldBItCgd3aW5kb3dzGAEgAygLMhwubXVzdGVyLnYxLk1haW50ZW5hbmNlV2luZG93Eg0KBWFmdGVyGAIgAygJEi4KC2RyYWluX2xpbWl0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIrsBCgxDbHVzdGVyRW50cnkSDAoEbmFtZRgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIQCghlbmRwb2ludBgEIAEoCRIpCgdtZW1iZXJzGAUgAygLMhgubXVzdGVyLnYxLkNsdXN0ZXJNZW1iZXISFgoOYWRtaXRzX3dvcmtlcnMYBiABKAgSIQoFZ2F0ZXMYByADKAsyEi5tdXN0ZXIudjEuSm9iR2F0ZSJSCgdKb2JHYXRlEgwKBG5hbWUYASABKAkSKwoIZGVhZGxpbmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEcGF0aBgDIAEoCSI8Cg1DbHVzdGVyTWVtYmVyEgwKBGhvc3QYASABKAkSDAoEcm9sZRgCIAEoCRIPCgdtYWNoaW5lGAMgASgJIjAKCUhvc3RFbnRyeRIMCgRob3N0GAEgASgJEhUKDXRhcmdldF9kaWdlc3QYAiABKAkiMgoKR3JvdXBFbnRyeRINCgVncm91cBgBIAEoCRIVCg10YXJnZXRfZGlnZXN0GAIgASgJImEKClByb3ZlbmFuY2USDgoGY29tbWl0GAEgASgJEg0KBWRpcnR5GAIgASgIEhMKC2xvY2tfZGlnZXN0GAMgASgJEhEKCXB1Ymxpc2hlchgEIAEoCRIMCgR0b29sGAUgASgJIikKDFJlcXVpcmVtZW50cxIZChFsZWFzdF9uaXhfdmVyc2lvbhgBIAEoCSLFAwoGVGFyZ2V0EhAKCGZsZWV0X2lkGAEgASgJEgwKBGhvc3QYAiABKAkSDQoFZ3JvdXAYAyABKAkSIwoHYmluZGluZxgEIAEoCzISLm11c3Rlci52MS5CaW5kaW5nEg4KBnN5c3RlbRgFIAEoCRIoCgZzb3VyY2UYBiABKAsyFi5tdXN0ZXIudjEuU291cmNlQnVpbGRIABIqCgdjbG9zdXJlGAcgASgLMhcubXVzdGVyLnYxLkNsb3N1cmVGZXRjaEgAEi0KBmxhYmVscxgIIAMoCzIdLm11c3Rlci52MS5UYXJnZXQuTGFiZWxzRW50cnkSDAoEcm9sZRgJIAEoCRIPCgdjbHVzdGVyGAogASgJEiEKBnNhZmV0eRgLIAEoCzIRLm11c3Rlci52MS5TYWZldHkSLwoKa3ViZXJuZXRlcxgMIAEoCzIbLm11c3Rlci52MS5LdWJlcm5ldGVzVGFyZ2V0EikKB3JvbGxvdXQYDSABKAsyGC5tdXN0ZXIudjEuUm9sbG91dFRhcmdldBotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgUKA3dheSKoAQoQS3ViZXJuZXRlc1RhcmdldBIPCgd2ZXJzaW9uGAEgASgJEg0KBWFwYXJ0GAIgASgIEigKBnNvdXJjZRgDIAEoCzIWLm11c3Rlci52MS5Tb3VyY2VCdWlsZEgAEioKB2Nsb3N1cmUYBCABKAsyFy5tdXN0ZXIudjEuQ2xvc3VyZUZldGNoSAASFwoPZXh0ZXJuYWxfc3lzdGVtGAUgASgIQgUKA3dheSLxAQoGU2FmZXR5EicKBHNvYWsYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMQoOY29uZmlybV93aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPY29uZmlybV9sb2NhbGx5GAMgASgIEicKBnJlYm9vdBgEIAEoDjIXLm11c3Rlci52MS5SZWJvb3RQb2xpY3kSEAoIbm9fdHJpYWwYBSABKAgSFwoPdG9sZXJhdGVkX3VuaXRzGAYgAygJEh4KBWdhdGVzGAcgAygLMg8ubXVzdGVyLnYxLkdhdGUiswIKBEdhdGUSDAoEbmFtZRgBIAEoCRIrCghkZWFkbGluZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIlCgV1bml0cxgDIAEoCzIULm11c3Rlci52MS5Vbml0UHJvYmVIABIkCgRodHRwGAQgASgLMhQubXVzdGVyLnYxLkh0dHBQcm9iZUgAEiIKA3RjcBgFIAEoCzITLm11c3Rlci52MS5UY3BQcm9iZUgAEiQKBGRpc2sYBiABKAsyFC5tdXN0ZXIudjEuRGlza1Byb2JlSAASJgoFcmVhY2gYByABKAsyFS5tdXN0ZXIudjEuUmVhY2hQcm9iZUgAEigKBnNjcmlwdBgIIAEoCzIWLm11c3Rlci52MS5TY3JpcHRQcm9iZUgAQgcKBXByb2JlIhoKCVVuaXRQcm9iZRINCgV1bml0cxgBIAMoCSI6CglIdHRwUHJvYmUSCwoDdXJsGAEgASgJEg4KBnN0YXR1cxgCIAEoDRIQCghjb250YWlucxgDIAEoCSIbCghUY3BQcm9iZRIPCgdhZGRyZXNzGAEgASgJIi0KCURpc2tQcm9iZRIMCgRwYXRoGAEgASgJEhIKCmZyZWVfYnl0ZXMYAiABKAQiGwoKUmVhY2hQcm9iZRINCgVob3N0cxgBIAMoCSIuCgtTY3JpcHRQcm9iZRIMCgRwYXRoGAEgASgJEhEKCWFyZ3VtZW50cxgCIAMoCSJ/CgdCaW5kaW5nEg8KB21hY2hpbmUYASABKAkSDgoGc2VyaWFsGAIgASgJEgwKBHV1aWQYAyABKAkSCwoDbWFjGAQgASgJEhMKC2Rpc2tfc2VyaWFsGAUgASgJEgwKBHJ1bGUYBiABKAkSFQoNbmFtZV90ZW1wbGF0ZRgHIAEoCSI8CgtTb3VyY2VCdWlsZBIRCglhdHRyaWJ1dGUYASABKAkSGgoSbGVhc3RfbWVtb3J5X2J5dGVzGAIgASgEInwKDENsb3N1cmVGZXRjaBISCgpzdG9yZV9wYXRoGAEgASgJEhQKDHN1YnN0aXR1dGVycxgCIAMoCRITCgtwdWJsaWNfa2V5cxgDIAMoCRIWCg5jbG9zdXJlX2RpZ2VzdBgEIAEoCRIVCg1jbG9zdXJlX2J5dGVzGAUgASgEKoYBCgxSZWJvb3RQb2xpY3kSHQoZUkVCT09UX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE1JFQk9PVF9QT0xJQ1lfTkVWRVIQARIaChZSRUJPT1RfUE9MSUNZX1JFUVVJUkVEEAISIgoeUkVCT09UX1BPTElDWV9XSEVORVZFUl9DSEFOR0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
 
 /**
  * What a revision is: an immutable, numbered snapshot of a fleet directory. Travels in an Envelope; its identity is the
@@ -394,6 +394,13 @@ export type ClusterEntry = Message<"muster.v1.ClusterEntry"> & {
    * @generated from field: bool admits_workers = 6;
    */
   admitsWorkers: boolean;
+
+  /**
+   * Jobs that must complete before each step of a rollout that disrupts one of its hosts, in order of their names; at most 16.
+   *
+   * @generated from field: repeated muster.v1.JobGate gates = 7;
+   */
+  gates: JobGate[];
 };
 
 /**
@@ -402,6 +409,41 @@ export type ClusterEntry = Message<"muster.v1.ClusterEntry"> & {
  */
 export const ClusterEntrySchema: GenMessage<ClusterEntry> = /*@__PURE__*/
   messageDesc(file_muster_v1_manifest, 5);
+
+/**
+ * A Job of the tree that a server of the cluster runs to ask whether the cluster may be touched.
+ *
+ * @generated from message muster.v1.JobGate
+ */
+export type JobGate = Message<"muster.v1.JobGate"> & {
+  /**
+   * Its name in the fleet file.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * How long it may take until it has completed; absent: 2 minutes. From 1 s to 10 min.
+   *
+   * @generated from field: google.protobuf.Duration deadline = 2;
+   */
+  deadline?: Duration | undefined;
+
+  /**
+   * Of the file in the tree that holds the Job, with nothing else in it.
+   *
+   * @generated from field: string path = 3;
+   */
+  path: string;
+};
+
+/**
+ * Describes the message muster.v1.JobGate.
+ * Use `create(JobGateSchema)` to create a new message.
+ */
+export const JobGateSchema: GenMessage<JobGate> = /*@__PURE__*/
+  messageDesc(file_muster_v1_manifest, 6);
 
 /**
  * One host of a cluster.
@@ -436,7 +478,7 @@ export type ClusterMember = Message<"muster.v1.ClusterMember"> & {
  * Use `create(ClusterMemberSchema)` to create a new message.
  */
 export const ClusterMemberSchema: GenMessage<ClusterMember> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 6);
+  messageDesc(file_muster_v1_manifest, 7);
 
 /**
  * Names the target of one host.
@@ -464,7 +506,7 @@ export type HostEntry = Message<"muster.v1.HostEntry"> & {
  * Use `create(HostEntrySchema)` to create a new message.
  */
 export const HostEntrySchema: GenMessage<HostEntry> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 7);
+  messageDesc(file_muster_v1_manifest, 8);
 
 /**
  * Names the target of all machines that a rule over facts makes hosts.
@@ -492,7 +534,7 @@ export type GroupEntry = Message<"muster.v1.GroupEntry"> & {
  * Use `create(GroupEntrySchema)` to create a new message.
  */
 export const GroupEntrySchema: GenMessage<GroupEntry> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 8);
+  messageDesc(file_muster_v1_manifest, 9);
 
 /**
  * Where a revision comes from.
@@ -541,7 +583,7 @@ export type Provenance = Message<"muster.v1.Provenance"> & {
  * Use `create(ProvenanceSchema)` to create a new message.
  */
 export const ProvenanceSchema: GenMessage<Provenance> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 9);
+  messageDesc(file_muster_v1_manifest, 10);
 
 /**
  * What a machine must have before it tries.
@@ -562,7 +604,7 @@ export type Requirements = Message<"muster.v1.Requirements"> & {
  * Use `create(RequirementsSchema)` to create a new message.
  */
 export const RequirementsSchema: GenMessage<Requirements> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 10);
+  messageDesc(file_muster_v1_manifest, 11);
 
 /**
  * What one host must become. Sent beside the envelope and believed only when its digest stands in the manifest.
@@ -674,7 +716,7 @@ export type Target = Message<"muster.v1.Target"> & {
  * Use `create(TargetSchema)` to create a new message.
  */
 export const TargetSchema: GenMessage<Target> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 11);
+  messageDesc(file_muster_v1_manifest, 12);
 
 /**
  * The Kubernetes that a host shall run.
@@ -731,7 +773,7 @@ export type KubernetesTarget = Message<"muster.v1.KubernetesTarget"> & {
  * Use `create(KubernetesTargetSchema)` to create a new message.
  */
 export const KubernetesTargetSchema: GenMessage<KubernetesTarget> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 12);
+  messageDesc(file_muster_v1_manifest, 13);
 
 /**
  * How a change of this host is proved, and what may be done for it.
@@ -794,7 +836,7 @@ export type Safety = Message<"muster.v1.Safety"> & {
  * Use `create(SafetySchema)` to create a new message.
  */
 export const SafetySchema: GenMessage<Safety> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 13);
+  messageDesc(file_muster_v1_manifest, 14);
 
 /**
  * One condition of health. Healthy, unhealthy, or it could not be asked: three answers.
@@ -875,7 +917,7 @@ export type Gate = Message<"muster.v1.Gate"> & {
  * Use `create(GateSchema)` to create a new message.
  */
 export const GateSchema: GenMessage<Gate> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 14);
+  messageDesc(file_muster_v1_manifest, 15);
 
 /**
  * Asks systemd for units.
@@ -896,7 +938,7 @@ export type UnitProbe = Message<"muster.v1.UnitProbe"> & {
  * Use `create(UnitProbeSchema)` to create a new message.
  */
 export const UnitProbeSchema: GenMessage<UnitProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 15);
+  messageDesc(file_muster_v1_manifest, 16);
 
 /**
  * Asks a web server.
@@ -931,7 +973,7 @@ export type HttpProbe = Message<"muster.v1.HttpProbe"> & {
  * Use `create(HttpProbeSchema)` to create a new message.
  */
 export const HttpProbeSchema: GenMessage<HttpProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 16);
+  messageDesc(file_muster_v1_manifest, 17);
 
 /**
  * Opens a connection.
@@ -952,7 +994,7 @@ export type TcpProbe = Message<"muster.v1.TcpProbe"> & {
  * Use `create(TcpProbeSchema)` to create a new message.
  */
 export const TcpProbeSchema: GenMessage<TcpProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 17);
+  messageDesc(file_muster_v1_manifest, 18);
 
 /**
  * Looks for room on a file system.
@@ -980,7 +1022,7 @@ export type DiskProbe = Message<"muster.v1.DiskProbe"> & {
  * Use `create(DiskProbeSchema)` to create a new message.
  */
 export const DiskProbeSchema: GenMessage<DiskProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 18);
+  messageDesc(file_muster_v1_manifest, 19);
 
 /**
  * Sends echo requests.
@@ -1001,7 +1043,7 @@ export type ReachProbe = Message<"muster.v1.ReachProbe"> & {
  * Use `create(ReachProbeSchema)` to create a new message.
  */
 export const ReachProbeSchema: GenMessage<ReachProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 19);
+  messageDesc(file_muster_v1_manifest, 20);
 
 /**
  * Runs a program of the tree.
@@ -1029,7 +1071,7 @@ export type ScriptProbe = Message<"muster.v1.ScriptProbe"> & {
  * Use `create(ScriptProbeSchema)` to create a new message.
  */
 export const ScriptProbeSchema: GenMessage<ScriptProbe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 20);
+  messageDesc(file_muster_v1_manifest, 21);
 
 /**
  * The hardware a target may run on. Every part that is present must hold; a part the machine cannot read is a refusal.
@@ -1093,7 +1135,7 @@ export type Binding = Message<"muster.v1.Binding"> & {
  * Use `create(BindingSchema)` to create a new message.
  */
 export const BindingSchema: GenMessage<Binding> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 21);
+  messageDesc(file_muster_v1_manifest, 22);
 
 /**
  * The machine builds from the verified tree.
@@ -1121,7 +1163,7 @@ export type SourceBuild = Message<"muster.v1.SourceBuild"> & {
  * Use `create(SourceBuildSchema)` to create a new message.
  */
 export const SourceBuildSchema: GenMessage<SourceBuild> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 22);
+  messageDesc(file_muster_v1_manifest, 23);
 
 /**
  * The machine fetches what was built elsewhere.
@@ -1170,7 +1212,7 @@ export type ClosureFetch = Message<"muster.v1.ClosureFetch"> & {
  * Use `create(ClosureFetchSchema)` to create a new message.
  */
 export const ClosureFetchSchema: GenMessage<ClosureFetch> = /*@__PURE__*/
-  messageDesc(file_muster_v1_manifest, 23);
+  messageDesc(file_muster_v1_manifest, 24);
 
 /**
  * Whether a change may reboot the machine.

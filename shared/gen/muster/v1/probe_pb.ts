@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/probe.proto.
  */
 export const file_muster_v1_probe: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvcHJvYmUucHJvdG8SCW11c3Rlci52MSK4AQoJTGl2ZVByb2JlEiYKBXVuaXRzGAEgASgLMhUubXVzdGVyLnYxLlVuaXRzUHJvYmVIABImCgVkaXNrcxgCIAEoCzIVLm11c3Rlci52MS5EaXNrc1Byb2JlSAASJgoFcG9ydHMYAyABKAsyFS5tdXN0ZXIudjEuUG9ydHNQcm9iZUgAEioKB2pvdXJuYWwYBCABKAsyFy5tdXN0ZXIudjEuSm91cm5hbFByb2JlSABCBwoFcHJvYmUiHgoKVW5pdHNQcm9iZRIQCghwYXR0ZXJucxgBIAMoCSJFCgtVbml0c0Fuc3dlchIjCgV1bml0cxgBIAMoCzIULm11c3Rlci52MS5Vbml0U3RhdGUSEQoJdHJ1bmNhdGVkGAIgASgIIlkKCVVuaXRTdGF0ZRIMCgRuYW1lGAEgASgJEgwKBGxvYWQYAiABKAkSDgoGYWN0aXZlGAMgASgJEgsKA3N1YhgEIAEoCRITCgtkZXNjcmlwdGlvbhgFIAEoCSIbCgpEaXNrc1Byb2JlEg0KBXBhdGhzGAEgAygJIkYKC0Rpc2tzQW5zd2VyEiQKBWRpc2tzGAEgAygLMhUubXVzdGVyLnYxLkZpbGVTeXN0ZW0SEQoJdHJ1bmNhdGVkGAIgASgIIsUBCgpGaWxlU3lzdGVtEgwKBHBhdGgYASABKAkSDgoGZGV2aWNlGAIgASgJEgwKBGtpbmQYAyABKAkSEQoEc2l6ZRgEIAEoA0gAiAEBEhEKBGZyZWUYBSABKANIAYgBARISCgVmaWxlcxgGIAEoA0gCiAEBEhcKCmZyZWVfZmlsZXMYByABKANIA4gBARINCgVlcnJvchgIIAEoCUIHCgVfc2l6ZUIHCgVfZnJlZUIICgZfZmlsZXNCDQoLX2ZyZWVfZmlsZXMiDAoKUG9ydHNQcm9iZSJJCgtQb3J0c0Fuc3dlchInCgVwb3J0cxgBIAMoCzIYLm11c3Rlci52MS5MaXN0ZW5pbmdQb3J0EhEKCXRydW5jYXRlZBgCIAEoCCJNCg1MaXN0ZW5pbmdQb3J0EhAKCHByb3RvY29sGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcG9ydBgDIAEoDRILCgN1aWQYBCABKA0iVQoMSm91cm5hbFByb2JlEgwKBHVuaXQYASABKAkSDQoFbGluZXMYAiABKA0SKAoFc2luY2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoNSm91cm5hbEFuc3dlchIlCgVsaW5lcxgBIAMoCzIWLm11c3Rlci52MS5Kb3VybmFsTGluZRIRCgl0cnVuY2F0ZWQYAiABKAgiewoLSm91cm5hbExpbmUSJgoCYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKCHByaW9yaXR5GAIgASgNSACIAQESEgoKaWRlbnRpZmllchgDIAEoCRIMCgR0ZXh0GAQgASgJQgsKCV9wcmlvcml0eSIyCgtHYXRlc0Fuc3dlchIjCgVnYXRlcxgBIAMoCzIULm11c3Rlci52MS5HYXRlU3RhdGUiOgoJR2F0ZVN0YXRlEgwKBG5hbWUYASABKAkSDwoHdmVyZGljdBgCIAEoCRIOCgZyZWFzb24YAyABKAliBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChVtdXN0ZXIvdjEvcHJvYmUucHJvdG8SCW11c3Rlci52MSK4AQoJTGl2ZVByb2JlEiYKBXVuaXRzGAEgASgLMhUubXVzdGVyLnYxLlVuaXRzUHJvYmVIABImCgVkaXNrcxgCIAEoCzIVLm11c3Rlci52MS5EaXNrc1Byb2JlSAASJgoFcG9ydHMYAyABKAsyFS5tdXN0ZXIudjEuUG9ydHNQcm9iZUgAEioKB2pvdXJuYWwYBCABKAsyFy5tdXN0ZXIudjEuSm91cm5hbFByb2JlSABCBwoFcHJvYmUiHgoKVW5pdHNQcm9iZRIQCghwYXR0ZXJucxgBIAMoCSJFCgtVbml0c0Fuc3dlchIjCgV1bml0cxgBIAMoCzIULm11c3Rlci52MS5Vbml0U3RhdGUSEQoJdHJ1bmNhdGVkGAIgASgIIlkKCVVuaXRTdGF0ZRIMCgRuYW1lGAEgASgJEgwKBGxvYWQYAiABKAkSDgoGYWN0aXZlGAMgASgJEgsKA3N1YhgEIAEoCRITCgtkZXNjcmlwdGlvbhgFIAEoCSIbCgpEaXNrc1Byb2JlEg0KBXBhdGhzGAEgAygJIkYKC0Rpc2tzQW5zd2VyEiQKBWRpc2tzGAEgAygLMhUubXVzdGVyLnYxLkZpbGVTeXN0ZW0SEQoJdHJ1bmNhdGVkGAIgASgIIsUBCgpGaWxlU3lzdGVtEgwKBHBhdGgYASABKAkSDgoGZGV2aWNlGAIgASgJEgwKBGtpbmQYAyABKAkSEQoEc2l6ZRgEIAEoA0gAiAEBEhEKBGZyZWUYBSABKANIAYgBARISCgVmaWxlcxgGIAEoA0gCiAEBEhcKCmZyZWVfZmlsZXMYByABKANIA4gBARINCgVlcnJvchgIIAEoCUIHCgVfc2l6ZUIHCgVfZnJlZUIICgZfZmlsZXNCDQoLX2ZyZWVfZmlsZXMiDAoKUG9ydHNQcm9iZSJJCgtQb3J0c0Fuc3dlchInCgVwb3J0cxgBIAMoCzIYLm11c3Rlci52MS5MaXN0ZW5pbmdQb3J0EhEKCXRydW5jYXRlZBgCIAEoCCJNCg1MaXN0ZW5pbmdQb3J0EhAKCHByb3RvY29sGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSDAoEcG9ydBgDIAEoDRILCgN1aWQYBCABKA0iVQoMSm91cm5hbFByb2JlEgwKBHVuaXQYASABKAkSDQoFbGluZXMYAiABKA0SKAoFc2luY2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSQoNSm91cm5hbEFuc3dlchIlCgVsaW5lcxgBIAMoCzIWLm11c3Rlci52MS5Kb3VybmFsTGluZRIRCgl0cnVuY2F0ZWQYAiABKAgiewoLSm91cm5hbExpbmUSJgoCYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKCHByaW9yaXR5GAIgASgNSACIAQESEgoKaWRlbnRpZmllchgDIAEoCRIMCgR0ZXh0GAQgASgJQgsKCV9wcmlvcml0eSJHCglKb2JzUHJvYmUSDwoHY2x1c3RlchgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkiMgoLR2F0ZXNBbnN3ZXISIwoFZ2F0ZXMYASADKAsyFC5tdXN0ZXIudjEuR2F0ZVN0YXRlIjoKCUdhdGVTdGF0ZRIMCgRuYW1lGAEgASgJEg8KB3ZlcmRpY3QYAiABKAkSDgoGcmVhc29uGAMgASgJYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Questions that a node answers about itself at once, each with its bounds. There are no others: no question carries a
@@ -475,6 +475,42 @@ export const JournalLineSchema: GenMessage<JournalLine> = /*@__PURE__*/
   messageDesc(file_muster_v1_probe, 12);
 
 /**
+ * Asks a server to run the Jobs that are gates of its cluster. What is run says the signed manifest, never the question. Answered with a
+ * GatesAnswer: the Jobs, each by its name.
+ *
+ * @generated from message muster.v1.JobsProbe
+ */
+export type JobsProbe = Message<"muster.v1.JobsProbe"> & {
+  /**
+   * The cluster's name.
+   *
+   * @generated from field: string cluster = 1;
+   */
+  cluster: string;
+
+  /**
+   * Number of the revision whose Jobs are run.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * SHA-256 (hex) of its manifest.
+   *
+   * @generated from field: string manifest_digest = 3;
+   */
+  manifestDigest: string;
+};
+
+/**
+ * Describes the message muster.v1.JobsProbe.
+ * Use `create(JobsProbeSchema)` to create a new message.
+ */
+export const JobsProbeSchema: GenMessage<JobsProbe> = /*@__PURE__*/
+  messageDesc(file_muster_v1_probe, 13);
+
+/**
  * What the gates of a host say now, those of the newest signed target that it was proved by, or is about to be. None: no target that it has
  * names any.
  *
@@ -494,7 +530,7 @@ export type GatesAnswer = Message<"muster.v1.GatesAnswer"> & {
  * Use `create(GatesAnswerSchema)` to create a new message.
  */
 export const GatesAnswerSchema: GenMessage<GatesAnswer> = /*@__PURE__*/
-  messageDesc(file_muster_v1_probe, 13);
+  messageDesc(file_muster_v1_probe, 14);
 
 /**
  * One of them, asked once.
@@ -529,5 +565,5 @@ export type GateState = Message<"muster.v1.GateState"> & {
  * Use `create(GateStateSchema)` to create a new message.
  */
 export const GateStateSchema: GenMessage<GateState> = /*@__PURE__*/
-  messageDesc(file_muster_v1_probe, 14);
+  messageDesc(file_muster_v1_probe, 15);
 
