@@ -234,6 +234,7 @@ async function build(
     rolloutFeed,
     silence: rollouts.silence,
     gateQuestions: rollouts.gateQuestions,
+    jobQuestions: rollouts.jobQuestions,
     clusters: clusterSource,
     onRolloutsChanged: () => rollouts.runner.changed(),
     operatorCalls,

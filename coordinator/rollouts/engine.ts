@@ -11,7 +11,10 @@ import { beginDueReverts } from './revert-rollout.ts'
 import { RolloutRunner, type RunnerDeps } from './runner.ts'
 import { SILENT_FOR_MS, SilenceWatch } from './silence.ts'
 
-export type EngineDeps = Omit<RunnerDeps, 'clusters' | 'silence' | 'halted' | 'takeBack' | 'gateQuestions'> &
+export type EngineDeps = Omit<
+  RunnerDeps,
+  'clusters' | 'silence' | 'halted' | 'takeBack' | 'gateQuestions' | 'jobQuestions'
+> &
   OrderDeps & {
     readonly clusters: ClusterSource
     readonly sessions: RunnerDeps['sessions'] & Pick<Sessions, 'probe'>
@@ -22,6 +25,7 @@ export interface RolloutEngine {
   readonly runner: RolloutRunner
   readonly silence: SilenceWatch
   readonly gateQuestions: GateQuestions
+  readonly jobQuestions: GateQuestions
   readonly restoreWatch: RestoreWatch
   readonly halted: () => string | undefined
   readonly clusters: ClusterSource
@@ -48,6 +52,7 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
   const { clusters } = deps
   const begin = (): BeginDeps => ({ store, directory, clock, runner, halted, clusters })
   const gateQuestions = new GateQuestions({ ...deps, answered: () => runner.trigger() })
+  const jobQuestions = new GateQuestions({ ...deps, answered: () => runner.trigger() })
   const takeBack = async () =>
     await beginDueReverts(begin(), log).catch((error: unknown) =>
       log.error({ err: error }, 'rollouts that failed not taken back'),
@@ -55,6 +60,7 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
   const runner: RolloutRunner = new RolloutRunner({
     ...deps,
     gateQuestions,
+    jobQuestions,
     silence,
     halted,
     // Not awaited: it waits for the run that asked for it.
@@ -63,6 +69,7 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
   return {
     runner,
     gateQuestions,
+    jobQuestions,
     silence,
     restoreWatch,
     halted,
@@ -72,8 +79,8 @@ export async function openRolloutEngine(deps: EngineDeps): Promise<RolloutEngine
       const catchingUp = async () => {
         while (await pause(CATCH_UP_EVERY_MS, signal)) {
           await takeBack()
-          await catchUp({ ...deps, ...begin(), clusters, gateQuestions, silence }).catch((error: unknown) =>
-            log.error({ err: error }, 'hosts that were left behind not looked at'),
+          await catchUp({ ...deps, ...begin(), clusters, gateQuestions, jobQuestions, silence }).catch(
+            (error: unknown) => log.error({ err: error }, 'hosts that were left behind not looked at'),
           )
         }
       }

@@ -6,10 +6,6 @@ import type { Logger } from '../../shared/log.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import type { GatesView } from './plan/rollout-snapshot.ts'
 
-/** A script may take a while; who takes longer has not answered. */
-const DEADLINE_MS = 60_000
-/** How long after an answer the same host is asked again, while it is waited for. */
-const AGAIN_MS = 5_000
 /** Hosts that are asked at the same time. */
 const MOST_ASKED = 50
 const MAX_REASON_CHARS = 300
@@ -22,53 +18,72 @@ export interface GateQuestionsDeps {
   readonly answered: () => void
 }
 
+/** Who is asked for which gates. */
+export interface GateQuestion {
+  readonly machine: string
+  readonly kind: 'gates' | 'jobs'
+  /** JSON text; empty: none. Answers to another question do not count. */
+  readonly parameters: string
+  /** Who takes longer has not answered. */
+  readonly deadlineMs: number
+  /** How long after it was asked it is asked again, while it is waited for. */
+  readonly againMs: number
+  /** What is asked for, as people are told: "its gates". */
+  readonly what: string
+}
+
 /**
- * Asks hosts for their gates while a rollout waits for nothing else of them. In memory alone: after a start everybody is asked anew.
+ * Asks for gates while a rollout waits for nothing else. In memory alone: after a start everybody is asked anew.
  * INVARIANT: what a host has not said since it was asked is no answer, and what it cannot say is none that opens anything.
  */
 export class GateQuestions {
   readonly #deps: GateQuestionsDeps
   readonly #answers = new Map<string, GatesView>()
   readonly #asking = new Set<string>()
-  readonly #askedMs = new Map<string, number>()
+  readonly #asked = new Map<string, { readonly atMs: number; readonly parameters: string }>()
 
   constructor(deps: GateQuestionsDeps) {
     this.#deps = deps
   }
 
-  /** The newest answers, by machine. */
+  /** The newest answers, by subject: a host's machine, or a cluster. */
   answers(): ReadonlyMap<string, GatesView> {
     return new Map(this.#answers)
   }
 
-  /** The machines whose gates are waited for, in the order of their turns, and no others: each time all of them. */
-  follow(machines: ReadonlySet<string>, signal?: AbortSignal): void {
-    for (const machine of this.#answers.keys()) if (!machines.has(machine)) this.#answers.delete(machine)
-    for (const machine of this.#askedMs.keys()) if (!machines.has(machine)) this.#askedMs.delete(machine)
+  /** By subject what is waited for, in the order of their turns, and nothing else: each time all of it. */
+  follow(questions: ReadonlyMap<string, GateQuestion>, signal?: AbortSignal): void {
+    for (const [subject, { parameters }] of this.#asked) {
+      if (questions.get(subject)?.parameters === parameters) continue
+      this.#asked.delete(subject)
+      this.#answers.delete(subject)
+    }
     const nowMs = this.#deps.clock.now().getTime()
-    for (const machine of machines) {
+    for (const [subject, question] of questions) {
       if (this.#asking.size >= MOST_ASKED) return
-      const beforeMs = this.#askedMs.get(machine)
-      if (this.#asking.has(machine) || (beforeMs !== undefined && nowMs - beforeMs < AGAIN_MS)) continue
-      this.#asking.add(machine)
-      void this.#ask(machine, nowMs, signal)
+      const before = this.#asked.get(subject)
+      if (this.#asking.has(subject) || (before && nowMs - before.atMs < question.againMs)) continue
+      this.#asking.add(subject)
+      void this.#ask(subject, question, nowMs, signal)
     }
   }
 
-  async #ask(machine: string, askedMs: number, signal?: AbortSignal): Promise<void> {
+  async #ask(subject: string, question: GateQuestion, atMs: number, signal?: AbortSignal): Promise<void> {
     const { sessions, log, answered } = this.#deps
-    this.#askedMs.set(machine, askedMs)
+    const { machine, kind, parameters, deadlineMs, what } = question
+    const asked = { atMs, parameters }
+    this.#asked.set(subject, asked)
     let problem: string | undefined
     try {
-      problem = problemOf(await sessions.probe(machine, 'gates', DEADLINE_MS, signal))
+      problem = problemOf(await sessions.probe(machine, kind, deadlineMs, signal, parameters))
     } catch (error) {
-      problem = `its gates could not be asked: ${reasonOf(error).slice(0, MAX_REASON_CHARS)}`
-      log.debug({ machine, reason: problem }, 'gates not asked')
+      problem = `${what} could not be asked: ${reasonOf(error).slice(0, MAX_REASON_CHARS)}`
+      log.debug({ machine, kind, reason: problem }, 'gates not asked')
     }
-    this.#asking.delete(machine)
+    this.#asking.delete(subject)
     // Whom nobody waits for any more may have been changed since.
-    if (!this.#askedMs.has(machine)) return
-    this.#answers.set(machine, { askedMs, problem })
+    if (this.#asked.get(subject) !== asked) return
+    this.#answers.set(subject, { askedMs: atMs, problem })
     answered()
   }
 }

@@ -15,14 +15,15 @@ import type { GateQuestions } from './gate-questions.ts'
 import { unwilling } from './operation-view.ts'
 import type { Decision } from './plan/decision.ts'
 import { evidenceAwaited } from './plan/evidence-awaited.ts'
-import { gatesAwaited } from './plan/own-gates.ts'
 import { planRollouts } from './plan/plan-rollouts.ts'
 import type { RolloutSnapshot } from './plan/rollout-snapshot.ts'
+import { hostQuestions, jobQuestions } from './questions-for.ts'
 import type { RolloutRows } from './read-record.ts'
 import { readSnapshot, type SnapshotDeps } from './read-snapshot.ts'
 
 export interface RunnerDeps extends SnapshotDeps {
   readonly gateQuestions: SnapshotDeps['gateQuestions'] & Pick<GateQuestions, 'follow'>
+  readonly jobQuestions: SnapshotDeps['jobQuestions'] & Pick<GateQuestions, 'follow'>
   readonly clock: Clock
   readonly log: Logger
   readonly sessions: SnapshotDeps['sessions'] & Pick<Sessions, 'wake'>
@@ -144,14 +145,16 @@ export class RolloutRunner {
       if (rows.rollouts.length === 0) {
         this.#idle = true
         this.#deps.clusters.follow(new Map())
-        this.#deps.gateQuestions.follow(new Set())
+        this.#deps.gateQuestions.follow(new Map())
+        this.#deps.jobQuestions.follow(new Map())
         return
       }
       const decision = planRollouts(snapshot, now.getTime())
       const applied = await this.#apply(rows, decision, now)
       if (applied === 'stale') continue
       this.#deps.clusters.follow(evidenceAwaited(snapshot, decision))
-      this.#deps.gateQuestions.follow(gatesAwaited(snapshot, decision))
+      this.#deps.gateQuestions.follow(hostQuestions(snapshot, decision))
+      this.#deps.jobQuestions.follow(jobQuestions(snapshot, decision))
       this.#tell(applied)
       await this.#askForActs(rows, read)
       if (applied.takesBack) this.#deps.takeBack()

@@ -108,8 +108,7 @@ function readCluster(
 }
 
 function readJobGates(messages: readonly JobGateMessage[]): readonly JobGate[] | string {
-  const { jobDeadlineMs } = SAFETY_DEFAULTS
-  const { least, most } = SAFETY_BOUNDS.gateDeadlineMs
+  const { least, most } = SAFETY_BOUNDS.jobDeadlineMs
   if (messages.length > MAX_JOB_GATES) return `more than ${MAX_JOB_GATES} gates`
   const gates: JobGate[] = []
   for (const { name, deadline, path } of messages) {
@@ -117,7 +116,7 @@ function readJobGates(messages: readonly JobGateMessage[]): readonly JobGate[] |
     if (gates.some(other => other.name === name)) return `gate ${name}: stands there twice`
     const problem = jobPathProblem(path)
     if (problem !== undefined) return `gate ${name} job: ${problem}`
-    const deadlineMs = deadline ? msFromDuration(deadline) : jobDeadlineMs
+    const deadlineMs = deadline ? msFromDuration(deadline) : SAFETY_DEFAULTS.jobDeadlineMs
     if (deadlineMs < least || deadlineMs > most)
       return `gate ${name} deadline: must be from ${least} to ${most} ms`
     gates.push({ name, deadlineMs, path })

@@ -16,6 +16,8 @@ export const SAFETY_BOUNDS = {
   soakMs: { least: 0, most: HOUR_MS },
   confirmWithinMs: { least: 5 * SECOND_MS, most: 6 * HOUR_MS },
   gateDeadlineMs: { least: SECOND_MS, most: 10 * MINUTE_MS },
+  /** A host that was drained is given back when it waits for five minutes: whatever it waits for has answered by then. */
+  jobDeadlineMs: { least: SECOND_MS, most: 4 * MINUTE_MS },
 } as const
 
 /** What the confirm time must exceed the soak time by: a change is asked about before and answered for after it. */

@@ -24,6 +24,7 @@ export const GATES = [
     'window',
     'health',
     'checks',
+    'jobs',
     'quorum',
     'skew',
   ] as const),
@@ -38,7 +39,7 @@ export type GateName = (typeof GATES)[number]
  */
 export const OVERRIDABLE: readonly GateName[] = [
   ...(['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'] as const),
-  ...(['lock', 'pin', 'window', 'health', 'checks', 'quarantine', 'soak', 'given-up'] as const),
+  ...(['lock', 'pin', 'window', 'health', 'checks', 'jobs', 'quarantine', 'soak', 'given-up'] as const),
 ]
 
 export interface NewGrant {

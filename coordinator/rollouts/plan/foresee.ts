@@ -18,7 +18,7 @@ export interface ForeseenHost {
 const MOST_LOOKS = 500_000
 const LEAST_WAVES = 20
 /** Gates that time or a person opens: they do not change the order. */
-const OPENED = ['window', 'silence', 'checks'] as const
+const OPENED = ['window', 'silence', 'checks', 'jobs'] as const
 
 /**
  * The order of a rollout, found by the planner itself: whatever it grants is taken as done, again and again, as if time stood still and

@@ -32,6 +32,7 @@ const BY_ITS_CLUSTER: Passed = {
 
 /** Nobody is away for it who is not away already. */
 const TAKES_NOBODY: Passed = {
+  jobs: 'it takes nobody away',
   budget: 'it takes nobody away',
   spread: 'it takes nobody away',
   silence: 'it takes nobody away',
@@ -50,6 +51,7 @@ export const PASSES: Readonly<Record<GatedAction, Passed>> = {
     ...BRINGS_NOTHING,
     silence: 'a way back is kept from nobody',
     checks: 'a way back is kept from nobody',
+    jobs: 'a way back is kept from nobody',
   },
   drain: {
     ...BRINGS_NOTHING,

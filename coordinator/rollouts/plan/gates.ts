@@ -5,6 +5,7 @@ import { type ClusterVersions, datastore, health, known } from './cluster-gates.
 import { type GateName, OVERRIDABLE, type Wait } from './decision.ts'
 import { whyPassed } from './gate-table.ts'
 import { bringsRevision, isDisruptive, roundsOf } from './host-steps.ts'
+import { jobGates } from './job-gates.ts'
 import { canaries, turn } from './order-gates.ts'
 import { whyOutgrown } from './outgrown.ts'
 import { type LastSteps, ownGates } from './own-gates.ts'
@@ -81,6 +82,7 @@ function* closed(input: GateInput): Iterable<Wait> {
   }
   yield* datastore(input)
   yield* ownGates(input)
+  yield* jobGates(input)
 }
 
 function* halted({ snapshot }: GateInput): Iterable<Wait> {

@@ -59,7 +59,10 @@ export class LastSteps {
   }
 }
 
-/** Machines that wait for what their own gates say and for nothing else, in the order of their turns. */
+/** Gates that are opened by asking: what waits for nothing else is asked for. */
+export const isAsked = ({ gate }: Wait): boolean => gate === 'checks' || gate === 'jobs'
+
+/** Machines that wait for what their own gates say and for nothing else but answers, in the order of their turns. */
 export function gatesAwaited(
   { rollouts, hosts }: Pick<RolloutSnapshot, 'rollouts' | 'hosts'>,
   { waits }: Pick<Decision, 'waits'>,
@@ -71,7 +74,7 @@ export function gatesAwaited(
     for (const { host } of rollout.hosts) {
       const machine = hosts.get(host)?.machine
       const own = held.get(host) ?? []
-      if (machine !== undefined && own.length > 0 && own.every(({ gate }) => gate === 'checks'))
+      if (machine !== undefined && own.every(isAsked) && own.some(({ gate }) => gate === 'checks'))
         awaited.add(machine)
     }
   }

@@ -21,6 +21,8 @@ export interface RolloutSnapshot {
   readonly silence: Silence
   /** By machine what its own gates said when they were last asked; undefined: they are not asked before steps. */
   readonly gates: ReadonlyMap<string, GatesView> | undefined
+  /** By cluster the Jobs that are asked before a host of it is disrupted; one that has none is missing. */
+  readonly jobs: ReadonlyMap<string, JobsView>
   /** Why nothing is granted at all, such as a store that is older than what its nodes report. */
   readonly halted: string | undefined
 }
@@ -126,7 +128,18 @@ export interface Silence {
   readonly percent: number
 }
 
-/** What the gates of the fleet directory said on a host. */
+/** The Jobs of a cluster, and what they said. */
+export interface JobsView {
+  /** The signed revision that names them. */
+  readonly revision: number
+  readonly manifestDigest: string
+  /** The longest that one of them may take. */
+  readonly deadlineMs: number
+  /** When they were last asked; undefined: they were not, or have not answered yet. */
+  readonly answer: GatesView | undefined
+}
+
+/** What the gates of the fleet directory said on a host, or Jobs in a cluster. */
 export interface GatesView {
   /** When they were asked: the answer is about a moment after that. */
   readonly askedMs: number

@@ -75,6 +75,7 @@ const LARGE: SimulationOptions = {
   forbidding: 0.005,
   late: 0.1,
   askGates: true,
+  askJobs: true,
   calamity: true,
   clusters: [
     { servers: 3, workers: 50 },

@@ -1,7 +1,7 @@
 import { OVERRIDABLE } from '../decision.ts'
 import { planRollouts } from '../plan-rollouts.ts'
 import type { HostRecord, RolloutRecord } from '../rollout-record.ts'
-import type { ClusterView, HostView, MemberView, RolloutSnapshot } from '../rollout-snapshot.ts'
+import type { ClusterView, GatesView, HostView, MemberView, RolloutSnapshot } from '../rollout-snapshot.ts'
 import type { Planner, SimulationOptions } from './simulated-operators.ts'
 
 /** A world that gives every mistake its chance. */
@@ -13,6 +13,7 @@ export const SMALL_WORLD: SimulationOptions = {
   forbidding: 0,
   late: 0,
   askGates: false,
+  askJobs: false,
   calamity: false,
   clusters: [
     { servers: 3, workers: 5 },
@@ -48,6 +49,16 @@ const withHosts = (change: (view: HostView) => HostView) =>
     ...snapshot,
     hosts: new Map([...snapshot.hosts].map(([name, view]) => [name, change(view)])),
   }))
+
+const withJobAnswers =
+  (change: (answer: GatesView, nowMs: number) => GatesView): Planner =>
+  (snapshot, nowMs) => {
+    const jobs = [...snapshot.jobs].map(([name, view]) => {
+      const answer = view.answer && change(view.answer, nowMs)
+      return [name, { ...view, answer }] as const
+    })
+    return planRollouts({ ...snapshot, jobs: new Map(jobs) }, nowMs)
+  }
 
 const withMembers = (change: (member: MemberView, nowMs: number) => MemberView): Planner => {
   return (snapshot, nowMs) => {
@@ -383,6 +394,24 @@ export const BROKEN_PLANNERS: readonly {
         nowMs,
       ),
     options: { askGates: true },
+  },
+  {
+    name: 'asks no Jobs of clusters',
+    notices: /the Jobs of its cluster were not asked/,
+    planner: () => blind(snapshot => ({ ...snapshot, jobs: new Map() })),
+    options: { askJobs: true },
+  },
+  {
+    name: 'takes whatever Jobs come to for completed',
+    notices: /the Jobs of its cluster failed/,
+    planner: () => withJobAnswers(answer => ({ ...answer, problem: undefined })),
+    options: { askJobs: true },
+  },
+  {
+    name: 'takes what Jobs said before the last step for what they say now',
+    notices: /the Jobs of its cluster were (asked before|not asked)/,
+    planner: () => withJobAnswers((answer, nowMs) => ({ ...answer, askedMs: nowMs })),
+    options: { askJobs: true },
   },
   {
     name: 'does not look at racks',

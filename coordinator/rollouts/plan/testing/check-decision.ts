@@ -14,7 +14,7 @@ const ONE_ACT = ['rotate', 'leave', 'restore']
 /** Gates that an operator may open. */
 const OPENABLE = [
   ...['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'],
-  ...['lock', 'pin', 'window', 'health', 'checks', 'quarantine', 'soak', 'given-up'],
+  ...['lock', 'pin', 'window', 'health', 'checks', 'jobs', 'quarantine', 'soak', 'given-up'],
 ]
 
 /** By the table of the page about rollouts: what does not hold an action. */
@@ -22,10 +22,10 @@ const PASSED: Readonly<Record<string, readonly string[]>> = {
   reboot: ['pin', 'quarantine', 'skew'],
   restart: ['pin', 'quarantine', 'skew'],
   rotate: ['pin', 'quarantine', 'skew'],
-  rollback: ['pin', 'quarantine', 'skew', 'silence', 'checks'],
+  rollback: ['pin', 'quarantine', 'skew', 'silence', 'checks', 'jobs'],
   leave: ['pin', 'quarantine', 'skew', 'away', 'health', 'checks', 'unknown'],
   restore: [
-    ...['pin', 'quarantine', 'skew', 'unknown', 'health', 'checks', 'quorum'],
+    ...['pin', 'quarantine', 'skew', 'unknown', 'health', 'checks', 'jobs', 'quorum'],
     ...['budget', 'spread', 'silence', 'window'],
   ],
 }
@@ -223,6 +223,7 @@ function* problemsOf(
   if (!snapshot.hosts.get(host.host)?.connected) yield ['away', 'away']
   yield* clusterProblems(fleet, snapshot, ledger, rollout, host, box, step)
   yield* gateProblems(fleet, ledger, rollout, box)
+  yield* jobProblems(fleet, snapshot, ledger, rollout, box)
   if (heldBy(action, grants) !== undefined || step === 'snapshot') return
   const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(box.host)
   if (member?.joined && member.ready !== true) yield ['begun while not well', 'health']
@@ -253,16 +254,47 @@ function* gateProblems(fleet: Fleet, ledger: Ledger, rollout: RolloutRecord, box
     return
   }
   if (answer.problem !== undefined) yield ['its gates are ill', 'checks']
+  for (const name of endedSince(fleet, ledger, rollout, box, answer.askedMs))
+    yield [`its gates were asked before ${name} was done`, 'checks']
+}
+
+/** The Jobs of its cluster have completed, asked after everything that was done in it was over. */
+function* jobProblems(
+  fleet: Fleet,
+  { clusters }: RolloutSnapshot,
+  ledger: Ledger,
+  rollout: RolloutRecord,
+  box: Box,
+): Iterable<Problem> {
+  const members = clusters.get(box.cluster ?? '')?.members
+  if (!fleet.askJobs || box.cluster === undefined || members?.get(box.host)?.joined === false) return
+  const answer = fleet.jobAnswers.get(box.cluster)
+  if (!answer || fleet.nowMs - answer.askedMs > 300_000) {
+    yield ['the Jobs of its cluster were not asked', 'jobs']
+    return
+  }
+  if (answer.problem !== undefined) yield ['the Jobs of its cluster failed', 'jobs']
+  for (const name of endedSince(fleet, ledger, rollout, box, answer.askedMs))
+    yield [`the Jobs of its cluster were asked before ${name} was done`, 'jobs']
+}
+
+/** Hosts of its cluster with which something was over only after that time. */
+function* endedSince(
+  fleet: Fleet,
+  ledger: Ledger,
+  rollout: RolloutRecord,
+  box: Box,
+  askedMs: number,
+): Iterable<string> {
   const own = rollout.hosts.find(({ host }) => host === box.host)?.cluster
   for (const { id, hosts } of fleet.rollouts) {
     for (const { host: name, cluster } of hosts) {
       if (cluster !== own) continue
       const grants = ledger.host(id, name)?.grants ?? []
       const isOlder = grants.some(
-        ({ step, end }) =>
-          end && end.outcome !== 'skipped' && step !== 'prefetch' && end.atMs >= answer.askedMs,
+        ({ step, end }) => end && end.outcome !== 'skipped' && step !== 'prefetch' && end.atMs >= askedMs,
       )
-      if (isOlder) yield [`its gates were asked before ${name} was done`, 'checks']
+      if (isOlder) yield name
     }
   }
 }

@@ -86,6 +86,7 @@ export function sampleSnapshot(
     windows: [],
     silence: { known: hosts.length, silent: 0, percent: 30 },
     gates: undefined,
+    jobs: new Map(),
     halted: undefined,
     ...change,
     hosts: new Map(hosts.map(host => [host.host, host])),

@@ -1,7 +1,8 @@
+import { jobsAwaited } from '../job-gates.ts'
 import { gatesAwaited } from '../own-gates.ts'
 import type { RolloutRecord } from '../rollout-record.ts'
 import { checkDecision } from './check-decision.ts'
-import { askGates, giveJobs, snapshotOf, writeDecision } from './simulated-coordinator.ts'
+import { askGates, askJobs, giveJobs, snapshotOf, writeDecision } from './simulated-coordinator.ts'
 import { type Fleet, makeFleet, passTime, TICK_MS } from './simulated-fleet.ts'
 import {
   becomeQuiet,
@@ -85,11 +86,15 @@ function turn(fleet: Fleet, plan: Planner): boolean {
   writeDecision(fleet, decision)
   const awaited = fleet.askGates ? gatesAwaited(snapshot, decision) : new Set<string>()
   askGates(fleet, awaited)
+  const jobs = fleet.askJobs ? jobsAwaited(snapshot, decision) : new Set<string>()
+  askJobs(fleet, jobs)
   // Killed after it was written: whoever starts next asks for what was granted.
   if (fleet.faulty && random.chance(0.05)) restart(fleet)
   else giveJobs(fleet)
   // An answer comes within moments: while one is waited for, time does not leap over it.
-  return awaited.size + decision.grants.length + decision.closings.length + decision.moves.length > 0
+  return (
+    awaited.size + jobs.size + decision.grants.length + decision.closings.length + decision.moves.length > 0
+  )
 }
 
 function hasActed({ rollouts }: Fleet, rollout: string, name: string): boolean {
@@ -100,6 +105,8 @@ function hasActed({ rollouts }: Fleet, rollout: string, name: string): boolean {
 function restart(fleet: Fleet): void {
   fleet.counts.restarts += 1
   fleet.gateAnswers.clear()
+  fleet.jobAnswers.clear()
+  fleet.jobsAsked.clear()
   fleet.upAtMs = fleet.nowMs + fleet.random.below(90_000)
   fleet.blindUntilMs = fleet.upAtMs + fleet.random.below(60_000)
   for (const box of fleet.boxes.values()) box.sessionMs = undefined

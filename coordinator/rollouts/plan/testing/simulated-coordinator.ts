@@ -1,6 +1,6 @@
 import type { Decision, NewGrant } from '../decision.ts'
 import type { Grant, HostRecord, RolloutRecord } from '../rollout-record.ts'
-import type { ClusterView, HostView, OperationView, RolloutSnapshot } from '../rollout-snapshot.ts'
+import type { ClusterView, HostView, JobsView, OperationView, RolloutSnapshot } from '../rollout-snapshot.ts'
 import {
   type Box,
   FLEET_WINDOWS,
@@ -41,8 +41,13 @@ export function snapshotOf(fleet: Fleet): RolloutSnapshot {
     windows: FLEET_WINDOWS,
     silence: silenceOf(fleet),
     gates: fleet.askGates ? new Map(fleet.gateAnswers) : undefined,
+    jobs: new Map(fleet.askJobs ? [...fleet.clusters.keys()].map(name => [name, jobsOf(fleet, name)]) : []),
     halted: undefined,
   }
+}
+
+function jobsOf({ jobAnswers }: Fleet, cluster: string): JobsView {
+  return { revision: 1, manifestDigest: '', deadlineMs: 120_000, answer: jobAnswers.get(cluster) }
 }
 
 const NONE: ReadonlyMap<string, string> = new Map()
@@ -237,5 +242,28 @@ export function askGates(fleet: Fleet, machines: ReadonlySet<string>): void {
         ? 'gate made-up is unhealthy'
         : undefined
     gateAnswers.set(machine, { askedMs: nowMs, problem })
+  }
+}
+
+/** Asks servers to run the Jobs of clusters that are waited for. They take their time, and answer for when they were asked. */
+export function askJobs(fleet: Fleet, clusters: ReadonlySet<string>): void {
+  const { random, nowMs, jobsAsked, jobAnswers, jobsIllUntilMs } = fleet
+  for (const name of [...jobsAsked.keys(), ...jobAnswers.keys()]) {
+    if (clusters.has(name)) continue
+    jobsAsked.delete(name)
+    jobAnswers.delete(name)
+  }
+  for (const name of clusters) {
+    const asked = jobsAsked.get(name)
+    if (!asked) {
+      jobsAsked.set(name, { atMs: nowMs, dueMs: nowMs + random.below(100_000) })
+      continue
+    }
+    if (asked.dueMs > nowMs) continue
+    jobsAsked.delete(name)
+    const isThere = fleet.clusters.get(name)?.some(box => box.server && box.joined && isConnected(fleet, box))
+    const isIll = (jobsIllUntilMs.get(name) ?? 0) > asked.atMs
+    const problem = isIll ? 'gate made-up is unhealthy' : isThere ? undefined : 'not asked'
+    jobAnswers.set(name, { askedMs: asked.atMs, problem })
   }
 }

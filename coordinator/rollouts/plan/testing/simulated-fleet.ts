@@ -26,6 +26,13 @@ export interface Fleet {
   /** What machines said of their gates when they were last asked. */
   readonly gateAnswers: Map<string, GatesView>
   readonly askGates: boolean
+  /** By cluster: its Jobs were asked then, and answer at another time. */
+  readonly jobsAsked: Map<string, { readonly atMs: number; readonly dueMs: number }>
+  /** What Jobs said in clusters when they were last asked. */
+  readonly jobAnswers: Map<string, GatesView>
+  /** By cluster: until when its Jobs fail. */
+  readonly jobsIllUntilMs: Map<string, number>
+  readonly askJobs: boolean
   upAtMs: number
   /** Until then nobody has looked at clusters since the coordinator started. */
   blindUntilMs: number
@@ -130,6 +137,8 @@ export interface FleetOptions {
   readonly forbidding: number
   /** The gates of hosts are asked before each step. */
   readonly askGates: boolean
+  /** Clusters have Jobs that are asked before each step. */
+  readonly askJobs: boolean
   /** How likely it is that a host outside of clusters is enrolled only while rollouts go on: from 0 to 1. */
   readonly late: number
   readonly clusters: readonly { readonly servers: number; readonly workers: number }[]
@@ -144,7 +153,7 @@ const LATEST_ENROLMENT_MS = 2 * 3_600_000
 const START_MS = Date.UTC(2026, 2, 28, 21)
 const ALL_VERBS = [
   ...['apply', 'upgrade', 'rollback', 'reboot', 'restart', 'drain', 'snapshot'],
-  ...['leave', 'rotate', 'restore'],
+  ...['leave', 'rotate', 'restore', 'join'],
 ]
 const EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
 
@@ -157,7 +166,7 @@ export const FLEET_WINDOWS: readonly MaintenanceWindow[] = Array.from({ length: 
 }))
 
 export function makeFleet(options: FleetOptions): Fleet {
-  const { seed, alone, clusters, quarantined, lying, forbidding, askGates, late } = options
+  const { seed, alone, clusters, quarantined, lying, forbidding, askGates, askJobs, late } = options
   const random = new SeededRandom(seed)
   const boxes = new Map<string, Box>()
   const add = (host: string, cluster: string | undefined, server: boolean): Box => {
@@ -167,7 +176,7 @@ export function makeFleet(options: FleetOptions): Fleet {
       ...{ host, cluster, server, rack: `r${random.below(8)}` },
       windows: random.chance(0.1) ? [own] : [],
       lies: random.chance(lying),
-      allowed: forbidding === 0 ? ALL_VERBS : ALL_VERBS.filter(() => !random.chance(forbidding)),
+      allowed: forbidding === 0 ? ALL_VERBS : ['join', ...ALL_VERBS.filter(() => !random.chance(forbidding))],
       slowness: 1 + random.below(4),
       enrolsAtMs:
         cluster === undefined && random.chance(late) ? START_MS + random.below(LATEST_ENROLMENT_MS) : 0,
@@ -209,6 +218,10 @@ export function makeFleet(options: FleetOptions): Fleet {
       heardMs: new Map(),
       gateAnswers: new Map(),
       askGates,
+      jobsAsked: new Map(),
+      jobAnswers: new Map(),
+      jobsIllUntilMs: new Map(),
+      askJobs,
       upAtMs: 0,
       blindUntilMs: 0,
     },
@@ -253,6 +266,10 @@ export function passTime(fleet: Fleet, ms: number): void {
       box.up = false
       box.upAtMs = nowMs + random.below(900_000)
     } else if (random.chance(0.0015)) box.cutUntilMs = nowMs + random.below(300_000)
+  }
+  if (fleet.askJobs && faulty) {
+    for (const name of fleet.clusters.keys())
+      if (random.chance(0.01)) fleet.jobsIllUntilMs.set(name, nowMs + random.below(600_000))
   }
   if (faulty && random.chance(0.006)) {
     for (const box of fleet.boxes.values()) if (random.chance(0.5)) box.cutUntilMs = nowMs + 300_000

@@ -46,7 +46,7 @@ const FROM_ALL_GATES = [
     'lock',
     'pin',
   ] as const),
-  ...(['window', 'health', 'checks', 'quarantine', 'soak', 'given-up'] as const),
+  ...(['window', 'health', 'checks', 'jobs', 'quarantine', 'soak', 'given-up'] as const),
   // These open for nobody, whatever is written.
   ...(['quorum', 'away', 'busy', 'unknown', 'unbound', 'skew', 'held'] as const),
 ] as const

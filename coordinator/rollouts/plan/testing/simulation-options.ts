@@ -33,6 +33,7 @@ export function options(most: number): fc.Arbitrary<SimulationOptions> {
     forbidding: fc.constantFrom(0, 0, 0.02, 0.1),
     late: fc.constantFrom(0, 0.2),
     askGates: fc.boolean(),
+    askJobs: fc.boolean(),
     calamity: fc.boolean(),
     clusters: fc.array(
       fc.record({

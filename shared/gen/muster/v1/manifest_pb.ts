@@ -424,7 +424,7 @@ export type JobGate = Message<"muster.v1.JobGate"> & {
   name: string;
 
   /**
-   * How long it may take until it has completed; absent: 2 minutes. From 1 s to 10 min.
+   * How long it may take until it has completed; absent: 2 minutes. From 1 s to 4 min.
    *
    * @generated from field: google.protobuf.Duration deadline = 2;
    */
