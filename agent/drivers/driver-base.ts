@@ -367,6 +367,7 @@ export type SharedActs = Pick<
   | 'members'
   | 'whyNotStop'
   | 'applyManifests'
+  | 'runGateJob'
 >
 
 export const runsWorkloads = (facts: ClusterFacts): boolean =>

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { MAX_GATE_JOB_BYTES, readGateJob } from './read-gate-job.ts'
+import { MAX_GATE_JOB_BYTES } from '../revision/safety-bounds.ts'
+import { readGateJob } from './read-gate-job.ts'
 
 const JOB = `apiVersion: batch/v1
 kind: Job

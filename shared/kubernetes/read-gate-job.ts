@@ -1,14 +1,12 @@
 import { at, isObject, type JsonObject, textAt } from '../read-value.ts'
 import { isHostName } from '../revision/host-name.ts'
+import { MAX_GATE_JOB_BYTES } from '../revision/safety-bounds.ts'
 import { parseDocuments } from './parse-documents.ts'
 
 export type GateJobReading =
   | { readonly kind: 'ok'; readonly job: JsonObject }
   /** The reason names the file and what would be right. */
   | { readonly kind: 'refused'; readonly reason: string }
-
-/** Of a file that holds a gate's Job. */
-export const MAX_GATE_JOB_BYTES = 256 * 1024
 
 /**
  * The Job that a gate's file holds, and nothing else: what it needs beside itself is no part of the question, and is brought
