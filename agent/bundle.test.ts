@@ -14,9 +14,10 @@ const KEPT_OUT = [
   'better-sqlite3',
   'pino',
   'commander',
+  'yaml',
 ]
 
-it('the idle agent loads no forge, zod, systeminformation, CEL, database or command line', async () => {
+it('the idle agent loads no forge, zod, systeminformation, CEL, database, command line or YAML', async () => {
   const outdir = await mkdtemp(join(tmpdir(), 'bundle-'))
   try {
     // Split at every dynamic import: what the first piece needs statically is what the idle agent holds.

@@ -9,6 +9,7 @@ import type {
   ClusterStateRequest,
 } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
+import type { JobsProbe } from '../../shared/gen/muster/v1/probe_pb.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
 import { millisOf } from '../../shared/time.ts'
@@ -29,10 +30,12 @@ import {
 } from './cluster-operation.ts'
 import { ClusterStanding } from './cluster-standing.ts'
 import { decideOrder, decideResume } from './decide-order.ts'
+import { JobGateRuns } from './job-gate-runs.ts'
 import { laneOf, type Placed, whatMayStart } from './lanes.ts'
 import { type ManifestDeps, ManifestKeeper } from './manifest-keeper.ts'
 import { OperationStore } from './operation-store.ts'
 import { ReplayStore } from './replay-store.ts'
+import type { JobGateAnswer } from './run-job-gates.ts'
 
 export interface ClustersDeps
   extends Omit<ActDeps, 'manifests' | 'replay'>,
@@ -72,6 +75,8 @@ export interface Clusters extends AsyncDisposable {
   onChange(listener: () => void): () => void
   /** Newest first, for the local status. */
   operations(): readonly ClusterOperation[]
+  /** Runs the Jobs that are gates of this server's cluster; throws where this machine may not, or is running them already. */
+  runJobs(asked: JobsProbe, signal: AbortSignal): Promise<readonly JobGateAnswer[]>
   readonly standing: ClusterStanding
 }
 
@@ -93,9 +98,20 @@ export async function startClusters(deps: ClustersDeps, stop: AbortSignal): Prom
   const store = await OperationStore.open(join(folder, 'operations'))
   const replay = await ReplayStore.open(folder, store.all().length === 0)
   const manifests = await ManifestKeeper.open({ ...deps, folder })
-  const engine = new Engine({ ...deps, manifests, replay }, store, stop)
+  const fetchTree = oneByOne(deps.fetchTree)
+  const engine = new Engine({ ...deps, fetchTree, manifests, replay }, store, stop)
   await engine.resume()
   return engine
+}
+
+/** Trees are fetched one after the other: they share a folder, and what another download left in it is taken away. */
+function oneByOne(fetchTree: ActDeps['fetchTree']): ActDeps['fetchTree'] {
+  let last: Promise<unknown> = Promise.resolve()
+  return (manifest, signal) => {
+    const work = last.then(async () => await fetchTree(manifest, signal))
+    last = work.catch(() => {}) // told to who asked
+    return work
+  }
 }
 
 class Engine implements Clusters {
@@ -109,6 +125,7 @@ class Engine implements Clusters {
   readonly #deletions = new Map<string, { tries: number; dueMs: number }>()
   readonly #breaks = new Map<string, number>()
   readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #jobs: JobGateRuns
   readonly standing: ClusterStanding
   /** Orders are taken one after the other. */
   #tail: Promise<unknown> = Promise.resolve()
@@ -118,6 +135,7 @@ class Engine implements Clusters {
     this.#store = store
     this.#stop = stop
     this.standing = new ClusterStanding(deps, stop)
+    this.#jobs = new JobGateRuns(deps, stop)
   }
 
   async resume(): Promise<void> {
@@ -231,6 +249,10 @@ class Engine implements Clusters {
     return this.standing.read(request.requestId, signal)
   }
 
+  runJobs(asked: JobsProbe, signal: AbortSignal): Promise<readonly JobGateAnswer[]> {
+    return this.#jobs.run(asked, signal)
+  }
+
   reports(): readonly ToldReport[] {
     return this.#store
       .all()
@@ -255,6 +277,7 @@ class Engine implements Clusters {
     await this.#tail
     while (this.#running.size > 0) await Promise.all([...this.#running.values()].map(({ done }) => done))
     await this.standing.idle()
+    await this.#jobs.idle()
   }
 
   #nowMs(): number {

@@ -1,5 +1,5 @@
+import { at, isObject, readObject, textAt, textsAt } from '../../shared/read-value.ts'
 import type { System } from '../system/system.ts'
-import { at, isObject, readObject, textAt, textsAt } from './read-value.ts'
 
 /** Where the host's configuration says what the machine is in its cluster; it holds no secret. */
 export const CLUSTER_FACTS = '/etc/muster/cluster.json'

@@ -1,4 +1,5 @@
 import type { Clock } from '../../shared/clock.ts'
+import { readObject, textAt } from '../../shared/read-value.ts'
 import type { System } from '../system/system.ts'
 import { type ClusterFacts, isServerRole, isWorkerRole, NODE_ADDRESS } from './cluster-facts.ts'
 import type { ClusterActs, ClusterDriver, DriverState, Joined } from './driver.ts'
@@ -11,7 +12,6 @@ import type { ClusterFiles } from './node/cluster-files.ts'
 import { isDataOf, readDiskData } from './node/disk-data.ts'
 import { checkMachine, type Needs, readMachineId, type Shortfall } from './node/preconditions.ts'
 import { lastWords, readUnit, type ServiceState, startUnits, stopUnits, waitFor } from './node/services.ts'
-import { readObject, textAt } from './read-value.ts'
 import { redact } from './redact.ts'
 import { DONE, done, type Failure, failed, type Result } from './result.ts'
 import type { Programs } from './run-program.ts'
@@ -367,6 +367,7 @@ export type SharedActs = Pick<
   | 'members'
   | 'whyNotStop'
   | 'applyManifests'
+  | 'runGateJob'
 >
 
 export const runsWorkloads = (facts: ClusterFacts): boolean =>

@@ -1,3 +1,6 @@
+import type { JsonObject } from '../../shared/read-value.ts'
+import type { JobGate } from '../../shared/revision/clusters.ts'
+import type { Finding } from '../gates/gate-answer.ts'
 import type { ClusterFacts, Distribution, NodeRole } from './cluster-facts.ts'
 import type { SeenMember } from './etcd/member.ts'
 import type { DrainPolicy } from './kubernetes/evictable-pods.ts'
@@ -101,6 +104,12 @@ export interface ClusterActs {
   rotateCertificates(options: WaitOptions): Promise<Result<void>>
 
   applyManifests(set: ManifestSet, signal?: AbortSignal): Promise<Result<PruneEnd>>
+  /** Runs a Job by which the cluster is asked whether it may be touched, and takes it away again. */
+  runGateJob(
+    gate: Pick<JobGate, 'name' | 'deadlineMs'>,
+    job: JsonObject,
+    signal?: AbortSignal,
+  ): Promise<Finding>
 }
 
 export interface DriverState {

@@ -1,6 +1,6 @@
+import { at, isObject, readObject, textAt } from '../../shared/read-value.ts'
 import { DISTRIBUTIONS } from './cluster-facts.ts'
 import type { JoinSecret } from './driver.ts'
-import { at, isObject, readObject, textAt } from './read-value.ts'
 
 /** Leaves room for what sealing adds to it within its bound of 128 KiB. */
 export const MAX_SECRET_BYTES = 96 * 1024

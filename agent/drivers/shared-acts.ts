@@ -12,6 +12,7 @@ import { isVersion } from './kubernetes/judge-ready.ts'
 import { isNotFound, type Kubectl } from './kubernetes/kubectl.ts'
 import { type NodeReading, nodePath, readNode } from './kubernetes/node-reading.ts'
 import { proveReady, readEvidence, type WaitOptions } from './kubernetes/prove-ready.ts'
+import { runGateJob } from './kubernetes/run-gate-job.ts'
 import { seeNodes } from './kubernetes/see-nodes.ts'
 import { waitFor } from './node/services.ts'
 import { DONE, done, failed, type Result } from './result.ts'
@@ -63,6 +64,7 @@ export function sharedActs(of: Distributed): SharedActs {
       return own.kind === 'failed' ? own : done(whyNotStop(members.value, own.value.memberId))
     },
     applyManifests: async (set, signal) => await applyManifests(kubectl, set, signal),
+    runGateJob: async (gate, job, signal) => await runGateJob(kubectl, gate, job, { signal }),
   }
 }
 

@@ -15,6 +15,8 @@ import {
   DisksAnswerSchema,
   DisksProbeSchema,
   GatesAnswerSchema,
+  type JobsProbe,
+  JobsProbeSchema,
   JournalAnswerSchema,
   JournalProbeSchema,
   PortsAnswerSchema,
@@ -23,6 +25,7 @@ import {
 } from '../../shared/gen/muster/v1/probe_pb.ts'
 import { DeadlineError, withDeadline } from '../../shared/lifecycle.ts'
 import { msFromDuration } from '../../shared/time.ts'
+import type { JobGateAnswer } from '../clusters/run-job-gates.ts'
 import type { GateAnswer } from '../gates/gate-answer.ts'
 import { readDisks } from '../probes/read-disks.ts'
 import { readJournal } from '../probes/read-journal.ts'
@@ -33,6 +36,8 @@ import type { SerialisedFacts } from './facts-keeper.ts'
 
 const DEFAULT_DEADLINE_MS = 10_000
 const MOST_DEADLINE_MS = 60_000
+/** A Job may take ten minutes until it has completed, and is made and taken away beside that. */
+const MOST_JOBS_DEADLINE_MS = 11 * 60_000
 const MAX_ANSWER_CHARS = 256 * 1024
 const MAX_PARAMETER_CHARS = 4 * 1024
 const MAX_NONCE_CHARS = 64
@@ -49,6 +54,8 @@ export interface ProbeSources {
   readonly auditHeads: () => readonly ChainHead[]
   /** Asks the gates of the fleet directory by which this node is proved. */
   readonly gates: (signal: AbortSignal) => Promise<readonly GateAnswer[]>
+  /** Runs the Jobs that are gates of this server's cluster. */
+  readonly jobs: (asked: JobsProbe, signal: AbortSignal) => Promise<readonly JobGateAnswer[]>
   /** The machine that is asked about: made up where the agent's is. */
   readonly system: System
   /** What the node may be asked to do; logs are shown with "logs" alone. */
@@ -64,7 +71,8 @@ export async function answerProbe(
   signal: AbortSignal,
 ): Promise<ProbeAnswerParts> {
   const { probeId, kind, deadline } = probe
-  const ms = Math.min(deadline ? msFromDuration(deadline) : DEFAULT_DEADLINE_MS, MOST_DEADLINE_MS)
+  const mostMs = kind === 'jobs' ? MOST_JOBS_DEADLINE_MS : MOST_DEADLINE_MS
+  const ms = Math.min(deadline ? msFromDuration(deadline) : DEFAULT_DEADLINE_MS, mostMs)
   try {
     const json = await withDeadline(ms, signal, inner => answer(sources, probe, ms, inner))
     if (json.length > MAX_ANSWER_CHARS)
@@ -105,6 +113,10 @@ async function answer(
       const gates = await sources.gates(signal)
       const answers = gates.map(({ gate, verdict, reason }) => ({ name: gate, verdict, reason }))
       return toJsonString(GatesAnswerSchema, create(GatesAnswerSchema, { gates: answers }))
+    }
+    case 'jobs': {
+      const gates = await sources.jobs(readParameters(JobsProbeSchema, parameters), signal)
+      return toJsonString(GatesAnswerSchema, create(GatesAnswerSchema, { gates: [...gates] }))
     }
     case 'facts':
       return toJsonString(FactsSchema, fromBinary(FactsSchema, (await sources.facts()).bytes))

@@ -7,6 +7,7 @@ import type {
   SessionResponse,
   Welcome,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
+import type { JobsProbe } from '../../shared/gen/muster/v1/probe_pb.ts'
 import { openToMany, pause } from '../../shared/lifecycle.ts'
 import { jittered } from '../../shared/retry.ts'
 import { verifyManifest } from '../../shared/revision/verify-revision.ts'
@@ -220,6 +221,7 @@ class Session implements Disposable {
             facts: () => facts.refresh(),
             auditHeads: () => state.current.auditHeads,
             gates: (signal: AbortSignal) => operations.askGates(signal),
+            jobs: (asked: JobsProbe, signal: AbortSignal) => clusters.runJobs(asked, signal),
             key: this.#deps.identity,
             system: this.#deps.probed,
             allow: this.#deps.allowed,

@@ -26,6 +26,8 @@ export const LEAST_CONFIRM_MARGIN_MS = 5 * SECOND_MS
 export const MAX_GATES = 64
 /** Jobs that one cluster has as gates. */
 export const MAX_JOB_GATES = 16
+/** Of the file that holds such a Job. */
+export const MAX_GATE_JOB_BYTES = 256 * 1024
 export const MAX_GATE_UNITS = 64
 export const MAX_TOLERATED_UNITS = 64
 export const MAX_REACH_HOSTS = 16

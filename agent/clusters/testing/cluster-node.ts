@@ -11,6 +11,7 @@ import {
   type SealedSecret,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../../shared/gen/muster/v1/envelope_pb.ts'
+import type { ClusterEntrySchema } from '../../../shared/gen/muster/v1/manifest_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
 import type { OperatorOrder } from '../../../shared/operator-order/operator-order.ts'
 import { signOperatorOrder } from '../../../shared/operator-order/sign-operator-order.ts'
@@ -59,6 +60,7 @@ export interface RevisionChange {
   /** Hosts and the ids of their machines: n4 and n5 are workers, the others servers. */
   readonly machines?: Readonly<Record<string, string>>
   readonly tree?: { readonly digest: string; readonly length: number }
+  readonly gates?: MessageInitShape<typeof ClusterEntrySchema>['gates']
 }
 
 export function revisionOf({
@@ -67,6 +69,7 @@ export function revisionOf({
   created = new Date(sampleNow.getTime() - 60_000),
   machines = {},
   tree,
+  gates = [],
 }: RevisionChange): Envelope {
   const members = Object.entries(machines).map(([host, machine]) => ({
     ...{ host, machine, role: host === 'n4' || host === 'n5' ? 'worker' : 'server' },
@@ -74,7 +77,10 @@ export function revisionOf({
   const targets = members.map(({ host, role, machine }) =>
     sampleTarget({ host, role, binding: machine === '' ? { serial: 'S5' } : { machine } }),
   )
-  const cluster = { name: 'home', distribution: 'components', version: '1.34.3', members, admitsWorkers }
+  const cluster = {
+    ...{ name: 'home', distribution: 'components', version: '1.34.3', members, admitsWorkers },
+    gates,
+  }
   const expires = new Date(created.getTime() + 86_400_000)
   return sampleRevision({ number, targets, clusters: [cluster], created, expires, ...(tree && { tree }) })
     .envelope

@@ -1,9 +1,11 @@
+import type { JsonObject } from '../../../shared/read-value.ts'
 import type { ClusterFacts } from '../../drivers/cluster-facts.ts'
 import type { ClusterDriver, JoinSecret, MintRequest } from '../../drivers/driver.ts'
 import type { SeenMember } from '../../drivers/etcd/member.ts'
 import type { SeenNode } from '../../drivers/kubernetes/see-nodes.ts'
 import type { DiskData } from '../../drivers/node/disk-data.ts'
 import { DONE, done, type Failure, failed, type Result } from '../../drivers/result.ts'
+import type { Finding } from '../../gates/gate-answer.ts'
 
 /** What only the machine keeps over a kill of its agent: disk and cluster, as a driver would find them. Made up. */
 export class MadeUpMachine {
@@ -23,6 +25,11 @@ export class MadeUpMachine {
   cordonedBy = new Map<string, string>()
   readonly snapshots: string[] = []
   readonly applied: unknown[] = []
+  /** What a gate's Job comes to, by the gate's name; of any other: that it completed. */
+  readonly gateJobs = new Map<
+    string,
+    (job: JsonObject, signal: AbortSignal | undefined) => Promise<Finding>
+  >()
   /** Everything that was done, in order: "found o1". */
   readonly did: string[] = []
   /** What an act comes to instead. */
@@ -284,6 +291,11 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
             ? failed('precondition', 'the set is empty')
             : done({ applied: set.objects.length, pruned: [], kept: [] })
         }),
+      runGateJob: async ({ name, deadlineMs }, job, signal) => {
+        machine.did.push(`gate ${name} ${deadlineMs}`)
+        const found = await machine.gateJobs.get(name)?.(job, signal)
+        return found ?? { verdict: 'healthy', reason: 'completed' }
+      },
     },
   }
 }

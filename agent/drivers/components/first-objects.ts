@@ -1,5 +1,5 @@
+import type { JsonObject } from '../../../shared/read-value.ts'
 import { KUBELET_GROUP } from '../kubernetes/bootstrap-tokens.ts'
-import type { JsonObject } from '../read-value.ts'
 
 /** What a new cluster needs once: who its administrators are, and what kubelets may that join and that are in. */
 export const FIRST_OBJECTS: readonly JsonObject[] = [

@@ -3,7 +3,7 @@ import { request } from 'node:https'
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { reasonOf } from '../../../shared/errors.ts'
 import { withDeadline } from '../../../shared/lifecycle.ts'
-import { listAt, readObject, textsAt } from '../read-value.ts'
+import { listAt, readObject, textsAt } from '../../../shared/read-value.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { type EtcdMember, idOfHex, type SeenMember } from './member.ts'
 import {

@@ -1,10 +1,9 @@
 import { isIP } from 'node:net'
+import { at, type JsonObject, readObject, textAt } from '../../../shared/read-value.ts'
 import { isServerRole } from '../cluster-facts.ts'
 import type { Minted, MintRequest } from '../driver.ts'
 import { type Distributed, hostOf, ownAddress } from '../driver-base.ts'
 import { createTokenSecret, deleteTokensOf, describeToken } from '../kubernetes/bootstrap-tokens.ts'
-import { readManifests } from '../kubernetes/read-manifests.ts'
-import { at, type JsonObject, readObject, textAt } from '../read-value.ts'
 import { done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
 import { type K0sToken, type K0sTokenKind, readK0sToken } from './k0s-token.ts'
@@ -123,6 +122,8 @@ async function prepare(
     const token = text === undefined ? undefined : readK0sToken(text)
     const written = await read(names.find(name => name.endsWith('.yaml')))
     if (text === undefined || token?.kind !== kind || written === undefined) return unreadable
+    // Loaded when it is needed: an agent that is idle holds no reader of YAML.
+    const { readManifests } = await import('../kubernetes/read-manifests.ts')
     const objects = readManifests(new Map([['k0s token pre-shared', written]]))
     if (objects.kind === 'failed') return objects
     const [secret] = objects.value

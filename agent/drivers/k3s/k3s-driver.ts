@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { textAt } from '../../../shared/read-value.ts'
 import { isServerRole } from '../cluster-facts.ts'
 import type { ClusterActs, ClusterDriver, Minted } from '../driver.ts'
 import {
@@ -31,7 +32,6 @@ import { leafNames, readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits, waitFor } from '../node/services.ts'
 import { programVersion } from '../program-version.ts'
-import { textAt } from '../read-value.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { isObject, type JsonObject, textAt } from '../read-value.ts'
+import { isObject, type JsonObject, textAt } from '../../../shared/read-value.ts'
 import { DONE, done, failed } from '../result.ts'
 import { applyManifests } from './apply-manifests.ts'
 import type { Kubectl } from './kubectl.ts'

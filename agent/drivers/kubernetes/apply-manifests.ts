@@ -1,5 +1,5 @@
 import { pause } from '../../../shared/lifecycle.ts'
-import { at, isObject, type JsonObject, listAt, textAt } from '../read-value.ts'
+import { at, isObject, type JsonObject, listAt, textAt } from '../../../shared/read-value.ts'
 import { done, failed, type Result } from '../result.ts'
 import { isNotFound, type Kubectl, type KubeResult } from './kubectl.ts'
 import {

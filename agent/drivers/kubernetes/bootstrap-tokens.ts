@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { type JsonObject, textAt } from '../../../shared/read-value.ts'
 import type { ListedToken } from '../driver.ts'
-import { type JsonObject, textAt } from '../read-value.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { isNotFound, type Kubectl } from './kubectl.ts'
 

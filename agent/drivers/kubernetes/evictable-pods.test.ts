@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { JsonObject } from '../read-value.ts'
+import type { JsonObject } from '../../../shared/read-value.ts'
 import { podsToEvict } from './evictable-pods.ts'
 
 const POLICY = { deleteEmptyDir: true, deleteUnmanaged: false }

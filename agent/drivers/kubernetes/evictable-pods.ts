@@ -1,4 +1,4 @@
-import { at, isObject, type JsonObject, listAt, textAt } from '../read-value.ts'
+import { at, isObject, type JsonObject, listAt, textAt } from '../../../shared/read-value.ts'
 
 /** A pod that is in the way of a drain. */
 export interface PodToEvict {

@@ -1,4 +1,4 @@
-import { at, isObject, type JsonObject, listAt, readObject, textAt } from '../read-value.ts'
+import { at, isObject, type JsonObject, listAt, readObject, textAt } from '../../../shared/read-value.ts'
 import { done, type Failure, failed, type Result } from '../result.ts'
 import { type Programs, runProgram } from '../run-program.ts'
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { JsonObject } from '../read-value.ts'
+import type { JsonObject } from '../../../shared/read-value.ts'
 import {
   type InventoryEntry,
   identityOf,

@@ -1,4 +1,4 @@
-import { isObject, type JsonObject, listAt, readObject, textAt } from '../read-value.ts'
+import { isObject, type JsonObject, listAt, readObject, textAt } from '../../../shared/read-value.ts'
 
 /** Objects of the fleet directory that the cluster is to have. */
 export interface ManifestSet {

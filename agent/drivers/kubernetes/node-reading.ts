@@ -1,4 +1,4 @@
-import { at, isObject, type JsonObject, listAt, textAt, timeAt } from '../read-value.ts'
+import { at, isObject, type JsonObject, listAt, textAt, timeAt } from '../../../shared/read-value.ts'
 
 /** What says that a cordon is ours: the operation that set it. */
 export const CORDON_MARK = 'muster/cordoned-by'

@@ -1,5 +1,5 @@
 import { pause } from '../../../shared/lifecycle.ts'
-import { timeAt } from '../read-value.ts'
+import { timeAt } from '../../../shared/read-value.ts'
 import { done, failed, type Result } from '../result.ts'
 import { judgeReady, type NodeEvidence, type ReadyWish } from './judge-ready.ts'
 import { isNotFound, type Kubectl, type KubeResult } from './kubectl.ts'

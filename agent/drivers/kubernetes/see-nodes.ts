@@ -1,4 +1,4 @@
-import { textAt, timeAt } from '../read-value.ts'
+import { textAt, timeAt } from '../../../shared/read-value.ts'
 import { done, failed, type Result } from '../result.ts'
 import { MAX_NODES } from './check-joiner.ts'
 import type { Kubectl } from './kubectl.ts'

@@ -1,6 +1,6 @@
+import { isObject, listAt, textAt } from '../../../shared/read-value.ts'
 import type { System } from '../../system/system.ts'
 import { succeeded } from '../../system/system.ts'
-import { isObject, listAt, textAt } from '../read-value.ts'
 
 /** Something that must be so before Kubernetes can run here, and is not. */
 export interface Shortfall {
