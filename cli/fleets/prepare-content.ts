@@ -67,7 +67,7 @@ export async function prepareContent(
   const file = join(scratch, 'tree')
   const packed = await packTree(dir, file)
   if (packed.kind === 'refused') throw new CliError('refused', packed.reason)
-  refuseUnpackedScripts(fleet, packed.executables)
+  refuseUnpackedGates(fleet, packed)
   for (const note of packed.notes) cli.io.err(`note: ${escapeText(note)}\n`)
   const lockDigest = await digestOfLock(dir)
   const { targets, cache } = options.build
@@ -109,7 +109,17 @@ function refuseDirty(dir: string, git: GitState, allowed: boolean): void {
 }
 
 /** The check saw the files themselves; what no machine gets could be asked nowhere. */
-function refuseUnpackedScripts(fleet: Fleet, executables: ReadonlySet<string>): void {
+function refuseUnpackedGates(
+  fleet: Fleet,
+  { files, executables }: { readonly files: ReadonlySet<string>; readonly executables: ReadonlySet<string> },
+): void {
+  for (const { gates } of fleet.clusters) {
+    for (const { name, path } of gates) {
+      if (files.has(path)) continue
+      const cure = `${path} is no file of the revision; is it ignored by .gitignore?`
+      throw new CliError('refused', `gate ${name}: ${cure}`)
+    }
+  }
   for (const { safety } of [...fleet.hosts, ...fleet.groups]) {
     for (const { name, probe } of safety.gates) {
       if (probe.kind !== 'script' || executables.has(probe.path)) continue

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hasCode } from '../../shared/errors.ts'
-import type { CheckScript } from '../../shared/fleet-file/check-gates.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import { formatProblems, type Problem } from '../../shared/fleet-file/problem.ts'
-import { readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
+import { type FleetFileOptions, readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
 import { compileExpression } from '../../shared/query/expression.ts'
 import { CliError } from '../exit-codes.ts'
+import { checkJobIn } from './check-job.ts'
 import { checkScriptIn } from './check-script.ts'
 
 export const FLEET_FILE = 'fleet.toml'
@@ -16,15 +16,19 @@ export type CheckedDirectory =
   | { readonly ok: true; readonly fleet: Fleet; readonly problems: readonly Problem[] }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
-/** Reads and checks the fleet file of a directory, and the scripts that it names. */
+/** Reads and checks the fleet file of a directory, and the scripts and Jobs that it names. */
 export async function checkDirectory(dir: string): Promise<CheckedDirectory> {
   const path = join(dir, FLEET_FILE)
-  return checkText(await readText(path), path, checkScriptIn(dir))
+  return checkText(await readText(path), path, { checkScript: checkScriptIn(dir), checkJob: checkJobIn(dir) })
 }
 
-export function checkText(text: string, path: string, checkScript?: CheckScript): CheckedDirectory {
+export function checkText(
+  text: string,
+  path: string,
+  files: Pick<FleetFileOptions, 'checkScript' | 'checkJob'> = {},
+): CheckedDirectory {
   return readFleetFile(text, path, {
-    ...(checkScript === undefined ? {} : { checkScript }),
+    ...files,
     checkRule: rule => {
       const compiled = compileExpression(rule)
       return compiled.kind === 'refused' ? compiled.reason : undefined

@@ -6,6 +6,7 @@ import {
   TargetSchema,
 } from '../gen/muster/v1/manifest_pb.ts'
 import { kubernetesAttribute } from '../revision/kubernetes-target.ts'
+import { durationFromMs } from '../time.ts'
 import type { Cluster, Fleet, HostBinding, Settings } from './fleet.ts'
 import { rolloutTargetMessage } from './rollout-message.ts'
 import { safetyMessage, saysNothing } from './safety-message.ts'
@@ -129,7 +130,7 @@ export function clusterOf(fleet: Fleet, { cluster, role }: Settings): Cluster | 
 
 /** What the manifest says of each cluster, with the key of every machine that the file names. */
 export function clusterEntries(fleet: Fleet): readonly ClusterEntry[] {
-  return fleet.clusters.map(({ name, distribution, version, endpoint }) =>
+  return fleet.clusters.map(({ name, distribution, version, endpoint, gates }) =>
     create(ClusterEntrySchema, {
       name,
       distribution,
@@ -141,6 +142,12 @@ export function clusterEntries(fleet: Fleet): readonly ClusterEntry[] {
       members: fleet.hosts
         .filter(({ cluster, role }) => cluster === name && role !== 'none')
         .map(({ name: host, role, binding }) => ({ host, role, machine: binding.machine ?? '' })),
+      gates: gates
+        .map(({ name: gate, deadlineMs, path }) => ({
+          ...{ name: gate, path },
+          ...(deadlineMs === undefined ? {} : { deadline: durationFromMs(deadlineMs) }),
+        }))
+        .toSorted((a, b) => (a.name < b.name ? -1 : 1)),
     }),
   )
 }

@@ -65,6 +65,16 @@ export interface Cluster {
   readonly serviceCidr: string | undefined
   /** Clusters that rollouts must have done before. */
   readonly after: readonly string[]
+  /** Jobs that are asked before each step that disrupts a host of it. */
+  readonly gates: readonly JobGateSettings[]
+}
+
+export interface JobGateSettings {
+  readonly name: string
+  /** Undefined: as the agent's defaults say. */
+  readonly deadlineMs: number | undefined
+  /** Of its file in the fleet directory. */
+  readonly path: string
 }
 
 /** What hosts and groups have in common. */

@@ -1,12 +1,18 @@
 import { parseHostPort } from '../host-port.ts'
 import type { GateProbe } from '../revision/safety.ts'
-import type { GateSettings } from './fleet.ts'
+import type { GateSettings, JobGateSettings } from './fleet.ts'
 import type { GateTable } from './read-sections.ts'
 
 /** The keys that say what a gate asks for; it has exactly one of them. */
-export const probeKinds = ['units', 'http', 'tcp', 'disk', 'reach', 'script'] as const
+export const probeKinds = ['units', 'http', 'tcp', 'disk', 'reach', 'script', 'job'] as const
 
-/** What a gate asks; undefined when its table does not say. */
+/** The Job of a gate of clusters; undefined: it asks something else. */
+export function jobGateSettings({ name, table: { values } }: GateTable): JobGateSettings | undefined {
+  const { job, deadline } = values
+  return job && { name, deadlineMs: deadline?.value, path: job.value }
+}
+
+/** What a gate asks of a host; undefined when its table does not say, or asks it of a cluster. */
 export function gateSettings({ name, table: { values } }: GateTable): GateSettings | undefined {
   const probe = probeOf(values)
   return probe && { name, deadlineMs: values.deadline?.value, probe }

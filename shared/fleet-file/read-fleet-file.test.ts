@@ -78,6 +78,7 @@ describe('a good fleet file', () => {
           podCidr: undefined,
           serviceCidr: undefined,
           after: [],
+          gates: [],
         },
       ],
       groups: [

@@ -1,7 +1,7 @@
 import { checkBindings } from './check-bindings.ts'
 import { checkClusters } from './check-clusters.ts'
 import { checkConfigurations } from './check-configurations.ts'
-import { type CheckScript, checkGates } from './check-gates.ts'
+import { type CheckFile, checkGates } from './check-gates.ts'
 import { type CheckRule, checkGroups } from './check-groups.ts'
 import { checkMembership } from './check-membership.ts'
 import { checkNetwork } from './check-network.ts'
@@ -18,7 +18,9 @@ export interface FleetFileOptions {
   /** Reads a CEL rule and says what is wrong with it. Passed in, so that this module stays free of CEL. */
   readonly checkRule?: CheckRule
   /** Looks at a script that a gate names. Passed in, because only some who read the file have the directory. */
-  readonly checkScript?: CheckScript
+  readonly checkScript?: CheckFile
+  /** The same for a Job of a gate. */
+  readonly checkJob?: CheckFile
 }
 
 /** What a fleet file says, or why it says nothing. With `ok` the problems are warnings only. */
@@ -39,7 +41,7 @@ export function readFleetFile(text: string, path: string, options: FleetFileOpti
   checkClusters(sections, problems.report)
   checkBindings(sections, problems.report)
   checkConfigurations(sections, problems.report)
-  checkGates(sections, problems.report, options.checkScript)
+  checkGates(sections, problems.report, options)
   checkSafety(sections, problems.report)
   checkRollout(sections, problems.report)
   const fleet = problems.hasErrors ? undefined : resolveFleet(sections)

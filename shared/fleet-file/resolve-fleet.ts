@@ -1,5 +1,6 @@
 import type { Cluster, Fleet, ResolvedGroup, ResolvedHost, Settings } from './fleet.ts'
 import { type FreeTable, mergeFree } from './free-value.ts'
+import { jobGateSettings } from './gate-probe.ts'
 import { groupLayers, hostLayers, type Layers, pick, stack } from './layers.ts'
 import type { ClusterTable, GroupTable, HostTable, Sections } from './read-sections.ts'
 import { resolveHostRollout, resolveRollout } from './resolve-rollout.ts'
@@ -21,14 +22,17 @@ export function resolveFleet(sections: Sections): Fleet | undefined {
     floor: values.floor?.value,
     expiresDays: values['expires-days']?.value ?? defaultExpiresDays,
     leastNixVersion: values['least-nix-version']?.value,
-    clusters: [...sections.clusters.values()].flatMap(resolveCluster),
+    clusters: [...sections.clusters.values()].flatMap(cluster => resolveCluster(sections, cluster)),
     groups: [...sections.groups.values()].map(group => resolveGroup(sections, group)),
     hosts: [...sections.hosts.values()].map(host => resolveHost(sections, host)),
     rollout: resolveRollout(sections),
   }
 }
 
-function resolveCluster({ name, table: { values } }: ClusterTable): Cluster[] {
+function resolveCluster(
+  { gates }: Pick<Sections, 'gates'>,
+  { name, table: { values } }: ClusterTable,
+): Cluster[] {
   if (values.distribution === undefined) return []
   return [
     {
@@ -42,6 +46,10 @@ function resolveCluster({ name, table: { values } }: ClusterTable): Cluster[] {
       podCidr: values['pod-cidr']?.value,
       serviceCidr: values['service-cidr']?.value,
       after: values.after?.value ?? [],
+      gates: (values.gates?.value ?? []).flatMap(gate => {
+        const table = gates.get(gate)
+        return (table && jobGateSettings(table)) ?? []
+      }),
     },
   ]
 }

@@ -330,6 +330,13 @@ export const clusterKeys = {
     example: '["staging"]',
     meaning: 'Clusters that a rollout must have done before it begins with this one.',
   }),
+  gates: key({
+    type: listOf(types.nameText, 'list of gates with `job`', 0, bounds.MAX_JOB_GATES),
+    fallback: 'none',
+    example: '["smoke"]',
+    meaning:
+      'Jobs that a server runs before each step that disrupts a host of the cluster, each one of `[gates]`.',
+  }),
 }
 
 export const rolloutKeys = {
@@ -482,11 +489,18 @@ export const gateKeys = {
     example: '["--port", "8080"]',
     meaning: 'With `script`: its arguments.',
   }),
+  job: key({
+    type: types.jobText,
+    fallback: 'asks for something else',
+    example: '"gates/smoke.yaml"',
+    meaning:
+      'A Job of Kubernetes in a file of this directory, for the `gates` of clusters: a server runs it, and it must complete.',
+  }),
   deadline: key({
     type: duration(bounds.SAFETY_BOUNDS.gateDeadlineMs, 'from 1s to 10m'),
-    fallback: '"10s"',
+    fallback: '"10s"; "2m" with `job`',
     example: '"10s"',
-    meaning: 'How long one attempt may take.',
+    meaning: 'How long one attempt may take; with `job` at most 4 minutes.',
   }),
 }
 

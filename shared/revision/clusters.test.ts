@@ -42,6 +42,7 @@ describe('the clusters of a manifest', () => {
             distribution: 'k3s',
             version: undefined,
             endpoint: undefined,
+            gates: [],
             admitsWorkers: true,
             members: [
               { host: 'olaf', role: 'server', machine: key('a') },

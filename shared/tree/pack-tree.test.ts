@@ -69,6 +69,7 @@ describe('packing', () => {
     expect(result).toMatchObject({
       kind: 'packed',
       entries: 8,
+      files: expect.toSatisfy((files: ReadonlySet<string>) => files.has('empty') && !files.has('far')),
       executables: new Set(['bin/run']),
       digest: sha256Hex(await readFile(packed)),
     })

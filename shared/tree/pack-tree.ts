@@ -17,7 +17,9 @@ export type PackedTree =
       readonly digest: string
       readonly length: number
       readonly entries: number
-      /** Paths of the files in it that can be executed. */
+      /** Paths of what are neither folders nor links. */
+      readonly files: ReadonlySet<string>
+      /** Those of them that can be executed. */
       readonly executables: ReadonlySet<string>
       readonly notes: readonly string[]
     }
@@ -40,10 +42,11 @@ export async function packTree(dir: string, file?: string): Promise<PackedTree> 
     if (file === undefined) await drain(digested)
     else await writeNew(file, digested)
     const { length, entries, notes } = listing
-    const executables = new Set(
-      entries.filter(entry => entry.kind === 'file' && entry.executable).map(({ path }) => path),
-    )
-    return { kind: 'packed', digest: hash.digest('hex'), length, entries: entries.length, executables, notes }
+    const regular = entries.filter(entry => entry.kind === 'file')
+    const files = new Set(regular.map(({ path }) => path))
+    const executables = new Set(regular.filter(({ executable }) => executable).map(({ path }) => path))
+    const digest = hash.digest('hex')
+    return { kind: 'packed', digest, length, entries: entries.length, files, executables, notes }
   } catch (error) {
     if (error instanceof TreeRefusal) return { kind: 'refused', reason: error.message }
     throw new Error(`${dir}: could not be packed: ${reasonOf(error)}`, { cause: error })
