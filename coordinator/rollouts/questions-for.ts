@@ -13,7 +13,7 @@ const GATES_AGAIN_MS = 5_000
 /** A tree is fetched first, and Jobs are taken away afterwards. */
 const JOBS_MARGIN_MS = 45_000
 /** Each asking makes pods. */
-const JOBS_AGAIN_MS = 30_000
+const JOBS_AGAIN_MS = 15_000
 
 type Questions = ReadonlyMap<string, GateQuestion>
 

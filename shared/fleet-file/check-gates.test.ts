@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { clusterEntries } from './fleet-targets.ts'
 import { formatProblems } from './problem.ts'
 import { type FleetFileOptions, readFleetFile } from './read-fleet-file.ts'
 
@@ -41,11 +42,49 @@ gates = ["units", "http", "tcp", "disk", "reach", "script"]
     expect(check(text)).toBe('')
   })
 
+  it('is a Job where it is asked of a cluster, and goes into what the manifest says of that', () => {
+    const text = `[clusters.home]
+distribution = "k3s"
+gates = ["smoke"]
+[gates.smoke]
+job = "gates/smoke.yaml"
+deadline = "90s"
+[hosts.olaf]
+role = "server"
+cluster = "home"
+`
+    const result = readFleetFile(head + text, 'fleet.toml')
+    expect(formatProblems(result.problems)).toBe('')
+    const [entry] = result.ok ? clusterEntries(result.fleet) : []
+    expect(entry?.gates).toMatchObject([
+      { name: 'smoke', path: 'gates/smoke.yaml', deadline: { seconds: 90n } },
+    ])
+    const wrong = (change: (text: string) => string, options?: FleetFileOptions) =>
+      check(change(text), options)
+    expect(wrong(all => all.replace('"90s"', '"5m"'))).toContain(
+      'gates.smoke.deadline: is too long for a Job: a drained host waits for it; write at most 4m',
+    )
+    expect(wrong(all => all.replace('gates = ["smoke"]\n', ''))).toContain(
+      'asks nobody: write gates = ["smoke"] in a cluster',
+    )
+    expect(wrong(all => `${all}gates = ["smoke"]\n`)).toContain(
+      '"smoke" asks something else: a Job is asked of a whole cluster; name it in [clusters.NAME]',
+    )
+    expect(wrong(all => all.replace(/job = .*\ndeadline/, 'units = ["a.service"]\ndeadline'))).toContain(
+      '"smoke" asks something else: a cluster is asked by a gate with job',
+    )
+    expect(wrong(all => all.replace('smoke.yaml', 'smoke.sh'))).toContain('such as gates/smoke.yaml')
+    const checkJob = () => 'gates/smoke.yaml is not there'
+    expect(wrong(all => all, { checkJob })).toContain(
+      'gates.smoke.job: "gates/smoke.yaml" cannot be run: gates/smoke.yaml is not there',
+    )
+  })
+
   it.each([
     [
       'asks nothing',
       '',
-      '4:8: error: gates.web: asks nothing: write one of units, http, tcp, disk, reach, script',
+      '4:8: error: gates.web: asks nothing: write one of units, http, tcp, disk, reach, script, job',
     ],
     [
       'asks two things',

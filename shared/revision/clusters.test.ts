@@ -2,11 +2,12 @@ import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { describe, expect, it } from 'vitest'
 import {
   type ClusterEntrySchema,
+  type JobGateSchema,
   KubernetesTargetSchema,
   ManifestSchema,
   TargetSchema,
 } from '../gen/muster/v1/manifest_pb.ts'
-import { contradiction, readClusters } from './clusters.ts'
+import { contradiction, readClusters, sortedClusters } from './clusters.ts'
 import { judgeRevision } from './judge-revision.ts'
 import { encodeTarget } from './read-target.ts'
 import { sameContent } from './same-content.ts'
@@ -70,6 +71,38 @@ describe('the clusters of a manifest', () => {
     ['more than anybody has', Array.from({ length: 101 }, (_, n) => home({ name: `c${n}` })), 'at most 100'],
   ])('are refused with %s', (_, clusters, reason) => {
     expect(read(...clusters)).toContain(reason)
+  })
+
+  const job = (change: MessageInitShape<typeof JobGateSchema> = {}) =>
+    home({ gates: [{ name: 'smoke', path: 'gates/smoke.yaml', ...change }] })
+  it('bring the Jobs that are asked before they are touched, in order of their names', () => {
+    const gates = [
+      { name: 'web', path: 'gates/web.json', deadline: { seconds: 30n } },
+      { name: 'smoke', path: 'gates/smoke.yaml' },
+    ]
+    const sorted = sortedClusters([home({ gates })])
+    const clusters = read(...sorted)
+    if (typeof clusters === 'string') throw new Error(clusters)
+    expect(clusters.get('home')?.gates).toEqual([
+      { name: 'smoke', path: 'gates/smoke.yaml', deadlineMs: 120_000 },
+      { name: 'web', path: 'gates/web.json', deadlineMs: 30_000 },
+    ])
+  })
+
+  it.each([
+    ['a name that is none', job({ name: 'Smoke' }), 'gates: a name must be'],
+    ['a path out of the tree', job({ path: '../smoke.yaml' }), 'gate smoke job: write the path'],
+    ['a file of another kind', job({ path: 'gates/smoke.sh' }), 'gate smoke job: write the path'],
+    ['no time', job({ deadline: { seconds: 0n } }), 'gate smoke deadline: must be from'],
+    ['more time than a drained host has', job({ deadline: { seconds: 241n } }), 'gate smoke deadline'],
+    ['one twice', home({ gates: [...job().gates!, ...job().gates!] }), 'gate smoke: stands there twice'],
+    [
+      'more than anybody has',
+      home({ gates: Array.from({ length: 17 }, (_, n) => ({ name: `g${n}`, path: 'a.yaml' })) }),
+      'more than 16 gates',
+    ],
+  ])('are refused with Jobs that have %s', (_, cluster, reason) => {
+    expect(read(cluster)).toContain(reason)
   })
 
   it('must say of a target what the target says of itself', () => {

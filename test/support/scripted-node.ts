@@ -62,6 +62,10 @@ export class ScriptedNode implements AsyncDisposable {
   part = 'home'
   /** Says so of each act instead of doing it. */
   refuses = new Map<ClusterOrder['action']['case'], Ended>()
+  /** What Jobs that are gates of its cluster come to when it runs them. */
+  jobs: readonly { readonly name: string; readonly verdict: string; readonly reason: string }[] = []
+  /** With which parameters it was asked to run them. */
+  readonly jobsAsked: string[] = []
   /** Acts that it does not answer. */
   readonly silent = new Set<ClusterOrder['action']['case']>()
   /** Every order that came, once each. */
@@ -131,6 +135,7 @@ export class ScriptedNode implements AsyncDisposable {
         if (message?.case === 'clusterStateRequest') this.#answer(message.value.requestId)
         if (message?.case === 'clusterOrder') this.#obey(message.value)
         if (message?.case === 'clusterReportAck') this.#forget(message.value)
+        if (message?.case === 'probe' && message.value.kind === 'jobs') this.#runJobs(message.value)
       }
       if (Date.now() - beatMs > 500) {
         session.beat()
@@ -150,6 +155,12 @@ export class ScriptedNode implements AsyncDisposable {
     const { part: cluster, data, version } = this
     const value = { cluster, requestId, data, version, ...(view && { view }) }
     this.session?.send({ message: { case: 'clusterState', value } } as const)
+  }
+
+  #runJobs({ probeId, parameters }: { readonly probeId: string; readonly parameters: string }): void {
+    this.jobsAsked.push(parameters)
+    const value = { probeId, json: JSON.stringify({ gates: this.jobs }), error: '' }
+    this.session?.send({ message: { case: 'probeAnswer', value } } as const)
   }
 
   #forget({

@@ -150,6 +150,54 @@ describe('the gates of the planner', () => {
     for (const host of ['w1', 'w2']) await made.ended('uncordon', host)
   })
 
+  it('are Jobs of the fleet directory too: a server runs those that the newest revision names, before every act anew', async () => {
+    const jobs = [...made.nodes.values()].filter(({ server }) => server)
+    const answer = (verdict: string, reason: string) => {
+      for (const node of jobs) node.jobs = [{ name: 'smoke', verdict, reason }]
+    }
+    const asked = () => jobs.flatMap(({ jobsAsked }) => jobsAsked)
+    const distribution = 'distribution = "components"'
+    const toml = made.toml().replace(distribution, `${distribution}\ngates = ["smoke"]`)
+    await made.publish({ toml: `${toml}\n[gates.smoke]\njob = "gates/smoke.yaml"\n` })
+    const { number, digest } = made.operator.revisions.at(-1)!
+    answer('unhealthy', 'Job smoke failed: replicas are missing')
+    const before = drainsOf('w1')
+    const request = { requestId: 'by jobs', cluster: 'home', act: 'drain', host: 'w1' }
+    const { rolloutId } = await made.api.startClusterAct(request)
+    const waits = async () =>
+      (await made.fleet.rollouts.getRollout({ id: rolloutId })).rollout!.hosts[0]!.waits
+    await until('the gate', async () =>
+      (await waits()).some(({ reason }) => reason.includes('replicas are missing')) ? true : undefined,
+    )
+    expect(await waits()).toMatchObject([
+      { gate: 'jobs', reason: 'gate smoke is unhealthy: Job smoke failed: replicas are missing' },
+    ])
+    expect(JSON.parse(asked()[0] ?? '')).toEqual({
+      ...{ cluster: 'home', revision: String(number), manifestDigest: digest },
+    })
+    expect(drainsOf('w1')).toBe(before)
+    // What failed is asked again after a while, and opens by itself.
+    answer('healthy', '')
+    const { act } = await until('its turn', async () => {
+        const answered = await made.api.startClusterAct(request)
+        return answered.act ? answered : undefined
+      })
+    expect((await made.watch(act!.id)).at(-1)?.result?.done).toBe(true)
+    expect(drainsOf('w1')).toBe(before + 1)
+    // What takes nobody away asks nobody.
+    const count = asked().length
+    await made.ended('uncordon', 'w1')
+    expect(asked()).toHaveLength(count)
+    // No answer counts twice.
+    await made.ended('drain', 'w1')
+    expect(asked()).toHaveLength(count + 1)
+    await made.ended('uncordon', 'w1')
+    await made.publish()
+    await made.ended('drain', 'w1')
+    expect(asked()).toHaveLength(count + 1)
+    await made.ended('uncordon', 'w1')
+  })
+
   it('hold it at a lock, which is told at once', async () => {
     await made.fleet.rollouts.lockHost({ host: 'w1', why: 'a guest runs on it' })
     const refused = await refusal(made.ask('drain', 'w1'))
@@ -248,16 +296,17 @@ describe('manifests of the fleet directory', () => {
     for (const node of made.nodes.values())
       node.refuses.set('manifests', { class: 'quorum', reason: 'not now' })
     await made.publish({ files: { 'manifests/home/web.yaml': 'kind: ConfigMap\n' } })
+    const revision = BigInt(made.operator.revisions.at(-1)!.number)
     await until('a first attempt', () => (brought().length > 0 ? true : undefined))
     const failed = await until('what came of it', async () => {
       const { manifests } = await made.api.getCluster({ name: 'home' })
       return manifests?.reason.includes('not now') ? manifests : undefined
     })
-    expect(failed).toMatchObject({ revision: 2n, appliedRevision: 0n })
+    expect(failed).toMatchObject({ revision, appliedRevision: 0n })
     for (const node of made.nodes.values()) node.refuses.clear()
     await until('what the revision says', async () => {
       const { manifests } = await made.api.getCluster({ name: 'home' })
-      return manifests?.appliedRevision === 2n && manifests.reason === '' ? true : undefined
+      return manifests?.appliedRevision === revision && manifests.reason === '' ? true : undefined
     })
     const tried = brought().length
     // The same manifests in the next revision lead to nothing.
