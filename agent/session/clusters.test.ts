@@ -117,4 +117,26 @@ describe('clusters over a session', () => {
     })
     expect(machine.did).toEqual([])
   })
+
+  it('answers a question for the Jobs of the signed revision, and for those of no other', async () => {
+    await using hub = await startHub()
+    const machine = new MadeUpMachine(MADE_UP_FACTS)
+    machine.belongs()
+    await using test = await connected(hub, machine)
+    const created = new Date(Date.now() - 60_000)
+    const envelope = revisionOf({ machines: { n1: test.agent?.machine ?? '' }, created })
+    hub.newest?.send({ case: 'revision', value: { number: 5n, envelope } })
+    const ask = (probeId: string, manifestDigest: string) => {
+      const parameters = JSON.stringify({ cluster: 'home', revision: '5', manifestDigest })
+      hub.newest?.send({ case: 'probe', value: { probeId, kind: 'jobs', parameters } })
+    }
+    const answer = (probeId: string) =>
+      hub.newest?.of('probeAnswer').find(({ value }) => value.probeId === probeId)?.value
+    ask('p1', sha256Hex(envelope.payload))
+    await poll(() => answer('p1')).toMatchObject({ json: '{}', error: '' })
+    ask('p2', 'f'.repeat(64))
+    await poll(() => answer('p2')).toMatchObject({
+      ...{ json: '', error: expect.stringContaining('no signed manifest to judge by') },
+    })
+  })
 })

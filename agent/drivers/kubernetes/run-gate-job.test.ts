@@ -250,6 +250,26 @@ describe('the Job of a gate', () => {
     expect(api.jobs.size).toBe(0)
   })
 
+  it('is taken away when nobody asks any more while it is being made: that is not broken off', async () => {
+    const api = new MadeUpApi()
+    const controller = new AbortController()
+    const kubectl: Kubectl = {
+      ...api.kubectl,
+      create: async (path, object, signal) => {
+        controller.abort()
+        return signal?.aborted
+          ? failed('cancelled', 'it may come all the same')
+          : await api.kubectl.create(path, object)
+      },
+    }
+    const gate = { name: 'smoke', deadlineMs: 60_000 }
+    expect(await runGateJob(kubectl, gate, JOB, { signal: controller.signal, everyMs: 1 })).toEqual({
+      ...{ verdict: 'unavailable', reason: 'it was no longer asked for' },
+    })
+    expect(api.did.map(each => each.split(' ')[0])).toEqual(['create', 'remove'])
+    expect(api.jobs.size).toBe(0)
+  })
+
   it('is not even made when nobody asks any more', async () => {
     const api = new MadeUpApi()
     expect(await api.run({ signal: AbortSignal.abort() })).toMatchObject({ verdict: 'unavailable' })
