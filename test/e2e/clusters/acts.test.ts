@@ -179,9 +179,9 @@ describe('the gates of the planner', () => {
     // What failed is asked again after a while, and opens by itself.
     answer('healthy', '')
     const { act } = await until('its turn', async () => {
-        const answered = await made.api.startClusterAct(request)
-        return answered.act ? answered : undefined
-      })
+      const answered = await made.api.startClusterAct(request)
+      return answered.act ? answered : undefined
+    })
     expect((await made.watch(act!.id)).at(-1)?.result?.done).toBe(true)
     expect(drainsOf('w1')).toBe(before + 1)
     // What takes nobody away asks nobody.
