@@ -164,7 +164,7 @@ describe('from an empty folder to a published revision', () => {
     await writeFile(file, text)
   })
 
-  it('diff explains gates, and publish refuses one whose script no machine would get', async () => {
+  it('diff explains gates, and publish refuses one whose script or Job no machine would get', async () => {
     const files = ['fleet.toml', '.gitignore'].map(name => join(dir, name))
     const before = await Promise.all(files.map(file => readFile(file, 'utf8')))
     await mkdir(join(dir, 'checks'))
@@ -180,6 +180,15 @@ describe('from an empty folder to a published revision', () => {
     const refused = await muster('publish', dir, '--allow-dirty')
     expect(refused.code).toBe(exitCodes.refused.code)
     expect(refused.err).toContain('gate own: checks/own.sh is no executable file of the revision')
+    const job =
+      '[gates.own]\njob = "checks/own.json"\n\n[clusters.lab]\ndistribution = "k3s"\ngates = ["own"]\n\n[defaults]'
+    await writeFile(join(dir, 'fleet.toml'), before[0]?.replace('[defaults]', job) ?? '')
+    const template = { spec: { containers: [] } }
+    const object = { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'own' }, spec: { template } }
+    await writeFile(join(dir, 'checks/own.json'), JSON.stringify(object))
+    const unpacked = await muster('publish', dir, '--allow-dirty')
+    expect(unpacked.code).toBe(exitCodes.refused.code)
+    expect(unpacked.err).toContain('gate own: checks/own.json is no file of the revision')
     await Promise.all(files.map((file, index) => writeFile(file, before[index] ?? '')))
     await rm(join(dir, 'checks'), { recursive: true })
   })
