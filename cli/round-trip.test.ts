@@ -181,7 +181,7 @@ describe('from an empty folder to a published revision', () => {
     expect(refused.code).toBe(exitCodes.refused.code)
     expect(refused.err).toContain('gate own: checks/own.sh is no executable file of the revision')
     const job =
-      '[gates.own]\njob = "checks/own.json"\n\n[clusters.lab]\ndistribution = "k3s"\ngates = ["own"]\n\n[defaults]'
+      '[gates.own]\njob = "checks/own.json"\n\n[clusters.lab]\ndistribution = "k3s"\ngates = ["own"]\n\n[hosts.srv]\nrole = "server"\ncluster = "lab"\n\n[defaults]'
     await writeFile(join(dir, 'fleet.toml'), before[0]?.replace('[defaults]', job) ?? '')
     const template = { spec: { containers: [] } }
     const object = { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'own' }, spec: { template } }
