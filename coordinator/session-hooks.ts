@@ -17,7 +17,7 @@ import { recordLog } from './operations/record-log.ts'
 import { recordReport } from './operations/record-report.ts'
 import type { ClusterHooks, SessionHooks } from './sessions/hooks.ts'
 import type { FactsLimits } from './store/facts.ts'
-import { newestOperation, openOperations } from './store/operations.ts'
+import { hasOperations, openOperations } from './store/operations.ts'
 import type { Store } from './store/store.ts'
 
 export interface SessionHookDeps {
@@ -117,5 +117,5 @@ async function isNew(
 ): Promise<boolean> {
   const { admittedAtMs } = directory.get(machine) ?? {}
   if (admittedAtMs === undefined || clock.now().getTime() - admittedAtMs > NEW_MS) return false
-  return (await newestOperation(store.db, machine)) === undefined
+  return !(await hasOperations(store.db, machine))
 }

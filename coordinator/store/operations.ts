@@ -91,6 +91,17 @@ export async function pastOperations(
     .execute()
 }
 
+/** Whether any operation of a machine is on record. Every session asks: nothing is sorted for it. */
+export async function hasOperations(db: Kysely<Database>, machine: string): Promise<boolean> {
+  const found = await db
+    .selectFrom('operations')
+    .select('id')
+    .where('machine', '=', machine)
+    .limit(1)
+    .execute()
+  return found.length > 0
+}
+
 /** The operation of a machine that was ordered last. */
 export async function newestOperation(
   db: Kysely<Database>,
