@@ -111,7 +111,7 @@ export async function newestOperation(
   return row
 }
 
-/** Operations without an outcome of these machines. */
+/** Operations without an outcome of these machines, oldest first. */
 export async function openOperations(
   db: Kysely<Database>,
   machines: readonly string[],
@@ -123,12 +123,11 @@ export async function openOperations(
       .selectAll()
       .where('outcome_class', '=', 0)
       .where('machine', 'in', machines.slice(at, at + CHUNK))
-      .orderBy('ordered')
-      .orderBy('id')
       .execute()
     rows.push(...some)
   }
-  return rows
+  // Sorted here: every session asks, mostly for nothing, and the store's own sorting leaves 24 KiB behind each time.
+  return rows.sort((a, b) => a.ordered - b.ordered || (a.id < b.id ? -1 : 1))
 }
 
 /** Changes that are not over, of all machines; a machine has at most one. */
