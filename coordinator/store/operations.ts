@@ -126,7 +126,7 @@ export async function openOperations(
       .execute()
     rows.push(...some)
   }
-  // Sorted here: every session asks, mostly for nothing, and the store's own sorting leaves 24 KiB behind each time.
+  // Sorted here: every session asks, mostly for nothing, and the store's own sorting leaves memory behind each time.
   return rows.sort((a, b) => a.ordered - b.ordered || (a.id < b.id ? -1 : 1))
 }
 
