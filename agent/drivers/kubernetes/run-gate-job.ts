@@ -156,9 +156,10 @@ async function readWaiting(
 ): Promise<string | undefined> {
   const pods = await readPods(kubectl, run, signal)
   if (!pods) return undefined
-  const pod = newestPod(pods)
+  // One that is being taken away shows what that makes of it: its containers wait for their creation again.
+  const pod = newestPod(pods.filter(each => textAt(each, 'metadata', 'deletionTimestamp') === undefined))
   if (pod) return whatPodWaitsFor(pod)
-  return isBare ? 'no pod of it was made' : undefined
+  return isBare && pods.length === 0 ? 'no pod of it was made' : undefined
 }
 
 /** The end of what its newest pod logged, to be put behind a reason; "": nothing can be had. */
