@@ -66,8 +66,8 @@ describe('the gates of hosts', () => {
     await settle()
     expect(told()).toBe(2)
     expect([...questions.answers()]).toEqual([
-      ['a', { askedMs: 1_000_000, problem: undefined }],
-      ['b', { askedMs: 1_000_000, problem: 'its gates could not be asked: not online' }],
+      ['a', { askedMs: 1_000_000, problem: undefined, parameters: '' }],
+      ['b', { askedMs: 1_000_000, problem: 'its gates could not be asked: not online', parameters: '' }],
     ])
     // Asked again after a while, as long as they are waited for.
     questions.follow(of('a', 'b'))

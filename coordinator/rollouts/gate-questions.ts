@@ -32,13 +32,18 @@ export interface GateQuestion {
   readonly what: string
 }
 
+/** An answer, and to which question. */
+export interface GateAnswer extends GatesView {
+  readonly parameters: string
+}
+
 /**
  * Asks for gates while a rollout waits for nothing else. In memory alone: after a start everybody is asked anew.
  * INVARIANT: what a host has not said since it was asked is no answer, and what it cannot say is none that opens anything.
  */
 export class GateQuestions {
   readonly #deps: GateQuestionsDeps
-  readonly #answers = new Map<string, GatesView>()
+  readonly #answers = new Map<string, GateAnswer>()
   readonly #asking = new Set<string>()
   readonly #asked = new Map<string, { readonly atMs: number; readonly parameters: string }>()
 
@@ -47,7 +52,7 @@ export class GateQuestions {
   }
 
   /** The newest answers, by subject: a host's machine, or a cluster. */
-  answers(): ReadonlyMap<string, GatesView> {
+  answers(): ReadonlyMap<string, GateAnswer> {
     return new Map(this.#answers)
   }
 
@@ -83,7 +88,7 @@ export class GateQuestions {
     this.#asking.delete(subject)
     // Whom nobody waits for any more may have been changed since.
     if (this.#asked.get(subject) !== asked) return
-    this.#answers.set(subject, { askedMs: atMs, problem })
+    this.#answers.set(subject, { askedMs: atMs, problem, parameters })
     answered()
   }
 }

@@ -1,6 +1,5 @@
-import { create, toJsonString } from '@bufbuild/protobuf'
-import { JobsProbeSchema } from '../../shared/gen/muster/v1/probe_pb.ts'
 import type { GateQuestion } from './gate-questions.ts'
+import { jobsParameters } from './jobs-views.ts'
 import { Servers } from './plan/allow-gate.ts'
 import type { Decision } from './plan/decision.ts'
 import { jobsAwaited, serverToAsk } from './plan/job-gates.ts'
@@ -37,10 +36,8 @@ export function jobQuestions(snapshot: RolloutSnapshot, decision: Decision): Que
     const jobs = snapshot.jobs.get(cluster)
     const machine = serverToAsk(servers.of(cluster), snapshot.clusters.get(cluster))?.machine
     if (!jobs || machine === undefined) continue
-    const { manifestDigest } = jobs
-    const probe = create(JobsProbeSchema, { cluster, revision: BigInt(jobs.revision), manifestDigest })
     questions.set(cluster, {
-      ...{ machine, kind: 'jobs', parameters: toJsonString(JobsProbeSchema, probe) },
+      ...{ machine, kind: 'jobs', parameters: jobsParameters(cluster, jobs) },
       ...{ what: `the Jobs of cluster ${cluster}`, againMs: JOBS_AGAIN_MS },
       deadlineMs: jobs.deadlineMs + JOBS_MARGIN_MS,
     })

@@ -21,17 +21,12 @@ import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import type { ClusterSource } from './cluster-source.ts'
 import type { GateQuestions } from './gate-questions.ts'
+import { jobsViews } from './jobs-views.ts'
 import { bootsOf, isServerRole } from './members.ts'
 import { missingOperation, viewOfOperation } from './operation-view.ts'
 import { isMove } from './plan/host-steps.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
-import type {
-  GatesView,
-  HostView,
-  JobsView,
-  OperationView,
-  RolloutSnapshot,
-} from './plan/rollout-snapshot.ts'
+import type { HostView, OperationView, RolloutSnapshot } from './plan/rollout-snapshot.ts'
 import { type RolloutRows, readRecords } from './read-record.ts'
 import type { SilenceWatch } from './silence.ts'
 
@@ -170,24 +165,9 @@ export async function snapshotOf(
       isLive(directory.get(machine)?.state ?? 'evicted'),
     ),
     gates: policy.askGates ? deps.gateQuestions.answers() : undefined,
-    jobs: jobsOf(newest?.manifest, deps.jobQuestions.answers()),
+    jobs: jobsViews(newest?.manifest, deps.jobQuestions.answers()),
     halted: deps.halted(),
   }
-}
-
-/** Jobs are those of the newest revision, whatever hosts are moved to: what a cluster must pass is not for an older one to say. */
-function jobsOf(
-  newest: KnownManifest | undefined,
-  answers: ReadonlyMap<string, GatesView>,
-): RolloutSnapshot['jobs'] {
-  const jobs = new Map<string, JobsView>()
-  for (const [name, { gates }] of newest?.clusters ?? []) {
-    if (!newest || gates.length === 0) continue
-    const deadlineMs = Math.max(...gates.map(gate => gate.deadlineMs))
-    const { number: revision, digest: manifestDigest } = newest
-    jobs.set(name, { revision, manifestDigest, deadlineMs, answer: answers.get(name) })
-  }
-  return jobs
 }
 
 function whyHeld(

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { JsonObject } from '../../../shared/read-value.ts'
-import { containerToBlame, gateRun, judgeJob, newestPod, whatPodWaitsFor } from './gate-job.ts'
+import { containerToBlame, gateRun, hasMadeNoPod, judgeJob, newestPod, whatPodWaitsFor } from './gate-job.ts'
 
 const SUFFIX = '0123abcd'
 const gate = { name: 'smoke', deadlineMs: 90_500 }
@@ -84,7 +84,16 @@ describe('how a Job stands', () => {
       standing('Complete', {}, { deletionTimestamp: '2026-03-01T12:00:00Z' }),
       { kind: 'completed' },
     ],
-    ['runs while it is only about to fail', standing('FailureTarget'), { kind: 'running' }],
+    [
+      'runs while it is only about to fail, and its pods say why',
+      standing('FailureTarget', { reason: 'BackoffLimitExceeded' }),
+      { kind: 'running' },
+    ],
+    [
+      'took too long, and its pods are being taken away',
+      standing('FailureTarget', { reason: 'DeadlineExceeded' }),
+      { kind: 'late' },
+    ],
     [
       'runs while it does not hold that it failed',
       standing('Failed', { status: 'False' }),
@@ -100,6 +109,17 @@ describe('how a Job stands', () => {
     ['is taken away', { metadata: { deletionTimestamp: '2026-03-01T12:00:00Z' } }, { kind: 'going' }],
   ])('%s', (_, object, wanted) => expect(judgeJob(object)).toEqual(wanted))
 })
+
+it.each<[JsonObject, boolean]>([
+  [{}, true],
+  [{ active: 0, ready: 0, terminating: 0 }, true],
+  [{ active: 1 }, false],
+  [{ terminating: 1 }, false],
+  [{ failed: 1 }, false],
+  [{ succeeded: 1 }, false],
+])('a Job that says %j of itself has made no pod: %s', (status, wanted) =>
+  expect(hasMadeNoPod({ status })).toBe(wanted),
+)
 
 describe('its pods', () => {
   const pod = (name: string, at: string) => ({ metadata: { name, creationTimestamp: at } })

@@ -77,11 +77,13 @@ export function judgeJob(job: JsonObject): JobStanding {
       each => textAt(each, 'type') === type && textAt(each, 'status') === 'True',
     )
   if (holds('Complete')) return { kind: 'completed' }
+  // Its pods are being taken away: what is seen of them from now on says nothing of the Job.
+  if (textAt(holds('FailureTarget'), 'reason') === DEADLINE) return { kind: 'late' }
   const failed = holds('Failed')
   if (failed) {
     const reason = textAt(failed, 'reason') ?? ''
     const message = (textAt(failed, 'message') ?? '').slice(0, MAX_WORDS)
-    if (reason === 'DeadlineExceeded') return { kind: 'late' }
+    if (reason === DEADLINE) return { kind: 'late' }
     return {
       kind: 'failed',
       reason: [reason, message].filter(text => text !== '').join(': ') || 'without a reason',
@@ -91,6 +93,15 @@ export function judgeJob(job: JsonObject): JobStanding {
 }
 
 const MAX_WORDS = 200
+const DEADLINE = 'DeadlineExceeded'
+
+/** Whether Kubernetes has made no pod of it, by what it counts itself: pods that are gone are seen nowhere else. */
+export function hasMadeNoPod(job: JsonObject): boolean {
+  return ['active', 'terminating', 'succeeded', 'failed'].every(key => {
+    const count = at(job, 'status', key)
+    return typeof count !== 'number' || count === 0
+  })
+}
 
 /** The pod that was made last; undefined: there is none. */
 export function newestPod(pods: readonly JsonObject[]): JsonObject | undefined {

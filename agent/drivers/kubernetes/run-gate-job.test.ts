@@ -174,6 +174,40 @@ describe('the Job of a gate', () => {
     })
   })
 
+  it('had a pod that Kubernetes has just taken away, whatever can be seen at that moment', async () => {
+    const api = new MadeUpApi()
+    const unplaced = { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: '0/2 nodes' }
+    api.pods = [pod('ask-1', 1, { conditions: [unplaced] })]
+    api.onLook = look => {
+      if (look === 3) api.pods = []
+    }
+    // What it counts is behind: first the pods go, then it says so, then that it failed.
+    api.status = look => (look < 5 ? { active: 1 } : holds('FailureTarget', { reason: 'DeadlineExceeded' }))
+    expect(await api.run({ deadlineMs: 2_400 })).toEqual({
+      verdict: 'unhealthy',
+      reason: 'Job checks/ask did not complete within 2.4 s: its pod has no node: Unschedulable: 0/2 nodes',
+    })
+    expect(api.looks).toBe(5)
+  })
+
+  it('is told by what its pod waited for before that was taken away', async () => {
+    const api = new MadeUpApi()
+    const waits = (reason: string) => ({
+      containerStatuses: [{ name: 'ask', state: { waiting: { reason } } }],
+    })
+    api.pods = [pod('ask-1', 1, waits('ErrImageNeverPull'))]
+    api.onLook = look => {
+      if (look < 3) return
+      const { metadata, ...others } = pod('ask-1', 1, waits('ContainerCreating'))
+      const going = { ...(isObject(metadata) ? metadata : {}), deletionTimestamp: 'x' }
+      api.pods = [{ metadata: going, ...others }]
+    }
+    api.status = look => (look < 5 ? { active: 1 } : holds('FailureTarget', { reason: 'DeadlineExceeded' }))
+    expect(await api.run({ deadlineMs: 2_400 })).toMatchObject({
+      reason: 'Job checks/ask did not complete within 2.4 s: container ask waits: ErrImageNeverPull',
+    })
+  })
+
   it('is unavailable where the API server does not take it, by its reason; it is deleted all the same', async () => {
     const api = new MadeUpApi()
     api.fails = {

@@ -11,6 +11,7 @@ import {
   GATE_LABEL,
   type GateRun,
   gateRun,
+  hasMadeNoPod,
   judgeJob,
   newestPod,
   whatPodWaitsFor,
@@ -27,7 +28,7 @@ const LOOK_EVERY_MS = 1_000
 /** Looks in a row that the API server did not answer. */
 const MAX_MISSES = 5
 /** Kubernetes takes the pods of a Job away when its time is over: what they wait for is looked for a little before. */
-const LAST_LOOKS_MS = 2_500
+const LAST_LOOKS_MS = 5_000
 /** Whoever stops the agent waits for it. */
 const TIDY_MS = 10_000
 const MAX_LEFTOVERS = 500
@@ -134,8 +135,10 @@ async function watch(
         return takenAway(run)
       case 'late':
       case 'running':
-        if (leftMs <= LAST_LOOKS_MS)
-          waitsFor = (await readWaiting(kubectl, run, standing.kind, signal)) ?? waitsFor
+        if (leftMs <= LAST_LOOKS_MS) {
+          const isBare = standing.kind === 'running' && hasMadeNoPod(live.value)
+          waitsFor = (await readWaiting(kubectl, run, isBare, signal)) ?? waitsFor
+        }
         if (standing.kind === 'late' || leftMs <= 0) {
           const why = waitsFor === undefined ? '' : `: ${waitsFor}`
           return unhealthy(`${run.shown} did not complete within ${run.limitMs / 1000} s${why}`)
@@ -144,19 +147,19 @@ async function watch(
   }
 }
 
-/** undefined: that cannot be seen. */
+/** `isBare`: it has made no pod. undefined: that cannot be seen. */
 async function readWaiting(
   kubectl: Kubectl,
   run: GateRun,
-  standing: 'late' | 'running',
+  isBare: boolean,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
   const pods = await readPods(kubectl, run, signal)
   if (!pods) return undefined
-  const pod = newestPod(pods)
+  // One that is being taken away shows what that makes of it: its containers wait for their creation again.
+  const pod = newestPod(pods.filter(each => textAt(each, 'metadata', 'deletionTimestamp') === undefined))
   if (pod) return whatPodWaitsFor(pod)
-  // Of one that is late the pods are gone.
-  return standing === 'late' ? undefined : 'no pod of it was made'
+  return isBare && pods.length === 0 ? 'no pod of it was made' : undefined
 }
 
 /** The end of what its newest pod logged, to be put behind a reason; "": nothing can be had. */

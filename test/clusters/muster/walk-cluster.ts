@@ -8,6 +8,7 @@ import { SET_UP_MS } from '../../lab/why-not.ts'
 import { waitUntil } from '../../support/wait-until.ts'
 import { CLUSTER, type ClusterFleet, startClusterFleet } from './cluster-fleet.ts'
 import { broughtTo, type SeenForeign, seeForeign } from './foreign-host.ts'
+import { publishJobGate, publishNoJobGate, untilHeldByJob, untilNoGateJobs } from './job-gate.ts'
 import { HOSTS, type Host, isPackaged, type LabDistribution, SERVERS, WORKERS } from './rendered-system.ts'
 import { readNodes, untilAnswers, untilReady } from './seen-cluster.ts'
 import { findSecrets, listTokens, untilNoTokens, watchTokens } from './token-watch.ts'
@@ -107,6 +108,31 @@ export function walkCluster(distribution: LabDistribution): void {
       await made.ok('uncordon', 'n4')
       expect((await readNodes(made, 'n1')).filter(node => node.unschedulable)).toEqual([])
       expect(await untilAnswers(made, 'n1', APP)).toBe(WEB_ANSWER)
+    })
+
+    it('asks a Job of the fleet directory before a node is touched, and waits as long as it fails', async () => {
+      const cordoned = async () =>
+        (await readNodes(made, 'n1')).filter(node => node.unschedulable).map(({ name }) => name)
+      const failing = "echo 'all is looked at'; echo 'replicas are missing'; exit 1"
+      await publishJobGate(made, failing)
+      const draining = made.muster('drain', 'n5')
+      const rollout = await untilHeldByJob(made, 'n5', 'replicas are missing')
+      expect(await made.ok('rollout', 'show', rollout)).toMatch(
+        /n5 .*waits at jobs: gate smoke is unhealthy: Job default\/smoke failed: .*; its log ends with: replicas are missing/,
+      )
+      // It is asked again only after a while.
+      await untilNoGateJobs(made, 'n1')
+      expect(await cordoned()).toEqual([])
+      await publishJobGate(made, 'exit 0')
+      expect(await draining).toMatchObject({ code: 0 })
+      expect(await cordoned()).toEqual(['n5'])
+      // What gives a node back waits for no Job.
+      await publishJobGate(made, failing)
+      await made.ok('uncordon', 'n5')
+      expect(await cordoned()).toEqual([])
+      await publishNoJobGate(made)
+      await untilNoGateJobs(made, 'n1')
+      await untilReady(made, 'n1', nodes)
     })
 
     it('gives its operator a kubeconfig that works', async () => {
