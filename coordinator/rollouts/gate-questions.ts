@@ -8,7 +8,7 @@ import type { GatesView } from './plan/rollout-snapshot.ts'
 
 /** Hosts that are asked at the same time. */
 const MOST_ASKED = 50
-const MAX_REASON_CHARS = 300
+const MAX_REASON_CHARS = 500
 
 export interface GateQuestionsDeps {
   readonly sessions: Pick<Sessions, 'probe'>
