@@ -151,6 +151,7 @@ describe.skipIf(!hasNix)('publish --build', () => {
         version: '1.34.3',
         endpoint: undefined,
         admitsWorkers: false,
+        gates: [],
       },
       members: [
         { host: 'box', role: 'worker', machine: undefined },

@@ -280,7 +280,7 @@ describe('questions to the store', () => {
     await addMachines(5000)
     const deps = await depsOf()
     // Dear enough to take several slices of time on any machine.
-    const clauses = Array.from({ length: 40 }, (_, index) => `facts.disks.exists(d, d.size > ${index})`)
+    const clauses = Array.from({ length: 30 }, (_, index) => `facts.disks.exists(d, d.size > ${index})`)
     let turns = 0
     let over = false
     const turn = () => {
