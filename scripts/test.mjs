@@ -50,7 +50,9 @@ const PARTS = {
   builds: vitest('test/builds', 'test/standin'),
   nix: vitest('test/nix'),
   start: vitest('test/start'),
-  lab: { ...vitest('test/lab'), args: LAB_TIMES },
+  // Of virtual machines, which boot in software for minutes, only the one that boots for the first time.
+  lab: { ...vitest('test/lab'), args: [...LAB_TIMES, '--exclude=test/lab/vm/**'] },
+  vm: { ...vitest('test/lab/vm'), args: LAB_TIMES },
   // One cluster at a time: each is several machines with a control plane. `components` is walked whole; the others are
   // founded and joined, and walked whole too with MUSTER_WALK=whole.
   clusters: { ...vitest('test/clusters/muster'), args: [...CLUSTER_TIMES, '--no-file-parallelism'] },
@@ -69,14 +71,21 @@ const PARTS = {
     kind: 'node24',
     runs: [
       { folders: UNITS, args: UNIT_ARGS },
-      { folders: ['test/e2e'], args: [] },
+      // What rests on Node's own TLS, HTTP/2 and processes; everything with MUSTER_WALK=whole.
+      {
+        folders:
+          process.env.MUSTER_WALK === 'whole' || process.argv.includes('all')
+            ? ['test/e2e']
+            : ['enrolment', 'security', 'sessions', 'trust'].map(folder => `test/e2e/${folder}`),
+        args: [],
+      },
     ],
   },
 }
 /** What `npm test` runs, in this order. */
 const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'clusters', 'node24']
 /** The whole matrix, in which every distribution is walked whole. */
-const ALL = [...DEFAULT, 'drivers', 'rolling']
+const ALL = [...DEFAULT, 'vm', 'drivers', 'rolling']
 
 const PROGRAMS = [
   {
@@ -211,8 +220,9 @@ const parts = asked.length > 0 ? asked : DEFAULT
 
 ensureDependencies()
 if (parts.some(part => part !== 'check')) ensurePrograms(PROGRAMS)
-if (parts.some(part => ['lab', 'clusters', 'rolling', 'drivers'].includes(part))) ensurePrograms(LAB_PROGRAMS)
-if (parts.includes('lab')) ensurePrograms(VIRTUAL_MACHINE_PROGRAMS)
+if (parts.some(part => ['lab', 'vm', 'clusters', 'rolling', 'drivers'].includes(part)))
+  ensurePrograms(LAB_PROGRAMS)
+if (parts.includes('lab') || parts.includes('vm')) ensurePrograms(VIRTUAL_MACHINE_PROGRAMS)
 
 const total = { passed: 0, failed: 0, skipped: 0 }
 const lines = []
