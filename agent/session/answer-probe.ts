@@ -36,7 +36,7 @@ import type { SerialisedFacts } from './facts-keeper.ts'
 
 const DEFAULT_DEADLINE_MS = 10_000
 const MOST_DEADLINE_MS = 60_000
-/** A Job may take ten minutes until it has completed, and is made and taken away beside that. */
+/** Far above what Jobs may take together with the fetching of their tree: they run at the same time, each within its own limit. */
 const MOST_JOBS_DEADLINE_MS = 11 * 60_000
 const MAX_ANSWER_CHARS = 256 * 1024
 const MAX_PARAMETER_CHARS = 4 * 1024

@@ -76,7 +76,7 @@ export function* allowed({ snapshot, rollout, host, view, step, servers }: GateI
   }
 }
 
-function forbids({ allowed: said }: HostView, verb: string): boolean {
+export function forbids({ allowed: said }: HostView, verb: string): boolean {
   return said !== undefined && !said.includes(verb)
 }
 

@@ -1,7 +1,8 @@
+import { forbids } from './allow-gate.ts'
 import type { Decision, Wait } from './decision.ts'
 import type { GateInput } from './gates.ts'
-import { isAsked } from './own-gates.ts'
-import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
+import { isAsked, isNew } from './own-gates.ts'
+import type { ClusterView, HostView, RolloutSnapshot } from './rollout-snapshot.ts'
 
 /** Counted from when they were asked, and so above the longest that Jobs may take. */
 export const JOBS_FRESH_MS = 5 * 60_000
@@ -13,19 +14,14 @@ const VERB = 'join'
  * cannot be asked is closed.
  */
 export function* jobGates(input: GateInput): Iterable<Wait> {
-  const { snapshot, host, view, servers, lastSteps, nowMs } = input
+  const { snapshot, host, view, servers } = input
   // What certainly runs nothing of its cluster is as outside of it.
   const cluster = view ? view.cluster : host.cluster
   const jobs = cluster === undefined ? undefined : snapshot.jobs.get(cluster)
   if (cluster === undefined || !jobs) return
   const opens = `the Jobs of cluster ${cluster} are run again and all complete`
   const { answer } = jobs
-  const isNew =
-    answer !== undefined &&
-    answer.askedMs > lastSteps.of(host.cluster) &&
-    nowMs - answer.askedMs <= JOBS_FRESH_MS &&
-    answer.askedMs <= nowMs
-  if (isNew) {
+  if (isNew(input, answer, JOBS_FRESH_MS)) {
     if (answer.problem !== undefined) yield { gate: 'jobs', reason: answer.problem, opens }
     return
   }
@@ -59,12 +55,11 @@ export function jobsAwaited(
 /** The server that is asked: one that is well, else one that is there at all. */
 export function serverToAsk(
   servers: readonly HostView[],
-  cluster: Pick<NonNullable<ReturnType<RolloutSnapshot['clusters']['get']>>, 'members'> | undefined,
+  cluster: Pick<ClusterView, 'members'> | undefined,
 ): HostView | undefined {
   const able = servers
     .filter(
-      ({ machine, connected, held, allowed }) =>
-        machine !== undefined && connected && held === undefined && (allowed?.includes(VERB) ?? true),
+      one => one.machine !== undefined && one.connected && one.held === undefined && !forbids(one, VERB),
     )
     .toSorted((a, b) => (a.host < b.host ? -1 : 1))
   return able.find(({ host }) => cluster?.members.get(host)?.ready === true) ?? able[0]

@@ -1,6 +1,6 @@
 import type { Decision, Wait } from './decision.ts'
 import type { GateInput } from './gates.ts'
-import type { RolloutSnapshot } from './rollout-snapshot.ts'
+import type { GatesView, RolloutSnapshot } from './rollout-snapshot.ts'
 import type { Standing } from './standing.ts'
 
 /** An answer that is older says little of now. */
@@ -10,7 +10,8 @@ export const GATES_FRESH_MS = 60_000
  * The gates of the fleet directory that the host itself is proved by, scripts among them, asked on it after the newest step of its cluster
  * was over. Nothing older counts, and what cannot be asked is closed.
  */
-export function* ownGates({ snapshot, rollout, host, view, lastSteps, nowMs }: GateInput): Iterable<Wait> {
+export function* ownGates(input: GateInput): Iterable<Wait> {
+  const { snapshot, rollout, host, view } = input
   const { gates } = snapshot
   if (gates === undefined) return
   // What a person orders of one machine to mend it is not kept from it.
@@ -18,16 +19,25 @@ export function* ownGates({ snapshot, rollout, host, view, lastSteps, nowMs }: G
   if (!view?.connected || view.machine === undefined) return
   const opens = 'its gates are asked again and all are healthy'
   const answer = gates.get(view.machine)
-  const isNew =
-    answer !== undefined &&
-    answer.askedMs > lastSteps.of(host.cluster) &&
-    nowMs - answer.askedMs <= GATES_FRESH_MS &&
-    answer.askedMs <= nowMs
-  if (!isNew) {
+  if (!isNew(input, answer, GATES_FRESH_MS)) {
     yield { gate: 'checks', reason: 'its gates have not answered since the last step', opens }
     return
   }
   if (answer.problem !== undefined) yield { gate: 'checks', reason: answer.problem, opens }
+}
+
+/** Whether an answer was asked for after the newest step of the host's cluster was over, and not too long ago. */
+export function isNew(
+  { host, lastSteps, nowMs }: GateInput,
+  answer: GatesView | undefined,
+  freshMs: number,
+): answer is GatesView {
+  return (
+    answer !== undefined &&
+    answer.askedMs > lastSteps.of(host.cluster) &&
+    nowMs - answer.askedMs <= freshMs &&
+    answer.askedMs <= nowMs
+  )
 }
 
 /** When the newest step was over in each cluster, and outside of all of them. Read once, since every host asks. */
