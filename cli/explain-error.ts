@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js'
-import { RpcError, reasonOf } from '../shared/errors.ts'
+import { reasonOf } from '../shared/errors.ts'
 import { escapeText } from '../shared/escape.ts'
+import { RpcError } from '../shared/rpc/rpc-error.ts'
 import { CliError, type ExitName } from './exit-codes.ts'
 
 /** The exit for each kind of refusal by the coordinator. */

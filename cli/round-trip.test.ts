@@ -40,6 +40,8 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true })
 })
 
+const GATE = { field: 'gate own', from: null, to: 'job checks/own.json' }
+
 describe('from an empty folder to a published revision', () => {
   it('init writes a directory that check finds good, and keys that only their owner can read', async () => {
     const made = await muster('init', dir)
@@ -186,6 +188,12 @@ describe('from an empty folder to a published revision', () => {
     const template = { spec: { containers: [] } }
     const object = { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'own' }, spec: { template } }
     await writeFile(join(dir, 'checks/own.json'), JSON.stringify(object))
+    expect((await muster('diff', dir)).out).toContain('\nClusters\n+ cluster lab\n')
+    const json = JSON.parse((await muster('diff', dir, '-o', 'json')).out)
+    expect(json.clusters).toMatchObject([
+      { kind: 'cluster', name: 'lab', change: 'added', fields: expect.arrayContaining([GATE]) },
+    ])
+    expect((await muster('diff', dir, '-o', 'csv')).out).toMatch(/^cluster,lab,added,/m)
     const unpacked = await muster('publish', dir, '--allow-dirty')
     expect(unpacked.code).toBe(exitCodes.refused.code)
     expect(unpacked.err).toContain('gate own: checks/own.json is no file of the revision')

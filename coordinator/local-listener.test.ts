@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { credentials, ServerCredentials, status } from '@grpc/grpc-js'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { RpcError } from '../shared/errors.ts'
 import {
   Health,
   HealthCheckResponse_ServingStatus as Serving,
 } from '../shared/gen/grpc/health/v1/health_pb.ts'
 import { createClient } from '../shared/rpc/client.ts'
+import { RpcError } from '../shared/rpc/rpc-error.ts'
 import { serve } from '../shared/rpc/serve.ts'
 import { openListener } from './listener.ts'
 import { openLocalListener } from './local-listener.ts'

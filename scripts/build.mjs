@@ -1,5 +1,5 @@
 // Bundles the programs, and what `npm start` runs, into dist/, so that nothing but Node is needed for them: one file each, but
-// for the agent, whose parts that an idle one does not need lie in dist/agent/.
+// for the agent and the command, whose parts that are not always needed lie in dist/agent/ and dist/muster/.
 // better-sqlite3 is native and stays outside: coordinator/store/sqlite.ts looks for it when it is loaded.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
@@ -66,12 +66,16 @@ function banner(name) {
 }
 
 /**
- * The agent is split where it imports what it needs only now and then: a program that is never read costs an idle agent
- * no memory, and reading it in pieces leaves less of the reader's own behind. Errors carry names of their own, so those of
- * functions can go. The other programs keep the names in the source, for profiles and traces: esbuild's keepNames
- * writes one to each function whenever it is made, which costs time and memory for every session.
+ * The agent and the command are split where they import what they need only now and then. A program that is never read costs an
+ * idle agent no memory, and reading it in pieces leaves less of the reader's own behind; and of a command that lives for a moment
+ * most of the time went into reading what it had no use for. Errors carry names of their own, so in the agent those of functions can go. The
+ * others keep the names in the source, for profiles and traces: esbuild's keepNames writes one to each function whenever
+ * it is made, which costs time and memory for every session.
  */
-const small = { splitting: true, chunkNames: 'agent/[hash]', minifyIdentifiers: true }
+const SPLIT = {
+  'agent.mjs': { splitting: true, chunkNames: 'agent/[hash]', minifyIdentifiers: true },
+  'muster.mjs': { splitting: true, chunkNames: 'muster/[hash]' },
+}
 
 /** A part that nothing refers to any more may be one that a running agent has yet to load; after a day it goes. */
 const KEPT_MS = 24 * 60 * 60 * 1000
@@ -81,8 +85,6 @@ export async function build() {
   const { build: bundle } = await import('esbuild')
   const stamp = await sourceStamp()
   const out = join(top, 'dist')
-  await mkdir(join(out, 'agent'), { recursive: true })
-  const parts = new Set()
   for (const [name, entry] of Object.entries(programs)) {
     const { outputFiles } = await bundle({
       ...bundled,
@@ -94,15 +96,16 @@ export async function build() {
       minifyWhitespace: true,
       legalComments: 'none',
       banner: { js: banner(name) },
-      ...(name === 'agent.mjs' ? small : {}),
+      ...SPLIT[name],
     })
     const [program] = outputFiles.filter(({ path }) => path === join(out, name))
     const others = outputFiles.filter(file => file !== program)
+    if (others.length > 0) await mkdir(join(out, name.replace(/\.mjs$/, '')), { recursive: true })
     // The program last: what it imports is there by then.
     for (const { path, contents } of [...others, program]) await replace(path, contents)
-    for (const { path } of others) parts.add(basename(path))
+    if (others.length > 0)
+      await removeFormerParts(dirname(others[0].path), new Set(others.map(({ path }) => basename(path))))
   }
-  await removeFormerParts(join(out, 'agent'), parts)
   await replace(join(out, 'stamp'), stamp)
 }
 

@@ -20,11 +20,6 @@ export interface ChildIo {
 const MAX_QUESTION_BYTES = 16 * 1024
 const SOURCE_DEADLINE_MS = 8_000
 
-/** Whether these arguments are meant for `runFactsChild`. */
-export function isFactsChild(argv: readonly string[]): boolean {
-  return argv[0] === 'facts' || argv[0] === 'rule'
-}
-
 /**
  * The short-lived child that reads facts, so that the idle agent never holds what that takes.
  *

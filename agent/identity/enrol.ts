@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
-import { RpcError, reasonOf } from '../../shared/errors.ts'
+import { reasonOf } from '../../shared/errors.ts'
 import {
   type BeginResponse,
   EnrolmentService,
@@ -8,6 +8,7 @@ import {
 } from '../../shared/gen/muster/v1/enrolment_pb.ts'
 import { DeadlineError } from '../../shared/lifecycle.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import { createClientCredentials } from '../../shared/x509/client-credentials.ts'
 import { enrolmentProofText, signProof } from '../../shared/x509/proof.ts'

@@ -8,7 +8,7 @@ import {
 } from '@bufbuild/protobuf'
 import { timestampDate } from '@bufbuild/protobuf/wkt'
 import { credentials, status } from '@grpc/grpc-js'
-import { RpcError, reasonOf } from '../../shared/errors.ts'
+import { reasonOf } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import type { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import {
@@ -19,6 +19,7 @@ import {
 import { OutcomeClassSchema, PhaseSchema } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type TrustChain, TrustChainSchema } from '../../shared/gen/muster/v1/trust_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { LocalVerb } from '../arguments.ts'
 import { ConfigError } from '../config-fields.ts'
 

@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import { precondition, reasonOf } from '../../shared/errors.ts'
+import { reasonOf } from '../../shared/errors.ts'
 import {
   type Assignment,
   AssignmentSchema,
@@ -14,6 +14,7 @@ import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts
 import { isDigest, randomId } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs, jittered } from '../../shared/retry.ts'
+import { precondition } from '../../shared/rpc/rpc-error.ts'
 import type { GateAnswer } from '../gates/gate-answer.ts'
 import { changeDeadline, leftUntil } from '../safety/deadline.ts'
 import { armFolder, prepareArmFolder } from '../safety/operation-folder.ts'

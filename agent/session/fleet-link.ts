@@ -1,7 +1,7 @@
 import type { Clock } from '../../shared/clock.ts'
-import { unavailable } from '../../shared/errors.ts'
 import { AgentService } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
+import { unavailable } from '../../shared/rpc/rpc-error.ts'
 import { createClientCredentials } from '../../shared/x509/client-credentials.ts'
 import type { CertificateStore } from '../identity/certificate-store.ts'
 import { CHANNEL_OPTIONS } from '../identity/channel-options.ts'

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
-import { RpcError, reasonOf } from '../../shared/errors.ts'
+import { reasonOf } from '../../shared/errors.ts'
 import type {
   Assignment,
   RevisionNotice,
@@ -11,6 +11,7 @@ import type { JobsProbe } from '../../shared/gen/muster/v1/probe_pb.ts'
 import { openToMany, pause } from '../../shared/lifecycle.ts'
 import { jittered } from '../../shared/retry.ts'
 import { verifyManifest } from '../../shared/revision/verify-revision.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { msFromDuration } from '../../shared/time.ts'
 import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import type { Clusters } from '../clusters/clusters.ts'

@@ -1,5 +1,6 @@
-import { RpcError, reasonOf } from '../../shared/errors.ts'
+import { reasonOf } from '../../shared/errors.ts'
 import type { ClusterAct, ClusterHost } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { Cli } from '../cli.ts'
 import type { Connection } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'

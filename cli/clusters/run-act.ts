@@ -1,6 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
-import { RpcError } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import {
   type ClusterAct,
@@ -11,6 +10,7 @@ import { type Rollout, type RolloutHost, RolloutService } from '../../shared/gen
 import { randomId } from '../../shared/ids.ts'
 import { DeadlineError, pause, withDeadline } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { Cli } from '../cli.ts'
 import type { Connection } from '../connect.ts'
 import { formatDuration } from '../duration.ts'

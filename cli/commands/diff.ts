@@ -2,7 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { escapeText } from '../../shared/escape.ts'
+import type { Cluster } from '../../shared/fleet-file/fleet.ts'
 import { fleetTargets } from '../../shared/fleet-file/fleet-targets.ts'
+import { type ClusterChange, diffClusters } from '../../shared/revision/diff-clusters.ts'
 import { diffRevisions, type RevisionContent, type TargetChange } from '../../shared/revision/explain-diff.ts'
 import { packTree } from '../../shared/tree/pack-tree.ts'
 import { readTreeFile } from '../../shared/tree/receive-tree.ts'
@@ -28,6 +30,8 @@ type Side =
 interface LoadedSide {
   readonly label: string
   readonly content: RevisionContent
+  /** Absent where the fleet file could not be read: nothing is said of clusters then. */
+  readonly clusters: readonly Cluster[] | undefined
   readonly tree: TreeContent
 }
 
@@ -79,6 +83,7 @@ export async function diff(
     const older = await load(olderSide, undefined)
     const newer = await load(newerSide, older)
     const changes = diffRevisions(older.content, newer.content)
+    const clusters = older.clusters && newer.clusters ? diffClusters(older.clusters, newer.clusters) : []
     const files = diffFiles(older.tree, newer.tree)
     switch (output) {
       case 'json':
@@ -87,6 +92,7 @@ export async function diff(
             from: older.label,
             to: newer.label,
             hosts: changes.map(recordOf),
+            clusters: clusters.map(recordOf),
             files: files.map(fileRecord),
           }),
         )
@@ -96,15 +102,16 @@ export async function diff(
             from: older.label,
             to: newer.label,
             hosts: changes.map(recordOf),
+            clusters: clusters.map(recordOf),
             files: files.map(fileRecord),
           }),
         )
       case 'csv':
-        return cli.io.out(toCsv(changes.map(recordOf), CHANGE_FIELDS))
+        return cli.io.out(toCsv([...changes, ...clusters].map(recordOf), CHANGE_FIELDS))
       case 'table':
       case 'wide':
       case undefined:
-        return cli.io.out(human(cli.io.colour, older.label, newer.label, changes, files))
+        return cli.io.out(human(cli.io.colour, older.label, newer.label, { changes, clusters, files }))
     }
   })
 }
@@ -117,7 +124,12 @@ async function loadRevision(
   const revision = await fetchRevision(connection, known, number)
   if (!revision) {
     // Before the first revision there is nothing: everything is new.
-    return { label: 'nothing', content: { targets: [], distributions: new Map() }, tree: new Map() }
+    return {
+      label: 'nothing',
+      content: { targets: [], distributions: new Map() },
+      clusters: [],
+      tree: new Map(),
+    }
   }
   const { tree, fleetFile } = await fetchTree(connection, revision)
   const checked =
@@ -130,6 +142,7 @@ async function loadRevision(
         ? new Map(checked.fleet.clusters.map(({ name, distribution }) => [name, distribution]))
         : undefined,
     },
+    clusters: checked?.ok ? checked.fleet.clusters : undefined,
     tree,
   }
 }
@@ -173,13 +186,13 @@ async function loadDirectory(
       }
     })
     const distributions = new Map(fleet.clusters.map(({ name, distribution }) => [name, distribution]))
-    return { label: dir, content: { targets, distributions }, tree }
+    return { label: dir, content: { targets, distributions }, clusters: fleet.clusters, tree }
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
 }
 
-function recordOf({ kind, name, change, fields, notes }: TargetChange): PlainRecord {
+function recordOf({ kind, name, change, fields, notes }: TargetChange | ClusterChange): PlainRecord {
   return {
     kind,
     name,
@@ -197,27 +210,16 @@ const MOST_FILES = 100
 const SIGNS = { added: '+', removed: '-', changed: '~' } as const
 const STYLES = { added: 'good', removed: 'bad', changed: 'warn' } as const
 
-function human(
-  colour: boolean,
-  from: string,
-  to: string,
-  changes: readonly TargetChange[],
-  files: readonly FileChange[],
-): string {
-  if (changes.length === 0 && files.length === 0)
+interface Differences {
+  readonly changes: readonly TargetChange[]
+  readonly clusters: readonly ClusterChange[]
+  readonly files: readonly FileChange[]
+}
+
+function human(colour: boolean, from: string, to: string, { changes, clusters, files }: Differences): string {
+  if (changes.length === 0 && clusters.length === 0 && files.length === 0)
     return `${escapeText(from)} and ${escapeText(to)} are the same\n`
-  const hosts = changes.map(({ kind, name, change, fields, notes }) => {
-    const head = paint(`${SIGNS[change]} ${kind} ${escapeText(name)}`, STYLES[change], colour)
-    const shown = change === 'changed' ? fields : []
-    return [
-      `${head}\n`,
-      ...shown.map(
-        ({ field, from: before, to: after }) =>
-          `    ${escapeText(`${field}: ${before ?? '(none)'} → ${after ?? '(none)'}`)}\n`,
-      ),
-      ...notes.map(note => `    ${paint(escapeText(note), 'warn', colour)}\n`),
-    ].join('')
-  })
+  const described = (each: TargetChange | ClusterChange) => describeChange(colour, each)
   const listed = files
     .slice(0, MOST_FILES)
     .map(({ path, change }) => `${paint(`${SIGNS[change]} ${escapeText(path)}`, STYLES[change], colour)}\n`)
@@ -225,11 +227,28 @@ function human(
   const title = (text: string) => `\n${paint(text, 'bold', colour)}\n`
   return (
     `${escapeText(from)} → ${escapeText(to)}\n` +
-    (hosts.length > 0
-      ? title('Hosts and groups') + hosts.join('')
+    (changes.length > 0
+      ? title('Hosts and groups') + changes.map(described).join('')
       : `${title('Hosts and groups')}all stay as they are\n`) +
+    (clusters.length > 0 ? title('Clusters') + clusters.map(described).join('') : '') +
     (files.length > 0
       ? `${title('Files')}${listed.join('')}${more}A host that builds from source may change with any of these files.\n`
       : '')
   )
+}
+
+function describeChange(
+  colour: boolean,
+  { kind, name, change, fields, notes }: TargetChange | ClusterChange,
+): string {
+  const head = paint(`${SIGNS[change]} ${kind} ${escapeText(name)}`, STYLES[change], colour)
+  const shown = change === 'changed' ? fields : []
+  return [
+    `${head}\n`,
+    ...shown.map(
+      ({ field, from: before, to: after }) =>
+        `    ${escapeText(`${field}: ${before ?? '(none)'} → ${after ?? '(none)'}`)}\n`,
+    ),
+    ...notes.map(note => `    ${paint(escapeText(note), 'warn', colour)}\n`),
+  ].join('')
 }

@@ -1,8 +1,8 @@
 import { status } from '@grpc/grpc-js'
-import { RpcError } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import { type ClusterAct, ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import { type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { Cli } from '../cli.ts'
 import { exitForAct, isDone } from '../clusters/act-state.ts'
 import {

@@ -98,7 +98,7 @@ Examples:
 
   program
     .command('diff')
-    .description('Show what a revision changes for each host, and which files differ.')
+    .description('Show what a revision changes for each host and cluster, and which files differ.')
     .argument('[from]', 'a fleet directory or the number of a revision; the directory here when left out')
     .argument('[revision]', 'the number of a revision')
     .addOption(outputOption())

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js'
-import { RpcError } from '../../shared/errors.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 
 const TRIES = 5
 

@@ -1,5 +1,4 @@
 import { status } from '@grpc/grpc-js'
-import { RpcError } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import {
   type Rollout,
@@ -10,6 +9,7 @@ import {
 } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { DeadlineError, pause, withDeadline } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { Cli } from '../cli.ts'
 import type { Connection } from '../connect.ts'
 import { formatDuration } from '../duration.ts'

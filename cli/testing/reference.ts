@@ -80,7 +80,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   host: 'name of the host; empty: none',
   hosts: 'how many hosts it has targets for',
   id: 'identifier',
-  kind: '`host` or `group`',
+  kind: '`host`, `group` or `cluster`',
   labels: 'object of texts',
   lastOperation: 'its newest operation, or null',
   lastSeen: 'when it last answered, or null',

@@ -3,7 +3,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import { invalid, notFound, precondition } from '../../shared/errors.ts'
 import {
   type ClusterAct,
   ClusterActSchema,
@@ -21,6 +20,7 @@ import { operationId } from '../../shared/ids.ts'
 import { SIGNED_ACTS } from '../../shared/operator-order/operator-order.ts'
 import { verifyOperatorOrder } from '../../shared/operator-order/verify-operator-order.ts'
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
+import { invalid, notFound, precondition } from '../../shared/rpc/rpc-error.ts'
 import type { KnownTrust } from '../../shared/trust/trust-set.ts'
 
 /** How an act ends; undefined: it does not. */

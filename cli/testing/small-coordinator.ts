@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { Server, status } from '@grpc/grpc-js'
-import { aborted, denied, exists, invalid, notFound, precondition, RpcError } from '../../shared/errors.ts'
 import { ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
@@ -34,6 +33,15 @@ import { factsToCel } from '../../shared/query/message-to-cel.ts'
 import { judgePublish } from '../../shared/revision/judge-publish.ts'
 import type { KnownManifest } from '../../shared/revision/read-manifest.ts'
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
+import {
+  aborted,
+  denied,
+  exists,
+  invalid,
+  notFound,
+  precondition,
+  RpcError,
+} from '../../shared/rpc/rpc-error.ts'
 import { serve } from '../../shared/rpc/serve.ts'
 import { checkTree } from '../../shared/tree/receive-tree.ts'
 import type { KnownTrust } from '../../shared/trust/trust-set.ts'

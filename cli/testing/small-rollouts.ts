@@ -2,7 +2,6 @@
 import { create } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { status } from '@grpc/grpc-js'
-import { notFound, precondition, RpcError } from '../../shared/errors.ts'
 import {
   type PlannedHost,
   PlannedHostSchema,
@@ -15,6 +14,7 @@ import {
   type StartRolloutRequest,
 } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
+import { notFound, precondition, RpcError } from '../../shared/rpc/rpc-error.ts'
 
 export interface SmallRollouts {
   readonly rollouts: Rollout[]

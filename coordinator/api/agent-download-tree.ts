@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { exhausted, invalid } from '../../shared/errors.ts'
 import type { DownloadTreeRequest, DownloadTreeResponseSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { exhausted, invalid } from '../../shared/rpc/rpc-error.ts'
 import type { Blobs } from '../revisions/blobs.ts'
 import { type AgentRevisionDeps, ownTarget } from './agent-get-revision.ts'
 

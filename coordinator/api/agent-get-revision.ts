@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid, notFound } from '../../shared/errors.ts'
 import type { GetRevisionRequest, GetRevisionResponseSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { invalid, notFound } from '../../shared/rpc/rpc-error.ts'
 import type { Assignment } from '../enrolment/assign.ts'
 import { requireRevision } from '../revisions/describe-revision.ts'
 import type { StoredRevision } from '../store/revisions.ts'

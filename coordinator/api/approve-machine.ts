@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { precondition } from '../../shared/errors.ts'
 import type {
   ApproveMachineRequest,
   ApproveMachineResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { precondition } from '../../shared/rpc/rpc-error.ts'
 import { bindByHand } from '../machines/bind-by-hand.ts'
 import { type ChangeStateDeps, requireMachine } from '../machines/change-state.ts'
 import { describeMachine } from '../machines/describe-machines.ts'

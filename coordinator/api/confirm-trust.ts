@@ -1,11 +1,11 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
-import { precondition } from '../../shared/errors.ts'
 import type {
   ConfirmTrustRequest,
   ConfirmTrustResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
+import { precondition } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { isLive } from '../machines/entry.ts'
 import type { FleetTrust } from '../machines/fleet-trust.ts'

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { exists, invalid } from '../../shared/errors.ts'
 import type { CreateTokenRequest, CreateTokenResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { exists, invalid } from '../../shared/rpc/rpc-error.ts'
 import { msFromDuration } from '../../shared/time.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import { makeToken, tokenText } from '../enrolment/token-secret.ts'

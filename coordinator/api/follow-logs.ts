@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid, notFound } from '../../shared/errors.ts'
 import type { FollowLogsRequest, FollowLogsResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { invalid, notFound } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import { type ChangeFeed, logKey } from '../operations/change-feed.ts'

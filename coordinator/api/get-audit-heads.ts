@@ -1,12 +1,13 @@
 import { fromJsonString, type MessageInitShape } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
-import { invalid, reasonOf } from '../../shared/errors.ts'
+import { reasonOf } from '../../shared/errors.ts'
 import { SignedAuditHeadSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type {
   GetAuditHeadsRequest,
   GetAuditHeadsResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import type { Caller } from './caller.ts'

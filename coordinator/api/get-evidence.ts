@@ -1,7 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid } from '../../shared/errors.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import type { GetEvidenceRequest, GetEvidenceResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import { findMachine } from '../store/machines.ts'

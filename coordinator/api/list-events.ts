@@ -1,7 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid } from '../../shared/errors.ts'
 import type { ListEventsRequest, ListEventsResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { describeEvent } from '../machines/describe-event.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { resolveMachine } from '../machines/resolve.ts'

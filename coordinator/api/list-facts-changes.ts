@@ -1,11 +1,11 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import { invalid } from '../../shared/errors.ts'
 import type {
   FactsChangeSchema,
   ListFactsChangesRequest,
   ListFactsChangesResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { MAX_FACTS_BYTES, readFacts } from '../machines/read-facts.ts'
 import { resolveMachine } from '../machines/resolve.ts'

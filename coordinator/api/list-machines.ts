@@ -1,11 +1,11 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid } from '../../shared/errors.ts'
 import type {
   ListMachinesRequest,
   ListMachinesResponseSchema,
   MachineState,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { describeMachines, type MachineInit, STATE_NUMBERS } from '../machines/describe-machines.ts'
 import { STATES } from '../machines/entry.ts'
 import type { FleetQueryDeps } from '../queries/evaluate-fleet.ts'

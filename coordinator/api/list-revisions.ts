@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid } from '../../shared/errors.ts'
 import type {
   ListRevisionsRequest,
   ListRevisionsResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { describeRevision } from '../revisions/describe-revision.ts'
 import { listRevisionRows } from '../store/revisions.ts'
 import type { Store } from '../store/store.ts'

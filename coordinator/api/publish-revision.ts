@@ -2,7 +2,6 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
 import type { Kysely } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
-import { aborted, denied, invalid, precondition, RpcError } from '../../shared/errors.ts'
 import type {
   PublishHeader,
   PublishRevisionRequest,
@@ -15,6 +14,7 @@ import {
   type PublishRefusal,
   type PublishVerdict,
 } from '../../shared/revision/judge-publish.ts'
+import { aborted, denied, invalid, precondition, RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { CommittedRevision } from '../revisions/announce-revision.ts'
 import type { Blobs } from '../revisions/blobs.ts'
 import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'

@@ -1,4 +1,4 @@
-import { invalid } from '../../shared/errors.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 
 const MAX_LABELS = 64
 const MAX_VALUE_CHARS = 256

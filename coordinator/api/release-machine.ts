@@ -1,10 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Transaction } from 'kysely'
-import { precondition } from '../../shared/errors.ts'
 import type {
   ReleaseMachineRequest,
   ReleaseMachineResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { precondition } from '../../shared/rpc/rpc-error.ts'
 import { type ChangeStateDeps, MAX_REASON_CHARS, requireMachine } from '../machines/change-state.ts'
 import { describeMachine } from '../machines/describe-machines.ts'
 import { HOLDING } from '../machines/entry.ts'

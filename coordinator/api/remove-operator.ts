@@ -1,10 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
-import { notFound } from '../../shared/errors.ts'
 import type {
   RemoveOperatorRequest,
   RemoveOperatorResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { notFound } from '../../shared/rpc/rpc-error.ts'
 import type { OperatorBook } from '../machines/operator-book.ts'
 import { recordEvent } from '../store/events.ts'
 import { findOperator, markOperatorRemoved } from '../store/operators.ts'

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
-import { notFound } from '../../shared/errors.ts'
 import type { RevokeTokenRequest, RevokeTokenResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { notFound } from '../../shared/rpc/rpc-error.ts'
 import { recordEvent } from '../store/events.ts'
 import type { Store } from '../store/store.ts'
 import { findToken, revokeTokenRow, tokenUses } from '../store/tokens.ts'

@@ -1,10 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
-import { invalid, precondition } from '../../shared/errors.ts'
 import type {
   RotateAuthorityRequest,
   RotateAuthorityResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { invalid, precondition } from '../../shared/rpc/rpc-error.ts'
 import type { Authorities, RotationResult } from '../authority/authorities.ts'
 import type { FleetTrust } from '../machines/fleet-trust.ts'
 import { recordEvent } from '../store/events.ts'

@@ -1,11 +1,11 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
-import { aborted, denied, invalid, precondition } from '../../shared/errors.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import type {
   SetFleetTrustRequest,
   SetFleetTrustResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { aborted, denied, invalid, precondition } from '../../shared/rpc/rpc-error.ts'
 import { type KnownTrust, readTrustSet } from '../../shared/trust/trust-set.ts'
 import { type TrustWalk, walkTrust } from '../../shared/trust/walk-trust.ts'
 import type { Authorities } from '../authority/authorities.ts'

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { notFound } from '../../shared/errors.ts'
 import type { UnbindHostRequest, UnbindHostResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { notFound } from '../../shared/rpc/rpc-error.ts'
 import type { ChangeStateDeps } from '../machines/change-state.ts'
 import { bindingOfHost, deleteBinding } from '../store/bindings.ts'
 import { recordEvent } from '../store/events.ts'

@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid } from '../../shared/errors.ts'
 import type {
   WatchOperationsRequest,
   WatchOperationsResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { ChangeFeed } from '../operations/change-feed.ts'
 import { describeOperations } from '../operations/describe-operation.ts'
 import { findOperations, type OperationRow } from '../store/operations.ts'

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { invalid } from '../../shared/errors.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { ByteReader } from '../../shared/tree/byte-reader.ts'
 import { TreeRefusal } from '../../shared/tree/tree-refusal.ts'
 

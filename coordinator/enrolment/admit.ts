@@ -1,5 +1,5 @@
 import type { Transaction } from 'kysely'
-import { precondition } from '../../shared/errors.ts'
+import { precondition } from '../../shared/rpc/rpc-error.ts'
 import type { PreparedCertificate } from '../../shared/x509/issue-certificate.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { MachineDirectory } from '../machines/directory.ts'

@@ -1,12 +1,12 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
-import { exhausted, invalid } from '../../shared/errors.ts'
 import type {
   ReportFailureRequest,
   ReportFailureResponseSchema,
 } from '../../shared/gen/muster/v1/enrolment_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import type { CallContext } from '../../shared/rpc/definition.ts'
+import { exhausted, invalid } from '../../shared/rpc/rpc-error.ts'
 import { recordEvent } from '../store/events.ts'
 import type { Store } from '../store/store.ts'
 import type { RefusalLog } from './refusal-log.ts'

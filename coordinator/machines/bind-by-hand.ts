@@ -1,6 +1,6 @@
 import type { Transaction } from 'kysely'
-import { exists, invalid, notFound, precondition } from '../../shared/errors.ts'
 import { isHostName } from '../../shared/revision/host-name.ts'
+import { exists, invalid, notFound, precondition } from '../../shared/rpc/rpc-error.ts'
 import { bindingOfHost, insertBinding } from '../store/bindings.ts'
 import type { Database } from '../store/tables.ts'
 import type { MachineDirectory } from './directory.ts'

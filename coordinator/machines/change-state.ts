@@ -1,5 +1,5 @@
 import type { Transaction } from 'kysely'
-import { notFound, precondition } from '../../shared/errors.ts'
+import { notFound, precondition } from '../../shared/rpc/rpc-error.ts'
 import type { ChangeFeed } from '../operations/change-feed.ts'
 import { abandonOperations } from '../operations/orders.ts'
 import type { Sessions } from '../sessions/sessions.ts'

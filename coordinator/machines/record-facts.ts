@@ -1,4 +1,4 @@
-import { invalid } from '../../shared/errors.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { findConflicts, recordFindings } from '../enrolment/find-conflicts.ts'
 import { type FactsLimits, insertFacts, pruneFacts } from '../store/facts.ts'
 import { changeMachine, findMachine } from '../store/machines.ts'

@@ -1,6 +1,6 @@
-import { invalid } from '../../shared/errors.ts'
 import type { AgentEvent, TrustReport } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { setCondition } from '../store/conditions.ts'
 import { recordClaim, recordEvent } from '../store/events.ts'
 import { bumpMachine, changeMachine, findMachine, touchMachines } from '../store/machines.ts'

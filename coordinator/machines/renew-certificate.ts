@@ -1,4 +1,4 @@
-import { denied, invalid, precondition } from '../../shared/errors.ts'
+import { denied, invalid, precondition } from '../../shared/rpc/rpc-error.ts'
 import { keyId } from '../../shared/x509/key-id.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import { conditionsOf } from '../store/conditions.ts'

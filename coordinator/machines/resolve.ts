@@ -1,4 +1,4 @@
-import { invalid, notFound } from '../../shared/errors.ts'
+import { invalid, notFound } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from './directory.ts'
 import type { MachineEntry } from './entry.ts'
 

@@ -1,10 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid } from '../../shared/errors.ts'
 import type {
   ConfirmOperationRequest,
   ConfirmOperationResponseSchema,
 } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Logger } from '../../shared/log.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { heldBecause } from '../machines/entry.ts'
 import type { Sessions } from '../sessions/sessions.ts'

@@ -1,5 +1,5 @@
-import { denied, invalid } from '../../shared/errors.ts'
 import type { LogLines } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { denied, invalid } from '../../shared/rpc/rpc-error.ts'
 import { findLogChunk, lastLogChunk, logTotals, putLogChunk } from '../store/logs.ts'
 import { findOperation } from '../store/operations.ts'
 import { logKey } from './change-feed.ts'

@@ -2,7 +2,6 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { create } from '@bufbuild/protobuf'
 import { timestampMs } from '@bufbuild/protobuf/wkt'
 import type { Transaction } from 'kysely'
-import { denied, invalid } from '../../shared/errors.ts'
 import type { OperationAckSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import {
   type OperationReport,
@@ -15,6 +14,7 @@ import {
 } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { isHostName } from '../../shared/revision/host-name.ts'
+import { denied, invalid } from '../../shared/rpc/rpc-error.ts'
 import { recordClaim } from '../store/events.ts'
 import {
   annotateOperation,

@@ -1,6 +1,6 @@
 import type { CelValue } from '@bufbuild/cel'
-import { exhausted } from '../../shared/errors.ts'
 import { celToJson } from '../../shared/query/cel-to-json.ts'
+import { exhausted } from '../../shared/rpc/rpc-error.ts'
 import { Sum } from './add-up.ts'
 import { compareOrdered, orderedOf } from './order-values.ts'
 import type { Question } from './read-question.ts'

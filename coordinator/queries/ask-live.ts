@@ -1,7 +1,8 @@
 import type { CelInput } from '@bufbuild/cel'
 import { status } from '@grpc/grpc-js'
-import { RpcError, reasonOf } from '../../shared/errors.ts'
+import { reasonOf } from '../../shared/errors.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import {

@@ -2,7 +2,6 @@ import { setImmediate } from 'node:timers/promises'
 import type { CelValue } from '@bufbuild/cel'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Clock } from '../../shared/clock.ts'
-import { invalid } from '../../shared/errors.ts'
 import {
   type CompiledExpression,
   compileExpression,
@@ -10,6 +9,7 @@ import {
   type QueryVariables,
   select,
 } from '../../shared/query/expression.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { DescribeDeps } from '../machines/describe-machines.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import type { MachineEntry } from '../machines/entry.ts'

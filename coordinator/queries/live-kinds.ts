@@ -1,7 +1,6 @@
 import type { CelInput } from '@bufbuild/cel'
 import { type DescMessage, fromJson, type JsonValue, toJsonString } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
-import { invalid } from '../../shared/errors.ts'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import {
   DisksAnswerSchema,
@@ -15,6 +14,7 @@ import {
   UnitsProbeSchema,
 } from '../../shared/gen/muster/v1/probe_pb.ts'
 import { factsToCel, messageToCel } from '../../shared/query/message-to-cel.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { isUnitName } from '../../shared/unit-name.ts'
 
 /** One thing that every node is asked. */

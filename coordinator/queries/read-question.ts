@@ -1,7 +1,7 @@
-import { invalid } from '../../shared/errors.ts'
 import type { QueryRequest } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { type AggregateName, readAggregate } from '../../shared/query/aggregate.ts'
 import type { CompiledExpression } from '../../shared/query/expression.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { compileField } from './evaluate-fleet.ts'
 
 const MAX_SELECT = 32

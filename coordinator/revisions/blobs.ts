@@ -3,8 +3,9 @@ import type { FileHandle } from 'node:fs/promises'
 import { open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makePrivateDirectory, syncDirectory } from '../../shared/durable-file.ts'
-import { hasCode, invalid } from '../../shared/errors.ts'
+import { hasCode } from '../../shared/errors.ts'
 import { isDigest } from '../../shared/ids.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 
 const MAX_BLOB_BYTES = 256 * 1024 * 1024
 const CHUNK_BYTES = 64 * 1024

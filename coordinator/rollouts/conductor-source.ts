@@ -1,5 +1,6 @@
 import type { Clock } from '../../shared/clock.ts'
-import { RpcError, reasonOf } from '../../shared/errors.ts'
+import { reasonOf } from '../../shared/errors.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { findAct, findActsByRequests, listCordons } from '../clusters/acts/act-store.ts'
 import type { ClusterAct } from '../clusters/acts/cluster-act.ts'
 import { type Asked, type Granted, operatorRequest } from '../clusters/acts/grant-act.ts'

@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { invalid } from '../../shared/errors.ts'
 import type { RolloutSettings } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { type Amount, amountText, readAmount } from '../../shared/rollout/amount.ts'
 import { failurePolicies, MAX_CANARIES, ROLLOUT_BOUNDS } from '../../shared/rollout/rollout-bounds.ts'
 import type { RolloutPolicy } from '../../shared/rollout/rollout-policy.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { durationFromMs, msFromDuration } from '../../shared/time.ts'
 import type { FrozenSettings } from './plan/rollout-record.ts'
 

@@ -1,5 +1,5 @@
-import { denied } from '../../shared/errors.ts'
 import { openToMany } from '../../shared/lifecycle.ts'
+import { denied } from '../../shared/rpc/rpc-error.ts'
 import type { Caller } from '../api/caller.ts'
 
 interface OpenCall {

@@ -1,5 +1,5 @@
-import { denied } from '../../shared/errors.ts'
 import type { CallContext, Peer } from '../../shared/rpc/definition.ts'
+import { denied } from '../../shared/rpc/rpc-error.ts'
 import type { Caller } from '../api/caller.ts'
 import type { OperatorCalls } from './operator-calls.ts'
 

@@ -1,6 +1,6 @@
-import { denied } from '../../shared/errors.ts'
 import type { RolloutService } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import type { CallContext, Peer, ServiceHandlers } from '../../shared/rpc/definition.ts'
+import { denied } from '../../shared/rpc/rpc-error.ts'
 import type { Caller } from '../api/caller.ts'
 import { acceptRestore } from '../rollouts/api/accept-restore.ts'
 import { abortRollout, overrideGate, pauseRollout, resumeRollout } from '../rollouts/api/change-rollout.ts'

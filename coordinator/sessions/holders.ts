@@ -1,8 +1,8 @@
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
-import { RpcError } from '../../shared/errors.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { SessionHooks } from './hooks.ts'
 import type { LiveSession } from './live-session.ts'
 

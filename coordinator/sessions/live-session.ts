@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
-import { RpcError } from '../../shared/errors.ts'
 import type { SessionResponseSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Encoded } from '../../shared/rpc/definition.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 
 export type SessionMessage = MessageInitShape<typeof SessionResponseSchema>
 

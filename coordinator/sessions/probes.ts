@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js'
-import { RpcError } from '../../shared/errors.ts'
 import type { ProbeAnswer } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { randomId } from '../../shared/ids.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import type { LiveSession } from './live-session.ts'
 

@@ -1,7 +1,6 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
-import { RpcError } from '../../shared/errors.ts'
 import {
   type Hello,
   type SessionRequest,
@@ -11,6 +10,7 @@ import { keyedRunner } from '../../shared/keyed-runner.ts'
 import { DeadlineError, pause, withDeadline } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { Encoded } from '../../shared/rpc/definition.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { VERSION } from '../../shared/version.ts'
 import { Holders } from './holders.ts'

@@ -1,5 +1,5 @@
 import type { Kysely, Selectable, Transaction } from 'kysely'
-import { aborted } from '../../shared/errors.ts'
+import { aborted } from '../../shared/rpc/rpc-error.ts'
 import type { Database, MachinesTable } from './tables.ts'
 
 export type MachineRow = Selectable<MachinesTable>

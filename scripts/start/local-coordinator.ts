@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { credentials, status } from '@grpc/grpc-js'
-import { RpcError } from '../../shared/errors.ts'
 import { type GetFleetResponse, OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { createClient, type RpcClient } from '../../shared/rpc/client.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { ChildProgram } from './child-program.ts'
 import { until } from './until.ts'
 

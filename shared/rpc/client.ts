@@ -19,8 +19,8 @@ import {
   type ServiceError,
   status,
 } from '@grpc/grpc-js'
-import { RpcError } from '../errors.ts'
 import { serviceDefinition } from './definition.ts'
+import { RpcError } from './rpc-error.ts'
 
 /** Bounds of one call. */
 export interface CallOptions {

@@ -1,12 +1,12 @@
 import { createServer } from 'node:net'
 import { credentials, Server, ServerCredentials, status } from '@grpc/grpc-js'
 import { afterEach, describe, expect, it } from 'vitest'
-import { invalid, RpcError } from '../errors.ts'
 import { AgentService } from '../gen/muster/v1/agent_pb.ts'
 import { LocalService } from '../gen/muster/v1/local_pb.ts'
 import { createClient } from './client.ts'
 import type { ServiceHandlers } from './definition.ts'
 import { Outbox } from './outbox.ts'
+import { invalid, RpcError } from './rpc-error.ts'
 import { serve } from './serve.ts'
 
 const servers: Server[] = []

@@ -11,9 +11,10 @@ import {
   status,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js'
-import { hasCode, RpcError, reasonOf } from '../errors.ts'
+import { hasCode, reasonOf } from '../errors.ts'
 import { openToMany, pause } from '../lifecycle.ts'
 import { type CallContext, type Peer, type ServiceHandlers, serviceDefinition } from './definition.ts'
+import { RpcError } from './rpc-error.ts'
 
 /** What all four kinds of call have in common, as far as it is used here. */
 interface AnyCall {

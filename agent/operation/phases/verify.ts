@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js'
-import { RpcError, reasonOf } from '../../../shared/errors.ts'
+import { reasonOf } from '../../../shared/errors.ts'
 import type { Assignment, GetRevisionResponse, Order } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import type { Facts } from '../../../shared/gen/muster/v1/facts_pb.ts'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
@@ -12,6 +12,7 @@ import {
   type KnownMemory,
 } from '../../../shared/revision/judge-revision.ts'
 import { findTarget, verifyManifest } from '../../../shared/revision/verify-revision.ts'
+import { RpcError } from '../../../shared/rpc/rpc-error.ts'
 import { instantOf } from '../../../shared/time.ts'
 import type { PhaseContext, PhaseFailure, PhaseResult } from '../context.ts'
 import { failed, STOPPED } from '../context.ts'

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import { unavailable } from '../../../shared/errors.ts'
 import {
   AssignmentSchema,
   type GetRevisionResponse,
@@ -24,6 +23,7 @@ import {
   sampleRevision,
   sampleTrust,
 } from '../../../shared/revision/testing/sample-fleet.ts'
+import { unavailable } from '../../../shared/rpc/rpc-error.ts'
 import { packTree } from '../../../shared/tree/pack-tree.ts'
 import { keyId } from '../../../shared/x509/key-id.ts'
 import { NO_KUBERNETES, type NodeKubernetes } from '../../kubernetes/node-kubernetes.ts'

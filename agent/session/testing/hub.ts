@@ -1,7 +1,6 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
-import { unavailable } from '../../../shared/errors.ts'
 import {
   AgentService,
   type AssignmentSchema,
@@ -21,6 +20,7 @@ import {
 } from '../../../shared/gen/muster/v1/enrolment_pb.ts'
 import { type TrustChain, TrustChainSchema } from '../../../shared/gen/muster/v1/trust_pb.ts'
 import { Outbox } from '../../../shared/rpc/outbox.ts'
+import { unavailable } from '../../../shared/rpc/rpc-error.ts'
 import { serve } from '../../../shared/rpc/serve.ts'
 import { durationFromMs } from '../../../shared/time.ts'
 import { type Authority, createAuthority, openAuthority } from '../../../shared/x509/authority.ts'

@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { aborted, notFound, precondition } from '../../../shared/errors.ts'
 import type {
   AdoptClusterRequest,
   AdoptClusterResponseSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { aborted, notFound, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { applyAdoption, judgeAdoption } from '../../clusters/judge-adoption.ts'
 import { loadRecord, saveRecord } from '../../clusters/record-store.ts'
 import type { ClusterServiceDeps } from '../../services/cluster-service.ts'

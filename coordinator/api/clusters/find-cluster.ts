@@ -1,4 +1,4 @@
-import { invalid, notFound } from '../../../shared/errors.ts'
+import { invalid, notFound } from '../../../shared/rpc/rpc-error.ts'
 import type { ClusterServiceDeps } from '../../services/cluster-service.ts'
 
 /** The cluster that a host is in: by the newest revision, else by what a cluster's record knows of one that left it. */

@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { invalid } from '../../../shared/errors.ts'
 import type {
   ListClusterActsRequest,
   ListClusterActsResponseSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { invalid } from '../../../shared/rpc/rpc-error.ts'
 import { listActs } from '../../clusters/acts/act-store.ts'
 import type { ClusterServiceDeps } from '../../services/cluster-service.ts'
 import type { Caller } from '../caller.ts'

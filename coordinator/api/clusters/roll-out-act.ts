@@ -1,11 +1,11 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
-import { exists, notFound, precondition } from '../../../shared/errors.ts'
 import type {
   StartClusterActRequest,
   StartClusterActResponseSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import { StartRolloutRequestSchema } from '../../../shared/gen/muster/v1/rollout_pb.ts'
 import type { Logger } from '../../../shared/log.ts'
+import { exists, notFound, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { findAct } from '../../clusters/acts/act-store.ts'
 import type { ActVerdict, Grant } from '../../clusters/acts/judge-act.ts'
 import type { ActAsk } from '../../clusters/acts/read-ask.ts'

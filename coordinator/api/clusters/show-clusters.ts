@@ -1,5 +1,4 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { notFound } from '../../../shared/errors.ts'
 import type {
   ClusterSummarySchema,
   GetClusterRequest,
@@ -8,6 +7,7 @@ import type {
   ListClustersResponseSchema,
   ManifestsStandingSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { notFound } from '../../../shared/rpc/rpc-error.ts'
 import { listCordons, openActs } from '../../clusters/acts/act-store.ts'
 import type { ManifestsState } from '../../clusters/acts/wanted-manifests.ts'
 import { describeReason } from '../../clusters/reasons.ts'

@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { exists, notFound, precondition } from '../../../shared/errors.ts'
 import type {
   StartClusterActRequest,
   StartClusterActResponseSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { exists, notFound, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { findActByRequest } from '../../clusters/acts/act-store.ts'
 import type { AskedWord } from '../../clusters/acts/cluster-act.ts'
 import { type Asked, type Granted, operatorRequest } from '../../clusters/acts/grant-act.ts'

@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { notFound } from '../../../shared/errors.ts'
 import type {
   WatchClusterActRequest,
   WatchClusterActResponseSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { notFound } from '../../../shared/rpc/rpc-error.ts'
 import { findAct } from '../../clusters/acts/act-store.ts'
 import type { ClusterServiceDeps } from '../../services/cluster-service.ts'
 import type { Caller } from '../caller.ts'

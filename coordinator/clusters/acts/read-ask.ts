@@ -1,6 +1,5 @@
 import { toBinary } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
-import { invalid } from '../../../shared/errors.ts'
 import {
   DrainNodeSchema,
   type StartClusterActRequest,
@@ -11,6 +10,7 @@ import { parseHostPort } from '../../../shared/host-port.ts'
 import { sha256Hex } from '../../../shared/ids.ts'
 import { SIGNED_ACTS, type SignedAct } from '../../../shared/operator-order/operator-order.ts'
 import { isHostName } from '../../../shared/revision/host-name.ts'
+import { invalid } from '../../../shared/rpc/rpc-error.ts'
 import { ACT_WORDS, type AskedWord } from './cluster-act.ts'
 
 /** What an operator asks for, in plain types and within its bounds. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../shared/clock.ts'
-import { precondition } from '../../../shared/errors.ts'
 import type { AcceptRestoreRequest } from '../../../shared/gen/muster/v1/rollout_pb.ts'
+import { precondition } from '../../../shared/rpc/rpc-error.ts'
 import { actorOf, type Caller } from '../../api/caller.ts'
 import type { RestoreWatch } from '../restore-watch.ts'
 import { readWhy } from './locks.ts'

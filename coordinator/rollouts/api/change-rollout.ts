@@ -1,5 +1,4 @@
 import type { Clock } from '../../../shared/clock.ts'
-import { aborted, invalid, precondition } from '../../../shared/errors.ts'
 import type {
   AbortRolloutRequest,
   OverrideGateRequest,
@@ -7,6 +6,7 @@ import type {
   ResumeRolloutRequest,
   Rollout,
 } from '../../../shared/gen/muster/v1/rollout_pb.ts'
+import { aborted, invalid, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { actorOf, type Caller } from '../../api/caller.ts'
 import type { ChangeFeed } from '../../operations/change-feed.ts'
 import { recordEvent } from '../../store/events.ts'

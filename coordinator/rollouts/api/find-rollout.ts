@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely'
-import { invalid, notFound } from '../../../shared/errors.ts'
+import { invalid, notFound } from '../../../shared/rpc/rpc-error.ts'
 import { findRollout, type RolloutRow, rolloutsByPrefix } from '../../store/rollouts.ts'
 import type { Database } from '../../store/tables.ts'
 

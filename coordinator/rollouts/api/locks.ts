@@ -2,7 +2,6 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Transaction } from 'kysely'
 import type { Clock } from '../../../shared/clock.ts'
-import { exists, invalid, notFound, precondition } from '../../../shared/errors.ts'
 import type {
   HostLockSchema,
   HostPinSchema,
@@ -18,6 +17,7 @@ import type {
   UnpinHostResponseSchema,
 } from '../../../shared/gen/muster/v1/rollout_pb.ts'
 import { isHostName } from '../../../shared/revision/host-name.ts'
+import { exists, invalid, notFound, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { millisOf } from '../../../shared/time.ts'
 import { actorOf, type Caller } from '../../api/caller.ts'
 import type { MachineDirectory } from '../../machines/directory.ts'

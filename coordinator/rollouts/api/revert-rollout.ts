@@ -1,5 +1,5 @@
-import { invalid } from '../../../shared/errors.ts'
 import type { RevertRolloutRequest, Rollout } from '../../../shared/gen/muster/v1/rollout_pb.ts'
+import { invalid } from '../../../shared/rpc/rpc-error.ts'
 import { actorOf, type Caller } from '../../api/caller.ts'
 import { changeRollout, findRollout, findRolloutByRequest } from '../../store/rollouts.ts'
 import type { BeginDeps } from '../begin-rollout.ts'

@@ -1,6 +1,6 @@
-import { invalid, notFound, precondition } from '../../../shared/errors.ts'
 import type { StartRolloutRequest } from '../../../shared/gen/muster/v1/rollout_pb.ts'
 import { hasForeignSystem } from '../../../shared/revision/foreign-system.ts'
+import { invalid, notFound, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { listProblems } from '../../api/list-problems.ts'
 import { selectForOrder } from '../../api/select-for-order.ts'
 import type { FleetQueryDeps } from '../../queries/evaluate-fleet.ts'

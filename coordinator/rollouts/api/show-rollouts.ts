@@ -1,6 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../../shared/clock.ts'
-import { invalid } from '../../../shared/errors.ts'
 import type {
   GetRolloutRequest,
   GetRolloutResponseSchema,
@@ -10,6 +9,7 @@ import type {
   WatchRolloutResponseSchema,
 } from '../../../shared/gen/muster/v1/rollout_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
+import { invalid } from '../../../shared/rpc/rpc-error.ts'
 import type { Caller } from '../../api/caller.ts'
 import type { ChangeFeed } from '../../operations/change-feed.ts'
 import { findRollout, grantsOfRollouts, listRolloutRows } from '../../store/rollouts.ts'

@@ -1,9 +1,9 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import { exists, invalid, precondition } from '../../../shared/errors.ts'
 import type {
   StartRolloutRequest,
   StartRolloutResponseSchema,
 } from '../../../shared/gen/muster/v1/rollout_pb.ts'
+import { exists, invalid, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { actorOf, type Caller } from '../../api/caller.ts'
 import { listProblems } from '../../api/list-problems.ts'
 import { readAsk } from '../../clusters/acts/read-ask.ts'
