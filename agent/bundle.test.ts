@@ -71,7 +71,7 @@ it('what units start for a moment loads no package, and what returns or reads fa
     ...packagesOf('safety/marks.ts', 'safety/uptime.ts', 'system/rooted-files.ts', 'units/run-as-unit.ts'),
   ]).toEqual([])
   expect([...packagesOf('cluster-secrets/open-cluster-secrets.ts')]).toEqual([])
-  expect([
-    ...packagesOf('safety/return-unit.ts', 'safety/rearm-at-boot.ts', 'facts/child.ts'),
-  ]).toEqual(['@bufbuild/protobuf'])
+  expect([...packagesOf('safety/return-unit.ts', 'safety/rearm-at-boot.ts', 'facts/child.ts')]).toEqual([
+    '@bufbuild/protobuf',
+  ])
 })

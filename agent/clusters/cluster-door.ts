@@ -4,6 +4,7 @@ import { CLUSTER_RUN_DIR } from '../cluster-secrets/open-cluster-secrets.ts'
 import { sealFile } from '../cluster-secrets/sealed-file.ts'
 import { type DriverReading, openDriver } from '../drivers/create-driver.ts'
 import { connectEtcd } from '../drivers/etcd/etcd-client.ts'
+import { askApi } from '../drivers/kubernetes/ask-api.ts'
 import { createClusterFiles } from '../drivers/node/cluster-files.ts'
 import { type DiskData, readDiskData } from '../drivers/node/disk-data.ts'
 import type { System } from '../system/system.ts'
@@ -32,7 +33,7 @@ export const createClusterDoor =
       seal: async (name, bytes) => sealFile(publicKeyDer, name, bytes),
     })
     return {
-      openDriver: async programs => await openDriver({ system, files, connectEtcd, clock, programs }),
+      openDriver: async programs => await openDriver({ system, files, connectEtcd, askApi, clock, programs }),
       readDisk: async () => await readDiskData(system),
     }
   }

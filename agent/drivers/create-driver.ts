@@ -7,6 +7,7 @@ import type { DriverDeps } from './driver-base.ts'
 import type { ConnectEtcd } from './etcd/etcd-client.ts'
 import { createK0sDriver } from './k0s/k0s-driver.ts'
 import { createK3sDriver } from './k3s/k3s-driver.ts'
+import type { AskApi } from './kubernetes/kubectl.ts'
 import type { ClusterFiles } from './node/cluster-files.ts'
 
 export type DriverReading =
@@ -19,6 +20,7 @@ export interface DriverParts {
   readonly system: System
   readonly files: ClusterFiles
   readonly connectEtcd: ConnectEtcd
+  readonly askApi: AskApi
   readonly clock: Clock
   /** A folder whose programs are taken instead of the configuration's; absent: none. */
   readonly programs?: string | undefined

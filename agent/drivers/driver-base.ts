@@ -5,7 +5,7 @@ import { type ClusterFacts, isServerRole, isWorkerRole, NODE_ADDRESS } from './c
 import type { ClusterActs, ClusterDriver, DriverState, Joined } from './driver.ts'
 import type { ConnectEtcd, EtcdClient } from './etcd/etcd-client.ts'
 import { bareVersion } from './kubernetes/judge-ready.ts'
-import type { Kubectl } from './kubernetes/kubectl.ts'
+import type { AskApi, Kubectl } from './kubernetes/kubectl.ts'
 import type { WaitOptions } from './kubernetes/prove-ready.ts'
 import { authorityIdIn } from './node/certificates.ts'
 import type { ClusterFiles } from './node/cluster-files.ts'
@@ -23,6 +23,8 @@ export interface DriverDeps {
   readonly nodeName: string
   readonly files: ClusterFiles
   readonly connectEtcd: ConnectEtcd
+  /** Absent: the API server is asked by way of kubectl alone. */
+  readonly askApi?: AskApi | undefined
   readonly clock: Clock
 }
 

@@ -1,18 +1,24 @@
 import { type ClusterFacts, readClusterFacts } from '../drivers/cluster-facts.ts'
 import { runningVersion } from '../drivers/driver-base.ts'
+import { askApi } from '../drivers/kubernetes/ask-api.ts'
 import { createKubectl } from '../drivers/kubernetes/kubectl.ts'
 import type { System } from '../system/system.ts'
 
 interface Asking {
   readonly program: string
   readonly before: readonly string[]
+  readonly kubeconfig: string
 }
 
 const asKubelet: Readonly<Record<ClusterFacts['distribution'], Asking>> = {
-  k3s: { program: 'k3s', before: ['kubectl', '--kubeconfig=/var/lib/rancher/k3s/agent/kubelet.kubeconfig'] },
-  k0s: { program: 'k0s', before: ['kubectl', '--kubeconfig=/var/lib/k0s/kubelet.conf'] },
-  kubernetes: { program: 'kubectl', before: ['--kubeconfig=/var/lib/kubernetes/kubelet.conf'] },
-  components: { program: 'kubectl', before: ['--kubeconfig=/var/lib/kubernetes/kubelet.conf'] },
+  k3s: asking('k3s', ['kubectl'], '/var/lib/rancher/k3s/agent/kubelet.kubeconfig'),
+  k0s: asking('k0s', ['kubectl'], '/var/lib/k0s/kubelet.conf'),
+  kubernetes: asking('kubectl', [], '/var/lib/kubernetes/kubelet.conf'),
+  components: asking('kubectl', [], '/var/lib/kubernetes/kubelet.conf'),
+}
+
+function asking(program: string, words: readonly string[], kubeconfig: string): Asking {
+  return { program, before: [...words, `--kubeconfig=${kubeconfig}`], kubeconfig }
 }
 
 /** Asks with the kubelet's own credentials, which a worker has, too. undefined: it cannot be asked. */
@@ -20,6 +26,10 @@ export async function apiVersion(system: System, signal: AbortSignal): Promise<s
   const reading = await readClusterFacts(system)
   if (reading.kind !== 'facts') return undefined
   const { distribution, programs } = reading.facts
-  const kubectl = createKubectl({ programs: { system, folders: programs }, ...asKubelet[distribution] })
+  const kubectl = createKubectl({
+    programs: { system, folders: programs },
+    ...asKubelet[distribution],
+    askApi,
+  })
   return await runningVersion(kubectl, signal)
 }

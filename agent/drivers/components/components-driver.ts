@@ -66,7 +66,13 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
   const server = isServerRole(facts.role)
   const hasKubelet = facts.units.includes('kubelet.service')
   const kubectlAs = (conf: string) =>
-    createKubectl({ programs, program: 'kubectl', before: [`--kubeconfig=${conf}`] })
+    createKubectl({
+      programs,
+      program: 'kubectl',
+      before: [`--kubeconfig=${conf}`],
+      kubeconfig: conf,
+      askApi: deps.askApi,
+    })
   const kubectl = kubectlAs(`${KUBERNETES_DIR}/admin.conf`)
   const of: Distributed = {
     deps,

@@ -61,7 +61,13 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
   const { system, facts, files, nodeName } = deps
   const programs = { system, folders: facts.programs }
   const server = isServerRole(facts.role)
-  const kubectl = createKubectl({ programs, program: 'k0s', before: ['kubectl'] })
+  const kubectl = createKubectl({
+    programs,
+    program: 'k0s',
+    before: ['kubectl'],
+    kubeconfig: `${K0S_PKI}/admin.conf`,
+    askApi: deps.askApi,
+  })
   const of: Distributed = {
     deps,
     programs,

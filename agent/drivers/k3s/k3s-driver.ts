@@ -42,7 +42,7 @@ import {
   sharedActs,
   untilMemberGone,
 } from '../shared-acts.ts'
-import { K3S_DATA, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
+import { K3S_DATA, K3S_KUBECONFIG, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
 import { k3sSnapshots } from './k3s-snapshots.ts'
 import { bootstrapId, pinned, readK3sToken, writeK3sToken } from './k3s-token.ts'
 
@@ -67,7 +67,13 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
   const { system, facts, files, nodeName } = deps
   const programs = { system, folders: facts.programs }
   const server = isServerRole(facts.role)
-  const kubectl = createKubectl({ programs, program: 'k3s', before: ['kubectl'] })
+  const kubectl = createKubectl({
+    programs,
+    program: 'k3s',
+    before: ['kubectl'],
+    kubeconfig: K3S_KUBECONFIG,
+    askApi: deps.askApi,
+  })
   const of: Distributed = {
     deps,
     programs,
@@ -285,9 +291,9 @@ function k3sActs(of: Distributed): K3sActs {
       return await deleteNode(kubectl, node, options.signal)
     },
     kubeconfig: async server => {
-      const text = (await files.read('/etc/rancher/k3s/k3s.yaml'))?.toString('utf8')
+      const text = (await files.read(K3S_KUBECONFIG))?.toString('utf8')
       if (text === undefined)
-        return failed('precondition', 'no /etc/rancher/k3s/k3s.yaml: this machine is no server that runs')
+        return failed('precondition', `no ${K3S_KUBECONFIG}: this machine is no server that runs`)
       return done(text.replace(/^(\s*server:\s*)\S+$/m, `$1https://${server}`))
     },
     rotateTokens: async signal => {
@@ -383,8 +389,8 @@ async function askToLeave(
   deadlineMs: number,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const asked = await of.kubectl.patch(
-    ['node', name],
+  const asked = await of.kubectl.patchNode(
+    name,
     { metadata: { annotations: { [LEAVE_MARK]: 'true' } } },
     signal,
   )

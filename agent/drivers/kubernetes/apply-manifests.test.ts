@@ -61,7 +61,7 @@ class MadeUpApi {
     getText: async () => failed('unsupported', 'made up'),
     list: async () => failed('unsupported', 'made up'),
     create: async () => failed('unsupported', 'made up'),
-    patch: async () => failed('unsupported', 'made up'),
+    patchNode: async () => failed('unsupported', 'made up'),
     remove: async (path, uid) => {
       const live = this.objects.get(path)
       if (!live) return NOT_FOUND

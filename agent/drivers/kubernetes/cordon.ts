@@ -94,7 +94,7 @@ async function changeNode<T>(
     const { patch, answer } = decide(node)
     if (!patch) return answer
     const metadata = { ...patch.metadata, resourceVersion: node.resourceVersion }
-    const changed = await kubectl.patch(['node', name], { ...patch, metadata }, signal)
+    const changed = await kubectl.patchNode(name, { ...patch, metadata }, signal)
     if (changed.kind === 'done') return answer
     const conflict = 'status' in changed && changed.status === 'Conflict'
     if (!conflict || attempt === ATTEMPTS) return changed

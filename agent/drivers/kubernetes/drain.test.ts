@@ -30,7 +30,12 @@ function made(script: Script): {
   readonly inputs: () => readonly string[]
 } {
   const system = createScriptedSystem('/nonexistent', script)
-  const kubectl = createKubectl({ programs: { system, folders: [] }, program: 'k3s', before: ['kubectl'] })
+  const kubectl = createKubectl({
+    programs: { system, folders: [] },
+    program: 'k3s',
+    before: ['kubectl'],
+    kubeconfig: '/etc/rancher/k3s/k3s.yaml',
+  })
   return {
     kubectl,
     lines: () => system.ran.map(({ line }) => line),

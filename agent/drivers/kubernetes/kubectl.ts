@@ -1,8 +1,14 @@
 import { at, isObject, type JsonObject, listAt, readObject, textAt } from '../../../shared/read-value.ts'
 import { done, type Failure, failed, type Result } from '../result.ts'
 import { type Programs, runProgram } from '../run-program.ts'
+import type { ApiRequest } from './ask-api.ts'
+import { type ApiAccess, MAX_KUBECONFIG_BYTES, readKubeconfig } from './read-kubeconfig.ts'
 
-/** The API server by way of kubectl, as the cluster's administrator. It is there on servers only. */
+/**
+ * The API server, as the cluster's administrator. It is there on servers only. What is asked again and again goes to it directly, with the
+ * kubeconfig that kubectl would take, for each start of kubectl costs a tenth of a second of a processor; where that
+ * kubeconfig says more than certificates, and for what kubectl does better, it goes by way of kubectl.
+ */
 export interface Kubectl {
   /** GET of a path such as /api/v1/nodes/n1. */
   get(path: string, signal?: AbortSignal): Promise<KubeResult<JsonObject>>
@@ -14,8 +20,8 @@ export interface Kubectl {
   create(path: string, object: JsonObject, signal?: AbortSignal): Promise<KubeResult<JsonObject>>
   /** DELETE; with a uid only that very object. */
   remove(path: string, uid?: string, signal?: AbortSignal): Promise<KubeResult<void>>
-  /** Merge patch of an object, such as "node", "n1". The patch holds no secret. */
-  patch(target: readonly string[], patch: JsonObject, signal?: AbortSignal): Promise<KubeResult<JsonObject>>
+  /** Merge patch of a Node. The patch holds no secret. */
+  patchNode(name: string, patch: JsonObject, signal?: AbortSignal): Promise<KubeResult<JsonObject>>
   /** Server-side apply of a list; answers with the objects as they are then. */
   apply(
     objects: readonly JsonObject[],
@@ -32,15 +38,23 @@ export interface KubectlCommand {
   /** The program, and the words before kubectl's own. */
   readonly program: string
   readonly before: readonly string[]
+  /** The kubeconfig that it takes. */
+  readonly kubeconfig: string
+  /** How the API server is asked directly; absent: it is not. */
+  readonly askApi?: AskApi | undefined
 }
 
+export type AskApi = (access: ApiAccess, asked: ApiRequest) => Promise<KubeResult<string>>
+
 const DEADLINE_MS = 30_000
+const REQUEST_MS = 20_000
 /** kubectl's own limit, so that it says what it waited for. */
-const REQUEST_TIMEOUT = '--request-timeout=20s'
+const REQUEST_TIMEOUT = `--request-timeout=${REQUEST_MS / 1_000}s`
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 const PAGE = 100
 
-export function createKubectl({ programs, program, before }: KubectlCommand): Kubectl {
+export function createKubectl(command: KubectlCommand): Kubectl {
+  const { programs, program, before } = command
   const run = async (
     args: readonly string[],
     signal: AbortSignal | undefined,
@@ -58,21 +72,39 @@ export function createKubectl({ programs, program, before }: KubectlCommand): Ku
     const status = statusIn(stderr)
     return { ...failure, class: status === 'NotFound' ? 'not-found' : failure.class, status }
   }
-  const object = async (args: readonly string[], signal: AbortSignal | undefined, input?: string) => {
-    const answer = await run(args, signal, input)
+  /** Directly where that can be, else by these words of kubectl. */
+  const ask = async (
+    asked: Pick<ApiRequest, 'method' | 'path' | 'body' | 'contentType'>,
+    words: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<KubeResult<string>> => {
+    const access = await directAccess(command)
+    if (!access || !command.askApi)
+      return await run(words, signal, asked.method === 'PATCH' ? undefined : asked.body)
+    return await command.askApi(access, {
+      ...asked,
+      deadlineMs: REQUEST_MS,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
+      signal,
+    })
+  }
+  const objectIn = (answer: KubeResult<string>, what: string): KubeResult<JsonObject> => {
     if (answer.kind === 'failed') return answer
     const value = readObject(answer.value)
-    return value ? done(value) : failed('unreadable', `kubectl ${args.slice(0, 3).join(' ')}: no JSON object`)
+    return value ? done(value) : failed('unreadable', `${what}: no JSON object`)
   }
+  const getText: Kubectl['getText'] = async (path, signal) =>
+    await ask({ method: 'GET', path }, ['get', '--raw', path], signal)
+  const get: Kubectl['get'] = async (path, signal) => objectIn(await getText(path, signal), `GET ${path}`)
   return {
-    get: async (path, signal) => await object(['get', '--raw', path], signal),
-    getText: async (path, signal) => await run(['get', '--raw', path], signal),
+    get,
+    getText,
     list: async (path, most, signal) => {
       const items: JsonObject[] = []
       let more = ''
       do {
         const query = `${path.includes('?') ? '&' : '?'}limit=${PAGE}${more === '' ? '' : `&continue=${more}`}`
-        const page = await object(['get', '--raw', `${path}${query}`], signal)
+        const page = await get(`${path}${query}`, signal)
         if (page.kind === 'failed') return page
         const found = listAt(page.value, 'items')
         if (!found?.every(isObject)) return failed('unreadable', `kubectl get ${path}: is no list`)
@@ -82,8 +114,11 @@ export function createKubectl({ programs, program, before }: KubectlCommand): Ku
       } while (more !== '')
       return done(items)
     },
-    create: async (path, value, signal) =>
-      await object(['create', '--raw', path, '-f', '-'], signal, JSON.stringify(value)),
+    create: async (path, value, signal) => {
+      const body = JSON.stringify(value)
+      const answer = await ask({ method: 'POST', path, body }, ['create', '--raw', path, '-f', '-'], signal)
+      return objectIn(answer, `POST ${path}`)
+    },
     remove: async (path, uid, signal) => {
       const options = {
         apiVersion: 'v1',
@@ -91,15 +126,18 @@ export function createKubectl({ programs, program, before }: KubectlCommand): Ku
         propagationPolicy: 'Background',
         ...(uid === undefined ? {} : { preconditions: { uid } }),
       }
-      const answer = await run(['delete', '--raw', path, '-f', '-'], signal, JSON.stringify(options))
+      const body = JSON.stringify(options)
+      const answer = await ask({ method: 'DELETE', path, body }, ['delete', '--raw', path, '-f', '-'], signal)
       return answer.kind === 'failed' ? answer : done(undefined)
     },
-    patch: async (target, patch, signal) =>
+    patchNode: async (name, patch, signal) => {
+      const path = `/api/v1/nodes/${encodeURIComponent(name)}`
+      const body = JSON.stringify(patch)
       // Not by standard input: kubectl opens it by its path, which what is no file or pipe does not bear.
-      await object(
-        ['patch', ...target, '--type=merge', `--patch=${JSON.stringify(patch)}`, '-o', 'json'],
-        signal,
-      ),
+      const words = ['patch', 'node', name, '--type=merge', `--patch=${body}`, '-o', 'json']
+      const contentType = 'application/merge-patch+json'
+      return objectIn(await ask({ method: 'PATCH', path, body, contentType }, words, signal), `PATCH ${path}`)
+    },
     apply: async (objects, manager, signal) => {
       if (objects.length === 0) return done([])
       const list = { apiVersion: 'v1', kind: 'List', items: objects }
@@ -113,13 +151,32 @@ export function createKubectl({ programs, program, before }: KubectlCommand): Ku
         '-f',
         '-',
       ]
-      const answer = await object(args, signal, JSON.stringify(list))
+      const answer = objectIn(await run(args, signal, JSON.stringify(list)), 'kubectl apply')
       if (answer.kind === 'failed') return answer
       // A list of one is answered as the object itself.
       const items = at(answer.value, 'kind') === 'List' ? listAt(answer.value, 'items') : [answer.value]
       if (!items?.every(isObject)) return failed('unreadable', 'kubectl apply: is no list')
       return done(items.filter(isObject))
     },
+  }
+}
+
+/** How the API server is reached without kubectl; undefined: by kubectl alone, which then tells what is wrong. */
+async function directAccess({
+  programs: { system },
+  kubeconfig,
+  askApi,
+}: KubectlCommand): Promise<ApiAccess | undefined> {
+  if (!askApi) return undefined
+  const read = async (path: string) => {
+    const reading = await system.readFile(path, MAX_KUBECONFIG_BYTES)
+    return reading.kind === 'file' && !reading.truncated ? reading.bytes : undefined
+  }
+  const text = (await read(kubeconfig))?.toString('utf8')
+  try {
+    return text === undefined ? undefined : await readKubeconfig(kubeconfig, text, read)
+  } catch {
+    return undefined // no YAML
   }
 }
 

@@ -76,7 +76,7 @@ class MadeUpApi {
       this.jobs.delete(path)
       return DONE
     },
-    patch: async () => failed('unsupported', 'made up'),
+    patchNode: async () => failed('unsupported', 'made up'),
     apply: async () => failed('unsupported', 'made up'),
   }
 

@@ -8,6 +8,7 @@ import { openDriver } from '../../../agent/drivers/create-driver.ts'
 import type { ClusterDriver } from '../../../agent/drivers/driver.ts'
 import { connectEtcd } from '../../../agent/drivers/etcd/etcd-client.ts'
 import { readJoinSecret, writeJoinSecret } from '../../../agent/drivers/join-secret.ts'
+import { askApi } from '../../../agent/drivers/kubernetes/ask-api.ts'
 import { createClusterFiles } from '../../../agent/drivers/node/cluster-files.ts'
 import { createRealSystem } from '../../../agent/system/real-system.ts'
 import { systemClock } from '../../../shared/clock.ts'
@@ -26,7 +27,7 @@ async function main(): Promise<void> {
     runDir: '/run/muster-cluster',
     seal: async (name, bytes) => sealFile(publicKey, name, bytes),
   })
-  const reading = await openDriver({ system, files, connectEtcd, clock: systemClock })
+  const reading = await openDriver({ system, files, connectEtcd, askApi, clock: systemClock })
   if (reading.kind !== 'driver') throw new Error(JSON.stringify([reading, await readClusterFacts(system)]))
   const text = await readInput()
   const input: unknown[] = text === '' ? [] : JSON.parse(text)
