@@ -36,6 +36,12 @@ const RULES = [
     except: /(^test\/|\/testing\/|\.test\.ts$)/,
   },
   {
+    // In a program in parts a CommonJS package that is imported so is its default export and nothing else.
+    rule: 'packages are imported statically, by a file of ours that is imported when it is needed',
+    pattern: /\bimport\('(?!\.|node:)/,
+    except: /(^test\/|^scripts\/|\.test\.ts$)/,
+  },
+  {
     rule: 'TODO belongs into the tracker',
     pattern: /\b(TODO|FIXME|XXX)\b/,
     except: /^scripts\/check-rules\.mjs$/,

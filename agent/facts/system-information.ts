@@ -1,3 +1,4 @@
+import { cpu } from 'systeminformation'
 import { cleanText, isPlaceholder } from './clean-values.ts'
 
 /**
@@ -6,7 +7,6 @@ import { cleanText, isPlaceholder } from './clean-values.ts'
  * container for the machine's model, skips disks without a model, and runs a shell for most of the rest.
  */
 export async function describeCpuBySystemInformation(): Promise<{ model?: string; vendor?: string }> {
-  const { cpu } = await import('systeminformation')
   const { brand, manufacturer } = await cpu()
   const model = told(brand)
   const vendor = told(manufacturer)

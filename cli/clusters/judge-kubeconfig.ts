@@ -1,3 +1,5 @@
+import { parseDocument } from 'yaml'
+
 export type KubeconfigVerdict =
   | { readonly kind: 'good'; readonly text: string }
   | { readonly kind: 'refused'; readonly reason: string }
@@ -20,7 +22,7 @@ const USER_KEYS = new Set(['client-certificate-data', 'client-key-data', 'token'
  * names would be run by kubectl as the operator, files that it names would be read and sent: a server that was broken into
  * must not reach the operator's machine that way. Nothing but text comes onto a terminal.
  */
-export async function judgeKubeconfig(bytes: Uint8Array): Promise<KubeconfigVerdict> {
+export function judgeKubeconfig(bytes: Uint8Array): KubeconfigVerdict {
   let text: string
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
@@ -28,7 +30,6 @@ export async function judgeKubeconfig(bytes: Uint8Array): Promise<KubeconfigVerd
     return refused('is not UTF-8 text')
   }
   if (/[^\P{Cc}\n\t]/u.test(text)) return refused('holds control characters')
-  const { parseDocument } = await import('yaml')
   const document = parseDocument(text)
   if (document.errors.length > 0) return refused('is not YAML')
   let config: unknown

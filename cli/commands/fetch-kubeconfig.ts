@@ -121,7 +121,7 @@ async function open(
     throw new CliError('refused', `cluster ${act.cluster}: the kubeconfig is not good: ${opened.reason}`)
   }
   using secret = opened.secret
-  const verdict = await judgeKubeconfig(secret.reveal())
+  const verdict = judgeKubeconfig(secret.reveal())
   if (verdict.kind === 'good') return verdict.text
   throw new CliError('refused', `cluster ${act.cluster}: the kubeconfig from its server ${verdict.reason}`)
 }

@@ -1,12 +1,10 @@
 import { escapeText } from '../../shared/escape.ts'
+import { HAZARDOUS, unicodeEscape } from './hazardous.ts'
 import type { Plain, PlainRecord } from './plain.ts'
 
 /** How a listing is written; absent: a table. */
 export const FORMATS = ['table', 'wide', 'json', 'yaml', 'csv'] as const
 export type Format = (typeof FORMATS)[number]
-
-// The characters that escapeText makes visible, without those that are line breaks of the format itself.
-const HAZARDOUS = /[\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g
 
 /** JSON whose texts cannot disturb a terminal; for programs it is the same data. */
 export function toJson(value: Plain): string {
@@ -19,16 +17,8 @@ export function toJsonLine(record: PlainRecord): string {
 }
 
 export async function toYaml(value: Plain): Promise<string> {
-  const { Document, Scalar, visit } = await import('yaml')
-  const document = new Document(value)
-  visit(document, {
-    Scalar: (_, node) => {
-      // Only in double quotes can a character be written as an escape.
-      if (typeof node.value === 'string' && node.value.search(HAZARDOUS) !== -1)
-        node.type = Scalar.QUOTE_DOUBLE
-    },
-  })
-  return document.toString({ lineWidth: 0 }).replace(HAZARDOUS, unicodeEscape)
+  const { writeYaml } = await import('./write-yaml.ts')
+  return writeYaml(value)
 }
 
 /** RFC 4180 with a header line. Lists and objects are JSON texts; a field that is not there is empty. */
@@ -46,8 +36,4 @@ function cellText(value: Plain): string {
 
 function quoteCell(text: string): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
-}
-
-function unicodeEscape(char: string): string {
-  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
 }

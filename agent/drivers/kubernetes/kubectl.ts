@@ -2,7 +2,7 @@ import { at, isObject, type JsonObject, listAt, readObject, textAt } from '../..
 import { done, type Failure, failed, type Result } from '../result.ts'
 import { type Programs, runProgram } from '../run-program.ts'
 import type { ApiRequest } from './ask-api.ts'
-import { type ApiAccess, MAX_KUBECONFIG_BYTES, readKubeconfig } from './read-kubeconfig.ts'
+import type { ApiAccess } from './read-kubeconfig.ts'
 
 /**
  * The API server, as the cluster's administrator. It is there on servers only. What is asked again and again goes to it directly, with the
@@ -50,6 +50,8 @@ const DEADLINE_MS = 30_000
 const REQUEST_MS = 20_000
 /** kubectl's own limit, so that it says what it waited for. */
 const REQUEST_TIMEOUT = `--request-timeout=${REQUEST_MS / 1_000}s`
+/** Longer ones hold more than a way to one cluster. */
+const MAX_KUBECONFIG_BYTES = 256 * 1024
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 const PAGE = 100
 
@@ -173,8 +175,11 @@ async function directAccess({
     return reading.kind === 'file' && !reading.truncated ? reading.bytes : undefined
   }
   const text = (await read(kubeconfig))?.toString('utf8')
+  if (text === undefined) return undefined
+  // It reads YAML, which an idle agent does not hold.
+  const { readKubeconfig } = await import('./read-kubeconfig.ts')
   try {
-    return text === undefined ? undefined : await readKubeconfig(kubeconfig, text, read)
+    return await readKubeconfig(kubeconfig, text, read)
   } catch {
     return undefined // no YAML
   }

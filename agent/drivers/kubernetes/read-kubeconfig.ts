@@ -1,4 +1,5 @@
 import { dirname, resolve } from 'node:path'
+import { parse } from 'yaml'
 import { at, isObject, listAt, textAt } from '../../../shared/read-value.ts'
 
 /** How an API server is reached, and as whom. */
@@ -11,9 +12,6 @@ export interface ApiAccess {
 
 /** The bytes of a file that a kubeconfig names; undefined: they cannot be read. */
 export type ReadNamedFile = (path: string) => Promise<Buffer | undefined>
-
-/** Longer ones hold more than a way to one cluster. */
-export const MAX_KUBECONFIG_BYTES = 256 * 1024
 
 const CLUSTER_KEYS: ReadonlySet<string> = new Set([
   'server',
@@ -36,8 +34,6 @@ export async function readKubeconfig(
   text: string,
   readFile: ReadNamedFile,
 ): Promise<ApiAccess | undefined> {
-  // What an idle agent never needs.
-  const { parse } = await import('yaml')
   const config: unknown = parse(text, { maxAliasCount: 0 })
   const context = namedIn(config, 'contexts', 'context', textAt(config, 'current-context'))
   const cluster = namedIn(config, 'clusters', 'cluster', textAt(context, 'cluster'))
