@@ -77,14 +77,21 @@ const SPLIT = {
   'muster.mjs': { splitting: true, chunkNames: 'muster/[hash]' },
 }
 
-/** A part that nothing refers to any more may be one that a running agent has yet to load; after a day it goes. */
+/** A part that nothing refers to any more may be one that a running program has yet to load: those of a day stay. */
 const KEPT_MS = 24 * 60 * 60 * 1000
+/** And those of the build before this one, however old: no build takes longer. */
+const LONGEST_BUILD_MS = 10 * 60 * 1000
 
 /** Builds all programs. Each file is replaced whole, so that a program that starts meanwhile finds one or the other. */
 export async function build() {
   const { build: bundle } = await import('esbuild')
   const stamp = await sourceStamp()
   const out = join(top, 'dist')
+  const before = await stat(join(out, 'stamp')).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => Number.POSITIVE_INFINITY,
+  )
+  const oldest = Math.min(before - LONGEST_BUILD_MS, Date.now() - KEPT_MS)
   for (const [name, entry] of Object.entries(programs)) {
     const { outputFiles } = await bundle({
       ...bundled,
@@ -104,7 +111,11 @@ export async function build() {
     // The program last: what it imports is there by then.
     for (const { path, contents } of [...others, program]) await replace(path, contents)
     if (others.length > 0)
-      await removeFormerParts(dirname(others[0].path), new Set(others.map(({ path }) => basename(path))))
+      await removeFormerParts(
+        dirname(others[0].path),
+        new Set(others.map(({ path }) => basename(path))),
+        oldest,
+      )
   }
   await replace(join(out, 'stamp'), stamp)
 }
@@ -115,12 +126,13 @@ async function replace(path, contents) {
   await rename(partial, path)
 }
 
-async function removeFormerParts(folder, parts) {
+/** Removes what is no part any more and was written before `oldest` (milliseconds since 1970). */
+async function removeFormerParts(folder, parts, oldest) {
   for (const name of await readdir(folder)) {
     if (parts.has(name)) continue
     const path = join(folder, name)
     const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }))
-    if (Date.now() - mtimeMs > KEPT_MS) await rm(path, { force: true })
+    if (mtimeMs < oldest) await rm(path, { force: true })
   }
 }
 

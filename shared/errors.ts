@@ -1,5 +1,7 @@
 /** The text of anything thrown, for logs and for people. */
 export function reasonOf(error: unknown): string {
+  // Node's own, of a name with several addresses none of which answers, says nothing itself.
+  if (error instanceof AggregateError && error.message === '') return error.errors.map(reasonOf).join('; ')
   return error instanceof Error ? error.message : String(error)
 }
 

@@ -1,5 +1,5 @@
-# Builds the three bundles from the source tree. Result: lib/muster/{agent,coordinator,muster}.mjs, the parts of the agent in
-# lib/muster/agent, and beside them the one package that cannot be bundled, better-sqlite3, compiled here.
+# Builds the three bundles from the source tree. Result: lib/muster/{agent,coordinator,muster}.mjs, the parts of agent and command in
+# lib/muster/{agent,muster}, and beside them the one package that cannot be bundled, better-sqlite3, compiled here.
 {
   lib,
   stdenv,

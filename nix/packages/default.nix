@@ -1,5 +1,5 @@
-# The packages: one build, three programs. Each of them holds only its own bundle; the agent's parts that are read only when
-# they are needed lie in a folder beside it. The argument is the whole of nixpkgs.
+# The packages: one build, three programs. Each of them holds only its own bundle; the parts of agent and command that are read
+# only when they are needed lie in a folder beside it. The argument is the whole of nixpkgs.
 {
   lib,
   runCommand,
@@ -53,6 +53,7 @@ in
   cli = programOf {
     program = "muster";
     bundle = "muster";
+    parts = true;
     description = "Muster's command for operators";
   };
 }

@@ -64,7 +64,8 @@ describe.skipIf(!hasNix)('the packages', () => {
     }
   })
 
-  it('are looked into where the agent has parts at all', async () => {
-    expect((await filesOf(programFile('agent'))).length).toBeGreaterThan(3)
+  it('are looked into where agent and command have parts at all', async () => {
+    for (const program of ['agent', 'muster'] as const)
+      expect((await filesOf(programFile(program))).length, program).toBeGreaterThan(3)
   })
 })

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { failed } from '../result.ts'
 import { nodeObject } from '../testing/made-up-objects.ts'
 import { createScriptedSystem, type Script } from '../testing/scripted-system.ts'
 import { cordonNode, uncordonNode } from './cordon.ts'
@@ -80,6 +81,16 @@ describe('a drain', () => {
       reason: expect.stringMatching(
         /pod app\/a: Cannot evict pod as it would violate the pod's disruption budget/,
       ),
+    })
+  })
+
+  it('tells of a pod that stays what the API server said, whatever way it was asked', async () => {
+    const { kubectl } = made([[/nodes\/n4/, cordoned], counts([pod('a')])])
+    const said = 'Cannot evict pod as it would violate the budget.'
+    const failure = failed('command', `POST /x: error from server (TooManyRequests): ${said}`)
+    const create = async () => ({ ...failure, status: 'TooManyRequests', said })
+    expect(await drainNode({ ...kubectl, create }, 'n4', POLICY, WAIT)).toMatchObject({
+      reason: expect.stringContaining(`pod app/a: ${said}`),
     })
   })
 

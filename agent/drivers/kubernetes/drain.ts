@@ -93,7 +93,7 @@ async function evict(kubectl: Kubectl, pod: PodToEvict, signal?: AbortSignal): P
     signal,
   )
   if (answer.kind === 'done' || isNotFound(answer)) return undefined
-  return answer.reason.replace(/^.*Error from server \(\w+\): /, '')
+  return ('said' in answer ? answer.said : undefined) ?? answer.reason
 }
 
 function describeBlockers(left: readonly PodToEvict[], why: ReadonlyMap<PodToEvict, string>): string {

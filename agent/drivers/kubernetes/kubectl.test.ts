@@ -50,7 +50,14 @@ beforeAll(async () => {
       subject: { kind, id: sha256Hex(publicKeyDer) },
       publicKeyDer,
       ...DATES,
-      ...(kind === 'server' ? { sans: [{ kind: 'ip', value: '127.0.0.1' }] } : {}),
+      ...(kind === 'server'
+        ? {
+            sans: [
+              { kind: 'ip', value: '127.0.0.1' },
+              { kind: 'dns', value: 'localhost' },
+            ],
+          }
+        : {}),
     }).certificatePem
   admin = { cert: issue(adminKey.publicKeyDer, 'operator'), key: adminKey.privateKeyPem }
   server = createServer(
@@ -150,6 +157,8 @@ async function open(
   await mkdir(join(folder, 'etc/kubernetes'), { recursive: true })
   if (conf !== undefined)
     await writeFile(join(folder, CONF), typeof conf === 'string' ? conf : JSON.stringify(conf))
+  await writeFile(join(folder, 'etc/kubernetes/ca.crt'), authority.certificatePem)
+  await writeFile(join(folder, 'etc/kubernetes/both.pem'), `${admin.cert}${admin.key}`)
   await writeFile(join(folder, 'etc/kubernetes/admin.crt'), admin.cert)
   await writeFile(join(folder, 'etc/kubernetes/admin.key'), admin.key)
   const programs = { system, folders: [] }
@@ -252,8 +261,58 @@ describe('an API server is asked directly', () => {
     expect(unwell).toMatchObject({ kind: 'failed', class: 'command' })
     expect(unwell).toMatchObject({ reason: expect.stringContaining('[-]etcd failed') })
     expect(isNotFound(unwell)).toBe(false)
-    answer = response => void response.writeHead(404).end('<html>')
-    expect(isNotFound(await kubectl.get('/api/v1/nodes/n9'))).toBe(false)
+  })
+
+  it('and of a kind that it does not know it says so in words, which is NotFound as kubectl has it', async () => {
+    const { kubectl } = await open(confOf())
+    answer = response => void response.writeHead(404).end('404 page not found\n')
+    const missing = await kubectl.get('/apis/none.example/v1')
+    expect(isNotFound(missing)).toBe(true)
+    expect(missing).toMatchObject({ class: 'not-found', status: 'NotFound', said: '404 page not found' })
+    // What is no such word of it stays what it is.
+    answer = json({ kind: 'Status', message: 'x' }, 404)
+    expect(isNotFound(await kubectl.get('/a'))).toBe(false)
+  })
+
+  it('again when it says when, and never twice what would be done twice', async () => {
+    const { kubectl } = await open(confOf())
+    const busy = (response: ServerResponse) => {
+      response.setHeader('retry-after', '1')
+      json({ kind: 'Status', reason: 'TooManyRequests', message: 'later' }, 429)(response)
+    }
+    answer = response => (asked.length === 1 ? busy(response) : json({ kind: 'Node' })(response))
+    expect(await kubectl.get('/api/v1/nodes/n1')).toMatchObject({ kind: 'done' })
+    expect(asked).toHaveLength(2)
+    asked.length = 0
+    answer = busy
+    expect(await kubectl.create('/eviction', {})).toMatchObject({ status: 'TooManyRequests', said: 'later' })
+    expect(asked).toHaveLength(1)
+    // Over the time it is what the server said, and not that it was late.
+    const access = await accessOf(confOf())
+    const one = { method: 'GET', path: '/', maxAnswerBytes: 1_000, deadlineMs: 300 } as const
+    expect(await askApi(access, one)).toMatchObject({ class: 'command', status: 'TooManyRequests' })
+  })
+
+  it('by the name of a server, and with certificate and key in one file as a kubelet keeps them', async () => {
+    const { port } = server.address() as AddressInfo
+    const { kubectl, system } = await open(
+      confOf({
+        cluster: {
+          server: `https://localhost:${port}`,
+          'certificate-authority-data': '',
+          'certificate-authority': 'ca.crt',
+        },
+        user: {
+          'client-certificate-data': '',
+          'client-key-data': undefined,
+          'client-certificate': 'both.pem',
+          'client-key': '/etc/kubernetes/both.pem',
+        },
+      }),
+    )
+    expect(await kubectl.get('/api/v1/nodes/n1')).toMatchObject({ kind: 'done' })
+    expect(asked).toMatchObject([{ known: true }])
+    expect(system.ran).toEqual([])
   })
 
   it('and an answer that is cut off, too long or no JSON is none', async () => {
@@ -306,6 +365,7 @@ describe('it is asked by way of kubectl', () => {
     ['a proxy stands between', () => confOf({ cluster: { 'proxy-url': 'http://127.0.0.1:3128' } })],
     ['the server has a path', () => confOf({ cluster: { server: 'https://127.0.0.1/k8s' } })],
     ['nothing protects the way', () => confOf({ cluster: { server: 'http://127.0.0.1' } })],
+    ['there is nothing in it', () => confOf({ user: { 'client-key-data': '' } })],
     ['a file is missing', () => confOf({ user: { 'client-key-data': undefined, 'client-key': 'none' } })],
     ['the context is not there', () => ({ ...confOf(), 'current-context': 'other' })],
   ])('where %s', async (_, conf) => {

@@ -30,8 +30,14 @@ export interface Kubectl {
   ): Promise<KubeResult<readonly JsonObject[]>>
 }
 
-/** The API server's own word for a failure, such as NotFound, Conflict, TooManyRequests; undefined: it said none. */
-export type KubeResult<T> = Result<T> | (Failure & { readonly status?: string | undefined })
+export type KubeResult<T> =
+  | Result<T>
+  | (Failure & {
+      /** The API server's own word for a failure, such as NotFound, Conflict, TooManyRequests; undefined: it said none. */
+      readonly status?: string | undefined
+      /** What the API server said of it; undefined: nothing. */
+      readonly said?: string | undefined
+    })
 
 export interface KubectlCommand {
   readonly programs: Programs
@@ -72,7 +78,9 @@ export function createKubectl(command: KubectlCommand): Kubectl {
     if (result.kind === 'done') return done(result.value.stdout)
     const { stderr, ...failure } = result
     const status = statusIn(stderr)
-    return { ...failure, class: status === 'NotFound' ? 'not-found' : failure.class, status }
+    const said =
+      status === undefined ? undefined : failure.reason.replace(/^.*Error from server \(\w+\): /, '')
+    return { ...failure, class: status === 'NotFound' ? 'not-found' : failure.class, status, said }
   }
   /** Directly where that can be, else by these words of kubectl. */
   const ask = async (
@@ -176,7 +184,7 @@ async function directAccess({
   }
   const text = (await read(kubeconfig))?.toString('utf8')
   if (text === undefined) return undefined
-  // It reads YAML, which an idle agent does not hold.
+  // It reads YAML, which the agent of a machine that asks no API server does not hold.
   const { readKubeconfig } = await import('./read-kubeconfig.ts')
   try {
     return await readKubeconfig(kubeconfig, text, read)

@@ -46,15 +46,15 @@ export async function readKubeconfig(
   if (url.protocol !== 'https:' || !bare) return undefined
   const bytesOf = async (where: Readonly<Record<string, unknown>>, key: string) => {
     const data = textAt(where, `${key}-data`)
-    // As kubectl takes them: what is in the file itself comes before a file that it names.
-    if (data !== undefined) return Buffer.from(data, 'base64')
+    // As kubectl takes them: what is in the file itself comes before a file that it names, and nothing is as good as not there.
+    if (data) return Buffer.from(data, 'base64')
     const named = textAt(where, key)
-    return named === undefined ? undefined : await readFile(resolve(dirname(path), named))
+    return named ? await readFile(resolve(dirname(path), named)) : undefined
   }
   const ca = await bytesOf(cluster, 'certificate-authority')
   const cert = await bytesOf(user, 'client-certificate')
   const key = await bytesOf(user, 'client-key')
-  return ca && cert && key ? { url, ca, cert, key } : undefined
+  return ca?.length && cert?.length && key?.length ? { url, ca, cert, key } : undefined
 }
 
 function namedIn(
