@@ -2,7 +2,7 @@
 // with one line "N passed, N failed".
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { LAB_PROGRAMS, VIRTUAL_MACHINE_PROGRAMS } from './lab-programs.mjs'
@@ -31,11 +31,13 @@ const CHECKS = [
 
 const vitest = (...folders) => ({ kind: 'vitest', folders })
 const UNITS = ['shared', 'coordinator', 'agent', 'cli']
+/** Tests wait for processes and machines much of their time: where there are two processors a third worker uses them. */
+const WORKERS = Math.max(3, availableParallelism())
 /**
  * Unit tests wait much, and share the process that has read the modules: to begin one and read them anew for each of 300 files took a
  * third of the time.
  */
-const UNIT_ARGS = ['--maxWorkers=3', '--no-isolate']
+const UNIT_ARGS = [`--maxWorkers=${WORKERS}`, '--no-isolate']
 /** Machines boot and systems are built in these: nothing there is quick on a busy host. */
 const LAB_TIMES = ['--testTimeout=240000', '--hookTimeout=1200000']
 /** Three control planes share a machine: where that is slow, founding and joining alone take minutes. */
@@ -46,7 +48,7 @@ const PARTS = {
     ...vitest(...UNITS, 'scripts', 'test/docs', 'test/support'),
     args: UNIT_ARGS,
   },
-  e2e: vitest('test/e2e'),
+  e2e: { ...vitest('test/e2e'), args: [`--maxWorkers=${WORKERS}`] },
   builds: vitest('test/builds', 'test/standin'),
   nix: vitest('test/nix'),
   start: vitest('test/start'),

@@ -279,17 +279,25 @@ describe.skipIf(!hasNix)(
 
     it('because it restarts, as it announced: its answer is waited for longer, once', async () => {
       await applying.publish({ directory: applying.flake(undefined, { olaf: slowly('olaf') }) })
+      const { agent } = node('olaf')
+      const sessions = () => agent.logs().filter(({ msg }) => msg === 'session opened').length
+      const opened = sessions()
       const [id = ''] = await applying.order(['olaf'])
       await recorded('olaf', id, 'the proof', line => line.kind === 'started' && line.phase === 10)
+      // Who is not connected cannot be told.
+      await until('the session of another agent process', () => (sessions() > opened ? true : undefined))
       await applying.fleet.coordinator?.kill('SIGTERM')
-      const extended = await recorded('olaf', id, 'the longer wait', ofKind('extended'))
-      expect(extended.byMs).toBe(30_000)
-      // Longer than it would be waited for otherwise.
-      await new Promise(resolve => setTimeout(resolve, 10_000))
-      expect(await readFile(join(node('olaf').agent.stateDir, 'journal.jsonl'), 'utf8')).not.toMatch(
-        new RegExp(`"op":"${id}"[^\\n]*"kind":"outcome"`),
-      )
-      await applying.fleet.startCoordinator()
+      try {
+        const extended = await recorded('olaf', id, 'the longer wait', ofKind('extended'))
+        expect(extended.byMs).toBe(30_000)
+        // Longer than it would be waited for otherwise.
+        await new Promise(resolve => setTimeout(resolve, 10_000))
+        expect(await readFile(join(agent.stateDir, 'journal.jsonl'), 'utf8')).not.toMatch(
+          new RegExp(`"op":"${id}"[^\\n]*"kind":"outcome"`),
+        )
+      } finally {
+        await applying.fleet.startCoordinator()
+      }
       const outcome = await applying.outcome(id)
       expect(inWords(outcome)).toBe('succeeded')
       expect(node('olaf').state()).toEqual(allAt(outcome.storePath))
