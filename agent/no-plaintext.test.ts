@@ -14,7 +14,10 @@ it('T10: has no plaintext client but the one of the socket on this machine', () 
     /createClient\(LocalService, `unix:\$\{socket\}`, credentials\.createInsecure\(\)\)/,
   )
   // A health gate asks what the signed fleet file names, and takes nothing from it but an answer's state.
-  const clients = sources.filter(({ text }) => /from 'node:(http|http2)'|\bfetch\(/.test(text))
+  const clients = sources.filter(({ text }) =>
+    // A type is no client.
+    /from 'node:(http|http2)'|\bfetch\(/.test(text.replace(/^import type .*$/gm, '')),
+  )
   expect(clients.map(({ name }) => name)).toEqual(['gates/probe-http.ts'])
 })
 
@@ -25,4 +28,7 @@ it('N43: takes its roots on purpose, never the system’s', () => {
       name === 'drivers/etcd/etcd-client.ts' ? text.replaceAll('createSsl(ca, key, cert)', '') : text
     expect(checked, name).not.toMatch(/createSsl\(|rejectUnauthorized|NODE_TLS_REJECT/)
   }
+  // An API server is of the authority that its kubeconfig names.
+  const toApi = sources.find(({ name }) => name === 'drivers/kubernetes/ask-api.ts')
+  expect(toApi?.text).toMatch(/request\(\s*\{[^}]*\bca,/)
 })
