@@ -28,7 +28,7 @@ it('N43: takes its roots on purpose, never the system’s', () => {
       name === 'drivers/etcd/etcd-client.ts' ? text.replaceAll('createSsl(ca, key, cert)', '') : text
     expect(checked, name).not.toMatch(/createSsl\(|rejectUnauthorized|NODE_TLS_REJECT/)
   }
-  // An API server is of the authority that its kubeconfig names.
-  const toApi = sources.find(({ name }) => name === 'drivers/kubernetes/ask-api.ts')
-  expect(toApi?.text).toMatch(/request\(\s*\{[^}]*\bca,/)
+  // An API server is of the authority that its kubeconfig names, a member of the datastore of its own.
+  const toApi = sources.find(({ name }) => name === 'drivers/ask-once.ts')
+  expect(toApi?.text).toMatch(/request\(\s*url,\s*\{ ca, cert, key, /)
 })

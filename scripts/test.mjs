@@ -38,6 +38,7 @@ const WORKERS = Math.max(3, availableParallelism())
  * third of the time.
  */
 const UNIT_ARGS = [`--maxWorkers=${WORKERS}`, '--no-isolate']
+const E2E_ARGS = [`--maxWorkers=${WORKERS}`]
 /** Machines boot and systems are built in these: nothing there is quick on a busy host. */
 const LAB_TIMES = ['--testTimeout=240000', '--hookTimeout=1200000']
 /** Three control planes share a machine: where that is slow, founding and joining alone take minutes. */
@@ -48,7 +49,7 @@ const PARTS = {
     ...vitest(...UNITS, 'scripts', 'test/docs', 'test/support'),
     args: UNIT_ARGS,
   },
-  e2e: { ...vitest('test/e2e'), args: [`--maxWorkers=${WORKERS}`] },
+  e2e: { ...vitest('test/e2e'), args: E2E_ARGS },
   builds: vitest('test/builds', 'test/standin'),
   nix: vitest('test/nix'),
   start: vitest('test/start'),
@@ -79,7 +80,7 @@ const PARTS = {
           process.env.MUSTER_WALK === 'whole' || process.argv.includes('all')
             ? ['test/e2e']
             : ['enrolment', 'security', 'sessions', 'trust'].map(folder => `test/e2e/${folder}`),
-        args: [],
+        args: E2E_ARGS,
       },
     ],
   },

@@ -1,5 +1,5 @@
 import type { Cluster, JobGateSettings } from '../fleet-file/fleet.ts'
-import type { FieldChange } from './explain-diff.ts'
+import { changedFields, type FieldChange } from './changed-fields.ts'
 
 export interface ClusterChange {
   readonly kind: 'cluster'
@@ -19,10 +19,7 @@ export function diffClusters(older: readonly Cluster[], newer: readonly Cluster[
   const after = new Map(newer.map(cluster => [cluster.name, cluster]))
   return [...new Set([...before.keys(), ...after.keys()])].sort().flatMap(name => {
     const [old, next] = [before.get(name), after.get(name)]
-    const [from, to] = [describe(old), describe(next)]
-    const fields = [...new Set([...from.keys(), ...to.keys()])]
-      .filter(field => from.get(field) !== to.get(field))
-      .map(field => ({ field, from: from.get(field), to: to.get(field) }))
+    const fields = changedFields(describe(old), describe(next))
     if (old && next && fields.length === 0) return []
     const change = !old ? ('added' as const) : !next ? ('removed' as const) : ('changed' as const)
     return [

@@ -1,4 +1,5 @@
 import type { KubernetesTarget, Target } from '../gen/muster/v1/manifest_pb.ts'
+import { changedFields, type FieldChange } from './changed-fields.ts'
 import { describeSafety } from './describe-safety.ts'
 
 /** What a diff needs to know of a revision. */
@@ -6,13 +7,6 @@ export interface RevisionContent {
   readonly targets: readonly Target[]
   /** Cluster name to distribution, from the tree's fleet file; absent where that was not read. */
   readonly distributions?: ReadonlyMap<string, string> | undefined
-}
-
-export interface FieldChange {
-  readonly field: string
-  /** Undefined: was not there. */
-  readonly from: string | undefined
-  readonly to: string | undefined
 }
 
 export interface TargetChange {
@@ -57,9 +51,7 @@ function diffTarget(old: Described | undefined, next: Described | undefined): Ta
   const name = target.host || target.group
   const from = old?.fields ?? new Map<string, string>()
   const to = next?.fields ?? new Map<string, string>()
-  const fields = [...new Set([...from.keys(), ...to.keys()])]
-    .filter(field => from.get(field) !== to.get(field))
-    .map(field => ({ field, from: from.get(field), to: to.get(field) }))
+  const fields = changedFields(from, to)
   if (old && next && fields.length === 0) return undefined
   return {
     kind,

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
-import { request } from 'node:https'
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { reasonOf } from '../../../shared/errors.ts'
 import { withDeadline } from '../../../shared/lifecycle.ts'
 import { listAt, readObject, textsAt } from '../../../shared/read-value.ts'
+import { askOnce, type MutualTls } from '../ask-once.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { type EtcdMember, idOfHex, type SeenMember } from './member.ts'
 import {
@@ -180,35 +180,14 @@ async function answers(
   }
 }
 
-interface Tls {
-  readonly ca: Buffer
-  readonly cert: Buffer
-  readonly key: Buffer
-}
-
-async function probe(url: string, tls: Tls, signal: AbortSignal): Promise<boolean> {
+async function probe(url: string, tls: MutualTls, signal: AbortSignal): Promise<boolean> {
   return (await ask(url, tls, signal)) !== undefined
 }
 
 /** The text that is answered; undefined: it is no answer that says well. */
-function ask(url: string, { ca, cert, key }: Tls, signal: AbortSignal): Promise<string | undefined> {
-  return new Promise((resolve, reject) => {
-    const asked = request(url, { ca, cert, key, signal, agent: false }, answer => {
-      const pieces: Buffer[] = []
-      let bytes = 0
-      answer.on('data', (piece: Buffer) => {
-        bytes += piece.length
-        if (bytes <= MAX_ANSWER_BYTES) pieces.push(piece)
-        else asked.destroy(new Error(`answered more than ${MAX_ANSWER_BYTES} bytes`))
-      })
-      answer.once('error', reject)
-      answer.once('end', () =>
-        resolve(answer.statusCode === 200 ? Buffer.concat(pieces).toString('utf8') : undefined),
-      )
-    })
-    asked.once('error', reject)
-    asked.end()
-  })
+async function ask(url: string, tls: MutualTls, signal: AbortSignal): Promise<string | undefined> {
+  const { status, text } = await askOnce(url, tls, { maxAnswerBytes: MAX_ANSWER_BYTES, signal })
+  return status === 200 ? text : undefined
 }
 
 /** Ids stand there as numbers that are too big for ours; a peer's URL names it as well. */
@@ -220,7 +199,7 @@ export function readPeerUrls(text: string | undefined): readonly string[] | unde
     : undefined
 }
 
-async function readPair({ ca, cert, key }: EtcdPair): Promise<{ ca: Buffer; cert: Buffer; key: Buffer }> {
+async function readPair({ ca, cert, key }: EtcdPair): Promise<MutualTls> {
   const [caBytes, certBytes, keyBytes] = await Promise.all([readFile(ca), readFile(cert), readFile(key)])
   return { ca: caBytes, cert: certBytes, key: keyBytes }
 }

@@ -82,16 +82,16 @@ export function createKubectl(command: KubectlCommand): Kubectl {
       status === undefined ? undefined : failure.reason.replace(/^.*Error from server \(\w+\): /, '')
     return { ...failure, class: status === 'NotFound' ? 'not-found' : failure.class, status, said }
   }
-  /** Directly where that can be, else by these words of kubectl. */
+  /** Directly where that can be, else by these words of kubectl, which reads the body where they say so. */
   const ask = async (
     asked: Pick<ApiRequest, 'method' | 'path' | 'body' | 'contentType'>,
     words: readonly string[],
     signal: AbortSignal | undefined,
   ): Promise<KubeResult<string>> => {
-    const access = await directAccess(command)
-    if (!access || !command.askApi)
-      return await run(words, signal, asked.method === 'PATCH' ? undefined : asked.body)
-    return await command.askApi(access, {
+    const { askApi } = command
+    const access = askApi && (await directAccess(command))
+    if (!access) return await run(words, signal, words.includes('-f') ? asked.body : undefined)
+    return await askApi(access, {
       ...asked,
       deadlineMs: REQUEST_MS,
       maxAnswerBytes: MAX_ANSWER_BYTES,
@@ -175,9 +175,7 @@ export function createKubectl(command: KubectlCommand): Kubectl {
 async function directAccess({
   programs: { system },
   kubeconfig,
-  askApi,
 }: KubectlCommand): Promise<ApiAccess | undefined> {
-  if (!askApi) return undefined
   const read = async (path: string) => {
     const reading = await system.readFile(path, MAX_KUBECONFIG_BYTES)
     return reading.kind === 'file' && !reading.truncated ? reading.bytes : undefined

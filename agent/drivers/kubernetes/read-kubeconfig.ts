@@ -1,13 +1,11 @@
 import { dirname, resolve } from 'node:path'
 import { parse } from 'yaml'
 import { at, isObject, listAt, textAt } from '../../../shared/read-value.ts'
+import type { MutualTls } from '../ask-once.ts'
 
 /** How an API server is reached, and as whom. */
-export interface ApiAccess {
+export interface ApiAccess extends MutualTls {
   readonly url: URL
-  readonly ca: Buffer
-  readonly cert: Buffer
-  readonly key: Buffer
 }
 
 /** The bytes of a file that a kubeconfig names; undefined: they cannot be read. */
