@@ -11,7 +11,11 @@
         "aarch64-linux"
       ];
       inherit (nixpkgs) lib;
-      packages = lib.genAttrs systems (system: import ./nix/packages nixpkgs.legacyPackages.${system});
+      # Of a commit that is always the same; of a working tree it would be another after every copy.
+      sourceTime = if self ? rev then self.lastModified else null;
+      packages = lib.genAttrs systems (
+        system: import ./nix/packages (nixpkgs.legacyPackages.${system} // { inherit sourceTime; })
+      );
       # Modules name their packages by the platform they are evaluated for.
       withPackages =
         name: module: packageOf:
@@ -52,12 +56,18 @@
         };
       };
 
-      lib.mkFleet = import ./nix/lib/make-fleet.nix {
-        musterModules = [
-          self.nixosModules.agent
-          self.nixosModules.host
-          self.nixosModules.clusters
-        ];
-      };
+      lib =
+        let
+          musterModules = [
+            self.nixosModules.agent
+            self.nixosModules.host
+            self.nixosModules.clusters
+          ];
+        in
+        {
+          mkFleet = import ./nix/lib/make-fleet.nix { inherit musterModules; };
+          # For a host whose configuration is your own.
+          hostModule = import ./nix/lib/host-module.nix { inherit musterModules; };
+        };
     };
 }

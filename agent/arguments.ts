@@ -27,7 +27,7 @@ export type Arguments =
   | { readonly command: 'unit'; readonly stateDir: string; readonly unit: string }
   /** Run once at every boot. */
   | {
-      readonly command: 'dead-man' | 'cluster-secrets'
+      readonly command: (typeof AT_BOOT)[number]
       readonly configFile: string
       readonly flags: ConfigFlags
     }
@@ -48,18 +48,20 @@ export const HELP = `muster-agent: enrols this machine into its fleet and moves 
   muster-agent retry                             let what failed here be tried again
   muster-agent confirm [OPERATION]               confirm the change that waits for it, in the coordinator's place
   muster-agent dead-man [--config FILE]          put right what a boot finds unconfirmed; run by its unit at every boot
+  muster-agent trial-limit [--config FILE]       end a trial boot that hangs before the dead man; run by its unit at every boot
   muster-agent cluster-secrets [--config FILE]   open what units of Kubernetes need; run by its unit at every boot
   muster-agent facts [--root DIR]                read this machine's facts and print them, serialised
   muster-agent rule [--root DIR]                 evaluate the rule on standard input over the facts
+  muster-agent --version, --help
 
-Options of run, each also a field of the file; they win over it:
+Options of run, each also a field of the file; they win over it and are taken by dead-man, trial-limit and cluster-secrets, too:
   --coordinator HOST:PORT    the coordinator's enrolment listener
   --ca-pin HEX               SHA-256 of the coordinator's authority
   --trust-pin HEX            SHA-256 of the fleet's trust set
   --token-file FILE          a root-only file with an enrolment token
   --state-dir DIR            the one directory that must survive a reboot
   --socket PATH              the agent's own socket, for root
-  --allow VERB,VERB          what a coordinator may order here (default: apply)
+  --allow VERB,VERB          what a coordinator may order here (default: apply,join)
   --source-build BOOL        whether this node may build revisions itself
   --least-memory-bytes N     least memory for building from source
   --activation switch|never  never: everything but the switch itself
@@ -71,8 +73,10 @@ Options of run, each also a field of the file; they win over it:
   --retry-first-ms N         shortest back-off
   --retry-most-ms N          longest back-off
   --connect-ms N             how long one attempt to connect may take
-  --build-ms N, --switch-ms N  how long a build and a switch may take
+  --build-ms N               how long a build may take
+  --switch-ms N              how long a switch may take
   --boot-ms N                how long a reboot may take
+  --kubernetes-ms N          how long a new Kubernetes may take until it is well
   --clock-ms N               how long a clock that is not set yet is waited for
   --restart-bound-ms N       how far an announced restart of the coordinator may extend the wait for it
   --keep-generations N       how many generations of the system stay
@@ -83,6 +87,44 @@ Options of run, each also a field of the file; they win over it:
 
 const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
+
+export const OPTIONS = {
+  help: { type: 'boolean', short: 'h' },
+  version: flag,
+  json: flag,
+  config: text,
+  coordinator: text,
+  'ca-pin': text,
+  'trust-pin': text,
+  'token-file': text,
+  'state-dir': text,
+  socket: text,
+  allow: text,
+  'source-build': text,
+  'least-memory-bytes': text,
+  activation: text,
+  simulated: flag,
+  'facts-root': text,
+  'system-root': text,
+  'tool-path': text,
+  console: text,
+  'retry-first-ms': text,
+  'retry-most-ms': text,
+  'connect-ms': text,
+  'build-ms': text,
+  'switch-ms': text,
+  'boot-ms': text,
+  'kubernetes-ms': text,
+  'clock-ms': text,
+  'restart-bound-ms': text,
+  'keep-generations': text,
+  'facts-every-ms': text,
+  'key-bits': text,
+  'log-level': text,
+  // Said by units of the agent's own making alone.
+  operation: text,
+  round: text,
+} as const
 
 /** Takes the command line apart. Throws a ConfigError that says what would be right. */
 export function readArguments(argv: readonly string[]): Arguments {
@@ -108,8 +150,9 @@ export function readArguments(argv: readonly string[]): Arguments {
   if (first === 'trust' && second === 'set' && file !== undefined && rest.length === 0) {
     return { command: 'trust-set', socket, file }
   }
-  if ((first === 'dead-man' || first === 'cluster-secrets') && second === undefined) {
-    return { command: first, configFile: values.config ?? DEFAULT_CONFIG, flags: toFlags(values) }
+  const atBoot = AT_BOOT.find(one => one === first)
+  if (atBoot !== undefined && second === undefined) {
+    return { command: atBoot, configFile: values.config ?? DEFAULT_CONFIG, flags: toFlags(values) }
   }
   if (first === 'confirm' && file === undefined)
     return { command: 'confirm', socket, operation: second ?? '' }
@@ -121,6 +164,9 @@ export function readArguments(argv: readonly string[]): Arguments {
   if (internal && rest.length === 0) return internal
   throw new ConfigError(`unknown command: ${positionals.join(' ')}\nmuster-agent --help lists what there is`)
 }
+
+/** What units run once at every boot. */
+const AT_BOOT = ['dead-man', 'trial-limit', 'cluster-secrets'] as const
 
 const TAKES_WORD: readonly LocalVerb[] = ['rollback', 'hold']
 
@@ -150,41 +196,7 @@ function parse(argv: readonly string[]) {
   return parseArgs({
     args: [...argv],
     allowPositionals: true,
-    options: {
-      help: { type: 'boolean', short: 'h' },
-      version: flag,
-      json: flag,
-      config: text,
-      coordinator: text,
-      'ca-pin': text,
-      'trust-pin': text,
-      'token-file': text,
-      'state-dir': text,
-      socket: text,
-      allow: text,
-      'source-build': text,
-      'least-memory-bytes': text,
-      activation: text,
-      simulated: flag,
-      'facts-root': text,
-      'system-root': text,
-      'tool-path': text,
-      console: text,
-      'retry-first-ms': text,
-      'retry-most-ms': text,
-      'connect-ms': text,
-      'build-ms': text,
-      'switch-ms': text,
-      'boot-ms': text,
-      'clock-ms': text,
-      'restart-bound-ms': text,
-      'keep-generations': text,
-      operation: text,
-      round: text,
-      'facts-every-ms': text,
-      'key-bits': text,
-      'log-level': text,
-    },
+    options: OPTIONS,
   })
 }
 
@@ -219,6 +231,7 @@ function toFlags(values: Values): ConfigFlags {
       buildMs: number(values['build-ms']),
       switchMs: number(values['switch-ms']),
       bootMs: number(values['boot-ms']),
+      kubernetesMs: number(values['kubernetes-ms']),
       clockMs: number(values['clock-ms']),
     }),
     restartBoundMs: number(values['restart-bound-ms']),

@@ -74,6 +74,9 @@ export interface AgentConfig {
   readonly logLevel: LogLevel
 }
 
+/** Where the agent keeps its state, and how long a reboot may take, where nothing else is said. */
+export const DEFAULT_STATE_DIR = '/var/lib/muster-agent'
+export const DEFAULT_BOOT_MS = 600_000
 export const DEFAULT_CONFIG = '/etc/muster/agent.json'
 export const DEFAULT_SOCKET = '/run/muster-agent/agent.sock'
 /** sockaddr_un.sun_path holds 108 bytes with its end. */
@@ -103,7 +106,7 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
     caPin: fields.optionalText('caPin', pin, isDigest),
     trustPin: fields.optionalText('trustPin', pin, isDigest),
     tokenFile: path('tokenFile'),
-    stateDir: path('stateDir', '/var/lib/muster-agent') ?? '',
+    stateDir: path('stateDir', DEFAULT_STATE_DIR) ?? '',
     socket: path('socket', DEFAULT_SOCKET) ?? '',
     allow: fields.choices('allow', ['apply', 'join'], VERBS),
     sourceBuild: {
@@ -129,7 +132,7 @@ export function parseConfig(source: string, value: unknown): AgentConfig {
     deadlines: {
       buildMs: deadlines.integer('buildMs', 6 * 3_600_000, 1_000, 2_000_000_000),
       switchMs: deadlines.integer('switchMs', 1_800_000, 1_000, 2_000_000_000),
-      bootMs: deadlines.integer('bootMs', 600_000, 1_000, 2_000_000_000),
+      bootMs: deadlines.integer('bootMs', DEFAULT_BOOT_MS, 1_000, 2_000_000_000),
       kubernetesMs: deadlines.integer('kubernetesMs', 900_000, 1_000, 2_000_000_000),
       clockMs: deadlines.integer('clockMs', 600_000, 100, 2_000_000_000),
     },

@@ -7,6 +7,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { generateSigningKey } from '../shared/envelope/keys.ts'
 import { TrustChainSchema } from '../shared/gen/muster/v1/trust_pb.ts'
 import { makeFirstTrustSet } from '../shared/trust/make-trust-set.ts'
+import { writeArmRecord } from './safety/arm-record.ts'
+import { armFolder, prepareArmFolder } from './safety/operation-folder.ts'
+import { claimConfirmed, prepareClaims } from './safety/verdict.ts'
 import { Hub, makeHubKeys } from './session/testing/hub.ts'
 
 const children: ChildProcess[] = []
@@ -127,4 +130,38 @@ it('opens the secrets of a cluster for its units, and says which one it cannot o
   expect(failed).toMatchObject({ code: 1, stdout: '' })
   expect(failed.stderr).toContain(`${sealed}/token: is no sealed file`)
   expect(failed.stderr).toContain('Kubernetes is not started')
+})
+
+it('settles at a boot what was armed before, also with a configuration that no agent starts with', async () => {
+  const stateDir = join(folder, 'armed')
+  const broken = join(folder, 'broken.json')
+  await writeFile(broken, JSON.stringify({ stateDir, logLvl: 'debug' }))
+  const round = armFolder(stateDir, 'op', 1)
+  await prepareArmFolder(round, stateDir)
+  await prepareClaims(round)
+  await writeArmRecord(round, {
+    ...{
+      operation: 'op',
+      round: 1,
+      mode: 'trial',
+      target: '/n',
+      previous: '/o',
+      profile: '/o',
+      generation: 1,
+    },
+    ...{
+      bootId: 'boot-1',
+      confirmMs: 1_000,
+      switchMs: 1_000,
+      program: ['x'],
+      toolPath: '/',
+      systemRoot: '/',
+    },
+    units: 'processes',
+  })
+  await claimConfirmed(round)
+  const agent = await run('run', '--config', broken).ended
+  expect([agent.code, agent.stderr]).toEqual([1, expect.stringContaining('broken.json')])
+  const deadMan = await run('dead-man', '--config', broken).ended
+  expect([deadMan.code, deadMan.stderr]).toEqual([0, expect.stringContaining('operation op: nothing')])
 })

@@ -68,9 +68,18 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     case 'dead-man': {
       const { rearmAtBoot } = await import('./safety/rearm-at-boot.ts')
-      const { stateDir } = await loadConfig(wanted.configFile, wanted.flags)
+      const { readPlaces } = await import('./safety/read-places.ts')
+      const { stateDir, problems } = await readPlaces(wanted.configFile, wanted.flags)
+      for (const problem of problems) process.stderr.write(`${problem}\n`)
       const good = await rearmAtBoot(stateDir, line => process.stderr.write(`${line}\n`))
       return good ? 0 : 1
+    }
+    case 'trial-limit': {
+      const { limitTrial } = await import('./safety/trial-limit.ts')
+      const { readPlaces } = await import('./safety/read-places.ts')
+      const { stateDir, bootMs } = await readPlaces(wanted.configFile, wanted.flags)
+      await limitTrial(stateDir, bootMs, line => process.stderr.write(`${line}\n`), signalOfProcess())
+      return 0
     }
     case 'cluster-secrets': {
       const { openClusterSecrets } = await import('./cluster-secrets/open-cluster-secrets.ts')

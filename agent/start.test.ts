@@ -1,6 +1,7 @@
 import { readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { create, fromBinary } from '@bufbuild/protobuf'
+import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { credentials, status } from '@grpc/grpc-js'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { generateSigningKey, type SigningKeyPair } from '../shared/envelope/keys.ts'
@@ -74,6 +75,28 @@ describe('enrolment', () => {
     expect((await stat(test.stateDir)).mode & 0o777).toBe(0o700)
     expect(await test.state()).toMatchObject({ machine: agent.machine, bootCount: 1 })
     expect(test.lines.join('')).not.toContain('s3cret')
+  })
+
+  it('starts with new pins in its configuration beside the token that let it in, but not before it is enrolled', async () => {
+    const next = 'ee'.repeat(32)
+    const both = firstTrust(signer, [keys.authority.pin, next])
+    await using hub = await Hub.start(keys, made => {
+      made.trust = chainOf(both)
+    })
+    await using test = await AgentUnderTest.prepare({ coordinator: hub.coordinator })
+    const tokenFile = join(test.directory, 'token')
+    await writeFile(tokenFile, `abc.s3cret.${keys.authority.pin}.${both.trust.digest}\n`, { mode: 0o600 })
+    const renewed = { tokenFile, caPin: next, trustPin: 'dd'.repeat(32) }
+    test.configure(renewed)
+    await expect(test.start()).rejects.toThrow('but the token is for')
+    test.configure({ ...renewed, caPin: undefined, trustPin: undefined })
+    await test.start()
+    await poll(() => test.phase).toBe('connected')
+    await test.stop()
+    test.configure(renewed)
+    await test.start()
+    await poll(() => test.phase).toBe('connected')
+    expect(hub.enrolments).toHaveLength(1)
   })
 
   it('T8: keeps no name it was told but its key’s: the same key comes back as the same machine', async () => {
@@ -396,7 +419,10 @@ describe('a session', () => {
     await poll(() => test.phase).toBe('connected')
     hub.newest?.send({
       case: 'order',
-      value: { operationId: 'op-1', revision: 1n, manifestDigest: sha256Hex('x') },
+      value: {
+        ...{ operationId: 'op-1', revision: 1n, manifestDigest: sha256Hex('x') },
+        expires: timestampFromDate(new Date(Date.now() + 3_600_000)),
+      },
     })
     await poll(() => hub.newest?.of('operation').at(-1)?.value.outcome?.refusal).toBe('not-allowed')
     await test.stop()
@@ -404,6 +430,25 @@ describe('a session', () => {
     await poll(() => hub.sessions.length).toBe(2)
     await poll(() => hub.newest?.of('operation').at(-1)?.value.outcome?.refusal).toBe('not-allowed')
     expect(hub.newest?.hello.journalSequence).toBeGreaterThan(0n)
+    // What tells a coordinator at once that its store was set back.
+    expect(hub.newest?.hello.untold.map(({ operationId }) => operationId)).toEqual(['op-1'])
+    expect(hub.newest?.hello).toMatchObject({ acknowledged: 0n })
+    expect(hub.newest?.hello.auditHead).toBeUndefined()
+    const sequence = hub.newest?.of('operation').at(-1)?.value.phases.at(-1)?.sequence ?? 0n
+    hub.newest?.send({ case: 'operationAck', value: { operationId: 'op-1', sequence, outcome: true } })
+    hub.newest?.send({ case: 'auditHead', value: { id: 7n, hash: sha256Hex('seven') } })
+    await poll(async () => await readFile(join(test.stateDir, 'state.json'), 'utf8')).toContain(
+      sha256Hex('seven'),
+    )
+    await test.stop()
+    await test.start()
+    await poll(() => hub.sessions.length).toBe(3)
+    expect(sequence).toBeGreaterThan(0n)
+    expect(hub.newest?.hello).toMatchObject({
+      acknowledged: sequence,
+      untold: [],
+      auditHead: { id: 7n, hash: sha256Hex('seven') },
+    })
   })
 })
 

@@ -5,6 +5,7 @@ import { FactsSchema } from '../shared/gen/muster/v1/facts_pb.ts'
 import { randomId } from '../shared/ids.ts'
 import { Disposers, openToMany } from '../shared/lifecycle.ts'
 import { signOutcome } from '../shared/outcome/signed-outcome.ts'
+import { buildTime } from './build-time.ts'
 import { failedAct } from './clusters/acts/act.ts'
 import type { ClusterDoor } from './clusters/cluster-door.ts'
 import { startClusters } from './clusters/clusters.ts'
@@ -66,6 +67,7 @@ export interface AgentOverrides {
   readonly clock?: Clock
   readonly log?: Log
   readonly bootId?: string
+  readonly built?: Date
 }
 
 export interface Agent extends AsyncDisposable {
@@ -110,11 +112,11 @@ async function build(
     }),
   )
   const { state, identity } = directory
-  const pins = choosePins(config, token, state.current)
+  const certificates = await CertificateStore.open(directory.path, identity.id)
+  const pins = choosePins(config, token, state.current, certificates.current !== undefined)
   const trust = await TrustStore.open(directory.path, state)
   // Known by heart now: a set that was taken at first use and is the very one that a pin names needs no operator.
   if (pins.trustPin !== undefined) await trust.confirm(pins.trustPin)
-  const certificates = await CertificateStore.open(directory.path, identity.id)
   const board = new StatusBoard(config.coordinator)
   const skew = new ClockSkew(clock)
   const { retry } = config
@@ -130,7 +132,10 @@ async function build(
     },
   })
   const stop = openToMany()
-  const facts = new FactsKeeper({ collect: children.facts, everyMs: config.factsEveryMs, log }, stop.signal)
+  const facts = new FactsKeeper(
+    { collect: children.facts, everyMs: config.factsEveryMs, retry, log },
+    stop.signal,
+  )
   const link = new FleetLink({ directory, certificates, trust, pins, clock, connectMs: retry.connectMs })
   const door = clusterDoor({ stateDir: directory.path, publicKeyDer: identity.publicKeyDer, clock })
   const operations = await startOperations(
@@ -139,7 +144,7 @@ async function build(
       system,
       units,
       failedUnits: signal => readFailedUnits(probed, UNITS_MS, signal),
-      kubernetes: nodeKubernetes(system, door.openDriver),
+      kubernetes: nodeKubernetes(system, door),
       link,
       trust: () => trust.current,
       adoptTrust: async adopted => {
@@ -168,8 +173,10 @@ async function build(
       instance: () => instance,
       sign: statement => signOutcome(identity.privateKeyPem, statement),
       clock,
+      built: overrides.built ?? buildTime(),
       log: log.child({ part: 'operations' }),
       facts: async () => fromBinary(FactsSchema, (await facts.refresh()).bytes),
+      outdateFacts: () => facts.outdate(),
       rule: children.rule,
       skewMs: () => skew.ms,
     },

@@ -278,6 +278,20 @@ describe('leave and rejoin', () => {
     expect(requests()[1]).toMatchObject({ act: 'return', host: 'olaf' })
   })
 
+  it('has a machine wiped before it comes back, where that is asked for: signed, and with its copies kept', async () => {
+    await publishFleet()
+    expect((await run('rejoin', 'olaf', '--wipe')).code).toBe(0)
+    const [request] = requests()
+    expect(request).toMatchObject({ act: 'wipe', host: 'olaf', parameter: 'keep-snapshots' })
+    expect(readOrder(request?.signedOrder?.payload ?? new Uint8Array())).toMatchObject({
+      ok: true,
+      order: { act: 'wipe', node: 'olaf', machine: serverId, parameter: 'keep-snapshots' },
+    })
+    const { code, err } = await run('rejoin', 'olaf', '--wipe', '--no-wait')
+    expect(code).toBe(exitCodes.usage.code)
+    expect(err).toContain('--no-wait')
+  })
+
   it('signs nothing about a machine that the signed revision does not have there', async () => {
     await publishFleet('ef'.repeat(32))
     const { code, err } = await run('leave', 'olaf')
@@ -399,6 +413,32 @@ describe('snapshots', () => {
     expect((await run('cluster', 'restore', 'home', 'none', '--yes')).code).toBe(exitCodes.notFound.code)
     expect((await run('cluster', 'restore', 'home', 'before-1-35', '--yes')).code).toBe(0)
     expect(requests().at(-1)).toMatchObject({ act: 'restore', host: 'olaf', parameter: 'before-1-35' })
+  })
+
+  it('are looked for on servers that were installed anew, too, and what a restore there means is said', async () => {
+    await publishFleet()
+    const hosts = coordinator.clusters.hosts.get('home') ?? []
+    const [olaf] = hosts
+    if (!olaf) throw new Error('the sample has a server')
+    olaf.joined = false
+    hosts.push(sampleHost({ host: 'otto', machine: 'ef'.repeat(32) }))
+    coordinator.clusters.answer = ({ host, act }) =>
+      act === 'snapshots' && host === 'otto'
+        ? { done: false, class: 'away', reason: 'its machine is not connected' }
+        : { done: true, value: { case: 'snapshots', value: { snapshots: [snapshot] } } }
+    const asked = await run('cluster', 'restore', 'home', 'before-1-35')
+    expect(asked.code).toBe(exitCodes.refused.code)
+    expect(asked.err).toContain(
+      'would be brought back from snapshot before-1-35 on olaf, which has nothing of it: everything that was changed in Kubernetes since',
+    )
+    expect(asked.err).toContain(
+      "otto had the cluster's data when last heard, and must be lost for good, or off",
+    )
+    expect((await run('cluster', 'restore', 'home', 'before-1-35', '--yes')).code).toBe(0)
+    expect(requests().at(-1)).toMatchObject({ act: 'restore', host: 'olaf' })
+    for (const host of hosts) host.machine = ''
+    for (const host of hosts) host.joined = false
+    expect((await run('cluster', 'snapshots', 'home')).err).toContain('no machine is bound to a server of it')
   })
 
   it('of servers that do not answer are missing, by name', async () => {

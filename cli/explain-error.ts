@@ -39,11 +39,15 @@ export function exitForStatus(code: status): ExitName {
 export function explainCallError(error: unknown, place: string, cure: string): unknown {
   if (!(error instanceof RpcError)) return error
   const exit = exitForStatus(error.code)
-  const text = escapeText(error.message)
+  const text = escapeLines(error.message)
   if (error.code === status.UNAVAILABLE) {
-    return new CliError(exit, `no answer from the coordinator at ${place}: ${text}\n${cure}`, {
-      cause: error,
-    })
+    return new CliError(
+      exit,
+      `no answer from the coordinator at ${place}: ${whyNoConnection(text)}\n${cure}`,
+      {
+        cause: error,
+      },
+    )
   }
   if (error.code === status.DEADLINE_EXCEEDED) {
     return new CliError(exit, `the coordinator at ${place} did not answer in time\n${cure}`, { cause: error })
@@ -58,9 +62,21 @@ export function explainCallError(error: unknown, place: string, cure: string): u
   return new CliError(exit, text, { cause: error })
 }
 
+/** Line breaks are meant where problems are listed; machines' own words come without. */
+function escapeLines(text: string): string {
+  return text.split('\n').map(escapeText).join('\n')
+}
+
+/** The cause alone of what the library wraps in words of its own. */
+function whyNoConnection(text: string): string {
+  const [, cause, note = ''] =
+    /^No connection established\. Last error: (?:Error: )?(.*)\. Resolution note: ?(.*)$/.exec(text) ?? []
+  return cause === undefined ? text : note === '' ? cause : `${cause} (${note})`
+}
+
 /** What to print and how to exit for anything that was thrown. */
 export function describeFailure(error: unknown): { readonly exit: ExitName; readonly text: string } {
   if (error instanceof CliError) return { exit: error.exit, text: error.message }
-  if (error instanceof RpcError) return { exit: exitForStatus(error.code), text: escapeText(error.message) }
+  if (error instanceof RpcError) return { exit: exitForStatus(error.code), text: escapeLines(error.message) }
   return { exit: 'error', text: escapeText(reasonOf(error)) }
 }

@@ -6,6 +6,12 @@ export interface Io {
   readonly errIsTerminal: boolean
   /** Width for wrapping and cutting, where the output is a terminal. */
   readonly columns: number
+  /** The terminal's size as it is now, where standard error is one. */
+  readonly screen: { readonly columns: number; readonly rows: number }
+  /** Calls this whenever that size changes, until what is returned is called. */
+  onResize(listener: () => void): () => void
+  /** Fires when nobody reads standard output any more. */
+  readonly readerGone: AbortSignal
   /** Colour may be used on standard output. */
   readonly colour: boolean
   /** Asks the person at the terminal; undefined: there is none. An input that ends answers nothing. */
@@ -22,13 +28,24 @@ interface Streams {
 export function processIo(
   { stdin, stdout, stderr }: Streams,
   settings: { readonly noColour: boolean; readonly columns: number | undefined },
+  readerGone: AbortSignal,
 ): Io {
   return {
     out: text => void stdout.write(text),
     err: text => void stderr.write(text),
     outIsTerminal: stdout.isTTY === true,
     errIsTerminal: stderr.isTTY === true,
-    columns: stdout.columns ?? settings.columns ?? 100,
+    // A terminal that does not say how wide it is, such as a serial line, has 0 columns.
+    columns: stdout.columns || settings.columns || 100,
+    get screen() {
+      // A terminal that does not say how large it is, such as a serial line, has 0 of both.
+      return { columns: stderr.columns || settings.columns || 80, rows: stderr.rows || 24 }
+    },
+    onResize: listener => {
+      stderr.on('resize', listener)
+      return () => void stderr.off('resize', listener)
+    },
+    readerGone,
     colour: stdout.isTTY === true && !settings.noColour,
     ...(stdin.isTTY === true && stderr.isTTY === true && { ask: question => askOn(stdin, stderr, question) }),
   }

@@ -99,9 +99,19 @@ describe('apply --plan', () => {
         request: {
           refs: ['ab'.repeat(32), 'cd'.repeat(32)],
           where: '',
+          // Nobody has named them: they go through as many gates as without --plan.
+          selected: true,
           action: { value: { planOnly: false } },
         },
       },
+    ])
+  })
+
+  it('tells hosts that were named by hand from those that a selector found', async () => {
+    await run('apply', 'olaf', '--plan', '--yes')
+    expect(orders().map(({ request }) => request)).toMatchObject([
+      { refs: ['olaf'], selected: false },
+      { selected: false },
     ])
   })
 

@@ -1,4 +1,4 @@
-import { Command, type OutputConfiguration } from '@commander-js/extra-typings'
+import { Command, Help, type Option, type OutputConfiguration } from '@commander-js/extra-typings'
 import { VERSION } from '../shared/version.ts'
 import type { Cli } from './cli.ts'
 import { defineClusterCommands } from './define/cluster-commands.ts'
@@ -23,7 +23,7 @@ export function buildProgram(base: Omit<Cli, 'connection'>): Command {
 
     .helpCommand('help [command]', 'show help')
     .showSuggestionAfterError()
-    .configureHelp({ showGlobalOptions: true, helpWidth: Math.min(base.io.columns, 120) })
+    .configureHelp({ showGlobalOptions: true, helpWidth: Math.min(base.io.columns, 120), optionDescription })
     .addHelpText('after', EXAMPLES)
   const cli: Cli = { ...base, connection: () => program.opts() }
   defineMachineCommands(program, cli)
@@ -35,6 +35,11 @@ export function buildProgram(base: Omit<Cli, 'connection'>): Command {
   defineOtherCommands(program, cli)
   prepare(program, base.io)
   return program
+}
+
+/** Commander tells of a required option only when it is missing. */
+function optionDescription(option: Option): string {
+  return `${Help.prototype.optionDescription(option)}${option.mandatory ? ' (required)' : ''}`
 }
 
 /** Settings that commander hands down only to commands made after them. */

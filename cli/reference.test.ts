@@ -27,6 +27,20 @@ describe('docs/reference/cli.md', () => {
     await expect(renderReference()).toMatchFileSnapshot(join(docs, 'reference/cli.md'))
   })
 
+  it('every command writes for programs, but those whose output is another thing', () => {
+    const without = walk(programForHelp())
+      .filter(({ command }) => !command.options.some(({ long }) => long === '--output'))
+      .map(({ path }) => path)
+    // JSON always; lines of a build; a file for `verify`; a kubeconfig; a script.
+    expect(without).toEqual([
+      'muster audit show',
+      'muster logs',
+      'muster evidence',
+      'muster cluster kubeconfig',
+      'muster completion',
+    ])
+  })
+
   it('documents exactly the commands that exist', () => {
     expect([...documented().keys()]).toEqual(walk(programForHelp()).map(({ path }) => path))
   })
@@ -49,6 +63,20 @@ describe('docs/reference/cli.md', () => {
         path,
         flags: [...new Set(listed)].filter(flag => flag !== '-h' && flag !== '--help').sort(),
       })
+    }
+  })
+
+  it('says of every option that must be given that it is required, and of no other', async () => {
+    for (const { path, command } of walk(programForHelp())) {
+      let help = ''
+      const program = programForHelp(text => {
+        help += text
+      })
+      await expect(
+        program.parseAsync([...path.split(' ').slice(1), '--help'], { from: 'user' }),
+      ).rejects.toThrow()
+      const wanted = command.options.filter(({ mandatory }) => mandatory).length
+      expect(help.replaceAll(/\s+/g, ' ').split('(required)').length - 1, path).toBe(wanted)
     }
   })
 

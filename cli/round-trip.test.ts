@@ -1,7 +1,7 @@
 // init, check, trust, publish, diff, export and import, with real files, keys and git, against a real gRPC server.
 import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -87,6 +87,24 @@ describe('from an empty folder to a published revision', () => {
     const json: unknown = JSON.parse((await muster('check', bad, '-o', 'json')).out)
     expect(json).toContainEqual(expect.objectContaining({ line: 4, severity: 'error', path: 'fleet.wrong' }))
     expect((await muster('check', join(home, 'nothing'))).code).toBe(exitCodes.notFound.code)
+    const file = await muster('check', join(dir, 'fleet.toml'))
+    expect(file).toMatchObject({ code: exitCodes.usage.code, err: expect.stringContaining('is a file') })
+  })
+
+  it('check finds what publish would refuse to pack', async () => {
+    const odd = join(home, 'odd')
+    await muster('init', odd)
+    await symlink('/etc/hostname', join(odd, 'absolute'))
+    const checked = await muster('check', odd)
+    expect(checked).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/^error: absolute: an absolute link/m),
+    })
+    expect(checked.out).not.toContain('is good')
+    const json: unknown = JSON.parse((await muster('check', odd, '-o', 'json')).out)
+    expect(json).toMatchObject([
+      { file: odd, severity: 'error', message: expect.stringContaining('absolute') },
+    ])
   })
 
   it('check finds what is wrong with a CEL rule', async () => {
@@ -98,6 +116,8 @@ describe('from an empty folder to a published revision', () => {
     const checked = await muster('check', ruled)
     expect(checked.code).toBe(1)
     expect(checked.out).toContain('groups.g.admit')
+    await writeFile(file, `${text}\n[groups.g]\nadmit = "facts.sytem.product == 'x'"\nname = "g-{serial}"\n`)
+    expect((await muster('check', ruled)).out).toContain('did you mean system?')
   })
 
   it('publish without a trust set at the coordinator says what to do', async () => {
@@ -162,6 +182,15 @@ describe('from an empty folder to a published revision', () => {
     const text = await readFile(file, 'utf8')
     await writeFile(file, text.replace('[hosts.anna]', ''))
     expect((await muster('check', dir)).out).toContain('`muster remove anna`')
+    const note = {
+      severity: 'note',
+      path: 'hosts.anna',
+      line: null,
+      message: expect.stringContaining('remove'),
+    }
+    expect(JSON.parse((await muster('check', dir, '-o', 'json')).out)).toMatchObject([note])
+    expect((await muster('check', dir, '-o', 'yaml')).out).toContain('`muster remove anna`')
+    expect((await muster('check', dir, '-o', 'csv')).out).toMatch(/,note,hosts\.anna,.*`muster remove anna`/)
     expect((await muster('diff', dir)).out).toContain('`muster remove anna`')
     await writeFile(file, text)
   })
@@ -296,6 +325,15 @@ describe('from an empty folder to a published revision', () => {
       (await muster('trust', 'rotate', 'keys', '--remove', 'zzzz', '--key', own, '--key', key)).code,
     ).toBe(exitCodes.notFound.code)
     const annId = coordinator.trust()?.keys[1]?.keyId ?? ''
+    // Who rotates replaces the own key, in whatever order the keys are named.
+    const before = await readFile(own, 'utf8')
+    expect((await muster('trust', 'rotate', 'keys', '--key', key)).err).toContain(`${own} (key `)
+    expect(await muster('trust', 'rotate', 'keys', '--key', key, '--key', own)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/destroy the old key \(.*signing\.key\.\d+\)/),
+    })
+    expect(coordinator.trust()?.keys.map(({ keyId }) => keyId)).toContain(annId)
+    expect(await readFile(own, 'utf8')).not.toBe(before)
     const removed = await muster(
       'trust',
       'rotate',
@@ -317,6 +355,31 @@ describe('from an empty folder to a published revision', () => {
     expect(await muster('trust', 'rotate', 'ca', 'switch')).toMatchObject({ code: 0, err: '' })
     expect(await muster('trust', 'rotate', 'ca', 'drop')).toMatchObject({ code: 0, err: '' })
     expect(coordinator.trust()?.set.caPins).toEqual(['e'.repeat(64)])
+    const more = await muster('trust', 'rotate', 'ca', 'drop')
+    expect(more.err).toContain('no authority that could be dropped')
+  })
+
+  it('an authority is dropped only with the keys for its trust set, and a drop that was cut off is finished', async () => {
+    const { publicKey } = generateKeyPairSync('ed25519')
+    const pub = join(home, 'bob.pub')
+    await writeFile(pub, publicKey.export({ type: 'spki', format: 'pem' }))
+    expect(await muster('trust', 'rotate', 'keys', '--add', pub, '--threshold', '2')).toMatchObject({
+      code: 0,
+    })
+    const pins = () => coordinator.authorities.map(({ pin }) => pin)
+    coordinator.authorities.unshift({ pin: 'd'.repeat(64), current: false, certificatePem: '' })
+    const short = await muster('trust', 'rotate', 'ca', 'drop')
+    expect(short).toMatchObject({ code: exitCodes.refused.code, err: expect.stringContaining('must sign') })
+    expect(pins()).toEqual(['d'.repeat(64), 'e'.repeat(64)])
+    // The recovery key stands for both. This run dies when the authority is gone, and before its set is pushed.
+    const key = ['--recovery-key', join(fleetFolder, 'recovery.key')]
+    expect(await muster('trust', 'rotate', 'ca', 'add', ...key)).toMatchObject({ code: 0 })
+    expect(coordinator.trust()?.set.caPins).toHaveLength(2)
+    coordinator.authorities.splice(0, 1)
+    const finished = await muster('trust', 'rotate', 'ca', 'drop', ...key)
+    expect(finished).toMatchObject({ code: 0, err: '', out: expect.stringContaining('lists one authority') })
+    expect(coordinator.trust()?.set.caPins).toEqual(['e'.repeat(64)])
+    expect(await muster('trust', 'rotate', 'keys', ...key)).toMatchObject({ code: 0 })
   })
 
   it('goes on where machines are when the coordinator lost its revisions', async () => {
@@ -380,7 +443,29 @@ w1 = { role = "${role}", cluster = "${cluster}" }
       const [field] = Object.keys(change)
       const note = `host w1 changes its ${field} but stays in its cluster as it is; \`muster leave w1\` takes it out first`
       for (const verb of ['check', 'diff']) expect((await muster(verb, dir)).out, verb).toContain(note)
+      const told: unknown = JSON.parse((await muster('check', dir, '-o', 'json')).out)
+      expect(told).toContainEqual(
+        expect.objectContaining({ severity: 'note', message: expect.stringContaining(note) }),
+      )
+      expect(told).toContainEqual(
+        expect.objectContaining({
+          severity: 'warning',
+          message: expect.stringMatching(/^cluster main: no /),
+        }),
+      )
     }
+    await writeFile(file, text)
+  })
+
+  it('a host with another system is no part of a revision, nor of a diff', async () => {
+    const file = join(dir, 'fleet.toml')
+    const text = await readFile(file, 'utf8')
+    await addHost('nas', 'os = "external"\n')
+    expect((await muster('diff', dir)).out).not.toContain('host nas')
+    expect((await muster('check', dir)).out).not.toContain('nas')
+    const published = await muster('publish', dir, '--allow-dirty')
+    expect(published).toMatchObject({ code: 0, err: expect.stringContaining('nas runs another system') })
+    expect((await muster('diff', dir)).out).toContain('are the same')
     await writeFile(file, text)
   })
 })

@@ -1,8 +1,9 @@
-import { chmod, mkdir, rm, stat } from 'node:fs/promises'
+import { chmod, rm, stat } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { type Server, ServerCredentials } from '@grpc/grpc-js'
 import { hasCode } from '../shared/errors.ts'
+import { makeDirectories } from '../shared/make-directories.ts'
 import { type Listener, openListener } from './listener.ts'
 
 /** The longest path of a unix socket that Linux takes. */
@@ -22,7 +23,7 @@ export async function openLocalListener(
     )
   }
   const folder = dirname(path)
-  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await makeDirectories(folder, 0o700)
   if (((await stat(folder)).mode & 0o022) !== 0) {
     throw new Error(
       `socket: ${folder} may be written by others than its owner; use a folder of mode 0755 or less`,

@@ -12,6 +12,7 @@ import { recordStatus } from './machines/record-status.ts'
 import { trustNotice } from './machines/trust-notice.ts'
 import type { ChangeFeed } from './operations/change-feed.ts'
 import type { NodeClaims } from './operations/node-claims.ts'
+import { changesNode } from './operations/order-action.ts'
 import { markDelivered, pendingOrders } from './operations/orders.ts'
 import { recordLog } from './operations/record-log.ts'
 import { recordReport } from './operations/record-report.ts'
@@ -33,6 +34,8 @@ export interface SessionHookDeps {
   readonly clusters: ClusterHooks
   /** Told what nodes say that may be newer than the store. */
   readonly nodes?: NodeClaims
+  /** Why nothing is granted; undefined: nothing is in the way. */
+  readonly halted?: () => string | undefined
 }
 
 /** Facts and what a node holds on to change seldom; each set is a write of up to a mebibyte. */
@@ -54,11 +57,7 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
   }
   const statuses = new MachineThrottles(FACTS_PER_SECOND, FACTS_BURST)
   return {
-    async admit(machine, hello, address) {
-      const admitted = await admitSession(deps, machine, hello, address)
-      if (admitted.kind === 'ok') deps.nodes?.sawRevision(machine, Number(hello.highestRevision))
-      return admitted
-    },
+    admit: (machine, hello, address) => admitSession(deps, machine, hello, address),
     allowed: machine => directory.isAllowed(machine),
     async facts(machine, bytes) {
       const seconds = facts.take(machine, clock.now().getTime())
@@ -80,10 +79,12 @@ export function sessionHooks(deps: SessionHookDeps): SessionHooks {
     async orders(machine) {
       // Orders wait for a machine that is held or in conflict; who it is must be settled by a person first.
       if (!directory.mayAct(machine) || directory.assignment(machine).kind !== 'host') return []
-      return await pendingOrders(store.db, machine, clock.now())
+      const pending = await pendingOrders(store.db, machine, clock.now())
+      // Changes that an older store gave may have been taken back since, or be done: they wait for an operator's word, too.
+      return deps.halted?.() === undefined ? pending : pending.filter(order => !changesNode(order))
     },
     open: async machine => (await openOperations(store.db, [machine])).map(({ id }) => id),
-    isNew: machine => isNew(deps, machine),
+    tellAll: async machine => deps.halted?.() !== undefined || (await isNew(deps, machine)),
     delivered: (machine, operations) => markDelivered(deps, machine, operations),
     async assignment(machine) {
       const assignment = directory.assignment(machine)

@@ -141,14 +141,18 @@ async function build(
     trust,
     orderLifetimeMs,
     nodes: {
-      sawRevision: (machine, revision) => engine?.nodes.sawRevision(machine, revision),
-      sawOperation: (machine, operation, what) => engine?.nodes.sawOperation(machine, operation, what),
+      // Nobody is heard before the engine is there.
+      sawHello: async (tx, machine, hello) =>
+        (await engine?.nodes.sawHello(tx, machine, hello)) ?? (() => {}),
+      sawOperation: (machine, operation) => engine?.nodes.sawOperation(machine, operation),
+      sawOrder: async (tx, claim) => await engine?.nodes.sawOrder(tx, claim),
       sawRollout: (machine, claim) => engine?.nodes.sawRollout(machine, claim),
     } satisfies NodeClaims,
   }
   const registry: SessionRegistry = new SessionRegistry({
     hooks: sessionHooks({
       ...base,
+      halted: () => engine?.halted(),
       clusters: {
         began: machine => clusters.began(machine),
         report: (machine, report) => clusters.report(machine, report),
@@ -169,6 +173,8 @@ async function build(
     sessions: registry,
     askMs: config.clusterAskSeconds * 1000,
     stuck: { afterMs: conditions.stuckAfterMs },
+    // Whether it was set back is known with the engine.
+    halted: () => (engine ? engine.halted() : 'the coordinator is starting'),
     onNews: () => engine?.runner.trigger(),
     signal: stop.signal,
   })
@@ -231,8 +237,9 @@ async function build(
     runner: rollouts.runner,
     restoreWatch: rollouts.restoreWatch,
     halted: rollouts.halted,
+    pending: rollouts.pending,
     rolloutFeed,
-    silence: rollouts.silence,
+    presence: rollouts.presence,
     gateQuestions: rollouts.gateQuestions,
     jobQuestions: rollouts.jobQuestions,
     clusters: clusterSource,
@@ -275,6 +282,7 @@ async function build(
       onTrustChanged().catch((error: unknown) => log.error({ err: error }, 'trust set not announced'))
     },
     heartbeatMs: config.heartbeatSeconds * 1_000,
+    observedOf: (machine: string) => clusters.observed(machine),
     showAuditHead: () => auditHeads.show(registry),
     requestRestart: (why: string) => wantRestart(why),
   }

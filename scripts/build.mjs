@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { sourceSeconds } from './source-time.mjs'
 
 const top = join(dirname(fileURLToPath(import.meta.url)), '..')
 const SOURCES = ['shared', 'coordinator', 'agent', 'cli', 'scripts']
@@ -27,7 +28,7 @@ async function* sourceFiles(folder) {
 /** A digest over the names, sizes and times of all sources: cheap, and different after any edit. */
 export async function sourceStamp() {
   const hash = createHash('sha256')
-  const files = ['package.json', 'scripts/build.mjs']
+  const files = ['package.json', 'scripts/build.mjs', 'scripts/source-time.mjs']
   for (const folder of SOURCES) for await (const file of sourceFiles(folder)) files.push(file)
   for (const file of files.sort()) {
     const { size, mtimeMs } = await stat(join(top, file))
@@ -82,11 +83,15 @@ const KEPT_MS = 24 * 60 * 60 * 1000
 /** And those of the build before this one, however old: no build takes longer. */
 const LONGEST_BUILD_MS = 10 * 60 * 1000
 
-/** Builds all programs. Each file is replaced whole, so that a program that starts meanwhile finds one or the other. */
-export async function build() {
+/**
+ * Builds all programs into a folder. Each file is replaced whole, so that a program that starts meanwhile finds one or the
+ * other.
+ */
+export async function build({ out = join(top, 'dist'), env = process.env } = {}) {
   const { build: bundle } = await import('esbuild')
   const stamp = await sourceStamp()
-  const out = join(top, 'dist')
+  const read = [...SOURCES, 'package.json', ':(exclude,glob)**/*.test.ts']
+  const seconds = sourceSeconds(top, read, env, Date.now())
   const before = await stat(join(out, 'stamp')).then(
     ({ mtimeMs }) => mtimeMs,
     () => Number.POSITIVE_INFINITY,
@@ -102,6 +107,8 @@ export async function build() {
       minifySyntax: true,
       minifyWhitespace: true,
       legalComments: 'none',
+      // Read by agent/build-time.ts.
+      define: { MUSTER_SOURCE_SECONDS: String(seconds) },
       banner: { js: banner(name) },
       ...SPLIT[name],
     })

@@ -10,7 +10,9 @@ const top = join(import.meta.dirname, '..')
 function runOver(tests: Readonly<Record<string, string>>, ci = 'true') {
   const dir = mkdtempSync(join(tmpdir(), 'muster-run-'))
   try {
-    const scripts = ['test.mjs', 'set-up.mjs', 'lab-programs.mjs'].map(name => `scripts/${name}`)
+    const scripts = ['test.mjs', 'set-up.mjs', 'lab-programs.mjs', 'node-24.mjs'].map(
+      name => `scripts/${name}`,
+    )
     for (const name of [...scripts, 'package.json', 'package-lock.json']) {
       cpSync(join(top, name), join(dir, name))
     }

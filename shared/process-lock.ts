@@ -17,6 +17,9 @@ interface Holder {
 }
 
 const ATTEMPTS = 50
+/** Holds the room that a lock takes, for the start on a disk that is full by then. */
+const SPARE = 'lock.spare'
+const SPARE_BYTES = 4096
 const RELEASED = 'released\n'
 
 /**
@@ -25,7 +28,8 @@ const RELEASED = 'released\n'
  * told from a live one.
  * INVARIANTS: the one with the highest number counts; it is never removed, so numbers only grow, and who links a number
  * that nobody had is the only one to have it. Lower ones are removed after the own one stands: whoever could take a
- * number again that was removed sees the higher one and gives way.
+ * number again that was removed sees the higher one and gives way. A disk that is full keeps nobody out: whoever holds the lock keeps
+ * room for the next one.
  */
 export async function lockDirectory(directory: string, name: string): Promise<AsyncDisposable> {
   const own = join(directory, `.lock.${randomBytes(6).toString('hex')}`)
@@ -35,7 +39,7 @@ export async function lockDirectory(directory: string, name: string): Promise<As
     bootId: await readBootId(),
   })
   try {
-    await writeWhole(own, text)
+    await writeInRoom(directory, own, text)
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const highest = (await lockNumbers(directory)).at(-1) ?? 0
       await refuseLive(directory, highest, name)
@@ -47,11 +51,34 @@ export async function lockDirectory(directory: string, name: string): Promise<As
         continue
       }
       for (const number of numbers.slice(0, -1)) await rm(lockPath(directory, number), { force: true })
+      await keepRoom(directory)
       return { [Symbol.asyncDispose]: () => release(path, text) }
     }
     throw new LockError(`${directory}: others keep taking its lock; only one ${name} may run here`)
   } finally {
     await rm(own, { force: true })
+  }
+}
+
+/** The same where the disk is full: with the room that was kept for it. */
+async function writeInRoom(directory: string, path: string, text: string): Promise<void> {
+  try {
+    await writeWhole(path, text)
+  } catch (error) {
+    if (!hasCode(error, 'ENOSPC')) throw error
+    await rm(path, { force: true })
+    await rm(join(directory, SPARE), { force: true })
+    await writeWhole(path, text)
+  }
+}
+
+/** Best effort: where there is no room now, the next start may still find some. */
+async function keepRoom(directory: string): Promise<void> {
+  const path = join(directory, SPARE)
+  try {
+    await writeWhole(path, 'x'.repeat(SPARE_BYTES))
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) await rm(path, { force: true })
   }
 }
 

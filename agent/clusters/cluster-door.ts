@@ -3,7 +3,10 @@ import type { Clock } from '../../shared/clock.ts'
 import { CLUSTER_RUN_DIR } from '../cluster-secrets/open-cluster-secrets.ts'
 import { sealFile } from '../cluster-secrets/sealed-file.ts'
 import { type DriverReading, openDriver } from '../drivers/create-driver.ts'
+import { type ConnectRuntime, connectRuntime } from '../drivers/cri/runtime-client.ts'
 import { connectEtcd } from '../drivers/etcd/etcd-client.ts'
+import { putToken } from '../drivers/k3s/put-token.ts'
+import { takesToken } from '../drivers/k3s/takes-token.ts'
 import { askApi } from '../drivers/kubernetes/ask-api.ts'
 import { createClusterFiles } from '../drivers/node/cluster-files.ts'
 import { type DiskData, readDiskData } from '../drivers/node/disk-data.ts'
@@ -22,6 +25,9 @@ export type ClusterDoor = (agent: {
    */
   readonly openDriver: (programs?: string) => Promise<DriverReading>
   readonly readDisk: () => Promise<DiskData>
+  readonly connectRuntime: ConnectRuntime
+  /** The machine is made up: what runs on the one that stands for it is nobody's of ours. */
+  readonly isMadeUp?: boolean
 }
 
 export const createClusterDoor =
@@ -32,9 +38,11 @@ export const createClusterDoor =
       runDir: CLUSTER_RUN_DIR,
       seal: async (name, bytes) => sealFile(publicKeyDer, name, bytes),
     })
+    const parts = { system, files, connectEtcd, connectRuntime, askApi, putToken, takesToken, clock }
     return {
-      openDriver: async programs => await openDriver({ system, files, connectEtcd, askApi, clock, programs }),
+      openDriver: async programs => await openDriver({ ...parts, programs }),
       readDisk: async () => await readDiskData(system),
+      connectRuntime,
     }
   }
 
@@ -42,4 +50,6 @@ export const createClusterDoor =
 export const noClusterDoor: ClusterDoor = () => ({
   openDriver: async () => ({ kind: 'none' }),
   readDisk: async () => ({ kind: 'none' }),
+  connectRuntime,
+  isMadeUp: true,
 })

@@ -1,4 +1,6 @@
 import { create } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import type { Clock } from '../../shared/clock.ts'
 import {
   type ClusterState,
   ClusterStateSchema,
@@ -11,13 +13,16 @@ import type { DriverReading } from '../drivers/create-driver.ts'
 import type { ClusterDriver, DriverState } from '../drivers/driver.ts'
 import type { SeenMember } from '../drivers/etcd/member.ts'
 import { hostIn } from '../drivers/kubernetes/check-joiner.ts'
-import { bareVersion } from '../drivers/kubernetes/judge-ready.ts'
+import { bareVersion } from '../drivers/kubernetes/kubelet-version.ts'
 import type { SeenNode } from '../drivers/kubernetes/see-nodes.ts'
 import type { DiskData } from '../drivers/node/disk-data.ts'
+import type { LostDatastore } from '../drivers/node/lost-datastore.ts'
+import { CertificateWatch } from './certificate-watch.ts'
 
 interface StandingDeps {
   readonly openDriver: () => Promise<DriverReading>
   readonly readDisk: () => Promise<DiskData>
+  readonly clock: Clock
 }
 
 export interface SeenStanding {
@@ -27,6 +32,8 @@ export interface SeenStanding {
   readonly held: boolean
   /** The authority whose data is ours. */
   readonly adopted: string | undefined
+  /** It does not start: its data is from before its cluster was set back to a snapshot. */
+  readonly stoodDown: boolean
 }
 
 const MAX_MEMBERS = 32
@@ -44,6 +51,7 @@ export class ClusterStanding {
   /** Of the agent. */
   readonly #stop: AbortSignal
   readonly #watch = new NodeWatch()
+  readonly #certificates: CertificateWatch
   #running: Promise<SeenStanding> | undefined
   /** What begins when the running one is over. */
   #next: Promise<SeenStanding> | undefined
@@ -52,6 +60,7 @@ export class ClusterStanding {
   constructor(deps: StandingDeps, stop: AbortSignal) {
     this.#deps = deps
     this.#stop = stop
+    this.#certificates = new CertificateWatch(deps.clock)
   }
 
   /** Of this machine's node, as far as it was seen; "": not yet. */
@@ -93,6 +102,7 @@ export class ClusterStanding {
   /** What was begun has come to rest when it resolves. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running.catch(() => {})
+    await this.#certificates.idle()
   }
 
   /** Finds out this machine's own name before anybody asks. */
@@ -105,10 +115,10 @@ export class ClusterStanding {
     const reading = await this.#deps.openDriver()
     if (reading.kind !== 'driver') {
       const data: DiskData = reading.kind === 'unreadable' ? reading : await this.#deps.readDisk()
-      const none = { distribution: '', role: '', held: false, adopted: undefined }
+      const none = { distribution: '', role: '', held: false, adopted: undefined, stoodDown: false }
       return {
         ...none,
-        state: create(ClusterStateSchema, { cluster: '', data: dataOf(data, undefined) }),
+        state: create(ClusterStateSchema, { cluster: '', data: dataOf(data, undefined, undefined, '') }),
       }
     }
     const { driver } = reading
@@ -116,16 +126,28 @@ export class ClusterStanding {
     const state = await driver.readState(signal)
     const view = state.runningVersion === undefined ? undefined : await this.#view(driver, signal)
     const { cluster, distribution, role } = driver.facts
-    const { held, adopted } = state
+    const { held, adopted, stoodDown = false } = state
+    // A cluster that was not adopted may have its certificates elsewhere, and none of our commands mends them.
+    const certificateEnds =
+      state.data.kind === 'cluster' && state.data.authority === adopted
+        ? this.#certificates.look(state.data.authority, async () => await driver.certificates())
+        : undefined
     const told = create(ClusterStateSchema, {
       cluster,
-      data: dataOf(state.data, state.unfinished),
+      data: dataOf(state.data, state.unfinished, state.lost, distribution),
       version: versionOf(driver, state),
       address: state.address ?? '',
       machineId: state.machineId ?? '',
+      bootId: state.bootId ?? '',
+      ...(state.kubeletStartedMs !== undefined && {
+        kubeletStarted: timestampFromMs(state.kubeletStartedMs),
+      }),
+      installedVersion: state.installedVersion ?? '',
       ...(view && { view }),
+      ...(certificateEnds && { certificateEnds }),
+      snapshots: await carriedHere(driver, state),
     })
-    return { distribution, role, held, adopted, state: told }
+    return { distribution, role, held, adopted, stoodDown, state: told }
   }
 
   /** undefined: the server does not answer, or not to all that was asked. */
@@ -148,11 +170,23 @@ export class ClusterStanding {
               name: nodeOfMember(driver, member),
               learner: member.learner,
               healthy: member.healthy,
+              leads: member.leads ?? false,
             }))
           : [],
-      nodes: this.#watch.see(nodes.value.slice(0, MAX_NODES)),
+      nodes: this.#watch.see(nodes.value.slice(0, MAX_NODES), performance.now()),
     }
   }
+}
+
+const MAX_SNAPSHOTS = 16
+
+/** Snapshots of its cluster that lie on a server that has nothing of it. */
+async function carriedHere({ facts, cluster }: ClusterDriver, { data, unfinished }: DriverState) {
+  if (!isServerRole(facts.role) || data.kind !== 'none' || unfinished !== undefined) return []
+  const listed = await cluster.listSnapshots()
+  if (listed.kind === 'failed') return []
+  const own = listed.value.filter(each => each.cluster === undefined || each.cluster === facts.cluster)
+  return own.map(({ name }) => name).slice(-MAX_SNAPSHOTS)
 }
 
 /**
@@ -175,7 +209,16 @@ function versionOf({ facts }: ClusterDriver, state: DriverState): string {
   return runs ? (state.installedVersion ?? '') : ''
 }
 
-function dataOf(data: DiskData, unfinished: string | undefined): ClusterState['data'] {
+function dataOf(
+  data: DiskData,
+  unfinished: string | undefined,
+  lost: LostDatastore | undefined,
+  distribution: string,
+): ClusterState['data'] {
+  if (lost) {
+    const { authority, path } = lost
+    return { case: 'lost', value: { $typeName: 'muster.v1.LostDatastore', authority, distribution, path } }
+  }
   if (unfinished !== undefined) {
     const value = { $typeName: 'muster.v1.UnfinishedData', operationId: unfinished } as const
     return { case: 'unfinished', value }
@@ -198,29 +241,57 @@ function dataOf(data: DiskData, unfinished: string | undefined): ClusterState['d
   }
 }
 
+/** How long a lease lasts that does not say it itself, as Kubernetes has it. */
+const LEASE_MS = 40_000
+
+interface Watched {
+  readonly uid: string
+  readonly renewedMs: number | undefined
+  /** When it was seen to have been renewed, by this process's own monotonic clock; undefined: not yet. */
+  readonly changedMs: number | undefined
+}
+
 /**
  * Whether nodes are Ready by evidence of their own. A Ready condition outlives its kubelet for a while, so that by itself it
- * counts for nothing: the lease must have been renewed since the node was seen first. Times of one kubelet are compared with
- * each other alone.
+ * counts for nothing: the lease must have been renewed since the node was seen first, and not longer ago than it lasts. Times of one
+ * kubelet are compared with each other alone, and how long ago something was is measured by this machine's own clock.
  */
 export class NodeWatch {
-  #first = new Map<string, { readonly uid: string; readonly renewedMs: number | undefined }>()
+  #watched: ReadonlyMap<string, Watched> = new Map()
 
-  see(nodes: readonly SeenNode[]): NodeObject[] {
-    const before = this.#first
-    this.#first = new Map()
-    return nodes.map(({ name, uid, saysReady, renewedMs, kubeletVersion }) => {
+  /** `nowMs`: by a clock that nobody sets. */
+  see(nodes: readonly SeenNode[], nowMs: number): NodeObject[] {
+    const before = this.#watched
+    const watched = new Map<string, Watched>()
+    this.#watched = watched
+    return nodes.map(node => {
+      const {
+        name,
+        uid,
+        saysReady,
+        renewedMs,
+        kubeletVersion,
+        bootId = '',
+        leaseMs = 0,
+        unschedulable,
+        cordonedBy = '',
+      } = node
       const known = before.get(name)
-      const first = known?.uid === uid ? known : { uid, renewedMs }
-      this.#first.set(name, first)
-      const renewed = renewedMs !== undefined && renewedMs > (first.renewedMs ?? Number.NEGATIVE_INFINITY)
-      const ready = uid !== '' && saysReady && renewed && known?.uid === uid
+      const same = known?.uid === uid ? known : undefined
+      const isRenewed = same !== undefined && renewedMs !== undefined && renewedMs !== same.renewedMs
+      const changedMs = isRenewed ? nowMs : same?.changedMs
+      watched.set(name, { uid, renewedMs, changedMs })
+      const lives = changedMs !== undefined && nowMs - changedMs <= Math.max(leaseMs, LEASE_MS)
       return {
         $typeName: 'muster.v1.NodeObject',
         name,
         uid,
-        ready,
+        ready: uid !== '' && saysReady && lives,
         kubeletVersion: bareVersion(kubeletVersion),
+        ...(renewedMs !== undefined && { renewed: timestampFromMs(renewedMs) }),
+        bootId,
+        ...(unschedulable !== undefined && { unschedulable }),
+        cordonedBy,
       }
     })
   }

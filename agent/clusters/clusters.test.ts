@@ -1,8 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { generateSigningKey } from '../../shared/envelope/keys.ts'
-import { ClusterRole } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { ClusterRole, SecretPurpose } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { sampleFleetId } from '../../shared/revision/testing/sample-fleet.ts'
+import { openSecret } from '../../shared/sealing/open-secret.ts'
 import { durationFromMs } from '../../shared/time.ts'
-import { failed } from '../drivers/result.ts'
+import type { GeneratedKey } from '../../shared/x509/machine-key.ts'
+import type { NodeReading } from '../drivers/kubernetes/node-reading.ts'
+import { done, failed } from '../drivers/result.ts'
+import { evidence } from '../drivers/testing/made-up-objects.ts'
 import {
   type ClusterKeys,
   ClusterNode,
@@ -10,6 +15,7 @@ import {
   idOf,
   makeClusterKeys,
 } from './testing/cluster-node.ts'
+import { SOMEBODY } from './testing/made-up-driver.ts'
 
 let keys: ClusterKeys
 beforeAll(async () => {
@@ -107,7 +113,7 @@ describe('a secret', () => {
     await poll(() => server.inWords('j1')).toBe('minted')
     const secret = server.sealedOf('j1')
     expect(secret).toBeDefined()
-    if (!secret) return
+    if (!secret) throw new Error('nothing was minted')
     await worker.give('j1', { case: 'join', value: { secret, serverAddress: '10.91.0.9:6443' } })
     await poll(() => worker.inWords('j1')).toBe('done')
     expect(worker.reportsOf('j1').map(({ result }) => result.case)).toEqual(['received', 'ended'])
@@ -117,6 +123,22 @@ describe('a secret', () => {
       expect(kept).not.toContain(node.machine.secretText.slice(0, 16))
       expect(kept).not.toContain(Buffer.from(node.machine.secretText).toString('base64').slice(4, 20))
     }
+  })
+
+  it('leads a server of k3s to who minted it, and not to another that may take another token', async () => {
+    await using server = await ClusterNode.start(keys)
+    await using joiner = await ClusterNode.start(keys, 'n2')
+    for (const { machine } of [server, joiner]) machine.facts = { ...machine.facts, distribution: 'k3s' }
+    server.machine.belongs()
+    await server.give('j1', mintFor('n2', keys.n2, ClusterRole.SERVER))
+    await poll(() => server.inWords('j1')).toBe('minted')
+    const secret = server.sealedOf('j1')
+    await joiner.give('j1', {
+      case: 'join',
+      value: { ...(secret && { secret }), serverAddress: '10.91.0.9:6443' },
+    })
+    await poll(() => joiner.inWords('j1')).toBe('done')
+    expect(joiner.machine.joinedWith).toMatchObject([{ role: 'server', server: '10.91.0.10:6443' }])
   })
 
   it('is repeated until it is acknowledged, over a restart too, and then kept no longer', async () => {
@@ -140,7 +162,7 @@ describe('a secret', () => {
       reportDigest: owed?.digest ?? '',
     })
     expect(server.clusters.reports()).toEqual([])
-    expect(server.machine.did).toEqual(['mint j1 n4'])
+    expect(server.machine.did).toEqual(['nodes', 'mint j1 n4'])
   })
 
   it.each([
@@ -207,7 +229,7 @@ describe('a secret', () => {
     expect(await server.clusters.announced(clusterRevision(keys))).toContain('revision 6 is known here')
   })
 
-  it('is refused by another machine, for another operation, from a stranger and a second time', async () => {
+  it('is refused by another machine, for another operation, after its time and from who is no server any more', async () => {
     await using server = await ClusterNode.start(keys)
     await using worker = await ClusterNode.start(keys, 'n4')
     await using other = await ClusterNode.start(keys, 'n2')
@@ -215,7 +237,7 @@ describe('a secret', () => {
     await server.give('j1', mintFor('n4', keys.n4))
     await poll(() => server.inWords('j1')).toBe('minted')
     const secret = server.sealedOf('j1')
-    if (!secret) return
+    if (!secret) throw new Error('nothing was minted')
     const join = { case: 'join', value: { secret, serverAddress: '' } } as const
     await other.give('j1', join)
     await poll(() => other.inWords('j1')).toBe('failed secret-role')
@@ -235,6 +257,39 @@ describe('a secret', () => {
       [],
     )
   })
+
+  it.each([
+    ['newer than the server that minted', '1.34.3', [], '1.35.4', 'failed skew'],
+    [
+      'newer than another server that the minter sees',
+      '1.35.4',
+      [['n2', 'v1.34.3+k3s1']],
+      '1.35.4',
+      'failed skew',
+    ],
+    ['no newer than any server', '1.35.4', [['n2', 'v1.35.4']], '1.35.4', 'done'],
+    ['of a version that it cannot tell', '1.34.3', [], undefined, 'done'],
+  ] as const)(
+    'is judged by the joiner, whose Kubernetes is %s',
+    async (_, runs, others, installed, words) => {
+      await using server = await ClusterNode.start(keys)
+      await using worker = await ClusterNode.start(keys, 'n4')
+      server.machine.belongs()
+      server.machine.runningVersion = runs
+      const seen = { uid: 'u', saysReady: true, renewedMs: 1 }
+      server.machine.nodes = others.map(([name, kubeletVersion]) => ({ ...seen, name, kubeletVersion }))
+      worker.machine.installedVersion = installed
+      await server.give('j1', mintFor('n4', keys.n4))
+      await poll(() => server.inWords('j1')).toBe('minted')
+      const secret = server.sealedOf('j1')
+      if (!secret) throw new Error('no secret')
+      await worker.give('j1', { case: 'join', value: { secret, serverAddress: '' } })
+      await poll(() => worker.inWords('j1')).toBe(words)
+      if (words === 'done') return
+      expect(worker.reasonOf('j1')).toContain('older than 1.35.4: servers go first')
+      expect(worker.machine.did).toEqual([])
+    },
+  )
 
   it('that was asked to be deleted is never minted afterwards, whatever comes late', async () => {
     await using server = await ClusterNode.start(keys)
@@ -377,6 +432,7 @@ describe('what only an operator may order', () => {
       parameter: 'before',
     })
     const restore = { case: 'restore', value: { name: 'before', signedOrder } } as const
+    node.machine.snapshots.push('before')
     node.machine.fails.set('restore', failed('not-found', 'no such snapshot'))
     await node.give('r1', restore)
     await poll(() => node.inWords('r1')).toBe('failed not-found')
@@ -456,7 +512,26 @@ describe('what only an operator may order', () => {
     expect(node.machine.did).toEqual(['kubeconfig 10.91.0.10:6443'])
     const [report] = node.reportsOf('k1')
     const ended = report?.result.case === 'ended' ? report.result.value.value : undefined
-    expect(ended?.case).toBe('kubeconfig')
+    if (ended?.case !== 'kubeconfig') throw new Error('no kubeconfig was told')
+    const openedBy = (key: { privateKeyPem: string }) =>
+      openSecret(ended.value, key.privateKeyPem, {
+        binding: {
+          purpose: SecretPurpose.KUBECONFIG,
+          fleetId: sampleFleetId,
+          cluster: 'home',
+          role: ClusterRole.UNSPECIFIED,
+          recipient: idOf(keys.stranger),
+          operationId: 'k1',
+        },
+        minters: new Set([idOf(node.key)]),
+        spent: new Map(),
+        nowMs: node.nowMs,
+      })
+    const opened = openedBy(keys.stranger)
+    if (opened.kind !== 'opened') throw new Error(opened.reason)
+    expect(opened.secret.reveal().toString()).toContain(node.machine.secretText)
+    // Neither the server that made it nor anybody on the way can.
+    for (const other of [node.key, keys.n2]) expect(openedBy(other)).toMatchObject({ class: 'sealed' })
     expect(await node.everythingKept()).not.toContain(node.machine.secretText)
   })
 })
@@ -473,12 +548,34 @@ describe('nodes', () => {
     await poll(() => node.inWords('u2')).toBe('done')
     await node.give('d2', { case: 'drain', value: { node: 'n4', cordonOnly: true } })
     await poll(() => node.inWords('d2')).toBe('done')
-    await node.give('p1', { case: 'prove', value: { node: 'n4' } })
-    await poll(() => node.inWords('p1')).toBe('done')
     expect(node.machine.did).toEqual([
-      ...['cordon n4 d1', 'drain n4', 'uncordon n4 other', 'evidence n4', 'uncordon n4 d1'],
-      ...['cordon n4 d2', 'evidence n4', 'prove n4 v1.34.3'],
+      ...['cordon n4 d1', 'drain n4', 'uncordon n4 other', 'evidence n4', 'evidence n4', 'uncordon n4 d1'],
+      'cordon n4 d2',
     ])
+    // Whose cordon the node was left with is told of each.
+    const told = ['d1', 'u1', 'u2', 'd2'].map(id => node.ended(id)?.cordonedBy)
+    expect(told).toEqual(['d1', 'd1', '', 'd2'])
+  })
+
+  it('that somebody cordoned without us, or another operation, are drained and stay theirs', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    node.machine.cordonedBy.set('n4', SOMEBODY).set('n5', 'other').set('n6', 'before')
+    const drains = { d4: ['n4', ''], d5: ['n5', ''], d6: ['n6', 'before'] } as const
+    for (const [id, [name, takesOver]] of Object.entries(drains)) {
+      await node.give(id, { case: 'drain', value: { node: name, takesOver } })
+      await poll(() => node.inWords(id)).toBe('done')
+    }
+    expect(node.ended('d4')).toMatchObject({
+      cordonedBy: '',
+      value: { value: '3 pods evicted; node n4 was cordoned by somebody else, and stays so' },
+    })
+    expect(node.ended('d5')).toMatchObject({
+      cordonedBy: 'other',
+      value: { value: '3 pods evicted; node n5 was cordoned by operation other, and stays so' },
+    })
+    expect(node.ended('d6')).toMatchObject({ cordonedBy: 'd6' })
+    expect([...node.machine.cordonedBy.values()]).toEqual([SOMEBODY, 'other', 'd6'])
   })
 
   it('whose drain the agent’s stop cuts off are drained when it starts again, and nothing is told of it before', async () => {
@@ -509,18 +606,76 @@ describe('nodes', () => {
     await poll(() => node.inWords('d1')).toBe('done')
   })
 
+  const clearOf = (node: string, key: GeneratedKey) =>
+    ({ case: 'clearNode', value: { node, machine: idOf(key) } }) as const
+  /** A Node whose lease is as these times say, one look after the other; the last one stays. */
+  const leaseOf = (change: Partial<NodeReading>, ...times: readonly number[]) => {
+    let look = 0
+    return () => {
+      const renewedMs = times[Math.min(look++, times.length - 1)]
+      return done({ ...evidence(renewedMs, change), leaseMs: 40_000 })
+    }
+  }
+
   it('are cleared away only where nobody lives under the name', async () => {
     await using node = await ClusterNode.start(keys)
     node.machine.belongs()
     node.machine.members = [node.machine.member('n1'), node.machine.member('n2')]
-    const clear = { case: 'clearNode', value: { node: 'n2', machine: idOf(keys.n2) } } as const
+    const clear = clearOf('n2', keys.n2)
     await node.give('c1', clear)
     await poll(() => node.inWords('c1')).toBe('failed quorum')
     node.machine.members = [node.machine.member('n1'), node.machine.member('n2', { healthy: false })]
     await node.give('c2', clear)
     await poll(() => node.inWords('c2')).toBe('done')
-    await node.give('c3', { case: 'clearNode', value: { node: 'n2', machine: idOf(keys.stranger) } })
+    await node.give('c3', clearOf('n2', keys.stranger))
     await poll(() => node.inWords('c3')).toBe('failed manifest')
+  })
+
+  it('are never cleared away while their lease is renewed, be they workers or servers whose member does not answer', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    node.machine.members = [node.machine.member('n1'), node.machine.member('n2', { healthy: false })]
+    // The last look sees it: it renews every ten seconds, and is looked at for twenty.
+    for (const [name, key] of [['n4', keys.n4] as const, ['n2', keys.n2] as const]) {
+      node.machine.evidence.set(name, leaseOf({}, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2))
+      await node.give(`c-${name}`, clearOf(name, key))
+      await poll(() => node.inWords(`c-${name}`)).toBe('failed alive')
+    }
+    expect(node.machine.did.filter(word => word.startsWith('remove'))).toEqual([])
+    // It was only rebooted: its member answers again while it is watched.
+    node.machine.evidence.set('n2', leaseOf({}, 1))
+    let looks = 0
+    node.machine.onStep = async step => {
+      if (step === 'before members' && ++looks === 8)
+        node.machine.members = [node.machine.member('n1'), node.machine.member('n2')]
+    }
+    await node.give('c-back', clearOf('n2', keys.n2))
+    await poll(() => node.inWords('c-back')).toBe('failed quorum')
+    expect(node.machine.did.filter(word => word.startsWith('remove'))).toEqual([])
+  })
+
+  it('are cleared away where a machine was installed anew, also over what a join left running that broke off', async () => {
+    await using node = await ClusterNode.start(keys)
+    node.machine.belongs()
+    node.machine.members = [node.machine.member('n1')]
+    node.machine.evidence.set('n4', leaseOf({}, 7))
+    await node.give('c1', clearOf('n4', keys.n4))
+    await poll(() => node.inWords('c1')).toBe('done')
+    const ready = {
+      status: 'False',
+      heartbeatMs: 1,
+      reason: 'KubeletNotReady',
+      message: 'no network',
+    } as const
+    node.machine.evidence.set('n4', leaseOf({ ready }, 1, 2, 3, 4, 5, 6))
+    await node.give('c2', clearOf('n4', keys.n4))
+    await poll(() => node.inWords('c2')).toBe('done')
+    const looked = node.machine.did.filter(word => word === 'evidence n4').length
+    // Where nothing is left of it but what lies beside a Node nobody is watched.
+    node.machine.evidence.set('n4', () => ({ ...failed('command', 'not found'), status: 'NotFound' }))
+    await node.give('c3', clearOf('n4', keys.n4))
+    await poll(() => node.inWords('c3')).toBe('done')
+    expect(node.machine.did.filter(word => word === 'evidence n4')).toHaveLength(looked + 1)
   })
 })
 
@@ -539,7 +694,10 @@ describe('the state', () => {
     expect(await ask('q1')).toMatchObject({ data: { case: 'unfinished', value: { operationId: 'o1' } } })
     node.machine.begun = undefined
     node.machine.belongs()
-    node.machine.members = [node.machine.member('n1'), node.machine.member('n2', { learner: true })]
+    node.machine.members = [
+      node.machine.member('n1', { leads: true }),
+      node.machine.member('n2', { learner: true }),
+    ]
     const seen = { name: 'n4', uid: 'u', saysReady: true, kubeletVersion: 'v1.34.3+k3s1' }
     node.machine.nodes = [{ ...seen, renewedMs: 1 }]
     const first = await ask('q2')
@@ -549,8 +707,8 @@ describe('the state', () => {
       view: {
         ready: true,
         members: [
-          { name: 'n1', learner: false },
-          { name: 'n2', learner: true },
+          { name: 'n1', learner: false, leads: true },
+          { name: 'n2', learner: true, leads: false },
         ],
       },
     })

@@ -36,6 +36,7 @@ import { type ManifestDeps, ManifestKeeper } from './manifest-keeper.ts'
 import { OperationStore } from './operation-store.ts'
 import { ReplayStore } from './replay-store.ts'
 import type { JobGateAnswer } from './run-job-gates.ts'
+import { TokenKeeper } from './token-keeper.ts'
 
 export interface ClustersDeps
   extends Omit<ActDeps, 'manifests' | 'replay'>,
@@ -53,6 +54,8 @@ export interface ClustersDeps
   readonly busy: () => string | undefined
   /** Between tries of a deletion. */
   readonly retry: { readonly firstMs: number; readonly mostMs: number }
+  /** Between two looks of an act that waits. Absent: 2 s. */
+  readonly lookEveryMs?: number
   readonly log: Log
 }
 
@@ -84,6 +87,8 @@ export interface Clusters extends AsyncDisposable {
 const DELETION_TRIES = 12
 /** What goes on after a start of the agent has at least so long. */
 const LEAST_RESUMED_MS = 5 * 60_000
+/** In the place of an operation's id, which has no space: what no order asks for. */
+const TOKEN_LOOK = 'token look'
 /** So often the agent may break in the middle of an operation, by a full disk or a bug of ours, before that is its end. */
 const MAX_BREAKS = 5
 
@@ -126,6 +131,7 @@ class Engine implements Clusters {
   readonly #breaks = new Map<string, number>()
   readonly #timers = new Set<NodeJS.Timeout>()
   readonly #jobs: JobGateRuns
+  readonly #tokens: TokenKeeper
   readonly standing: ClusterStanding
   /** Orders are taken one after the other. */
   #tail: Promise<unknown> = Promise.resolve()
@@ -136,6 +142,7 @@ class Engine implements Clusters {
     this.#stop = stop
     this.standing = new ClusterStanding(deps, stop)
     this.#jobs = new JobGateRuns(deps, stop)
+    this.#tokens = new TokenKeeper(deps, () => this.#pump())
   }
 
   async resume(): Promise<void> {
@@ -245,8 +252,10 @@ class Engine implements Clusters {
     return await this.#deps.manifests.offer(envelope)
   }
 
-  answer(request: Pick<ClusterStateRequest, 'requestId'>, signal: AbortSignal): Promise<ClusterState> {
-    return this.standing.read(request.requestId, signal)
+  async answer(request: Pick<ClusterStateRequest, 'requestId'>, signal: AbortSignal): Promise<ClusterState> {
+    const state = await this.standing.read(request.requestId, signal)
+    if (state.view) this.#tokens.want()
+    return state
   }
 
   runJobs(asked: JobsProbe, signal: AbortSignal): Promise<readonly JobGateAnswer[]> {
@@ -274,6 +283,7 @@ class Engine implements Clusters {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer)
+    this.#tokens.stop()
     await this.#tail
     while (this.#running.size > 0) await Promise.all([...this.#running.values()].map(({ done }) => done))
     await this.standing.idle()
@@ -308,9 +318,12 @@ class Engine implements Clusters {
       const action = operation.stage === 'ended' ? 'deleteSecret' : operation.action
       return { operation: id, lane: laneOf(action, about, about === this.standing.nodeName ? about : '') }
     })
+    if (this.#tokens.isDue && !this.#running.has(TOKEN_LOOK))
+      placed.push({ operation: TOKEN_LOOK, lane: 'token' })
     const running = [...this.#running.values()].map(({ placed }) => placed)
     for (const each of whatMayStart(running, placed)) {
-      const done = this.#run(each.operation).finally(() => {
+      const work = each.operation === TOKEN_LOOK ? this.#tokens.look(this.#stop) : this.#run(each.operation)
+      const done = work.finally(() => {
         this.#running.delete(each.operation)
         this.#pump()
       })
@@ -389,7 +402,7 @@ class Engine implements Clusters {
       deps: this.#deps,
       order,
       driver,
-      options: { deadlineMs, signal: this.#stop },
+      options: { deadlineMs, signal: this.#stop, everyMs: this.#deps.lookEveryMs },
       operation: current,
       update,
       begin: async () => {
@@ -462,7 +475,10 @@ class Engine implements Clusters {
 }
 
 function resultOf(end: Exclude<ActEnd, { kind: 'told' }>): ClusterReport['result'] {
-  const bare = { $typeName: 'muster.v1.ClusterStepEnded' } as const
+  const bare = {
+    $typeName: 'muster.v1.ClusterStepEnded',
+    ...(end.cordonedBy !== undefined && { cordonedBy: end.cordonedBy }),
+  } as const
   if (end.kind === 'failed') {
     const reason = end.reason.slice(0, 2000)
     const value = {

@@ -121,6 +121,7 @@ export const VERB_OF: Readonly<Record<ClusterAction, Verb | undefined>> = {
   clearNode: 'join',
   adopt: 'join',
   manifests: 'join',
+  standDown: 'join',
   drain: 'drain',
   uncordon: 'drain',
   leave: 'leave',
@@ -131,7 +132,6 @@ export const VERB_OF: Readonly<Record<ClusterAction, Verb | undefined>> = {
   wipe: 'wipe',
   deleteSecret: undefined,
   stop: undefined,
-  prove: undefined,
   certificates: undefined,
   snapshots: undefined,
 }
@@ -145,6 +145,7 @@ const CHANGES_MACHINE: ReadonlySet<ClusterAction> = new Set([
   'restore',
   'rotate',
   'wipe',
+  'standDown',
 ])
 
 export const isOperationId = (text: string): boolean =>

@@ -3,6 +3,7 @@ import { reasonOf } from '../../shared/errors.ts'
 import type { ClusterState } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { GetStatusResponseSchema } from '../../shared/gen/muster/v1/local_pb.ts'
 import type { ClusterOperation } from './cluster-operation.ts'
+import type { SeenStanding } from './cluster-standing.ts'
 import type { Clusters } from './clusters.ts'
 
 /** Programs of Kubernetes may hang where their server does; whoever looks at this machine's status waits no longer. */
@@ -16,10 +17,11 @@ export async function describeCluster(
   const operations = clusters.operations().slice(0, MAX_OPERATIONS).map(describeOperation)
   try {
     const seen = await clusters.standing.look(undefined, READ_MS)
-    const { distribution, role, held, adopted, state } = seen
+    const { distribution, role, held, state } = seen
     if (state.cluster === '' && state.data.case === 'none' && operations.length === 0) return {}
-    const authority = state.data.case === 'present' ? state.data.value.authority : ''
-    const data = describeData(state.data, adopted)
+    const { data: own } = state
+    const authority = own.case === 'present' || own.case === 'lost' ? own.value.authority : ''
+    const data = describeData(own, seen)
     const { cluster, version } = state
     return { cluster: { cluster, version, distribution, role, held, authority, data, operations } }
   } catch (error) {
@@ -27,13 +29,19 @@ export async function describeCluster(
   }
 }
 
-function describeData(data: ClusterState['data'], adopted: string | undefined): string {
+function describeData(
+  data: ClusterState['data'],
+  { adopted, stoodDown }: Pick<SeenStanding, 'adopted' | 'stoodDown'>,
+): string {
   switch (data.case) {
     case undefined:
     case 'none':
       return 'none'
     case 'present':
-      return data.value.authority === adopted ? 'member' : 'not adopted'
+      if (data.value.authority !== adopted) return 'not adopted'
+      return stoodDown ? 'stood down: from before the cluster was set back to a snapshot' : 'member'
+    case 'lost':
+      return `lost: its datastore ${data.value.path} is gone`
     case 'unfinished':
       return `unfinished: ${data.value.operationId}`
     case 'unreadable':

@@ -9,6 +9,7 @@ const lane = fc.constantFrom<Lane>(
   'snapshot',
   'manifests',
   'read',
+  'token',
   'node n4',
   'node n5',
 )

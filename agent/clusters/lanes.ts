@@ -3,9 +3,10 @@ import type { ClusterAction } from './cluster-operation.ts'
 /**
  * What runs beside what. An act that changes this machine runs alone. By way of this server tokens and members change one
  * after the other; a copy of the datastore, manifests and what only reads go beside that; and waits for one node (its pods
- * to leave, its kubelet to be well), which hold nothing, keep nobody waiting but other acts on the same node.
+ * to leave, its kubelet to be well), which hold nothing, keep nobody waiting but other acts on the same node. A look at a token that
+ * another server makes anew goes beside all but what changes this machine.
  */
-export type Lane = 'machine' | 'members' | 'snapshot' | 'manifests' | 'read' | `node ${string}`
+export type Lane = 'machine' | 'members' | 'snapshot' | 'manifests' | 'read' | 'token' | `node ${string}`
 
 export interface Placed {
   readonly operation: string
@@ -21,6 +22,7 @@ export function laneOf(action: ClusterAction, about: string, own: string): Lane 
     case 'restore':
     case 'rotate':
     case 'wipe':
+    case 'standDown':
     case 'stop':
       return 'machine'
     case 'leave':
@@ -39,7 +41,6 @@ export function laneOf(action: ClusterAction, about: string, own: string): Lane 
       return 'read'
     case 'drain':
     case 'uncordon':
-    case 'prove':
       return `node ${about}`
   }
 }

@@ -35,7 +35,7 @@ describe('adopting a node of a running cluster', () => {
     expect((await made.driver.readState()).adopted).toBeUndefined()
     expect(await made.driver.adopt(AUTHORITY)).toEqual({ kind: 'done', value: { authority: AUTHORITY } })
     expect(await made.files.get('token')).toBe('K10abc::server:permanent')
-    expect(await made.files.get('agent-token')).toBe('K10abc::agents')
+    expect(await made.files.get('agent-token')).toBe('agents')
     expect(await made.files.get('start.env')).toBe('K3S_URL=https://10.91.0.11:6443\n')
     expect(await made.files.readMark('member')).toBe('')
     expect(await made.read('/run/muster-cluster/ready')).toBe('')
@@ -83,10 +83,29 @@ describe('adopting a node of a running cluster', () => {
     expect(readK0sToken((await k0s.files.get('token')) ?? '')).toMatchObject({ kind: 'worker' })
   })
 
-  it('copies what kubeadm put elsewhere to where the units look, and leaves it where it was', async () => {
-    await using made = await makeDriver(
+  it('refuses a cluster with certificates of nixpkgs’ own, and says why', async () => {
+    const kubernetes = { distribution: 'kubernetes', units: ['etcd.service', 'kubelet.service'] } as const
+    await using master = await makeDriver(kubernetes, [])
+    await master.put('/var/lib/etcd/member/wal/0', 'x')
+    await master.put('/var/lib/cfssl/ca-key.pem', 'x')
+    await using node = await makeDriver({ ...worker, ...kubernetes, units: ['kubelet.service'] }, [])
+    await node.put('/var/lib/kubernetes/secrets/kubelet-client.pem', 'x')
+    for (const each of [master, node]) {
+      await each.put('/var/lib/kubernetes/secrets/ca.pem', AUTHORITY_PEM)
+      expect(await each.driver.adopt(AUTHORITY)).toMatchObject({
+        class: 'unsupported',
+        reason: expect.stringContaining('easyCerts'),
+      })
+      expect(await each.files.readMark('ours')).toBeUndefined()
+      expect(await each.driver.found('f1', WAIT)).toMatchObject({ class: 'data-present' })
+    }
+  })
+
+  /** A server that kubeadm made; what an adoption needs beyond `ca.key` is left to the test. */
+  async function kubeadmServer(script: Script): Promise<DriverFixture> {
+    const made = await makeDriver(
       { distribution: 'components', units: ['etcd.service', 'kubelet.service'] },
-      [],
+      script,
     )
     await made.put('/var/lib/etcd/member/wal/0', 'x')
     for (const name of ['ca', 'front-proxy-ca', 'etcd/ca']) {
@@ -94,6 +113,12 @@ describe('adopting a node of a running cluster', () => {
       await made.put(`/etc/kubernetes/pki/${name}.key`, `key of ${name}`)
     }
     await made.put('/etc/kubernetes/pki/sa.pub', 'pub')
+    return made
+  }
+  const BOUND: Script = [[/kubectl .*apply --server-side/, '{"kind":"List","items":[]}']]
+
+  it('copies what kubeadm put elsewhere to where the units look, and leaves it where it was', async () => {
+    await using made = await kubeadmServer(BOUND)
     expect(await made.driver.adopt(AUTHORITY)).toMatchObject({ class: 'precondition' })
     await made.put('/etc/kubernetes/pki/sa.key', 'sa')
     await made.put('/etc/kubernetes/admin.conf', 'admin')
@@ -105,6 +130,46 @@ describe('adopting a node of a running cluster', () => {
       'ETCD_INITIAL_CLUSTER=n1=https://10.91.0.10:2380\nETCD_INITIAL_CLUSTER_STATE=existing\n',
     )
     expect(await made.files.get('bootstrap-kubelet.conf')).toContain('https://10.91.0.10:6443')
+  })
+
+  it('binds in the cluster what machines that join need, whoever made it, and once', async () => {
+    await using made = await kubeadmServer(BOUND)
+    await made.put('/etc/kubernetes/pki/sa.key', 'sa')
+    await made.put('/etc/kubernetes/admin.conf', 'admin')
+    expect(await made.driver.adopt(AUTHORITY)).toMatchObject({ kind: 'done' })
+    const applied = () => made.system.ran.filter(({ line }) => /apply/.test(line))
+    expect(applied()).toHaveLength(1)
+    for (const name of ['cluster-admins', 'kubelet-bootstrap', 'node-autoapprove-bootstrap'])
+      expect(applied()[0]?.input).toContain(`"kubeadm:${name}"`)
+    expect(await made.driver.adopt(AUTHORITY)).toMatchObject({ kind: 'done' })
+    expect(applied()).toHaveLength(1)
+    await using refused = await kubeadmServer([
+      [/apply/, { exitCode: 1, stderr: 'Error from server (Forbidden): you may not' }],
+    ])
+    await refused.put('/etc/kubernetes/pki/sa.key', 'sa')
+    expect(await refused.driver.adopt(AUTHORITY)).toMatchObject({
+      reason: expect.stringMatching(/could not be bound in the cluster: .*you may not/),
+    })
+    expect(await refused.files.readMark('ours')).toBeUndefined()
+  })
+
+  it('refuses a server whose etcd keeps its data elsewhere: it would not start at the next boot', async () => {
+    await using made = await makeDriver(
+      { distribution: 'components', units: ['etcd.service'], etcdDataDir: '/srv/etcd' },
+      BOUND,
+    )
+    for (const name of ['ca', 'front-proxy-ca', 'etcd/ca']) {
+      await made.put(`${PKI}/${name}.crt`, AUTHORITY_PEM)
+      await made.put(`${PKI}/${name}.key`, 'key')
+    }
+    for (const name of ['sa.pub', 'sa.key']) await made.put(`${PKI}/${name}`, 'sa')
+    expect(await made.driver.adopt(AUTHORITY)).toMatchObject({
+      class: 'precondition',
+      reason: expect.stringContaining('no /srv/etcd/member'),
+    })
+    expect(await made.files.readMark('member')).toBeUndefined()
+    await made.put('/srv/etcd/member/wal/0', 'x')
+    expect(await made.driver.adopt(AUTHORITY)).toMatchObject({ kind: 'done' })
   })
 })
 
@@ -197,18 +262,17 @@ describe('a change of members', () => {
 describe('nodes as a server sees them', () => {
   const lease = { metadata: { name: 'n1' }, spec: { renewTime: '2026-11-28T12:00:00.000000Z' } }
 
-  it('come with their leases, and with the names that only a password of k3s is left of', async () => {
+  it('Q2: come with their leases, and with the names that only a password of k3s is left of, of either type', async () => {
+    const secrets = (...names: readonly string[]) =>
+      JSON.stringify({ items: names.map(name => ({ metadata: { name } })) })
     await using made = await makeDriver({}, [
       [/leases/, JSON.stringify({ items: [lease] })],
       [/\/nodes/, JSON.stringify({ items: [nodeObject('n1'), nodeObject('n4')] })],
       [
-        /secrets/,
-        JSON.stringify({
-          items: ['n4.node-password.k3s', 'n5.node-password.k3s', 'other'].map(name => ({
-            metadata: { name },
-          })),
-        }),
+        /secrets\?fieldSelector=type%3Dk3s\.cattle\.io%2Fnode-password/,
+        secrets('n4.node-password.k3s', 'n5.node-password.k3s'),
       ],
+      [/secrets\?fieldSelector=type%3DOpaque/, secrets('n6.node-password.k3s', 'other')],
     ])
     expect(await made.driver.cluster.nodes()).toMatchObject({
       kind: 'done',
@@ -216,6 +280,7 @@ describe('nodes as a server sees them', () => {
         { name: 'n1', uid: 'uid-n1', saysReady: true, renewedMs: Date.parse('2026-11-28T12:00:00Z') },
         { name: 'n4', uid: 'uid-n4', renewedMs: undefined },
         { name: 'n5', uid: '', saysReady: false },
+        { name: 'n6', uid: '', saysReady: false },
       ],
     })
   })
@@ -244,4 +309,23 @@ describe('an operation that founded or joined', () => {
     for (const mark of ['finished', 'ours', 'member', 'left', 'begun'] as const)
       expect(await made.files.readMark(mark)).toBeUndefined()
   })
+})
+
+describe('copies of the datastore', () => {
+  it.each(['k3s', 'k0s', 'components', 'kubernetes'] as const)(
+    '%s: outlive a wipe of the data, and are dropped with the keys beside them',
+    async distribution => {
+      const stopped: Script = [
+        [/^systemctl show/, STOPPED],
+        [/^(systemctl|k3s-killall|k0s reset)/, ''],
+      ]
+      await using made = await makeDriver({ distribution, role: 'server' }, stopped)
+      for (const name of ['first/etcd.db', 'first/pki/ca.key', 'second.partial/token'])
+        await made.put(`/state/snapshots/${name}`, 'x')
+      expect(await made.driver.wipe()).toMatchObject({ kind: 'done' })
+      expect(await made.read('/state/snapshots/first/pki/ca.key')).toBe('x')
+      expect(await made.driver.dropSnapshots()).toMatchObject({ kind: 'done' })
+      expect(await made.files.list('/state/snapshots')).toEqual([])
+    },
+  )
 })

@@ -1,9 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { request } from 'node:https'
 
-/** Whom a server of a cluster is believed to be, and who asks it. All three are PEM, none is ever left out. */
-export interface MutualTls {
+/** Whom a server of a cluster is believed to be; PEM. */
+export interface ServerTls {
   readonly ca: Buffer
+}
+
+/** The same, and who asks it. */
+export interface MutualTls extends ServerTls {
   readonly cert: Buffer
   readonly key: Buffer
 }
@@ -31,18 +35,18 @@ export class AnswerTooLong extends Error {
 }
 
 /**
- * One request over mutual TLS on a connection of its own: certificates may be others the next time, and what is asked after a restart must
+ * One request over TLS, mutual where there is a certificate to show, on a connection of its own: certificates may be others the next time, and what is asked after a restart must
  * not go to what was there before it. An answer that is cut off is an error.
  */
 export function askOnce(
   url: string | URL,
-  { ca, cert, key }: MutualTls,
+  tls: ServerTls | MutualTls,
   { body, maxAnswerBytes, path, ...options }: OneRequest,
 ): Promise<OneAnswer> {
   return new Promise((resolve, reject) => {
     const asked = request(
       url,
-      { ca, cert, key, agent: false, ...options, ...(path !== undefined && { path }) },
+      { ...only(tls), agent: false, ...options, ...(path !== undefined && { path }) },
       answer => {
         const pieces: Buffer[] = []
         let bytes = 0
@@ -62,3 +66,7 @@ export function askOnce(
     asked.end(body)
   })
 }
+
+/** Nothing else that a caller's object may hold is an option of the connection. */
+const only = (tls: ServerTls | MutualTls): ServerTls | MutualTls =>
+  'cert' in tls ? { ca: tls.ca, cert: tls.cert, key: tls.key } : { ca: tls.ca }

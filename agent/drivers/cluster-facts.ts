@@ -33,12 +33,32 @@ export interface ClusterFacts {
   readonly certificateNames: readonly string[]
   /** In the order in which they start. */
   readonly units: readonly string[]
+  /** Files below /etc that the units read at their start, besides what lies in the store. */
+  readonly files: readonly string[]
   /** Of life "apart": the profile that holds the programs. */
   readonly profile: string | undefined
   /** Folders in which the programs are looked for, in this order. */
   readonly programs: readonly string[]
   /** Of `kubernetes` and `components`: where a server's etcd keeps its data. */
   readonly etcdDataDir: string
+  /** Of `kubernetes` and `components`: undefined: none runs here. k3s and k0s see to their own. */
+  readonly kubelet?: KubeletFacts | undefined
+  /** What runs containers beside Kubernetes; undefined: a configuration of before this was told, or k3s and k0s, which bring their own. */
+  readonly runtime?: RuntimeFacts | undefined
+}
+
+export interface RuntimeFacts {
+  /** Such as containerd.service. No switch restarts them. */
+  readonly units: readonly string[]
+  /** Files and folders below /etc that they read at their start, besides what lies in the store. */
+  readonly files: readonly string[]
+}
+
+export interface KubeletFacts {
+  /** Where it keeps the volumes of its pods. */
+  readonly folder: string
+  /** Where it finds what runs its containers, such as unix:///run/containerd/containerd.sock. */
+  readonly runtime: string
 }
 
 export const ETCD_DATA = '/var/lib/etcd'
@@ -72,6 +92,7 @@ export function parseClusterFacts(text: string): FactsReading {
   const units = textsAt(value, 'units')
   const programs = textsAt(value, 'programs')
   const certificateNames = textsAt(value, 'certificateNames')
+  const files = at(value, 'files') === undefined ? [] : textsAt(value, 'files')
   if (cluster === undefined || cluster === '') return unreadable('cluster: wanted a name')
   if (!distribution) return unreadable(`distribution: wanted one of ${DISTRIBUTIONS.join(', ')}`)
   if (!role) return unreadable(`role: wanted one of ${ROLES.join(', ')}`)
@@ -79,16 +100,20 @@ export function parseClusterFacts(text: string): FactsReading {
   if (typeof apiPort !== 'number' || !Number.isInteger(apiPort) || apiPort < 1 || apiPort > 65_535)
     return unreadable('apiPort: wanted a port')
   if (!servers) return unreadable('servers: wanted addresses by name, or null for one that is not fixed')
-  if (!units?.every(unit => /^[\w@.:-]+\.service$/.test(unit)))
-    return unreadable('units: wanted names of services')
+  if (!units?.every(isService)) return unreadable('units: wanted names of services')
   if (!programs?.every(folder => folder.startsWith('/')))
     return unreadable('programs: wanted absolute folders')
+  if (!files?.every(isBelowEtc)) return unreadable('files: wanted absolute paths below /etc')
   if (!certificateNames) return unreadable('certificateNames: wanted a list of texts')
   const optional = (key: string) => textAt(value, key) || undefined
   const etcdDataDir = optional('etcdDataDir') ?? ETCD_DATA
   // It is emptied when the machine is wiped.
-  if (!/^(?:\/[\w.@:-]+){2,}$/.test(etcdDataDir) || etcdDataDir.split('/').includes('..'))
+  if (!isDeepFolder(etcdDataDir))
     return unreadable('etcdDataDir: wanted an absolute folder, not one at the top')
+  const kubelet = readKubelet(at(value, 'kubelet'), distribution, units)
+  if (typeof kubelet === 'string') return unreadable(`kubelet: ${kubelet}`)
+  const runtime = readRuntime(at(value, 'runtime'))
+  if (typeof runtime === 'string') return unreadable(`runtime: ${runtime}`)
   const facts = {
     ...{
       cluster,
@@ -100,6 +125,7 @@ export function parseClusterFacts(text: string): FactsReading {
       units,
       programs,
       certificateNames,
+      files,
       etcdDataDir,
     },
     version: optional('version'),
@@ -110,12 +136,50 @@ export function parseClusterFacts(text: string): FactsReading {
     nodeAddress: optional('nodeAddress'),
     nodeName: optional('nodeName'),
     profile: optional('profile'),
+    ...(kubelet && { kubelet }),
+    ...(runtime && { runtime }),
   }
   return { kind: 'facts', facts }
 }
 
 const ROLES = ['server', 'worker', 'server+worker'] as const
 const LIVES = ['apart', 'with-system'] as const
+
+/** An absolute folder, not one at the top. */
+const isDeepFolder = (path: string): boolean =>
+  /^(?:\/[\w.@:-]+){2,}$/.test(path) && !path.split('/').includes('..')
+
+const KUBELET_FOLDERS = { components: '/var/lib/kubelet', kubernetes: '/var/lib/kubernetes' } as const
+const CONTAINERD = 'unix:///run/containerd/containerd.sock'
+
+/** A text says what is wrong with it. A configuration of before this was told has what the modules had by default. */
+function readKubelet(
+  value: unknown,
+  distribution: Distribution,
+  units: readonly string[],
+): KubeletFacts | string | undefined {
+  if (distribution !== 'components' && distribution !== 'kubernetes') return undefined
+  if (value === undefined && !units.includes('kubelet.service')) return undefined
+  const folder = textAt(value, 'folder') ?? KUBELET_FOLDERS[distribution]
+  const said = textAt(value, 'runtime') ?? CONTAINERD
+  // A kubelet takes the path alone, too.
+  const runtime = said.startsWith('/') ? `unix://${said}` : said
+  // Below it is emptied when the machine is wiped.
+  if (!isDeepFolder(folder)) return 'wanted an absolute folder, not one at the top'
+  return runtime.startsWith('unix:///') ? { folder, runtime } : 'wanted a socket (unix:///…) for runtime'
+}
+
+/** A text says what is wrong with it. */
+function readRuntime(value: unknown): RuntimeFacts | string | undefined {
+  if (value === undefined) return undefined
+  const [units, files] = [textsAt(value, 'units'), textsAt(value, 'files')]
+  if (!units?.every(isService)) return 'wanted names of services for units'
+  if (!files?.every(isBelowEtc)) return 'wanted absolute paths below /etc for files'
+  return { units, files }
+}
+
+const isService = (unit: string): boolean => /^[\w@.:-]+\.service$/.test(unit)
+const isBelowEtc = (path: string): boolean => path.startsWith('/etc/') && !path.split('/').includes('..')
 
 function readServers(value: unknown): ReadonlyMap<string, string | undefined> | undefined {
   if (!isObject(value)) return undefined

@@ -2,11 +2,14 @@ import type { Clock } from '../../shared/clock.ts'
 import type { System } from '../system/system.ts'
 import { type ClusterFacts, readClusterFacts } from './cluster-facts.ts'
 import { createComponentsDriver } from './components/components-driver.ts'
+import type { ConnectRuntime } from './cri/runtime-client.ts'
 import type { ClusterDriver } from './driver.ts'
 import type { DriverDeps } from './driver-base.ts'
 import type { ConnectEtcd } from './etcd/etcd-client.ts'
 import { createK0sDriver } from './k0s/k0s-driver.ts'
 import { createK3sDriver } from './k3s/k3s-driver.ts'
+import type { PutToken } from './k3s/put-token.ts'
+import type { TakesToken } from './k3s/takes-token.ts'
 import type { AskApi } from './kubernetes/kubectl.ts'
 import type { ClusterFiles } from './node/cluster-files.ts'
 
@@ -20,7 +23,10 @@ export interface DriverParts {
   readonly system: System
   readonly files: ClusterFiles
   readonly connectEtcd: ConnectEtcd
+  readonly connectRuntime: ConnectRuntime
   readonly askApi: AskApi
+  readonly putToken: PutToken
+  readonly takesToken: TakesToken
   readonly clock: Clock
   /** A folder whose programs are taken instead of the configuration's; absent: none. */
   readonly programs?: string | undefined

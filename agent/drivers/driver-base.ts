@@ -2,19 +2,24 @@ import type { Clock } from '../../shared/clock.ts'
 import { readObject, textAt } from '../../shared/read-value.ts'
 import type { System } from '../system/system.ts'
 import { type ClusterFacts, isServerRole, isWorkerRole, NODE_ADDRESS } from './cluster-facts.ts'
+import type { ConnectRuntime } from './cri/runtime-client.ts'
 import type { ClusterActs, ClusterDriver, DriverState, Joined } from './driver.ts'
 import type { ConnectEtcd, EtcdClient } from './etcd/etcd-client.ts'
-import { bareVersion } from './kubernetes/judge-ready.ts'
+import type { PutToken } from './k3s/put-token.ts'
+import type { TakesToken } from './k3s/takes-token.ts'
 import type { AskApi, Kubectl } from './kubernetes/kubectl.ts'
-import type { WaitOptions } from './kubernetes/prove-ready.ts'
+import { bareVersion } from './kubernetes/kubelet-version.ts'
+import type { WaitOptions } from './kubernetes/wait-options.ts'
 import { authorityIdIn } from './node/certificates.ts'
 import type { ClusterFiles } from './node/cluster-files.ts'
 import { isDataOf, readDiskData } from './node/disk-data.ts'
+import { describeLost, readLostDatastore } from './node/lost-datastore.ts'
 import { checkMachine, type Needs, readMachineId, type Shortfall } from './node/preconditions.ts'
 import { lastWords, readUnit, type ServiceState, startUnits, stopUnits, waitFor } from './node/services.ts'
 import { redact } from './redact.ts'
-import { DONE, done, type Failure, failed, type Result } from './result.ts'
+import { DONE, done, type Failure, type FailureClass, failed, type Result } from './result.ts'
 import type { Programs } from './run-program.ts'
+import { snapshotsIn } from './snapshot-folder.ts'
 
 /** What drivers are made of; nothing in them knows whether the machine is real. */
 export interface DriverDeps {
@@ -23,8 +28,13 @@ export interface DriverDeps {
   readonly nodeName: string
   readonly files: ClusterFiles
   readonly connectEtcd: ConnectEtcd
+  readonly connectRuntime: ConnectRuntime
   /** Absent: the API server is asked by way of kubectl alone. */
   readonly askApi?: AskApi | undefined
+  /** k3s: how its own server is asked for another token. */
+  readonly putToken: PutToken
+  /** k3s: whether its own server lets in who shows a token. */
+  readonly takesToken: TakesToken
   readonly clock: Clock
 }
 
@@ -41,6 +51,15 @@ export interface Distributed {
   /** The installed version, as its program says it. */
   readonly installedVersion: (signal?: AbortSignal) => Promise<string | undefined>
   readonly authorityFiles: readonly string[]
+  /** Where a server's etcd has what makes it a member. */
+  readonly datastore: string
+  /** Where more than its units is to be stopped. */
+  readonly stop?: (signal?: AbortSignal) => Promise<Result<void>>
+}
+
+/** Stops Kubernetes on this machine; pods that are none of its own parts go on. */
+export async function stopKubernetes(of: Distributed, signal?: AbortSignal): Promise<Result<void>> {
+  return of.stop ? await of.stop(signal) : await stopUnits(of.deps.system, of.deps.facts.units, signal)
 }
 
 /** The address of this node; undefined: it has not been found out. */
@@ -91,17 +110,50 @@ export async function readState(of: Distributed, signal?: AbortSignal): Promise<
     const state = await readUnit(system, unit, signal)
     if (state.kind === 'done') units.set(unit, state.value)
   }
+  const data = await readDiskData(system)
+  const lost = await readLostDatastore(system, files, facts, of.datastore, data)
+  const stoodDown = (await files.readMark('stood-down')) !== undefined
   return {
-    data: await readDiskData(system),
+    data: typeof lost === 'string' ? { kind: 'unreadable', reason: lost } : data,
+    ...(typeof lost === 'object' && { lost }),
     unfinished: await files.readMark('begun'),
     held: (await files.readMark('hold')) !== undefined,
+    stoodDown,
     adopted: await files.readMark('ours'),
     units,
     address: await ownAddress(of.deps),
     machineId: await readMachineId(system),
+    bootId: await readBootId(system),
+    kubeletStartedMs: kubeletStarted(facts, units, of.deps.clock.now().getTime()),
     installedVersion: await of.installedVersion(signal),
-    runningVersion: isServerRole(facts.role) ? await runningVersion(of.kubectl, signal) : undefined,
+    // An API server that outlives its datastore answers this and hangs in all that is asked after it; nothing it says counts.
+    runningVersion:
+      isServerRole(facts.role) && lost === undefined && !stoodDown
+        ? await runningVersion(of.kubectl, signal)
+        : undefined,
   }
+}
+
+async function readBootId(system: System): Promise<string | undefined> {
+  const reading = await system.readFile('/proc/sys/kernel/random/boot_id', 64)
+  const text = reading.kind === 'file' ? reading.bytes.toString('utf8').trim() : ''
+  return text === '' ? undefined : text
+}
+
+/**
+ * When the unit that runs the kubelet was started, by the clock as it goes now: a clock that was set since the start, as after a
+ * boot without a battery, would make the start look older or newer than it is.
+ */
+function kubeletStarted(
+  { units: names }: ClusterFacts,
+  units: ReadonlyMap<string, ServiceState>,
+  nowMs: number,
+): number | undefined {
+  // Where it is no unit of its own, one program runs all of Kubernetes.
+  const unit = units.get(names.includes('kubelet.service') ? 'kubelet.service' : (names.at(-1) ?? ''))
+  if (unit?.active !== 'active' || unit.startedMs === undefined) return undefined
+  const agoMs = Number(process.hrtime.bigint() / 1_000_000n) - unit.startedMs
+  return agoMs < 0 ? undefined : Math.ceil(nowMs - agoMs)
 }
 
 /** Of the API server; undefined: it does not answer. */
@@ -113,11 +165,12 @@ export async function runningVersion(kubectl: Kubectl, signal?: AbortSignal): Pr
 
 /**
  * Says durably that an operation founds or joins here. Refused where data of a cluster lies that this operation did not
- * begin: nobody founds or joins over it.
+ * begin: nobody founds or joins over it; nor over what says that this server had a datastore, unless a snapshot is to take its place.
  */
 export async function begin(
-  { system, files, facts }: DriverDeps,
+  { deps: { system, files, facts }, datastore }: Distributed,
   operation: string,
+  over?: 'lost-datastore',
 ): Promise<Failure | undefined> {
   const begun = await files.readMark('begun')
   if (begun === operation) return undefined
@@ -132,6 +185,9 @@ export async function begin(
       `${what}${begun === undefined ? '' : `, begun by operation ${begun}`}: cluster ${facts.cluster} is not founded or joined over it; adopt it, or wipe the machine`,
     )
   }
+  const lost = await readLostDatastore(system, files, facts, datastore, data)
+  if (typeof lost === 'string') return failed('unreadable', lost)
+  if (lost && over === undefined) return failed('data-present', describeLost(lost))
   if ((await files.readMark('hold')) !== undefined) {
     return failed('precondition', 'Kubernetes is held down on this machine: let it go first')
   }
@@ -167,7 +223,8 @@ async function readJoined(of: Distributed): Promise<Result<Joined>> {
     : done({ authority })
 }
 
-async function ownAuthority({ deps, authorityFiles }: Distributed): Promise<string | undefined> {
+/** Of the cluster whose data lies here; undefined: none can be read. */
+export async function ownAuthority({ deps, authorityFiles }: Distributed): Promise<string | undefined> {
   for (const path of authorityFiles) {
     const bytes = await deps.files.read(path)
     if (bytes) return authorityIdIn(bytes)
@@ -228,6 +285,8 @@ export async function untilUp(
   what: string,
   options: WaitOptions,
   look: () => Promise<boolean>,
+  /** What it says so of is waited for all the same: it is mended when the unit is up. */
+  passOver: readonly FailureClass[] = [],
 ): Promise<Result<void>> {
   const { system, facts } = deps
   const [unit = ''] = facts.units
@@ -239,7 +298,8 @@ export async function untilUp(
     options.signal,
     async () => {
       if (await look()) return true
-      refusal = explainWords(await wordsSince(system, unit, since))
+      const said = explainWords(await wordsSince(system, unit, since))
+      refusal = said && passOver.includes(said.class) ? undefined : said
       looks += 1
       if (!refusal && looks % LOOKS_BEFORE_RESTART === 0) await restartFailed(system, facts.units)
       return refusal ? false : undefined
@@ -300,6 +360,10 @@ async function wordsSince(system: System, unit: string, sinceSeconds: number): P
 const KUBELET_REFUSED =
   /cannot create certificate signing request: (?:Unauthorized|.*certificate signed by unknown authority)|"Failed to connect to apiserver" err=".*has asked for the client to provide credentials/g
 const REFUSALS = 4
+/** k3s since April 2024, and what a server says of it when it has given up. One that has just started refuses once what it takes then. */
+const K3S_REFUSED = /server is not ready: failed to retrieve configuration from server: not authorized/g
+const K3S_REFUSALS = 2
+const K3S_SERVER_REFUSED = /failed to bootstrap cluster data: (?:not authorized|forbidden)\b/
 
 /** What a distribution says that no waiting mends. */
 export function explainWords(text: string): Failure | undefined {
@@ -309,10 +373,31 @@ export function explainWords(text: string): Failure | undefined {
       'the cluster has a node of this name with another password: take that node out first',
     )
   }
+  if (/duplicate node name found, please use a unique name/i.test(text)) {
+    return failed(
+      'name-taken',
+      'the datastore has a member of this name that is another one: take that node out first',
+    )
+  }
+  const mismatched = /critical configuration mismatched: ([\w-]+)/.exec(text)?.[1]
+  if (mismatched !== undefined) {
+    return failed(
+      'precondition',
+      `this server would start with another ${mismatched} than the servers of the cluster have: give it the same`,
+    )
+  }
+  if (/bootstrap data already found and encrypted with different token/i.test(text)) {
+    return failed(
+      'token-refused',
+      'the datastore is under another token of servers than this one starts with: it was made anew meanwhile',
+    )
+  }
   if (
     /\b401 Unauthorized\b|token CA hash does not match|wrong token type|failed to decode join token|invalid bootstrap token/i.test(
       text,
     ) ||
+    (text.match(K3S_REFUSED) ?? []).length >= K3S_REFUSALS ||
+    K3S_SERVER_REFUSED.test(text) ||
     // k0s, when it has given up. Elsewhere these words may be of a moment.
     /failed to join existing cluster via .*has asked for the client to provide credentials|failed to bootstrap client configuration: .*\bUnauthorized\b/i.test(
       text,
@@ -337,19 +422,23 @@ export function explainWords(text: string): Failure | undefined {
 }
 
 /** What every distribution does to its own machine in the same way. */
-export function nodeActs(of: Distributed): Pick<ClusterDriver, 'hold' | 'restart'> {
+export function nodeActs(of: Distributed): Pick<ClusterDriver, 'dropSnapshots' | 'hold' | 'restart'> {
   const { system, files, facts } = of.deps
   return {
+    dropSnapshots: async () => {
+      await files.remove(snapshotsIn(files))
+      return DONE
+    },
     hold: async (held, signal) => {
       if (!held) {
         await files.unmark('hold')
         return DONE
       }
       await files.mark('hold')
-      return await stopUnits(system, facts.units, signal)
+      return await stopKubernetes(of, signal)
     },
     restart: async signal => {
-      const stopped = await stopUnits(system, facts.units, signal)
+      const stopped = await stopKubernetes(of, signal)
       return stopped.kind === 'failed' ? stopped : await startUnits(system, facts.units, signal)
     },
   }
@@ -361,7 +450,6 @@ export type SharedActs = Pick<
   | 'isReady'
   | 'nodes'
   | 'readEvidence'
-  | 'proveNode'
   | 'proveServer'
   | 'cordon'
   | 'drain'

@@ -86,7 +86,34 @@ describe('what the configuration says', () => {
       facts: { version: undefined, etcdDataDir: '/var/lib/etcd' },
     })
     if (reading.kind === 'facts') expect(reading.facts.servers.get('n2')).toBeUndefined()
+    expect(reading).not.toHaveProperty('facts.kubelet')
   })
+
+  it.each([
+    [
+      'components',
+      undefined,
+      { folder: '/var/lib/kubelet', runtime: 'unix:///run/containerd/containerd.sock' },
+    ],
+    [
+      'kubernetes',
+      undefined,
+      { folder: '/var/lib/kubernetes', runtime: 'unix:///run/containerd/containerd.sock' },
+    ],
+    [
+      'components',
+      { folder: '/srv/kubelet', runtime: '/var/run/crio/crio.sock' },
+      { folder: '/srv/kubelet', runtime: 'unix:///var/run/crio/crio.sock' },
+    ],
+    ['k0s', { folder: '/srv/kubelet' }, undefined],
+  ])(
+    'of a kubelet of %s says where its pods are and what runs them: %j',
+    (distribution, kubelet, expected) => {
+      const text = JSON.stringify({ ...good, distribution, kubelet, units: ['kubelet.service'] })
+      const reading = parseClusterFacts(text)
+      expect(reading.kind === 'facts' && reading.facts.kubelet).toEqual(expected)
+    },
+  )
 
   it.each([
     [{ cluster: '' }, 'cluster'],
@@ -95,10 +122,14 @@ describe('what the configuration says', () => {
     [{ apiPort: 0 }, 'apiPort'],
     [{ units: ['--help'] }, 'units'],
     [{ programs: ['bin'] }, 'programs'],
+    [{ files: ['/etc/../root/x'] }, 'files'],
+    [{ files: ['/srv/x'] }, 'files'],
     [{ servers: { n1: 3 } }, 'servers'],
     [{ etcdDataDir: 'etcd' }, 'etcdDataDir'],
     [{ etcdDataDir: '/etcd' }, 'etcdDataDir'],
     [{ etcdDataDir: '/srv/../etcd' }, 'etcdDataDir'],
+    [{ distribution: 'components', kubelet: { folder: '/kubelet' } }, 'kubelet'],
+    [{ distribution: 'components', kubelet: { runtime: 'tcp://10.0.0.1:1' } }, 'kubelet'],
   ])('and refused with the field: %j', (change, field) => {
     const reading = parseClusterFacts(JSON.stringify({ ...good, ...change }))
     expect(reading).toMatchObject({ kind: 'unreadable', reason: expect.stringContaining(`${field}: wanted`) })

@@ -28,7 +28,8 @@ export function readJoinSecret(text: string): JoinSecret | undefined {
   for (const each of [agentToken, initialCluster]) {
     if (each !== undefined && !/^[!-~]+$/.test(each)) return undefined
   }
-  return { distribution, role, server, token, agentToken, files, initialCluster }
+  const clusterVersion = textAt(value, 'clusterVersion')
+  return { distribution, role, server, token, agentToken, files, initialCluster, clusterVersion }
 }
 
 const ROLES = ['server', 'worker', 'server+worker'] as const

@@ -1,8 +1,15 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { AUTHORITY_PEM, type DriverFixture, LEAF_PEM, makeDriver } from './testing/driver-fixture.ts'
+import {
+  AUTHORITY_PEM,
+  type DriverFixture,
+  ENDED_PEM,
+  LEAF_PEM,
+  makeDriver,
+} from './testing/driver-fixture.ts'
 import { member } from './testing/made-up-objects.ts'
+import { NO_ROTATION } from './testing/made-up-offers.ts'
 import type { Script } from './testing/scripted-system.ts'
 
 const WAIT = { deadlineMs: 2_000, everyMs: 20 }
@@ -73,51 +80,15 @@ function writeNow(made: DriverFixture, path: string, text: string): void {
 }
 
 describe('tokens that are made anew', () => {
-  it('k3s: what was out for a while is gone, and the only server starts with the new permanent one', async () => {
-    const tokens = [{ id: 'worker', expiration: SOON }, { id: 'person' }]
-    let made!: DriverFixture
-    const rotates: Script = [
-      [
-        /^k3s token rotate$/,
-        () => {
-          writeNow(made, `${K3S}/server/token`, 'K10abc::server:new-permanent\n')
-          return 'Token rotated, restart k3s nodes with new token\n'
-        },
-      ],
-    ]
-    made = await makeDriver({}, [...tokensOf(tokens), ...rotates], [member('n1-1')])
-    await using _made = made
-    await made.put(`${K3S}/server/token`, 'K10abc::server:old-permanent\n')
-    await made.files.put('token', 'K10abc::server:old-permanent')
-    expect(await made.driver.cluster.rotateTokens()).toMatchObject({ kind: 'done' })
-    // A person's own, which never ends, is a person's.
-    expect(tokens).toEqual([{ id: 'person' }])
-    expect(await made.files.get('token')).toBe('K10abc::server:new-permanent')
-    expect(await made.read('/state/sealed/token')).toContain('sealed token')
-    // Neither the old one nor the new one is an argument.
-    expect(JSON.stringify(made.system.ran)).not.toContain('permanent')
-  })
-
-  it('k3s: beside other servers, which could not start again, nothing is, and it says what to do', async () => {
-    const tokens = [{ id: 'worker', expiration: SOON }]
-    await using made = await makeDriver({}, tokensOf(tokens), [member('n1-1'), member('n2-2')])
-    expect(await made.driver.cluster.rotateTokens()).toMatchObject({
-      class: 'unsupported',
-      reason: expect.stringMatching(/1 more would not start again .*muster leave HOST.*muster rejoin HOST/),
-    })
-    expect(tokens).toHaveLength(1)
-    expect(made.system.ran).toEqual([])
-  })
-
   it.each(['k0s', 'components', 'kubernetes'] as const)(
     '%s: whatever is out is gone when a listing shows it no more, and not before',
     async distribution => {
       const tokens: Listed[] = [{ id: 'aaaaaa', expiration: SOON }, { id: 'bbbbbb' }]
       await using made = await makeDriver({ distribution }, tokensOf(tokens))
-      expect(await made.driver.cluster.rotateTokens()).toMatchObject({ kind: 'done' })
+      expect(await made.driver.cluster.rotateTokens(NO_ROTATION, WAIT)).toMatchObject({ kind: 'done' })
       expect(tokens).toEqual([])
       await using stuck = await makeDriver({ distribution }, tokensOf([{ id: 'aaaaaa' }], 'aaaaaa'))
-      expect(await stuck.driver.cluster.rotateTokens()).toMatchObject({
+      expect(await stuck.driver.cluster.rotateTokens(NO_ROTATION, WAIT)).toMatchObject({
         kind: 'failed',
         reason: 'token aaaaaa is still listed after it was deleted',
       })
@@ -213,6 +184,65 @@ describe('certificates that are made anew', () => {
     fails = true
     expect(await made.driver.cluster.rotateCertificates(WAIT)).toMatchObject({ kind: 'failed' })
     expect(state.runs).toBe(true)
+  })
+})
+
+describe('k3s: a worker’s certificates', () => {
+  const agent = `${K3S}/agent`
+  const own = [`${agent}/client-kubelet.crt`, `${agent}/serving-kubelet.crt`] as const
+  /** k3s, whose start fetches certificates; `shown`: what lay there to be shown to the server. */
+  async function worker(fetched: string) {
+    const state = { runs: true, shown: '' }
+    const script = machine(state).map(([pattern, answer]): Script[number] => {
+      if (!pattern.source.includes('systemctl start')) return [pattern, answer]
+      const start = () => {
+        state.runs = true
+        state.shown = readFileSync(`${made.root}${own[0]}`, 'utf8')
+        for (const path of own) writeNow(made, path, fetched)
+        return ''
+      }
+      return [pattern, start]
+    })
+    const made = await makeDriver({ role: 'worker', nodeName: 'n4' }, script)
+    return { made, state }
+  }
+  const renew = async (made: DriverFixture) => await made.driver.renewByRestart?.(WAIT)
+  // Another text is another certificate, as far as it is compared.
+  const NEXT_PEM = `${LEAF_PEM}\n`
+
+  it('are fetched by a start that still has the old ones to show: nothing is taken away before', async () => {
+    const { made, state } = await worker(NEXT_PEM)
+    await using _ = made
+    for (const path of own) await made.put(path, LEAF_PEM)
+    expect(await renew(made)).toMatchObject({ kind: 'done' })
+    expect(state).toEqual({ runs: true, shown: LEAF_PEM })
+    expect(made.system.ran.filter(({ line }) => line.includes('k3s certificate'))).toEqual([])
+  })
+
+  it('are not called new while those of before lie there', async () => {
+    const { made } = await worker(LEAF_PEM)
+    await using _ = made
+    for (const path of own) await made.put(path, LEAF_PEM)
+    expect(await renew(made)).toMatchObject({ class: 'timed-out' })
+  })
+
+  it('are not asked for, and nothing is stopped, where the old one has ended or is not there', async () => {
+    const { made, state } = await worker(NEXT_PEM)
+    await using _ = made
+    expect(await renew(made)).toMatchObject({ class: 'unreadable' })
+    await made.put(own[0], ENDED_PEM)
+    expect(await renew(made)).toMatchObject({
+      class: 'precondition',
+      reason: expect.stringMatching(/ended at 2026-11-2.*let it leave, then join again$/),
+    })
+    expect(state.runs).toBe(true)
+    expect(made.system.ran.filter(({ line }) => /^systemctl (stop|start)/.test(line))).toEqual([])
+  })
+
+  it('are its own business on a server, and on workers of other distributions', async () => {
+    await using server = await makeDriver({ role: 'server' }, [])
+    await using k0s = await makeDriver({ distribution: 'k0s', role: 'worker', nodeName: 'n4' }, [])
+    expect([server.driver.renewByRestart, k0s.driver.renewByRestart]).toEqual([undefined, undefined])
   })
 })
 

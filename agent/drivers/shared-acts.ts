@@ -1,19 +1,20 @@
 import { pause } from '../../shared/lifecycle.ts'
 import { isServerRole } from './cluster-facts.ts'
 import type { Distributed, SharedActs } from './driver-base.ts'
-import { hostOf, ownAddress, runningVersion } from './driver-base.ts'
+import { hostOf, ownAddress, runningVersion, stopKubernetes } from './driver-base.ts'
 import { whyNotRemove, whyNotStop } from './etcd/judge-change.ts'
 import type { SeenMember } from './etcd/member.ts'
 import { applyManifests } from './kubernetes/apply-manifests.ts'
 import { judgeJoiner, MAX_NODES, memberOf } from './kubernetes/check-joiner.ts'
 import { cordonNode, uncordonNode } from './kubernetes/cordon.ts'
 import { drainNode } from './kubernetes/drain.ts'
-import { isVersion } from './kubernetes/judge-ready.ts'
 import { isNotFound, type Kubectl } from './kubernetes/kubectl.ts'
+import { isVersion } from './kubernetes/kubelet-version.ts'
 import { type NodeReading, nodePath, readNode } from './kubernetes/node-reading.ts'
-import { proveReady, readEvidence, type WaitOptions } from './kubernetes/prove-ready.ts'
+import { readEvidence } from './kubernetes/read-evidence.ts'
 import { runGateJob } from './kubernetes/run-gate-job.ts'
 import { seeNodes } from './kubernetes/see-nodes.ts'
+import type { WaitOptions } from './kubernetes/wait-options.ts'
 import { waitFor } from './node/services.ts'
 import { DONE, done, failed, type Result } from './result.ts'
 
@@ -35,7 +36,6 @@ export function sharedActs(of: Distributed): SharedActs {
     isReady: async signal => (await kubectl.getText('/readyz', signal)).kind === 'done',
     nodes: async signal => await seeNodes(kubectl, signal),
     readEvidence: async (node, signal) => await readEvidence(kubectl, node, signal),
-    proveNode: async ({ node, ...wish }, options) => await proveReady(kubectl, node, wish, options),
     proveServer: async (version, options) => {
       let why = 'it was not asked'
       const proof = await waitFor(
@@ -53,10 +53,11 @@ export function sharedActs(of: Distributed): SharedActs {
         ? done({ version, members: proof })
         : failed('not-ready', `this server is not well within ${options.deadlineMs / 1000} s: ${why}`)
     },
-    cordon: async (node, operation, signal) => await cordonNode(kubectl, node, operation, signal),
+    cordon: async (node, operation, takesOver, signal) =>
+      await cordonNode(kubectl, node, operation, takesOver, signal),
     drain: async (node, policy, options) => await drainNode(kubectl, node, policy, options),
     uncordon: async (node, operation, signal) => await uncordonNode(kubectl, node, operation, signal),
-    members: async signal => await of.etcd().seenMembers(signal),
+    members: async signal => await seeMembers(of, signal),
     whyNotStop: async signal => {
       const members = await of.etcd().seenMembers(signal)
       if (members.kind === 'failed') return members
@@ -66,6 +67,14 @@ export function sharedActs(of: Distributed): SharedActs {
     applyManifests: async (set, signal) => await applyManifests(kubectl, set, signal),
     runGateJob: async (gate, job, signal) => await runGateJob(kubectl, gate, job, { signal }),
   }
+}
+
+/** The members, and which of them leads, where this server's own member says so. */
+async function seeMembers(of: Distributed, signal?: AbortSignal): Promise<Result<readonly SeenMember[]>> {
+  const client = of.etcd()
+  const [listed, own] = await Promise.all([client.seenMembers(signal), client.status(signal)])
+  if (listed.kind === 'failed' || own.kind === 'failed') return listed
+  return done(listed.value.map(member => ({ ...member, leads: member.id === own.value.leaderId })))
 }
 
 /** The members, when this server is well; else why it is not. */
@@ -224,6 +233,32 @@ export async function leaveSelf(
   }
   await files.mark('left', operation)
   return DONE
+}
+
+/**
+ * Stops this server and keeps it from starting until it is wiped. Its word against that of others: what it has must be older than the
+ * restore, and another server of its own authority must list members without it. So nobody who only says so can stop a member.
+ */
+export async function standDown(
+  of: Distributed,
+  restoredMs: number,
+  options: WaitOptions,
+): Promise<Result<void>> {
+  const { files, facts } = of.deps
+  if (!isServerRole(facts.role)) return failed('precondition', 'this machine is no server')
+  if ((await files.readMark('stood-down')) === undefined) {
+    const memberMs = await files.markedMs('member')
+    if (memberMs === undefined) return failed('precondition', 'this machine has not been a server yet')
+    if (memberMs >= restoredMs)
+      return failed(
+        'precondition',
+        `this server became one at ${new Date(memberMs).toISOString()}, after the restore was ordered`,
+      )
+    if (!(await isOut(of, await configuredPeers(of), options)))
+      return failed('quorum', 'no other server says that this one is no member of the datastore any more')
+    await files.mark('stood-down')
+  }
+  return await stopKubernetes(of, options.signal)
 }
 
 interface Peers {

@@ -1,9 +1,11 @@
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { keyOfToken } from './k3s/token-pair.ts'
 import { authorityId } from './node/certificates.ts'
 import { AUTHORITY_PEM, type DriverFixture, LEAF_PEM, makeDriver } from './testing/driver-fixture.ts'
 import { member } from './testing/made-up-objects.ts'
+import { NO_ROTATION } from './testing/made-up-offers.ts'
 import type { Script } from './testing/scripted-system.ts'
 
 // What others fell into with these distributions, and what was seen of the real k0s: docs/traps.md tells which is which.
@@ -45,6 +47,7 @@ async function controller(): Promise<DriverFixture> {
       /^k0s kubeconfig admin/,
       warned('apiVersion: v1\nclusters:\n- cluster:\n    server: https://localhost:6443\n'),
     ],
+    [/^k0s status/, warned('{"ClusterConfig":{"spec":{"storage":{"etcd":{"peerAddress":"n1.example"}}}}}')],
     [/^k0s reset/, warned('')],
     [/^k0s etcd leave/, warned('')],
     [
@@ -90,14 +93,18 @@ describe('k0s', () => {
     expect(await driver.adopt(AUTHORITY)).toMatchObject({ kind: 'done' })
     expect(await driver.cluster.listTokens()).toMatchObject({ kind: 'done' })
     expect(await driver.cluster.deleteToken('abcdef')).toMatchObject({ kind: 'done' })
-    expect(await driver.cluster.rotateTokens()).toMatchObject({ kind: 'done' })
+    expect(await driver.cluster.rotateTokens(NO_ROTATION, { deadlineMs: 1_000 })).toMatchObject({
+      kind: 'done',
+    })
     await made.put(`${PKI}/server.crt`, LEAF_PEM)
     expect(await driver.cluster.rotateCertificates(WAIT)).toMatchObject({ kind: 'done' })
     expect(await driver.cluster.kubeconfig('10.91.0.10:6443')).toMatchObject({ kind: 'done' })
     // Nothing takes the member out here, which is told; by then its command was run.
     await driver.cluster.removeNode('n2', { deadlineMs: 50, everyMs: 20 })
     expect(await driver.cluster.snapshot('first', WAIT)).toMatchObject({ kind: 'done' })
-    expect(await driver.cluster.restore('first', WAIT)).toMatchObject({ kind: 'done' })
+    expect(await driver.cluster.restore({ operation: 'r', name: 'first' }, WAIT)).toMatchObject({
+      kind: 'done',
+    })
     expect(await driver.wipe()).toMatchObject({ kind: 'done' })
     expect(await files.readMark('ours')).toBeUndefined()
     const words = (program: string, count: number) => [
@@ -115,7 +122,7 @@ describe('k0s', () => {
       ),
     ]
     expect(words('k0s', 1).toSorted()).toEqual([
-      ...['backup', 'etcd', 'kubeconfig', 'kubectl', 'reset', 'restore', 'version'],
+      ...['backup', 'etcd', 'kubeconfig', 'kubectl', 'reset', 'restore', 'status', 'version'],
     ])
     expect(words('systemctl', 1).toSorted()).toEqual(['reset-failed', 'show', 'start', 'stop'])
   })
@@ -162,19 +169,25 @@ describe('k0s', () => {
 describe('a snapshot', () => {
   it('of k3s has the token of its time beside it, for root alone', async () => {
     let made!: DriverFixture
-    made = await makeDriver({}, [
+    made = await makeDriver(
+      {},
       [
-        /^k3s etcd-snapshot save/,
-        ({ line }) => {
-          const [, folder = ''] = /--etcd-snapshot-dir=(\S+)/.exec(line) ?? []
-          writeFileSync(`${made.root}${folder}/first-n1-1`, 'etcd')
-          return ''
-        },
+        [
+          /^k3s etcd-snapshot save/,
+          ({ line }) => {
+            const [, folder = ''] = /--etcd-snapshot-dir=(\S+)/.exec(line) ?? []
+            writeFileSync(`${made.root}${folder}/first-n1-1`, 'etcd')
+            return ''
+          },
+        ],
       ],
-    ])
+      [],
+      { keys: [keyOfToken('permanent')] },
+    )
     await using _made = made
     expect(await made.driver.cluster.snapshot('first', WAIT)).toMatchObject({ class: 'precondition' })
     await made.put('/var/lib/rancher/k3s/server/token', 'K10abc::server:permanent')
+    await made.put('/var/lib/rancher/k3s/server/tls/server-ca.crt', AUTHORITY_PEM)
     await made.files.put('agent-token', 'agents')
     expect(await made.driver.cluster.snapshot('first', WAIT)).toMatchObject({ kind: 'done' })
     const folder = '/state/snapshots/first'
@@ -220,6 +233,7 @@ describe('a snapshot', () => {
     async etcdDataDir => {
       let made!: DriverFixture
       let runs = true
+      const tokens: (string | undefined)[] = []
       made = await makeDriver({ distribution: 'components', units: ['etcd.service'], etcdDataDir }, [
         [/^systemctl show/, () => (runs ? ACTIVE : ACTIVE.replace('=active', '=inactive'))],
         [
@@ -236,17 +250,26 @@ describe('a snapshot', () => {
           /^etcdutl snapshot restore/,
           ({ line }) => {
             const folder = /--data-dir=(\S+)/.exec(line)?.[1] ?? ''
+            tokens.push(/--initial-cluster-token=(\S+)/.exec(line)?.[1])
             writeNow(made, `${folder}/member/snap/db`, 'restored')
             return ''
           },
         ],
       ])
       await using _made = made
-      await made.put('/state/snapshots/first/etcd.db', 'etcd')
+      await made.putSnapshot('first', { 'etcd.db': 'etcd' })
       await made.put(`${etcdDataDir}/member/snap/db`, 'before')
-      expect(await made.driver.cluster.restore('first', WAIT)).toEqual({ kind: 'done' })
+      for (const name of ['ca.crt', 'ca.key'])
+        await made.put(`/var/lib/kubernetes/pki/${name}`, AUTHORITY_PEM)
+      const restoring = { operation: 'r', name: 'first' }
+      expect(await made.driver.cluster.restore(restoring, WAIT)).toMatchObject({ kind: 'done' })
       expect(await made.read(`${etcdDataDir}/member/snap/db`)).toBe('restored')
       expect(await made.read(`${etcdDataDir}/before-restore/snap/db`)).toBe('before')
+      // etcd numbers cluster and member by it: a second restore must be another cluster to those that joined after the first.
+      expect(await made.driver.cluster.restore({ operation: 'r2', name: 'first' }, WAIT)).toMatchObject({
+        kind: 'done',
+      })
+      expect(tokens).toEqual(['muster-home-r', 'muster-home-r2'])
       expect(await made.driver.wipe()).toMatchObject({ kind: 'done' })
       expect(await made.files.list(etcdDataDir)).not.toContain('member')
     },

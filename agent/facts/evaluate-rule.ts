@@ -1,6 +1,7 @@
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { compileExpression, select } from '../../shared/query/expression.ts'
 import { factsToCel } from '../../shared/query/message-to-cel.ts'
+import { hardwareClaim } from '../../shared/revision/hardware-of-facts.ts'
 
 export interface RuleAnswer {
   /** The text that was evaluated. */
@@ -13,16 +14,9 @@ export interface RuleAnswer {
 
 /** Evaluates a group's rule over this machine's facts. What the rule needs and the machine cannot read is an error. */
 export function evaluateRule(rule: string, facts: Facts): RuleAnswer {
-  const { serial, uuid } = facts.system ?? {}
-  const mac = facts.interfaces
-    .filter(one => one.physical)
-    .flatMap(one => one.mac ?? [])
-    .sort()[0]
-  const values = {
-    ...(serial === undefined ? {} : { serial }),
-    ...(uuid === undefined ? {} : { uuid }),
-    ...(mac === undefined ? {} : { mac }),
-  }
+  const { serial, uuid, macs } = hardwareClaim(facts)
+  const [mac = ''] = macs
+  const values = { ...(serial && { serial }), ...(uuid && { uuid }), ...(mac && { mac }) }
   const compilation = compileExpression(rule)
   if (compilation.kind === 'refused') return { rule, kind: 'error', reason: compilation.reason, values }
   const selection = select(compilation.expression, { facts: factsToCel(facts) })

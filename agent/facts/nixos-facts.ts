@@ -85,8 +85,9 @@ async function storeLink(source: Source, path: string): Promise<string | undefin
   return undefined
 }
 
+/** Told by the system that runs: only a user's PATH leads to its command, no unit's does. */
 async function readNixosVersion(source: Source): Promise<Nixos> {
-  const printed = await source.output('nixos-version', ['--json'])
+  const printed = await source.output(`${CURRENT}/sw/bin/nixos-version`, ['--json'])
   const json = printed === undefined ? undefined : parseJson(source, 'nixos-version', printed)
   if (!isObject(json)) return {}
   return {

@@ -335,9 +335,14 @@ describe('a gate that asks for units', () => {
       block('db.service', 'loaded', 'activating', 'auto-restart'),
       'db.service is activating (auto-restart)',
     ],
+    [
+      'inactive, as after a start whose condition was not met',
+      block('db.service', 'loaded', 'inactive', 'dead'),
+      'db.service is inactive (dead)',
+    ],
     ['unknown', block('db.service', 'not-found', 'inactive', 'dead'), 'db.service does not exist'],
     ['masked', block('db.service', 'masked', 'inactive', 'dead'), 'db.service is masked'],
-  ])('is unhealthy where one is %s', async (_, state, reason) => {
+  ])('S4: is unhealthy where one is %s', async (_, state, reason) => {
     expect(await ask(units, { system: machine(good, state) })).toMatchObject({ verdict: 'unhealthy', reason })
   })
 

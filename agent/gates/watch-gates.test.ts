@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Gate, Safety } from '../../shared/revision/safety.ts'
 import { createRealSystem } from '../system/real-system.ts'
+import type { GateAnswer } from './gate-answer.ts'
 import { type WatchGatesInput, watchGates } from './watch-gates.ts'
 
 // Real servers and real scripts; the failed units are what the test says.
@@ -26,11 +27,13 @@ function machine(failing: () => ReadonlySet<string> | undefined = () => new Set(
   const treeDir = mkdtempSync(join(tmpdir(), 'muster-watch-'))
   onTestFinished(() => rmSync(treeDir, { recursive: true, force: true }))
   const lines: string[] = []
+  const unwell: string[] = []
   const deps = {
     system: createRealSystem({ root: '/', path: '/usr/bin:/bin' }),
     failedUnits: async () => failing(),
     nowMs,
     say: (line: string) => void lines.push(line),
+    unwell: ({ gate, output }: GateAnswer) => void unwell.push(`${gate}: ${output}`),
   }
   const script = (name: string, text: string): Gate => {
     mkdirSync(join(treeDir, 'checks'), { recursive: true })
@@ -57,7 +60,7 @@ function machine(failing: () => ReadonlySet<string> | undefined = () => new Set(
       signal,
     )
   }
-  return { treeDir, lines, script, watch }
+  return { treeDir, lines, unwell, script, watch }
 }
 
 describe('watchGates', () => {
@@ -105,7 +108,7 @@ describe('watchGates', () => {
   })
 
   it('gives up soon on a gate that held and fell, and keeps what it printed', async () => {
-    const { treeDir, lines, script, watch } = machine()
+    const { treeDir, lines, unwell, script, watch } = machine()
     const gates = [
       script(
         'own',
@@ -120,6 +123,7 @@ describe('watchGates', () => {
     })
     expect(nowMs() - started).toBeLessThan(15_000)
     expect(lines).toContain('  it fell')
+    expect(unwell).toEqual(['own: it fell\n'])
   })
 
   it('T67: what could not be asked until the time is over is neither proof nor illness', async () => {

@@ -20,6 +20,8 @@ export interface WatchGatesDeps {
   readonly nowMs: () => number
   /** Adds a line to the operation's output. */
   readonly say: (line: string) => void
+  /** Is given each answer that is said and is not healthy, with all of its output. */
+  readonly unwell: (answer: GateAnswer) => void
 }
 
 export interface WatchGatesInput {
@@ -167,10 +169,16 @@ function listed(names: readonly string[]): string {
   return `${names.slice(0, most).join(', ')}${more}`
 }
 
-function sayChange({ say }: WatchGatesDeps, before: GateAnswer | undefined, answer: GateAnswer): void {
+function sayChange(
+  { say, unwell }: WatchGatesDeps,
+  before: GateAnswer | undefined,
+  answer: GateAnswer,
+): void {
   if (before?.verdict === answer.verdict && before.reason === answer.reason) return
   say(`gate ${answer.gate}: ${answer.verdict}: ${answer.reason}`)
-  if (answer.verdict === 'healthy' || answer.output === '') return
+  if (answer.verdict === 'healthy') return
+  unwell(answer)
+  if (answer.output === '') return
   for (const line of answer.output.trimEnd().split('\n')) say(`  ${line}`)
 }
 

@@ -26,6 +26,9 @@ export function consoleText(
   return `\nMuster: ${lines.join('\n')}\n`
 }
 
+/** What an operator's approval overrules; of anything else only the coordinator knows what helps. */
+const APPROVED: ReadonlySet<string> = new Set(['evicted', 'rejected'])
+
 function headline(outcome: Exclude<EnrolmentOutcome, { kind: 'admitted' }>): string {
   switch (outcome.kind) {
     case 'waiting':
@@ -48,8 +51,11 @@ function cureFor(
       const command = clean(outcome.command)
       return `to let it in ${command === '' ? `muster approve ${machine}` : command}`
     }
-    case 'refused':
-      return outcome.class === 'banned' ? undefined : `to let it in muster approve ${machine}`
+    case 'refused': {
+      const approves = APPROVED.has(outcome.class)
+      const command = clean(outcome.command) || (approves ? `muster approve ${machine}` : '')
+      return command === '' ? undefined : `${approves ? 'to let it in' : 'what helps  '} ${command}`
+    }
     case 'failed':
       switch (outcome.class) {
         case 'clock':

@@ -178,6 +178,7 @@ function readNo(answer: Exclude<EnrolResponse['answer'], { case: 'certificate' }
         kind: 'refused',
         class: answer.value.class,
         reason: answer.value.reason,
+        command: answer.value.command,
         retry: answer.value.retry,
         retryAfterMs: answer.value.retryAfterSeconds * 1000,
       }

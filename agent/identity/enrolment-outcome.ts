@@ -15,6 +15,8 @@ export type EnrolmentOutcome =
       readonly kind: 'refused'
       readonly class: string
       readonly reason: string
+      /** What an operator types so that asking again may succeed; empty: nothing, or an older coordinator does not say. */
+      readonly command: string
       readonly retry: boolean
       readonly retryAfterMs: number
     }

@@ -53,21 +53,39 @@ describe('a token', () => {
     }
   })
 
-  it('lends its pins where none are given, and must agree where they are', () => {
+  it('lends its pins where none are given, and must agree where they are until there is a certificate', () => {
     const token = parseToken('f', `id.secret.${pin}.${other}`)
     const none = { caPin: undefined, trustPin: undefined }
-    expect(choosePins(none, token, none)).toEqual({ caPin: pin, trustPin: other })
-    expect(choosePins({ caPin: pin, trustPin: undefined }, undefined, none)).toEqual({
+    expect(choosePins(none, token, none, false)).toEqual({ caPin: pin, trustPin: other })
+    expect(choosePins({ caPin: pin, trustPin: undefined }, undefined, none, false)).toEqual({
       caPin: pin,
       trustPin: undefined,
     })
-    expect(choosePins(none, undefined, { caPin: pin, trustPin: other })).toEqual({
+    expect(choosePins(none, undefined, { caPin: pin, trustPin: other }, false)).toEqual({
       caPin: pin,
       trustPin: other,
     })
-    expect(() => choosePins({ caPin: other, trustPin: undefined }, token, none)).toThrow('another fleet')
-    expect(() => choosePins({ caPin: undefined, trustPin: pin }, token, none)).toThrow('trustPin')
-    expect(() => choosePins(none, undefined, none)).toThrow('caPin: missing')
+    expect(() => choosePins({ caPin: other, trustPin: undefined }, token, none, false)).toThrow(
+      'another fleet',
+    )
+    expect(() => choosePins({ caPin: undefined, trustPin: pin }, token, none, false)).toThrow('trustPin')
+    expect(() => choosePins(none, undefined, none, false)).toThrow('caPin: missing')
+    expect(() => choosePins(none, undefined, none, true)).toThrow('caPin: missing')
+  })
+
+  it('of a machine that has enrolled contradicts nothing that its configuration says', () => {
+    const pins = fc.record({
+      caPin: fc.constantFrom(undefined, pin, other),
+      trustPin: fc.constantFrom(undefined, pin, other),
+    })
+    fc.assert(
+      fc.property(pins, pins, fc.constantFrom('', pin, other), (configured, remembered, tokens) => {
+        const token = parseToken('f', `id.secret.${pin}.${tokens}`)
+        const { caPin, trustPin } = choosePins(configured, token, remembered, true)
+        expect(caPin).toBe(configured.caPin ?? pin)
+        expect(trustPin).toBe(configured.trustPin ?? token.trustPin ?? remembered.trustPin)
+      }),
+    )
   })
 })
 
@@ -128,8 +146,9 @@ const outcome: fc.Arbitrary<Exclude<EnrolmentOutcome, { kind: 'admitted' }>> = f
   }),
   fc.record({
     kind: fc.constant('refused' as const),
-    class: fc.string(),
+    class: fc.oneof(fc.string(), fc.constantFrom('evicted', 'conflict', 'banned')),
     reason: fc.string(),
+    command: fc.string(),
     retry: fc.boolean(),
     retryAfterMs: fc.nat(),
   }),
@@ -160,6 +179,33 @@ describe('between attempts to enrol', () => {
 })
 
 describe('the console', () => {
+  const refused = (kind: string, command = '') =>
+    consoleText(
+      { kind: 'refused', class: kind, reason: 'r', command, retry: true, retryAfterMs: 0 },
+      pin,
+      'hub:1',
+    )
+
+  it('names the command that the coordinator has for a machine that it refused', () => {
+    expect(refused('evicted', 'muster approve 1234')).toContain('  to let it in muster approve 1234\n')
+    expect(refused('conflict', 'muster release 1234')).toContain('  what helps   muster release 1234\n')
+    expect(refused('full', 'muster pending')).toContain('  what helps   muster pending\n')
+  })
+
+  it.each(['banned', 'conflict', 'full', 'proof', 'nonce', 'malformed', 'token-expired', 'token-unknown'])(
+    'names none for %s where the coordinator has none',
+    kind => {
+      expect(refused(kind)).not.toContain('muster ')
+    },
+  )
+
+  it.each(['evicted', 'rejected'])(
+    'knows by itself what helps who was %s, for a coordinator before this one',
+    kind => {
+      expect(refused(kind)).toContain(`to let it in muster approve ${pin}`)
+    },
+  )
+
   it('T12: shows no control character and no endless text of a coordinator', () => {
     fc.assert(
       fc.property(outcome, what => {

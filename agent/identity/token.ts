@@ -59,16 +59,18 @@ export interface Pins {
 
 /**
  * The pins that count: those of the configuration, else the token's, else those this machine was first given. Where
- * configuration and token both speak they must agree, since one of them is then for another fleet.
+ * configuration and token both speak for a machine without a certificate they must agree, since one of them is then for
+ * another fleet. The token of one that has enrolled is as old as that day, and pins change: it contradicts nobody any more.
  */
 export function choosePins(
   configured: { readonly caPin: string | undefined; readonly trustPin: string | undefined },
   token: EnrolmentToken | undefined,
   remembered: { readonly caPin: string | undefined; readonly trustPin: string | undefined },
+  hasCertificate: boolean,
 ): Pins {
   for (const name of ['caPin', 'trustPin'] as const) {
     const [given, tokens] = [configured[name], token?.[name]]
-    if (given !== undefined && tokens !== undefined && given !== tokens) {
+    if (!hasCertificate && given !== undefined && tokens !== undefined && given !== tokens) {
       throw new ConfigError(
         `${name}: is ${given}, but the token is for ${tokens}; one of them belongs to another fleet`,
       )

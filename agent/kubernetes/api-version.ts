@@ -1,7 +1,7 @@
 import { type ClusterFacts, readClusterFacts } from '../drivers/cluster-facts.ts'
 import { runningVersion } from '../drivers/driver-base.ts'
 import { askApi } from '../drivers/kubernetes/ask-api.ts'
-import { createKubectl } from '../drivers/kubernetes/kubectl.ts'
+import { createKubectl, type Kubectl } from '../drivers/kubernetes/kubectl.ts'
 import type { System } from '../system/system.ts'
 
 interface Asking {
@@ -21,15 +21,20 @@ function asking(program: string, words: readonly string[], kubeconfig: string): 
   return { program, before: [...words, `--kubeconfig=${kubeconfig}`], kubeconfig }
 }
 
-/** Asks with the kubelet's own credentials, which a worker has, too. undefined: it cannot be asked. */
+/** Of the API server that this machine's kubelet speaks to. undefined: it cannot be asked. */
 export async function apiVersion(system: System, signal: AbortSignal): Promise<string | undefined> {
+  const kubectl = await kubectlOfKubelet(system)
+  return kubectl && (await runningVersion(kubectl, signal))
+}
+
+/** Asks with the kubelet's own credentials, which a worker has, too. undefined: the machine is no node. */
+export async function kubectlOfKubelet(system: System): Promise<Kubectl | undefined> {
   const reading = await readClusterFacts(system)
   if (reading.kind !== 'facts') return undefined
   const { distribution, programs } = reading.facts
-  const kubectl = createKubectl({
+  return createKubectl({
     programs: { system, folders: programs },
     ...asKubelet[distribution],
     askApi,
   })
-  return await runningVersion(kubectl, signal)
 }

@@ -1,6 +1,6 @@
 import { isServerRole } from '../drivers/cluster-facts.ts'
 import type { ClusterDriver, DriverState } from '../drivers/driver.ts'
-import type { WaitOptions } from '../drivers/kubernetes/prove-ready.ts'
+import type { WaitOptions } from '../drivers/kubernetes/wait-options.ts'
 import { waitFor } from '../drivers/node/services.ts'
 import { done, failed, type Result } from '../drivers/result.ts'
 

@@ -1,17 +1,14 @@
 import { chmod, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
-import { create } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { Server, ServerCredentials } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
 import { makePrivateDirectory } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
-import { type Order, OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { LocalService } from '../../shared/gen/muster/v1/local_pb.ts'
-import { type OperationReport, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
-import { invalid, precondition } from '../../shared/rpc/rpc-error.ts'
+import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { serve } from '../../shared/rpc/serve.ts'
 import { VERSION } from '../../shared/version.ts'
 import type { Clusters } from '../clusters/clusters.ts'
@@ -23,6 +20,7 @@ import { recordEvent } from '../session/event-messages.ts'
 import type { StateDirectory } from '../state/state-directory.ts'
 import { StateError } from '../state/state-error.ts'
 import type { TrustStore } from '../trust/trust-store.ts'
+import { resolveRollback } from './resolve-rollback.ts'
 import type { StatusBoard } from './status-board.ts'
 
 export interface LocalDeps {
@@ -98,21 +96,6 @@ function answers(path: string): Promise<boolean> {
       if (hasCode(error, 'ENOENT') || hasCode(error, 'ECONNREFUSED')) resolve(false)
       else reject(new StateError(`${path}: ${error.message}`, { cause: error }))
     })
-  })
-}
-
-/** Without a name it is the newest operation that changed what runs, and the system before it. */
-function resolveRollback(order: Order, history: readonly OperationReport[]): Order {
-  if (order.action.case !== 'rollback' || order.action.value.operationId !== '') return order
-  const reached = history.find(
-    ({ action, outcome }) =>
-      (action === 'apply' || action === 'rollback') &&
-      (outcome?.class === OutcomeClass.SUCCEEDED || outcome?.class === OutcomeClass.DEGRADED) &&
-      outcome.phase === Phase.DONE,
-  )
-  if (!reached) throw precondition('rollback: no operation of this node has changed what runs')
-  return create(OrderSchema, {
-    action: { case: 'rollback', value: { operationId: reached.operationId, before: true } },
   })
 }
 

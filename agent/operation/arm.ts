@@ -1,12 +1,17 @@
 import { mkdir, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type ArmMode, type ArmRecord, writeArmRecord } from '../safety/arm-record.ts'
+import { syncDirectory } from '../../shared/durable-file.ts'
+import type { RuntimeChange } from '../plan/runtime-change.ts'
+import { isTargetPending } from '../plan/target-pending.ts'
+import { type ArmedRuntime, type ArmMode, type ArmRecord, writeArmRecord } from '../safety/arm-record.ts'
+import { startsNewest } from '../safety/boot-default.ts'
 import { holdForChange } from '../safety/kubernetes-hold.ts'
 import { armFolder, beginArmFolder } from '../safety/operation-folder.ts'
+import { generationsOf } from '../safety/point-profile.ts'
 import { armDeadMan } from '../safety/return-unit.ts'
 import { readBootTime } from '../safety/uptime.ts'
 import { prepareClaims } from '../safety/verdict.ts'
-import { currentSystem, profileSystem } from '../system/system-links.ts'
+import { bootedSystem, currentSystem, type ProfileReading, profileSystem } from '../system/system-links.ts'
 import type { KubernetesMove } from './journal-record.ts'
 import type { StepContext } from './steps/step-context.ts'
 
@@ -19,6 +24,8 @@ export interface ArmInput {
   readonly confirmMs: number
   /** What becomes of Kubernetes with the system; undefined: nothing. */
   readonly kubernetes: KubernetesMove | undefined
+  /** What becomes of the container runtime; undefined: nothing. */
+  readonly runtime: RuntimeChange | undefined
 }
 
 /**
@@ -27,19 +34,21 @@ export interface ArmInput {
  */
 export async function arm(
   context: StepContext,
-  { target, mode, confirmMs, kubernetes }: ArmInput,
+  { target, mode, confirmMs, kubernetes, runtime }: ArmInput,
 ): Promise<string | undefined> {
   const { deps, operation, state, record } = context
   const { config, system, units, stateDir } = deps
-  const [now, current, profile, failed] = await Promise.all([
+  const [now, current, booted, profile, failed, unsteady] = await Promise.all([
     readBootTime(system),
     currentSystem(system, config.systemRoot),
+    bootedSystem(system, config.systemRoot),
     profileSystem(system, config.systemRoot),
     units.failed(),
+    units.unsteady(),
   ])
   if (current === undefined) return '/run/current-system cannot be read'
   if (profile === undefined) return 'what the next boot starts cannot be read from the system profile'
-  if (failed === undefined) return 'which units have failed cannot be asked'
+  if (failed === undefined || unsteady === undefined) return 'which units have failed cannot be asked'
   const number = (state.round?.number ?? 0) + 1
   const folder = armFolder(stateDir, operation, number)
   const recordOfArm: ArmRecord = {
@@ -48,8 +57,8 @@ export async function arm(
     mode,
     target,
     previous: current,
-    profile: profile.storePath,
-    generation: profile.generation,
+    ...(await defaultToKeep(context, { target, current, booted, profile })),
+    ...(runtime && { runtime: await armedRuntime(context, runtime) }),
     bootId: now.bootId,
     confirmMs,
     switchMs: config.switchDeadlineMs,
@@ -74,10 +83,45 @@ export async function arm(
     mode,
     bootId: now.bootId,
     target,
-    failedBefore: [...failed].slice(0, 500),
+    // One that dies again and again may well run at this moment, and is nobody's fault afterwards either.
+    failedBefore: [...new Set([...failed, ...unsteady])].slice(0, 500),
     kubernetes,
   })
   return undefined
+}
+
+/** What was ready before must be so again. What was not, or of what nobody can say, need not: a change may be what mends it. */
+async function armedRuntime({ deps, input }: StepContext, change: RuntimeChange): Promise<ArmedRuntime> {
+  const { units, endpoint } = change
+  const node = (await deps.kubernetes.readNode(input.signal)).kind === 'ready'
+  if (endpoint === undefined) return { units, network: false, node }
+  const conditions = await deps.kubernetes.runtimeConditions(endpoint)
+  const network = conditions.kind === 'done' && conditions.value.get('NetworkReady')?.holds === true
+  return { units, endpoint, network, node }
+}
+
+/** What stays the boot default until the new system has proved itself. */
+async function defaultToKeep(
+  { deps }: StepContext,
+  {
+    profile,
+    ...systems
+  }: {
+    readonly target: string
+    readonly current: string
+    readonly booted: string | undefined
+    readonly profile: ProfileReading
+  },
+): Promise<Pick<ArmRecord, 'profile' | 'generation' | 'defaultMoves'>> {
+  if (!isTargetPending({ ...systems, profile: profile.storePath })) {
+    return { profile: profile.storePath, generation: profile.generation }
+  }
+  const { system, config } = deps
+  // A boot loader that always starts the newest generation is given a new one.
+  const generation = (await startsNewest(system, config.systemRoot))
+    ? undefined
+    : (await generationsOf(system, config.systemRoot, systems.current)).at(-1)
+  return { profile: systems.current, generation, defaultMoves: true }
 }
 
 /** Whose operation a link there is. */
@@ -115,4 +159,5 @@ async function holdRoots({ deps, operation }: StepContext, arm: ArmRecord): Prom
     await rm(link, { force: true })
     await symlink(storePath, link)
   }
+  await syncDirectory(folder)
 }

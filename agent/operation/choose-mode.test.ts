@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { PlanMode } from '../../shared/gen/muster/v1/plan_pb.ts'
 import type { RebootReason } from '../plan/reboot-reasons.ts'
+import type { TrialAnswer } from '../safety/can-try.ts'
 import { chooseMode, type ModeQuestion } from './choose-mode.ts'
 
 type Reason = Pick<RebootReason, 'kind' | 'required'>
@@ -9,11 +10,14 @@ const kernel: Reason = { kind: 'kernel', required: false }
 const interfaces: Reason = { kind: 'init-interface', required: true }
 const systemd: Reason = { kind: 'systemd', required: false }
 
+const CAN: TrialAnswer = { kind: 'can' }
+const CANNOT: TrialAnswer = { kind: 'cannot', why: 'it has no boot loader' }
+
 const question = (change: Partial<ModeQuestion> = {}): ModeQuestion => ({
   reached: false,
   reasons: [],
   safety: { reboot: 'required', trial: 'auto' },
-  oneShot: true,
+  trial: CAN,
   mayReboot: true,
   ...change,
 })
@@ -46,17 +50,12 @@ describe('how a system is reached', () => {
     ],
     [
       'not at all where a boot cannot be tried',
-      { reasons: [interfaces], oneShot: false },
-      PlanMode.REBOOT_REQUIRED,
-    ],
-    [
-      'not at all where nobody can tell',
-      { reasons: [interfaces], oneShot: undefined },
+      { reasons: [interfaces], trial: CANNOT },
       PlanMode.REBOOT_REQUIRED,
     ],
     [
       'by a plain reboot where the fleet file says so and no trial can be',
-      { reasons: [interfaces], oneShot: false, safety: { reboot: 'required', trial: 'none' } },
+      { reasons: [interfaces], trial: CANNOT, safety: { reboot: 'required', trial: 'none' } },
       PlanMode.REBOOT,
     ],
     [
@@ -66,13 +65,19 @@ describe('how a system is reached', () => {
     ],
     [
       'by a switch where the wish for a boot cannot be met and it needs none',
-      { reasons: [kernel], oneShot: false, safety: { reboot: 'whenever-changed', trial: 'auto' } },
+      { reasons: [kernel], trial: CANNOT, safety: { reboot: 'whenever-changed', trial: 'auto' } },
       PlanMode.SWITCH,
     ],
   ])('%s', (_, change, mode) => {
     const choice = chooseMode(question(change))
     expect(choice.mode).toBe(mode)
     expect(choice.reason !== '').toBe(mode === PlanMode.REBOOT_REQUIRED)
+  })
+
+  it('is said with why a boot cannot be tried', () => {
+    expect(chooseMode(question({ reasons: [interfaces], trial: CANNOT })).reason).toContain(
+      'it has no boot loader, and the fleet file does not say `trial = "none"`',
+    )
   })
 
   it('T51: is never a reboot that fleet file or node forbid, nor an untried one unless it is said, nor a switch that cannot reach it', () => {
@@ -87,7 +92,7 @@ describe('how a system is reached', () => {
         reboot: fc.constantFrom('never', 'required', 'whenever-changed'),
         trial: fc.constantFrom('auto', 'none'),
       }),
-      oneShot: fc.constantFrom(true, false, undefined),
+      trial: fc.constantFrom(CAN, CANNOT),
       mayReboot: fc.boolean(),
     })
     fc.assert(
@@ -101,9 +106,8 @@ describe('how a system is reached', () => {
           expect(given.reasons.length).toBeGreaterThan(0)
           if (given.safety.reboot === 'required') expect(required).toBe(true)
         }
-        if (mode === PlanMode.REBOOT)
-          expect([given.safety.trial, given.oneShot === true]).toEqual(['none', false])
-        if (mode === PlanMode.TRIAL_BOOT) expect(given.oneShot).toBe(true)
+        if (mode === PlanMode.REBOOT) expect([given.safety.trial, given.trial]).toEqual(['none', CANNOT])
+        if (mode === PlanMode.TRIAL_BOOT) expect(given.trial).toBe(CAN)
         if (mode === PlanMode.SWITCH) expect(required).toBe(false)
         if (mode === PlanMode.REBOOT_REQUIRED) expect([required, why.length > 0]).toEqual([true, true])
         expect(mode === PlanMode.NOTHING).toBe(given.reached)

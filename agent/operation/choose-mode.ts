@@ -1,14 +1,15 @@
 import { PlanMode } from '../../shared/gen/muster/v1/plan_pb.ts'
 import type { Safety } from '../../shared/revision/safety.ts'
 import type { RebootReason } from '../plan/reboot-reasons.ts'
+import type { TrialAnswer } from '../safety/can-try.ts'
 
 export interface ModeQuestion {
   /** It runs, it is the boot default, and nothing was left half done. */
   readonly reached: boolean
   readonly reasons: readonly Pick<RebootReason, 'kind' | 'required'>[]
   readonly safety: Pick<Safety, 'reboot' | 'trial'>
-  /** Whether the boot loader boots an entry once; undefined: nobody can tell. */
-  readonly oneShot: boolean | undefined
+  /** Whether it can be booted once while what runs stays the default. */
+  readonly trial: TrialAnswer
   /** Whether this node may be rebooted for a change. */
   readonly mayReboot: boolean
 }
@@ -20,7 +21,7 @@ export interface ModeChoice {
 }
 
 /** How a system is reached, or why it is not. A reboot is made only where fleet file and node allow it and it can be tried. */
-export function chooseMode({ reached, reasons, safety, oneShot, mayReboot }: ModeQuestion): ModeChoice {
+export function chooseMode({ reached, reasons, safety, trial, mayReboot }: ModeQuestion): ModeChoice {
   if (reached) return { mode: PlanMode.NOTHING, reason: '' }
   const required = reasons.filter(reason => reason.required)
   // Another systemd is put in place by a switch.
@@ -42,9 +43,9 @@ export function chooseMode({ reached, reasons, safety, oneShot, mayReboot }: Mod
       ? no('this node may not be rebooted (option `allow`)')
       : { mode: PlanMode.SWITCH, reason: '' }
   }
-  if (oneShot === true) return { mode: PlanMode.TRIAL_BOOT, reason: '' }
+  if (trial.kind === 'can') return { mode: PlanMode.TRIAL_BOOT, reason: '' }
   if (safety.trial === 'none') return { mode: PlanMode.REBOOT, reason: '' }
   return required.length > 0
-    ? no('its boot loader cannot boot it once for a trial, and the fleet file does not say `trial = "none"`')
+    ? no(`${trial.why}, and the fleet file does not say \`trial = "none"\``)
     : { mode: PlanMode.SWITCH, reason: '' }
 }

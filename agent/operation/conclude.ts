@@ -20,6 +20,11 @@ import type { StepContext } from './steps/step-context.ts'
 
 const MAX_REASON_CHARS = 2000
 const GOOD: readonly OutcomeClass[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+const TOUCHED_NOTHING: readonly OutcomeClass[] = [
+  OutcomeClass.BUSY,
+  OutcomeClass.REBOOT_REQUIRED,
+  OutcomeClass.REFUSED,
+]
 /** Operations whose folders stay, for a rollback to be proved by what they were proved by. */
 const KEPT = 20
 /** A target with which the machine was cut off so often is held to be the cause. */
@@ -122,8 +127,10 @@ export function cutTooOften(conclusion: Conclusion, states: readonly OperationSt
   if (conclusion.class !== OutcomeClass.ROLLED_BACK || conclusion.firstCause !== OutcomeClass.UNKNOWN)
     return false
   let cuts = 1
-  for (const { storePath, outcome } of states.toReversed()) {
-    if (storePath !== conclusion.storePath || !outcome) continue
+  for (const { storePath, outcome, round } of states.toReversed()) {
+    // What switched to nothing, such as a plan, says nothing of the target.
+    if (storePath !== conclusion.storePath || !outcome || !round || TOUCHED_NOTHING.includes(outcome.class))
+      continue
     if (outcome.class !== OutcomeClass.ROLLED_BACK || outcome.firstCause !== OutcomeClass.UNKNOWN) break
     cuts += 1
   }

@@ -71,6 +71,8 @@ export interface OperationsDeps {
   readonly units: Units
   /** Names of the units that have failed, sorted; undefined: cannot be told. Absent: is never asked. */
   readonly failedUnits?: (signal: AbortSignal) => Promise<readonly string[] | undefined>
+  /** How often it is looked at what somebody may change by hand; absent: every minute. */
+  readonly lookEveryMs?: number
   readonly kubernetes: NodeKubernetes
   readonly link: OperationsLink
   readonly trust: () => KnownTrust | undefined
@@ -84,9 +86,13 @@ export interface OperationsDeps {
   readonly sign: (statement: Omit<OutcomeStatement, '$typeName' | '$unknown'>) => SignedOutcome
   readonly config: OperationsConfig
   readonly clock: Clock
+  /** When this program was built, at the earliest; undefined: not known. */
+  readonly built: Date | undefined
   readonly log: Log
   /** Read afresh from the machine. */
   readonly facts: (signal: AbortSignal) => Promise<Facts>
+  /** An operation is over, and what was read of the machine before may be so no more. */
+  readonly outdateFacts: () => void
   /** Evaluates a group's rule over facts read afresh. */
   readonly rule: (text: string, signal: AbortSignal) => Promise<RuleVerdict>
   /** How far this clock is from the coordinator's; undefined: not measured yet. */

@@ -97,6 +97,6 @@ it('an operation of a node that is killed and cut off at any moment ends, in tru
       ]
       expect(kinds, outcome.reason).toContain(outcome.class)
     }),
-    { numRuns: 10, endOnFailure: true, interruptAfterTimeLimit: 90_000 },
+    { numRuns: 10, interruptAfterTimeLimit: 90_000 },
   )
 }, 180_000)

@@ -27,7 +27,7 @@ export interface OperationState {
   readonly attempts: number
   readonly host: string
   readonly targetDigest: string
-  /** When its revision was accepted. */
+  /** When its revision was accepted; undefined also for what brings none, such as a rollback. */
   readonly verifiedAt: Date | undefined
   /** Store path that ran when the operation began. */
   readonly previous: string
@@ -147,7 +147,8 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
     case 'target':
       state.host = record.host
       state.targetDigest = record.targetDigest
-      state.verifiedAt = record.at
+      // What root orders here, such as a rollback, is taken without a coordinator, by a clock that may be years ahead.
+      if (state.order.revision > 0n) state.verifiedAt = record.at
       state.previous = record.previous
       return
     case 'system':

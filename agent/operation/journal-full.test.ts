@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { Journal } from './journal.ts'
-import { hasSmallDisks, runOnSmallDisk } from './testing/small-disk.ts'
+import { hasBtrfs, hasSmallDisks, runOnBtrfs, runOnSmallDisk } from './testing/small-disk.ts'
 
 it('T60: cuts off what a full disk left of a record, so that the next ones do not turn it into damage', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'full-'))
@@ -35,6 +35,43 @@ it.skipIf(!hasSmallDisks)(
       ...['full ENOSPC', 'full ENOSPC', 'remembered 1', 'kept 20'],
       'refused no room for the records of an operation',
     ])
+    await rm(dir, { recursive: true })
+  },
+)
+
+it.skipIf(!hasBtrfs)(
+  'T60: does so on a full btrfs as well, which frees what is given up only with its next commit',
+  async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'btrfs-'))
+    const script = join(import.meta.dirname, 'fixtures/reserve-journal.ts')
+    expect(runOnBtrfs(dir, '+C', script)).toEqual({
+      lines: [
+        ...['full ENOSPC', 'full ENOSPC', 'remembered 1', 'kept 20'],
+        'refused no room for the records of an operation',
+      ],
+      status: 0,
+      stderr: '',
+    })
+    await rm(dir, { recursive: true })
+  },
+  180_000,
+)
+
+it.skipIf(!hasSmallDisks)('T60: starts on a disk that is full, again and again', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'lock-'))
+  const script = join(import.meta.dirname, 'fixtures/lock-full.ts')
+  expect(runOnSmallDisk(dir, '1m', script, [])).toEqual(['full', 'locked 2', 'full', 'locked 3'])
+  await rm(dir, { recursive: true })
+})
+
+it.skipIf(!hasSmallDisks)(
+  'T60: opens what it keeps on a disk that is full once it is enrolled, and enrols on none',
+  async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'start-'))
+    const script = join(import.meta.dirname, 'fixtures/start-full.ts')
+    const said = runOnSmallDisk(dir, '1m', script, [])
+    expect(said.slice(0, 4)).toEqual(['started', 'full', 'started', 'started'])
+    expect(said[4]).toMatch(/ENOSPC/)
     await rm(dir, { recursive: true })
   },
 )

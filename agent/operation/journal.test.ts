@@ -180,6 +180,26 @@ describe('the journal', () => {
     await expect(Journal.open(dir, clock, keepAll)).rejects.toThrow(/journal\.jsonl:5:/)
   })
 
+  it('whose last record is whole and means nothing to this program is not cut off: a newer agent acted on it', async () => {
+    const dir = await newDir()
+    const path = join(dir, 'journal.jsonl')
+    {
+      await using journal = await Journal.open(dir, clock, keepAll)
+      for (const record of history('op')) await journal.append(record)
+    }
+    const before = await readFile(path, 'utf8')
+    for (const [from, to] of [
+      ['"v":1', '"v":2'],
+      ['"kind":"', '"kind":"new-'],
+    ] as const) {
+      const at = before.lastIndexOf(from)
+      const newer = `${before.slice(0, at)}${to}${before.slice(at + from.length)}`
+      await writeFile(path, newer)
+      await expect(Journal.open(dir, clock, keepAll)).rejects.toThrow(/a newer agent wrote it/)
+      expect(await readFile(path, 'utf8')).toBe(newer)
+    }
+  })
+
   it('keeps its sequence over a compaction (T13)', async () => {
     const dir = await newDir()
     const path = join(dir, 'journal.jsonl')

@@ -232,20 +232,31 @@ function parseJournal(bytes: Buffer, path: string): ParsedJournal {
   for (let line = 1; start < bytes.length; line++) {
     const end = bytes.indexOf(0x0a, start)
     if (end === -1) break // no line end: torn by a power cut before its append returned
+    const text = bytes.subarray(start, end).toString('utf8')
     try {
-      const record = decodeRecord(bytes.subarray(start, end).toString('utf8'))
+      const record = decodeRecord(text)
       const before = records.at(-1)?.sequence ?? 0
       if (record.sequence <= before) throw new Error(`seq: ${record.sequence} after ${before}`)
       records.push(record)
     } catch (error) {
-      // The last line may be torn and yet end in a line feed, when its blocks reached the disk out of order.
-      if (end === bytes.length - 1) break
+      // The last line may be torn and yet end in a line feed, when its blocks reached the disk out of order. One that is whole
+      // was acted on, whatever this program makes of it.
+      if (end === bytes.length - 1 && !isJson(text)) break
       throw new JournalDamagedError(
-        `${path}:${line}: ${reasonOf(error)}; the journal is damaged: move the file away only after looking at what this node runs`,
+        `${path}:${line}: ${reasonOf(error)}; the journal is damaged, or a newer agent wrote it: move the file away only after looking at what this node runs`,
         { cause: error },
       )
     }
     start = end + 1
   }
   return { records, goodBytes: start }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
 }

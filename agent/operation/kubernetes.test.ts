@@ -84,6 +84,24 @@ describe('a system that brings another Kubernetes', () => {
     expect(warnings.join()).toContain('Kubernetes changes (1.34.3, then 1.35.4)')
   })
 
+  it('is one, too, where only what its unit reads at its start is another', async () => {
+    const same = { version: '1.34.3', life: 'apart' } as const
+    await using world = await made(same, { ...same, config: 'kubelet-arg: [max-pods=200]' })
+    const { node, kubernetes, hold } = world
+    node.confirm = async () => {
+      expect(existsSync(hold)).toBe(true)
+      return { confirmed: true, reason: '' }
+    }
+    const id = await node.order(await node.publish(tree))
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
+    expect(phasesOf(node, id).at(-1)).toBe(Phase.KUBERNETES)
+    expect(kubernetes.acts).toEqual(['restart'])
+    expect(node.report(id)?.plan).toMatchObject({ kubernetesRestarts: true })
+    expect(node.report(id)?.plan?.warnings.join()).toContain(
+      'Kubernetes changes, with /etc/rancher/k3s/config.yaml: not by the switch',
+    )
+  })
+
   it('lets the old one start again when it goes back, and touches it no further', async () => {
     await using world = await made(...newMinor)
     const { node, kubernetes, hold } = world
@@ -218,6 +236,35 @@ describe('a system that brings another Kubernetes', () => {
     expect([world.system.links.get(CURRENT), existsSync(world.hold)]).toEqual([OLD, false])
   })
 
+  it('waits before the restart where another server failed meanwhile, and restarts when that is well', async () => {
+    await using world = await made(...newMinor)
+    const { node, kubernetes } = world
+    let looks = 0
+    node.confirm = async () => {
+      kubernetes.onWhyNotStop = () => {
+        looks += 1
+        return looks < 3 ? '1 of 3 voters would answer without it' : undefined
+      }
+      return { confirmed: true, reason: '' }
+    }
+    expect(inWords(await node.apply(await node.publish(tree)))).toBe('succeeded')
+    expect([looks, kubernetes.acts]).toEqual([3, ['snapshot', 'restart']])
+  }, 30_000)
+
+  it('restarts nothing where it stays so: what runs goes on, and the node is held until somebody looks', async () => {
+    await using world = await made(...newMinor, { kubernetesDeadlineMs: 50 })
+    const { node, kubernetes, hold } = world
+    node.confirm = async () => {
+      kubernetes.alone = '1 of 3 voters would answer without it'
+      return { confirmed: true, reason: '' }
+    }
+    const outcome = await node.apply(await node.publish(tree))
+    expect(inWords(outcome)).toBe('activation failed')
+    expect(outcome.reason).toContain('Kubernetes was not restarted: 1 of 3 voters would answer without it')
+    expect([kubernetes.runs, kubernetes.acts, existsSync(hold)]).toEqual(['1.34.3', ['snapshot'], false])
+    expect(node.operations.nodeStatus().held?.reason).toContain('Kubernetes was not restarted')
+  })
+
   it('is refused where no snapshot can be made before, and on a worker that the API server is too old for', async () => {
     await using world = await made(...newMinor)
     world.kubernetes.snapshotFails = true
@@ -340,7 +387,7 @@ describe('a move of Kubernetes alone', () => {
     expect(build).toMatch(
       new RegExp(`build path:\\S+/trees/[0-9a-f]{64}#${ATTRIBUTE.replaceAll('.', '\\.')} --out-link result`),
     )
-    expect(build).toContain('--option accept-flake-config false')
+    expect(system.nixSettings).toContain('accept-flake-config = false')
 
     const again = await node.outcome(
       await upgrade(world, await node.publish(tree, { number: 6, targets: [upgradeTarget()] })),
@@ -356,6 +403,22 @@ describe('a move of Kubernetes alone', () => {
       }),
     )
     expect(inWords(await node.outcome('back'))).toBe('refused not-reached')
+  })
+
+  it('leaves its profile where it is when another server failed meanwhile', async () => {
+    await using world = await madeApart(apart, { kubernetesDeadlineMs: 50 })
+    const { node, system, kubernetes } = world
+    let looks = 0
+    kubernetes.onWhyNotStop = () => {
+      looks += 1
+      return looks === 1 ? undefined : '1 of 3 voters would answer without it'
+    }
+    const outcome = await node.outcome(
+      await upgrade(world, await node.publish(tree, { targets: [upgradeTarget()] })),
+    )
+    expect(inWords(outcome)).toBe('refused quorum')
+    expect([system.links.get(PROFILE), kubernetes.acts]).toEqual(['muster-kubernetes-1-link', ['snapshot']])
+    expect(node.operations.nodeStatus().held).toBeUndefined()
   })
 
   it('that fails stays, and holds the node', async () => {
@@ -515,6 +578,22 @@ describe('an order to restart Kubernetes', () => {
     expect(world.node.operations.nodeStatus().held).toBeUndefined()
     world.kubernetes.broken = undefined
     expect(inWords(await world.node.outcome(await world.restart('re-2')))).toBe('succeeded')
+  })
+
+  it('is refused where another server failed since it began, and nothing is touched', async () => {
+    await using world = await madeForRestart({ kubernetesDeadlineMs: 50 })
+    let looks = 0
+    world.kubernetes.onWhyNotStop = () => {
+      looks += 1
+      return looks === 1 ? undefined : '1 of 3 voters would answer without it'
+    }
+    const outcome = await world.node.outcome(await world.restart('re-1'))
+    expect([inWords(outcome), outcome.reason]).toEqual([
+      'refused quorum',
+      expect.stringContaining('1 of 3 voters would answer without it; what runs was not touched'),
+    ])
+    expect(world.kubernetes.acts).toEqual([])
+    expect(world.node.operations.nodeStatus().held).toBeUndefined()
   })
 
   it('is gone on with when the agent is killed, and restarts nothing twice', async () => {

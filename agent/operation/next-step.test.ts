@@ -47,7 +47,7 @@ const rebooted = (booted: string | undefined) =>
   seen({ now: { bootId: 'boot-2', uptimeMs: 9 }, booted, current: booted })
 const taken = (claim: object, end?: Observed['returnEnd']) =>
   seen({ verdict: { kind: 'returned', claim: claim as never }, returnEnd: end })
-const back = { kind: 'returned', reason: `runs ${OLD}` } as const
+const back = { kind: 'returned', reason: `runs ${OLD} again` } as const
 const failedBack = { kind: 'failed', reason: 'x', exitCode: 1 } as const
 
 function step(entries: readonly Entry[], look: Observed, action: Action = { case: undefined }): string {
@@ -92,6 +92,15 @@ describe('the next step', () => {
     ['proves', running, seen(), 'prove'],
     ['asks', [...running, proved], seen(), 'confirm'],
     ['promotes', [...running, proved, confirmed], seen(), 'promote'],
+    ...(['prove', 'confirm', 'promote'] as const).map(
+      (next, count): [string, readonly Entry[], Observed, string] => [
+        `does not ${next} what another switch has taken the place of`,
+        [...running, ...[proved, confirmed].slice(0, count)],
+        seen({ current: '/nix/store/by-hand' }),
+        'claim by agent',
+      ],
+    ),
+    ['goes on where what runs cannot be read', running, seen({ current: undefined }), 'prove'],
     [
       'N12: takes back what is over, whatever was said',
       [...running, proved, confirmed],
@@ -201,6 +210,12 @@ describe('the next step', () => {
       [armed('trial'), { kind: 'reboot', bootId: 'boot-1' }],
       taken({ by: 'boot' }, back),
       'rolled back, after activation failed, quarantined',
+    ],
+    [
+      'but not one that had proved itself, and was cut while it was made the default',
+      [armed('trial'), { kind: 'reboot', bootId: 'boot-1' }, proved, confirmed],
+      taken({ by: 'boot' }, back),
+      'rolled back, after unknown',
     ],
     ['ends', [...running, proved, confirmed], seen({ verdict: { kind: 'confirmed' } }), 'succeeded'],
     ['starts a new Kubernetes only once all is settled', settled, seen(), 'promote'],
@@ -312,6 +327,7 @@ describe('a machine to which anything happens', () => {
       { weight: 3, arbitrary: fc.constant('kill' as const) },
       { weight: 2, arbitrary: fc.constant('cut' as const) },
       { weight: 2, arbitrary: fc.constant('crash' as const) },
+      { weight: 1, arbitrary: fc.constant('hand' as const) },
     ),
     { maxLength: 250 },
   )

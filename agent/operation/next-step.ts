@@ -162,12 +162,12 @@ function nextOfRound(round: RoundState, seen: Observed): Step {
     if (round.activatedBy === undefined) return { kind: 'watch-switch' }
     const restartedSince = round.restartedBy !== undefined && round.restartedBy !== seen.instance
     if (!restartedSince || round.activatedBy === seen.instance) return { kind: 'restart-agent' }
-    return afterActivation(round)
+    return afterActivation(round, seen)
   }
   if (round.mode === 'switch') {
     // It boots what was promoted, or what ran before.
     return seen.booted === round.target
-      ? afterActivation(round)
+      ? afterActivation(round, seen)
       : claim(
           OutcomeClass.UNKNOWN,
           `the machine restarted before ${round.target} was confirmed, and booted ${seen.booted ?? 'an unknown system'}`,
@@ -180,16 +180,27 @@ function nextOfRound(round: RoundState, seen: Observed): Step {
   }
   if (round.rebootedFrom === seen.now.bootId) return { kind: 'reboot' }
   return seen.booted === round.target
-    ? afterActivation(round)
+    ? afterActivation(round, seen)
     : claim(
         OutcomeClass.ACTIVATION_FAILED,
         `the machine was to boot ${round.target} and came up with ${seen.booted ?? 'an unknown system'}`,
       )
 }
 
-function afterActivation(round: RoundState): Step {
+function afterActivation(round: RoundState, { current }: Observed): Step {
+  if (current !== undefined && current !== round.target) {
+    // What holds is proved of what runs: nothing that was asked of another system is a proof of this one, nor may the
+    // boot default be set over it. What ran before is the one that is known to be good.
+    return claim(OutcomeClass.UNKNOWN, byHand(current, round.target))
+  }
   if (!round.proved) return { kind: 'prove' }
   return round.confirmedBy === undefined ? { kind: 'confirm' } : { kind: 'promote' }
+}
+
+/** Why it is taken back where somebody else made the machine another in its middle. */
+export function byHand(current: string, target: string): string {
+  const away = 'that one can be switched to again once this is over'
+  return `${current} runs, to which this operation did not switch (by hand?), and not ${target}: ${away}`
 }
 
 function prepare(state: OperationState): Step {
@@ -238,7 +249,7 @@ function nextOfReturn(state: OperationState, round: RoundState, seen: Observed, 
   return conclude({
     ...base,
     class: cause.class === OutcomeClass.UNCONFIRMED ? OutcomeClass.UNCONFIRMED : OutcomeClass.ROLLED_BACK,
-    reason: `${cause.reason}; ${end.reason} again`,
+    reason: `${cause.reason}; ${end.reason}`,
     quarantine: cause.quarantine,
   })
 }
@@ -264,6 +275,13 @@ function causeOf(state: OperationState, round: RoundState, why: ReturnClaim): Ca
         quarantine: why.class === OutcomeClass.ACTIVATION_FAILED && isBlamed(round),
       }
     case 'boot':
+      if (round.confirmedBy !== undefined) {
+        return {
+          class: OutcomeClass.UNKNOWN,
+          reason: `the machine restarted before ${round.target}, which was confirmed, was the boot default for good`,
+          quarantine: false,
+        }
+      }
       return round.mode === 'switch'
         ? {
             class: OutcomeClass.UNKNOWN,

@@ -9,7 +9,7 @@ import {
 import { bootLoaderOf } from '../plan/boot-loader.ts'
 import { readGenerations } from '../plan/generations.ts'
 import { knownValue } from '../plan/part.ts'
-import { hasOneShotBoot } from '../safety/trial-boot.ts'
+import { canTry } from '../safety/can-try.ts'
 import type { OperationsDeps } from './context.ts'
 import type { NodeMemory } from './node-memory.ts'
 
@@ -50,7 +50,8 @@ export async function readMachineStatus({
   return {
     program: program.findLast(word => word.startsWith('/')) ?? program.at(-1) ?? '',
     bootLoader: loader === 'unknown' ? '' : loader === 'systemd-boot' || loader === 'grub' ? loader : 'other',
-    oneShotBoot: (await hasOneShotBoot(system)) === true,
+    currentSystem: current ?? '',
+    oneShotBoot: (await canTry(system, config.systemRoot)).kind === 'can',
     generations: (machine?.generations ?? [])
       .toReversed()
       .slice(0, MOST_GENERATIONS)

@@ -20,6 +20,8 @@ import { changeDeadline, leftUntil } from '../safety/deadline.ts'
 import { armFolder, prepareArmFolder } from '../safety/operation-folder.ts'
 import { readBootTime } from '../safety/uptime.ts'
 import { readVerdict } from '../safety/verdict.ts'
+import { currentSystem } from '../system/system-links.ts'
+import { agentTime } from './agent-time.ts'
 import { askGates } from './ask-gates.ts'
 import type { OperationsDeps } from './context.ts'
 import {
@@ -56,9 +58,18 @@ const isLocal = (id: string) => id.startsWith(LOCAL)
 /** How long an order that root gives on this machine may wait before it is begun. */
 const LOCAL_ORDER_MS = 3_600_000
 
+/** An operation that is not over, or of which a coordinator lacks something. */
+export interface Untold {
+  readonly operationId: string
+  readonly acceptedAt: Date
+}
+
 /** The node's operations: durable, one at a time, each reported until the coordinator has it. */
 export interface Operations extends AsyncDisposable {
-  /** Takes an order; one that is known already is nothing new, whatever else it says. Durable when it returns. */
+  /**
+   * Takes an order; one that is known already is nothing new, whatever else it says. When it returns the order is durable, or
+   * passed over and logged.
+   */
   accept(order: Order): Promise<void>
   /** Takes an order that root gives on this machine; its id. Throws FAILED_PRECONDITION where it cannot be taken. */
   acceptLocal(order: Order): Promise<string>
@@ -79,6 +90,8 @@ export interface Operations extends AsyncDisposable {
   /** Calls back when there is something to send. */
   onChange(listener: () => void): () => void
   journalSequence(): bigint
+  /** For Hello: the newest record that a coordinator acknowledged, and what is not over for both. */
+  told(): { readonly acknowledged: bigint; readonly untold: readonly Untold[] }
   /** For Hello: what this node ever accepted, and as whom. */
   memory(): { readonly highest: bigint; readonly highestDigest: string; readonly host: string }
   /** Asks once the gates by which this node is proved. Throws where they are not known. */
@@ -90,8 +103,8 @@ export interface Operations extends AsyncDisposable {
   history(): readonly OperationReport[]
 }
 
-/** How often the failed units are looked at. */
-const UNITS_EVERY_MS = 60_000
+/** How often the failed units are looked at, and which system runs. */
+const LOOK_EVERY_MS = 60_000
 
 /**
  * INVARIANTS: one operation runs at a time, in the order of acceptance; an order is in the journal before anything is
@@ -158,6 +171,8 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       })
     } finally {
       output.end()
+      // Whatever became of it: what was undone was changed twice.
+      deps.outdateFacts()
     }
     if (stop.aborted) return
     await keepRoots(deps.stateDir, id)
@@ -208,16 +223,22 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     enqueue(order.operationId)
   }
 
-  const watchUnits = async () => {
+  // What is rebuilt by hand is told, too: what was planned for the system before says nothing of this one.
+  let running = await currentSystem(deps.system, deps.config.systemRoot)
+  const watchMachine = async () => {
     do {
       const now = await deps.failedUnits?.(stop)
-      if (stop.aborted || JSON.stringify(now) === JSON.stringify(failed)) continue
+      const current = await currentSystem(deps.system, deps.config.systemRoot)
+      const isSame = current === running && JSON.stringify(now) === JSON.stringify(failed)
+      if (stop.aborted || isSame) continue
+      if (current !== running) machineStatus = await readMachineStatus(deps)
+      running = current
       failed = now
       status = describe()
       changed()
-    } while (await pause(jittered(UNITS_EVERY_MS), stop))
+    } while (await pause(jittered(deps.lookEveryMs ?? LOOK_EVERY_MS), stop))
   }
-  const watching = deps.failedUnits ? watchUnits() : Promise.resolve()
+  const watching = deps.failedUnits ? watchMachine() : Promise.resolve()
 
   return {
     async accept(order) {
@@ -247,7 +268,13 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       }
       const problem = crowded()
       if (problem !== undefined) return deps.log.warn({ operationId, problem }, 'order passed over')
-      await take(order)
+      try {
+        await take(order)
+      } catch (error) {
+        // What cannot be written down is not begun. It comes again at the next connection, which must not be this very one's end:
+        // a node that nobody reaches cannot be helped.
+        deps.log.error({ operationId, err: reasonOf(error) }, 'order passed over: it cannot be recorded')
+      }
     },
     async acceptLocal({ action }) {
       if (action.case === undefined || action.case === 'apply') {
@@ -256,8 +283,14 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       const problem = crowded()
       if (problem !== undefined) throw precondition(`order: ${problem}`)
       const operationId = `${LOCAL}${randomId().slice(0, 16)}`
-      const expires = timestampFromDate(new Date(deps.clock.now().getTime() + LOCAL_ORDER_MS))
-      await take(create(OrderSchema, { operationId, expires, action }))
+      const expires = timestampFromDate(
+        new Date(agentTime(deps, states().values()).getTime() + LOCAL_ORDER_MS),
+      )
+      try {
+        await take(create(OrderSchema, { operationId, expires, action }))
+      } catch (error) {
+        throw precondition(`order: it cannot be recorded: ${reasonOf(error)}`)
+      }
       return operationId
     },
     confirmByHand(operation) {
@@ -324,6 +357,16 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       return () => listeners.delete(listener)
     },
     journalSequence: () => BigInt(journal.sequence),
+    told() {
+      const all = [...states().values()]
+      return {
+        acknowledged: BigInt(Math.max(0, ...all.map(({ acknowledged }) => acknowledged))),
+        untold: all
+          .filter(state => !isLocal(state.order.operationId) && (!state.outcome || isUnreported(state)))
+          .slice(0, MAX_UNREPORTED)
+          .map(({ order: { operationId }, acceptedAt }) => ({ operationId, acceptedAt })),
+      }
+    },
     memory() {
       const known = memory.kind === 'known' ? memory : undefined
       return {
@@ -333,7 +376,15 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       }
     },
     askGates: async signal =>
-      await askGates(deps, states(), memory.kind !== 'known' || memory.highest > 0, signal),
+      await askGates(
+        deps,
+        states(),
+        {
+          hadRevision: memory.kind !== 'known' || memory.highest > 0,
+          isWhole: memory.kind === 'known' && journal.records[0]?.sequence === 1,
+        },
+        signal,
+      ),
     nodeStatus: () => status,
     setAssignment(next) {
       assignment = next

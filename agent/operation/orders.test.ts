@@ -2,19 +2,21 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
-import { durationFromMs } from '@bufbuild/protobuf/wkt'
+import { durationFromMs, timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
-import { SafetySchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
+import { GateSchema, SafetySchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
 import { verifyOutcome } from '../../shared/outcome/signed-outcome.ts'
 import { sampleTarget } from '../../shared/revision/testing/sample-fleet.ts'
+import type { AgentUnit } from '../units/units.ts'
 import { cutTooOften } from './conclude.ts'
 import type { OperationsConfig } from './context.ts'
 import { foldJournal, type OperationState } from './fold.ts'
 import type { NewRecord } from './journal-record.ts'
 import { chooseRollback } from './phases/rollback.ts'
+import { writeProof } from './proof-file.ts'
 import { inWords, NodeUnderTest } from './testing/node-under-test.ts'
 import {
   bootAnew,
@@ -104,6 +106,28 @@ describe('an order to a node', () => {
     )
   })
 
+  it('to roll back below the floor is refused by the node itself, whoever gives it, and touches nothing', async () => {
+    const system = sampleMachine()
+    await using node = await start(system)
+    const first = await node.order(await node.publish(tree))
+    await node.outcome(first)
+    system.scripts.set('nixos-rebuild', (_, cwd) => {
+      system.links.set(join(cwd ?? '', 'result'), OLD)
+      return { stdout: [OLD] }
+    })
+    const second = await node.order(await node.publish(tree, { number: 6, floor: 6 }))
+    expect(inWords(await node.outcome(second))).toBe('succeeded')
+    const switched = () => system.commands.filter(line => /switch-to|--set/.test(line)).length
+    const before = switched()
+    const action: Action = { case: 'rollback', value: { operationId: first } }
+    const expires = timestampFromDate(new Date(node.now.getTime() + 3_600_000))
+    await node.operations.accept(create(OrderSchema, { operationId: 'back', action, expires }))
+    expect(inWords(await node.outcome('back'))).toBe('refused below-floor')
+    expect(inWords(await local(node, action))).toBe('refused below-floor')
+    expect(system.links.get(CURRENT)).toBe(OLD)
+    expect(switched()).toBe(before)
+  })
+
   it('N5: that names what an earlier operation reached goes there by path, and then nowhere further', async () => {
     const system = sampleMachine()
     await using node = await start(system)
@@ -125,6 +149,71 @@ describe('an order to a node', () => {
     expect(system.commands.join('\n')).not.toContain('--rollback')
   })
 
+  it('to roll back says which gates of that time it does not ask: scripts, whose tree is another', async () => {
+    const system = sampleMachine()
+    await using node = await start(system)
+    const first = await node.order(await node.publish(tree))
+    await node.outcome(first)
+    system.scripts.set('nixos-rebuild', (_, cwd) => {
+      system.links.set(join(cwd ?? '', 'result'), OLD)
+      return { stdout: [OLD] }
+    })
+    const second = await node.order(await node.publish(tree, { number: 6 }))
+    await node.outcome(second)
+    const target = hasty(60_000)
+    const gate = create(GateSchema, { name: 'own', probe: { case: 'script', value: { path: 'own.sh' } } })
+    target.safety?.gates.push(gate)
+    await writeProof(node.stateDir, first, target, '')
+    const back = await local(node, { case: 'rollback', value: { operationId: second, before: true } })
+    expect(inWords(back)).toBe('succeeded')
+    const [newest] = node.operations.history()
+    expect(newest?.phases[0]?.detail).toBe(`back to ${NEW}; script gates not asked: own`)
+    expect(node.output.join()).toContain(
+      'script gates not asked: own: the tree that they are in is not kept on this machine any more',
+    )
+  })
+
+  it.each([
+    [0, 'succeeded', NEW],
+    [1, 'rolled back', OLD],
+  ])('to roll back is proved by the scripts of what it goes to: %i', async (exitCode, words, runs) => {
+    const system = sampleMachine()
+    await using node = await start(system)
+    const target = hasty(60_000)
+    const gate = create(GateSchema, { name: 'own', probe: { case: 'script', value: { path: 'own.sh' } } })
+    target.safety?.gates.push(gate)
+    const revision = await node.publish(tree, { targets: [target] })
+    const place = join(node.stateDir, 'trees', revision.manifest.manifest.treeDigest, 'own.sh')
+    let answer = 0
+    const asked: number[] = []
+    system.scripts.set(place, () => {
+      asked.push(answer)
+      return { exitCode: answer }
+    })
+    const first = await node.order(revision)
+    expect(inWords(await node.outcome(first))).toBe('succeeded')
+    // Others come and go meanwhile, more than are kept for their own sake.
+    for (const number of [6, 7, 8, 9, 10]) {
+      await writeFile(join(tree, 'more'), String(number))
+      system.scripts.set('nixos-rebuild', (_, cwd) => {
+        system.links.set(join(cwd ?? '', 'result'), OLD)
+        return { stdout: [OLD] }
+      })
+      await node.outcome(await node.order(await node.publish(tree, { number })))
+    }
+    expect(system.links.get(CURRENT)).toBe(OLD)
+    asked.length = 0
+    const shorter = hasty(8_000)
+    shorter.safety?.gates.push(gate)
+    await writeProof(node.stateDir, first, shorter, revision.manifest.manifest.treeDigest)
+    answer = exitCode
+    const back = await local(node, { case: 'rollback', value: { operationId: first } })
+    expect([inWords(back), system.links.get(CURRENT)]).toEqual([words, runs])
+    expect(asked.length).toBeGreaterThan(0)
+    expect(new Set(asked)).toEqual(new Set([exitCode]))
+    if (exitCode === 1) expect(back.reason).toContain('gate own')
+  })
+
   it.each<[string, (node: NodeUnderTest) => void, RegExp]>([
     ['never comes', () => {}, /did not boot anew within 1 s/],
     [
@@ -142,6 +231,91 @@ describe('an order to a node', () => {
     )
     expect(inWords(outcome)).toBe('activation failed')
     expect(outcome.reason).toMatch(reason)
+  })
+
+  it.each<Action>([
+    { case: 'apply', value: {} },
+    { case: 'apply', value: { planOnly: true } },
+    { case: 'upgrade', value: {} },
+    { case: 'rollback', value: { operationId: 'first', before: true } },
+    { case: 'reboot', value: {} },
+    { case: 'restart', value: {} },
+    { case: 'hold', value: { reason: 'late' } },
+    { case: 'resume', value: {} },
+    { case: 'retry', value: {} },
+  ])('is not begun once it has expired, whatever it is: $case $value', async action => {
+    const system = sampleMachine()
+    await using node = await start(system, { allow: [...ALL, 'upgrade', 'restart'] })
+    const revision = await node.publish(tree, { floor: 1 })
+    await node.outcome(await node.order(revision, 'first'))
+    let boots = 0
+    node.units.onReboot = async () => {
+      boots += 1
+    }
+    const { number, digest } = revision.manifest
+    const told = { operationId: 'late', revision: BigInt(number), manifestDigest: digest, action }
+    await node.operations.accept(create(OrderSchema, { ...told, expires: timestampFromDate(node.now) }))
+    const outcome = await node.outcome('late')
+    expect(inWords(outcome)).toBe('refused expired')
+    expect(outcome.reason).toContain('before it could be begun')
+    expect([system.links.get(CURRENT), boots]).toEqual([NEW, 0])
+    expect(node.operations.nodeStatus().held).toBeUndefined()
+  })
+
+  it('of root is not begun either when it had to wait for more than its hour', async () => {
+    const system = sampleMachine()
+    await using node = await start(system)
+    await node.outcome(await node.order(await node.publish(tree, { floor: 1 }), 'first'))
+    const { facts } = node
+    let goOn = () => {}
+    const waiting = new Promise<void>(resolve => {
+      goOn = resolve
+    })
+    node.readFacts = async () => {
+      await waiting
+      return facts
+    }
+    await node.order(await node.publish(tree, { number: 6, floor: 1 }), 'second')
+    const action: Action = { case: 'rollback', value: { operationId: 'first', before: true } }
+    const id = await node.operations.acceptLocal(create(OrderSchema, { action }))
+    node.now = new Date(node.now.getTime() + 3_600_000)
+    goOn()
+    expect(inWords(await node.outcome(id))).toBe('refused expired')
+    expect(system.links.get(CURRENT)).toBe(NEW)
+  })
+
+  it('to hold that was done in time stands, however late the agent comes to tell of it', async () => {
+    const system = sampleMachine()
+    await using node = await start(system)
+    const read = system.readLink.bind(system)
+    let broken = true
+    // What runs is read for the outcome, after the hold is on disk.
+    system.readLink = async path => {
+      const [newest] = node.operations.history()
+      if (broken && newest?.phases[0]?.ended) throw new Error('broken by the test')
+      return await read(path)
+    }
+    const action: Action = { case: 'hold', value: { reason: 'disk' } }
+    const id = await node.operations.acceptLocal(create(OrderSchema, { action }))
+    await expect.poll(() => node.lines.join()).toContain('operation broke off')
+    node.now = new Date(node.now.getTime() + 7_200_000)
+    broken = false
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
+    expect(node.operations.nodeStatus().held?.reason).toBe('disk')
+  })
+
+  it('to reboot is refused, as every other, while the clock is wrong or not set', async () => {
+    await using node = await start(sampleMachine())
+    let boots = 0
+    node.units.onReboot = async () => {
+      boots += 1
+    }
+    node.skewMs = 3_600_000
+    expect(inWords(await local(node, { case: 'reboot', value: {} }))).toBe('refused clock')
+    node.skewMs = undefined
+    node.now = new Date(node.now.getTime() - 86_400_000)
+    expect(inWords(await local(node, { case: 'reboot', value: {} }))).toBe('refused clock')
+    expect(boots).toBe(0)
   })
 
   it('T52: to reboot ends in another boot, and not before', async () => {
@@ -173,6 +347,25 @@ describe('an order to a node', () => {
 describe('a change that waits for its coordinator', () => {
   const silent = async () => ({ confirmed: false, reason: 'who?' })
 
+  it('is taken back, and named, where somebody switched by hand meanwhile, and is no success', async () => {
+    const system = sampleMachine()
+    await using node = await start(system)
+    const byHand = `/nix/store/${'9'.repeat(32)}-by-hand`
+    const asked: string[] = []
+    node.confirm = async ({ storePath = '' }) => {
+      asked.push(storePath)
+      if (asked.length === 1) system.links.set(CURRENT, byHand)
+      // As the coordinator judges it (N34), once it is told the truth.
+      return { confirmed: asked.length > 2, reason: 'not yet' }
+    }
+    const outcome = await node.apply(await node.publish(tree, { targets: [hasty(60_000)] }))
+    expect(asked).toEqual([NEW, byHand, byHand])
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(outcome.reason).toContain(`${byHand} runs, to which this operation did not switch`)
+    expect([system.links.get(CURRENT), bootDefault(system)]).toEqual([OLD, OLD])
+    expect(node.operations.nodeStatus().quarantined).toEqual([])
+  })
+
   it('is taken back as unconfirmed, is not to blame, and may come again', async () => {
     const system = sampleMachine()
     await using node = await start(system)
@@ -183,6 +376,49 @@ describe('a change that waits for its coordinator', () => {
     expect([system.links.get(CURRENT), bootDefault(system)]).toEqual([OLD, OLD])
     node.confirm = good
     expect(inWords(await node.apply(revision))).toBe('succeeded')
+  })
+
+  const OWN = `/nix/store/${'2'.repeat(32)}-muster-agent/bin/muster-agent`
+  const DROP_IN = '/run/systemd/system/muster-agent.service.d/debug.conf'
+  const unit = (program: string): AgentUnit => ({
+    ...{ kind: 'unit', program },
+    files: ['/etc/systemd/system/muster-agent.service', DROP_IN],
+  })
+
+  it.each(['coordinator', 'gates'])(
+    'T36: is taken back, whether %s would confirm it, where systemd starts another program than it names as the agent',
+    async by => {
+      const system = sampleMachine()
+      await using node = await start(system)
+      let asked = 0
+      node.confirm = async () => {
+        asked += 1
+        return { confirmed: true, reason: '' }
+      }
+      node.units.agent = unit('/nix/store/old-muster-agent/bin/muster-agent')
+      const target = hasty(60_000)
+      if (target.safety) target.safety.confirmLocally = by === 'gates'
+      const revision = await node.publish(tree, { targets: [target] })
+      const outcome = await node.apply(revision)
+      expect(inWords(outcome)).toBe('rolled back')
+      expect(outcome.reason).toContain(`(${OWN}) was never started: systemd starts /nix/store/old-muster`)
+      expect(outcome.reason).toContain(`in its place, by ${DROP_IN}; take that away`)
+      expect([system.links.get(CURRENT), bootDefault(system), asked]).toEqual([OLD, OLD, 0])
+      expect(node.operations.nodeStatus().quarantined).toEqual([])
+      // A drop-in that leaves the program alone is none of this.
+      node.units.agent = unit(OWN)
+      expect(inWords(await node.apply(revision))).toBe('succeeded')
+    },
+  )
+
+  it('asks again which program runs where that cannot be told, and confirms nothing meanwhile', async () => {
+    await using node = await start(sampleMachine())
+    node.units.agent = { kind: 'unknown', reason: 'systemctl show: timed out' }
+    const id = await node.order(await node.publish(tree, { targets: [hasty(30_000)] }))
+    await expect.poll(() => node.takeOutput() ?? node.output.join()).toContain('not confirmed yet: systemctl')
+    expect(await node.journal()).not.toContain('"kind":"confirmed"')
+    node.units.agent = unit(OWN)
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
   })
 
   it('is confirmed by root on the machine, for the operation that waits and no other', async () => {
@@ -240,6 +476,8 @@ it('an outcome is signed with the machine’s key, over this very operation', as
   expect(verifyOutcome(node.publicKey, altered).kind).toBe('refused')
 })
 
+const ROUND = { kind: 'armed', round: 1, mode: 'switch', bootId: 'boot-1', failedBefore: [] } as const
+
 /** Operations that ended, oldest first. */
 function states(
   ends: readonly {
@@ -248,20 +486,33 @@ function states(
     previous?: string
     first?: OutcomeClass
     revision?: number
+    phase?: Phase
+    action?: Action
+    /** Whether it came as far as a way back that was armed. */
+    armed?: boolean
   }[],
 ): OperationState[] {
   const records = ends.flatMap(
-    ({ kind, storePath = NEW, previous = OLD, first, revision = 1 }, index): NewRecord[] => {
+    (
+      { kind, storePath = NEW, previous = OLD, first, revision = 1, armed = true, phase, action },
+      index,
+    ): NewRecord[] => {
       const operation = `op-${index}`
-      const order = create(OrderSchema, { operationId: operation, revision: BigInt(revision) })
+      const order = create(OrderSchema, {
+        operationId: operation,
+        revision: BigInt(revision),
+        ...(action && { action }),
+      })
       const outcome = create(OutcomeSchema, {
         class: kind,
+        ...(phase !== undefined && { phase }),
         ...(first !== undefined && { firstCause: first }),
       })
       return [
         { operation, kind: 'accepted', order },
         { operation, kind: 'target', host: 'olaf', targetDigest: '', previous },
         { operation, kind: 'system', storePath },
+        ...(armed ? [{ ...ROUND, operation, target: storePath }] : []),
         { operation, kind: 'outcome', outcome },
       ]
     },
@@ -303,9 +554,30 @@ describe('the system to go back to', () => {
   })
 })
 
+it('goes back to a system whose Kubernetes failed, for it stayed, and to none that was only planned', () => {
+  const { SUCCEEDED, ACTIVATION_FAILED } = OutcomeClass
+  const past = states([
+    { kind: SUCCEEDED, storePath: 'a', previous: 'factory', revision: 3 },
+    { kind: ACTIVATION_FAILED, phase: Phase.KUBERNETES, storePath: 'b', previous: 'a', revision: 4 },
+    { kind: SUCCEEDED, storePath: 'c', previous: 'b', revision: 5 },
+    { kind: ACTIVATION_FAILED, phase: Phase.ACTIVATE, storePath: 'd', previous: 'c', revision: 6 },
+    {
+      ...{ kind: SUCCEEDED, phase: Phase.PLAN, storePath: 'e', previous: 'c', revision: 7 },
+      ...{ action: { case: 'apply', value: { planOnly: true } } as const, armed: false },
+    },
+  ])
+  const choose = (operationId: string, before: boolean) => chooseRollback({ operationId, before }, past, 4)
+  expect(choose('op-1', false)).toMatchObject({ storePath: 'b', revision: 4, provedBy: 'op-1' })
+  expect(choose('op-2', true)).toMatchObject({ storePath: 'b', revision: 4, provedBy: 'op-1' })
+  for (const operation of ['op-3', 'op-4']) {
+    expect(choose(operation, false)).toMatchObject({ class: 'not-reached' })
+  }
+})
+
 describe('a target with which the machine was cut off', () => {
-  const { ROLLED_BACK, UNKNOWN, ACTIVATION_FAILED, SUCCEEDED } = OutcomeClass
+  const { ROLLED_BACK, UNKNOWN, ACTIVATION_FAILED, SUCCEEDED, REFUSED, BUSY } = OutcomeClass
   const cut = { kind: ROLLED_BACK, first: UNKNOWN }
+  const plan = { kind: SUCCEEDED, armed: false }
   const now = {
     class: ROLLED_BACK,
     refusal: '',
@@ -320,6 +592,8 @@ describe('a target with which the machine was cut off', () => {
     ['twice', [cut], false],
     ['three times', [cut, cut], true],
     ['three times, with another target between', [cut, { ...cut, storePath: 'x' }, cut], true],
+    ['three times, planned before each', [plan, cut, plan, cut, plan], true],
+    ['three times, with what came to nothing between', [cut, { kind: REFUSED }, cut, { kind: BUSY }], true],
     ['with a success between', [cut, { kind: SUCCEEDED }, cut], false],
     ['with another failure between', [cut, { kind: ROLLED_BACK, first: ACTIVATION_FAILED }, cut], false],
   ])('%s', (_, before, blamed) => {

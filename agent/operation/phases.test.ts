@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { OperationAckSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { OperationAckSchema, OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { FactsSchema, MemoryFactsSchema, NixosFactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { ClosureFetchSchema, SafetySchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
@@ -20,6 +20,7 @@ import {
   bootDefault,
   CURRENT,
   goodSwitch,
+  loaderDefault,
   NEW,
   OLD,
   PROFILE,
@@ -43,6 +44,13 @@ async function applied(system: ScriptedSystem, config: Partial<OperationsConfig>
 }
 
 /** What stands before a switch: nothing of the machine was written. */
+/** Goes on as a program that was built at this time. */
+async function builtAt(node: NodeUnderTest, ms: number): Promise<void> {
+  await node.stop()
+  node.built = new Date(ms)
+  await node.start()
+}
+
 function expectUntouched(system: ScriptedSystem): void {
   expect(system.links.get(CURRENT)).toBe(OLD)
   expect(bootDefault(system)).toBe(OLD)
@@ -79,8 +87,13 @@ describe('an operation', () => {
     expect(build).toMatch(
       /^nixos-rebuild build --flake path:\S+\/trees\/[0-9a-f]{64}#olaf --no-update-lock-file/,
     )
-    expect(build).toContain('--option accept-flake-config false')
-    expect(build).toContain('--option use-registries false')
+    // The Python nixos-rebuild keeps one --option and no more.
+    expect(build).not.toContain('--option')
+    expect(system.nixSettings).toEqual([
+      'accept-flake-config = false',
+      'use-registries = false',
+      'pure-eval = true',
+    ])
     expect(build).not.toMatch(/--no-write-lock-file|--impure|--refresh|--upgrade/)
   })
 
@@ -118,7 +131,7 @@ describe('an operation', () => {
     expect(system.commands.filter(line => /switch-to|--set/.test(line))).toEqual([])
   })
 
-  it('T25, T56: goes back for a switch that failed, and refuses that system from then on', async () => {
+  it('S3, T25, T56: goes back for a switch that failed, and refuses that system from then on', async () => {
     const system = sampleMachine()
     system.scripts.set(SWITCH, async args => ({
       ...(await goodSwitch(system, NEW)(args, undefined)),
@@ -138,6 +151,21 @@ describe('an operation', () => {
     expect(again.reason).toContain('x.service')
     expect(system.commands.filter(line => /switch-to|--set/.test(line))).toEqual([])
   })
+
+  it.each(['failedUnits', 'unsteadyUnits'] as const)(
+    'is not taken back for a service that died again and again before (%s)',
+    async known => {
+      const system = sampleMachine()
+      system.scripts.set(SWITCH, async args => ({
+        ...(await goodSwitch(system, NEW)(args, undefined)),
+        exitCode: args[0] === 'test' ? 4 : 0,
+        stderr: ['activating the configuration...', 'warning: the following units failed: x.service'],
+      }))
+      await using node = await NodeUnderTest.start(system)
+      node.units[known].add('x.service')
+      expect(inWords(await node.apply(await node.publish(tree)))).toBe('succeeded')
+    },
+  )
 
   it.each<[string, Script, string, RegExp]>([
     [
@@ -161,6 +189,24 @@ describe('an operation', () => {
       `${SWITCH} test`,
     ])
     await expect.poll(() => node.units.armed).toEqual([])
+  })
+
+  it('that finds another switch at work begins none, which with an older program would wait for it', async () => {
+    const system = sampleMachine()
+    const lock = '/root/run/nixos/switch-to-configuration.lock'
+    system.files.set(lock, '')
+    system.links.set('/proc/77/fd/3', lock)
+    system.files.set('/proc/77/fdinfo/3', 'lock:\t1: FLOCK  ADVISORY  WRITE 77 00:19:1 0 EOF\n')
+    system.files.set('/proc/77/comm', 'switch-to-confi\n')
+    await using node = await NodeUnderTest.start(system)
+    const outcome = await node.apply(await node.publish(tree))
+    expect(inWords(outcome)).toBe('busy')
+    expect(outcome.reason).toContain('another switch is running (process 77 has the lock)')
+    expectUntouched(system)
+    await expect.poll(() => node.units.armed).toEqual([])
+    for (const name of ['fdinfo/3', 'comm']) system.files.delete(`/proc/77/${name}`)
+    system.links.delete('/proc/77/fd/3')
+    expect(inWords(await node.apply(await node.publish(tree)))).toBe('succeeded')
   })
 
   it.each<[string, Script, OutcomeClass, RegExp]>([
@@ -241,6 +287,42 @@ describe('an operation', () => {
     expect([boots, bootDefault(system)]).toEqual([2, NEW])
   })
 
+  it('is no success where that other switch made the machine another, and the boot default is not left over it', async () => {
+    const system = sampleMachine()
+    const byHand = `/nix/store/${'9'.repeat(32)}-by-hand`
+    let boots = 0
+    system.scripts.set(SWITCH, async args => {
+      if (args[0] !== 'boot') return goodSwitch(system, NEW)(args, undefined)
+      boots += 1
+      if (boots > 1) return goodSwitch(system, NEW)(args, undefined)
+      // As nixos-rebuild does it: the profile first, then the switch, which has the lock meanwhile.
+      await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', byHand], undefined)
+      system.links.set(CURRENT, byHand)
+      return { exitCode: 11, stderr: ['Could not acquire lock'] }
+    })
+    const outcome = await applied(system)
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(outcome.reason).toContain(`${byHand} runs, to which this operation did not switch`)
+    expectOldAgain(system)
+    expect(loaderDefault(system)).toBe(OLD)
+  })
+
+  it('is not begun where somebody switched by hand after the way back was laid, and leaves that alone', async () => {
+    const system = sampleMachine()
+    const byHand = `/nix/store/${'9'.repeat(32)}-by-hand`
+    await using node = await NodeUnderTest.start(system)
+    const start = node.units.startTimer.bind(node.units)
+    node.units.startTimer = async unit => {
+      system.links.set(CURRENT, byHand)
+      return await start(unit)
+    }
+    const outcome = await node.apply(await node.publish(tree))
+    expect(inWords(outcome)).toBe('refused not-started')
+    expect(outcome.reason).toContain(`${byHand} runs, and the way back leads to ${OLD}`)
+    expect(system.links.get(CURRENT)).toBe(byHand)
+    expect(system.commands.filter(line => line.includes('switch-to-configuration'))).toEqual([])
+  })
+
   it('T30: goes back, profile and boot entry included, when the boot entry could not be written', async () => {
     const system = sampleMachine()
     system.scripts.set(SWITCH, args =>
@@ -302,6 +384,35 @@ describe('an operation', () => {
     expect(inWords(outcome)).toBe(words)
     expect(outcome.reason).toMatch(reason)
     expect(system.commands.filter(line => /switch-to|--set/.test(line))).toEqual([])
+  })
+
+  it('is refused by a plan alone where the change would be, and the plan says why', async () => {
+    const system = sampleMachine()
+    const failing: Script = async args => ({
+      ...(await goodSwitch(system, NEW)(args, undefined)),
+      exitCode: 4,
+      stderr: ['activating the configuration...', 'warning: the following units failed: x.service'],
+    })
+    system.scripts.set(SWITCH, failing)
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    const planned = async () => {
+      const id = await node.order(revision, undefined, true)
+      return [inWords(await node.outcome(id)), node.report(id)?.plan?.warnings.join()]
+    }
+    expect(await planned()).toEqual(['succeeded', expect.not.stringContaining('refused')])
+    await node.apply(revision)
+    expect(await planned()).toEqual([
+      'refused quarantined',
+      expect.stringMatching(/^would be refused \(quarantined\): .*x\.service/),
+    ])
+    await node.operations.acceptLocal(create(OrderSchema, { action: { case: 'retry', value: {} } }))
+    system.files.delete(join(NEW, 'etc/systemd/system/muster-agent.service'))
+    expect(await planned()).toEqual([
+      'refused no-agent',
+      expect.stringMatching(/^would be refused \(no-agent\): /),
+    ])
+    expectOldAgain(system)
   })
 
   it.each<[string, Partial<OperationsConfig>, string]>([
@@ -499,6 +610,21 @@ describe('the node’s operations', () => {
     expect(system.commands.filter(line => line === `${SWITCH} test`)).toHaveLength(1)
   })
 
+  it('T60: are passed over while nothing can be written down, and taken on as soon as it can', async () => {
+    await using node = await NodeUnderTest.start(sampleMachine())
+    const revision = await node.publish(tree)
+    const reserve = join(node.stateDir, 'journal.jsonl.reserve')
+    await mkdir(reserve)
+    const id = await node.order(revision)
+    expect(node.operations.history()).toEqual([])
+    expect(node.lines.join()).toContain('order passed over: it cannot be recorded')
+    const order = create(OrderSchema, { action: { case: 'hold', value: { reason: 'x' } } })
+    await expect(node.operations.acceptLocal(order)).rejects.toThrow(/order: it cannot be recorded/)
+    await rm(reserve, { recursive: true })
+    await node.order(revision, id)
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
+  })
+
   it('are bounded while they wait', async () => {
     const system = sampleMachine()
     await using node = await NodeUnderTest.start(system)
@@ -687,6 +813,30 @@ describe('the node’s operations', () => {
     const outcome = await node.apply(revision)
     expect(inWords(outcome)).toBe('refused clock')
     expect(outcome.reason).toContain('it is not set')
+  })
+
+  it('refuse while the clock stands before the agent’s own build, once it was waited for', async () => {
+    const system = sampleMachine()
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    node.skewMs = undefined
+    await builtAt(node, node.now.getTime() + 1)
+    const outcome = await node.apply(revision)
+    expect(inWords(outcome)).toBe('refused clock')
+    expect(outcome.reason).toContain('when this agent was built: it is not set')
+    expectUntouched(system)
+    await builtAt(node, node.now.getTime())
+    expect(inWords(await node.apply(revision))).toBe('succeeded')
+  })
+
+  it('refuse what had expired when the agent was built, whatever clock and coordinator agree on', async () => {
+    const system = sampleMachine()
+    await using node = await NodeUnderTest.start(system)
+    const revision = await node.publish(tree)
+    node.skewMs = 0
+    await builtAt(node, node.now.getTime() + 30 * 86_400_000)
+    expect(inWords(await node.apply(revision))).toBe('refused expired')
+    expectUntouched(system)
   })
 
   it('wait for a clock that is not set yet', async () => {

@@ -16,6 +16,7 @@ import { nextStep, type Observed, type Step } from './next-step.ts'
 import { act } from './steps/act.ts'
 import { activate, watchActivation } from './steps/activate.ts'
 import { confirm } from './steps/confirm.ts'
+import { withGatesOfReturn } from './steps/gates-of-return.ts'
 import { startKubernetes } from './steps/kubernetes.ts'
 import { prepare } from './steps/prepare.ts'
 import { promote } from './steps/promote.ts'
@@ -45,12 +46,16 @@ export async function runOperation(deps: OperationsDeps, journal: Journal, input
         continue
       case 'stopped':
         return
-      case 'conclude':
+      case 'conclude': {
+        const conclusion = await withGatesOfReturn(context, end.conclusion)
+        // It is concluded again by the process that comes.
+        if (input.signal.aborted) return
         // Whoever follows the output stops at the outcome.
         input.lastLine()
-        await conclude(context, end.conclusion)
+        await conclude(context, conclusion)
         input.changed()
         return
+      }
     }
   }
 }

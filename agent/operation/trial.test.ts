@@ -14,15 +14,20 @@ import {
   bootAnew,
   bootDefault,
   CURRENT,
+  LOADER_CONF,
+  loaderDefault,
   NEW,
   OLD,
   PROFILE,
   sampleMachine,
+  startNewest,
   switchProgram,
 } from './testing/sample-machine.ts'
 import type { ScriptedSystem } from './testing/scripted-system.ts'
 
-const FEATURES = '/sys/firmware/efi/efivars/LoaderFeatures-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
+const EFI = '/sys/firmware/efi/efivars'
+const FEATURES = `${EFI}/LoaderFeatures-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f`
+const CHOICE = `${EFI}/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f`
 
 let tree: string
 beforeAll(async () => {
@@ -37,27 +42,47 @@ function trialMachine(): ScriptedSystem {
   // Four bytes of attributes, then the features, of which the fourth bit is the one.
   system.files.set(FEATURES, '\u0006\0\0\0\u0008\0\0\0\0\0\0\0')
   system.files.set(join(NEW, 'init-interface-version'), 'other\n')
-  system.scripts.set('bootctl', () => ({}))
+  system.scripts.set('bootctl', ([, entry = '']) => {
+    if (entry === '') system.files.delete(CHOICE)
+    else system.files.set(CHOICE, entry)
+    return {}
+  })
+  return system
+}
+
+/** Somebody had NEW installed for the next boot, or chose OLD at the boot menu since: OLD runs, and the next boot is NEW's. */
+async function installedForNextBoot(system: ScriptedSystem): Promise<ScriptedSystem> {
+  await system.run('nix-env', ['-p', PROFILE, '--set', NEW], {})
+  await system.run(switchProgram(NEW), ['boot'], {})
+  system.commands.length = 0
+  expect([bootDefault(system), loaderDefault(system)]).toEqual([NEW, NEW])
   return system
 }
 
 /** Applies it; `boots` says what each boot that is asked for comes up with. */
-async function tried(system: ScriptedSystem, boots: readonly string[]) {
+async function tried(system: ScriptedSystem, boots: readonly string[], noTrial = false) {
   await using node = await NodeUnderTest.start(system, { allow: ['apply', 'reboot'] })
   let asked = 0
   node.units.onReboot = async () => {
     asked += 1
   }
   const safety = create(SafetySchema, {
-    ...{ soak: durationFromMs(0), confirmWithin: durationFromMs(5_000), reboot: RebootPolicy.REQUIRED },
+    ...{
+      soak: durationFromMs(0),
+      confirmWithin: durationFromMs(5_000),
+      reboot: RebootPolicy.REQUIRED,
+      noTrial,
+    },
   })
   const id = await node.order(await node.publish(tree, { targets: [sampleTarget({ safety })] }))
   const defaults: (string | undefined)[] = []
   for (const [number, toplevel] of boots.entries()) {
     await vi.waitUntil(() => asked > number, { timeout: 10_000 })
+    expect(loaderDefault(system)).toBe(bootDefault(system))
     defaults.push(bootDefault(system))
     await node.kill()
     await node.units.cut()
+    system.files.delete(CHOICE) // as the boot loader does before it starts anything
     bootAnew(system, toplevel)
     await rearmUnder(node)
     await node.start()
@@ -138,11 +163,186 @@ describe('a trial boot', () => {
     expect([bootDefault(system), system.links.get(CURRENT)]).toEqual([OLD, OLD])
   })
 
+  it('T25: or a boot without one, whose way back fails, is no success when it is ordered again, though its system runs', async () => {
+    const system = trialMachine()
+    const old = system.scripts.get(switchProgram(OLD))
+    await using node = await NodeUnderTest.start(system, { allow: ['apply', 'reboot'] })
+    let asked = 0
+    node.units.onReboot = async () => {
+      asked += 1
+    }
+    const safety = create(SafetySchema, {
+      ...{ soak: durationFromMs(0), confirmWithin: durationFromMs(60_000) },
+      ...{ reboot: RebootPolicy.REQUIRED, noTrial: true },
+    })
+    system.files.delete(FEATURES)
+    const revision = { targets: [sampleTarget({ safety })] }
+    const id = await node.order(await node.publish(tree, revision))
+    await vi.waitUntil(() => asked === 1, { timeout: 10_000 })
+    await node.kill()
+    await node.units.cut()
+    bootAnew(system)
+    await rearmUnder(node)
+    system.scripts.set(switchProgram(OLD), async (args, cwd) =>
+      args[0] === 'boot'
+        ? { exitCode: 1, stderr: ['No space left on device'] }
+        : ((await old?.(args, cwd)) ?? {}),
+    )
+    node.units.failedUnits.add('web.service')
+    await node.start()
+    expect(inWords(await node.outcome(id))).toBe('rollback failed')
+    expect([system.links.get(CURRENT), bootDefault(system)]).toEqual([NEW, NEW])
+    const again = await node.apply(await node.publish(tree, { ...revision, number: 6 }))
+    expect(inWords(again)).toBe('refused quarantined')
+  })
+
+  it('leaves what runs the default also where the new system was installed for the next boot before', async () => {
+    const system = await installedForNextBoot(trialMachine())
+    const { outcome, defaults } = await tried(system, [OLD])
+    expect(defaults).toEqual([OLD])
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(written(system).slice(0, 3)).toEqual([
+      `nix-env -p ${PROFILE} --switch-generation 1`,
+      `nix-env -p ${PROFILE} --set ${NEW}`,
+      `nix-env -p ${PROFILE} --switch-generation 1`,
+    ])
+    expect([bootDefault(system), loaderDefault(system), system.links.get(CURRENT)]).toEqual([OLD, OLD, OLD])
+    // What somebody else installed is not taken away with the trial.
+    expect(system.links.get(`${PROFILE}-2-link`)).toBe(NEW)
+  })
+
+  it('makes a generation of what runs where that has none, to be the default', async () => {
+    const system = await installedForNextBoot(trialMachine())
+    system.links.delete(`${PROFILE}-1-link`)
+    system.files.delete('/root/boot/loader/entries/nixos-generation-1.conf')
+    const { outcome, defaults } = await tried(system, [NEW])
+    expect([inWords(outcome), ...defaults]).toEqual(['succeeded', OLD])
+    expect([bootDefault(system), loaderDefault(system)]).toEqual([NEW, NEW])
+  })
+
+  it('is refused as a reboot that is required where the boot loader always starts the newest, as lanzaboote’s', async () => {
+    const system = startNewest(trialMachine())
+    system.files.set(LOADER_CONF, 'default nixos-*\n')
+    const { outcome } = await tried(system, [])
+    expect(inWords(outcome)).toBe('reboot required')
+    expect(outcome.reason).toContain('nixos-*')
+    expect(written(system)).toEqual([])
+  })
+
+  it('is a plain boot there where the fleet file wants no trial', async () => {
+    const system = trialMachine()
+    system.files.set(LOADER_CONF, 'default nixos-*\n')
+    const { outcome } = await tried(system, [NEW], true)
+    expect(inWords(outcome)).toBe('succeeded')
+    expect(written(system).filter(line => line.startsWith('bootctl'))).toEqual([])
+    expect(system.links.get(BOOTED)).toBe(NEW)
+  })
+
+  it('is not begun where somebody switched by hand after the way back was laid, and leaves that alone', async () => {
+    const system = trialMachine()
+    const byHand = `/nix/store/${'9'.repeat(32)}-by-hand`
+    await using node = await NodeUnderTest.start(system, { allow: ['apply', 'reboot'] })
+    const start = node.units.startTimer.bind(node.units)
+    node.units.startTimer = async unit => {
+      system.links.set(CURRENT, byHand)
+      return await start(unit)
+    }
+    const safety = create(SafetySchema, { soak: durationFromMs(0), reboot: RebootPolicy.REQUIRED })
+    const outcome = await node.apply(await node.publish(tree, { targets: [sampleTarget({ safety })] }))
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(outcome.reason).toContain(`${byHand} runs, and the way back leads to ${OLD}`)
+    expect([system.links.get(CURRENT), bootDefault(system), system.files.has(CHOICE)]).toEqual([
+      byHand,
+      OLD,
+      false,
+    ])
+  })
+
+  it('is not begun where the installer turns out to start the newest', async () => {
+    const system = startNewest(trialMachine())
+    const { outcome } = await tried(system, [])
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(outcome.reason).toContain('nixos-*')
+    expect([system.files.has(CHOICE), system.links.get(CURRENT)]).toEqual([false, OLD])
+  })
+
   it('is refused as a reboot that is required where the boot loader cannot boot an entry once', async () => {
     const system = trialMachine()
     system.files.delete(FEATURES)
     const { outcome } = await tried(system, [])
     expect(inWords(outcome)).toBe('reboot required')
     expect(written(system)).toEqual([])
+  })
+})
+
+describe('a switch to what was installed for the next boot', () => {
+  async function switched(broken: boolean, machine = sampleMachine()) {
+    const system = await installedForNextBoot(machine)
+    const program = system.scripts.get(switchProgram(NEW))
+    const during: (string | undefined)[] = []
+    system.scripts.set(switchProgram(NEW), async (args, cwd) => {
+      if (args[0] === 'test') during.push(bootDefault(system), loaderDefault(system))
+      const end = (await program?.(args, cwd)) ?? {}
+      return args[0] === 'test' && broken ? { ...end, exitCode: 2 } : end
+    })
+    await using node = await NodeUnderTest.start(system)
+    const outcome = await node.apply(await node.publish(tree))
+    await node.units.idle()
+    return { system, outcome, during }
+  }
+
+  it('makes what runs the default before it begins, and the new system once it is proved', async () => {
+    const { system, outcome, during } = await switched(false)
+    expect(inWords(outcome)).toBe('succeeded')
+    expect(during).toEqual([OLD, OLD])
+    expect([bootDefault(system), loaderDefault(system)]).toEqual([NEW, NEW])
+  })
+
+  it('that fails leaves what runs the default', async () => {
+    const { system, outcome, during } = await switched(true)
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(during).toEqual([OLD, OLD])
+    expect([bootDefault(system), loaderDefault(system), system.links.get(CURRENT)]).toEqual([OLD, OLD, OLD])
+  })
+
+  it('does so as well where the boot loader always starts the newest generation', async () => {
+    const { system, outcome, during } = await switched(true, startNewest(sampleMachine()))
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(during).toEqual([OLD, OLD])
+    expect([bootDefault(system), loaderDefault(system)]).toEqual([OLD, OLD])
+  })
+
+  it('is not begun where the installer leaves the new system the default', async () => {
+    const system = await installedForNextBoot(sampleMachine())
+    const conf = system.files.get(LOADER_CONF) ?? ''
+    const install = system.scripts.get(switchProgram(OLD))
+    system.scripts.set(switchProgram(OLD), async (args, cwd) => {
+      const end = (await install?.(args, cwd)) ?? {}
+      if (args[0] === 'boot') system.files.set(LOADER_CONF, conf)
+      return end
+    })
+    await using node = await NodeUnderTest.start(system)
+    const outcome = await node.apply(await node.publish(tree))
+    await node.units.idle()
+    expect(outcome.reason).toContain('configurationLimit')
+    expect(system.commands.filter(line => line === `${switchProgram(NEW)} test`)).toEqual([])
+  })
+
+  it('is not begun where what runs cannot be made the default, and the new system is not to blame', async () => {
+    const system = await installedForNextBoot(sampleMachine())
+    const install = system.scripts.get(switchProgram(OLD))
+    let runs = 0
+    system.scripts.set(switchProgram(OLD), async (args, cwd) => {
+      runs += 1
+      return runs === 1 ? { exitCode: 1 } : ((await install?.(args, cwd)) ?? {})
+    })
+    await using node = await NodeUnderTest.start(system)
+    const outcome = await node.apply(await node.publish(tree))
+    await node.units.idle()
+    expect(inWords(outcome)).toBe('rolled back')
+    expect(outcome.firstCause).toBe(OutcomeClass.UNKNOWN)
+    expect(outcome.reason).toContain('could not be made the boot default')
+    expect(system.commands.filter(line => line === `${switchProgram(NEW)} test`)).toEqual([])
+    expect([bootDefault(system), loaderDefault(system)]).toEqual([OLD, OLD])
   })
 })

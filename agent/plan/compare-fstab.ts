@@ -1,7 +1,8 @@
 import { knownValue, type Part } from './part.ts'
 import type { UnitChange } from './unit-changes.ts'
 
-interface Mount {
+/** One line of an fstab. */
+export interface Mount {
   readonly device: string
   readonly type: string
   readonly options: string
@@ -32,7 +33,8 @@ export function compareFstab(before: Part, after: Part): UnitChange[] {
 
 const MAX_LINES = 4096
 
-function parseFstab(text: string): ReadonlyMap<string, Mount> {
+/** By where they are mounted; swap is left out. */
+export function parseFstab(text: string): ReadonlyMap<string, Mount> {
   const mounts = new Map<string, Mount>()
   for (const line of text.split('\n', MAX_LINES)) {
     if (line.includes('#')) continue // as the switch program reads it

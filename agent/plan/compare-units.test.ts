@@ -179,7 +179,7 @@ describe('of services with sockets', () => {
   })
 })
 
-describe('what the dry run does not foretell', () => {
+describe('A7: what the dry run does not foretell', () => {
   test('new units that an active target wants are started, also through another unit', () => {
     const after = {
       ...TARGET,

@@ -22,6 +22,7 @@ const REASONS: Readonly<Record<UnitReason, string>> = {
   follows: 'with',
   'by-socket': 'its socket starts it again',
   'applied-in-place': 'applied in place',
+  'by-the-operation': 'container runtime, by the operation after the switch',
 }
 
 const MAX_LINE_UNITS = 200

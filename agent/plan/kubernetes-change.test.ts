@@ -95,13 +95,22 @@ describe('the Kubernetes of a new system', () => {
       { server: true, apart: false, from: '1.34.3', to: '1.34.3', becomes: 'distribution: k3s, then k0s' },
     ],
   ])('when %s', (_, current, target, expected) => {
-    expect(kubernetesChange(current, target)).toEqual(expected)
+    expect(kubernetesChange(current, target, [])).toEqual(expected && { ...expected, files: [] })
   })
 
   it('has changed where the systems cannot be compared', () => {
     const unknown = { ...side({}), units: { kind: 'unknown' as const, why: 'x' } }
-    expect(kubernetesChange(unknown, side({}))).toBeDefined()
-    expect(kubernetesChange(undefined, side({}))).toBeDefined()
+    expect(kubernetesChange(unknown, side({}), [])).toBeDefined()
+    expect(kubernetesChange(undefined, side({}), [])).toBeDefined()
+  })
+
+  it('has changed where one of its files has, whose name stands in the units', () => {
+    const files = ['/etc/k0s/k0s.yaml']
+    expect(kubernetesChange(side({}), side({}), files)).toEqual({
+      ...{ server: true, apart: false, from: '1.34.3', to: '1.34.3', becomes: undefined },
+      files,
+    })
+    expect(kubernetesChange(side({}), side(undefined), files)).toBeUndefined()
   })
 
   it('says its version, or the names of its packages do', () => {

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type ClusterFacts, isServerRole, parseClusterFacts } from '../drivers/cluster-facts.ts'
 import type { System } from '../system/system.ts'
-import { unitDifference } from './unit-difference.ts'
+import { runsOtherwise } from './unit-difference.ts'
 import { baseOf, settingsOf, type UnitFolderReading } from './unit-folder.ts'
 
 /** What a system says of the Kubernetes in it. */
@@ -33,8 +33,10 @@ export interface KubernetesChange {
   /** Versions as the systems say them; undefined: they do not, or Kubernetes lives apart. */
   readonly from: string | undefined
   readonly to: string | undefined
-  /** Cluster, distribution or role differ, which no restart brings about: "role: server, then worker". */
+  /** Cluster, distribution, role or container runtime differ, which no restart brings about: "role: server, then worker". */
   readonly becomes: string | undefined
+  /** Files that its units read at their start, which are others now. */
+  readonly files: readonly string[]
 }
 
 interface Side {
@@ -43,15 +45,23 @@ interface Side {
 }
 
 /**
- * Compares the Kubernetes of two systems. undefined: it stays as it is, or the new system has none, which leaves what runs alone.
- * What cannot be compared has changed.
+ * Compares the Kubernetes of two systems; `files` are those of its files that are not the same. undefined: it stays as it is, or the
+ * new system has none, which leaves what runs alone. What cannot be compared has changed.
  */
-export function kubernetesChange(current: Side | undefined, target: Side): KubernetesChange | undefined {
+export function kubernetesChange(
+  current: Side | undefined,
+  target: Side,
+  files: readonly string[],
+): KubernetesChange | undefined {
   if (target.kubernetes.kind !== 'facts') return undefined
   const { facts } = target.kubernetes
   const before = current?.kubernetes.kind === 'facts' ? current.kubernetes.facts : undefined
   const changed =
-    !before || !isDeepStrictEqual(ofUnits(before), ofUnits(facts)) || differs(current, target, facts.units)
+    !before ||
+    !isDeepStrictEqual(ofUnits(before), ofUnits(facts)) ||
+    becomes(before, facts) !== undefined ||
+    differs(current, target, facts.units) ||
+    files.length > 0
   if (!changed) return undefined
   return {
     server: isServerRole(facts.role),
@@ -59,6 +69,7 @@ export function kubernetesChange(current: Side | undefined, target: Side): Kuber
     from: before && versionOf(before),
     to: versionOf(facts),
     becomes: before && becomes(before, facts),
+    files,
   }
 }
 
@@ -98,7 +109,7 @@ function differs(current: Side | undefined, target: Side, units: readonly string
   return units.some(unit => {
     const old = settingsOf(before, unit, baseOf(before, unit))
     const now = settingsOf(after, unit, baseOf(after, unit))
-    return !old || !now || unitDifference(old, now) !== 'none'
+    return !old || !now || runsOtherwise(old, now)
   })
 }
 
@@ -107,14 +118,21 @@ function becomes(before: ClusterFacts, after: ClusterFacts): string | undefined 
     ['cluster', before.cluster, after.cluster],
     ['distribution', before.distribution, after.distribution],
     ['role', before.role, after.role],
+    ['container runtime', socketOf(before), socketOf(after)],
   ] as const) {
     if (old === now) continue
+    // A kubelet that comes or goes changes no runtime.
+    if (old === undefined || now === undefined) continue
     // Only taints tell these two apart.
     if (what === 'role' && isServerRole(before.role) && isServerRole(after.role)) continue
     return `${what}: ${old}, then ${now}`
   }
   return undefined
 }
+
+/** Pods of the one that goes would run on beside those of the one that comes. */
+const socketOf = ({ kubelet }: ClusterFacts): string | undefined =>
+  kubelet?.runtime.replace(/^unix:\/\/\/var\/run\//, 'unix:///run/')
 
 /** Of a system that brings Kubernetes along: as it is written, else as the names of its packages say. */
 export function versionOf({ life, version, programs }: ClusterFacts): string | undefined {

@@ -83,7 +83,7 @@ describe('a plan', () => {
       expect.stringMatching(/^free on \/nix\/store: [\d.]+ [KMGT]iB$/),
       'note (failed-before): failed already: c.service',
     ])
-    expect(planMessage(found, PlanMode.SWITCH)).toMatchObject({
+    expect(planMessage(found, PlanMode.SWITCH, [])).toMatchObject({
       from: old,
       to: target,
       stops: ['b.service'],
@@ -126,8 +126,34 @@ describe('a plan', () => {
       action: 'restart' as const,
       reason: 'changed' as const,
     }))
-    const message = planMessage({ ...found, units: { changes, unknown: [] } }, PlanMode.SWITCH)
+    const message = planMessage({ ...found, units: { changes, unknown: [] } }, PlanMode.SWITCH, [])
     expect(message).toMatchObject({ leftOut: 100, restarts: { length: 500 } })
+  })
+})
+
+describe('a plan as it travels', () => {
+  test('says first what would refuse the change, and what the boot partition has and needs', async () => {
+    await using machine = await PlanMachine.make()
+    const path = await machine.toplevel('a')
+    await machine.runs(path)
+    const found = await plan(machine, path)
+    const boot = {
+      place: { mountPoint: '/boot', kernels: [], entries: undefined },
+      free: { kind: 'bytes', bytes: 5 },
+      need: { kind: 'bytes', bytes: 7 },
+    } as never
+    const warnings = [{ kind: 'dbus', text: 'the bus' }] as const
+    const refusals = [{ class: 'no-agent', reason: 'it has none' }]
+    const message = planMessage(
+      { ...found, warnings, space: { ...found.space, boot } },
+      PlanMode.SWITCH,
+      refusals,
+    )
+    expect(message.warnings).toEqual([
+      'would be refused (no-agent): it has none',
+      'the bus',
+      'boot partition /boot: 5 bytes free, 7 bytes needed',
+    ])
   })
 })
 
@@ -146,23 +172,28 @@ describe('a plan of a node', () => {
     await machine.runs(await machine.toplevel('a', node('1.34.3')))
     await machine.states('systemd-logind.service', 'kubelet.service')
     const next = await plan(machine, await machine.toplevel('b', node('1.35.4')))
-    expect(planMessage(next, PlanMode.SWITCH)).toMatchObject({
+    expect(planMessage(next, PlanMode.SWITCH, [])).toMatchObject({
       restarts: [],
       untouched: ['kubelet.service'],
       kubernetesRestarts: true,
     })
     const other = { ...node('1.34.3'), [`${UNITS}/new.service`]: '[Unit]\n' }
     const same = await plan(machine, await machine.toplevel('c', other))
-    expect(planMessage(same, PlanMode.SWITCH)).toMatchObject({ kubernetesRestarts: false })
+    expect(planMessage(same, PlanMode.SWITCH, [])).toMatchObject({ kubernetesRestarts: false })
   })
 })
 
-describe('a plan refuses', () => {
+describe('A5: a plan refuses', () => {
   test.each<[string, Record<string, string>, string]>([
-    ['a toplevel without activate', { activate: '' }, 'incomplete'],
+    ['S1: a toplevel without activate', { activate: '' }, 'incomplete'],
     [
       'one without the target that every switch restarts',
       { [`${UNITS}/sysinit-reactivation.target`]: '' },
+      'incomplete',
+    ],
+    [
+      'one that cannot be switched to (system.switch.enable)',
+      { 'bin/switch-to-configuration': '' },
       'incomplete',
     ],
     ['one whose systemd is not in the store', { systemd: '-> /nix/store/nowhere' }, 'incomplete'],
@@ -250,6 +281,17 @@ describe('a plan warns', () => {
     const target = await machine.toplevel('b', { systemd: `-> ${storePath('systemd-2')}` })
     expect(kinds(await plan(machine, target))).toEqual(['systemd', 'boot-pending'])
   })
+
+  test('of a target that the next boot starts already, while another system runs', async () => {
+    await using machine = await PlanMachine.make()
+    await machine.runs(await machine.toplevel('a'))
+    const target = await machine.toplevel('b')
+    await machine.files({ 'nix/var/nix/profiles/system-1-link': `-> ${target}` })
+    expect(kinds(await plan(machine, target))).toEqual(['boot-pending'])
+    // Booted, and left by a switch by hand: it is known to boot.
+    await machine.files({ 'run/booted-system': `-> ${target}` })
+    expect(kinds(await plan(machine, target))).toEqual([])
+  })
 })
 
 test('a unit folder that cannot be read is unknown, never a system without units', async () => {
@@ -260,4 +302,129 @@ test('a unit folder that cannot be read is unknown, never a system without units
   const found = await plan(machine, target)
   expect(found.units).toEqual({ changes: [], unknown: ['all units'] })
   expect(new Set(classes(found))).toEqual(new Set(['unreadable']))
+})
+
+describe('a plan refuses a system whose agent would not find the state of this one', () => {
+  const STATE = '/var/lib/muster-agent'
+  const config = (fields: object) => ({
+    'etc/muster/agent.json': JSON.stringify({ coordinator: 'c.home:7443', ...fields }),
+    ...Object.fromEntries(
+      ['agent', 'dead-man'].map(name => [
+        `${UNITS}/muster-${name}.service`,
+        `[Service]\nExecStart=${storePath('muster-agent')}/bin/${name} --config /etc/muster/agent.json\nX-RestartIfChanged=false\n`,
+      ]),
+    ),
+  })
+  const fstab = (...lines: readonly string[]) => ({
+    'etc/fstab': ['/dev/vda / ext4 defaults 0 1', ...lines].map(line => `${line}\n`).join(''),
+  })
+  const VAR = '/dev/disk/by-uuid/1-2 /var ext4 defaults 0 2'
+
+  async function judge(
+    before: Record<string, string>,
+    after: Record<string, string>,
+    mounted: readonly string[] = [],
+  ): Promise<Plan> {
+    await using machine = await PlanMachine.make()
+    await machine.runs(await machine.toplevel('a', before))
+    await machine.files({
+      '/proc/mounts': ['/', ...mounted].map(point => `/dev/x ${point} ext4 rw 0 0\n`).join(''),
+      '/dev/vdb': '',
+      '/dev/vdc': '',
+      '/dev/disk/by-uuid/1-2': '-> ../../vdb',
+      '/dev/disk/by-label/var': '-> ../../vdb',
+      '/dev/disk/by-label/other': '-> ../../vdc',
+    })
+    const target = await machine.toplevel('b', after)
+    return await makePlan(machine.system, {
+      ...{ root: '/', storeDir: '/nix/store', target, expected: EXPECTED, stateDir: STATE },
+    })
+  }
+
+  test.each<[string, Record<string, string>, Record<string, string>, readonly string[], string]>([
+    [
+      'in another folder',
+      config({}),
+      config({ stateDir: '/var/lib/muster' }),
+      [],
+      "looks for the agent's state in /var/lib/muster",
+    ],
+    [
+      'below a mount that it has not any more',
+      fstab(VAR),
+      fstab(),
+      ['/var'],
+      "mounts nothing on /var, where the agent's state in /var/lib/muster-agent lies",
+    ],
+    [
+      'below a mount that is new and hides it',
+      fstab(),
+      fstab(VAR),
+      [],
+      "mounts /dev/disk/by-uuid/1-2 on /var, over the agent's state",
+    ],
+    [
+      'below a bind mount that is new, as for a root that is empty at each boot',
+      fstab(),
+      fstab('/persist/var/lib/muster-agent /var/lib/muster-agent none bind 0 0'),
+      [],
+      'mounts /persist/var/lib/muster-agent on /var/lib/muster-agent, over',
+    ],
+    [
+      'on another disk',
+      fstab(VAR),
+      fstab('/dev/disk/by-label/other /var ext4 defaults 0 2'),
+      ['/var'],
+      'in the place of /dev/disk/by-uuid/1-2',
+    ],
+    [
+      'on another disk as the root',
+      fstab(),
+      { 'etc/fstab': '/dev/vdc / ext4 defaults 0 1\n' },
+      [],
+      'mounts /dev/vdc on / in the place of /dev/vda',
+    ],
+    [
+      'in another subvolume',
+      fstab('/dev/vdb /var btrfs subvol=@var 0 0'),
+      fstab('/dev/vdb /var btrfs subvol=@new 0 0'),
+      ['/var'],
+      '(subvolume @new)',
+    ],
+    [
+      'behind a bind mount of what is mounted from elsewhere',
+      fstab('/dev/vdb /persist ext4 defaults 0 0', `/persist${STATE} ${STATE} none bind 0 0`),
+      fstab('/dev/vdc /persist ext4 defaults 0 0', `/persist${STATE} ${STATE} none bind 0 0`),
+      ['/persist', STATE],
+      'mounts /dev/vdc on /persist in the place of /dev/vdb',
+    ],
+    [
+      'below a mount by a unit of its own',
+      {},
+      { [`${UNITS}/var.mount`]: '[Mount]\nWhat=/dev/vdb\nWhere=/var\n' },
+      [],
+      'mounts /dev/vdb on /var, over',
+    ],
+  ])('%s', async (_, before, after, mounted, reason) => {
+    const found = await judge(before, after, mounted)
+    expect(classes(found)).toEqual(['state-moves'])
+    expect(found.problems[0]?.reason).toContain(reason)
+  })
+
+  test.each<[string, Record<string, string>, Record<string, string>, readonly string[]]>([
+    ['the same place by its name', config({}), config({ stateDir: `${STATE}/` }), []],
+    ['one whose configuration names no folder', {}, config({}), []],
+    ['the same disk by another name', fstab(VAR), fstab('LABEL=var /var ext4 defaults 0 2'), ['/var']],
+    ['a mount that a person has made there already', fstab(), fstab(VAR), ['/var']],
+    ['a mount gone that was never there', fstab(VAR), fstab(), []],
+    [
+      'mounts elsewhere',
+      fstab('/dev/vdb /home ext4 defaults 0 2'),
+      fstab('/dev/vdc /srv ext4 defaults 0 2'),
+      ['/home'],
+    ],
+    ['one that nothing mounts by itself', fstab(), fstab('/dev/vdb /var ext4 noauto 0 2'), []],
+  ])('and not for %s', async (_, before, after, mounted) => {
+    expect(classes(await judge(before, after, mounted))).toEqual([])
+  })
 })

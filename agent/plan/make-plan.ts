@@ -5,11 +5,14 @@ import { compareUnits } from './compare-units.ts'
 import { readForcedDefault } from './forced-default.ts'
 import { type Generations, readGenerations } from './generations.ts'
 import { type KubernetesChange, kubernetesChange } from './kubernetes-change.ts'
+import { changedKubernetesFiles, changedRuntimeFiles } from './kubernetes-files.ts'
 import { knownValue, type Part } from './part.ts'
 import { type PlanProblem, planProblems } from './plan-problems.ts'
 import { type PlanSpace, readSpace } from './plan-space.ts'
 import { agentChanges, type PlanWarning, planWarnings } from './plan-warnings.ts'
 import { type RebootReasons, rebootReasons } from './reboot-reasons.ts'
+import { type RuntimeChange, runtimeChange, withRuntime } from './runtime-change.ts'
+import { whyStateMoves } from './state-place.ts'
 import { readToplevel, type Toplevel } from './toplevel.ts'
 import type { UnitComparison } from './unit-changes.ts'
 import { readUnitStates, type UnitStatesReading } from './unit-states.ts'
@@ -32,6 +35,8 @@ export interface Plan {
   readonly agentChanges: boolean
   /** What it makes of the Kubernetes that runs; undefined: nothing. */
   readonly kubernetes: KubernetesChange | undefined
+  /** The same of its container runtime, which restarts with the switch. */
+  readonly runtime: RuntimeChange | undefined
   /** Each forbids the switch. */
   readonly problems: readonly PlanProblem[]
   readonly warnings: readonly PlanWarning[]
@@ -45,9 +50,13 @@ export interface PlanQuestion {
   readonly target: string
   /** What the manifest says of this machine; no host name for a group's target. */
   readonly expected: { readonly host?: string | undefined; readonly system: string }
+  /** Where the agent that runs keeps its state; absent: nobody asks whether it stays. */
+  readonly stateDir?: string | undefined
   readonly signal?: AbortSignal | undefined
   /** The machine is simulated: nothing runs there whose states could be asked. */
   readonly simulated?: boolean | undefined
+  /** A cluster runs here that is nobody's of ours: its container runtime is left alone. */
+  readonly leavesRuntime?: boolean | undefined
 }
 
 const NOTHING_TO_FETCH: ClosureNeed = { kind: 'need', bytes: 0, paths: 0 }
@@ -65,9 +74,16 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
     : await readUnitStates(system, signal)
   const space = await readSpace(system, { root, storeDir, need: NOTHING_TO_FETCH, target })
   const forced = await readForcedDefault(system)
+  const { stateDir } = question
+  const stateMoves =
+    stateDir === undefined ? undefined : await whyStateMoves(system, current, target, stateDir)
   const reboot = rebootOf(booted, current, target)
-  const units = unitsOf(current, target, states)
-  const kubernetes = kubernetesChange(current, target)
+  const runtime = question.leavesRuntime
+    ? undefined
+    : runtimeChange(current, target, await changedRuntimeFiles(system, current, target))
+  const compared = unitsOf(current, target, states)
+  const units = { ...compared, changes: withRuntime(compared.changes, runtime) }
+  const kubernetes = kubernetesChange(current, target, await changedKubernetesFiles(system, current, target))
   return {
     target: target.path,
     current: machine.current,
@@ -80,8 +96,21 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
     space,
     agentChanges: agentChanges(current, target),
     kubernetes,
-    problems: planProblems({ target, current: machine.current, reboot, states, space, forced, expected }),
-    warnings: planWarnings({ ...machine, current, target, reboot, units, states, expected, kubernetes }),
+    runtime,
+    problems: planProblems({
+      ...{ target, current: machine.current, reboot, states, space, forced, stateMoves, expected },
+    }),
+    warnings: planWarnings({
+      ...machine,
+      current,
+      target,
+      reboot,
+      units,
+      states,
+      expected,
+      kubernetes,
+      runtime,
+    }),
   }
 }
 

@@ -16,6 +16,8 @@ export type ProblemClass =
   | 'incomplete'
   | 'no-agent'
   | 'no-dead-man'
+  /** Its agent and dead man would not find the state of those that run. */
+  | 'state-moves'
   /** A unit that must run names a program that is not in the store. */
   | 'program-missing'
   /** Made for another architecture. */
@@ -38,6 +40,8 @@ export interface ProblemsQuestion {
   readonly states: UnitStatesReading
   readonly space: PlanSpace
   readonly forced: ForcedDefault
+  /** Why the target's agent would not find the state of this one; undefined: it would. */
+  readonly stateMoves?: string | undefined
   /** What the manifest says of this machine; no host name for a group's target. */
   readonly expected: { readonly host?: string | undefined; readonly system: string }
 }
@@ -50,6 +54,7 @@ export function planProblems(question: ProblemsQuestion): PlanProblem[] {
     ...fileProblems(target),
     ...unitProblems(target.path, target.agent, 'no-agent', 'the switch would cut this node off'),
     ...unitProblems(target.path, target.deadMan, 'no-dead-man', 'nothing would bring this node back'),
+    ...stateProblems(question.stateMoves),
     ...systemProblems(target, expected.system),
     ...hostProblems(target, expected.host),
     ...rebootProblems(reboot),
@@ -76,11 +81,17 @@ function fileProblems({ path, needed, units }: Toplevel): PlanProblem[] {
     const presence = needed.get(name) ?? 'unknown'
     if (presence === 'present') return []
     return presence === 'missing'
-      ? [{ class: 'incomplete', reason: `${path} has no ${name}; build or fetch the whole closure again` }]
+      ? [{ class: 'incomplete', reason: `${path} has no ${name}; ${cureFor(name)}` }]
       : [{ class: 'unreadable', reason: `${path}/${name} cannot be read` }]
   })
   if (units.kind === 'unknown') problems.push({ class: 'unreadable', reason: units.why })
   return problems
+}
+
+function cureFor(name: string): string {
+  return name === 'bin/switch-to-configuration'
+    ? 'system.switch.enable must be on in its configuration, or it is not whole'
+    : 'build or fetch the whole closure again'
 }
 
 function unitProblems(
@@ -110,6 +121,16 @@ function unitProblems(
         },
       ]
   }
+}
+
+function stateProblems(why: string | undefined): PlanProblem[] {
+  if (why === undefined) return []
+  return [
+    {
+      class: 'state-moves',
+      reason: `${why}. The new agent would be a stranger, and nothing would bring this node back`,
+    },
+  ]
 }
 
 function systemProblems({ path, system }: Toplevel, expected: string): PlanProblem[] {

@@ -65,6 +65,53 @@ describe('room', () => {
     ])
   })
 
+  test.each([
+    ['another place', ['/dev/sda1 /esp vfat rw 0 0'], 'esp/EFI/nixos', '/esp'],
+    ['a place with a blank', ['/dev/sda1 /my\\040esp vfat rw 0 0'], 'my esp/EFI/nixos', '/my esp'],
+    [
+      'a mirror of GRUB’s',
+      ['/dev/sdb1 /boot-fallback ext4 rw 0 0'],
+      'boot-fallback/kernels',
+      '/boot-fallback',
+    ],
+  ])('on the boot partition is asked for at %s', async (_, mounts, kernels, place) => {
+    await using machine = await PlanMachine.make()
+    const target = await machine.toplevel('b')
+    await machine.files({ 'proc/mounts': `${mounts.join('\n')}\n`, [`${kernels}/old`]: 'x' })
+    const boot = (free: number) => withSpace(machine, { '/nix/store': 1e12, [place]: free })
+    expect(await problems(boot(BOOT_RESERVE + NEED), target)).toEqual([])
+    expect(await problems(boot(BOOT_RESERVE + NEED - 1), target)).toEqual([
+      `space-boot: ${place}: 1 bytes too few for 1500 more; remove generations or make room`,
+    ])
+  })
+
+  test('is asked for on each of several boot partitions, and not of a folder that nothing is mounted on', async () => {
+    await using machine = await PlanMachine.make()
+    const target = await machine.toplevel('b')
+    await machine.files({
+      'proc/mounts': '/dev/sda1 /boot1 vfat rw 0 0\n/dev/sdb1 /boot2 vfat rw 0 0\n/dev/sdc1 / ext4 rw 0 0\n',
+      'boot1/kernels/old': 'x',
+      'boot2/kernels/old': 'x',
+      'boot/kernels/of-before': 'x',
+    })
+    const system = withSpace(machine, { '/nix/store': 1e12, '/boot': 0, '/boot1': 1e9, '/boot2': 5 })
+    expect(await problems(system, target)).toEqual([
+      `space-boot: /boot2: ${BOOT_RESERVE + NEED - 5} bytes too few for 1500 more; remove generations or make room`,
+    ])
+  })
+
+  test('is not asked for where another boot loader left its kernels', async () => {
+    await using machine = await PlanMachine.make()
+    const target = await machine.toplevel('b', { 'bin/switch-to-configuration': 'install-grub.pl\n' })
+    await machine.files({
+      'proc/mounts': '/dev/sda1 /boot ext4 rw 0 0\n/dev/sdb1 /boot/efi vfat rw 0 0\n',
+      'boot/kernels/old': 'x',
+      'boot/efi/EFI/nixos/of-before': 'x',
+    })
+    const system = withSpace(machine, { '/nix/store': 1e12, '/boot': 1e9, '/boot/efi': 5 })
+    expect(await problems(system, target)).toEqual([])
+  })
+
   test('on the boot partition is not asked for what is there already', async () => {
     await using machine = await PlanMachine.make()
     const target = await machine.toplevel('b')

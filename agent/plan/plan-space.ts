@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path'
 import type { SpaceReading, System } from '../system/system.ts'
-import { type BootPlace, findBootPlace } from './boot-loader.ts'
+import { type BootLoaderKind, type BootPlace, findBootPlaces } from './boot-loader.ts'
 import type { ClosureNeed } from './closure-size.ts'
 import { knownValue } from './part.ts'
 import type { SystemParts } from './reboot-reasons.ts'
@@ -34,7 +34,7 @@ export interface SpaceQuestion {
   /** What is still to be fetched; zero once the closure is there. */
   readonly need: ClosureNeed
   /** The target; undefined before it is in the store, when nobody knows its kernel. */
-  readonly target: SystemParts | undefined
+  readonly target: (SystemParts & { readonly bootLoader: BootLoaderKind }) | undefined
 }
 
 /** Reads how much room there is and how much is needed. */
@@ -49,10 +49,24 @@ export async function readSpace(
     need: need.kind === 'need' ? bytes(need.bytes) : need,
     filesFree: freeFiles(storeDir, reading),
   }
-  const place = await findBootPlace(system, root)
-  if (place === undefined || target === undefined) return { store }
-  const free = freeBytes(place.mountPoint, await system.space(place.mountPoint))
-  return { store, boot: { place, free, need: await bootNeed(system, place, target) } }
+  if (target === undefined) return { store }
+  const places = await findBootPlaces(system, root, target.bootLoader)
+  const rooms = await Promise.all(
+    places.map(async place => ({
+      place,
+      free: freeBytes(place.mountPoint, await system.space(place.mountPoint)),
+      need: await bootNeed(system, place, target),
+    })),
+  )
+  const boot = rooms.toSorted((a, b) => slackOf(a) - slackOf(b))[0]
+  return { store, ...(boot && { boot }) }
+}
+
+/** Where there is least is what decides, and where nobody knows before all. */
+function slackOf({ free, need }: { readonly free: Bytes; readonly need: Bytes }): number {
+  // What takes nothing more may be as full as it likes.
+  if (need.kind === 'bytes' && need.bytes === 0) return Number.POSITIVE_INFINITY
+  return free.kind === 'bytes' && need.kind === 'bytes' ? free.bytes - need.bytes : Number.NEGATIVE_INFINITY
 }
 
 /** The bytes of kernel and initrd that are not on the boot partition yet; the installers name copies by store path. */

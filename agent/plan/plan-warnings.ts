@@ -1,6 +1,8 @@
 import type { KubernetesChange } from './kubernetes-change.ts'
 import { knownValue, type Part } from './part.ts'
 import type { RebootReasons } from './reboot-reasons.ts'
+import type { RuntimeChange } from './runtime-change.ts'
+import { isTargetPending } from './target-pending.ts'
 import { AGENT_UNIT, type Toplevel } from './toplevel.ts'
 import type { UnitComparison } from './unit-changes.ts'
 import { unitDifference } from './unit-difference.ts'
@@ -24,6 +26,7 @@ export type WarningKind =
   | 'failed-before'
   | 'boot-pending'
   | 'kubernetes'
+  | 'runtime'
 
 export interface WarningsQuestion {
   readonly current: Toplevel | undefined
@@ -36,6 +39,7 @@ export interface WarningsQuestion {
   readonly states: UnitStatesReading
   readonly expected: { readonly host?: string | undefined }
   readonly kubernetes: KubernetesChange | undefined
+  readonly runtime: RuntimeChange | undefined
 }
 
 const DBUS = ['dbus.service', 'dbus.socket', 'dbus-broker.service']
@@ -63,13 +67,21 @@ export function planWarnings(question: WarningsQuestion): PlanWarning[] {
   if (expected.host !== undefined && target.hostName.kind === 'missing') {
     warn('no-host-name', `${target.path} names no host, so nobody can see whose system it is`)
   }
-  const { kubernetes } = question
+  const { kubernetes, runtime } = question
   if (kubernetes) {
-    const { from, to } = kubernetes
+    const { from, to, files } = kubernetes
     const versions = from === to ? '' : ` (${from ?? 'unknown'}, then ${to ?? 'unknown'})`
+    const read = files.length === 0 ? '' : `, with ${named(files)}`
     warn(
       'kubernetes',
-      `Kubernetes changes${versions}: not by the switch; it restarts once the system is confirmed`,
+      `Kubernetes changes${versions}${read}: not by the switch; it restarts once the system is confirmed`,
+    )
+  }
+  if (runtime) {
+    const read = runtime.files.length === 0 ? '' : `, with ${named(runtime.files)}`
+    warn(
+      'runtime',
+      `the container runtime changes${read}: ${named(runtime.units)} restarts right after the switch, and goes back with it`,
     )
   }
   if (units.unknown.length > 0) {
@@ -81,6 +93,13 @@ export function planWarnings(question: WarningsQuestion): PlanWarning[] {
   const next = knownValue(question.profile)
   if (next !== undefined && ![current?.path, target.path, knownValue(question.booted)].includes(next)) {
     warn('boot-pending', `${next} was set for the next boot and never switched to; this plan replaces it`)
+  }
+  const systems = { target: target.path, current: current?.path, booted: knownValue(question.booted) }
+  if (isTargetPending({ ...systems, profile: next })) {
+    warn(
+      'boot-pending',
+      `the next boot starts ${target.path} although ${current?.path ?? 'another system'} runs: what runs is made the boot default, until the new system has proved itself`,
+    )
   }
   const failed = states.kind === 'states' ? failedUnits(states.states) : []
   if (failed.length > 0) warn('failed-before', `failed already: ${named(failed)}`)

@@ -82,6 +82,11 @@ export async function readToplevel(system: System, path: string): Promise<Toplev
   }
 }
 
+/** The agent's unit of a toplevel, by its file and the drop-ins beside it. */
+export async function readAgentUnit(system: System, path: string): Promise<NeededUnit> {
+  return await readNeededUnit(system, await readUnitFolder(system, `${path}/etc/systemd/system`), AGENT_UNIT)
+}
+
 async function readNeededUnit(system: System, units: UnitFolderReading, unit: string): Promise<NeededUnit> {
   if (units.kind !== 'folder') return { unit, file: units.kind, programFile: 'unknown' }
   const entry = units.folder.units.get(unit)

@@ -29,6 +29,8 @@ export type UnitReason =
   | 'by-socket'
   /** Changed, and systemd applies that without a restart (slices, paths). */
   | 'applied-in-place'
+  /** The container runtime, which the operation restarts after the switch, and the switch does not. */
+  | 'by-the-operation'
 
 export interface UnitComparison {
   /** Sorted by unit, each at most once. Targets that only start what they want are left out. */

@@ -39,6 +39,27 @@ export function unitDifference(before: UnitSettings, after: UnitSettings): UnitD
   return worst
 }
 
+/** Settings for the switch program alone: whatever they say, what runs is the same. */
+const OF_THE_SWITCH = new Set([
+  'X-RestartIfChanged',
+  'X-StopIfChanged',
+  'X-StopOnRemoval',
+  'X-ReloadIfChanged',
+  'X-OnlyManualStart',
+])
+
+/** Whether what runs by one version of a unit is other than what would by the other, for who restarts it in the switch's place. */
+export function runsOtherwise(before: UnitSettings, after: UnitSettings): boolean {
+  const own = (settings: UnitSettings): UnitSettings =>
+    new Map(
+      [...settings].map(([section, keys]) => [
+        section,
+        new Map([...keys].filter(([key]) => !OF_THE_SWITCH.has(key))),
+      ]),
+    )
+  return unitDifference(own(before), own(after)) !== 'none'
+}
+
 function neededFor(section: string, key: string, before: boolean, after: boolean): UnitDifference {
   if (section === 'Unit' && HARMLESS.has(key)) return 'none'
   const byReload =

@@ -67,6 +67,25 @@ describe('T20: the record of what is armed', () => {
     for (const text of ['', 'null', '[]', '7', '{"v":2}']) expect(() => parseArmRecord(text)).toThrow()
   })
 
+  it('says which container runtime restarts with it, or is refused', async () => {
+    const [sample] = fc.sample(record, { numRuns: 1, seed: 2 })
+    if (!sample) throw new Error('no sample')
+    const folder = armFolder(dir, 'runtime', 1)
+    await mkdir(folder.path, { recursive: true })
+    const units = ['containerd.service']
+    for (const runtime of [
+      { units, endpoint: 'unix:///run/containerd/containerd.sock', network: true, node: false },
+      { units, network: false, node: true },
+    ]) {
+      await writeArmRecord(folder, { ...sample, runtime })
+      expect(await readArmRecord(folder)).toEqual({ kind: 'armed', record: { ...sample, runtime } })
+    }
+    for (const wrong of [null, [], 'x', { units: ['x'] }, { units }, { units, network: true }]) {
+      const text = JSON.stringify({ v: 1, ...sample, runtime: wrong })
+      expect(() => parseArmRecord(text), text).toThrow(/^runtime/)
+    }
+  })
+
   it('that is missing is told from one that cannot be read', async () => {
     const folder = armFolder(dir, 'other', 1)
     expect(await readArmRecord(folder)).toEqual({ kind: 'missing' })

@@ -22,6 +22,10 @@ export interface ArmRecord {
   /** What the profile named before, and the number of that generation where it has one. */
   readonly profile: string
   readonly generation: number | undefined
+  /** The profile named the target itself: `profile` is what ran, and is made the boot default before anything is tried. */
+  readonly defaultMoves?: boolean | undefined
+  /** The container runtime changes: it restarts after the switch, forward and back. */
+  readonly runtime?: ArmedRuntime | undefined
   /** The boot in which it was armed. */
   readonly bootId: string
   /** How long the change may stay unconfirmed once it is active. */
@@ -36,6 +40,17 @@ export interface ArmRecord {
   readonly systemRoot: string
   /** The service manager: systemd's own, or plain processes on a simulated machine. */
   readonly units: 'systemd' | 'processes'
+}
+
+export interface ArmedRuntime {
+  /** Both systems have them. */
+  readonly units: readonly string[]
+  /** Its socket; undefined: it is not told. */
+  readonly endpoint?: string | undefined
+  /** Its network of pods was ready before. */
+  readonly network: boolean
+  /** Its node was Ready before. */
+  readonly node: boolean
 }
 
 const FILE = 'arm.json'
@@ -96,6 +111,8 @@ export function parseArmRecord(text: string): ArmRecord {
     previous: text_('previous'),
     profile: text_('profile'),
     generation: fields.has('generation') ? integer('generation') : undefined,
+    ...(fields.get('defaultMoves') === true && { defaultMoves: true }),
+    ...(fields.has('runtime') && { runtime: runtimeOf(fields.get('runtime')) }),
     bootId: text_('bootId'),
     confirmMs: integer('confirmMs'),
     switchMs: integer('switchMs'),
@@ -104,4 +121,17 @@ export function parseArmRecord(text: string): ArmRecord {
     systemRoot: text_('systemRoot'),
     units: choice('units', ['systemd', 'processes']),
   }
+}
+
+function runtimeOf(value: unknown): ArmedRuntime {
+  const fields = new Map<string, unknown>(Object.entries(value ?? {}))
+  const [units, endpoint] = [fields.get('units'), fields.get('endpoint')]
+  const [network, node] = [fields.get('network'), fields.get('node')]
+  if (!Array.isArray(units) || !units.every(unit => typeof unit === 'string' && unit.endsWith('.service'))) {
+    throw new Error('runtime.units: must be names of services')
+  }
+  if (typeof network !== 'boolean' || typeof node !== 'boolean') {
+    throw new Error('runtime: must say network and node')
+  }
+  return { units, network, node, ...(typeof endpoint === 'string' && { endpoint }) }
 }

@@ -152,7 +152,7 @@ describe('a switch', () => {
     ['SIGTERM after all was done', { ...done, signal: 'TERM' }, 'touched: unknown'],
     ['T22: no mark, after it began', { gone: true }, 'touched: unknown'],
     ['T22: no mark, and the new system runs', { gone: true, ...done }, 'touched: unknown'],
-    ['no mark, and it never began', { gone: true, began: false }, 'untouched: activation failed'],
+    ['no mark, and it never began', { gone: true, began: false }, 'untouched: refused'],
     [
       'its time is over, though it did end with 0 meanwhile',
       { ...done, overdue: 'waiting for x' },
@@ -167,7 +167,8 @@ describe('a switch', () => {
     const end = { at, result: 'exit-code', code: '', status: '' }
     expect(judgeSwitch({ ...rest, seen: { ...seen, began: false, end } })).toMatchObject({
       kind: 'untouched',
-      class: OutcomeClass.ACTIVATION_FAILED,
+      class: OutcomeClass.REFUSED,
+      refusal: 'not-started',
     })
   })
 
@@ -203,7 +204,7 @@ describe('a switch', () => {
     })
     .map(facts)
 
-  it('is good only by all its facts together, and untouched only where nothing speaks against it', () => {
+  it('A2: is good only by all its facts together, and untouched only where nothing speaks against it', () => {
     fc.assert(
       fc.property(anything, given => {
         const { seen, failedBefore, failedAfter, tolerated } = given

@@ -25,6 +25,8 @@ export type SwitchVerdict =
 interface Failure<K> {
   readonly kind: K
   readonly class: OutcomeClass
+  /** Class of a refusal; empty for anything else. */
+  readonly refusal: string
   readonly reason: string
   readonly exitCode: number | undefined
 }
@@ -46,18 +48,23 @@ export function judgeSwitch(facts: SwitchFacts): SwitchVerdict {
   const touched = (kind: OutcomeClass, reason: string): SwitchVerdict => ({
     kind: 'touched',
     class: kind,
+    refusal: '',
     reason,
     exitCode,
   })
-  const untouched = (kind: OutcomeClass, reason: string): SwitchVerdict => ({
+  const untouched = (kind: OutcomeClass, reason: string, refusal = ''): SwitchVerdict => ({
     kind: 'untouched',
     class: kind,
+    refusal,
     reason: `${reason}; nothing was touched`,
     exitCode,
   })
   // Lists are written while planning and taken away phase by phase: with them it came at least so far, and whether it
   // stopped units after that cannot be told.
   const planned = begun || seen.listsLeft
+  /** The service manager did not come as far as the program: the system is not to blame. */
+  const notStarted = (why: string): SwitchVerdict =>
+    untouched(OutcomeClass.REFUSED, `the switch could not be started${why}`, 'not-started')
   /** For an ending that comes before anything is touched as well as in the middle. */
   const eitherWay = (before: string, middle: string, reached = planned): SwitchVerdict =>
     reached
@@ -74,12 +81,10 @@ export function judgeSwitch(facts: SwitchFacts): SwitchVerdict {
   if (!end) {
     return seen.began || begun
       ? touched(OutcomeClass.UNKNOWN, `the switch is gone without a word of how it ended; ${now}`)
-      : untouched(OutcomeClass.ACTIVATION_FAILED, 'the switch could not be started')
+      : notStarted('')
   }
   if (exitCode === undefined) {
-    if (end.code === '' && !begun) {
-      return untouched(OutcomeClass.ACTIVATION_FAILED, `the switch could not be started (${end.result})`)
-    }
+    if (end.code === '' && !begun) return notStarted(` (${end.result})`)
     return touched(OutcomeClass.UNKNOWN, `the switch was ended by ${end.status || end.result}; ${now}`)
   }
   const moved = currentAfter === target

@@ -26,7 +26,7 @@ describe('lists that an interrupted switch left', () => {
   const units = Object.keys(known)
   const describeUnit = (unit: string) => known[unit] ?? { active: undefined, inTarget: false }
 
-  it('lose the entry of the reload list that would end every later run in its middle', () => {
+  it('A3: lose the entry of the reload list that would end every later run in its middle', () => {
     const tidied = tidyLists({ start: [], restart: [], reload: units }, describeUnit)
     expect(tidied).toEqual({
       reload: ['up.service'],
@@ -84,15 +84,18 @@ describe('the lists of a machine', () => {
     await put('reload-list', ['web.service', 'old.service', 'a.b.service'])
     await put('start-list', [
       'getty@tty1.service',
+      'getty@10.0.0.1.service',
       'multi-user.target',
       'home.mount',
       '../etc/passwd.service',
     ])
     await put('restart-list', ['old.service'])
     const told = await tidyListsFor({ system, units, root }, join(root, 'next'))
-    expect(told).toContain('8 entries, 5 kept')
+    expect(told).toContain('9 entries, 6 kept')
     expect(await readLists(system, root)).toEqual({
-      start: ['getty@tty1.service', 'multi-user.target', 'home.mount', 'a.b.service'],
+      start: [
+        ...['getty@tty1.service', 'getty@10.0.0.1.service', 'multi-user.target', 'home.mount', 'a.b.service'],
+      ],
       restart: [],
       reload: ['web.service'],
     })

@@ -1,6 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sha256Hex } from '../../shared/ids.ts'
+import { templateOf } from '../plan/unit-folder.ts'
 import type { System } from '../system/system.ts'
 import type { Units } from '../units/units.ts'
 import { MOST_SLOT_JSON_BYTES, readSlot, reserveSlot, writeSlot } from './slot.ts'
@@ -84,8 +85,7 @@ export async function tidyListsFor(
 
 /** Whether a system has a file for a unit: its own, or that of its template. */
 async function hasUnit(system: System, target: string, unit: string): Promise<boolean> {
-  const template = unit.replace(/@[^.]*\./, '@.')
-  for (const name of new Set([unit, template])) {
+  for (const name of [unit, templateOf(unit) ?? unit]) {
     if (name.includes('/')) return false
     const found = await system.exists(join(target, 'etc/systemd/system', name))
     if (found.kind === 'present') return true

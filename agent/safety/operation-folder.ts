@@ -18,6 +18,7 @@ export const SLOTS = [
   'switch.start',
   'switch.end',
   'switch.lists',
+  'runtime.start',
   'back.start',
   'back.end',
   'boot.start',
@@ -70,10 +71,15 @@ export async function prepareBootFolder(folder: ArmFolder, stateDir: string): Pr
   }
 }
 
+/** All operations of which anything is on disk, in no order. */
+export async function operationsOnDisk(stateDir: string): Promise<readonly string[]> {
+  return await namesIn(join(stateDir, FOLDER))
+}
+
 /** All rounds on disk, in no order. */
 export async function listArmFolders(stateDir: string): Promise<readonly ArmFolder[]> {
   const found: ArmFolder[] = []
-  for (const operation of await namesIn(join(stateDir, FOLDER))) {
+  for (const operation of await operationsOnDisk(stateDir)) {
     for (const name of await namesIn(operationFolder(stateDir, operation))) {
       if (/^[1-9]\d{0,5}$/.test(name)) found.push(armFolder(stateDir, operation, Number(name)))
     }
@@ -83,7 +89,7 @@ export async function listArmFolders(stateDir: string): Promise<readonly ArmFold
 
 /** Gives up what a finished operation left, except what `keep` names. */
 export async function forgetOperations(stateDir: string, keep: ReadonlySet<string>): Promise<void> {
-  for (const operation of await namesIn(join(stateDir, FOLDER))) {
+  for (const operation of await operationsOnDisk(stateDir)) {
     if (!keep.has(operation)) await rm(operationFolder(stateDir, operation), { recursive: true, force: true })
   }
 }

@@ -1,10 +1,19 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { bootAnew, sampleMachine } from '../operation/testing/sample-machine.ts'
+import type { ScriptedSystem } from '../operation/testing/scripted-system.ts'
+import { ScriptedUnits } from '../operation/testing/scripted-units.ts'
 import { ARM_MODES, type ArmMode, type ArmRecord } from './arm-record.ts'
-import { type BootFinding, judgeAtBoot } from './rearm-at-boot.ts'
+import { readDeadline, writeDeadline } from './deadline.ts'
+import { type ArmFolder, armFolder, prepareArmFolder } from './operation-folder.ts'
+import { type BootFinding, judgeAtBoot, settleAtBoot } from './rearm-at-boot.ts'
 import type { ReturnEnd } from './return-end.ts'
-import type { Verdict } from './verdict.ts'
+import { readBootTime } from './uptime.ts'
+import { prepareClaims, type Verdict } from './verdict.ts'
 
 const OLD = '/nix/store/old'
 const NEW = '/nix/store/new'
@@ -39,7 +48,7 @@ describe('a boot that finds an armed change', () => {
       'claim-and-return',
     ],
     ['takes it back when nobody can tell whether it was armed', { armedFor: undefined }, 'claim-and-return'],
-    ['does nothing twice in one boot', { armedFor: 'boot-2' }, 'nothing'],
+    ['gives no time twice in one boot', { armedFor: 'boot-2' }, 'keep'],
     ['leaves alone what is confirmed', { verdict: { kind: 'confirmed' } }, 'nothing'],
     ['leaves alone what was never touched', { verdict: untouched }, 'nothing'],
     ['walks on a way back that was cut', { verdict: returned }, 'return'],
@@ -86,10 +95,79 @@ describe('a boot that finds an armed change', () => {
           expect([booted, armedFor, verdict.kind]).toEqual([NEW, given.arm.bootId, 'none'])
           expect(armedFor).not.toBe(bootId)
         }
-        if (verdict.kind === 'none' && armedFor !== bootId) expect(step.kind).not.toBe('nothing')
+        if (verdict.kind === 'none') expect(step.kind).not.toBe('nothing')
+        if (step.kind === 'keep') expect(armedFor).toBe(bootId)
         if (step.kind === 'claim-and-return') expect(verdict.kind).toBe('none')
       }),
       { numRuns: 2_000 },
     )
+  })
+})
+
+describe('what a boot does about an armed change', () => {
+  let stateDir: string
+  let system: ScriptedSystem
+  let units: ScriptedUnits
+  let folder: ArmFolder
+  let record: ArmRecord
+  beforeEach(async () => {
+    stateDir = await mkdtemp(join(tmpdir(), 'rearm-'))
+    system = sampleMachine()
+    units = new ScriptedUnits(system)
+    folder = armFolder(stateDir, 'op', 1)
+    const now = await readBootTime(system)
+    record = { ...arm('trial'), bootId: now.bootId, confirmMs: 60_000, systemRoot: '/root' }
+    await prepareArmFolder(folder, stateDir)
+    await prepareClaims(folder)
+    await writeDeadline(folder, { ...now, uptimeMs: now.uptimeMs + 50_000, of: 'proof' })
+  })
+  afterEach(async () => {
+    await units.cut()
+    await rm(stateDir, { recursive: true })
+  })
+  const settle = () => settleAtBoot({ system, units }, folder, record, stateDir, () => {})
+  /** Has the service manager start nothing, so often. */
+  const refuseTimers = (times: number) => {
+    const start = units.startTimer.bind(units)
+    units.startTimer = async unit => {
+      times -= 1
+      return times >= 0 ? { kind: 'failed', reason: 'the bus does not answer' } : await start(unit)
+    }
+    units.start = async () => ({ kind: 'failed', reason: 'the bus does not answer' })
+  }
+
+  it('is begun again where the dead man could not be armed, and gives no more time for that', async () => {
+    bootAnew(system, NEW)
+    refuseTimers(1)
+    expect(await settle()).toBe(false)
+    const first = await readDeadline(folder)
+    expect(units.armed).toEqual([])
+    expect(await settle()).toBe(true)
+    expect(units.armed).toEqual(['muster-return-op-1'])
+    expect(await readDeadline(folder)).toEqual(first)
+  })
+
+  it('arms anew what a soft reboot ended, whose boot is the same, with the time that is left', async () => {
+    const before = await readDeadline(folder)
+    let afterMs = 0
+    const start = units.startTimer.bind(units)
+    units.startTimer = async unit => {
+      afterMs = unit.afterMs
+      return await start(unit)
+    }
+    expect(await settle()).toBe(true)
+    expect(units.armed).toEqual(['muster-return-op-1'])
+    expect(afterMs).toBeGreaterThan(0)
+    expect(afterMs).toBeLessThanOrEqual(50_000)
+    expect(await readDeadline(folder)).toEqual(before)
+    // And changes nothing where the timer is there.
+    expect(await settle()).toBe(true)
+  })
+
+  it('has the way back itself wait where of the timer only the name is left', async () => {
+    units.startTimer = async () => ({ kind: 'taken' })
+    units.isActive = async () => false
+    expect(await settle()).toBe(true)
+    expect(units.started).toEqual(['muster-return-op-1'])
   })
 })

@@ -3,11 +3,11 @@ import type { System } from '../system/system.ts'
 import { bootedSystem } from '../system/system-links.ts'
 import type { Units } from '../units/units.ts'
 import { type ArmRecord, readArmRecord } from './arm-record.ts'
-import { readDeadline } from './deadline.ts'
+import { leftUntil, readDeadline } from './deadline.ts'
 import { doorsOf } from './machine-door.ts'
 import { type ArmFolder, listArmFolders } from './operation-folder.ts'
 import { type ReturnEnd, readReturnEnd } from './return-end.ts'
-import { armDeadMan, startReturn } from './return-unit.ts'
+import { armDeadMan, armTimer, startReturn } from './return-unit.ts'
 import { readBootTime } from './uptime.ts'
 import { beginProof, claimReturned, readVerdict, type Verdict } from './verdict.ts'
 
@@ -23,8 +23,10 @@ export interface BootFinding {
 }
 
 export type BootStep =
-  /** Decided and done, or still armed by this very boot. */
+  /** Decided and done, or waiting for the next boot. */
   | { readonly kind: 'nothing' }
+  /** Armed in this very boot, whose time goes on: only its timer may be gone. */
+  | { readonly kind: 'keep' }
   /** The new system was booted for its trial: it has its time to prove itself. */
   | { readonly kind: 'arm' }
   /** Taken back already, but not to its end. */
@@ -41,7 +43,7 @@ export function judgeAtBoot({ arm, verdict, end, bootId, booted, armedFor }: Boo
       ? { kind: 'return' }
       : { kind: 'nothing' }
   }
-  if (bootId === armedFor) return { kind: 'nothing' }
+  if (bootId === armedFor) return { kind: 'keep' }
   // Once: a second boot without a word is a machine that keeps falling over.
   if (booted === arm.target && armedFor === arm.bootId) return { kind: 'arm' }
   return { kind: 'claim-and-return' }
@@ -60,7 +62,8 @@ export async function rearmAtBoot(stateDir: string, say: (line: string) => void)
       continue
     }
     try {
-      await settleAtBoot(doorsOf(reading.record, stateDir), folder, reading.record, stateDir, say)
+      good =
+        (await settleAtBoot(doorsOf(reading.record, stateDir), folder, reading.record, stateDir, say)) && good
     } catch (error) {
       // One that cannot be settled must not keep the others from it.
       good = false
@@ -70,28 +73,35 @@ export async function rearmAtBoot(stateDir: string, say: (line: string) => void)
   return good
 }
 
-/** Does what a boot has to do for one armed change. */
+/** Does what a boot has to do for one armed change; false: it could not, and is to be called again. */
 export async function settleAtBoot(
   { system, units }: { readonly system: System; readonly units: Units },
   folder: ArmFolder,
   arm: ArmRecord,
   stateDir: string,
   say: (line: string) => void,
-): Promise<void> {
+): Promise<boolean> {
   const now = await readBootTime(system)
+  const deadline = await readDeadline(folder)
   const step = judgeAtBoot({
     arm,
     verdict: await readVerdict(folder),
     end: await readReturnEnd(folder),
     bootId: now.bootId,
     booted: await bootedSystem(system, arm.systemRoot),
-    armedFor: (await readDeadline(folder))?.bootId,
+    armedFor: deadline?.bootId,
   })
   say(`operation ${arm.operation}: ${step.kind}`)
   let problem: string | undefined
   switch (step.kind) {
     case 'nothing':
-      return
+      return true
+    case 'keep':
+      // A soft reboot, or whoever isolates another target, ends timers and leaves the boot; and one may not have been started.
+      problem = await armTimer(units, folder, arm, stateDir, (deadline && leftUntil(deadline, now)) ?? 0)
+      // Of a timer that was ended the unit may be left; what it starts waits for the deadline by itself.
+      if (problem !== undefined) problem = await startReturn(units, folder, arm, stateDir)
+      break
     case 'arm':
       await beginProof(folder)
       problem = await armDeadMan(units, folder, arm, { stateDir, now, afterMs: arm.confirmMs })
@@ -105,4 +115,5 @@ export async function settleAtBoot(
       break
   }
   if (problem !== undefined) say(`operation ${arm.operation}: ${problem}`)
+  return problem === undefined
 }

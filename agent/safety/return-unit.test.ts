@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { sampleMachine } from '../operation/testing/sample-machine.ts'
 import { ScriptedUnits } from '../operation/testing/scripted-units.ts'
-import type { ArmRecord } from './arm-record.ts'
+import { type ArmRecord, writeArmRecord } from './arm-record.ts'
 import { armFolder, prepareArmFolder } from './operation-folder.ts'
-import { armDeadMan, returnUnit } from './return-unit.ts'
+import { armDeadMan, BROKEN_OFF, returnUnit, runReturn } from './return-unit.ts'
 import { readBootTime } from './uptime.ts'
 
 let stateDir: string
@@ -42,4 +42,16 @@ it.each<[string, boolean, string | undefined]>([
   units.isActive = async () => active
   expect(await armDeadMan(units, folder, arm, again)).toBe(problem)
   await units.cut()
+})
+
+it('a way back that breaks off before its end is on record is begun again, and one that failed for good is not', async () => {
+  const target = { stateDir, operation: 'broken', round: 1 }
+  const { signal } = new AbortController()
+  expect(await runReturn(target, signal, 0)).toBe(1)
+  // Armed, but nothing can be claimed: its folder has no claims, as where a disk gives what was written back no more.
+  const folder = armFolder(stateDir, 'broken', 1)
+  await prepareArmFolder(folder, stateDir)
+  await writeArmRecord(folder, { ...arm, operation: 'broken', units: 'processes' })
+  expect(await runReturn(target, signal, 0)).toBe(BROKEN_OFF)
+  expect(returnUnit(folder, arm, stateDir).restarts).toEqual({ alsoOnExitCode: BROKEN_OFF })
 })

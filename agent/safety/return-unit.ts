@@ -2,12 +2,17 @@ import { reasonOf } from '../../shared/errors.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import type { UnitSpec, Units } from '../units/units.ts'
 import { type ArmRecord, readArmRecord } from './arm-record.ts'
-import { writeDeadline } from './deadline.ts'
+import { changeDeadline, writeDeadline } from './deadline.ts'
 import { doorsOf } from './machine-door.ts'
 import { type ArmFolder, armFolder } from './operation-folder.ts'
 import { unitName } from './switch-unit.ts'
 import type { BootTime } from './uptime.ts'
 import { walkBack } from './walk-back.ts'
+
+/** The exit code of a way back that broke off before its end was on record, such as on a full disk: it is begun again. */
+export const BROKEN_OFF = 75
+/** Before that: what broke it off may well be there for long. */
+const BROKEN_OFF_PAUSE_MS = 10_000
 
 /** The unit that walks back. Its name is the lock of the way back: whoever starts it, there is one. */
 export function returnUnit(folder: ArmFolder, arm: ArmRecord, stateDir: string): UnitSpec {
@@ -21,7 +26,7 @@ export function returnUnit(folder: ArmFolder, arm: ArmRecord, stateDir: string):
     ],
     env: { PATH: arm.toolPath, LC_ALL: 'C' },
     // Nobody else would walk on while the agent is gone.
-    restarts: true,
+    restarts: { alsoOnExitCode: BROKEN_OFF },
   }
 }
 
@@ -36,6 +41,17 @@ export async function armDeadMan(
   { stateDir, now, afterMs }: { readonly stateDir: string; readonly now: BootTime; readonly afterMs: number },
 ): Promise<string | undefined> {
   await writeDeadline(folder, { bootId: now.bootId, uptimeMs: now.uptimeMs + afterMs, of: 'proof' })
+  return await armTimer(units, folder, arm, stateDir, afterMs)
+}
+
+/** Has the way back begin after `afterMs`, or when the deadline that is written is over, whichever is later. */
+export async function armTimer(
+  units: Units,
+  folder: ArmFolder,
+  arm: ArmRecord,
+  stateDir: string,
+  afterMs: number,
+): Promise<string | undefined> {
   const started = await units.startTimer({ ...returnUnit(folder, arm, stateDir), afterMs })
   if (started.kind === 'failed') return started.reason
   // Only a timer that waits, or a way back that goes by this very deadline, is as good as a new one.
@@ -54,9 +70,18 @@ export async function rearmDeadMan(
   units: Units,
   folder: ArmFolder,
   arm: ArmRecord,
-  { stateDir, now, afterMs }: { readonly stateDir: string; readonly now: BootTime; readonly afterMs: number },
+  {
+    stateDir,
+    now,
+    afterMs,
+  }: { readonly stateDir: string; readonly now: BootTime; readonly afterMs: () => number },
 ): Promise<string | undefined> {
-  await writeDeadline(folder, { bootId: now.bootId, uptimeMs: now.uptimeMs + afterMs, of: 'proof' })
+  let leftMs = 0
+  // Asked for within the change: what is announced at this instant is in it, or moves what is written here.
+  await changeDeadline(folder, async () => {
+    leftMs = afterMs()
+    return { bootId: now.bootId, uptimeMs: now.uptimeMs + leftMs, of: 'proof' }
+  })
   const prove = {
     name: unitName('prove', folder),
     description: `Muster operation ${arm.operation}: time to be confirmed`,
@@ -68,7 +93,7 @@ export async function rearmDeadMan(
     env: { PATH: arm.toolPath, LC_ALL: 'C' },
   }
   await units.stopTimer(prove.name)
-  const started = await units.startTimer({ ...prove, afterMs })
+  const started = await units.startTimer({ ...prove, afterMs: leftMs })
   return started.kind === 'failed' ? started.reason : undefined
 }
 
@@ -101,6 +126,7 @@ export interface ReturnTarget {
 export async function runReturn(
   { stateDir, operation, round }: ReturnTarget,
   signal: AbortSignal,
+  pauseMs = BROKEN_OFF_PAUSE_MS,
 ): Promise<number> {
   const say = (line: string) => process.stderr.write(`${line}\n`)
   const folder = armFolder(stateDir, operation, round)
@@ -117,8 +143,8 @@ export async function runReturn(
     return end.kind === 'failed' ? 1 : 0
   } catch (error) {
     say(`the way back broke off: ${reasonOf(error)}`)
-    await pause(1_000, signal)
-    return 1
+    await pause(pauseMs, signal)
+    return BROKEN_OFF
   }
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { hasSmallDisks, runOnSmallDisk } from '../operation/testing/small-disk.ts'
+import { hasBtrfs, hasSmallDisks, runOnBtrfs, runOnSmallDisk } from '../operation/testing/small-disk.ts'
 import { clearSlot, MOST_SLOT_JSON_BYTES, readSlot, reserveSlot, SLOT_BYTES, writeSlot } from './slot.ts'
 
 let dir: string
@@ -114,3 +114,28 @@ it.skipIf(!hasSmallDisks)(
     await rm(small, { recursive: true })
   },
 )
+
+describe.skipIf(!hasBtrfs)('on a full btrfs', () => {
+  const onBtrfs = async (attribute: '+C' | 'none') => {
+    const disk = await mkdtemp(join(tmpdir(), 'btrfs-'))
+    try {
+      return runOnBtrfs(disk, attribute, join(import.meta.dirname, 'fixtures/fill-disk.ts'))
+    } finally {
+      await rm(disk, { recursive: true })
+    }
+  }
+
+  it('what a round must write is written, without copy on write', async () => {
+    expect(await onBtrfs('+C')).toEqual({
+      lines: ['full ENOSPC', 'mark 4', 'end returned', 'verdict no room'],
+      status: 0,
+      stderr: '',
+    })
+  }, 180_000)
+
+  it('it is not with copy on write, which the NixOS module takes away for that', async () => {
+    const { lines, status, stderr } = await onBtrfs('none')
+    expect([lines, status]).toEqual([['full ENOSPC'], 1])
+    expect(stderr).toContain('ENOSPC')
+  }, 180_000)
+})

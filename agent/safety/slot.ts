@@ -7,7 +7,7 @@ import { sha256Hex } from '../../shared/ids.ts'
 /**
  * A slot is a file of one block that holds one JSON value. Its block is taken when the operation is accepted, so that
  * what happened can still be written when the disk is full: a slot is overwritten in place, never made anew. (On a file
- * system that copies on write this needs a block at that moment after all.)
+ * system that copies on write this needs a block at that moment after all; the NixOS module has btrfs not do so.)
  * INVARIANTS: a slot is empty or holds a whole value; one that was torn by a power cut is told from both.
  */
 export type SlotReading =

@@ -1,10 +1,9 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { System } from '../system/system.ts'
+import { bootMounts } from './boot-mounts.ts'
 import { switchLockHolder } from './switch-lock.ts'
 
-/** Where the EFI system partition, or the one beside it that holds the entries, may be mounted. */
-export const EFI_MOUNTS = ['boot', 'efi', 'boot/efi'] as const
 /** systemd-boot's installer writes this file with "it must not exist", and renames it in the same breath. */
 const HALF_WRITTEN = 'loader/loader.tmp'
 
@@ -17,7 +16,7 @@ export async function clearStaleLoader(
   root: string,
   say: (line: string) => void,
 ): Promise<void> {
-  for (const mount of EFI_MOUNTS) {
+  for (const mount of await bootMounts(system)) {
     const path = join(root, mount, HALF_WRITTEN)
     if ((await system.exists(path)).kind !== 'present') continue
     const holder = await switchLockHolder(system, root)

@@ -37,7 +37,7 @@ export async function switchLockHolder(system: System, root: string): Promise<Lo
     if (held !== true) continue
     const words = await textOf(system, `/proc/${name}/cmdline`)
     const program = (await textOf(system, `/proc/${name}/comm`)).trim()
-    const isSwitch = [program, ...words.split('\0')].some(word => /^switch-to-conf/.test(nameOf(word)))
+    const isSwitch = [program, ...words.split('\0')].some(word => /^switch[-_]to[-_]conf/.test(nameOf(word)))
     if (isSwitch) return { kind: 'switch', pid: Number(name) }
     other ??= { kind: 'other', pid: Number(name), program }
   }

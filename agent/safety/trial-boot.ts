@@ -1,25 +1,14 @@
-import { join } from 'node:path'
-import { describeEnding, type RunResult, type System, succeeded } from '../system/system.ts'
+import { describeEnding, type RunResult, succeeded } from '../system/system.ts'
 import { profileSystem } from '../system/system-links.ts'
 import type { ArmRecord } from './arm-record.ts'
+import { entryOf, hasEntry, whyNotDefault } from './boot-default.ts'
+import { chooseOnce } from './one-shot.ts'
 import type { ArmFolder } from './operation-folder.ts'
+import { pointProfile } from './point-profile.ts'
 import { runBoot } from './run-boot.ts'
-import { EFI_MOUNTS } from './stale-loader.ts'
 import type { WatchDeps } from './switch-unit.ts'
 
 const SHORT_MS = 60_000
-/** EFI variable in which systemd-boot says what it can do, for the vendor id of its own. */
-const LOADER_FEATURES = '/sys/firmware/efi/efivars/LoaderFeatures-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
-const ENTRY_ONE_SHOT = 1n << 3n
-
-/** Whether the boot loader that booted this machine can boot an entry once; undefined: nobody can tell. */
-export async function hasOneShotBoot(system: System): Promise<boolean | undefined> {
-  const reading = await system.readFile(LOADER_FEATURES, 64)
-  if (reading.kind === 'missing') return false
-  // Four bytes of attributes stand before the value.
-  if (reading.kind !== 'file' || reading.bytes.length < 12) return undefined
-  return (reading.bytes.readBigUInt64LE(4) & ENTRY_ONE_SHOT) !== 0n
-}
 
 /**
  * Prepares the boot into the new system. For a trial: a generation and a boot entry for it, while the default stays the
@@ -34,8 +23,13 @@ export async function setTrial(
   profile: string,
 ): Promise<string | undefined> {
   const { system, root, say } = doors
-  const run = (command: string, ...args: string[]) => system.run(command, args, { deadlineMs: SHORT_MS })
-  const set = await run('nix-env', '-p', profile, '--set', arm.target)
+  let { generation } = arm
+  if (arm.mode === 'trial' && arm.defaultMoves === true) {
+    const kept = await pointProfile(system, root, arm.profile, generation)
+    if (kept.kind === 'failed') return kept.reason
+    generation = kept.generation
+  }
+  const set = await system.run('nix-env', ['-p', profile, '--set', arm.target], { deadlineMs: SHORT_MS })
   if (!succeeded(set.ending)) return said('nix-env --set', set)
   const made = await profileSystem(system, root)
   if (made?.storePath !== arm.target || made.generation === undefined) {
@@ -43,30 +37,25 @@ export async function setTrial(
   }
   if (arm.mode === 'reboot') return await runBoot(doors, folder, arm, arm.target)
 
-  if (arm.generation === undefined) return 'the old system has no generation to stay the default'
-  const back = await run('nix-env', '-p', profile, '--switch-generation', String(arm.generation))
+  if (generation === undefined) return 'the old system has no generation to stay the default'
+  const number = String(generation)
+  const back = await system.run('nix-env', ['-p', profile, '--switch-generation', number], {
+    deadlineMs: SHORT_MS,
+  })
   if (!succeeded(back.ending)) return said('nix-env --switch-generation', back)
   const written = await runBoot(doors, folder, arm, arm.profile)
   if (written !== undefined) return written
   const entry = entryOf(made.generation)
-  for (const needed of [entry, entryOf(arm.generation)]) {
-    if (await hasEntry(system, root, needed)) continue
-    return `the boot loader's installer wrote no entry ${needed}: boot.loader.systemd-boot.configurationLimit must leave room for the old and the new generation, and its boot counting must be off`
+  const lacking =
+    (await whyNotDefault(system, root, arm.profile)) ??
+    ((await hasEntry(system, root, entry)) ? undefined : `there is no boot entry ${entry}`)
+  if (lacking !== undefined) {
+    return `nothing can be tried with what the boot loader's installer wrote: ${lacking}; boot.loader.systemd-boot.configurationLimit must leave room for the old and the new generation, and its boot counting must be off`
   }
-  const chosen = await run('bootctl', 'set-oneshot', entry)
-  if (!succeeded(chosen.ending)) return said(`bootctl set-oneshot ${entry}`, chosen)
-  say(`boots ${entry} once; generation ${arm.generation} stays the default`)
+  const chosen = await chooseOnce(system, entry)
+  if (chosen !== undefined) return chosen
+  say(`boots ${entry} once; generation ${generation} stays the default`)
   return undefined
-}
-
-const entryOf = (generation: number) => `nixos-generation-${generation}.conf`
-
-async function hasEntry(system: System, root: string, entry: string): Promise<boolean> {
-  for (const mount of EFI_MOUNTS) {
-    const found = await system.exists(join(root, mount, 'loader/entries', entry))
-    if (found.kind === 'present') return true
-  }
-  return false
 }
 
 function said(command: string, { ending, stderr }: RunResult): string {

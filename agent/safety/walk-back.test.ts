@@ -9,10 +9,12 @@ import {
   bootDefault,
   CURRENT,
   goodSwitch,
+  loaderDefault,
   NEW,
   OLD,
   PROFILE,
   sampleMachine,
+  startNewest,
   switchProgram,
 } from '../operation/testing/sample-machine.ts'
 import type { Script, ScriptedSystem } from '../operation/testing/scripted-system.ts'
@@ -34,7 +36,7 @@ import {
   prepareClaims,
   readVerdict,
 } from './verdict.ts'
-import { walkBack } from './walk-back.ts'
+import { restoreBootDefault, walkBack } from './walk-back.ts'
 
 let dir: string
 beforeAll(async () => {
@@ -101,10 +103,29 @@ describe('the way back', () => {
     expect(system.commands).toEqual([])
   })
 
-  it('N4, N5, T29: leads to the recorded path by its own program, never one generation back', async () => {
+  it('is tried again when something breaks on it, such as a full /run', async () => {
     await switched(true)
     await decided()
-    expect(await walk()).toEqual({ kind: 'returned', reason: `runs ${OLD}` })
+    let looks = 0
+    const door: System = Object.create(system, {
+      run: { value: (...args: Parameters<System['run']>) => system.run(...args) },
+      readLink: {
+        value: async (path: string) => {
+          looks += 1
+          if (looks === 1) throw new Error('ENOSPC: no space left on device')
+          return await system.readLink(path)
+        },
+      },
+    })
+    expect(await walk(undefined, door)).toEqual({ kind: 'returned', reason: `runs ${OLD} again` })
+    expect(said.join()).toContain('the way back broke off: ENOSPC')
+    expect(state()).toEqual(old)
+  })
+
+  it('A6, N4, N5, T29: leads to the recorded path by its own program, never one generation back', async () => {
+    await switched(true)
+    await decided()
+    expect(await walk()).toEqual({ kind: 'returned', reason: `runs ${OLD} again` })
     expect(state()).toEqual(old)
     expect(system.commands).toEqual([
       ...[`${switchProgram(OLD)} test`, `${switchProgram(OLD)} boot`],
@@ -153,10 +174,64 @@ describe('the way back', () => {
     expect(system.commands).toEqual([`${switchProgram(OLD)} test`])
   })
 
-  it('sets the profile by path where its generation is gone', async () => {
+  it('sets profile and boot loader by path where its generation is gone, as after nix-collect-garbage -d', async () => {
     await switched(true)
+    await system.run(switchProgram(NEW), ['boot'], {})
     await decided()
     system.links.delete(`${PROFILE}-1-link`)
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(state()).toEqual(old)
+    // The installer makes no default of a system without a generation, and says nothing.
+    expect(loaderDefault(system)).toBe(OLD)
+  })
+
+  it('writes the boot loader also where it was killed between a profile that had to be made first and that', async () => {
+    await switched(true)
+    await system.run(switchProgram(NEW), ['boot'], {})
+    await decided()
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', OLD], undefined)
+    expect([bootDefault(system), loaderDefault(system)]).toEqual([OLD, NEW])
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect([state(), loaderDefault(system)]).toEqual([old, OLD])
+  })
+
+  it('is whole where the boot partition takes no write and starts the old system as it is', async () => {
+    await switched(true)
+    await decided()
+    const readOnly =
+      (toplevel: string): Script =>
+      args =>
+        args[0] === 'boot'
+          ? { exitCode: 1, stderr: ['Read-only file system'] }
+          : goodSwitch(system, toplevel)(args, undefined)
+    system.scripts.set(switchProgram(OLD), readOnly(OLD))
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect([state(), loaderDefault(system)]).toEqual([old, OLD])
+    expect(said.join()).toContain('Read-only file system')
+    // Where it starts the new one, that is no way back that has come to its end.
+    await armed()
+    await switched(true)
+    await system.run(switchProgram(NEW), ['boot'], {})
+    system.scripts.set(switchProgram(OLD), readOnly(OLD))
+    expect(await restoreBootDefault({ system, say: line => said.push(line) }, arm)).toContain('Read-only')
+  })
+
+  it('leaves alone what somebody switched to by hand while nothing of the change had begun', async () => {
+    const byHand = `/nix/store/${'9'.repeat(32)}-by-hand`
+    system.links.set(CURRENT, byHand)
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', byHand], undefined)
+    await decided()
+    expect(await walk()).toMatchObject({
+      kind: 'returned',
+      reason: expect.stringContaining(`${byHand} runs, to which somebody else switched`),
+    })
+    expect(state()).toEqual({ current: byHand, profile: byHand })
+    expect(system.commands).toEqual([])
+    // Once it had, what ran before is what is known to be good.
+    await armed()
+    await writeStartMark(slotPath(folder, 'switch.start'), new Date(), undefined)
+    system.links.set(CURRENT, byHand)
+    await decided()
     expect(await walk()).toMatchObject({ kind: 'returned' })
     expect(state()).toEqual(old)
   })
@@ -333,6 +408,15 @@ describe('N36: the way back has an end', () => {
   })
 })
 
+it('the way back from a promotion leaves no newer generation to a boot loader that always starts the newest', async () => {
+  await switched(true)
+  await startNewest(system).run(switchProgram(NEW), ['boot'], {})
+  expect(loaderDefault(system)).toBe(NEW)
+  await decided()
+  expect(await walk()).toMatchObject({ kind: 'returned' })
+  expect([bootDefault(system), loaderDefault(system)]).toEqual([OLD, OLD])
+})
+
 describe('the way back from a trial boot', () => {
   const asked: string[] = []
   beforeEach(async () => {
@@ -349,14 +433,70 @@ describe('the way back from a trial boot', () => {
     await decided()
     expect(await walk()).toMatchObject({ kind: 'returned' })
     expect(system.commands).toEqual([
-      `${switchProgram(OLD)} boot`,
       'bootctl set-oneshot ',
+      `${switchProgram(OLD)} boot`,
       // What was made for the trial is newer than the default, and would push its entry out one day.
       `nix-env --profile ${PROFILE} --delete-generations 2`,
       `${switchProgram(OLD)} boot`,
     ])
     expect(system.links.has('/root/nix/var/nix/profiles/system-2-link')).toBe(false)
     expect(asked).toEqual([])
+  })
+
+  it('leaves what somebody switched to by hand in the same boot, and boots no trial after it', async () => {
+    const byHand = `/nix/store/${'9'.repeat(32)}-by-hand`
+    system.links.set(CURRENT, byHand)
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', byHand], undefined)
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'returned', reason: expect.stringContaining(byHand) })
+    expect(state()).toEqual({ current: byHand, profile: byHand })
+    expect(system.commands).toEqual(['bootctl set-oneshot '])
+    // What this change itself had set for the next boot leads back.
+    await armed('reboot')
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', NEW], undefined)
+    system.links.set(CURRENT, byHand)
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect([state(), loaderDefault(system)]).toEqual([{ current: byHand, profile: OLD }, OLD])
+  })
+
+  it('asks nothing of a firmware that has no such choice left, as after the boot that used it up', async () => {
+    system.files.set(
+      '/sys/firmware/efi/efivars/LoaderFeatures-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f',
+      '\u0006\0\0\0\u0008\0\0\0\0\0\0\0',
+    )
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'returned' })
+    expect(system.commands.filter(line => line.startsWith('bootctl'))).toEqual([])
+  })
+
+  it('is no success where the choice cannot be cleared, and restores everything else', async () => {
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', NEW], undefined)
+    system.scripts.set('bootctl', () => ({ exitCode: 1, stderr: ['Failed to update EFI variable'] }))
+    const problem = await restoreBootDefault({ system, say: line => said.push(line) }, arm)
+    expect(problem).toMatch(/is still chosen.*Failed to update EFI variable/)
+    expect([bootDefault(system), loaderDefault(system)]).toEqual([OLD, OLD])
+  })
+
+  it('clears the choice also where the boot loader cannot be written', async () => {
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', NEW], undefined)
+    await system.run(switchProgram(NEW), ['boot'], {})
+    system.commands.length = 0
+    system.scripts.set(switchProgram(OLD), () => ({ exitCode: 1, stderr: ['No space left on device'] }))
+    const problem = await restoreBootDefault({ system, say: line => said.push(line) }, arm)
+    expect(problem).toContain('No space left')
+    expect(system.commands[0]).toBe('bootctl set-oneshot ')
+  })
+
+  it('takes the new system’s generation away before that boot where the boot loader always starts the newest', async () => {
+    await armed('reboot')
+    await system.scripts.get('nix-env')?.(['-p', PROFILE, '--set', NEW], undefined)
+    await startNewest(system).run(switchProgram(NEW), ['boot'], {})
+    expect(loaderDefault(system)).toBe(NEW)
+    bootAnew(system, NEW)
+    await decided()
+    expect(await walk()).toMatchObject({ kind: 'booting' })
+    expect([bootDefault(system), loaderDefault(system)]).toEqual([OLD, OLD])
   })
 
   it('is another boot, and ends in it', async () => {
@@ -378,6 +518,18 @@ describe('the way back from a trial boot', () => {
     expect(await walk()).toMatchObject({ kind: 'returned' })
     expect(asked).toEqual(['reboot'])
     expect(state()).toEqual(old)
+  })
+
+  it('minds no lock that a program holds against a reboot, and is forced where it is refused all the same', async () => {
+    bootAnew(system, NEW)
+    await decided()
+    const asked: unknown[] = []
+    units.reboot = async (how?: string) => {
+      asked.push(how)
+      return how === 'force' ? { kind: 'started' } : { kind: 'failed', reason: 'inhibited' }
+    }
+    expect(await walk()).toMatchObject({ kind: 'booting' })
+    expect(asked).toEqual(['past-locks', 'force'])
   })
 
   it('fails where the reboot is refused, instead of waiting for it', async () => {

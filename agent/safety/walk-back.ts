@@ -1,22 +1,21 @@
 import { join } from 'node:path'
+import { reasonOf } from '../../shared/errors.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { readGenerations } from '../plan/generations.ts'
 import { removeGenerations } from '../plan/remove-generations.ts'
 import { describeEnding, type System, succeeded } from '../system/system.ts'
-import {
-  bootedSystem,
-  currentSystem,
-  PROFILE,
-  type ProfileReading,
-  profileSystem,
-} from '../system/system-links.ts'
+import { bootedSystem, currentSystem, PROFILE, profileSystem } from '../system/system-links.ts'
 import type { Units } from '../units/units.ts'
 import type { ArmRecord } from './arm-record.ts'
+import { startsNewest, whyNotDefault } from './boot-default.ts'
+import { restartOldRuntime } from './container-runtime.ts'
 import { leftUntil, readDeadline } from './deadline.ts'
 import { letKubernetesGo } from './kubernetes-hold.ts'
 import { tidyListsFor } from './lists.ts'
 import { readStartMark } from './marks.ts'
+import { clearChoice } from './one-shot.ts'
 import { type ArmFolder, slotPath } from './operation-folder.ts'
+import { generationsOf, pointProfile } from './point-profile.ts'
 import { type ReturnEnd, readReturnEnd, writeReturnEnd } from './return-end.ts'
 import { clearSlot } from './slot.ts'
 import { clearStaleLoader } from './stale-loader.ts'
@@ -38,7 +37,6 @@ const PAUSE_MS = 2_000
 /** How long what is left of the switch forward may take to go, and after which time that is told. */
 const GONE_MS = 120_000
 const SOON_MS = 5_000
-const PROFILE_MS = 60_000
 const LOOK_MS = 500
 /** So often a deadline may turn out to have been replaced just as it was over. */
 const MOST_MISSES = 5
@@ -60,7 +58,7 @@ export async function walkBack(
   if (before?.kind === 'returned') return before
   const patienceMs = performance.now() + arm.switchMs
   for (let attempt = 1; ; attempt++) {
-    const end = await walkOnce(deps, folder, arm, before)
+    const end = await walkOnce(deps, folder, arm, before).catch(brokenOff)
     // What fails while it is stopped was cut off by that.
     if (end.kind === 'failed' && deps.signal.aborted) return 'stopped'
     deps.say(`${end.kind}: ${end.reason}`)
@@ -80,20 +78,36 @@ export async function walkBack(
  */
 async function whileLocked({ system, say, signal }: WalkBackDeps, arm: ArmRecord, untilMs: number) {
   const root = arm.systemRoot
-  if (await freeStaleLock(system, root, say)) return true
+  try {
+    if (await freeStaleLock(system, root, say)) return true
+  } catch (error) {
+    say(`a lock that nobody holds may be in the way: ${reasonOf(error)}`)
+  }
   while (performance.now() < untilMs && (await switchLockHolder(system, root)).kind === 'switch') {
     if (!(await pause(PAUSE_MS, signal))) return false
   }
   return true
 }
 
-/** The end stands before the boot is asked for: it may come at once. A boot that is refused is none to wait for. */
-async function askForBoot(deps: WalkBackDeps, folder: ArmFolder, end: ReturnEnd): Promise<ReturnEnd> {
-  const asked = await deps.units.reboot()
-  if (asked.kind !== 'failed') return end
+/**
+ * The end stands before the boot is asked for: it may come at once. No lock of a program on this machine keeps it in a system
+ * that nobody confirmed. A boot that is refused all the same is none to wait for.
+ */
+async function askForBoot(
+  { units, say }: WalkBackDeps,
+  folder: ArmFolder,
+  end: ReturnEnd,
+): Promise<ReturnEnd> {
+  let refusal = ''
+  for (const how of ['past-locks', 'force'] as const) {
+    const asked = await units.reboot(how)
+    if (asked.kind !== 'failed') return end
+    refusal = asked.reason
+    say(`the reboot was refused: ${refusal}`)
+  }
   const refused: ReturnEnd = {
     kind: 'failed',
-    reason: `${end.reason}, but the reboot was refused: ${asked.reason}`,
+    reason: `${end.reason}, but the reboot was refused: ${refusal}`,
     exitCode: undefined,
   }
   await writeReturnEnd(folder, refused)
@@ -127,6 +141,13 @@ async function decide(
   }
 }
 
+/** What breaks on the way, such as a full /run, is a try that failed: nobody else would go on. */
+const brokenOff = (error: unknown): ReturnEnd => ({
+  kind: 'failed',
+  reason: `the way back broke off: ${reasonOf(error)}`,
+  exitCode: undefined,
+})
+
 async function walkOnce(
   deps: WalkBackDeps,
   folder: ArmFolder,
@@ -150,6 +171,7 @@ async function walkOnce(
   if (arm.mode !== 'switch' && now.bootId !== arm.bootId && booted === arm.target) {
     const restored = await restoreBootDefault(deps, arm)
     if (restored !== undefined) return fail(restored)
+    if (await startsNewest(system, root)) await dropTarget(deps, arm)
     if (before?.kind !== 'booting' || before.bootId === now.bootId) {
       return { kind: 'booting', bootId: now.bootId, reason: `boots into ${arm.previous}` }
     }
@@ -160,12 +182,20 @@ async function walkOnce(
   const began = (await readStartMark(slotPath(folder, 'switch.start'))).kind !== 'unmarked'
   const freshlyBooted = now.bootId !== arm.bootId && booted === arm.previous
   const current = await currentSystem(system, root)
+  if (isOthers(arm, { current, began, bootId: now.bootId })) {
+    const problem = await leaveToOthers(deps, arm)
+    if (problem !== undefined) return fail(problem)
+    await letKubernetesGo(system, deps.stateDir, arm.operation, say)
+    const reason = `${current} runs, to which somebody else switched before this operation had begun to, and stays`
+    return { kind: 'returned', reason }
+  }
   if (!(current === arm.previous && (!began || freshlyBooted))) {
     const problem = await switchBack(deps, folder, arm)
     if (problem) {
       // What cannot be switched back to can still be booted: the next boot must not lead to what was never confirmed.
       const restored = await restoreBootDefault(deps, arm)
       if (restored !== undefined) say(restored)
+      if (await startsNewest(system, root)) await dropTarget(deps, arm)
       return problem
     }
   }
@@ -173,21 +203,55 @@ async function walkOnce(
   if (restored !== undefined) return fail(restored)
   const after = await currentSystem(system, root)
   if (after === arm.previous) {
-    if (arm.mode !== 'switch') await dropTrial(deps, arm)
+    if (arm.mode !== 'switch' || (await startsNewest(system, root))) await dropTarget(deps, arm)
+    const runtime = await restartOldRuntime(system, folder, arm, { bootId: now.bootId, booted })
     await letKubernetesGo(system, deps.stateDir, arm.operation, say)
+    if (runtime !== undefined) {
+      return fail(`runs ${arm.previous}, but its container runtime did not come back: ${runtime}`)
+    }
   }
   return after === arm.previous
-    ? { kind: 'returned', reason: `runs ${arm.previous}` }
+    ? { kind: 'returned', reason: `runs ${arm.previous} again` }
     : fail(`/run/current-system is ${after ?? 'unreadable'}, not ${arm.previous}`)
 }
 
 /**
- * Takes the generation away that was made for a boot into the new system, and its boot entry. It is newer than the default:
- * a boot loader that keeps entries of the newest few only would lose the default's to a row of such trials.
+ * Whether what runs came by another switch, such as one by hand, while nothing of this one had begun: then nothing is to be
+ * taken back, and what was laid is the way to a system that somebody has left behind since.
  */
-async function dropTrial({ system, say }: WalkBackDeps, arm: ArmRecord): Promise<void> {
+function isOthers(
+  { mode, previous, target, bootId }: ArmRecord,
+  now: { readonly current: string | undefined; readonly began: boolean; readonly bootId: string },
+): boolean {
+  if (now.began || now.current === undefined) return false
+  // In another boot than the one that armed it, a trial is over.
+  if (mode !== 'switch' && now.bootId !== bootId) return false
+  return now.current !== previous && now.current !== target
+}
+
+/** Takes back of a trial that was being prepared what leads to its target. Says what went wrong. */
+async function leaveToOthers(
+  { system, say }: Pick<WalkBackDeps, 'system' | 'say'>,
+  arm: ArmRecord,
+): Promise<string | undefined> {
+  if (arm.mode === 'switch') return undefined
+  const root = arm.systemRoot
+  const leadsThere =
+    (await profileSystem(system, root))?.storePath === arm.target ||
+    (await whyNotDefault(system, root, arm.target)) === undefined
+  if (leadsThere) return await restoreBootDefault({ system, say }, arm)
+  return arm.mode === 'trial' ? await clearChoice(system) : undefined
+}
+
+/**
+ * Takes the generation away that was made of the new system, and its boot entry. It is newer than the default: a boot loader
+ * that keeps entries of the newest few only would lose the default's to a row of such trials, and one that always starts
+ * the newest would start it.
+ */
+async function dropTarget({ system, say }: WalkBackDeps, arm: ArmRecord): Promise<void> {
   const reading = await readGenerations(system, arm.systemRoot)
-  if (reading.kind === 'unknown' || arm.generation === undefined) return
+  // Where the target was installed for the next boot before, its generation is somebody else's.
+  if (reading.kind === 'unknown' || arm.generation === undefined || arm.defaultMoves === true) return
   const { generations, profileNumber } = reading.value
   const least = arm.generation
   const remove = generations.filter(
@@ -207,8 +271,8 @@ async function dropTrial({ system, say }: WalkBackDeps, arm: ArmRecord): Promise
   })
   say(
     removal.kind === 'removed'
-      ? `generation ${removal.numbers.join(', ')}, made for the trial, is gone`
-      : `the generation made for the trial stays: ${removal.reason}`,
+      ? `generation ${removal.numbers.join(', ')}, made of the new system, is gone`
+      : `the generation made of the new system stays: ${removal.reason}`,
   )
 }
 
@@ -254,29 +318,44 @@ export async function restoreBootDefault(
   { system, say }: Pick<WalkBackDeps, 'system' | 'say'>,
   arm: ArmRecord,
 ): Promise<string | undefined> {
+  // First: whatever fails after it, no boot leads into the new system by a choice that was never used up. And where it
+  // fails the rest is done all the same, since the boot after that one goes by it.
+  const chosen = arm.mode === 'trial' ? await clearChoice(system) : undefined
+  const restored = await restoreWritten({ system, say }, arm)
+  return chosen !== undefined && restored !== undefined ? `${chosen}; ${restored}` : (chosen ?? restored)
+}
+
+async function restoreWritten(
+  { system, say }: Pick<WalkBackDeps, 'system' | 'say'>,
+  arm: ArmRecord,
+): Promise<string | undefined> {
   const root = arm.systemRoot
-  const profile: ProfileReading | undefined = await profileSystem(system, root)
-  const moved = profile?.storePath !== arm.profile
-  if (!moved && arm.mode === 'switch') return undefined
-  const problem = await writeBootLoader({ system, say }, arm, arm.profile)
-  if (problem !== undefined) return `the boot entry of ${arm.profile} could not be written: ${problem}`
-  if (arm.mode !== 'switch') await system.run('bootctl', ['set-oneshot', ''], { deadlineMs: PROFILE_MS })
-  if (!moved) return undefined
-  const path = join(root, PROFILE)
-  const switched =
-    arm.generation === undefined
-      ? undefined
-      : await system.run('nix-env', ['-p', path, '--switch-generation', String(arm.generation)], {
-          deadlineMs: PROFILE_MS,
-        })
-  const back = await profileSystem(system, root)
-  if (back?.storePath !== arm.profile) {
-    const set = await system.run('nix-env', ['-p', path, '--set', arm.profile], { deadlineMs: PROFILE_MS })
-    if (!succeeded(set.ending)) {
-      return `the profile could not be set back to ${arm.profile}: ${describeEnding('nix-env', set.ending)}: ${lastLine(set.stderr || (switched?.stderr ?? ''))}`
-    }
+  const moved =
+    (await profileSystem(system, root))?.storePath !== arm.profile ||
+    (arm.target !== arm.profile && (await whyNotDefault(system, root, arm.target)) === undefined)
+  if (!moved && arm.mode === 'switch' && arm.defaultMoves !== true) return undefined
+  const point = async (): Promise<string | undefined> => {
+    const pointed = await pointProfile(system, root, arm.profile, arm.generation)
+    return pointed.kind === 'failed'
+      ? `the profile could not be set back to ${arm.profile}: ${pointed.reason}`
+      : undefined
   }
-  say(`the boot default is ${arm.profile} again`)
+  // The installer makes the default only what has a generation, and a person may have had old ones collected. Whoever is killed
+  // after it finds the boot loader still lead to the target.
+  const hasOne = arm.generation !== undefined && (await generationsOf(system, root, arm.profile)).length > 0
+  const first = hasOne ? undefined : await point()
+  if (first !== undefined) return first
+  const problem = await writeBootLoader({ system, say }, arm, arm.profile)
+  if (problem !== undefined) {
+    // A partition that takes no write, such as one with errors, mostly took none of the new system's either.
+    if ((await whyNotDefault(system, root, arm.profile)) !== undefined) {
+      return `the boot entry of ${arm.profile} could not be written: ${problem}`
+    }
+    say(`the boot loader could not be written, and starts ${arm.profile} as it is: ${problem}`)
+  }
+  const last = await point()
+  if (last !== undefined) return last
+  if (moved) say(`the boot default is ${arm.profile} again`)
   return undefined
 }
 

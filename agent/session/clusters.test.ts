@@ -10,6 +10,7 @@ import { sampleTrust } from '../../shared/revision/testing/sample-fleet.ts'
 import { createClient } from '../../shared/rpc/client.ts'
 import { revisionOf } from '../clusters/testing/cluster-node.ts'
 import { MADE_UP_FACTS, MadeUpMachine, madeUpDriver } from '../clusters/testing/made-up-driver.ts'
+import { madeUpRuntime } from '../drivers/testing/made-up-runtime.ts'
 import { statusText } from '../local/commands.ts'
 import { AgentUnderTest } from './testing/agent-under-test.ts'
 import { type Directive, Hub, type HubKeys, makeHubKeys } from './testing/hub.ts'
@@ -31,6 +32,7 @@ async function connected(hub: Hub, machine: MadeUpMachine): Promise<AgentUnderTe
   test.clusterDoor = () => ({
     openDriver: async () => ({ kind: 'driver', driver: madeUpDriver(machine) }),
     readDisk: async () => machine.data,
+    connectRuntime: madeUpRuntime().connect,
   })
   await test.start()
   await poll(() => test.phase).toBe('connected')

@@ -1,4 +1,5 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
+import { cutText } from '../../shared/cut-text.ts'
 import type { AgentStateFile, PendingEvent } from '../state/agent-state.ts'
 import type { MessageSource } from './sender.ts'
 
@@ -36,6 +37,6 @@ export function eventMessages(state: AgentStateFile): EventMessages {
 
 /** Keeps something an operator should see until it was told. */
 export function recordEvent(state: AgentStateFile, name: string, reason: string, now: Date): Promise<void> {
-  const event = { class: name, reason: reason.slice(0, 1024), at: now.getTime() }
+  const event = { class: name, reason: cutText(reason, 1024), at: now.getTime() }
   return state.update(before => ({ ...before, events: [...before.events, event] }))
 }

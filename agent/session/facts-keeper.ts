@@ -2,6 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { reasonOf } from '../../shared/errors.ts'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { pause } from '../../shared/lifecycle.ts'
+import { backoffMs } from '../../shared/retry.ts'
 import type { Log } from '../log.ts'
 
 /** Facts as they travel: a serialised Facts and its SHA-256. */
@@ -14,13 +15,18 @@ export interface FactsKeeperDeps {
   /** Reads the facts in a child, so that this process never holds what reading them takes. */
   readonly collect: (signal: AbortSignal) => Promise<SerialisedFacts>
   readonly everyMs: number
+  /** Between readings that fail. */
+  readonly retry: { readonly firstMs: number; readonly mostMs: number }
   readonly log: Log
 }
 
 /** What a stranger may send; the facts are kept within it where they are read. */
 const MAX_ENROLMENT_FACTS_BYTES = 64 * 1024
 
-/** Holds the newest facts. INVARIANT: one child at a time; who asks during a reading gets the result of that reading. */
+/**
+ * Holds the newest facts. INVARIANTS: one child at a time; who asks during a reading gets the result of that reading; after
+ * `outdate` a reading follows that began later.
+ */
 export class FactsKeeper {
   readonly #deps: FactsKeeperDeps
   readonly #listeners = new Set<() => void>()
@@ -28,6 +34,8 @@ export class FactsKeeper {
   #latest: SerialisedFacts | undefined
   #readAtMs = Number.NEGATIVE_INFINITY
   #reading: Promise<SerialisedFacts> | undefined
+  #isOutdated = false
+  #wake = () => {}
 
   constructor(deps: FactsKeeperDeps, signal: AbortSignal) {
     this.#deps = deps
@@ -66,15 +74,41 @@ export class FactsKeeper {
     return facts
   }
 
-  /** Reads them at start and then in the given rhythm. */
+  /** Something was changed on this machine: has the facts read anew, soon and beside whatever goes on. */
+  outdate(): void {
+    this.#isOutdated = true
+    this.#wake()
+  }
+
+  /** Reads them at start, whenever they are outdated, and in the given rhythm. */
   async keepFresh(): Promise<void> {
+    const { everyMs, retry, log } = this.#deps
+    let failures = 0
     do {
+      // One that is under way may have begun before the change.
+      while (this.#reading) await this.#reading.catch(() => {}) // told to who asked for it
+      this.#isOutdated = false
       try {
         await this.refresh()
+        failures = 0
       } catch (error) {
-        if (!this.#signal.aborted) this.#deps.log.warn({ err: reasonOf(error) }, 'facts could not be read')
+        if (!this.#signal.aborted) log.warn({ err: reasonOf(error) }, 'facts could not be read')
+        failures += 1
       }
-    } while (await pause(this.#deps.everyMs, this.#signal))
+      await this.#untilOutdated(failures === 0 ? everyMs : Math.min(everyMs, backoffMs(failures - 1, retry)))
+    } while (!this.#signal.aborted)
+  }
+
+  async #untilOutdated(mostMs: number): Promise<void> {
+    const waiting = new AbortController()
+    const wake = () => waiting.abort()
+    this.#wake = wake
+    this.#signal.addEventListener('abort', wake, { once: true })
+    try {
+      if (!this.#isOutdated && !this.#signal.aborted) await pause(mostMs, waiting.signal)
+    } finally {
+      this.#signal.removeEventListener('abort', wake)
+    }
   }
 
   /** For enrolment: within the bound for strangers, and never absent without saying why. */

@@ -19,7 +19,9 @@ export interface HelloDeps {
 export function makeHello(deps: HelloDeps, instance: string): Outgoing {
   const { state, operations, trust, clock, allowed, simulated } = deps
   const { highest, highestDigest, host } = operations.memory()
-  const { factsDigest, bootId, bootCount } = state.current
+  const { factsDigest, bootId, bootCount, auditHeads, host: toldHost } = state.current
+  const { acknowledged, untold } = operations.told()
+  const head = auditHeads.at(-1)
   return {
     message: {
       case: 'hello',
@@ -33,12 +35,19 @@ export function makeHello(deps: HelloDeps, instance: string): Outgoing {
         journalSequence: operations.journalSequence(),
         highestRevision: highest,
         highestDigest,
-        host,
+        // Before its first operation it is the host that it was told last.
+        host: host || toldHost,
         instance,
         trust: trust.report(),
         now: timestampFromDate(clock.now()),
         allowed: [...allowed],
         simulated,
+        acknowledged,
+        ...(head && { auditHead: { id: BigInt(head.id), hash: head.hash } }),
+        untold: untold.map(({ operationId, acceptedAt }) => ({
+          operationId,
+          accepted: timestampFromDate(acceptedAt),
+        })),
       },
     },
   }

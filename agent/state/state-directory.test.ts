@@ -48,7 +48,7 @@ describe('the state directory', () => {
     await writeFile(join(path, 'lock.1'), JSON.stringify({ pid: process.pid, started: '1', bootId }))
     await using second = await open()
     expect(second.identity.id).toBe(first.identity.id)
-    expect((await readdir(path)).filter(name => name.includes('lock'))).toEqual(['lock.2'])
+    expect((await readdir(path)).filter(name => name.includes('lock'))).toEqual(['lock.2', 'lock.spare'])
   })
 
   it('T11: refuses when a file that was there is missing, and never starts afresh by itself', async () => {

@@ -1,11 +1,13 @@
 import { chmod, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makePrivateDirectory, readFileIfThere, writeFileDurably } from '../../shared/durable-file.ts'
-import { reasonOf } from '../../shared/errors.ts'
+import { hasCode, reasonOf } from '../../shared/errors.ts'
 import { lockDirectory, readBootId } from '../../shared/process-lock.ts'
 import { type MachineIdentity, makeIdentity, readIdentity } from '../identity/machine-identity.ts'
 import { AgentStateFile, countBoot } from './agent-state.ts'
 import { StateError } from './state-error.ts'
+
+const PROBE = '.write-probe'
 
 export interface StateDirectory extends AsyncDisposable {
   readonly path: string
@@ -31,7 +33,7 @@ export async function openStateDirectory(path: string, options: OpenStateOptions
   if ((mode & 0o077) !== 0) await chmod(path, 0o700)
   const lock = await lockDirectory(path, 'muster-agent')
   try {
-    await proveWritable(path)
+    await proveRoom(path)
     const state = await openState(path, options)
     const identity = await openIdentity(path, state, options.keyBits)
     const bootId = options.bootId ?? (await readBootId())
@@ -40,6 +42,17 @@ export async function openStateDirectory(path: string, options: OpenStateOptions
   } catch (error) {
     await lock[Symbol.asyncDispose]()
     throw error
+  }
+}
+
+/** A machine that has its certificate starts on a full disk, too: what it must write meanwhile has its room already, and it can be helped. */
+async function proveRoom(path: string): Promise<void> {
+  try {
+    await proveWritable(path)
+  } catch (error) {
+    const isFull = error instanceof StateError && hasCode(error.cause, 'ENOSPC')
+    if (!isFull || !(await readFileIfThere(join(path, 'certificate.pem')))) throw error
+    await rm(join(path, PROBE), { force: true })
   }
 }
 
@@ -77,7 +90,7 @@ async function openIdentity(path: string, state: AgentStateFile, keyBits: number
 
 /** A certificate that cannot be kept must not be asked for: a token would be spent on it. */
 export async function proveWritable(path: string): Promise<void> {
-  const probe = join(path, '.write-probe')
+  const probe = join(path, PROBE)
   try {
     await writeFileDurably(probe, 'probe\n')
     await rm(probe, { force: true })

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { createRootedFiles, type Files } from './rooted-files.ts'
 import { unstarted } from './run-command.ts'
 import type { OutputLine, RunResult, System } from './system.ts'
@@ -5,7 +6,8 @@ import type { OutputLine, RunResult, System } from './system.ts'
 /**
  * A machine that exists only as a folder: its files are below `root`, its commands answer with the text in
  * `root/commands/NAME.json` or `NAME.txt`, where NAME is the command and, when there is such a file, its first plain
- * word (`ip -j addr` is `ip-addr`, `dmidecode -t 17` is `dmidecode-17`). A `NAME.exit` beside it holds an exit code.
+ * word (`ip -j addr` is `ip-addr`, `dmidecode -t 17` is `dmidecode-17`). A command that is named by its path goes by the
+ * path's last part. A `NAME.exit` beside it holds an exit code.
  * A command without a file is not found. No real command is ever run.
  */
 export function createMadeUpSystem(root: string): System {
@@ -36,8 +38,9 @@ async function answer(
   maxBytes: number,
 ): Promise<RunResult> {
   const word = args.find(arg => /^[a-z0-9]+$/.test(arg))
-  const names = word === undefined ? [command] : [`${command}-${word}`, command]
-  if (!/^[a-z0-9._-]+$/.test(command)) return unstarted({ kind: 'not-found', command })
+  const last = basename(command)
+  const names = word === undefined ? [last] : [`${last}-${word}`, last]
+  if (!/^[a-z0-9._-]+$/.test(last)) return unstarted({ kind: 'not-found', command })
   for (const name of names) {
     for (const extension of ['json', 'txt']) {
       const reading = await files.readFile(`/commands/${name}.${extension}`, maxBytes)

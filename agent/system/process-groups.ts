@@ -54,7 +54,7 @@ export function createProcessGroups({ path, env }: ProcessGroupsConfig): Process
 
   return {
     async start(command, args, options) {
-      const childEnv = { PATH: path, ...env, LC_ALL: 'C', ...options.env }
+      const childEnv = { PATH: path, ...env, LC_ALL: 'C', ...options.env, ...nixConfig(env, options) }
       const file = await findCommand(command, childEnv.PATH)
       if (file === undefined) return { kind: 'not-found', command }
       wrapper ??= deathWrapper(path)
@@ -74,6 +74,14 @@ export function createProcessGroups({ path, env }: ProcessGroupsConfig): Process
       return supervise(child, child.pid, options, forget)
     },
   }
+}
+
+/** Nix takes the last word on a setting, and reads these after all its files. */
+function nixConfig(
+  env: ProcessGroupsConfig['env'],
+  { nixSettings }: CommandOptions,
+): { readonly NIX_CONFIG?: string } {
+  return nixSettings ? { NIX_CONFIG: [env.NIX_CONFIG ?? '', ...nixSettings].join('\n') } : {}
 }
 
 /** The words before a command that make the kernel kill it when this process dies, or none. */

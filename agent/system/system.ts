@@ -28,6 +28,11 @@ export interface CommandOptions {
   readonly cwd?: string | undefined
   /** Added to the environment every command gets (PATH, LC_ALL=C and what the agent was configured with). */
   readonly env?: Readonly<Record<string, string>> | undefined
+  /**
+   * Settings for Nix (`name = value`) that hold whatever the machine's own configuration says, also where Nix is called by
+   * another program: nixos-rebuild in Python passes the last of several `--option` on and drops the others without a word.
+   */
+  readonly nixSettings?: readonly string[] | undefined
 }
 
 export interface RunOptions extends CommandOptions {

@@ -121,8 +121,10 @@ export function processUnits(config: ProcessUnitsConfig): Units {
     output: (name, cursor) => readLog(log(name), cursor),
     // Nothing of the machine this process really runs on counts.
     failed: async () => new Set<string>(),
+    unsteady: async () => new Set<string>(),
     jobs: async () => [],
     isActive: async () => true,
+    agentUnit: async () => ({ kind: 'not-ours' }),
     async restartAgent() {
       await config.restartAgent()
       return { kind: 'started' }

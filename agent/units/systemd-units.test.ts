@@ -60,7 +60,7 @@ describe('units of systemd', () => {
     return { system, units: systemdUnits(system) }
   }
 
-  it('N1, T21: are started to outlive whoever asked, with output that nobody can close', async () => {
+  it('N1, T21, A1: are started to outlive whoever asked, with output that nobody can close', async () => {
     const { system, units } = machine('systemd-run', {})
     expect(await units.start(unit)).toEqual({ kind: 'started' })
     const [line = ''] = system.commands
@@ -72,6 +72,63 @@ describe('units of systemd', () => {
     expect(line).toContain('--property=KillMode=control-group')
     expect(line).not.toMatch(/--pipe|--wait|--scope/)
     expect(line.endsWith('-- /new/bin/switch-to-configuration test')).toBe(true)
+  })
+
+  const MADE = [
+    'ExecStart={ path=/nix/store/a/bin/muster-agent ; argv[]=/nix/store/a/bin/muster-agent --config x ; ignore_errors=no ; pid=1 }',
+    'FragmentPath=/etc/systemd/system/muster-agent.service',
+    'DropInPaths=/run/systemd/system/muster-agent.service.d/a.conf /etc/systemd/system/service.d/b.conf',
+  ]
+
+  it.each([
+    [
+      'is told with its program and all its files',
+      { stdout: [`MainPID=${process.pid}`, ...MADE] },
+      {
+        kind: 'unit',
+        program: '/nix/store/a/bin/muster-agent',
+        files: [
+          '/etc/systemd/system/muster-agent.service',
+          '/run/systemd/system/muster-agent.service.d/a.conf',
+          '/etc/systemd/system/service.d/b.conf',
+        ],
+      },
+    ],
+    ['is not that of another process', { stdout: ['MainPID=1', ...MADE] }, { kind: 'not-ours' }],
+    [
+      'is not known where it names no program',
+      { stdout: [`MainPID=${process.pid}`, 'ExecStart='] },
+      { kind: 'unknown', reason: 'muster-agent.service names no program' },
+    ],
+    [
+      'is not known where systemd does not answer',
+      { exitCode: 1, stderr: ['Failed to connect to bus'] },
+      { kind: 'unknown', reason: 'systemctl show: Failed to connect to bus' },
+    ],
+  ])('T36: the agent’s own %s', async (_, answer, expected) => {
+    expect(await machine('systemctl', answer).units.agentUnit()).toEqual(expected)
+  })
+
+  it('are started again where something killed them, or where they say so themselves', async () => {
+    const { system, units } = machine('systemd-run', {})
+    await units.start({ ...unit, restarts: { alsoOnExitCode: 75 } })
+    expect(system.commands[0]).toContain(
+      '--property=Restart=on-abnormal --property=RestartSec=2s --property=RestartForceExitStatus=75 ',
+    )
+    await units.start(unit)
+    expect(system.commands[1]).not.toContain('Restart')
+  })
+
+  it('are stopped for a boot, also past a lock against it, or not waited for', async () => {
+    const { system, units } = machine('systemctl', {})
+    await units.reboot()
+    await units.reboot('past-locks')
+    await units.reboot('force')
+    expect(system.commands.map(line => line.replace(/^.*--no-pager /, ''))).toEqual([
+      'reboot --no-block',
+      'reboot --no-block --check-inhibitors=no',
+      'reboot --force',
+    ])
   })
 
   it('with a name that is taken say so, and are no failure', async () => {
@@ -130,6 +187,47 @@ describe('units of systemd', () => {
   it('that failed are named without the mark in front of them', async () => {
     const stdout = ['● a.service loaded failed failed A', 'b@1.mount loaded failed failed B', '']
     expect(await machine('systemctl', { stdout }).units.failed()).toEqual(new Set(['a.service', 'b@1.mount']))
+  })
+
+  it('that die and are started again and again have failed, and those that end well and run anew have not', async () => {
+    const list = [
+      '● a.service loaded failed failed A',
+      'dies.service loaded activating auto-restart Dies',
+      'polls.service loaded activating auto-restart Polls',
+    ]
+    const show = ['ExecMainStatus=1', 'Id=dies.service', '', 'ExecMainStatus=0', 'Id=polls.service']
+    const { system, units } = machine('systemctl', {})
+    system.scripts.set('systemctl', args => ({ stdout: args.includes('list-units') ? list : show }))
+    expect(await units.failed()).toEqual(new Set(['a.service', 'dies.service']))
+    expect(system.commands[0]).toContain('list-units --state=failed,auto-restart --all')
+    expect(system.commands[1]).toContain('show --property=Id,ExecMainStatus -- dies.service polls.service')
+  })
+
+  it('that were started anew again and again, and lately, are unsteady, also while they run', async () => {
+    const block = (name: string, restarts: number, startedMs: number) => [
+      ...[`NRestarts=${restarts}`, `Id=${name}.service`],
+      ...[`ExecMainStartTimestampMonotonic=${startedMs * 1_000}`, ''],
+    ]
+    const { system, units } = machine('systemctl', {
+      stdout: [...block('dies', 90, 999_000), ...block('died', 90, 1_000), ...block('slow', 1, 999_000)],
+    })
+    const read = system.readFile.bind(system)
+    system.readFile = async (path, most) =>
+      path === '/proc/uptime'
+        ? { kind: 'file', bytes: Buffer.from('1000.00 0.00'), truncated: false }
+        : read(path, most)
+    expect(await units.unsteady()).toEqual(new Set(['dies.service']))
+    expect(await machine('systemctl', { exitCode: 1 }).units.unsteady()).toBeUndefined()
+  })
+
+  it('that wait to be started again and cannot be asked are unknown, never none', async () => {
+    const { system, units } = machine('systemctl', {})
+    system.scripts.set('systemctl', args =>
+      args.includes('list-units')
+        ? { stdout: ['dies.service loaded activating auto-restart Dies'] }
+        : { exitCode: 1 },
+    )
+    expect(await units.failed()).toBeUndefined()
   })
 
   it('say what they printed, line by line and byte by byte, with who said it', async () => {

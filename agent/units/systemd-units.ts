@@ -1,12 +1,25 @@
 import { pause } from '../../shared/lifecycle.ts'
+import { readBootTime } from '../safety/uptime.ts'
 import { describeEnding, type RunResult, type System, succeeded } from '../system/system.ts'
 import { controlGroupOf, SLICE } from './control-group.ts'
-import type { UnitLine, UnitOutput, UnitSpec, UnitStart, UnitState, Units } from './units.ts'
+import type {
+  AgentUnit,
+  RebootHow,
+  UnitLine,
+  UnitOutput,
+  UnitSpec,
+  UnitStart,
+  UnitState,
+  Units,
+} from './units.ts'
 
 const DEADLINE_MS = 60_000
 const POLL_MS = 100
 /** Between SIGTERM and SIGKILL to a unit's control group. */
 const STOP_SECONDS = 30
+/** What systemd started anew so often, and lately, dies again and again; at a boot many a service needs a second start. */
+const MANY_RESTARTS = 3
+const LATELY_MS = 600_000
 export const AGENT_UNIT = 'muster-agent.service'
 
 /**
@@ -30,7 +43,12 @@ export function systemdUnits(system: System): Units {
       '--property=OOMScoreAdjust=0',
       ...(unit.before ? [`--property=ExecStartPre=${words(unit.before)}`] : []),
       ...(unit.after ? [`--property=ExecStopPost=${words(unit.after)}`] : []),
-      ...(unit.restarts ? ['--property=Restart=on-abnormal', '--property=RestartSec=2s'] : []),
+      ...(unit.restarts
+        ? [
+            ...['--property=Restart=on-abnormal', '--property=RestartSec=2s'],
+            `--property=RestartForceExitStatus=${unit.restarts.alsoOnExitCode}`,
+          ]
+        : []),
       ...Object.entries(unit.env ?? {}).map(([name, value]) => `--setenv=${name}=${value}`),
       ...more,
       '--',
@@ -59,6 +77,17 @@ export function systemdUnits(system: System): Units {
       case 'populated':
         return { kind: 'running' }
     }
+  }
+
+  /** Which of the services that wait to be started again failed. One that ended well, and is to run anew, did not. */
+  const failedMain = async (names: readonly string[]): Promise<readonly string[] | undefined> => {
+    if (names.length === 0) return []
+    const result = await systemctl('show', '--property=Id,ExecMainStatus', '--', ...names)
+    if (!succeeded(result.ending) || result.truncated) return undefined
+    return blocksOf(result.stdout).flatMap(fields => {
+      const name = fields.get('Id')
+      return name !== undefined && (fields.get('ExecMainStatus') ?? '0') !== '0' ? [name] : []
+    })
   }
 
   const whatIsLeft = async (name: string, asked: RunResult): Promise<string> => {
@@ -103,8 +132,31 @@ export function systemdUnits(system: System): Units {
       return await readJournal(system, name, cursor)
     },
     async failed() {
-      const result = await systemctl('list-units', '--failed', '--all', '--plain', '--no-legend', '--full')
-      return succeeded(result.ending) && !result.truncated ? unitNames(result.stdout) : undefined
+      const result = await systemctl(
+        'list-units',
+        ...['--state=failed,auto-restart', '--all', '--plain', '--no-legend', '--full'],
+      )
+      if (!succeeded(result.ending) || result.truncated) return undefined
+      const { failed, waiting } = unitsOf(result.stdout)
+      const restarting = await failedMain(waiting)
+      return restarting && new Set([...failed, ...restarting])
+    },
+    async unsteady() {
+      const result = await run('systemctl', [
+        ...['--no-ask-password', '--no-pager', 'show', '--all'],
+        ...['--property=Id,NRestarts,ExecMainStartTimestampMonotonic', '--', '*.service'],
+      ])
+      if (!succeeded(result.ending) || result.truncated) return undefined
+      const { uptimeMs } = await readBootTime(system)
+      const unsteady = blocksOf(result.stdout).flatMap(fields => {
+        const name = fields.get('Id')
+        const startedMs = Number(fields.get('ExecMainStartTimestampMonotonic') ?? 0) / 1_000
+        const restarts = Number(fields.get('NRestarts') ?? 0)
+        return name !== undefined && restarts >= MANY_RESTARTS && uptimeMs - startedMs <= LATELY_MS
+          ? [name]
+          : []
+      })
+      return new Set(unsteady)
     },
     async jobs() {
       const result = await systemctl('list-jobs', '--plain', '--no-legend', '--full')
@@ -118,13 +170,39 @@ export function systemdUnits(system: System): Units {
       const result = await systemctl('is-active', '--quiet', name)
       return result.ending.kind === 'exited' ? result.ending.exitCode === 0 : undefined
     },
+    async agentUnit() {
+      const wanted = '--property=MainPID,ExecStart,FragmentPath,DropInPaths'
+      const result = await systemctl('show', wanted, AGENT_UNIT)
+      if (!succeeded(result.ending)) return { kind: 'unknown', reason: saidBy('systemctl show', result) }
+      return readAgentUnit(properties(result.stdout))
+    },
     async restartAgent() {
       return startOf('systemctl restart', await systemctl('restart', '--no-block', AGENT_UNIT))
     },
-    async reboot() {
-      return startOf('systemctl reboot', await systemctl('reboot', '--no-block'))
+    async reboot(how) {
+      return startOf('systemctl reboot', await systemctl('reboot', ...rebootWords(how)))
     },
   }
+}
+
+/** Since systemd 257 a lock of mode "block" (systemd-inhibit) is minded for root, too. */
+function rebootWords(how: RebootHow | undefined): readonly string[] {
+  switch (how) {
+    case undefined:
+      return ['--no-block']
+    case 'past-locks':
+      return ['--no-block', '--check-inhibitors=no']
+    case 'force':
+      return ['--force']
+  }
+}
+
+function readAgentUnit(fields: ReadonlyMap<string, string>): AgentUnit {
+  if (fields.get('MainPID') !== String(process.pid)) return { kind: 'not-ours' }
+  const program = /^\{ path=(.+?) ; argv\[\]=/.exec(fields.get('ExecStart') ?? '')?.[1]
+  if (program === undefined) return { kind: 'unknown', reason: `${AGENT_UNIT} names no program` }
+  const files = `${fields.get('FragmentPath') ?? ''} ${fields.get('DropInPaths') ?? ''}`
+  return { kind: 'unit', program, files: files.split(' ').filter(file => file !== '') }
 }
 
 function startOf(command: string, result: RunResult): UnitStart {
@@ -156,14 +234,22 @@ export function properties(text: string): ReadonlyMap<string, string> {
   )
 }
 
-/** The first column of systemctl's lists; a mark in front of a failed unit is none of its name. */
-function unitNames(text: string): ReadonlySet<string> {
-  return new Set(
-    text
-      .split('\n')
-      .map(line => line.replace(/^[^A-Za-z0-9-]+/, '').split(/\s+/)[0] ?? '')
-      .filter(name => name !== ''),
-  )
+/** What `systemctl show` says of several units: one block each, with empty lines between them. */
+function blocksOf(text: string): readonly ReadonlyMap<string, string>[] {
+  return text.split(/\n\s*\n/).map(properties)
+}
+
+/**
+ * Names of systemctl's list, by what their units are in: a mark in front of a failed one is none of its name. What dies
+ * and is started again and again is never "failed", but waits most of the time for its next start.
+ */
+function unitsOf(text: string): { readonly failed: readonly string[]; readonly waiting: readonly string[] } {
+  const rows = text
+    .split('\n')
+    .map(line => line.replace(/^[^A-Za-z0-9-]+/, '').split(/\s+/))
+    .flatMap(([name = '', , , sub]) => (name === '' ? [] : [{ name, waits: sub === 'auto-restart' }]))
+  const names = (waits: boolean) => rows.filter(row => row.waits === waits).map(({ name }) => name)
+  return { failed: names(false), waiting: names(true) }
 }
 
 async function readJournal(system: System, name: string, cursor: string | undefined): Promise<UnitOutput> {

@@ -19,17 +19,37 @@ export interface Units {
   state(name: string): Promise<UnitState>
   /** What a unit printed since the cursor that the call before gave; `complete` waits for what is on its way. */
   output(name: string, cursor: string | undefined, complete: boolean): Promise<UnitOutput>
-  /** All units that have failed; undefined: cannot be asked. */
+  /** All units that have failed, or died and wait to be started again; undefined: cannot be asked. */
   failed(): Promise<ReadonlySet<string> | undefined>
+  /**
+   * Services that are started anew again and again, also those that run at this moment, between two deaths; undefined: cannot
+   * be asked.
+   */
+  unsteady(): Promise<ReadonlySet<string> | undefined>
   /** Jobs that wait, such as "k3s.service start"; for telling what a switch hangs on. */
   jobs(): Promise<readonly string[]>
   /** Whether a unit is active now. */
   isActive(name: string): Promise<boolean | undefined>
+  /** What the service manager starts as the agent, if that is this process. */
+  agentUnit(): Promise<AgentUnit>
   /** Has the agent's own unit started anew, from the file that counts now. Returns at once. */
   restartAgent(): Promise<UnitStart>
   /** Has the machine boot anew. Returns at once. */
-  reboot(): Promise<UnitStart>
+  reboot(how?: RebootHow): Promise<UnitStart>
 }
+
+/**
+ * Absent: as anybody orders it, which a program that holds a lock against it can refuse to root, too. "past-locks": nobody's
+ * lock counts. "force": without stopping what runs.
+ */
+export type RebootHow = 'past-locks' | 'force'
+
+export type AgentUnit =
+  /** `files`: the unit's file and its drop-ins. */
+  | { readonly kind: 'unit'; readonly program: string; readonly files: readonly string[] }
+  /** This process is not the main one of the agent's unit. */
+  | { readonly kind: 'not-ours' }
+  | { readonly kind: 'unknown'; readonly reason: string }
 
 export interface UnitSpec {
   /** Without suffix, such as "muster-switch-42". */
@@ -44,8 +64,8 @@ export interface UnitSpec {
    */
   readonly after?: readonly string[] | undefined
   readonly env?: Readonly<Record<string, string>> | undefined
-  /** Started again when something kills it; what ends by itself has ended. */
-  readonly restarts?: boolean | undefined
+  /** Started again when something kills it, or when it ends with this code; what ends by itself otherwise has ended. */
+  readonly restarts?: { readonly alsoOnExitCode: number } | undefined
 }
 
 export type UnitStart =

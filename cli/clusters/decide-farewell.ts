@@ -116,18 +116,26 @@ function wipeLine(facts: FarewellFacts, wish: FarewellWish): FarewellLine {
   if (!facts.member) return line('wipe', 'needless', 'it belongs to no cluster')
   if (wiped(facts)) return line('wipe', 'done', '')
   if (!facts.machine) return line('wipe', 'needless', 'its machine is out of reach')
-  return line('wipe', 'left', 'takes what is left of the cluster off its disk')
+  return line('wipe', 'left', 'takes what is left of the cluster off its disk, copies of the datastore too')
 }
 
 /** It left, and neither came back nor was let back since. */
 function hasLeft({ member, acts }: FarewellFacts): boolean {
   if (!member || member.joined) return false
-  const newest = acts.find(act => (act.act === 'leave' || act.act === 'return') && isDoneAct(act))
-  return newest?.act === 'leave'
+  return newestWayOut(acts) === 'leave'
+}
+
+/** What a host was told last of going and coming back, by its acts, newest first; undefined: nothing. */
+export function newestWayOut(acts: readonly ClusterAct[]): 'leave' | 'return' | undefined {
+  const newest = acts.find(act => (act.act === 'leave' || act.act === 'return') && isDoneAct(act))?.act
+  return newest === 'leave' || newest === 'return' ? newest : undefined
 }
 
 function wiped({ acts }: FarewellFacts): boolean {
-  const at = (word: string) => millisOf(acts.find(act => act.act === word && isDoneAct(act))?.ended) ?? 0
+  // One that left copies of the datastore where they were says so.
+  const isWhole = ({ act, reason }: ClusterAct) => act !== 'wipe' || reason === ''
+  const at = (word: string) =>
+    millisOf(acts.find(act => act.act === word && isDoneAct(act) && isWhole(act))?.ended) ?? 0
   return at('wipe') > 0 && at('wipe') >= at('leave')
 }
 

@@ -19,6 +19,7 @@ describe('the order of an upgrade', () => {
       'a',
       TO,
       true,
+      'k3s',
     )
     expect(plan.problems).toEqual([])
     expect(turns(plan)).toEqual(['b 1', 'c 2', 'a 3', 'w1 4', 'w2 4'])
@@ -31,25 +32,33 @@ describe('the order of an upgrade', () => {
       sampleHost({ host: 'x', joined: false, version: '' }),
       sampleHost({ host: 'y', joined: false, version: '', machine: '' }),
     ]
-    const plan = planUpgrade(hosts, 'a', TO, true)
+    const plan = planUpgrade(hosts, 'a', TO, true, 'k3s')
     expect(turns(plan)).toEqual(['x 1', 'y 0', 'a 0', 'w 2'])
     expect(plan.lines.map(({ state }) => state)).toEqual(['new', 'away', 'there', 'moves'])
-    expect(turns(planUpgrade(hosts, 'a', TO, false))).toEqual(['x 0', 'y 0', 'a 0', 'w 1'])
+    expect(turns(planUpgrade(hosts, 'a', TO, false, 'k3s'))).toEqual(['x 0', 'y 0', 'a 0', 'w 1'])
   })
 
   it('is not begun over a minor, back a minor, or past a server of which nothing is known', () => {
-    expect(planUpgrade([server('a', '1.33.1')], 'a', TO, true).problems).toEqual([
+    expect(planUpgrade([server('a', '1.33.1')], 'a', TO, true, 'k0s').problems).toEqual([
       expect.stringContaining('go to 1.34 before 1.35.4'),
     ])
-    expect(planUpgrade([server('a', '1.36.0')], 'a', TO, true).problems).toEqual([
+    expect(planUpgrade([server('a', '1.36.0')], 'a', TO, true, 'k3s').problems).toEqual([
       expect.stringContaining('restore a snapshot'),
     ])
-    expect(planUpgrade([server('a'), server('b', '')], 'a', TO, true).problems).toEqual([
+    expect(planUpgrade([server('a'), server('b', '')], 'a', TO, true, 'k3s').problems).toEqual([
       expect.stringContaining('b: what runs there is not known'),
     ])
-    expect(planUpgrade([server('a'), worker('w', '1.31.0')], 'a', TO, true).problems).toEqual([
+    expect(planUpgrade([server('a'), worker('w', '1.31.0')], 'a', TO, true, 'k3s').problems).toEqual([
       expect.stringContaining('more than 3 minors behind'),
     ])
+  })
+
+  it('is not begun where the datastore must go another way first', () => {
+    const to = version('1.34.3')
+    expect(planUpgrade([server('a', '1.33.7')], 'a', to, true, 'k3s').problems).toEqual([
+      expect.stringContaining('go to 1.33.8 or a later 1.33 before'),
+    ])
+    expect(planUpgrade([server('a', '1.33.8')], 'a', to, true, 'k3s').problems).toEqual([])
   })
 
   it('moves no two servers in one turn, and no worker before a server', () => {
@@ -61,7 +70,7 @@ describe('the order of an upgrade', () => {
     fc.assert(
       fc.property(fc.array(host, { maxLength: 9 }), fc.nat(8), fc.boolean(), (given, first, apart) => {
         const hosts = given.map((each, index) => create(ClusterHostSchema, { ...each, host: `h${index}` }))
-        const { lines } = planUpgrade(hosts, `h${first}`, TO, apart)
+        const { lines } = planUpgrade(hosts, `h${first}`, TO, apart, 'k3s')
         expect(lines).toHaveLength(hosts.length)
         const servers = lines.filter(({ turn, server: is }) => turn > 0 && is).map(({ turn }) => turn)
         const workers = lines.filter(({ turn, server: is }) => turn > 0 && !is).map(({ turn }) => turn)

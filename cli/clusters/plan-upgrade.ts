@@ -1,4 +1,5 @@
 import type { ClusterHost } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { judgeDatastore } from '../../shared/kubernetes/judge-datastore.ts'
 import { judgeTarget, type Running } from '../../shared/kubernetes/judge-skew.ts'
 import { compareVersions, parseVersion, type Version, versionText } from '../../shared/kubernetes/version.ts'
 import { isServerRole } from '../output/cluster-listing.ts'
@@ -25,14 +26,16 @@ export interface UpgradePlan {
 }
 
 /**
- * The order in which a cluster goes to a version, and what stands in its way: servers one at a time, the first server
- * last, then workers together. The coordinator judges each step anew when it comes.
+ * The order in which a cluster goes to a version as far as it can be told from here, and what stands in its way: servers one at a time,
+ * then workers together. The coordinator judges each step anew when it comes, and takes the server that leads the datastore last; who
+ * that is, is not known here, so the first server stands in for it.
  */
 export function planUpgrade(
   hosts: readonly ClusterHost[],
   firstServer: string,
   to: Version,
   apart: boolean,
+  distribution: string,
 ): UpgradePlan {
   const servers: Running[] = []
   const workers: Running[] = []
@@ -62,7 +65,9 @@ export function planUpgrade(
   return {
     lines,
     problems: [
-      ...judgeTarget(servers, workers, to).map(({ reason }) => reason),
+      ...[...judgeTarget(servers, workers, to), ...judgeDatastore(distribution, servers, to)].map(
+        ({ reason }) => reason,
+      ),
       ...unknown.map(
         host => `${host}: what runs there is not known: a server of which nothing is known stops everything`,
       ),

@@ -16,7 +16,7 @@ import type { Connection } from '../connect.ts'
 import { formatDuration } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
 import { tryAgain } from '../orders/try-again.ts'
-import { hostWords, isRolloutOver } from '../rollouts/rollout-screen.ts'
+import { hostWords, isRolloutOver } from '../rollouts/rollout-words.ts'
 import { actState, subjectOf } from './act-state.ts'
 
 /** So often is looked whether the turn of an act has come. */

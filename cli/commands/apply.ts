@@ -4,7 +4,7 @@ import type { OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
-import { checkScope, type GivenOrders, giveOrders } from '../orders/give-orders.ts'
+import { checkScope, type GivenOrders, giveOrders, type OrderScope } from '../orders/give-orders.ts'
 import { waitForAll } from '../orders/wait-for-all.ts'
 import { exitForOutcomes } from '../outcome-exit.ts'
 import type { Format } from '../output/format.ts'
@@ -35,12 +35,12 @@ export async function apply(cli: Cli, refs: readonly string[], options: ApplyOpt
   checkScope('apply', { refs, where })
   if (yes && !plan) throw new CliError('usage', 'apply: --yes answers the question of --plan; say both')
   await withCoordinator(cli, async connection => {
-    let scope = { refs, where }
+    let scope: OrderScope = { refs, where }
     let revision = BigInt(options.revision ?? 0)
     if (plan) {
       const approved = await planFirst(cli, connection, scope, { revision, timeout, yes: yes === true })
       // What was looked at and nothing else: not what a selector would match, or a revision that came, meanwhile.
-      scope = { refs: approved.machines, where: undefined }
+      scope = { refs: approved.machines, selected: where !== undefined }
       revision = approved.revision
     }
     const ordered = await giveOrders(cli, connection, 'apply', scope, {

@@ -1,19 +1,27 @@
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { lstat, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { status } from '@grpc/grpc-js'
 import { syncDirectory } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
 import { formatBytes } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
+import type { Format } from '../output/format.ts'
 import { startProgress } from '../output/progress.ts'
+import { showResult } from '../output/show-result.ts'
 
 const CHUNK_BYTES = 64 * 1024
 
 /** Fetches a copy of everything the coordinator keeps. The file appears whole or not at all. */
-export async function backup(cli: Cli, file: string): Promise<void> {
-  if (await sizeOf(file).catch(() => undefined)) {
+export async function backup(
+  cli: Cli,
+  file: string,
+  { output }: { readonly output?: Format | undefined },
+): Promise<void> {
+  if (await isThere(file)) {
     throw new CliError('conflict', `${file}: is there already; a backup never replaces another`)
   }
   const partial = `${file}.partial`
@@ -39,8 +47,13 @@ export async function backup(cli: Cli, file: string): Promise<void> {
     await rename(partial, file)
     await syncDirectory(dirname(file))
     progress.end()
-    cli.io.out(
-      `${escapeText(file)}: ${formatBytes(bytes)}; it holds the keys of the coordinator's authority, so keep it as you keep those\n`,
+    await showResult(
+      cli.io,
+      'backup',
+      { file, bytes },
+      output,
+      () =>
+        `${escapeText(file)}: ${formatBytes(bytes)}; it holds the keys of the coordinator's authority, so keep it as you keep those\n`,
     )
   })
 }
@@ -60,6 +73,16 @@ async function openNew(path: string) {
   }
 }
 
+async function isThere(file: string): Promise<boolean> {
+  try {
+    await lstat(file)
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false
+    throw error
+  }
+}
+
 async function sizeOf(file: string): Promise<number> {
   try {
     const info = await stat(file)
@@ -75,7 +98,7 @@ async function sizeOf(file: string): Promise<number> {
 export async function restore(
   cli: Cli,
   file: string,
-  { yes }: { readonly yes?: boolean | undefined },
+  { yes, output }: { readonly yes?: boolean | undefined; readonly output?: Format | undefined },
 ): Promise<void> {
   const size = await sizeOf(file)
   if (!yes) {
@@ -107,8 +130,12 @@ export async function restore(
         await handle.close()
       }
     })()
-    const { summary } = await client.restore(chunks, call)
+    const { summary } = await client.restore(chunks, call).catch((error: unknown) => {
+      // The command was written as it should be; it is the file that is none, or damaged.
+      if (!(error instanceof RpcError && error.code === status.INVALID_ARGUMENT)) throw error
+      throw new CliError('error', `${escapeText(file)}: ${escapeText(error.message)}`, { cause: error })
+    })
     progress.end()
-    cli.io.out(`${escapeText(summary)}\n`)
+    await showResult(cli.io, 'restore', { file, summary }, output, () => `${escapeText(summary)}\n`)
   })
 }

@@ -1,3 +1,4 @@
+import { escapeText } from '../../shared/escape.ts'
 import type { ClusterAct, ClusterHost } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Cli } from '../cli.ts'
 import { exitForAct, isDone } from '../clusters/act-state.ts'
@@ -57,8 +58,12 @@ export async function rotateSecrets(
         const signedOrder = signAct(cli, signer, { ...order, ...about })
         const act = await runAct(cli, connection, { ...order, host, signedOrder }, timeout)
         ended.push(act)
+        if (isDone(act)) continue
         // What a distribution does by itself on a worker is nothing to stop at.
-        if (isDone(act) || (parameter === 'certificates' && act.result?.class === 'unsupported')) continue
+        if (parameter === 'certificates' && act.result?.class === 'unsupported') {
+          cli.io.err(`${host} is passed over: ${escapeText(act.result.reason)}\n`)
+          continue
+        }
         await showList(cli.io, ended, actListing(cli.clock.now()), output)
         throw new CliError(exitForAct(act), `${failureText(act)}\nNo further host was touched.`)
       }

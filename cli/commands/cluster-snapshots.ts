@@ -1,5 +1,6 @@
 import { escapeText } from '../../shared/escape.ts'
-import type { DatastoreSnapshot } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import type { ClusterHost, DatastoreSnapshot } from '../../shared/gen/muster/v1/cluster_pb.ts'
+import { isSnapshotName, SNAPSHOT_NAME_RULE } from '../../shared/kubernetes/snapshot-name.ts'
 import type { Cli } from '../cli.ts'
 import { isDone } from '../clusters/act-state.ts'
 import { type ClusterView, fetchCluster } from '../clusters/find-place.ts'
@@ -25,7 +26,7 @@ export async function takeSnapshot(
   options: Options & { readonly name?: string | undefined },
 ): Promise<void> {
   const { on = '', name = '', timeout, output } = options
-  if (name !== '' && !isSnapshotName(name)) throw new CliError('usage', SNAPSHOT_NAME)
+  if (name !== '' && !isSnapshotName(name)) throw new CliError('usage', SNAPSHOT_NAME_RULE)
   await withCoordinator(cli, async connection => {
     const act = await runAct(
       cli,
@@ -43,12 +44,6 @@ export async function takeSnapshot(
   })
 }
 
-const SNAPSHOT_NAME = 'a snapshot’s name has letters, digits and hyphens, at most 63'
-
-function isSnapshotName(name: string): boolean {
-  return /^[A-Za-z0-9-]{1,63}$/.test(name)
-}
-
 export async function listSnapshots(cli: Cli, cluster: string, options: Options): Promise<void> {
   await withCoordinator(cli, async connection => {
     const view = await fetchCluster(connection, cluster)
@@ -64,11 +59,36 @@ async function gatherSnapshots(
   view: ClusterView,
   { on, timeout }: Pick<Options, 'on' | 'timeout'>,
 ): Promise<{ readonly snapshots: HostSnapshot[]; readonly finish: () => void }> {
-  const hosts = hostsToAsk(view, on, true)
+  const hosts = serversToAsk(view, on)
   const gathered = await gather(cli, connection, view.summary.name, 'snapshots', hosts, timeout)
   const snapshots = gathered.flatMap(each => ('act' in each ? snapshotsOf(each.host, each.act) : []))
   return { snapshots, finish: () => reportSilent(cli, gathered) }
 }
+
+/** All servers that have a machine: also one that was installed anew, to which a snapshot was carried. */
+function serversToAsk(view: ClusterView, on: string | undefined): readonly ClusterHost[] {
+  if (on !== undefined) return hostsToAsk(view, on, true)
+  const found = view.hosts.filter(
+    ({ joined, machine, role }) => isServerRole(role) && (joined || machine !== ''),
+  )
+  if (found.length > 0) return found
+  throw new CliError('refused', `cluster ${view.summary.name}: no machine is bound to a server of it`)
+}
+
+/** The names of the copies that lie on one server; undefined: it does not say. */
+export async function copiesOn(
+  cli: Cli,
+  connection: Connection,
+  view: ClusterView,
+  host: string,
+): Promise<readonly string[] | undefined> {
+  const hosts = hostsToAsk(view, host, true)
+  const [answer] = await gather(cli, connection, view.summary.name, 'snapshots', hosts, ASK_MS)
+  if (!answer || !('act' in answer) || !isDone(answer.act)) return undefined
+  return snapshotsOf(host, answer.act).map(({ snapshot }) => snapshot.name)
+}
+
+const ASK_MS = 30_000
 
 function snapshotsOf(
   host: string,
@@ -94,7 +114,7 @@ export async function restoreSnapshot(
   name: string,
   options: RestoreOptions,
 ): Promise<void> {
-  if (!isSnapshotName(name)) throw new CliError('usage', `${escapeText(name)}: ${SNAPSHOT_NAME}`)
+  if (!isSnapshotName(name)) throw new CliError('usage', `${escapeText(name)}: ${SNAPSHOT_NAME_RULE}`)
   const { timeout, output, key, yes } = options
   await withCoordinator(cli, async connection => {
     const view = await fetchCluster(connection, cluster)
@@ -121,6 +141,16 @@ export function meaningOfRestore({ summary, hosts }: ClusterView, name: string, 
   const others = hosts
     .filter(each => each.joined && each.host !== host && isServerRole(each.role))
     .map(each => each.host)
+  if (!hosts.some(each => each.joined && each.host === host)) {
+    const lost =
+      others.length === 0
+        ? ''
+        : `\n${others.join(', ')} had the cluster's data when last heard, and must be lost for good, or off: a server that came back would serve what there was before, beside ${host}.`
+    return escapeLines(
+      `cluster ${summary.name} would be brought back from snapshot ${name} on ${host}, which has nothing of it: everything that was changed in Kubernetes since it was made is lost. ` +
+        `${host} becomes the only server; workers come back by themselves, other servers join anew.${lost}\nIf that is meant, say it again with --yes.`,
+    )
+  }
   const anew =
     others.length === 0
       ? ''

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { escapeText } from '../../shared/escape.ts'
 import type { Cluster } from '../../shared/fleet-file/fleet.ts'
-import { fleetTargets } from '../../shared/fleet-file/fleet-targets.ts'
+import { fleetTargets, installs } from '../../shared/fleet-file/fleet-targets.ts'
 import { type ClusterChange, diffClusters } from '../../shared/revision/diff-clusters.ts'
 import { diffRevisions, type RevisionContent, type TargetChange } from '../../shared/revision/explain-diff.ts'
 import { packTree } from '../../shared/tree/pack-tree.ts'
@@ -176,15 +176,17 @@ async function loadDirectory(
     const { tree } = await readTreeContent(readTreeFile(file), { ...packed, place: dir })
     // Whether a revision was built by its publisher is no matter of the directory.
     const built = new Map((other?.targets ?? []).map(target => [`${target.host}/${target.group}`, target]))
-    const targets = fleetTargets(fleet, { mode: 'source' }).map(target => {
-      const { way, kubernetes } = built.get(`${target.host}/${target.group}`) ?? {}
-      return {
-        ...target,
-        ...(way?.case === 'closure' && target.way.case !== undefined && { way }),
-        ...(kubernetes?.way.case === 'closure' &&
-          target.kubernetes?.apart && { kubernetes: { ...target.kubernetes, way: kubernetes.way } }),
-      }
-    })
+    const targets = fleetTargets(fleet, { mode: 'source' })
+      .filter(installs)
+      .map(target => {
+        const { way, kubernetes } = built.get(`${target.host}/${target.group}`) ?? {}
+        return {
+          ...target,
+          ...(way?.case === 'closure' && target.way.case !== undefined && { way }),
+          ...(kubernetes?.way.case === 'closure' &&
+            target.kubernetes?.apart && { kubernetes: { ...target.kubernetes, way: kubernetes.way } }),
+        }
+      })
     const distributions = new Map(fleet.clusters.map(({ name, distribution }) => [name, distribution]))
     return { label: dir, content: { targets, distributions }, clusters: fleet.clusters, tree }
   } finally {

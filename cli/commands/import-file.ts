@@ -1,33 +1,40 @@
 import { join, resolve } from 'node:path'
+import { status } from '@grpc/grpc-js'
 import { decodeEnvelope, MAX_ENVELOPE_BYTES } from '../../shared/envelope/decode-envelope.ts'
-import { readManifest } from '../../shared/revision/read-manifest.ts'
+import { type KnownManifest, readManifest } from '../../shared/revision/read-manifest.ts'
 import { MAX_TARGET_BYTES } from '../../shared/revision/read-target.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { Cli } from '../cli.ts'
-import { withCoordinator } from '../connect.ts'
+import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
-import { type Part, readExport, readPart, unpackCache } from '../fleets/export-file.ts'
+import { explainGap } from '../fleets/explain-gap.ts'
+import { type Part, readExport, readPart, readWholePart, unpackCache } from '../fleets/export-file.ts'
 import { readFleet } from '../fleets/fleet-folder.ts'
 import { type KnownRevision, readLastSeen, verifyKnown, writeLastSeen } from '../fleets/known-revision.ts'
 import { upload } from '../fleets/upload.ts'
+import { type Format, isData } from '../output/format.ts'
+import { showResult } from '../output/show-result.ts'
 
 export interface ImportOptions {
   /** Where the binary cache goes; absent: it is left in the file. */
   readonly cache?: string | undefined
+  readonly output?: Format | undefined
 }
 
 /** Publishes a revision that was signed elsewhere, as it is. The cache comes first: a revision that is there can be applied. */
-export async function importFile(cli: Cli, path: string, { cache }: ImportOptions): Promise<void> {
+export async function importFile(cli: Cli, path: string, { cache, output }: ImportOptions): Promise<void> {
   const parts = await readExport(path)
   const envelopePart = only(path, parts, 'envelope')
-  const tree = only(path, parts, 'tree')
-  const envelope = decodeEnvelope(await readWhole(path, envelopePart, MAX_ENVELOPE_BYTES))
+  // A renewal comes without: its tree is that of the revision before.
+  const tree = atMostOne(path, parts, 'tree')
+  const envelope = decodeEnvelope(await readWholePart(path, envelopePart, MAX_ENVELOPE_BYTES))
   if (!envelope) throw new CliError('error', `${path}: its envelope cannot be read`)
   const read = readManifest(envelope.payload)
   if (read.kind === 'refused') throw new CliError('error', `${path}: ${read.reason}`)
   const { manifest } = read.manifest
   const targetBytes: Uint8Array[] = []
   for (const part of parts.filter(({ kind }) => kind === 'target')) {
-    targetBytes.push(await readWhole(path, part, MAX_TARGET_BYTES))
+    targetBytes.push(await readWholePart(path, part, MAX_TARGET_BYTES))
   }
   const known = await readFleet(cli.settings.configHome, manifest.fleetId)
   const verified = known && verifyKnown(envelope, targetBytes, known)
@@ -39,7 +46,7 @@ export async function importFile(cli: Cli, path: string, { cache }: ImportOption
     if (cached === 0)
       throw new CliError('usage', `--cache: ${path} holds no closures; it was exported without --build`)
     await unpackCache(path, parts, resolve(cache))
-    cli.io.out(`${join(cache, '')}: ${cached} files of the binary cache\n`)
+    if (!isData(output)) cli.io.out(`${join(cache, '')}: ${cached} files of the binary cache\n`)
   } else if (cached > 0) {
     cli.io.err(
       'note: the closures in it are not unpacked; --cache FOLDER puts them where the machines fetch from\n',
@@ -47,16 +54,30 @@ export async function importFile(cli: Cli, path: string, { cache }: ImportOption
   }
   await withCoordinator(cli, async connection => {
     const revision: Pick<KnownRevision, 'envelope' | 'targetBytes'> = { envelope, targetBytes }
-    const answer = await upload(cli, connection, {
-      revision,
-      expectedPredecessor: manifest.predecessor,
-      renew: false,
-      tree: { chunks: readPart(path, tree), length: tree.size },
-    })
+    const send = (part: Part | undefined) =>
+      upload(cli, connection, {
+        revision,
+        expectedPredecessor: manifest.predecessor,
+        renew: part === undefined,
+        tree: part && { chunks: readPart(path, part), length: part.size },
+      }).catch(async (error: unknown) => {
+        if (!(error instanceof RpcError && error.code === status.ABORTED)) throw error
+        throw new CliError('conflict', await whyNotNext(connection, path, read.manifest), { cause: error })
+      })
+    const first = await send(tree)
+    // What says nothing new is no publication, but it is a renewal, which the next one follows.
+    const answer = first.manifestDigest === read.manifest.digest ? first : await send(undefined)
     // An older one that is repaired somewhere else does not lead this operator back.
     const seen = known && (await readLastSeen(known))
     if (known && read.manifest.number > (seen?.manifest.number ?? 0)) await writeLastSeen(known, revision)
-    cli.io.out(
+    const { manifestDigest, unchanged } = answer
+    const record = {
+      number: Number(answer.number),
+      manifestDigest,
+      unchanged,
+      cacheFiles: cache === undefined ? 0 : cached,
+    }
+    await showResult(cli.io, 'import', record, output, () =>
       answer.unchanged
         ? `revision ${answer.number} is there already\n`
         : `revision ${answer.number} is published (${answer.manifestDigest})\n`,
@@ -64,15 +85,27 @@ export async function importFile(cli: Cli, path: string, { cache }: ImportOption
   })
 }
 
+/** The signer is somewhere else: that one was faster and is to publish again would help nobody here. */
+async function whyNotNext(
+  { client, call }: Connection,
+  path: string,
+  { number, manifest }: KnownManifest,
+): Promise<string> {
+  const { envelope } = await client.getFleetRevision({ number: 0n }, call)
+  const newest = readManifest(envelope?.payload ?? new Uint8Array())
+  if (newest.kind === 'refused') throw new CliError('error', `the newest revision there: ${newest.reason}`)
+  const there = newest.manifest.number
+  return `${path}: ${explainGap({ number, predecessor: manifest.predecessor, there })}`
+}
+
 function only(path: string, parts: readonly Part[], kind: Part['kind']): Part {
-  const [part, second] = parts.filter(found => found.kind === kind)
-  if (!part || second) throw new CliError('error', `${path}: must hold one ${kind}`)
+  const part = atMostOne(path, parts, kind)
+  if (!part) throw new CliError('error', `${path}: must hold one ${kind}`)
   return part
 }
 
-async function readWhole(path: string, part: Part, most: number): Promise<Buffer> {
-  if (part.size > most) throw new CliError('error', `${path}: its ${part.kind} is larger than ${most} bytes`)
-  const chunks: Buffer[] = []
-  for await (const chunk of readPart(path, part)) chunks.push(chunk)
-  return Buffer.concat(chunks)
+function atMostOne(path: string, parts: readonly Part[], kind: Part['kind']): Part | undefined {
+  const [part, second] = parts.filter(found => found.kind === kind)
+  if (second) throw new CliError('error', `${path}: must hold one ${kind}`)
+  return part
 }

@@ -6,12 +6,15 @@ import { generateSigningKey, signingKeyPem } from '../../shared/envelope/keys.ts
 import { hasCode } from '../../shared/errors.ts'
 import { initialFleetFile } from '../../shared/fleet-file/initial-fleet-file.ts'
 import { randomId } from '../../shared/ids.ts'
+import { makeDirectories } from '../../shared/make-directories.ts'
 import { makeFirstTrustSet } from '../../shared/trust/make-trust-set.ts'
 import type { Cli } from '../cli.ts'
 import { CliError } from '../exit-codes.ts'
 import { encodeChain, FLEET_FILES, fleetFolder } from '../fleets/fleet-folder.ts'
 import { initialFiles } from '../fleets/initial-files.ts'
 import { writeNewFile } from '../fleets/private-file.ts'
+import type { Format } from '../output/format.ts'
+import { showResult } from '../output/show-result.ts'
 
 export interface InitOptions {
   readonly name?: string | undefined
@@ -19,6 +22,7 @@ export interface InitOptions {
   readonly recoveryKey?: string | undefined
   /** Flake reference of Muster itself. */
   readonly musterUrl: string
+  readonly output?: Format | undefined
 }
 
 /**
@@ -62,7 +66,7 @@ export async function init(cli: Cli, dir: string, options: InitOptions): Promise
     undo.push(() => rm(recoveryPath, { force: true }))
     await writeNewFile(join(folder, FLEET_FILES.trust), encodeChain([envelope]), 0o600)
     for (const { path, text } of files) {
-      const made = await mkdir(dirname(join(dir, path)), { recursive: true })
+      const made = await makeDirectories(dirname(join(dir, path)))
       if (made !== undefined) undo.push(() => rm(made, { recursive: true, force: true }))
       await writeNewFile(join(dir, path), text, 0o644)
       undo.push(() => rm(join(dir, path), { force: true }))
@@ -71,7 +75,18 @@ export async function init(cli: Cli, dir: string, options: InitOptions): Promise
     for (const step of undo.reverse()) await step()
     throw error
   }
-  cli.io.out(nextSteps({ dir, name, fleetId, folder, recoveryPath, trustPin: trust.digest }))
+  const record = {
+    directory: dir,
+    name,
+    fleetId,
+    signingKey: join(folder, FLEET_FILES.signingKey),
+    recoveryKey: recoveryPath,
+    trustFile: join(folder, FLEET_FILES.trust),
+    trustPin: trust.digest,
+  }
+  await showResult(cli.io, 'init', record, options.output, () =>
+    nextSteps({ dir, name, fleetId, folder, recoveryPath, trustPin: trust.digest }),
+  )
 }
 
 function fleetFileOf(name: string, id: string): string {

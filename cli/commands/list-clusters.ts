@@ -21,7 +21,7 @@ import { paint } from '../output/colour.ts'
 import type { Format } from '../output/format.ts'
 import { plainOf } from '../output/plain.ts'
 import { renderList, renderOne } from '../output/show-list.ts'
-import { renderFields, renderTable } from '../output/table.ts'
+import { renderFields, renderTable, tableLook } from '../output/table.ts'
 import { watch } from '../output/watch.ts'
 import { isForPeople } from './list-machines.ts'
 
@@ -77,7 +77,7 @@ export function clusterText(
   acts: readonly ClusterAct[],
   wide: boolean,
 ): string {
-  const look = { wide, colour: io.colour }
+  const look = tableLook(io, wide)
   const { joined } = summary
   const fields = renderFields(
     [

@@ -1,6 +1,9 @@
+import { status } from '@grpc/grpc-js'
 import { escapeText } from '../../shared/escape.ts'
 import type { Event } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { pause } from '../../shared/lifecycle.ts'
+import { backoffMs } from '../../shared/retry.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
@@ -16,10 +19,12 @@ export interface EventOptions {
 }
 
 const POLL_MS = 2_000
+/** While the coordinator is away. */
+const WAIT = { firstMs: 250, mostMs: 5_000 }
 /** What one answer holds at most. */
 const PAGE = 1_000
 
-/** What happened, oldest first. Following, each event is one line, or one JSON object a line. */
+/** What happened, oldest first. Following, each event is one line, or one JSON object a line; a coordinator that goes away is waited for. */
 export async function listEvents(cli: Cli, ref: string | undefined, options: EventOptions): Promise<void> {
   await withCoordinator(cli, async ({ client, call }) => {
     const first = await client.listEvents({ ref: ref ?? '', limit: options.limit ?? 0, after: 0n }, call)
@@ -28,10 +33,18 @@ export async function listEvents(cli: Cli, ref: string | undefined, options: Eve
     const asJson = options.output === 'json'
     for (const event of shown) cli.io.out(lineOf(cli, event, asJson))
     let after = newest(shown, 0n)
-    while (await pause(POLL_MS, cli.signal)) {
+    let away = 0
+    while (await pause(away === 0 ? POLL_MS : backoffMs(away - 1, WAIT), cli.signal)) {
+      // Shown only when all are there, so that after an answer that broke off none is shown twice.
       const events = await eventsSince(after, before =>
         client.listEvents({ ref: ref ?? '', limit: PAGE, after, before }, call),
-      )
+      ).catch((error: unknown) => {
+        if (error instanceof RpcError && error.code === status.UNAVAILABLE) return undefined
+        throw error
+      })
+      if (away === 0 && !events) cli.io.err('the coordinator cannot be reached; waiting for it\n')
+      away = events ? 0 : away + 1
+      if (!events) continue
       for (const event of [...events].reverse()) cli.io.out(lineOf(cli, event, asJson))
       after = newest(events, after)
     }

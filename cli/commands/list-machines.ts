@@ -35,16 +35,27 @@ export async function fetchMachines(
   }
 }
 
+const isId = (machine: string) => /^[0-9a-f]{64}$/.test(machine)
+
 /** For which machines a selector gave no answer, and why; empty when there are none. */
 function selectorErrorText(errors: readonly SelectorError[]): string {
   if (errors.length === 0) return ''
-  const lines = errors
-    .slice(0, 20)
-    .map(({ machine, reason }) => `selector: ${escapeText(machine)}: ${escapeText(reason)}\n`)
-  const more = errors.length > 20 ? `selector: … and ${errors.length - 20} more\n` : ''
+  const machinesOf = new Map<string, string[]>()
+  for (const { machine, reason } of errors) {
+    const those = machinesOf.get(reason)
+    if (those) those.push(machine)
+    else machinesOf.set(reason, [machine])
+  }
+  const reasons = [...machinesOf]
+  const lines = reasons.slice(0, 20).map(([reason, of]) => {
+    const names = of.map(machine => (isId(machine) ? machine.slice(0, 12) : escapeText(machine)))
+    const rest = names.length > 10 ? ` and ${names.length - 10} more` : ''
+    return `selector: ${escapeText(reason)}: ${names.slice(0, 10).join(', ')}${rest}\n`
+  })
+  const more = reasons.length > 20 ? `selector: … and ${reasons.length - 20} reasons more\n` : ''
   const machines = new Set(errors.map(({ machine }) => machine)).size
   const count = machines === 1 ? 'one machine' : `${machines} machines`
-  return `${lines.join('')}${more}an expression gave no answer for ${count}; \`has(facts.x)\` asks whether a fact is there\n`
+  return `${lines.join('')}${more}an expression gave no answer for ${count}; \`has(labels.x)\` asks whether something is there\n`
 }
 
 /** Tells for which machines a selector gave no answer. Fails when nothing is left: then it answers nothing at all. */

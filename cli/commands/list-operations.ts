@@ -17,7 +17,7 @@ import {
 } from '../output/operation-listing.ts'
 import { planText } from '../output/plan-listing.ts'
 import { renderList } from '../output/show-list.ts'
-import { renderFields, renderTable } from '../output/table.ts'
+import { renderFields, renderTable, tableLook } from '../output/table.ts'
 import { watch } from '../output/watch.ts'
 
 export interface OperationsOptions {
@@ -114,9 +114,9 @@ function describe({ io, clock }: Cli, operation: OperationSummary): string {
         },
       },
       { title: 'EXIT', text: record => (record.exitCode === undefined ? '' : String(record.exitCode)) },
-      { title: 'DETAIL', text: record => record.detail },
+      { title: 'DETAIL', wraps: true, text: record => record.detail },
     ],
-    { wide: true, colour: io.colour },
+    { ...tableLook(io, false), wide: true },
   )
   return `${fields}${plan}\n${table}\nIts output: muster logs ${escapeText(nameOf(operation))} --operation ${operation.operationId}\n`
 }

@@ -1,23 +1,36 @@
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { escapeText } from '../../shared/escape.ts'
 import { RolloutService } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
 import type { Format } from '../output/format.ts'
 import { type LockOrPin, lockListing } from '../output/rollout-listing.ts'
 import { showList } from '../output/show-list.ts'
+import { showResult } from '../output/show-result.ts'
+
+interface Shown {
+  readonly output?: Format | undefined
+}
 
 /** Makes rollouts pass a host by. */
-export async function lockHost(cli: Cli, host: string, { why }: { readonly why: string }): Promise<void> {
+export async function lockHost(
+  cli: Cli,
+  host: string,
+  { why, output }: Shown & { readonly why: string },
+): Promise<void> {
   await withCoordinator(cli, async connection => {
     await connection.service(RolloutService).lockHost({ host, why }, connection.call)
-    cli.io.err(`${host} is locked: rollouts pass it by until \`muster unlock ${host}\`\n`)
+    const text = () =>
+      `${escapeText(host)} is locked: rollouts pass it by until \`muster unlock ${escapeText(host)}\`\n`
+    await showResult(cli.io, 'lock', { kind: 'lock', host, why }, output, text)
   })
 }
 
-export async function unlockHost(cli: Cli, host: string): Promise<void> {
+export async function unlockHost(cli: Cli, host: string, { output }: Shown): Promise<void> {
   await withCoordinator(cli, async connection => {
     await connection.service(RolloutService).unlockHost({ host }, connection.call)
-    cli.io.err(`${host} is not locked any more\n`)
+    const text = () => `${escapeText(host)} is not locked any more\n`
+    await showResult(cli.io, 'unlock', { kind: 'lock', host, removed: true }, output, text)
   })
 }
 
@@ -26,19 +39,22 @@ export async function pinHost(
   cli: Cli,
   host: string,
   revision: number,
-  { why, until }: { readonly why: string; readonly until: Date },
+  { why, until, output }: Shown & { readonly why: string; readonly until: Date },
 ): Promise<void> {
   await withCoordinator(cli, async connection => {
     const request = { host, revision: BigInt(revision), why, until: timestampFromMs(until.getTime()) }
     await connection.service(RolloutService).pinHost(request, connection.call)
-    cli.io.err(`${host} is kept at revision ${revision} until ${until.toISOString()}\n`)
+    const end = until.toISOString()
+    const text = () => `${escapeText(host)} is kept at revision ${revision} until ${end}\n`
+    await showResult(cli.io, 'pin', { kind: 'pin', host, revision, until: end, why }, output, text)
   })
 }
 
-export async function unpinHost(cli: Cli, host: string): Promise<void> {
+export async function unpinHost(cli: Cli, host: string, { output }: Shown): Promise<void> {
   await withCoordinator(cli, async connection => {
     await connection.service(RolloutService).unpinHost({ host }, connection.call)
-    cli.io.err(`${host} is not pinned any more\n`)
+    const text = () => `${escapeText(host)} is not pinned any more\n`
+    await showResult(cli.io, 'unpin', { kind: 'pin', host, removed: true }, output, text)
   })
 }
 

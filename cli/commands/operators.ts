@@ -1,10 +1,11 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { mkdir, readFile, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { writeFileDurably } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import { type Operator, OperatorSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { makeDirectories } from '../../shared/make-directories.ts'
 import { durationFromMs, millisOf } from '../../shared/time.ts'
 import { generateMachineKey } from '../../shared/x509/machine-key.ts'
 import { readRsaPublicKey } from '../../shared/x509/public-key.ts'
@@ -16,6 +17,7 @@ import { writeNewFile } from '../fleets/private-file.ts'
 import type { Format } from '../output/format.ts'
 import { plainOf } from '../output/plain.ts'
 import { type Listing, showList } from '../output/show-list.ts'
+import { showResult } from '../output/show-result.ts'
 import { isOperatorName, PROFILE_FILES, type ProfileAbout, profileFolder } from '../profiles.ts'
 
 export const OPERATOR_FIELDS = ['name', 'id', 'created', 'notAfter', 'removed'] as const
@@ -24,6 +26,7 @@ export interface AddOptions {
   readonly publicKey?: string | undefined
   readonly lifetime?: number | undefined
   readonly out?: string | undefined
+  readonly output?: Format | undefined
 }
 
 /**
@@ -53,7 +56,15 @@ export async function addOperator(cli: Cli, name: string, options: AddOptions): 
         lifetime: options.lifetime,
         fleetId,
       })
-      cli.io.out(addedText(cli, name, folder, about, made !== undefined, options))
+      const { address, notAfter } = about
+      const withKey = made !== undefined
+      await showResult(
+        cli.io,
+        'operator add',
+        { name, folder, address, notAfter: notAfter.toISOString(), withKey },
+        options.output,
+        () => addedText(cli, name, folder, about, withKey, options),
+      )
     } catch (error) {
       await rm(folder, { recursive: true, force: true })
       throw error
@@ -110,7 +121,7 @@ function addedText(
 }
 
 async function makeNewFolder(folder: string): Promise<void> {
-  await mkdir(join(folder, '..'), { recursive: true, mode: 0o700 })
+  await makeDirectories(dirname(folder), 0o700)
   try {
     await mkdir(folder, { mode: 0o700 })
   } catch (error) {
@@ -152,7 +163,10 @@ function pemOf(der: Uint8Array): string {
 }
 
 /** Renews the certificate of the profile in use, with the key it has. */
-export async function renewOperator(cli: Cli, { lifetime }: Pick<AddOptions, 'lifetime'>): Promise<void> {
+export async function renewOperator(
+  cli: Cli,
+  { lifetime, output }: Pick<AddOptions, 'lifetime' | 'output'>,
+): Promise<void> {
   await withCoordinator(cli, async connection => {
     const { profile } = connection
     if (!profile) {
@@ -169,7 +183,9 @@ export async function renewOperator(cli: Cli, { lifetime }: Pick<AddOptions, 'li
       lifetime,
       fleetId,
     })
-    cli.io.out(`operator ${name}: renewed until ${notAfter.toISOString()}\n`)
+    const until = notAfter.toISOString()
+    const text = () => `operator ${name}: renewed until ${until}\n`
+    await showResult(cli.io, 'operator renew', { name, notAfter: until }, output, text)
   })
 }
 
@@ -204,9 +220,14 @@ export async function listOperators(
   })
 }
 
-export async function removeOperator(cli: Cli, name: string): Promise<void> {
+export async function removeOperator(
+  cli: Cli,
+  name: string,
+  { output }: Pick<AddOptions, 'output'>,
+): Promise<void> {
   await withCoordinator(cli, async ({ client, call }) => {
     await client.removeOperator({ name }, call)
-    cli.io.out(`operator ${escapeText(name)}: removed; its certificate is refused from this moment\n`)
+    const text = () => `operator ${escapeText(name)}: removed; its certificate is refused from this moment\n`
+    await showResult(cli.io, 'operator remove', { name, removed: true }, output, text)
   })
 }

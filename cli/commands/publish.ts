@@ -1,11 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { encodeEnvelope } from '../../shared/envelope/decode-envelope.ts'
 import { escapeText } from '../../shared/escape.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import { formatProblems } from '../../shared/fleet-file/problem.ts'
-import { sha256Hex } from '../../shared/ids.ts'
 import { clusterWarnings } from '../../shared/revision/cluster-warnings.ts'
 import { diffRevisions } from '../../shared/revision/explain-diff.ts'
 import { readTreeFile } from '../../shared/tree/receive-tree.ts'
@@ -15,7 +13,8 @@ import { formatBytes } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
 import { adoptKey } from '../fleets/adopt-key.ts'
 import { decideSuccession, type Succession } from '../fleets/decide-succession.ts'
-import { listCache, writeExport } from '../fleets/export-file.ts'
+import { refuseUnwritable } from '../fleets/export-file.ts'
+import { carryText, endCutRenewal, exportRevision, signOffline } from '../fleets/export-revision.ts'
 import { type FleetKnowledge, loadKeys, requireFleet } from '../fleets/fleet-folder.ts'
 import { fetchRevision, type KnownRevision, readLastSeen, writeLastSeen } from '../fleets/known-revision.ts'
 import { type Content, type ContentOptions, prepareContent, renewed } from '../fleets/prepare-content.ts'
@@ -23,9 +22,8 @@ import { requireFleetFile } from '../fleets/read-fleet-directory.ts'
 import { floorOf, signRevision } from '../fleets/sign-revision.ts'
 import { synchroniseTrust } from '../fleets/synchronise-trust.ts'
 import { upload } from '../fleets/upload.ts'
-import type { Format } from '../output/format.ts'
-import { startProgress } from '../output/progress.ts'
-import { showOne } from '../output/show-list.ts'
+import { type Format, isData } from '../output/format.ts'
+import { showResult } from '../output/show-result.ts'
 
 const DAY_MS = 86_400_000
 
@@ -45,6 +43,10 @@ export async function publish(cli: Cli, dir: string, options: PublishOptions): P
   const { fleet, problems } = await requireFleetFile(dir)
   if (problems.length > 0) cli.io.err(formatProblems(problems))
   const known = await requireFleet(cli.settings.configHome, fleet.id)
+  if (options.export !== undefined) {
+    if (options.renew && (await endCutRenewal(cli, known, options.export, options.output))) return
+    await refuseUnwritable(options.export)
+  }
   const work = (connection: Connection | undefined) => publishOne(cli, dir, fleet, known, connection, options)
   if (options.offline) await work(undefined)
   else await withCoordinator(cli, work)
@@ -54,8 +56,8 @@ function refuseContradictions(options: PublishOptions): void {
   const refuse = (text: string) => {
     throw new CliError('usage', `publish: ${text}`)
   }
-  if (options.renew && (options.build || options.export !== undefined)) {
-    refuse('--renew signs the newest revision anew as it is; --build and --export belong to a publication')
+  if (options.renew && options.build) {
+    refuse('--renew signs the newest revision anew as it is; --build belongs to a publication')
   }
   if (options.offline && options.export === undefined)
     refuse('--offline needs --export FILE: there is nothing else it could go to')
@@ -91,7 +93,7 @@ async function publishOne(
     }
     const content = options.renew ? renewed(newest) : await prepareContent(cli, dir, fleet, scratch, options)
     const created = cli.clock.now()
-    const envelope = signRevision(known, {
+    const signed = signRevision(known, {
       fleet,
       content,
       succession,
@@ -100,9 +102,8 @@ async function publishOne(
       expires: new Date(created.getTime() + (options.expiresIn ?? fleet.expiresDays * DAY_MS)),
       signers,
     })
-    if (connection) await send(cli, connection, known, newest, content, envelope, succession, options)
-    else await rememberOffline(cli, known, envelope)
-    if (options.export !== undefined) await exportRevision(cli, options.export, content, envelope)
+    if (connection) await send(cli, connection, known, newest, content, signed, succession, options)
+    else await signOffline(cli, known, newest, content, signed, options)
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
@@ -123,6 +124,7 @@ async function sameFleet(
   return synchroniseTrust(connection, known)
 }
 
+/** Gives it to the coordinator, and says which revision is in force now: what was signed, or the newest, when that says the same already. */
 async function send(
   cli: Cli,
   connection: Connection,
@@ -140,13 +142,16 @@ async function send(
     renew: options.renew ?? false,
     tree: file === undefined ? undefined : { chunks: readTreeFile(file), length },
   })
-  if (!answer.unchanged && answer.manifestDigest !== revision.manifest.digest) {
+  const standing = answer.unchanged && newest ? newest : revision
+  if (answer.manifestDigest !== standing.manifest.digest) {
     throw new CliError(
       'error',
-      `the coordinator says it published ${answer.manifestDigest}, which is not what was signed`,
+      answer.unchanged
+        ? `the coordinator says that ${answer.manifestDigest} says this already, which is not the newest that it showed`
+        : `the coordinator says it published ${answer.manifestDigest}, which is not what was signed`,
     )
   }
-  await writeLastSeen(known, answer.unchanged && newest ? newest : revision)
+  await writeLastSeen(known, standing)
   const number = Number(answer.number)
   const record = {
     number,
@@ -154,12 +159,16 @@ async function send(
     unchanged: answer.unchanged,
     treeDigest: digest,
     treeLength: length,
+    file: options.export ?? null,
   }
-  await showOne(cli.io, record, options.output, () =>
+  await showResult(cli.io, 'publish', record, options.output, () =>
     answer.unchanged
       ? `revision ${number} already says exactly this; nothing was published (--renew signs it anew)\n`
       : publishedText(number, revision, newest, length, options.renew ?? false),
   )
+  if (options.export === undefined) return
+  await exportRevision(cli, options.export, content, standing)
+  if (!isData(options.output)) cli.io.out(carryText(options.export))
 }
 
 function publishedText(
@@ -181,34 +190,4 @@ function publishedText(
     `${head}  tree ${formatBytes(length)}; ${escapeText(what)}\n${notes.join('')}` +
     `${number > 1 ? `Look: muster diff ${number - 1} ${number}   ` : ''}Apply: muster apply HOST, or --where 'true'\n`
   )
-}
-
-async function rememberOffline(cli: Cli, known: FleetKnowledge, revision: KnownRevision): Promise<void> {
-  await writeLastSeen(known, revision)
-  cli.io.out(
-    `revision ${revision.manifest.number} is signed (${revision.manifest.digest}); no coordinator has it yet\n`,
-  )
-}
-
-async function exportRevision(
-  cli: Cli,
-  path: string,
-  content: Content,
-  revision: KnownRevision,
-): Promise<void> {
-  const { file } = content.tree
-  if (file === undefined) throw new CliError('error', 'export: there is no tree')
-  using progress = startProgress(cli, 'export')
-  await writeExport(path, async add => {
-    await add('envelope', '', encodeEnvelope(revision.envelope))
-    for (const bytes of revision.targetBytes) await add('target', sha256Hex(bytes), bytes)
-    await add('tree', content.tree.digest, { file })
-    if (content.cache === undefined) return
-    for (const name of await listCache(content.cache)) {
-      progress.update(name)
-      await add('cache', name, { file: join(content.cache, name) })
-    }
-  })
-  progress.end()
-  cli.io.out(`${path}: take it to the other coordinator and run \`muster import\` there\n`)
 }

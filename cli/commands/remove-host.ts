@@ -12,20 +12,22 @@ import {
   type FarewellLine,
   type FarewellStep,
 } from '../clusters/decide-farewell.ts'
-import { type Place, placeIn } from '../clusters/find-place.ts'
+import { fetchCluster, type Place, placeIn } from '../clusters/find-place.ts'
 import { type ActRequest, followAct, runAct } from '../clusters/run-act.ts'
 import { failureText } from '../clusters/show-act.ts'
-import { machineOf, openSigner, signAct } from '../clusters/signer.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
-import { hasNode } from '../output/cluster-listing.ts'
+import { hasNode, isServerRole } from '../output/cluster-listing.ts'
 import type { Format } from '../output/format.ts'
 import { type Listing, showList } from '../output/show-list.ts'
-import { drainHint, drainRequest, leaveRequest } from './drain-host.ts'
+import { copiesOn } from './cluster-snapshots.ts'
+import { drainHint, drainRequest, leaveRequest, wipeRequest } from './drain-host.ts'
 
 export interface RemoveOptions {
   readonly dead?: boolean | undefined
   readonly wipe?: boolean | undefined
+  /** What lies on it alone may be lost. */
+  readonly yes?: boolean | undefined
   readonly drain: boolean
   readonly limit: number
   readonly deleteEmptydirData?: boolean | undefined
@@ -56,7 +58,10 @@ export async function removeHost(cli: Cli, ref: string, options: RemoveOptions):
       const farewell = decideFarewell(facts, { wipe, dead, drain })
       if (farewell.kind === 'refused') throw new CliError('refused', escapeText(farewell.reason))
       const { next, lines } = farewell
-      if (before === undefined) cli.io.err(`${escapeText(facts.host)}: ${summaryOf(lines)}\n`)
+      if (before === undefined) {
+        if (wipe && place && next !== undefined) await mindCopies(cli, connection, place, options)
+        cli.io.err(`${escapeText(facts.host)}: ${summaryOf(lines)}\n`)
+      }
       if (next === undefined) return finish(cli, facts.host, lines, options.output)
       if (next === before) {
         throw new CliError(
@@ -69,6 +74,25 @@ export async function removeHost(cli: Cli, ref: string, options: RemoveOptions):
       drained ||= next === 'drain'
     }
   })
+}
+
+/** Says what a wipe would lose for good, before anything is done: copies of the datastore that nobody carried elsewhere. */
+async function mindCopies(
+  cli: Cli,
+  connection: Connection,
+  { summary, host }: Place,
+  { yes = false }: RemoveOptions,
+): Promise<void> {
+  // Of a server that left already its leave has named them.
+  if (yes || !host.joined || !isServerRole(host.role)) return
+  const view = await fetchCluster(connection, summary.name)
+  const copies = await copiesOn(cli, connection, view, host.host)
+  if (copies?.length === 0) return
+  const which = copies
+    ? `copies of the datastore lie on it: ${copies.join(', ')}`
+    : 'whether copies of the datastore lie on it cannot be told now'
+  const text = `${host.host}: ${which}. --wipe takes them away with the keys of the cluster in them: carry elsewhere what is needed, then say it again with --yes; without --wipe they stay.`
+  throw new CliError('refused', escapeText(text))
 }
 
 async function readFacts(
@@ -165,13 +189,8 @@ async function requestFor(
       return drainRequest(host.host, summary.name, options)
     case 'leave':
       return leaveRequest(cli, connection, summary.name, host, options)
-    case 'wipe': {
-      const signer = await openSigner(cli, connection, options.key)
-      const machine = machineOf(signer, summary.name, host.host, host.machine)
-      const order = { act: 'wipe', cluster: summary.name } as const
-      const signedOrder = signAct(cli, signer, { ...order, node: host.host, machine })
-      return { ...order, host: host.host, signedOrder }
-    }
+    case 'wipe':
+      return wipeRequest(cli, connection, summary.name, host, { key: options.key, keepSnapshots: false })
   }
 }
 
@@ -193,7 +212,7 @@ const farewellListing: Listing<FarewellLine> = {
   columns: [
     { title: 'STEP', text: ({ step }) => step },
     { title: 'STATE', text: ({ state }) => state, style: ({ state }) => (state === 'done' ? 'good' : 'dim') },
-    { title: 'WHY', text: ({ why }) => why },
+    { title: 'WHY', wraps: true, text: ({ why }) => why },
   ],
 }
 

@@ -1,6 +1,8 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { create } from '@bufbuild/protobuf'
+import { escapeText } from '../../shared/escape.ts'
 import {
+  type HostStanding,
   type Rollout,
   RolloutSchema,
   RolloutService,
@@ -14,14 +16,18 @@ import { durationFromMs } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
+import { paint } from '../output/colour.ts'
 import type { Format } from '../output/format.ts'
 import { plainOf } from '../output/plain.ts'
-import { plannedListing, rolloutHostListing, rolloutListing } from '../output/rollout-listing.ts'
+import { plannedListing, plannedRemarks } from '../output/planned-listing.ts'
+import { hostsAtGates, rolloutHostListing, rolloutListing } from '../output/rollout-listing.ts'
 import { renderList, showList, showOne } from '../output/show-list.ts'
-import { renderFields } from '../output/table.ts'
+import { showResult } from '../output/show-result.ts'
+import { atGates, standingColumns, standingRecord } from '../output/standing-listing.ts'
+import { renderFields, renderTable, tableLook } from '../output/table.ts'
 import { watch } from '../output/watch.ts'
 import { exitForRollout, followRollout, lookOf } from '../rollouts/follow-rollout.ts'
-import { rolloutStateName, rolloutStyle, whatItDoes } from '../rollouts/rollout-screen.ts'
+import { rolloutStateName, rolloutStyle, whatItDoes } from '../rollouts/rollout-words.ts'
 import { signForHosts } from '../rollouts/sign-acts.ts'
 import { reportSelectorErrors } from './list-machines.ts'
 
@@ -71,7 +77,11 @@ export async function startRollout(
       if (output === 'json' || output === 'yaml') {
         return await showOne(cli.io, plainOf(StartRolloutResponseSchema, answer), output, () => '')
       }
-      return await showList(cli.io, order, plannedListing, output)
+      await showList(cli.io, order, plannedListing(cli.clock.now()), output)
+      for (const remark of plannedRemarks(order, answer.notThoughtThrough)) {
+        cli.io.err(`${escapeText(remark)}\n`)
+      }
+      return
     }
     if (!rollout) throw new CliError('error', 'the coordinator named no rollout')
     if (!options.wait) return await showRolloutOnce(cli, rollout, '', options.output)
@@ -195,8 +205,10 @@ export async function listRollouts(
 
 export async function showRollout(cli: Cli, id: string, { output }: Shown): Promise<void> {
   await withCoordinator(cli, async connection => {
-    const { rollout, halted } = await connection.service(RolloutService).getRollout({ id }, connection.call)
-    if (rollout) await showRolloutOnce(cli, rollout, halted, output)
+    const { rollout, halted, pending } = await connection
+      .service(RolloutService)
+      .getRollout({ id }, connection.call)
+    if (rollout) await showRolloutOnce(cli, rollout, halted, output, pending)
   })
 }
 
@@ -205,16 +217,21 @@ async function showRolloutOnce(
   rollout: Rollout,
   halted: string,
   output: Format | undefined,
+  pending: readonly HostStanding[] = [],
 ): Promise<void> {
   const { io, clock } = cli
-  if (output === 'csv') return await showList(io, rollout.hosts, rolloutHostListing(clock.now()), output)
+  if (output === 'csv') {
+    const rows = rollout.hosts.map(host => ({ host, wait: undefined }))
+    return await showList(io, rows, rolloutHostListing(clock.now()), output)
+  }
   const hosts = await renderList(
     io,
-    rollout.hosts,
+    hostsAtGates(rollout.hosts),
     rolloutHostListing(clock.now()),
     output === 'wide' ? 'wide' : 'table',
   )
-  await showOne(io, { ...plainOf(RolloutSchema, rollout), halted }, output, () => {
+  const record = { ...plainOf(RolloutSchema, rollout), halted, pending: pending.map(standingRecord) }
+  await showOne(io, record, output, () => {
     const { settings } = rollout
     const fields = renderFields(
       [
@@ -232,7 +249,12 @@ async function showRolloutOnce(
       ],
       io.colour,
     )
-    return `${fields}\n${hosts}`
+    const look = tableLook(io, output === 'wide')
+    const waiting =
+      pending.length === 0
+        ? ''
+        : `\n${paint('Begun by itself, once nothing holds it', 'bold', io.colour)}\n${renderTable(atGates(pending), standingColumns(clock.now()), look)}`
+    return `${fields}\n${hosts}${waiting}`
   })
 }
 
@@ -314,10 +336,15 @@ export async function overrideGate(
 }
 
 /** Lets rollouts begin again though the store is older than what nodes report. */
-export async function acceptRestore(cli: Cli, { why }: { readonly why: string }): Promise<void> {
+export async function acceptRestore(
+  cli: Cli,
+  { why, output }: Shown & { readonly why: string },
+): Promise<void> {
   await withCoordinator(cli, async connection => {
     const { accepted } = await connection.service(RolloutService).acceptRestore({ why }, connection.call)
-    for (const line of accepted) cli.io.out(`accepted: ${line}\n`)
+    await showResult(cli.io, 'rollout accept', { accepted }, output, () =>
+      accepted.map(line => `accepted: ${escapeText(line)}\n`).join(''),
+    )
     cli.io.err('rollouts go on; what they had ordered of these is not known here\n')
   })
 }

@@ -1,7 +1,7 @@
 import { createPublicKey } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { writeFileDurably } from '../../shared/durable-file.ts'
+import { readFileIfThere, writeFileDurably } from '../../shared/durable-file.ts'
 import {
   generateSigningKey,
   loadSigningKey,
@@ -21,9 +21,12 @@ import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
 import { adoptKey } from '../fleets/adopt-key.ts'
+import { chooseReplacedKey } from '../fleets/choose-replaced-key.ts'
 import { FLEET_FILES, type FleetKnowledge, loadKeys, saveTrust } from '../fleets/fleet-folder.ts'
 import { openFleet } from '../fleets/open-fleet.ts'
 import { readPrivateFile } from '../fleets/private-file.ts'
+import type { Format } from '../output/format.ts'
+import { showResult } from '../output/show-result.ts'
 import { PROFILE_FILES } from '../profiles.ts'
 
 export interface RotateOptions {
@@ -37,6 +40,7 @@ export interface RotateOptions {
   /** Starts of ids of keys that may sign no more. */
   readonly remove?: readonly string[] | undefined
   readonly threshold?: number | undefined
+  readonly output?: Format | undefined
 }
 
 async function loadSigners(
@@ -72,11 +76,12 @@ export async function rotateKeys(cli: Cli, options: RotateOptions): Promise<void
       return changeKeys(cli, connection, fleet, signers, options)
     }
     const ownPath = join(fleet.folder, FLEET_FILES.signingKey)
+    const replacedId = options.recoveryKey === undefined ? await replacedKey(fleet, signers) : undefined
     const fresh = generateSigningKey()
     const before = fleet.trust.set.keys.map(({ publicKey, comment }, index) => ({
       key: { der: publicKey },
       comment,
-      replaced: options.recoveryKey !== undefined || fleet.trust.keys[index]?.keyId === signers[0]?.keyId,
+      replaced: replacedId === undefined || fleet.trust.keys[index]?.keyId === replacedId,
     }))
     const comment = options.comment ?? before.find(({ replaced }) => replaced)?.comment ?? 'operator'
     const keys = [...before.filter(({ replaced }) => !replaced), { key: fresh, comment }]
@@ -85,16 +90,48 @@ export async function rotateKeys(cli: Cli, options: RotateOptions): Promise<void
     await writeFileDurably(`${ownPath}.next`, signingKeyPem(fresh))
     await push(connection, fleet, next)
     await adoptKey(fleet.folder, next.trust)
-    cli.io.out(
-      `trust set ${next.trust.number} is in force; the trust pin is ${next.trust.digest}\n` +
+    const kept = `${ownPath}.${fleet.trust.number}`
+    const replaced = (await isThere(kept)) ? kept : options.key?.[0]
+    const record = {
+      ...describeTrust(next),
+      keys: keys.length,
+      threshold,
+      signingKey: ownPath,
+      replacedKey: options.recoveryKey === undefined ? (replaced ?? null) : null,
+    }
+    await showResult(
+      cli.io,
+      'trust rotate keys',
+      record,
+      options.output,
+      () =>
+        `trust set ${next.trust.number} is in force; the trust pin is ${next.trust.digest}\n` +
         `The new signing key is ${ownPath}.\n` +
         'Machines take the set over when they connect; `muster machines -o json` tells which have it (trust.number).\n' +
         'Publish once more (`muster publish --renew`), so that the newest revision is signed by the new key. ' +
         (options.recoveryKey === undefined
-          ? `When every machine has the new set, destroy the old key (${ownPath}.${fleet.trust.number}).\n`
+          ? `When every machine has the new set, destroy the old key (${replaced}).\n`
           : 'Every earlier signing key is out of the set. Put the recovery key back where it is offline.\n'),
     )
   })
+}
+
+function describeTrust({ trust }: SignedTrust) {
+  return { trustNumber: trust.number, trustPin: trust.digest }
+}
+
+async function replacedKey(fleet: FleetKnowledge, signers: readonly SigningKeyPair[]): Promise<string> {
+  const path = join(fleet.folder, FLEET_FILES.signingKey)
+  const [own] = (await isThere(path)) ? await loadKeys(fleet, undefined) : []
+  return chooseReplacedKey(
+    { path, keyId: own?.keyId },
+    signers.map(({ keyId }) => keyId),
+    fleet.trust.keys.map(({ keyId }) => keyId),
+  )
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await readFileIfThere(path)) !== undefined
 }
 
 /** Changes who may sign, without touching this operator's own key. */
@@ -110,7 +147,7 @@ async function changeKeys(
     const found = parsed.filter(({ keyId }) => start.length >= 4 && keyId.startsWith(start))
     if (found.length !== 1) {
       throw new CliError(
-        'notFound',
+        found.length === 0 ? 'notFound' : 'usage',
         `--remove ${start}: names ${found.length} keys of the trust set, must be one`,
       )
     }
@@ -126,8 +163,20 @@ async function changeKeys(
   const threshold = options.threshold ?? Math.min(set.threshold, keys.length)
   const next = makeNext(cli, fleet, { keys, threshold }, signers)
   await push(connection, fleet, next)
-  cli.io.out(
-    `trust set ${next.trust.number} is in force; the trust pin is ${next.trust.digest}\n` +
+  const record = {
+    ...describeTrust(next),
+    keys: keys.length,
+    threshold,
+    signingKey: join(fleet.folder, FLEET_FILES.signingKey),
+    replacedKey: null,
+  }
+  await showResult(
+    cli.io,
+    'trust rotate keys',
+    record,
+    options.output,
+    () =>
+      `trust set ${next.trust.number} is in force; the trust pin is ${next.trust.digest}\n` +
       `${threshold} of ${keys.length} ${keys.length === 1 ? 'key' : 'keys'} must sign. Whoever signs needs this trust.bin: ${fleet.folder}/${FLEET_FILES.trust}\n`,
   )
 }
@@ -179,12 +228,21 @@ export async function rotateAuthority(
     const signers = step === 'switch' ? [] : await loadSigners(fleet, options)
     const { client, call, profile } = connection
     const before = await client.getFleetTrust({}, call)
-    // A run that was cut off after the authority was made goes on with that one.
-    const unlisted = before.authorities.some(({ pin }) => !listed(fleet, before.authorities).includes(pin))
-    const { authorities } =
-      step === 'add' && unlisted
-        ? before
-        : await client.rotateAuthority({ step, force: options.force ?? false }, call)
+    const present = before.authorities.map(({ pin }) => pin)
+    // Signed before anything is changed: keys that are not enough are told while all is as it was.
+    const draft =
+      step === 'switch'
+        ? undefined
+        : makeNext(
+            cli,
+            fleet,
+            { caPins: step === 'drop' ? withoutDropped(before.authorities) : present },
+            signers,
+          )
+    const cutOff = wasCutOff(step, listed(fleet, before.authorities), present)
+    const { authorities } = cutOff
+      ? before
+      : await client.rotateAuthority({ step, force: options.force ?? false }, call)
     const pins = authorities.map(({ pin }) => pin)
     if (profile) {
       await writeFileDurably(
@@ -194,21 +252,63 @@ export async function rotateAuthority(
       )
     }
     if (step === 'switch') {
-      cli.io.out(
-        `certificates are issued by ${current(authorities)} now\n` +
+      const record = {
+        trustNumber: fleet.trust.number,
+        trustPin: fleet.trust.digest,
+        caPins: pins,
+        issuing: current(authorities),
+      }
+      await showResult(
+        cli.io,
+        'trust rotate ca',
+        record,
+        options.output,
+        () =>
+          `certificates are issued by ${current(authorities)} now\n` +
           'Machines and operators get theirs at their next renewal. When all have one, end the old authority: muster trust rotate ca drop\n',
       )
       return
     }
-    const next = makeNext(cli, fleet, { caPins: pins }, signers)
+    const isAsDrafted = draft !== undefined && draft.trust.set.caPins.join() === pins.join()
+    const next = isAsDrafted ? draft : makeNext(cli, fleet, { caPins: pins }, signers)
     await push(connection, fleet, next)
-    cli.io.out(
-      `trust set ${next.trust.number} lists ${pins.length === 1 ? 'one authority' : `${pins.length} authorities`}: ${pins.join(', ')}\n` +
+    await showResult(
+      cli.io,
+      'trust rotate ca',
+      { ...describeTrust(next), caPins: pins, issuing: current(authorities) },
+      options.output,
+      () =>
+        `trust set ${next.trust.number} lists ${pins.length === 1 ? 'one authority' : `${pins.length} authorities`}: ${pins.join(', ')}\n` +
         (step === 'add'
           ? 'When every machine has this set (`muster machines -o json`, trust.number), issue from the new one: muster trust rotate ca switch\n'
           : 'An authority that is not listed counts nowhere any more. New machines need the CA pin that `muster status` shows; operators elsewhere need the new ca.pem of this profile.\n'),
     )
   })
+}
+
+/**
+ * Whether an earlier run ended between the coordinator's step and the trust set that belongs to it, which then goes on with the set
+ * alone: an authority was made that no set lists, or one is gone that a set still lists.
+ */
+function wasCutOff(
+  step: 'add' | 'switch' | 'drop',
+  pins: readonly string[],
+  present: readonly string[],
+): boolean {
+  switch (step) {
+    case 'add':
+      return present.some(pin => !pins.includes(pin))
+    case 'drop':
+      return pins.some(pin => !present.includes(pin))
+    case 'switch':
+      return false
+  }
+}
+
+/** Pins that a drop leaves: it takes the oldest away that issues nothing. */
+function withoutDropped(authorities: readonly AuthorityInfo[]): readonly string[] {
+  const old = authorities.find(authority => !authority.current)
+  return authorities.filter(authority => authority !== old).map(({ pin }) => pin)
 }
 
 /** Pins that the newest set allows; an empty list means the one authority machines were given. */

@@ -18,6 +18,7 @@ export async function showHealth(
   await withCoordinator(cli, async ({ client, call }) => {
     const { problems } = await client.getHealth({}, call)
     await showList(cli.io, problems, healthListing(cli.clock.now()), output)
+    if (problems.length === 1) throw new CliError('error', 'one thing is not as it must be')
     if (problems.length > 0) throw new CliError('error', `${problems.length} things are not as they must be`)
   })
 }
@@ -26,13 +27,13 @@ export function healthListing(now: Date): Listing<HealthProblem> {
   return {
     fields: HEALTH_FIELDS,
     record: problem => plainOf(HealthProblemSchema, problem),
-    empty: 'healthy: every invariant of the fleet holds',
+    empty: 'healthy: every invariant of the fleet holds, and nothing is wrong with the coordinator',
     columns: [
       { title: 'WHAT', text: problem => problem.class, style: () => 'bad' },
       { title: 'HOST', text: ({ host, machine }) => host || shortId(machine) },
-      { title: 'SINCE', text: ({ since }) => ago(millisOf(since), now.getTime()) },
-      { title: 'REASON', text: ({ reason }) => reason },
-      { title: 'REMEDY', text: ({ remedy }) => remedy },
+      { title: 'SINCE', text: ({ since }) => (since ? ago(millisOf(since), now.getTime()) : '-') },
+      { title: 'REASON', wraps: true, text: ({ reason }) => reason },
+      { title: 'REMEDY', wraps: true, text: ({ remedy }) => remedy },
     ],
   }
 }

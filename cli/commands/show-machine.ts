@@ -2,6 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf'
 import { escapeText } from '../../shared/escape.ts'
 import { type Facts, FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { BoundBy, type GetMachineResponse, type Machine } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { HostStanding } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
@@ -14,7 +15,8 @@ import { type Format, toCsv, toJson, toYaml } from '../output/format.ts'
 import { ago, machineRecord, stateStyle, stateWord } from '../output/machine-listing.ts'
 import { operationListing } from '../output/operation-listing.ts'
 import { type PlainRecord, plainOf } from '../output/plain.ts'
-import { renderFields, renderTable } from '../output/table.ts'
+import { atGates, fetchStandings, standingColumns, standingRecord } from '../output/standing-listing.ts'
+import { renderFields, renderTable, tableLook } from '../output/table.ts'
 
 export interface ShowOptions {
   readonly nix?: boolean | undefined
@@ -25,13 +27,15 @@ export interface ShowOptions {
 
 /** One machine in full. */
 export async function showMachine(cli: Cli, ref: string, options: ShowOptions): Promise<void> {
-  await withCoordinator(cli, async ({ client, call }) => {
+  await withCoordinator(cli, async connection => {
+    const { client, call } = connection
     const answer = await client.getMachine({ ref, history: options.history ?? 0 }, call)
     const { machine } = answer
     if (!machine) throw new CliError('error', `the coordinator told nothing of ${ref}`)
     const facts = readFacts(machine.facts)
     if (options.nix) return cli.io.out(await nixModule(ref, facts))
-    const record = recordOf(answer, machine, facts, options)
+    const standings = machine.host === '' ? [] : await fetchStandings(connection, machine.host)
+    const record = recordOf(answer, machine, facts, standings, options)
     switch (options.output) {
       case 'json':
         return cli.io.out(toJson(record))
@@ -43,7 +47,9 @@ export async function showMachine(cli: Cli, ref: string, options: ShowOptions): 
       case 'wide':
       case undefined:
         return cli.io.out(
-          options.facts ? factsText(requireFacts(ref, facts)) : human(cli, answer, machine, facts, options),
+          options.facts
+            ? factsText(requireFacts(ref, facts))
+            : human(cli, answer, machine, facts, standings, options),
         )
     }
   })
@@ -67,6 +73,7 @@ function recordOf(
   answer: GetMachineResponse,
   machine: Machine,
   facts: Facts | undefined,
+  standings: readonly HostStanding[],
   { facts: only, history }: ShowOptions,
 ): PlainRecord {
   const factsRecord = facts && plainOf(FactsSchema, facts, 'omit')
@@ -75,6 +82,7 @@ function recordOf(
   return {
     ...machineRecord(machine),
     facts: factsRecord ?? null,
+    waiting: standings.map(standingRecord),
     ...(history
       ? {
           history: answer.history.map(({ at, facts: bytes }) => ({
@@ -105,11 +113,12 @@ function human(
   answer: GetMachineResponse,
   machine: Machine,
   facts: Facts | undefined,
+  standings: readonly HostStanding[],
   options: ShowOptions,
 ): string {
   const { colour } = cli.io
   const now = cli.clock.now()
-  const wide = options.output === 'wide'
+  const look = tableLook(cli.io, options.output === 'wide')
   const title = (text: string) => `\n${paint(text, 'bold', colour)}\n`
   const seen = millisOf(machine.lastSeen)
   const expires = millisOf(machine.certificateExpires)
@@ -163,6 +172,9 @@ function human(
       colour,
     ),
   ]
+  if (standings.length > 0) {
+    parts.push(title('Rollouts'), renderTable(atGates(standings), standingColumns(now), look))
+  }
   parts.push(
     facts
       ? title('Hardware') + renderFields(hardwareOf(facts), colour)
@@ -170,13 +182,10 @@ function human(
   )
   if (options.history) parts.push(title('Changes of its facts'), historyText(answer, facts))
   if (answer.operations.length > 0) {
-    parts.push(
-      title('Operations'),
-      renderTable(answer.operations, operationListing(now).columns, { wide, colour }),
-    )
+    parts.push(title('Operations'), renderTable(answer.operations, operationListing(now).columns, look))
   }
   if (answer.events.length > 0) {
-    parts.push(title('Events'), renderTable(answer.events, eventListing(now).columns, { wide, colour }))
+    parts.push(title('Events'), renderTable(answer.events, eventListing(now).columns, look))
   }
   return parts.join('')
 }

@@ -1,3 +1,4 @@
+import { status } from '@grpc/grpc-js'
 import { escapeText } from '../../shared/escape.ts'
 import {
   type GetFleetResponse,
@@ -6,15 +7,19 @@ import {
   HealthProblemSchema,
   type Machine,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type HostStanding, type Rollout, RolloutService } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
-import { withCoordinator } from '../connect.ts'
+import { type Connection, withCoordinator } from '../connect.ts'
 import { formatDuration } from '../duration.ts'
 import { paint, type Style } from '../output/colour.ts'
 import { type Format, toCsv, toJson, toYaml } from '../output/format.ts'
 import { machineListing, machineRecord } from '../output/machine-listing.ts'
 import { plainOf } from '../output/plain.ts'
-import { renderFields, renderTable } from '../output/table.ts'
+import { rolloutListing } from '../output/rollout-listing.ts'
+import { atGates, fetchStandings, standingColumns, standingRecord } from '../output/standing-listing.ts'
+import { renderFields, renderTable, tableLook } from '../output/table.ts'
 import { watch } from '../output/watch.ts'
 import { byName, fetchMachines } from './list-machines.ts'
 
@@ -42,9 +47,19 @@ export const STATUS_FIELDS = [
   'now',
   'authorityPem',
   'unboundHosts',
+  'waiting',
 ] as const
 
 const SHOWN_MACHINES = 200
+const SHOWN_ROLLOUTS = 20
+const SHOWN_STANDINGS = 20
+const TOLD_ELSEWHERE: readonly string[] = [
+  'certificate',
+  'never-active',
+  'store-older',
+  'authority-gone',
+  'coordinator',
+]
 
 /** The whole fleet on one screen: who runs it, what is wrong, and every machine. */
 export async function showStatus(cli: Cli, options: StatusOptions): Promise<void> {
@@ -55,7 +70,9 @@ export async function showStatus(cli: Cli, options: StatusOptions): Promise<void
       const sorted = machines.toSorted(byName)
       const { problems } = await connection.client.getHealth({}, connection.call)
       const health = problems.map(problem => plainOf(HealthProblemSchema, problem))
-      const record = { ...plainOf(GetFleetResponseSchema, fleet), health }
+      const rollouts = await rolloutsUnderWay(connection)
+      const waiting = rollouts.standings.map(standingRecord)
+      const record = { ...plainOf(GetFleetResponseSchema, fleet), health, waiting }
       switch (options.output) {
         case 'json':
           return toJson({ ...record, machines: sorted.map(machineRecord) })
@@ -66,10 +83,46 @@ export async function showStatus(cli: Cli, options: StatusOptions): Promise<void
         case 'table':
         case 'wide':
         case undefined:
-          return human(cli, connection.place, fleet, sorted, problems, options.output === 'wide')
+          return human(cli, connection.place, fleet, sorted, problems, rollouts, options.output === 'wide')
       }
     })
   })
+}
+
+interface UnderWay {
+  readonly open: readonly Rollout[]
+  /** Hosts that more holds than that others go before them. */
+  readonly standings: readonly HostStanding[]
+}
+
+async function rolloutsUnderWay(connection: Connection): Promise<UnderWay> {
+  const standings = await fetchStandings(connection, '')
+  try {
+    const request = { open: true, limit: SHOWN_ROLLOUTS }
+    const { rollouts } = await connection.service(RolloutService).listRollouts(request, connection.call)
+    return { open: rollouts, standings }
+  } catch (error) {
+    if (error instanceof RpcError && error.code === status.UNIMPLEMENTED) return { open: [], standings }
+    throw error
+  }
+}
+
+/** How far the rollouts are, and who waits in them for more than its turn. */
+function rolloutsText(cli: Cli, { open, standings }: UnderWay, wide: boolean): string {
+  if (open.length === 0 && standings.length === 0) return ''
+  const now = cli.clock.now()
+  const { colour } = cli.io
+  const look = tableLook(cli.io, wide)
+  const shown = atGates(standings).slice(0, SHOWN_STANDINGS)
+  const rollouts = open.length === 0 ? '' : renderTable(open, rolloutListing(now).columns, look)
+  const waiting =
+    shown.length === 0
+      ? ''
+      : `\n${paint('Hosts that wait', 'bold', colour)}\n${renderTable(shown, standingColumns(now), look)}`
+  const hosts = new Set(shown.map(({ standing }) => standing.host))
+  const left = standings.filter(({ host }) => !hosts.has(host)).length
+  const more = left > 0 ? `… and ${left} more hosts; \`muster rollout show\` lists those of a rollout\n` : ''
+  return `${rollouts === '' ? '' : `\n${paint('Rollouts', 'bold', colour)}\n`}${rollouts}${waiting}${more}`
 }
 
 function human(
@@ -78,6 +131,7 @@ function human(
   fleet: GetFleetResponse,
   machines: readonly Machine[],
   health: readonly HealthProblem[],
+  rollouts: UnderWay,
   wide: boolean,
 ): string {
   const { colour } = cli.io
@@ -115,8 +169,8 @@ function human(
   const problems = [
     ...fleet.problems.map(problem => line(`coordinator: ${problem}`, 'bad', colour)),
     ...health
-      // These are among the conditions of their machines, too.
-      .filter(({ class: kind }) => kind !== 'certificate' && kind !== 'never-active')
+      // These are among the conditions of their machines, or the problems of the coordinator, too.
+      .filter(({ class: kind }) => !TOLD_ELSEWHERE.includes(kind))
       .map(({ class: kind, host, machine, reason, remedy }) =>
         line(`${host || machine.slice(0, 12) || 'fleet'}: ${kind}: ${reason}; ${remedy}`, 'bad', colour),
       ),
@@ -128,14 +182,14 @@ function human(
   ]
   const shown = machines.slice(0, SHOWN_MACHINES)
   const table =
-    shown.length === 0 ? '' : `\n${renderTable(shown, machineListing(now).columns, { wide, colour })}`
+    shown.length === 0 ? '' : `\n${renderTable(shown, machineListing(now).columns, tableLook(cli.io, wide))}`
   const more =
     machines.length > shown.length
       ? `… and ${machines.length - shown.length} more; \`muster machines\` lists them all\n`
       : ''
   const attention =
     problems.length === 0 ? '' : `\n${paint('To look at', 'bold', colour)}\n${problems.slice(0, 50).join('')}`
-  return `${header}${table}${more}${attention}`
+  return `${header}${table}${more}${rolloutsText(cli, rollouts, wide)}${attention}`
 }
 
 function line(text: string, style: Style, colour: boolean): string {

@@ -8,6 +8,7 @@ import { writeNewFile } from '../fleets/private-file.ts'
 import type { Format } from '../output/format.ts'
 import { plainOf } from '../output/plain.ts'
 import { type Listing, showList, showOne } from '../output/show-list.ts'
+import { showResult } from '../output/show-result.ts'
 
 export const TOKEN_FIELDS = [
   'id',
@@ -112,9 +113,14 @@ export async function listTokens(
   })
 }
 
-export async function revokeToken(cli: Cli, id: string): Promise<void> {
+export async function revokeToken(
+  cli: Cli,
+  id: string,
+  { output }: { readonly output?: Format | undefined },
+): Promise<void> {
   await withCoordinator(cli, async ({ client, call }) => {
     await client.revokeToken({ id }, call)
-    cli.io.out(`${escapeText(id)}: revoked; machines that it let in stay\n`)
+    const text = () => `${escapeText(id)}: revoked; machines that it let in stay\n`
+    await showResult(cli.io, 'token revoke', { id, revoked: true }, output, text)
   })
 }

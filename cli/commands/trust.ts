@@ -22,6 +22,7 @@ import { paint } from '../output/colour.ts'
 import type { Format } from '../output/format.ts'
 import type { PlainRecord } from '../output/plain.ts'
 import { showOne } from '../output/show-list.ts'
+import { showResult } from '../output/show-result.ts'
 import { renderFields } from '../output/table.ts'
 
 /** Shows the newest trust set, how it came about, and the authorities of the coordinator. */
@@ -132,7 +133,11 @@ function trustText(
 }
 
 /** Gives the coordinator a chain of trust sets from a file, after reading it as a machine would. */
-export async function setTrust(cli: Cli, file: string | undefined): Promise<void> {
+export async function setTrust(
+  cli: Cli,
+  file: string | undefined,
+  { output }: { readonly output?: Format | undefined },
+): Promise<void> {
   const path = file ?? (await onlyTrustFile(cli))
   const chain = decodeChain(await readIfThere(path), path).envelopes
   const walk = walkTrust({ kind: 'first-use' }, chain)
@@ -142,7 +147,14 @@ export async function setTrust(cli: Cli, file: string | undefined): Promise<void
     if (Number(number) === walk.trust.number && digest !== walk.trust.digest) {
       throw new CliError('refused', `the coordinator answers with another trust set ${number}: ${digest}`)
     }
-    cli.io.out(`trust set ${number} is in force; the trust pin is ${escapeText(digest)}\n`)
+    const record = { trustNumber: Number(number), trustPin: digest }
+    await showResult(
+      cli.io,
+      'trust set',
+      record,
+      output,
+      () => `trust set ${number} is in force; the trust pin is ${escapeText(digest)}\n`,
+    )
   })
   // Whoever may push a set may also keep it: what is published from here is judged by it.
   const known = await readFleet(cli.settings.configHome, walk.trust.set.fleetId)
@@ -173,9 +185,15 @@ async function readIfThere(path: string): Promise<Buffer> {
 }
 
 /** Confirms what machines took at first use, after a person compared. */
-export async function confirmTrust(cli: Cli, ref: string | undefined): Promise<void> {
+export async function confirmTrust(
+  cli: Cli,
+  ref: string | undefined,
+  { output }: { readonly output?: Format | undefined },
+): Promise<void> {
   await withCoordinator(cli, async ({ client, call }) => {
     const { confirmed } = await client.confirmTrust({ ref: ref ?? '' }, call)
-    cli.io.out(confirmed === 1 ? 'confirmed for one machine\n' : `confirmed for ${confirmed} machines\n`)
+    await showResult(cli.io, 'trust confirm', { confirmed }, output, () =>
+      confirmed === 1 ? 'confirmed for one machine\n' : `confirmed for ${confirmed} machines\n`,
+    )
   })
 }

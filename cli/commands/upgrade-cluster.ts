@@ -27,7 +27,7 @@ import type { Style } from '../output/colour.ts'
 import type { Format } from '../output/format.ts'
 import { type Listing, showList } from '../output/show-list.ts'
 import { exitForRollout, followRollout, lookOf } from '../rollouts/follow-rollout.ts'
-import { hostWords } from '../rollouts/rollout-screen.ts'
+import { hostWords } from '../rollouts/rollout-words.ts'
 
 export interface UpgradeOptions {
   readonly dryRun?: boolean | undefined
@@ -70,7 +70,8 @@ export async function upgradeCluster(
     }
     const open = await findOpenRollout(connection, cluster, intent.action, intent.revision)
     const view = await fetchCluster(connection, cluster)
-    const plan = planUpgrade(view.hosts, view.summary.firstServer, to, way.action === 'upgrade')
+    const { firstServer, distribution } = view.summary
+    const plan = planUpgrade(view.hosts, firstServer, to, way.action === 'upgrade', distribution)
     const refs = plan.lines.filter(({ turn }) => turn > 0).map(({ host }) => host)
     const rows = (planned: readonly Held[]) => rowsOf(plan, versionText(to), planned)
 
@@ -137,14 +138,16 @@ function problemText(cluster: string, { problems }: UpgradePlan): string {
     .join('\n')
 }
 
-type Held = Pick<PlannedHost, 'host' | 'waits'>
+type Held = Pick<PlannedHost, 'host' | 'waits'> & { readonly wave?: number }
 
 function rowsOf({ lines }: UpgradePlan, to: string, planned: readonly Held[]): Row[] {
-  return lines.map(line => ({
-    ...line,
-    to,
-    waits: planned.find(({ host }) => host === line.host)?.waits ?? [],
-  }))
+  const rows = lines.map(line => {
+    const { waits = [], wave = 0 } = planned.find(({ host }) => host === line.host) ?? {}
+    // The coordinator knows who leads the datastore.
+    return { ...line, turn: wave > 0 ? wave : line.turn, to, waits }
+  })
+  const place = ({ turn }: Row) => (turn === 0 ? Number.MAX_SAFE_INTEGER : turn)
+  return rows.toSorted((a, b) => place(a) - place(b))
 }
 
 /** As the rollout left them: what machines last said of themselves may be older than its end. */
@@ -193,6 +196,6 @@ const upgradeListing: Listing<Row> = {
     { title: 'FROM', text: ({ from }) => from ?? '' },
     { title: 'TO', text: ({ to }) => to },
     { title: 'STATE', text: ({ state }) => WORDS[state], style: ({ state }) => STYLES[state] },
-    { title: 'WAITS FOR', text: ({ waits }) => waits.join('; '), style: () => 'warn' },
+    { title: 'WAITS FOR', wraps: true, text: ({ waits }) => waits.join('; '), style: () => 'warn' },
   ],
 }

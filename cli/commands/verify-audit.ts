@@ -64,6 +64,10 @@ async function askMachines({ client, call }: Connection, nonce: string, deadline
   return { heads, silent }
 }
 
+const MEANING = `Somebody cut or rewrote the record, or the coordinator was restored from an older copy: then what machines were shown
+after that copy is missing, and stays so, since they forget nothing. \`muster events\` tells of a restore.
+`
+
 /** All events that are kept, oldest first. */
 async function fetchEvents({ client, call }: Connection): Promise<readonly Event[]> {
   const pages: Event[][] = []
@@ -146,5 +150,6 @@ async function show({ io }: Cli, report: AuditReport, format: Format = 'table'):
         ),
       )
       for (const problem of report.problems.slice(0, 50)) io.err(`${escapeText(problem)}\n`)
+      if (report.problems.length > 0) io.err(MEANING)
   }
 }

@@ -150,7 +150,10 @@ function defineSnapshots(cluster: Command, cli: Cli): void {
     .command('snapshot')
     .description('Copy the datastore into a folder for root alone on one of the servers.')
     .argument('<cluster>', CLUSTER)
-    .option('--name <name>', 'its name: letters, digits and hyphens; made up where nothing is said')
+    .option(
+      '--name <name>',
+      'its name: lower-case letters, digits, hyphens and dots; made up where nothing is said',
+    )
     .addOption(onOption('this server; else one is chosen'))
     .addOption(timeoutOption())
     .addOption(outputOption())
@@ -176,7 +179,11 @@ function defineSnapshots(cluster: Command, cli: Cli): void {
     .description('Go back to a copy of the datastore: its server becomes the only one, the others join anew.')
     .argument('<cluster>', CLUSTER)
     .argument('<snapshot>', 'its name, as `muster cluster snapshots` lists it')
-    .addOption(onOption('the server it lies on, where several have one of that name'))
+    .addOption(
+      onOption(
+        'the server it lies on, where several have one of that name; also one that was installed anew',
+      ),
+    )
     .option('--yes', 'do it: what was changed in Kubernetes since then is lost')
     .addOption(signingKeyOption())
     .addOption(timeoutOption())
@@ -305,7 +312,10 @@ function defineFarewell(program: Command, cli: Cli): void {
     .command('leave')
     .description('Make a host leave its cluster: it waits for its turn, and for quorum without it.')
     .argument('<host>', HOST)
-    .option('--dead', 'its machine is gone for good: a server that is left takes it out')
+    .option(
+      '--dead',
+      'its machine is gone for good, or has lost its datastore: a server that is left takes it out',
+    )
     .addOption(signingKeyOption())
     .addOption(noWaitOption())
     .addOption(clusterOption())
@@ -326,6 +336,11 @@ ${EXITS}`,
     .command('rejoin')
     .description('Let a host that left its cluster come back: it joins again by itself.')
     .argument('<host>', HOST)
+    .option(
+      '--wipe',
+      'first take what is left of the cluster off its disk; copies of the datastore stay. For one that lost its datastore, or has what there was before a restore',
+    )
+    .addOption(signingKeyOption())
     .addOption(noWaitOption())
     .addOption(clusterOption())
     .addOption(timeoutOption())
@@ -340,7 +355,11 @@ ${EXITS}`,
     .description('Bid a host farewell: drain, leave, delete its node, take its identity from it.')
     .argument('<host>', HOST)
     .option('--dead', 'its machine is gone for good: a server that is left takes it out')
-    .option('--wipe', 'take what is left of the cluster off its disk, before its identity is gone')
+    .option(
+      '--wipe',
+      'take what is left of the cluster off its disk, copies of the datastore too, before its identity is gone',
+    )
+    .option('--yes', 'with --wipe: copies of the datastore that lie on it alone may be lost')
     .option('--no-drain', 'do not move its pods off first')
     .addOption(limitOption())
     .option('--delete-emptydir-data', EMPTY_DIR)

@@ -13,6 +13,7 @@ export function defineDirectoryCommands(program: Command, cli: Cli): void {
     .option('--comment <text>', 'whose signing key it is, for people')
     .option('--recovery-key <file>', 'where to write the recovery key, such as a medium that is kept offline')
     .option('--muster-url <url>', 'where the flake takes Muster from', 'git+https://git.example/muster')
+    .addOption(outputOption())
     .addHelpText(
       'after',
       '\nNeeds no coordinator, no git and no Nix.\n\nExample:\n  $ muster init home --recovery-key /media/usb/recovery.key\n',
@@ -78,6 +79,7 @@ Examples:
   $ muster publish . --build --signing-key-file ~/.config/nix/cache.key --option cores=4
   $ muster publish . --build --signing-key-file cache.key --export fleet.muster --offline
   $ muster publish --renew --expires-in 30d
+  $ muster publish --renew --export renewal.muster --offline
 `,
     )
     .action(async (dir, options) => {
@@ -90,6 +92,7 @@ Examples:
     .description('Publish a revision from a file of `muster publish --export`, as it was signed.')
     .argument('<file>', 'the file')
     .option('--cache <folder>', 'unpack the closures in it there, as a binary cache')
+    .addOption(outputOption())
     .addHelpText('after', '\nExample:\n  $ muster import fleet.muster --cache /srv/cache\n')
     .action(async (file, options) => {
       const { importFile } = await import('../commands/import-file.ts')

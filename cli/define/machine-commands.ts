@@ -10,6 +10,7 @@ import {
   watchOption,
   whereOption,
 } from '../option-types.ts'
+import { whileRead } from '../output/while-read.ts'
 
 const STATES = ['pending', 'enrolled', 'active', 'rejected', 'evicted', 'banned'] as const
 const REF = 'a host, or the start of a machine’s id'
@@ -124,7 +125,7 @@ Example:
     .command('reject')
     .description('Turn a waiting machine away. It may be approved later.')
     .argument('<ref>', REF)
-    .option('--reason <text>', 'why; kept with the event')
+    .option('--why <text>', 'why; kept with the event')
     .addOption(outputOption())
     .action(async (ref, options) => {
       const { reject } = await import('../commands/decide-machine.ts')
@@ -135,7 +136,7 @@ Example:
     .command('evict')
     .description('Take a machine’s identity from it at once. It returns by hand or by a token made later.')
     .argument('<ref>', REF)
-    .option('--reason <text>', 'why; kept with the event')
+    .option('--why <text>', 'why; kept with the event')
     .addOption(outputOption())
     .action(async (ref, options) => {
       const { evict } = await import('../commands/decide-machine.ts')
@@ -146,7 +147,7 @@ Example:
     .command('ban')
     .description('Evict a machine for good: its key never comes back.')
     .argument('<ref>', REF)
-    .option('--reason <text>', 'why; kept with the event')
+    .option('--why <text>', 'why; kept with the event')
     .addOption(outputOption())
     .action(async (ref, options) => {
       const { ban } = await import('../commands/decide-machine.ts')
@@ -159,7 +160,7 @@ Example:
       'Clear a hold (restored disk) or a conflict (clone, collision) after looking at the machine.',
     )
     .argument('<ref>', REF)
-    .option('--reason <text>', 'what was found; kept with the event')
+    .option('--why <text>', 'what was found; kept with the event')
     .addOption(outputOption())
     .action(async (ref, options) => {
       const { release } = await import('../commands/decide-machine.ts')
@@ -174,6 +175,11 @@ Example:
     .option('--all', 'instead: write the key of every host that is bound, by whatever way, into fleet.toml')
     .option('-d, --directory <dir>', 'with --all: the fleet directory (the one here)')
     .option('--dry-run', 'with --all: only show what would be written')
+    .option(
+      '--as-before',
+      'instead: show which machines say that they acted as a host, and are bound to none',
+    )
+    .option('--yes', 'with --as-before: bind them to these hosts')
     .addOption(outputOption())
     .addHelpText(
       'after',
@@ -181,12 +187,24 @@ Example:
 Writing the machine’s serial, disk or key into fleet.toml binds it better: the node checks that itself. With --all the
 file keeps its comments and order, and nothing is bound anew; servers of a cluster need their keys there.
 
+With --as-before the word of machines is shown, for a coordinator whose store was lost. A machine that was let in can say any name:
+compare the ids with what you know, such as what stands on their consoles, before you say --yes.
+
 Examples:
   $ muster bind olaf 3f2a
+  $ muster bind --as-before
   $ muster bind --all -d home --dry-run
 `,
     )
     .action(async (host, machine, options) => {
+      if (options.asBefore) {
+        if (options.all || host !== undefined || options.directory !== undefined || options.dryRun) {
+          throw new CliError('usage', 'bind: --as-before goes with --yes alone')
+        }
+        const { bindAsBefore } = await import('../commands/bind-as-before.ts')
+        return bindAsBefore(cli, options)
+      }
+      if (options.yes) throw new CliError('usage', 'bind: --yes is for --as-before')
       if (options.all) {
         if (host !== undefined) throw new CliError('usage', 'bind: say --all, or a host and its machine')
         const { bindAll } = await import('../commands/bind-all.ts')
@@ -196,7 +214,7 @@ Examples:
         throw new CliError('usage', 'bind: --directory and --dry-run are for --all')
       }
       if (host === undefined || machine === undefined) {
-        throw new CliError('usage', 'bind: say a host and its machine, or --all')
+        throw new CliError('usage', 'bind: say a host and its machine, --all, or --as-before')
       }
       const { bind } = await import('../commands/decide-machine.ts')
       await bind(cli, host, machine, options)
@@ -206,9 +224,10 @@ Examples:
     .command('unbind')
     .description('Take a host from the machine it was bound to by hand.')
     .argument('<host>', 'a host of the fleet file')
-    .action(async host => {
+    .addOption(outputOption())
+    .action(async (host, options) => {
       const { unbind } = await import('../commands/decide-machine.ts')
-      await unbind(cli, host)
+      await unbind(cli, host, options)
     })
 
   program
@@ -351,6 +370,6 @@ Examples:
     .addOption(outputOption())
     .action(async (ref, options) => {
       const { listEvents } = await import('../commands/list-events.ts')
-      await listEvents(cli, ref, options)
+      await whileRead(cli, reading => listEvents(reading, ref, options))
     })
 }

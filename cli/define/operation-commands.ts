@@ -8,6 +8,7 @@ import {
   watchOption,
   whereOption,
 } from '../option-types.ts'
+import { whileRead } from '../output/while-read.ts'
 
 const HOST = 'a host, or the start of a machine’s id'
 const HOSTS = 'hosts, or the starts of machines’ ids'
@@ -76,6 +77,8 @@ Examples:
   $ muster apply --where "labels.rack == 'a'" --timeout 30m
   $ muster apply olaf --revision 4 --no-wait
 
+Hosts that are named go through the gates and budgets of every rollout: as many at once as max-unavailable says, and each
+soaks. \`muster rollout show\` tells what they wait for, \`muster rollout override\` opens a gate.
 The host that the coordinator itself runs on is ordered alone; a backup of the coordinator is made before.
 A change that nobody confirmed, or that met another switch, is tried again up to three times by itself.
 ${EXITS}`,
@@ -215,7 +218,7 @@ function defineRecords(program: Command, cli: Cli): void {
     .addHelpText('after', '\nExample:\n  $ muster logs olaf --follow\n')
     .action(async (host, options) => {
       const { followLogs } = await import('../commands/follow-logs.ts')
-      await followLogs(cli, host, options)
+      await whileRead(cli, reading => followLogs(reading, host, options))
     })
 
   program

@@ -1,6 +1,7 @@
 import { Argument, type Command } from '@commander-js/extra-typings'
 import { VERSION } from '../../shared/version.ts'
 import type { Cli } from '../cli.ts'
+import { outputOption } from '../option-types.ts'
 
 export function defineOtherCommands(program: Command, cli: Cli): void {
   program.commandsGroup('Coordinator and command:')
@@ -11,13 +12,14 @@ export function defineOtherCommands(program: Command, cli: Cli): void {
       'Copy everything the coordinator keeps (store, authority, revisions) into a new file, while it runs.',
     )
     .argument('<file>', 'the file; it must not exist')
+    .addOption(outputOption())
     .addHelpText(
       'after',
       '\nThe file holds the keys of the certificate authority: keep it as you keep those.\n',
     )
-    .action(async file => {
+    .action(async (file, options) => {
       const { backup } = await import('../commands/backup.ts')
-      await backup(cli, file)
+      await backup(cli, file, options)
     })
 
   program
@@ -25,6 +27,7 @@ export function defineOtherCommands(program: Command, cli: Cli): void {
     .description('Replace everything the coordinator keeps by a backup.')
     .argument('<file>', 'a file of `muster backup`')
     .option('--yes', 'do it: what happened since that backup is forgotten')
+    .addOption(outputOption())
     .action(async (file, options) => {
       const { restore } = await import('../commands/backup.ts')
       await restore(cli, file, options)
@@ -51,7 +54,11 @@ Examples:
   program
     .command('version')
     .description('Print the version.')
-    .action(() => cli.io.out(`muster ${VERSION}\n`))
+    .addOption(outputOption())
+    .action(async ({ output }) => {
+      const { showResult } = await import('../output/show-result.ts')
+      await showResult(cli.io, 'version', { version: VERSION }, output, () => `muster ${VERSION}\n`)
+    })
 
   program
     .command('__complete', { hidden: true })

@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings'
 import { readAmount } from '../../shared/rollout/amount.ts'
-import { failurePolicies } from '../../shared/rollout/rollout-bounds.ts'
+import { failurePolicies, ROLLOUT_DEFAULTS } from '../../shared/rollout/rollout-bounds.ts'
 import type { Cli } from '../cli.ts'
-import { parseDuration } from '../duration.ts'
+import { formatDuration, parseDuration } from '../duration.ts'
 import {
   collectText,
   numberBetween,
@@ -13,11 +13,15 @@ import {
   watchOption,
   whereOption,
 } from '../option-types.ts'
+import { whileRead } from '../output/while-read.ts'
 
 const ROLLOUT = 'a rollout’s id, or the start of it'
 const ACTIONS = [
   ...(['apply', 'rollback', 'reboot', 'restart', 'upgrade', 'drain', 'uncordon', 'leave', 'rotate'] as const),
 ] as const
+
+/** Where an option is left out the fleet's policy says it, which has defaults of its own. */
+const byPolicy = (otherwise: string) => `([rollout] of fleet.toml, else ${otherwise})`
 
 function amount(text: string): string {
   if (readAmount(text) === undefined)
@@ -63,15 +67,33 @@ function defineStart(rollout: Command, cli: Cli): void {
     .addOption(new Option('--action <action>', 'what is done to each host (apply)').choices(ACTIONS))
     .option('--dry-run', 'show the whole order, and what holds whom now, and begin nothing')
     .addOption(
-      new Option('--max-unavailable <n>', 'how many may be away at once, such as 2 or 10%').argParser(amount),
+      new Option(
+        '--max-unavailable <n>',
+        `how many may be away at once, such as 2 or 10% ${byPolicy(ROLLOUT_DEFAULTS.maxUnavailable)}`,
+      ).argParser(amount),
     )
     .addOption(
       new Option('--canary <host>', 'this host goes first; several times for several').argParser(collectText),
     )
     .addOption(new Option('--canary-size <n>', 'so many go first, such as 1 or 5%').argParser(amount))
-    .addOption(new Option('--canary-soak <time>', 'how long canaries must stay well').argParser(parseSoak))
-    .addOption(new Option('--soak <time>', 'how long each host must stay well').argParser(parseSoak))
-    .addOption(new Option('--on-failure <what>', 'what a failed host means').choices(failurePolicies))
+    .addOption(
+      new Option(
+        '--canary-soak <time>',
+        `how long canaries must stay well ${byPolicy('as --soak')}`,
+      ).argParser(parseSoak),
+    )
+    .addOption(
+      new Option(
+        '--soak <time>',
+        `how long each host must stay well ${byPolicy(formatDuration(ROLLOUT_DEFAULTS.soakMs))}`,
+      ).argParser(parseSoak),
+    )
+    .addOption(
+      new Option(
+        '--on-failure <what>',
+        `what a failed host means; revert with apply alone ${byPolicy(ROLLOUT_DEFAULTS.onFailure)}`,
+      ).choices(failurePolicies),
+    )
     .addOption(
       new Option('--max-failures <n>', 'with --on-failure continue: at so many it stops').argParser(
         numberBetween(1, 10_000),
@@ -90,7 +112,11 @@ function defineStart(rollout: Command, cli: Cli): void {
     )
     .option('--why <text>', 'why, for whoever looks at it')
     .option('--no-wait', 'only begin it')
-    .addOption(new Option('--timeout <time>', 'how long to follow it; it goes on').argParser(parseTime))
+    .addOption(
+      new Option('--timeout <time>', 'how long to follow it; it goes on (until it is over)').argParser(
+        parseTime,
+      ),
+    )
     .addOption(outputOption())
     .addHelpText(
       'after',
@@ -105,7 +131,7 @@ leave, and rotate, which makes the certificates of each host anew, are orders th
 A restore, a rotation of tokens and the leave of a machine that is gone are of one cluster: \`muster cluster restore\`, \`muster cluster
 rotate\`, \`muster leave --dead\`.
 
-Ends with 0 when every host got there, 7 when some did, 6 when none did, 4 when it was ended.
+Ends with 0 when every host got there, 7 when some did; when none did, 6 if one failed, else 4: all were left behind.
 `,
     )
     .action(async (revision, options) => {
@@ -153,7 +179,7 @@ On a terminal it is one screen: bars, phases, the gate that holds, time left. El
     )
     .action(async (id, options) => {
       const { watchRollout } = await import('../commands/rollouts.ts')
-      await watchRollout(cli, id, options)
+      await whileRead(cli, reading => watchRollout(reading, id, options))
     })
 }
 
@@ -224,6 +250,7 @@ function defineChange(rollout: Command, cli: Cli): void {
     .command('accept')
     .description('Let rollouts go on though the coordinator’s store is older than what nodes report.')
     .requiredOption('--why <text>', 'why it is right to go on, at most 256 characters')
+    .addOption(outputOption())
     .action(async options => {
       const { acceptRestore } = await import('../commands/rollouts.ts')
       await acceptRestore(cli, options)
@@ -236,6 +263,7 @@ function defineLocks(program: Command, cli: Cli): void {
     .description('Make rollouts pass a host by.')
     .argument('<host>', 'a host')
     .requiredOption('--why <text>', 'why, for whoever finds it locked; at most 256 characters')
+    .addOption(outputOption())
     .addHelpText('after', '\nExample:\n  $ muster lock n4 --why "a guest runs on it until Friday"\n')
     .action(async (host, options) => {
       const { lockHost } = await import('../commands/locks.ts')
@@ -246,9 +274,10 @@ function defineLocks(program: Command, cli: Cli): void {
     .command('unlock')
     .description('Let rollouts touch a host again.')
     .argument('<host>', 'a host')
-    .action(async host => {
+    .addOption(outputOption())
+    .action(async (host, options) => {
       const { unlockHost } = await import('../commands/locks.ts')
-      await unlockHost(cli, host)
+      await unlockHost(cli, host, options)
     })
 
   program
@@ -262,6 +291,7 @@ function defineLocks(program: Command, cli: Cli): void {
       'when it ends: 2w, 3d or an ISO time; at most 366 days ahead',
       untilTime,
     )
+    .addOption(outputOption())
     .addHelpText('after', '\nExample:\n  $ muster pin n4 6 --why "its driver fails with 7" --until 2w\n')
     .action(async (host, revision, options) => {
       const { pinHost } = await import('../commands/locks.ts')
@@ -272,9 +302,10 @@ function defineLocks(program: Command, cli: Cli): void {
     .command('unpin')
     .description('End a pin.')
     .argument('<host>', 'a host')
-    .action(async host => {
+    .addOption(outputOption())
+    .action(async (host, options) => {
       const { unpinHost } = await import('../commands/locks.ts')
-      await unpinHost(cli, host)
+      await unpinHost(cli, host, options)
     })
 
   program

@@ -57,9 +57,10 @@ Examples:
     .command('revoke')
     .description('End a token at once. Machines that it let in stay.')
     .argument('<id>', 'the token’s id, as `muster token list` shows it')
-    .action(async id => {
+    .addOption(outputOption())
+    .action(async (id, options) => {
       const { revokeToken } = await import('../commands/tokens.ts')
-      await revokeToken(cli, id)
+      await revokeToken(cli, id, options)
     })
 }
 
@@ -79,17 +80,19 @@ function defineTrust(program: Command, cli: Cli): void {
     .command('set')
     .description('Give the coordinator the trust sets of a file, as `muster init` wrote it.')
     .argument('[file]', 'trust.bin; may be left out where only one fleet is known')
-    .action(async file => {
+    .addOption(outputOption())
+    .action(async (file, options) => {
       const { setTrust } = await import('../commands/trust.ts')
-      await setTrust(cli, file)
+      await setTrust(cli, file, options)
     })
   trust
     .command('confirm')
     .description('Confirm what machines took at first use, after comparing it.')
     .argument('[ref]', 'one machine; all that hold the set in force when left out')
-    .action(async ref => {
+    .addOption(outputOption())
+    .action(async (ref, options) => {
       const { confirmTrust } = await import('../commands/trust.ts')
-      await confirmTrust(cli, ref)
+      await confirmTrust(cli, ref, options)
     })
   const rotate = trust
     .command('rotate')
@@ -124,6 +127,7 @@ The certificate authority, in three steps; wait between them until all machines 
       collectText,
     )
     .option('--threshold <n>', 'instead: how many keys must sign', numberBetween(1, 16))
+    .addOption(outputOption())
     .addHelpText(
       'after',
       `
@@ -143,21 +147,24 @@ Examples:
     .description('Make the next authority and a trust set that lists both.')
     .addOption(keyOption())
     .option('--recovery-key <file>', 'sign with this instead')
+    .addOption(outputOption())
     .action(async options => {
       const { rotateAuthority } = await import('../commands/rotate-trust.ts')
       await rotateAuthority(cli, 'add', options)
     })
   ca.command('switch')
     .description('Issue certificates from the new authority.')
-    .action(async () => {
+    .addOption(outputOption())
+    .action(async options => {
       const { rotateAuthority } = await import('../commands/rotate-trust.ts')
-      await rotateAuthority(cli, 'switch', {})
+      await rotateAuthority(cli, 'switch', options)
     })
   ca.command('drop')
     .description('End the old authority, and take it out of the trust set.')
     .addOption(keyOption())
     .option('--recovery-key <file>', 'sign with this instead')
     .option('--force', 'even while a machine’s certificate hangs on the old one')
+    .addOption(outputOption())
     .action(async options => {
       const { rotateAuthority } = await import('../commands/rotate-trust.ts')
       await rotateAuthority(cli, 'drop', options)
@@ -175,6 +182,7 @@ function defineOperator(program: Command, cli: Cli): void {
     .option('--public-key <file>', 'their public key (RSA, PEM), instead of making a key here')
     .option('--lifetime <time>', 'how long the certificate lasts (90d)', parseTime)
     .option('--out <folder>', 'write the profile there instead of into your own configuration')
+    .addOption(outputOption())
     .addHelpText(
       'after',
       `
@@ -191,6 +199,7 @@ Examples:
     .command('renew')
     .description('Renew the certificate of the profile in use, while it is still good.')
     .option('--lifetime <time>', 'how long the certificate lasts (90d)', parseTime)
+    .addOption(outputOption())
     .action(async options => {
       const { renewOperator } = await import('../commands/operators.ts')
       await renewOperator(cli, options)
@@ -207,8 +216,9 @@ Examples:
     .command('remove')
     .description('Refuse an operator’s certificate from this moment.')
     .argument('<name>', 'as `muster operator list` shows it')
-    .action(async name => {
+    .addOption(outputOption())
+    .action(async (name, options) => {
       const { removeOperator } = await import('../commands/operators.ts')
-      await removeOperator(cli, name)
+      await removeOperator(cli, name, options)
     })
 }

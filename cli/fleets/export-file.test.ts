@@ -51,12 +51,36 @@ describe('an export', () => {
   it('never replaces a file, and leaves none behind when it fails', async () => {
     await expect(writeExport(path, async () => {})).rejects.toThrow('is there already')
     const failing = join(folder, 'failing')
+    const notReached = async () => {
+      throw new Error('was remembered before it was written')
+    }
     await expect(
-      writeExport(failing, async () => {
-        throw new Error('no')
-      }),
+      writeExport(
+        failing,
+        async () => {
+          throw new Error('no')
+        },
+        notReached,
+      ),
     ).rejects.toThrow('no')
     expect((await readdir(folder)).filter(name => name.startsWith('failing'))).toEqual([])
+  })
+
+  it('is seen by nobody before what must be remembered is, and is whole by then', async () => {
+    const file = join(folder, 'remembered')
+    let before: string[] = []
+    let parts: readonly Part[] = []
+    await writeExport(
+      file,
+      add => add('envelope', '', Buffer.from('signed')),
+      async () => {
+        before = (await readdir(folder)).filter(name => name.startsWith('remembered'))
+        parts = await readExport(`${file}.partial`)
+      },
+    )
+    expect(before).toEqual(['remembered.partial'])
+    expect(parts).toHaveLength(1)
+    expect(await readExport(file)).toHaveLength(1)
   })
 
   it('unpacks a cache, and refuses names that lead elsewhere', async () => {

@@ -1,9 +1,10 @@
 import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncDirectory } from '../../shared/durable-file.ts'
-import { hasCode } from '../../shared/errors.ts'
+import { hasCode, reasonOf } from '../../shared/errors.ts'
+import { makeDirectories } from '../../shared/make-directories.ts'
 import { CliError } from '../exit-codes.ts'
 
 /**
@@ -18,17 +19,43 @@ const CHUNK_BYTES = 64 * 1024
 export type PartKind = 'envelope' | 'target' | 'tree' | 'cache'
 const KINDS: readonly string[] = ['envelope', 'target', 'tree', 'cache']
 
-/** Writes an export; it appears whole, or not at all. */
+/** Where a file is written until all of it is there. */
+export const partialOf = (path: string) => `${path}.partial`
+
+/** Refuses a place where no export can be written, before anything is built or signed for it. */
+export async function refuseUnwritable(path: string): Promise<void> {
+  await (await openPartial(path)).close()
+  await rm(partialOf(path), { force: true })
+}
+
+export async function refuseThere(path: string): Promise<void> {
+  if (await exists(path)) throw new CliError('conflict', `${path}: is there already; it is not overwritten`)
+}
+
+async function openPartial(path: string): Promise<FileHandle> {
+  await refuseThere(path)
+  try {
+    await rm(partialOf(path), { force: true })
+    return await open(partialOf(path), 'wx', 0o644)
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) throw new CliError('notFound', `${path}: its folder does not exist`)
+    throw new CliError('error', `${path}: cannot be written: ${reasonOf(error)}`, { cause: error })
+  }
+}
+
+/**
+ * Writes an export; it appears whole, or not at all. What must be on disk before anybody can hold the file is done in
+ * `beforeItAppears`, when all of it is written.
+ */
 export async function writeExport(
   path: string,
   write: (
     add: (kind: PartKind, name: string, source: Uint8Array | { readonly file: string }) => Promise<void>,
   ) => Promise<void>,
+  beforeItAppears: () => Promise<void> = async () => {},
 ): Promise<void> {
-  const partial = `${path}.partial`
-  if (await exists(path)) throw new CliError('conflict', `${path}: is there already; it is not overwritten`)
-  await rm(partial, { force: true })
-  const handle = await open(partial, 'wx', 0o644)
+  const partial = partialOf(path)
+  const handle = await openPartial(path)
   const hash = createHash('sha256')
   try {
     await append(handle, hash, Buffer.from(MAGIC))
@@ -51,7 +78,13 @@ export async function writeExport(
     throw error
   }
   await handle.close()
-  await rename(partial, path)
+  await beforeItAppears()
+  await showExport(path)
+}
+
+/** Gives a file that is written whole its name. */
+export async function showExport(path: string): Promise<void> {
+  await rename(partialOf(path), path)
   await syncDirectory(dirname(path))
 }
 
@@ -67,7 +100,7 @@ async function exists(path: string): Promise<boolean> {
     await stat(path)
     return true
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return false
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return false
     throw error
   }
 }
@@ -124,6 +157,14 @@ export async function* readPart(path: string, part: Part): AsyncGenerator<Buffer
   } finally {
     await handle.close()
   }
+}
+
+/** All bytes of one part. */
+export async function readWholePart(path: string, part: Part, most: number): Promise<Buffer> {
+  if (part.size > most) throw new CliError('error', `${path}: its ${part.kind} is larger than ${most} bytes`)
+  const chunks: Buffer[] = []
+  for await (const chunk of readPart(path, part)) chunks.push(chunk)
+  return Buffer.concat(chunks)
 }
 
 async function* readRange(
@@ -222,10 +263,10 @@ export async function unpackCache(path: string, parts: readonly Part[], folder: 
     if (!isCacheName(part.name))
       throw new CliError('refused', `${path}: holds a file whose name is none of a binary cache`)
   }
-  await mkdir(join(folder, 'nar'), { recursive: true })
+  await makeDirectories(join(folder, 'nar'))
   for (const part of files) {
     const to = join(folder, part.name)
-    await mkdir(dirname(to), { recursive: true })
+    await makeDirectories(dirname(to))
     const partial = `${to}.partial`
     await rm(partial, { force: true })
     const handle = await open(partial, 'wx', 0o644)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { hasCode } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
-import { clusterEntries, fleetTargets } from '../../shared/fleet-file/fleet-targets.ts'
+import { clusterEntries, fleetTargets, installs } from '../../shared/fleet-file/fleet-targets.ts'
 import { rolloutPolicyMessage } from '../../shared/fleet-file/rollout-message.ts'
 import type { ClusterEntry, RolloutPolicy, Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
@@ -74,7 +74,6 @@ export async function prepareContent(
     ? await buildTargets(cli, fleet, packed, file, scratch, options)
     : { targets: fleetTargets(fleet, { mode: 'source' }), cache: undefined }
   if (!options.build) await warnAboutFlake(cli, dir, lockDigest)
-  const installs = ({ way, kubernetes }: Target) => way.case !== undefined || kubernetes !== undefined
   for (const { host } of targets.filter(target => !installs(target))) {
     cli.io.err(
       `note: ${escapeText(host)} runs another system (os = "external"): it is shown, and no part of the revision\n`,

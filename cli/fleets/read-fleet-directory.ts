@@ -1,12 +1,13 @@
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { hasCode } from '../../shared/errors.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import { formatProblems, type Problem } from '../../shared/fleet-file/problem.ts'
 import { type FleetFileOptions, readFleetFile } from '../../shared/fleet-file/read-fleet-file.ts'
-import { compileExpression } from '../../shared/query/expression.ts'
+import { compileSelector } from '../../shared/query/expression.ts'
 import { CliError } from '../exit-codes.ts'
 import { checkJobIn } from './check-job.ts'
+import { checkManifests } from './check-manifests.ts'
 import { checkScriptIn } from './check-script.ts'
 
 export const FLEET_FILE = 'fleet.toml'
@@ -16,10 +17,20 @@ export type CheckedDirectory =
   | { readonly ok: true; readonly fleet: Fleet; readonly problems: readonly Problem[] }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
-/** Reads and checks the fleet file of a directory, and the scripts and Jobs that it names. */
+/** Reads and checks the fleet file of a directory, the scripts and Jobs that it names, and that no manifest is a link. */
 export async function checkDirectory(dir: string): Promise<CheckedDirectory> {
   const path = join(dir, FLEET_FILE)
-  return checkText(await readText(path), path, { checkScript: checkScriptIn(dir), checkJob: checkJobIn(dir) })
+  const checked = checkText(await readText(path), path, {
+    checkScript: checkScriptIn(dir),
+    checkJob: checkJobIn(dir),
+  })
+  if (!checked.ok) return checked
+  const links = await checkManifests(
+    dir,
+    path,
+    checked.fleet.clusters.map(({ name }) => name),
+  )
+  return links.length === 0 ? checked : { ok: false, problems: [...checked.problems, ...links] }
 }
 
 export function checkText(
@@ -30,7 +41,7 @@ export function checkText(
   return readFleetFile(text, path, {
     ...files,
     checkRule: rule => {
-      const compiled = compileExpression(rule)
+      const compiled = compileSelector(rule)
       return compiled.kind === 'refused' ? compiled.reason : undefined
     },
   })
@@ -53,7 +64,13 @@ async function readText(path: string): Promise<string> {
   try {
     bytes = await readFile(path)
   } catch (error) {
-    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) {
+    if (hasCode(error, 'ENOTDIR')) {
+      throw new CliError(
+        'usage',
+        `${dirname(path)}: is a file; give the fleet directory, which holds ${FLEET_FILE}`,
+      )
+    }
+    if (hasCode(error, 'ENOENT')) {
       throw new CliError('notFound', `${path}: no such file; \`muster init DIR\` writes a fleet directory`)
     }
     if (hasCode(error, 'EACCES')) throw new CliError('refused', `${path}: may not be read by you`)

@@ -13,6 +13,8 @@ type Action = NonNullable<MessageInitShape<typeof GiveOrdersRequestSchema>['acti
 export interface OrderScope {
   readonly refs: readonly string[]
   readonly where?: string | undefined
+  /** The hosts in `refs` are those that a selector found: nobody has named them. */
+  readonly selected?: boolean
 }
 
 /** Fails where it is not said whom the order is for, or said twice. */
@@ -43,10 +45,10 @@ export async function giveOrders(
   cli: Cli,
   { client, call }: Connection,
   command: string,
-  { refs, where }: OrderScope,
+  { refs, where, selected = false }: OrderScope,
   action: Action,
 ): Promise<GivenOrders> {
-  const request = { refs: [...refs], where: where ?? '', requestId: randomId(), action }
+  const request = { refs: [...refs], where: where ?? '', requestId: randomId(), action, selected }
   const { operations, errors, rolloutId } = await tryAgain(cli.signal, () => client.giveOrders(request, call))
   reportSelectorErrors(cli, errors, operations.length)
   if (operations.length > 0 || rolloutId !== '') return { operations, rollout: rolloutId }

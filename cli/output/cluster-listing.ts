@@ -36,6 +36,7 @@ export const CLUSTER_HOST_FIELDS = [
   'waitsFor',
   'ready',
   'cordonedBy',
+  'cordonedByOthers',
 ] as const
 export const SNAPSHOT_FIELDS = ['host', 'name', 'path', 'bytes', 'made'] as const
 export const CERTIFICATE_FIELDS = ['host', 'path', 'subject', 'notAfter', 'authority'] as const
@@ -114,14 +115,19 @@ export const clusterListing: Listing<ClusterSummary> = {
 }
 
 /** Empty: it has no node that a server sees, or none is known. */
-function nodeText({ joined, ready, cordonedBy }: ClusterHost): string {
-  if (!joined) return ''
-  return `${ready ? 'ready' : 'not ready'}${cordonedBy === '' ? '' : ', cordoned'}`
+function nodeText(host: ClusterHost): string {
+  if (!host.joined) return ''
+  return `${host.ready ? 'ready' : 'not ready'}${cordonText(host)}`
 }
 
-function nodeStyle({ joined, ready, cordonedBy }: ClusterHost): Style {
-  if (!joined) return 'plain'
-  return ready ? (cordonedBy === '' ? 'good' : 'warn') : 'bad'
+function cordonText({ cordonedBy, cordonedByOthers }: ClusterHost): string {
+  if (cordonedByOthers) return ', cordoned by others'
+  return cordonedBy === '' ? '' : ', cordoned'
+}
+
+function nodeStyle(host: ClusterHost): Style {
+  if (!host.joined) return 'plain'
+  return host.ready ? (cordonText(host) === '' ? 'good' : 'warn') : 'bad'
 }
 
 /** A server of k0s has no Node; those of the others have one, and be it for the control plane alone. */
@@ -148,7 +154,7 @@ export const clusterHostListing = (distribution: string): Listing<ClusterHost> =
     },
     { title: 'VERSION', text: ({ version }) => version },
     { title: 'MACHINE', text: ({ machine }) => (machine === '' ? '' : shortId(machine)) },
-    { title: 'WAITS FOR', text: ({ waitsFor }) => waitsFor.join('; '), style: () => 'warn' },
+    { title: 'WAITS FOR', wraps: true, text: ({ waitsFor }) => waitsFor.join('; '), style: () => 'warn' },
   ],
 })
 

@@ -56,8 +56,8 @@ export function driftListing(now: Date): Listing<MachineDrift> {
       { title: 'RUNS', wide: true, text: ({ current }) => nameOf(current) },
       { title: 'BOOTED', wide: true, text: ({ booted }) => nameOf(booted) },
       { title: 'DEFAULT', wide: true, text: ({ profile }) => nameOf(profile) },
-      { title: 'REASON', text: ({ reason }) => reason },
-      { title: 'REMEDY', text: ({ remedy }) => remedy },
+      { title: 'REASON', wraps: true, text: ({ reason }) => reason },
+      { title: 'REMEDY', wraps: true, text: ({ remedy }) => remedy },
     ],
   }
 }

@@ -6,6 +6,20 @@ import type { Plain, PlainRecord } from './plain.ts'
 export const FORMATS = ['table', 'wide', 'json', 'yaml', 'csv'] as const
 export type Format = (typeof FORMATS)[number]
 
+/** Whether what is written is for programs: nothing but the data may stand there. */
+export function isData(format: Format | undefined): boolean {
+  switch (format) {
+    case 'json':
+    case 'yaml':
+    case 'csv':
+      return true
+    case undefined:
+    case 'table':
+    case 'wide':
+      return false
+  }
+}
+
 /** JSON whose texts cannot disturb a terminal; for programs it is the same data. */
 export function toJson(value: Plain): string {
   return `${JSON.stringify(value, undefined, 2).replace(HAZARDOUS, unicodeEscape)}\n`

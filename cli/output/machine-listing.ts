@@ -36,6 +36,7 @@ export const MACHINE_FIELDS = [
   'rebootReasons',
   'held',
   'quarantined',
+  'actedAs',
   'nodeStatus',
 ] as const
 

@@ -40,7 +40,7 @@ function modeStyle({ plan, ...operation }: OperationSummary): Style {
 }
 
 /** Why a reboot is needed, each kind once; those without which the system cannot be reached are marked. */
-function rebootText({ rebootReasons }: Plan): string {
+export function rebootText({ rebootReasons }: Pick<Plan, 'rebootReasons'>): string {
   const kinds = rebootReasons.map(({ kind, key, required }) => {
     const name = key === '' ? kind : `${kind} ${key}`
     return required ? `${name}!` : name

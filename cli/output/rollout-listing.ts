@@ -1,17 +1,16 @@
 import {
+  type GateWait,
   type HostLock,
   HostLockSchema,
   type HostPin,
   HostPinSchema,
-  type PlannedHost,
-  PlannedHostSchema,
   type Rollout,
   type RolloutHost,
   RolloutHostSchema,
   RolloutSchema,
 } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { millisOf } from '../../shared/time.ts'
-import { hostWords, rolloutStateName, rolloutStyle, whatItDoes } from '../rollouts/rollout-screen.ts'
+import { hostWords, rolloutStateName, rolloutStyle, whatItDoes } from '../rollouts/rollout-words.ts'
 import { ago } from './machine-listing.ts'
 import { type PlainRecord, plainOf } from './plain.ts'
 import type { Listing } from './show-list.ts'
@@ -24,7 +23,6 @@ export const ROLLOUT_HOST_FIELDS = [
   ...['host', 'machine', 'cluster', 'role', 'wave', 'state', 'step', 'since', 'waits', 'operationId'],
   ...['phase', 'reason', 'outcome', 'overridden'],
 ] as const
-export const PLANNED_FIELDS = ['host', 'wave', 'steps', 'waits'] as const
 export const LOCK_FIELDS = ['kind', 'host', 'revision', 'why', 'by', 'at', 'until'] as const
 
 export function rolloutListing(now: Date): Listing<Rollout> {
@@ -52,35 +50,36 @@ export function rolloutListing(now: Date): Listing<Rollout> {
   }
 }
 
-export function rolloutHostListing(now: Date): Listing<RolloutHost> {
+/** A host, and one of the gates that hold it; undefined: none does. */
+export interface HostAtGate {
+  readonly host: RolloutHost
+  readonly wait: GateWait | undefined
+}
+
+/** A line for each gate that holds a host, so that each has its time and what opens it. */
+export function hostsAtGates(hosts: readonly RolloutHost[]): readonly HostAtGate[] {
+  return hosts.flatMap((host): readonly HostAtGate[] =>
+    host.waits.length === 0 ? [{ host, wait: undefined }] : host.waits.map(wait => ({ host, wait })),
+  )
+}
+
+export function rolloutHostListing(now: Date): Listing<HostAtGate> {
   const at = now.getTime()
   return {
     fields: ROLLOUT_HOST_FIELDS,
-    record: host => plainOf(RolloutHostSchema, host),
+    record: ({ host }) => plainOf(RolloutHostSchema, host),
     empty: 'no hosts',
     columns: [
-      { title: 'HOST', text: ({ host }) => host },
-      { title: 'CLUSTER', text: ({ cluster }) => cluster },
-      { title: 'ROLE', text: ({ role }) => (role === 'none' ? '' : role) },
-      { title: 'SINCE', text: ({ since }) => ago(millisOf(since), at) },
-      { title: 'STATE', text: hostWords },
-      { title: 'OPENS WHEN', text: ({ waits }) => waits.map(({ opens }) => opens).join('; ') },
-      { title: 'OPERATION', wide: true, text: ({ operationId }) => operationId },
-      { title: 'OVERRIDDEN', wide: true, text: ({ overridden }) => overridden.join(' ') },
+      { title: 'HOST', text: ({ host }) => host.host },
+      { title: 'CLUSTER', text: ({ host }) => host.cluster },
+      { title: 'ROLE', text: ({ host: { role } }) => (role === 'none' ? '' : role) },
+      { title: 'SINCE', text: ({ host, wait }) => ago(millisOf(wait?.since ?? host.since), at) },
+      { title: 'STATE', wraps: true, text: ({ host, wait }) => hostWords(host, wait) },
+      { title: 'OPENS WHEN', wraps: true, text: ({ wait }) => wait?.opens ?? '' },
+      { title: 'OPERATION', wide: true, text: ({ host }) => host.operationId },
+      { title: 'OVERRIDDEN', wide: true, text: ({ host }) => host.overridden.join(' ') },
     ],
   }
-}
-
-export const plannedListing: Listing<PlannedHost> = {
-  fields: PLANNED_FIELDS,
-  record: host => plainOf(PlannedHostSchema, host),
-  empty: 'no hosts',
-  columns: [
-    { title: 'WAVE', text: ({ wave }) => (wave === 0 ? '' : String(wave)) },
-    { title: 'HOST', text: ({ host }) => host },
-    { title: 'STEPS', text: ({ steps }) => steps.join(' → ') },
-    { title: 'WAITS NOW', text: ({ waits }) => waits.join('; ') },
-  ],
 }
 
 /** A lock or a pin, in one list. */
@@ -113,7 +112,7 @@ export function lockListing(now: Date): Listing<LockOrPin> {
         title: 'WHAT',
         text: row => (row.kind === 'lock' ? 'locked' : `pinned to revision ${row.pin.revision}`),
       },
-      { title: 'WHY', text: row => shared(row).why },
+      { title: 'WHY', wraps: true, text: row => shared(row).why },
       { title: 'BY', text: by },
       { title: 'AGE', text: row => ago(millisOf(shared(row).at), at) },
       {

@@ -1,7 +1,7 @@
 import type { Io } from '../io.ts'
 import { type Format, toCsv, toJson, toYaml } from './format.ts'
 import type { PlainRecord } from './plain.ts'
-import { type Column, renderTable } from './table.ts'
+import { type Column, renderTable, tableLook } from './table.ts'
 
 /** How one kind of thing is listed. */
 export interface Listing<T> {
@@ -31,7 +31,7 @@ export async function renderList<T>(
     case 'table':
     case 'wide':
       if (rows.length === 0) return ''
-      return renderTable(rows, listing.columns, { wide: format === 'wide', colour: io.colour })
+      return renderTable(rows, listing.columns, tableLook(io, format === 'wide'))
   }
 }
 

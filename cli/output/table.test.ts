@@ -13,7 +13,7 @@ const columns: readonly Column<Row>[] = [
   { title: 'MORE', wide: true, text: row => row.more },
   { title: 'END', text: () => 'x' },
 ]
-const plain = { wide: false, colour: false }
+const plain = { wide: false, colour: false, room: undefined }
 
 describe('renderTable', () => {
   it('aligns columns without borders, and shows wide ones when asked', () => {
@@ -34,7 +34,7 @@ describe('renderTable', () => {
   it('uses colour only when told to, and stays aligned', () => {
     const rows = [{ name: 'olaf', more: '' }]
     expect(renderTable(rows, columns, plain)).not.toContain('\u001b')
-    const coloured = renderTable(rows, columns, { wide: false, colour: true })
+    const coloured = renderTable(rows, columns, { ...plain, colour: true })
     expect(coloured).toContain('\u001b[32molaf\u001b[0m')
     expect(coloured.replaceAll('\u001b', '').replace(/\[\d+m/g, '')).toBe(renderTable(rows, columns, plain))
   })
@@ -43,6 +43,58 @@ describe('renderTable', () => {
     expect(renderTable([{ name: '日本', more: '' }], columns, plain)).toBe('NAME  END\n日本  x\n')
     expect(textWidth('日本')).toBe(4)
     expect(textWidth('e\u0301')).toBe(1)
+  })
+
+  it('fits a terminal: the last column is cut, prose goes on below, and store paths are their names', () => {
+    const path = `/nix/store/${'a'.repeat(32)}-nixos-system-olaf-25.11`
+    const rows = [{ name: 'olaf', more: `built ${path}; activation is switched off on this node` }]
+    const cut: readonly Column<Row>[] = [
+      { title: 'NAME', text: row => row.name },
+      { title: 'REASON', text: row => row.more },
+    ]
+    expect(renderTable(rows, cut, { ...plain, room: 40 })).toBe(
+      'NAME  REASON\nolaf  built nixos-system-olaf-25.11; ac…\n',
+    )
+    expect(renderTable(rows, cut, plain)).toContain(path)
+    const prose: readonly Column<Row>[] = [
+      { title: 'NAME', text: row => row.name },
+      { title: 'STATE', wraps: true, text: row => row.more, style: () => 'bad' },
+      { title: 'END', text: () => 'x' },
+    ]
+    expect(renderTable(rows, prose, { ...plain, room: 44 })).toBe(
+      [
+        'NAME  STATE                              END',
+        'olaf  built nixos-system-olaf-25.11;     x',
+        '      activation is switched off on',
+        '      this node',
+        '',
+      ].join('\n'),
+    )
+  })
+
+  it('is never wider than the terminal, and what wraps loses nothing', () => {
+    const room = fc.integer({ min: 30, max: 120 })
+    const prose: readonly Column<Row>[] = [
+      { title: 'NAME', text: row => row.name },
+      { title: 'MORE', wraps: true, text: row => row.more },
+    ]
+    fc.assert(
+      fc.property(
+        fc.array(fc.lorem({ maxCount: 40 }), { minLength: 1, maxLength: 5 }),
+        room,
+        (texts, columns) => {
+          const text = renderTable(
+            texts.map(more => ({ name: 'n', more })),
+            prose,
+            { ...plain, room: columns },
+          )
+          for (const line of text.split('\n')) expect(textWidth(line)).toBeLessThanOrEqual(columns)
+          const words = (whole: string) =>
+            whole.split(/\s+/).filter(word => !['NAME', 'MORE', 'n', ''].includes(word))
+          expect(words(text)).toEqual(words(texts.join(' ')))
+        },
+      ),
+    )
   })
 
   it('never lets text from a machine break a line or steer the terminal', () => {

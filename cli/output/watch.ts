@@ -1,15 +1,24 @@
 import { pause } from '../../shared/lifecycle.ts'
 import type { Cli } from '../cli.ts'
 import { CliError } from '../exit-codes.ts'
+import { whileRead } from './while-read.ts'
 
 /** `--watch` without a number. */
 const DEFAULT_SECONDS = 2
 
 /**
- * Shows something once, or again and again until a signal. On a terminal each picture replaces the one before; elsewhere
+ * Shows something once, or again and again until a signal, or until nobody reads. On a terminal each picture replaces the one before; elsewhere
  * they follow each other. A coordinator that stops answering is reported and asked again.
  */
 export async function watch(
+  cli: Cli,
+  seconds: number | boolean | undefined,
+  render: () => Promise<string>,
+): Promise<void> {
+  await whileRead(cli, reading => watchOn(reading, seconds, render))
+}
+
+async function watchOn(
   cli: Cli,
   seconds: number | boolean | undefined,
   render: () => Promise<string>,

@@ -1,6 +1,8 @@
 import { status } from '@grpc/grpc-js'
 import { escapeText } from '../../shared/escape.ts'
 import {
+  type HostStanding,
+  HostStandingSchema,
   type Rollout,
   type RolloutHost,
   RolloutSchema,
@@ -14,14 +16,15 @@ import type { Cli } from '../cli.ts'
 import type { Connection } from '../connect.ts'
 import { formatDuration } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
+import { LiveScreen } from '../output/live-screen.ts'
 import { plainOf } from '../output/plain.ts'
-import { hostWords, isRolloutOver, renderRollout, rolloutStateName, whatItDoes } from './rollout-screen.ts'
+import { renderRollout } from './rollout-screen.ts'
+import { hostWords, isRolloutOver, pendingWords, rolloutStateName, whatItDoes } from './rollout-words.ts'
 
 /** How a rollout is shown while it goes on. */
 export type FollowLook = 'screen' | 'lines' | 'json' | 'quiet'
 
 const REDRAW_MS = 1_000
-const SCREEN_ROWS = 50
 
 /** On a terminal a screen that is redrawn, elsewhere a line for each change. */
 export function lookOf({ io }: Pick<Cli, 'io'>): FollowLook {
@@ -64,10 +67,10 @@ async function watchToEnd(
   const client = connection.service(RolloutService)
   for (let attempt = 0; ; attempt += 1) {
     try {
-      for await (const { rollout, halted } of client.watchRollout({ id }, { signal })) {
+      for await (const { rollout, halted, pending } of client.watchRollout({ id }, { signal })) {
         if (!rollout) continue
         attempt = 0
-        const whole = view.update(rollout, halted)
+        const whole = view.update(rollout, halted, pending)
         if (isRolloutOver(whole)) return whole
       }
     } catch (error) {
@@ -88,28 +91,34 @@ class View implements Disposable {
   readonly #timer: NodeJS.Timeout | undefined
   #newest: Rollout | undefined
   #halted = ''
-  #drawn = 0
+  #pending: readonly HostStanding[] = []
+  readonly #screen: LiveScreen | undefined
 
   constructor(cli: Cli, look: FollowLook) {
     this.#cli = cli
     this.#look = look
     if (look !== 'screen') return
+    const screen = new LiveScreen(cli.io, size => this.#picture(size))
+    this.#screen = screen
     // Unref'd: it must not keep the process alive. It only lets the durations go on.
-    this.#timer = setInterval(() => this.#draw(), REDRAW_MS)
+    this.#timer = setInterval(() => screen.draw(), REDRAW_MS)
     this.#timer.unref()
   }
 
-  update(rollout: Rollout, halted: string): Rollout {
+  update(rollout: Rollout, halted: string, pending: readonly HostStanding[]): Rollout {
     for (const host of rollout.hosts) this.#hosts.set(host.host, host)
     const whole = { ...rollout, hosts: [...this.#hosts.values()] }
     this.#newest = whole
     this.#halted = halted
+    this.#pending = pending
     switch (this.#look) {
       case 'json':
-        this.#cli.io.out(`${JSON.stringify({ ...plainOf(RolloutSchema, rollout), halted })}\n`)
+        this.#cli.io.out(
+          `${JSON.stringify({ ...plainOf(RolloutSchema, rollout), halted, pending: pending.map(one => plainOf(HostStandingSchema, one)) })}\n`,
+        )
         break
       case 'screen':
-        this.#draw()
+        this.#screen?.draw()
         break
       case 'lines':
         this.#lines(rollout)
@@ -122,7 +131,7 @@ class View implements Disposable {
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer)
-    // What was seen last stays on the screen.
+    this.#screen?.[Symbol.dispose]()
   }
 
   #lines(rollout: Rollout): void {
@@ -135,37 +144,29 @@ class View implements Disposable {
     say('', `rollout ${rollout.id} (${whatItDoes(rollout)}): ${rolloutStateName(rollout.state)}${reason}`)
     if (this.#halted !== '') say('halted', `halted: ${this.#halted}`)
     for (const host of rollout.hosts) say(host.host, `${host.host}: ${hostWords(host)}`)
+    for (const one of this.#pending) say(`${one.host} pending`, pendingWords(one))
   }
 
-  #draw(): void {
-    const { io, clock, settings } = this.#cli
-    if (!this.#newest) return
-    const look = { columns: io.columns, rows: SCREEN_ROWS, colour: !settings.noColour }
-    const picture = renderRollout(this.#newest, this.#halted, clock.now().getTime(), look)
-    const erase = this.#drawn > 0 ? `\u001b[${this.#drawn}A\u001b[J` : ''
-    io.err(`${erase}${picture}`)
-    this.#drawn = picture.split('\n').length - 1
+  #picture({ columns, rows }: Cli['io']['screen']): string {
+    const { clock, settings } = this.#cli
+    if (!this.#newest) return ''
+    const look = { columns, rows, colour: !settings.noColour }
+    const about = { halted: this.#halted, pending: this.#pending }
+    return renderRollout(this.#newest, about, clock.now().getTime(), look)
   }
 }
 
-/** Ends the command as the rollout ended. */
+/**
+ * Ends the command as the rollout ended, by the rule of `exitForOutcomes`: when no host got there it failed if one of them did, else it
+ * was refused, for whoever was left behind was not touched.
+ */
 export function exitForRollout(rollout: Rollout): void {
-  const done = rollout.counts.done ?? 0
-  switch (rollout.state) {
-    case RolloutState.SUCCEEDED:
-      if ((rollout.counts.left ?? 0) > 0) throw new CliError('partial', rollout.reason)
-      return
-    case RolloutState.FAILED:
-      throw new CliError(done > 0 ? 'partial' : 'failed', `rollout ${rollout.id} failed: ${rollout.reason}`)
-    case RolloutState.ABORTED:
-      throw new CliError(
-        done > 0 ? 'partial' : 'refused',
-        `rollout ${rollout.id} was ended: ${rollout.reason}`,
-      )
-    case RolloutState.UNSPECIFIED:
-    case RolloutState.RUNNING:
-    case RolloutState.PAUSED:
-    case RolloutState.ENDING:
-      throw new CliError('unknown', `rollout ${rollout.id} is ${rolloutStateName(rollout.state)}`)
-  }
+  const { id, state, reason, counts } = rollout
+  if (!isRolloutOver(rollout)) throw new CliError('unknown', `rollout ${id} is ${rolloutStateName(state)}`)
+  const isWhole = state === RolloutState.SUCCEEDED && (counts.left ?? 0) === 0
+  if (isWhole) return
+  const none = (counts.failed ?? 0) > 0 ? 'failed' : 'refused'
+  const how = state === RolloutState.FAILED ? 'failed' : 'was ended'
+  const text = state === RolloutState.SUCCEEDED ? reason : `rollout ${id} ${how}: ${reason}`
+  throw new CliError((counts.done ?? 0) > 0 ? 'partial' : none, text)
 }

@@ -1,107 +1,63 @@
 import { escapeText } from '../../shared/escape.ts'
-import { Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
-import {
-  type Rollout,
-  type RolloutHost,
-  RolloutHostState,
-  RolloutState,
-} from '../../shared/gen/muster/v1/rollout_pb.ts'
-import { phaseName } from '../../shared/operation-names.ts'
+import type { HostStanding, Rollout, RolloutHost } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { millisOf } from '../../shared/time.ts'
 import { formatDuration } from '../duration.ts'
-import { paint, type Style } from '../output/colour.ts'
+import { paint } from '../output/colour.ts'
+import { cutToWidth, textWidth } from '../output/text-width.ts'
+import { fitHosts, type ScreenLine } from './fit-hosts.ts'
+import { pendingWords, rolloutStateName, rolloutStyle, whatItDoes } from './rollout-words.ts'
 
 export interface ScreenLook {
+  /** Of the terminal: no line is as long, and there are not more lines. */
   readonly columns: number
   readonly rows: number
   readonly colour: boolean
 }
 
-const STATE_WORDS: ReadonlyMap<RolloutState, string> = new Map([
-  [RolloutState.RUNNING, 'running'],
-  [RolloutState.PAUSED, 'paused'],
-  [RolloutState.ENDING, 'ending'],
-  [RolloutState.SUCCEEDED, 'succeeded'],
-  [RolloutState.FAILED, 'failed'],
-  [RolloutState.ABORTED, 'aborted'],
-])
-
-export function rolloutStateName(state: RolloutState): string {
-  return STATE_WORDS.get(state) ?? 'unknown'
+export interface AboutRollout {
+  /** Why nothing is begun at all; empty: nothing is in the way. */
+  readonly halted: string
+  /** Hosts for which a rollout would be begun by itself, that this one left or that wait because of it. */
+  readonly pending: readonly HostStanding[]
 }
 
-export function isRolloutOver({ state }: Pick<Rollout, 'state'>): boolean {
-  return state === RolloutState.SUCCEEDED || state === RolloutState.FAILED || state === RolloutState.ABORTED
-}
+const LEAST_BAR = 10
+const MOST_BAR = 50
 
-export function rolloutStyle(state: RolloutState): Style {
-  if (state === RolloutState.SUCCEEDED) return 'good'
-  if (state === RolloutState.FAILED) return 'bad'
-  return state === RolloutState.RUNNING ? 'plain' : 'warn'
-}
-
-/** What a rollout does, for people: "apply revision 7". */
-export function whatItDoes({ action, revision }: Pick<Rollout, 'action' | 'revision'>): string {
-  return revision > 0n ? `${action} revision ${revision}` : action
-}
-
-/** What a host does or waits for, in a few words. */
-export function hostWords(host: RolloutHost): string {
-  const [wait] = host.waits
-  const more = host.waits.length > 1 ? ` (+${host.waits.length - 1})` : ''
-  switch (host.state) {
-    case RolloutHostState.DONE:
-      return 'done'
-    case RolloutHostState.FAILED:
-      return `failed: ${host.reason}`
-    case RolloutHostState.LEFT:
-      return host.reason === '' ? 'left behind' : `left behind: ${host.reason}`
-    case RolloutHostState.MOVING: {
-      if (wait) return `${host.step}: waits at ${wait.gate}: ${wait.reason}${more}`
-      const phase = host.phase === Phase.UNSPECIFIED || host.outcome ? '' : ` · ${phaseName(host.phase)}`
-      return `${host.step}${phase}`
-    }
-    case RolloutHostState.WAITING:
-      return wait ? `waits at ${wait.gate}: ${wait.reason}${more}` : 'waits for its turn'
-    case RolloutHostState.UNSPECIFIED:
-      break
+/**
+ * One picture of a rollout that fits the screen: the rollout, its bar, how long it takes, and every host. Those that move, failed or are
+ * held for themselves have lines of their own while there is any room for them; those that are done or wait for their turn are put
+ * together by what they do when there is not.
+ */
+export function renderRollout(
+  rollout: Rollout,
+  { halted, pending }: AboutRollout,
+  nowMs: number,
+  look: ScreenLook,
+): string {
+  // A line as wide as the terminal would leave the cursor on the next one.
+  const columns = Math.max(20, look.columns - 1)
+  const safe = (text: string) => cutToWidth(escapeText(text), columns)
+  const reason = rollout.reason === '' ? '' : `: ${rollout.reason}`
+  const title = `rollout ${rollout.id}  ${whatItDoes(rollout)}  ${rolloutStateName(rollout.state)}${reason}`
+  const lines: ScreenLine[] = [{ text: safe(title), style: rolloutStyle(rollout.state) }]
+  for (const text of barLines(rollout, nowMs, columns)) lines.push({ text, style: 'plain' })
+  if (halted !== '') lines.push({ text: safe(`halted: ${halted}`), style: 'bad' })
+  const [first] = pending
+  if (first) {
+    const more = pending.length > 1 ? ` (and ${pending.length - 1} more)` : ''
+    lines.push({ text: safe(`not begun: ${pendingWords(first)}${more}`), style: 'warn' })
   }
-  return 'unknown'
+  const rows = Math.max(1, look.rows - lines.length)
+  lines.push(...fitHosts(rollout.hosts.map(escaped), nowMs, { columns, rows }))
+  const fitting = lines.slice(0, Math.max(1, look.rows))
+  return fitting.map(({ text, style }) => `${paint(text, style, look.colour)}\n`).join('')
 }
 
-function hostStyle({ state, waits }: RolloutHost): Style {
-  if (state === RolloutHostState.DONE) return 'good'
-  if (state === RolloutHostState.FAILED) return 'bad'
-  if (state === RolloutHostState.MOVING) return waits.length > 0 ? 'warn' : 'bold'
-  return 'dim'
-}
-
-/** How far the host is, as steps that are behind it: prefetch, snapshot, drain, act, prove, soak, uncordon. */
-const STEPS = ['prefetch', 'snapshot', 'drain', 'act', 'prove', 'soak', 'uncordon']
-
-function hostBar(host: RolloutHost): string {
-  if (host.state === RolloutHostState.DONE) return '■■■■■■■'
-  if (host.state === RolloutHostState.FAILED) return '■■■×   '
-  const known = STEPS.indexOf(host.step)
-  const at = known === -1 ? STEPS.indexOf('act') : known
-  if (host.state === RolloutHostState.MOVING) return `${'■'.repeat(at)}▸`.padEnd(STEPS.length, '·')
-  return '·'.repeat(STEPS.length)
-}
-
-function wholeBar(counts: Readonly<Record<string, number>>, size: number, width: number): string {
-  const share = (count: number) => (size === 0 ? 0 : Math.floor((count / size) * width))
-  const done = share(counts.done ?? 0)
-  const failed = Math.min(width - done, Math.max(counts.failed ? 1 : 0, share(counts.failed ?? 0)))
-  const moving = Math.min(width - done - failed, Math.max(counts.moving ? 1 : 0, share(counts.moving ?? 0)))
-  return `${'█'.repeat(done)}${'▒'.repeat(moving)}${'×'.repeat(failed)}${'·'.repeat(width - done - failed - moving)}`
-}
-
-/** One picture of a rollout that fits the screen: those that move first, then those that wait, those that are over last. */
-export function renderRollout(rollout: Rollout, halted: string, nowMs: number, look: ScreenLook): string {
-  const { colour, columns } = look
-  const cut = (text: string) => escapeText(text).slice(0, Math.max(20, columns - 1))
-  const started = millisOf(rollout.started) ?? nowMs
+/** The bar beside how many there are and how long it takes; below each other where there is no room for both. */
+function barLines(rollout: Rollout, nowMs: number, columns: number): readonly string[] {
   const ended = millisOf(rollout.ended)
+  const started = millisOf(rollout.started) ?? nowMs
   const expected = millisOf(rollout.expectedEnd)
   const counts = ['done', 'moving', 'waiting', 'failed', 'left']
     .flatMap(name => (rollout.counts[name] ? [`${rollout.counts[name]} ${name}`] : []))
@@ -110,52 +66,34 @@ export function renderRollout(rollout: Rollout, halted: string, nowMs: number, l
     ended === undefined && expected !== undefined && expected > nowMs
       ? `, about ${formatDuration(expected - nowMs)} left`
       : ''
-  const lines = [
-    paint(
-      cut(
-        `rollout ${rollout.id}  ${whatItDoes(rollout)}  ${rolloutStateName(rollout.state)}${rollout.reason === '' ? '' : `: ${rollout.reason}`}`,
-      ),
-      rolloutStyle(rollout.state),
-      colour,
-    ),
-    cut(
-      `[${wholeBar(rollout.counts, rollout.size, Math.min(50, Math.max(10, columns - 50)))}] ${counts}; ${formatDuration((ended ?? nowMs) - started)}${left}`,
-    ),
-    ...(halted === '' ? [] : [paint(cut(`halted: ${halted}`), 'bad', colour)]),
-    '',
-  ]
-  const order: readonly RolloutHostState[] = [
-    RolloutHostState.MOVING,
-    RolloutHostState.FAILED,
-    RolloutHostState.WAITING,
-    RolloutHostState.LEFT,
-    RolloutHostState.DONE,
-  ]
-  const hosts = rollout.hosts.toSorted(
-    (a, b) => order.indexOf(a.state) - order.indexOf(b.state) || a.wave - b.wave,
-  )
-  const room = Math.max(5, look.rows - lines.length - 2)
-  const shown = hosts.slice(0, hosts.length > room ? room - 1 : room)
-  const width = Math.max(4, ...shown.map(({ host }) => host.length))
-  for (const host of shown) {
-    const since = millisOf(host.since)
-    const age =
-      since === undefined || host.state === RolloutHostState.WAITING
-        ? ''
-        : formatDuration(Math.max(0, nowMs - since))
-    const text = `${host.host.padEnd(width)}  ${hostBar(host)}  ${age.padEnd(7)} ${hostWords(host)}`
-    lines.push(paint(cut(text), hostStyle(host), colour))
+  const text = `${counts}; ${formatDuration((ended ?? nowMs) - started)}${left}`
+  const beside = columns - textWidth(text) - 3
+  const bar = (width: number) => `[${wholeBar(rollout.counts, rollout.size, Math.min(MOST_BAR, width))}]`
+  return beside >= LEAST_BAR
+    ? [`${bar(beside)} ${text}`]
+    : [bar(Math.max(LEAST_BAR, columns - 2)), cutToWidth(text, columns)]
+}
+
+function wholeBar(counts: Readonly<Record<string, number>>, size: number, width: number): string {
+  const all = Math.max(size, 1, ...Object.values(counts))
+  const share = (count: number) => Math.floor((count / all) * width)
+  const done = share(counts.done ?? 0)
+  const failed = Math.min(width - done, Math.max(counts.failed ? 1 : 0, share(counts.failed ?? 0)))
+  const moving = Math.min(width - done - failed, Math.max(counts.moving ? 1 : 0, share(counts.moving ?? 0)))
+  return `${'█'.repeat(done)}${'▒'.repeat(moving)}${'×'.repeat(failed)}${'·'.repeat(width - done - failed - moving)}`
+}
+
+/** What is counted in columns is what is shown. */
+function escaped(host: RolloutHost): RolloutHost {
+  return {
+    ...host,
+    host: escapeText(host.host),
+    step: escapeText(host.step),
+    reason: escapeText(host.reason),
+    waits: host.waits.map(wait => ({
+      ...wait,
+      gate: escapeText(wait.gate),
+      reason: escapeText(wait.reason),
+    })),
   }
-  if (shown.length < hosts.length) {
-    const rest = hosts.slice(shown.length)
-    const by = new Map<string, number>()
-    for (const host of rest) {
-      const word = host.state === RolloutHostState.DONE ? 'done' : (host.waits[0]?.gate ?? 'waiting')
-      by.set(word, (by.get(word) ?? 0) + 1)
-    }
-    lines.push(
-      cut(`and ${rest.length} more: ${[...by].map(([word, count]) => `${count} ${word}`).join(', ')}`),
-    )
-  }
-  return `${lines.join('\n')}\n`
 }

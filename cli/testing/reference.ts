@@ -2,6 +2,7 @@
 // writes it anew.
 import type { CommandUnknownOpts } from '@commander-js/extra-typings'
 import { systemClock } from '../../shared/clock.ts'
+import { AS_BEFORE_FIELDS } from '../commands/bind-as-before.ts'
 import { PROBLEM_FIELDS } from '../commands/check.ts'
 import { CHANGE_FIELDS } from '../commands/diff.ts'
 import { GENERATION_FIELDS } from '../commands/list-generations.ts'
@@ -27,12 +28,10 @@ import { HISTORY_FIELDS } from '../output/history-listing.ts'
 import { MACHINE_FIELDS } from '../output/machine-listing.ts'
 import { OPERATION_FIELDS } from '../output/operation-listing.ts'
 import { PLAN_FIELDS } from '../output/plan-listing.ts'
-import {
-  LOCK_FIELDS,
-  PLANNED_FIELDS,
-  ROLLOUT_FIELDS,
-  ROLLOUT_HOST_FIELDS,
-} from '../output/rollout-listing.ts'
+import { PLANNED_FIELDS } from '../output/planned-listing.ts'
+import { LOCK_FIELDS, ROLLOUT_FIELDS, ROLLOUT_HOST_FIELDS } from '../output/rollout-listing.ts'
+import { RESULT_FIELDS } from '../output/show-result.ts'
+import { STANDING_FIELDS } from '../output/standing-listing.ts'
 import { buildProgram } from '../program.ts'
 
 /** What the fields of each listing mean. */
@@ -45,7 +44,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   address: 'where it was last seen from',
   admittedBy: '`token ID`, `rule GROUP` or `operator NAME`',
   agentVersion: 'version of its agent',
-  appliedRevision: 'revision of its newest operation that succeeded; 0: none',
+  appliedRevision: 'revision of the newest operation whose system it runs; 0: none',
   at: 'when',
   authorityPem: 'certificate of the authority that issues',
   badlySigned: 'whether the node’s signature on the outcome was not good; it is not kept then',
@@ -55,7 +54,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   certificateExpires: 'end of its certificate, or null',
   change: '`added`, `removed` or `changed`',
   class: 'what kind of event',
-  column: 'from 1',
+  column: 'from 1; null: it concerns no line',
   commit: 'commit of the fleet directory; empty without git',
   confirmed: 'when the coordinator confirmed that it sees the machine after the change, or null',
   conditions: 'what a person must look at: objects of `class`, `reason`, `since`',
@@ -84,7 +83,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   labels: 'object of texts',
   lastOperation: 'its newest operation, or null',
   lastSeen: 'when it last answered, or null',
-  line: 'from 1',
+  line: 'from 1; null: it concerns no line',
   machine: 'id of the machine',
   machines: 'ids of the machines it let in',
   machinesByState: 'object of numbers',
@@ -93,7 +92,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   name: 'its name',
   notAfter: 'end of the certificate',
   nodeStatus:
-    'with `show` what the node holds on to: `held`, `quarantined`, `program`, `bootLoader`, `oneShotBoot`, `generations`; else null',
+    'with `show` what the node holds on to: `held`, `quarantined`, `program`, `bootLoader`, `oneShotBoot`, `currentSystem`, `generations`; else null',
   notBefore: 'when the order is sent at the earliest, or null',
   notes: 'what it does not do by itself, and the command that would',
   now: 'the clock of the coordinator',
@@ -104,7 +103,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   orderedBy: 'by whom',
   outcome:
     'null while it runs; else `class`, `refusal`, `reason`, `phase`, `exitCode`, `ended`, `simulated`, `storePath`, `firstCause`, `runs`; with `verify` its class alone',
-  path: 'the key, such as `hosts.olaf.address`',
+  path: 'the key, such as `hosts.olaf.address`; empty: the whole file',
   phase:
     '`verify`, `preflight`, `fetch`, `build`, `plan`, `drain`, `arm`, `activate`, `reboot`, `prove`, `confirm`, `promote`, `return`, `done`, or null',
   phases: 'objects of `phase`, `started`, `ended`, `exitCode`, `detail`, `sequence`',
@@ -115,6 +114,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   published: 'when the coordinator took it',
   publishedBy: 'from whom',
   quarantined: 'how many systems failed on it and are not tried again',
+  actedAs: 'the host that it says it acted as, where it is bound to none and could be that one',
   reason: 'one sentence',
   rebootReasons: 'why it wants a reboot',
   removed: 'whether it is refused now',
@@ -123,7 +123,8 @@ const MEANINGS: Readonly<Record<string, string>> = {
   revoked: 'whether it was ended by hand',
   serial: 'its serial number, as it says',
   rollback: 'of a rollback whose system is meant: `operationId`, `before`; else null',
-  severity: '`error` or `warning`',
+  severity:
+    '`error`, `warning` or `note`: what the directory does not do by itself, with the command that does',
   signedOutcome:
     'with an operation’s id the outcome under the node’s signature: `statement`, `signature`; else null',
   signers: 'ids of the keys that signed',
@@ -137,6 +138,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   trustNumber: 'number of the trust set in force',
   trustPin: 'SHA-256 of the trust set in force',
   unboundHosts: 'hosts of the newest revision without a machine',
+  waiting: 'hosts that wait in rollouts for more than their turn, or for one to be begun',
   used: 'how many machines it let in',
   uses: 'how many machines it lets in',
   verified: 'whether all of it holds',
@@ -153,6 +155,7 @@ const OF_CLUSTERS: Meanings = {
   authority: 'SHA-256 of the public key of its certificate authority; empty: not known yet',
   class: 'why it was not done, in a word; empty: it was done, or is not over',
   cluster: 'the cluster',
+  cordonedByOthers: 'whether a server saw its node cordoned by somebody else than us',
   cordonedBy: 'the act whose cordon is on its node; empty: none of ours',
   distribution: '`k3s`, `k0s`, `kubernetes` or `components`',
   done: 'whether it was done; null while it is not over',
@@ -232,7 +235,7 @@ const OF_DRIFT: Meanings = {
 
 const OF_HEALTH: Meanings = {
   class:
-    '`nothing-succeeds`, `silent`, `flapping`, `certificate`, `never-active`, `stale-cordon`, `no-outcome` or `lost-rollout`',
+    '`nothing-succeeds`, `silent`, `flapping`, `certificate`, `never-active`, `stale-cordon`, `no-outcome`, `lost-rollout`, `store-older`, `cluster-certificate`, `revision-untrusted`, `authority-gone` or `coordinator` (what is wrong with it itself: a revision that expires, an authority that ends, a full disk)',
   machine: 'the machine; empty: none',
   host: 'the host; empty: it is about the fleet',
   reason: 'one sentence',
@@ -256,16 +259,21 @@ const OF_ROLLOUTS: Meanings = {
   after: 'rollouts that it waits for',
   at: 'when',
   by: 'who',
+  change:
+    'what the revision changes there, by the newest plan: objects as in `plan`, with `moreUnits` that are not listed; or null',
   cluster: 'the cluster; empty: none',
   counts: 'how many hosts are `waiting`, `moving`, `done`, `failed`, `left`',
+  drained: 'whether its pods are moved off before, or null: only its plan would tell',
   ended: 'when it was over, or null',
   expectedEnd: 'when it would be over if everything went on as it has, or null',
   hosts: 'its hosts in the order of their turns; only with one rollout',
   id: 'identifier of the rollout',
   kind: '`lock` or `pin`',
+  nextVersion: 'the Kubernetes that it would run; empty: the rollout brings none',
+  noPlan: 'why there is no plan of it; empty: there is one, or it needs none',
   operationId: 'the operation of its newest step that is one; empty: none',
   outcome: 'how that ended, or null',
-  overridden: 'gates that an operator opened for it',
+  overridden: 'gates that were opened for it',
   phase: 'the phase that the operation is in, or null',
   reason: 'why it stands so; empty: there is nothing to say',
   revision: 'where the hosts go, or are kept; 0 or null: nowhere',
@@ -281,9 +289,67 @@ const OF_ROLLOUTS: Meanings = {
   step: '`prefetch`, `snapshot`, `drain`, the action, `prove`, `soak` or `uncordon`',
   steps: 'what would be done, in order',
   until: 'when it ends, or null',
+  version: 'the Kubernetes that it runs; empty: not known, or none',
   waits: 'what holds it: objects of `gate`, `reason`, `opens`, `since`; with `--dry-run` texts',
   wave: 'its place in the order; with `--dry-run` hosts of one number may go together, 0: its turn does not come as things stand',
   why: 'why, in the operator’s words',
+}
+
+const OF_STANDINGS: Meanings = {
+  ...OF_ROLLOUTS,
+  action: 'what is to be done to it',
+  behind: 'with `pending` the rollout because of which it waits; empty: none',
+  host: 'name of the host',
+  pending: 'no rollout has it: one is begun by itself when nothing holds it any more',
+  rollout:
+    'the rollout that has it; with `pending` the one that it would catch up with, or be taken back from',
+  state: '`waiting` or `moving`; with `pending` `left`',
+  step: 'the step that runs, or is the next; empty with `pending`',
+  waits: 'what holds it: objects of `gate`, `reason`, `opens`, `since`',
+}
+
+const OF_AS_BEFORE: Meanings = {
+  host: 'the host that it says it acted as; empty where nobody can be bound by that',
+  bound: 'it was bound to that host',
+  reason: 'why nobody is bound by it; else empty',
+}
+
+const OF_RESULTS: Meanings = {
+  accepted: 'what is let be, one sentence each',
+  address: 'where the coordinator is reached',
+  bytes: 'its length',
+  caPins: 'authorities that count',
+  cacheFiles: 'how many files of the binary cache were written',
+  confirmed: 'for how many machines',
+  directory: 'the fleet directory',
+  file: 'the file; null: none was written',
+  fleetId: 'identifier of the fleet',
+  folder: 'the profile',
+  host: 'the host',
+  id: 'identifier of the token',
+  issuing: 'the authority that issues',
+  keys: 'how many keys may sign',
+  kind: '`lock` or `pin`',
+  manifestDigest: 'SHA-256 of the manifest that is in force, or was signed',
+  name: 'its name',
+  notAfter: 'end of the certificate',
+  number: 'number of the revision',
+  recoveryKey: 'where the recovery key was written',
+  removed: 'true: it is gone',
+  replacedKey: 'the key to destroy once every machine has the new set; null: none',
+  revision: 'where the host is kept',
+  signingKey: 'the file of the signing key',
+  summary: 'one sentence',
+  threshold: 'how many of them must sign',
+  treeDigest: 'SHA-256 of the packed tree',
+  trustFile: 'the file of the trust sets',
+  trustNumber: 'number of the trust set in force',
+  trustPin: 'its SHA-256',
+  unchanged: 'whether the newest revision said this already',
+  until: 'when it ends',
+  version: 'the version',
+  why: 'why, in the operator’s words',
+  withKey: 'whether the profile holds a private key',
 }
 
 const LISTINGS: readonly (readonly [
@@ -292,6 +358,7 @@ const LISTINGS: readonly (readonly [
   meanings?: Meanings | undefined,
 ])[] = [
   ['machines`, `pending`, `approve`, `reject`, `evict`, `ban`, `release`, `bind', MACHINE_FIELDS],
+  ['bind --as-before', AS_BEFORE_FIELDS, OF_AS_BEFORE],
   ['status', STATUS_FIELDS],
   ['operations`, `apply`, `rollback`, `reboot`, `restart`, `hold`, `resume`, `retry', OPERATION_FIELDS],
   ['plan', PLAN_FIELDS],
@@ -318,8 +385,14 @@ const LISTINGS: readonly (readonly [
   ['remove', FAREWELL_FIELDS, OF_FAREWELLS],
   ['rollout start`, `rollout list`, `rollout show`, `rollout watch', ROLLOUT_FIELDS, OF_ROLLOUTS],
   ['rollout show` in `hosts', ROLLOUT_HOST_FIELDS, OF_ROLLOUTS],
+  [
+    'status` and `show` in `waiting`, `rollout show` and `rollout watch` in `pending',
+    STANDING_FIELDS,
+    OF_STANDINGS,
+  ],
   ['rollout start --dry-run', PLANNED_FIELDS, OF_ROLLOUTS],
   ['locks', LOCK_FIELDS, OF_ROLLOUTS],
+  ...Object.entries(RESULT_FIELDS).map(([command, fields]) => [command, fields, OF_RESULTS] as const),
   ['check', PROBLEM_FIELDS],
   ['diff', CHANGE_FIELDS],
 ]
@@ -360,7 +433,8 @@ root may use; the one operator profile that is there. A profile is a folder belo
 
 \`-o json\` writes an array of objects (one object for a single thing), \`-o yaml\` the same in YAML, \`-o csv\` a line of field
 names and one line each, in which lists and objects are JSON texts. Times are ISO 8601 in UTC, sizes bytes, what is not
-known is null (empty in CSV). \`-o wide\` is the table with more columns. Control and bidi characters in texts of machines are
+known is null (empty in CSV). \`-o wide\` is the table with more columns. A table fits the terminal it is shown on:
+its last column is cut, long reasons go on below, store paths are their names. With \`-o wide\`, or where the output is no terminal, nothing is cut. Control and bidi characters in texts of machines are
 escaped in all of them; JSON and YAML decode to the same text, CSV keeps the escapes. Remarks go to standard error.
 
 `
@@ -390,7 +464,17 @@ function meaningOf(name: string): string {
 
 export function programForHelp(out: (text: string) => void = () => {}): CommandUnknownOpts {
   return buildProgram({
-    io: { out, err: () => {}, outIsTerminal: false, errIsTerminal: false, columns: 120, colour: false },
+    io: {
+      out,
+      err: () => {},
+      outIsTerminal: false,
+      errIsTerminal: false,
+      columns: 120,
+      screen: { columns: 120, rows: 24 },
+      onResize: () => () => {},
+      readerGone: new AbortController().signal,
+      colour: false,
+    },
     settings: { socket: undefined, profile: undefined, configHome: '/', noColour: true, columns: undefined },
     signal: new AbortController().signal,
     clock: systemClock,
@@ -423,7 +507,12 @@ function section(path: string, command: CommandUnknownOpts): string {
     .map(argument => row(argument.name(), `${argument.description}${choices(argument.argChoices)}`))
     .join('')
   const options = command.options
-    .map(option => row(option.flags, `${option.description}${choices(option.argChoices)}${fallback(option)}`))
+    .map(option =>
+      row(
+        option.flags,
+        `${option.description}${choices(option.argChoices)}${fallback(option)}${option.mandatory ? ' (required)' : ''}`,
+      ),
+    )
     .join('')
   const table = (title: string, rows: string) =>
     rows === '' ? '' : `\n| ${title} | meaning |\n| --- | --- |\n${rows}`

@@ -13,10 +13,16 @@ export interface RunOptions {
   readonly settings?: Partial<Settings>
   readonly terminal?: boolean
   readonly signal?: AbortSignal
+  /** Fires when nobody reads what is printed any more. */
+  readonly readerGone?: AbortSignal
   readonly onErr?: (text: string) => void
   readonly onOut?: (text: string) => void
   /** What the person at the terminal answers; absent: there is none. */
   readonly answer?: string
+  /** The terminal's size, as it is at any moment. */
+  readonly screen?: () => { readonly columns: number; readonly rows: number }
+  /** Is given what to call when that size has changed. */
+  readonly onResize?: (changed: () => void) => void
 }
 
 export async function runMuster(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
@@ -43,7 +49,15 @@ export async function runMuster(words: readonly string[], options: RunOptions = 
       },
       outIsTerminal: terminal,
       errIsTerminal: terminal,
-      columns: 100,
+      columns: options.screen?.().columns ?? 100,
+      get screen() {
+        return options.screen?.() ?? { columns: 80, rows: 24 }
+      },
+      onResize: listener => {
+        options.onResize?.(listener)
+        return () => {}
+      },
+      readerGone: options.readerGone ?? new AbortController().signal,
       colour: terminal && !settings.noColour,
       ...(options.answer !== undefined && {
         ask: async (question: string) => {

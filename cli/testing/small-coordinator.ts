@@ -81,6 +81,8 @@ export interface SmallCoordinator extends AsyncDisposable {
   /** While true, operations get no outcome. */
   stuck: boolean
   trust(): KnownTrust | undefined
+  /** Goes away as in a restart, and is back at the same place when what it answers with is called. */
+  stop(): () => Promise<void>
   /** Another server of the same coordinator, not yet listening. */
   secondServer(): Server
   loseRevisions(): void
@@ -137,6 +139,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     stuck: false,
     trust: () => known,
     secondServer: () => new Server(),
+    stop: (): (() => Promise<void>) => async () => {},
     loseRevisions: () => void state.revisions.splice(0),
   }
 
@@ -272,7 +275,11 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       if (request.step === 'add')
         state.authorities.push({ pin: 'e'.repeat(64), current: false, certificatePem: '' })
       if (request.step === 'switch') for (const one of state.authorities) one.current = !one.current
-      if (request.step === 'drop') state.authorities.splice(0, 1)
+      if (request.step === 'drop') {
+        const old = state.authorities.findIndex(({ current }) => !current)
+        if (old < 0) throw precondition('step: there is no authority that could be dropped')
+        state.authorities.splice(old, 1)
+      }
       return { authorities: state.authorities }
     },
     addOperator: async request => {
@@ -484,6 +491,8 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     },
     restore: async requests => {
       for await (const { chunk } of requests) state.restored.push(Buffer.from(chunk))
+      if (Buffer.concat(state.restored).toString() === 'no backup')
+        throw invalid('backup: ends in the middle')
       return { summary: 'restored' }
     },
   }
@@ -503,8 +512,16 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     serve(server, RolloutService, rolloutHandlers(state.rollouts), { onBug })
     return server
   }
-  const server = newServer()
+  let server = newServer()
   state.secondServer = newServer
+  state.stop = () => {
+    server.forceShutdown()
+    return async () => {
+      await rm(socket, { force: true })
+      server = newServer()
+      await listenLocally(server, socket)
+    }
+  }
   await listenLocally(server, socket)
   return Object.assign(state, {
     async [Symbol.asyncDispose]() {

@@ -3,6 +3,7 @@ import { create } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { status } from '@grpc/grpc-js'
 import {
+  type HostStanding,
   type PlannedHost,
   PlannedHostSchema,
   type Rollout,
@@ -21,13 +22,25 @@ export interface SmallRollouts {
   readonly requests: StartRolloutRequest[]
   /** What a dry run says of hosts. */
   readonly planned: PlannedHost[]
+  /** What hosts wait for. */
+  readonly standings: HostStanding[]
+  /** How many hosts a dry run was too long for. */
+  notThoughtThrough: number
   /** Hosts that do not get there, and why. */
   readonly failures: Map<string, string>
   refusal: string | undefined
 }
 
 export function startSmallRollouts(): SmallRollouts {
-  return { rollouts: [], requests: [], planned: [], failures: new Map(), refusal: undefined }
+  return {
+    rollouts: [],
+    requests: [],
+    planned: [],
+    standings: [],
+    notThoughtThrough: 0,
+    failures: new Map(),
+    refusal: undefined,
+  }
 }
 
 export function plannedHost(host: string, waits: string[]): PlannedHost {
@@ -50,7 +63,7 @@ export function rolloutHandlers(state: SmallRollouts): ServiceHandlers<typeof Ro
       const { refs, action, revision } = request
       const id = `0k3xq2v1a-${state.rollouts.length}`
       const rollout = sampleRollout(refs, { id, action, revision })
-      if (request.dryRun) return { rollout, order: state.planned }
+      if (request.dryRun) return { rollout, order: state.planned, notThoughtThrough: state.notThoughtThrough }
       state.rollouts.push(rollout)
       return { rollout }
     },
@@ -59,7 +72,13 @@ export function rolloutHandlers(state: SmallRollouts): ServiceHandlers<typeof Ro
         .filter(({ ended }) => !open || !ended)
         .map(rollout => ({ ...rollout, hosts: [] })),
     }),
-    getRollout: async ({ id }) => ({ rollout: find(id) }),
+    getRollout: async ({ id }) => ({
+      rollout: find(id),
+      pending: state.standings.filter(({ rollout }) => rollout === id),
+    }),
+    listStandings: async ({ host }) => ({
+      standings: state.standings.filter(one => host === '' || one.host === host),
+    }),
     watchRollout: async function* ({ id }) {
       const rollout = find(id)
       yield { rollout }
@@ -89,12 +108,12 @@ export function rolloutHandlers(state: SmallRollouts): ServiceHandlers<typeof Ro
     abortRollout: unknown,
     revertRollout: unknown,
     overrideGate: unknown,
-    lockHost: unknown,
-    unlockHost: unknown,
-    pinHost: unknown,
-    unpinHost: unknown,
+    lockHost: async () => ({}),
+    unlockHost: async () => ({}),
+    pinHost: async () => ({}),
+    unpinHost: async () => ({}),
     listLocks: unknown,
-    acceptRestore: unknown,
+    acceptRestore: async () => ({ accepted: ['olaf accepted revision 7'] }),
   }
 }
 

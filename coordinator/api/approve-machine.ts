@@ -4,10 +4,12 @@ import type {
   ApproveMachineResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { precondition } from '../../shared/rpc/rpc-error.ts'
+import { findConflicts, recordFindings } from '../enrolment/find-conflicts.ts'
 import { bindByHand } from '../machines/bind-by-hand.ts'
 import { type ChangeStateDeps, requireMachine } from '../machines/change-state.ts'
 import { describeMachine } from '../machines/describe-machines.ts'
-import { disputedBecause, isLive, readState } from '../machines/entry.ts'
+import { disputedBecause, isLive, isSentAway, readState } from '../machines/entry.ts'
+import { identityOfRow } from '../machines/identity.ts'
 import { refreshMachines } from '../machines/refresh.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import { conditionsOf } from '../store/conditions.ts'
@@ -17,7 +19,10 @@ import { changeMachine } from '../store/machines.ts'
 import { actorOf, type Caller } from './caller.ts'
 import { readLabelInput } from './read-labels.ts'
 
-/** Lets a machine in by an operator's hand; it fetches its certificate when it asks next. */
+/**
+ * Lets a machine in by an operator's hand; it fetches its certificate when it asks next. One that comes back to find its hardware
+ * claimed by another collides with that one, and neither is acted on until somebody decides.
+ */
 export function approveMachine(deps: ChangeStateDeps) {
   return async (
     request: ApproveMachineRequest,
@@ -29,7 +34,7 @@ export function approveMachine(deps: ChangeStateDeps) {
     const { host } = request
     const now = clock.now()
     const by = `operator ${actorOf(caller)}`
-    await store.transact(async tx => {
+    const others = await store.transact(async tx => {
       const row = await requireMachine(tx, id)
       const state = readState(row.state)
       if (state === 'banned') throw precondition('ref: the machine was banned, which is for good')
@@ -39,6 +44,9 @@ export function approveMachine(deps: ChangeStateDeps) {
           `ref: ${dispute.class}: ${dispute.reason}; look at both machines, then \`muster release\` or \`muster reject\``,
         )
       }
+      const findings = isSentAway(state)
+        ? await findConflicts(tx, { machineId: id, claimed: identityOfRow(row), row, vouched: true })
+        : []
       if (host !== '') await bindByHand(tx, directory, { host, machineId: id, by, now })
       const isNew = !isLive(state)
       await changeMachine(tx, row, {
@@ -54,9 +62,10 @@ export function approveMachine(deps: ChangeStateDeps) {
         reason: what,
         actor: actorOf(caller),
       })
+      return await recordFindings(tx, id, findings, now)
     })
     if (host !== '') directory.bind(id, host)
-    await refreshMachines(store.db, directory, [id])
+    await refreshMachines(store.db, directory, [id, ...others])
     sessions.wake(id)
     return { machine: await describeMachine(deps, id) }
   }

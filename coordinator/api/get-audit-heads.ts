@@ -1,5 +1,6 @@
 import { fromJsonString, type MessageInitShape } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
+import { cutText } from '../../shared/cut-text.ts'
 import { reasonOf } from '../../shared/errors.ts'
 import { SignedAuditHeadSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type {
@@ -54,7 +55,7 @@ export function getAuditHeads({ directory, sessions }: AuditHeadDeps) {
         const signed = fromJsonString(SignedAuditHeadSchema, json)
         outbox.push({ item: { case: 'head', value: { machine, host, signed } } })
       } catch (error) {
-        outbox.push(silent(reasonOf(error).slice(0, 300)))
+        outbox.push(silent(cutText(reasonOf(error), 300)))
       }
     }
     void Promise.allSettled(entries.map(({ id }) => askOne(id))).then(() => outbox.close())

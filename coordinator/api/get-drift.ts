@@ -5,7 +5,6 @@ import type { GetDriftRequest, GetDriftResponseSchema } from '../../shared/gen/m
 import { judgeDrift } from '../drift/judge-drift.ts'
 import { type DriftDeps, type MachineSystems, readDrift } from '../drift/read-drift.ts'
 import type { FleetQueryDeps } from '../queries/evaluate-fleet.ts'
-import { newestFactsTimes } from '../store/facts.ts'
 import type { Caller } from './caller.ts'
 import { selectForOrder } from './select-for-order.ts'
 
@@ -30,19 +29,15 @@ export function getDrift(deps: DriftDeps & FleetQueryDeps) {
     for (const error of selected.errors) yield { item: { case: 'error', value: error } }
     for (let at = 0; at < selected.entries.length && !signal.aborted; at += PAGE) {
       const page = selected.entries.slice(at, at + PAGE)
-      const told = await newestFactsTimes(
-        deps.store.db,
-        page.map(({ id }) => id),
-      )
       for (const systems of await readDrift(deps, page)) {
-        yield { item: { case: 'machine', value: describe(systems, told.get(systems.entry.id)) } }
+        yield { item: { case: 'machine', value: describe(systems) } }
       }
       await setImmediate()
     }
   }
 }
 
-function describe({ entry, host, input }: MachineSystems, toldMs: number | undefined) {
+function describe({ entry, host, toldMs, input }: MachineSystems) {
   const drift = judgeDrift(input)
   const name = host || entry.id.slice(0, 12)
   return {

@@ -5,10 +5,10 @@ import { VERSION } from '../../shared/version.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { DescribeDeps } from '../machines/describe-machines.ts'
 import { STATES } from '../machines/entry.ts'
-import { fleetProblems } from '../machines/fleet-problems.ts'
+import { fleetProblems, goneAuthorities } from '../machines/fleet-problems.ts'
 import type { FleetTrust } from '../machines/fleet-trust.ts'
+import { readFleetHealth } from '../machines/read-fleet-health.ts'
 import type { Sessions } from '../sessions/sessions.ts'
-import { findRevision } from '../store/revisions.ts'
 import type { Caller } from './caller.ts'
 
 export interface GetFleetDeps extends Pick<DescribeDeps, 'store' | 'directory' | 'clock'> {
@@ -31,24 +31,12 @@ export function getFleet(deps: GetFleetDeps) {
     _request: GetFleetRequest,
     _caller: Caller,
   ): Promise<MessageInitShape<typeof GetFleetResponseSchema>> => {
-    const { authorities, clock, directory, sessions, store, trust } = deps
+    const { authorities, clock, directory, sessions, trust } = deps
     const { targets } = directory
     const now = clock.now()
-    const newest = targets.revision > 0 ? await findRevision(store.db, targets.revision) : undefined
     const hosts = [...targets.hosts.keys()].toSorted()
-    const problems = fleetProblems(
-      {
-        trustNumber: trust.number,
-        authorities: authorities.list(),
-        caPins: trust.newest?.set.caPins ?? [],
-        revision: newest && { number: targets.revision, expires: newest.manifest.expires },
-        ambiguous: targets.ambiguous,
-        contested: directory.contested(),
-        pending: directory.count('pending'),
-        maxPending: deps.maxPending,
-      },
-      now,
-    )
+    const health = await readFleetHealth(deps)
+    const problems = [...fleetProblems(health, now), ...goneAuthorities(health)]
     return {
       fleetId: trust.newest?.set.fleetId ?? '',
       version: VERSION,

@@ -4,6 +4,7 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { RolloutPolicySchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import {
   OperationReportSchema,
   OutcomeClass,
@@ -65,9 +66,11 @@ async function prepare(
   ]
   const publish = publishRevision({ ...fleet, log, onPublished: () => {} })
   const signal = new AbortController().signal
-  const first = sampleRevision(fleet, undefined, { targets })
+  // As many as are ordered here together may be away together.
+  const rollout = create(RolloutPolicySchema, { maxUnavailable: '2' })
+  const first = sampleRevision(fleet, undefined, { targets, rollout })
   await publish(streamOf(first.messages), ANNA, signal)
-  await publish(streamOf(sampleRevision(fleet, first, { targets }).messages), ANNA, signal)
+  await publish(streamOf(sampleRevision(fleet, first, { targets, rollout }).messages), ANNA, signal)
   for (const id of [OLAF, NAS, HELD]) await addMachine(fleet.store, id)
   await addMachine(fleet.store, PENDING, { state: 'pending' })
   await fleet.store.db
@@ -145,7 +148,8 @@ describe('ordering machines to a revision', () => {
       first.operations?.map(one => one.operationId),
     )
     expect(await operationCount()).toBe(2)
-    for (const other of [{ refs: ['olaf'] }, { refs: ['olaf', 'nas'], revision: 1n }, { where: 'true' }]) {
+    const others = [{ refs: ['olaf'] }, { refs: ['olaf', 'nas'], revision: 1n }, { where: 'true' }]
+    for (const other of [...others, { refs: ['olaf', 'nas'], selected: true }]) {
       await expect(order(deps, { ...other, requestId: 'one' })).rejects.toMatchObject({
         code: status.ALREADY_EXISTS,
       })
@@ -184,6 +188,7 @@ describe('ordering machines to a revision', () => {
       [{ requestId: 'x' }, status.INVALID_ARGUMENT],
       [{ refs: ['olaf'], where: 'true', requestId: 'x' }, status.INVALID_ARGUMENT],
       [{ refs: ['olaf'] }, status.INVALID_ARGUMENT],
+      [{ where: 'true', selected: true, requestId: 'x' }, status.INVALID_ARGUMENT],
       [{ refs: ['olaf'], requestId: 'x', revision: 9n }, status.NOT_FOUND],
       [{ where: "host == 'nobody'", requestId: 'x' }, status.NOT_FOUND],
       [{ where: 'no(such', requestId: 'x' }, status.INVALID_ARGUMENT],
@@ -203,7 +208,7 @@ describe('ordering machines to a revision', () => {
       requestId: 'one',
     })
     expect(operations?.map(({ host }) => host)).toEqual(['olaf'])
-    expect(errors?.map(({ machine }) => machine)).toEqual([NAS])
+    expect(errors?.map(({ machine }) => machine)).toEqual(['nas'])
   })
 })
 

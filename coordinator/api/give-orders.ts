@@ -122,7 +122,7 @@ async function rollOut(
       action: changeOf(action.word),
       revision: revision && { number: revision.manifest.number, digest: revision.manifest.digest },
       members: wanted.map(({ host, machine }) => memberOfHost(directory, host, machine)),
-      direct: request.refs.length > 0,
+      direct: request.refs.length > 0 && !request.selected,
       prefetch: false,
       awayMs: orders.lifetimeMs,
       startedBy: orders.actor,
@@ -172,13 +172,14 @@ async function lockProblems(
 }
 
 function readRequest(request: GiveOrdersRequest): WantedAction {
-  const { refs, where, requestId } = request
+  const { refs, where, requestId, selected } = request
   if (requestId === '' || requestId.length > MAX_REQUEST_ID_CHARS) {
     throw invalid(`request_id: must be 1 to ${MAX_REQUEST_ID_CHARS} characters, random for each intent`)
   }
   if ((refs.length === 0) === (where.trim() === '')) {
     throw invalid('refs, where: name machines or give a selector, one of the two; `true` selects all')
   }
+  if (selected && refs.length === 0) throw invalid('selected: is about the machines in refs')
   if (refs.length > MAX_REFS) throw invalid(`refs: ${refs.length}, at most ${MAX_REFS} are allowed`)
   const action = readAction(request)
   if (typeof action === 'string') throw invalid(action)
@@ -187,8 +188,11 @@ function readRequest(request: GiveOrdersRequest): WantedAction {
 
 /** What was asked for, however its parts are ordered. "The newest" stays what it was when it was asked first. */
 function intentOf(request: GiveOrdersRequest): string {
-  const { refs, where, action } = request
-  return sha256Hex(JSON.stringify([[...new Set(refs)].toSorted(), where.trim(), ...partsOf(action)]))
+  const { refs, where, action, selected } = request
+  const chosen = selected ? ['selected'] : []
+  return sha256Hex(
+    JSON.stringify([[...new Set(refs)].toSorted(), where.trim(), ...partsOf(action), ...chosen]),
+  )
 }
 
 function partsOf(action: GiveOrdersRequest['action']): readonly unknown[] {

@@ -1,4 +1,5 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { status } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   ApproveMachineRequestSchema,
@@ -165,7 +166,10 @@ describe('bindings by hand', () => {
     await bind(fleet, 'nas', id(1))
     await expect(
       unbindHost(fleet.deps)(create(UnbindHostRequestSchema, { host: 'olaf' }), ann),
-    ).rejects.toThrow('by the fleet file')
+    ).rejects.toMatchObject({
+      code: status.FAILED_PRECONDITION,
+      message: expect.stringContaining('by the fleet file'),
+    })
     await evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: id(1) }), ann)
     expect(fleet.deps.directory.claimants('nas')).toEqual([])
   })

@@ -195,6 +195,11 @@ describe('publishing', () => {
         /signatures: 0 good/,
         status.PERMISSION_DENIED,
       ],
+      [
+        sampleRevision({ ...fleet, fleetId: 'f'.repeat(32) }, raised, { floor: 2 }),
+        /fleet/,
+        status.PERMISSION_DENIED,
+      ],
       [sampleRevision(fleet, raised, { floor: 1 }), /a floor never falls/, status.FAILED_PRECONDITION],
       [sampleRevision(fleet, first), /published meanwhile/, status.ABORTED],
       [sampleRevision(fleet, raised, { floor: 2, number: 9 }), /must be 3/, status.FAILED_PRECONDITION],
@@ -218,7 +223,7 @@ describe('publishing', () => {
     await expect(publish({ ...good, messages: [header!, header!] })).rejects.toThrow(/only chunks/)
     expect(await rowsAndBlobs()).toEqual(before)
     const events = await listEventRows(fleet.store.db, { limit: 20 })
-    expect(events.filter(event => event.class === 'publish-refused').length).toBe(3)
+    expect(events.filter(event => event.class === 'publish-refused').length).toBe(4)
     expect(published.length).toBe(2)
   })
 

@@ -87,7 +87,7 @@ describe('questions to the store', () => {
     await addMachines(3)
     await addMachine(fleet.store, 'f'.repeat(64))
     const deps = await depsOf()
-    const { rows, end } = await ask(deps, { expression: 'facts.cpu.cores >= 1', select: ['facts.nothing'] })
+    const { rows, end } = await ask(deps, { expression: 'facts.cpu.cores >= 1', select: ['labels.nothing'] })
     expect(rows.map(({ values }) => values)).toEqual([['null'], ['null']])
     expect(end.errors).toHaveLength(3)
     expect(end.errors).toContainEqual({ machine: 'f'.repeat(64), reason: expect.stringMatching(/facts/) })

@@ -54,9 +54,9 @@ export function query(deps: QueryDeps) {
         }
         tally.answered++
         count(tally, one)
-        if (one.kind === 'error') note(one.entry.id, one.reason)
+        if (one.kind === 'error') note(nameOf(deps, one.entry), one.reason)
         if (one.kind !== 'match') continue
-        for (const reason of one.errors) note(one.entry.id, reason)
+        for (const reason of one.errors) note(nameOf(deps, one.entry), reason)
         const host = hostOf(deps, one.entry)
         const row = { name: host || one.entry.id, machine: one.entry.id, host, values: one.values }
         if (!arrangement) {
@@ -64,7 +64,7 @@ export function query(deps: QueryDeps) {
           if (signal.aborted) return
           continue
         }
-        for (const { column, reason } of arrangement.add(row)) note(row.machine, `${column}: ${reason}`)
+        for (const { column, reason } of arrangement.add(row)) note(row.name, `${column}: ${reason}`)
       }
     }
     for (const rows of packRows(arrangement?.rows() ?? [], row => showRow(row, columns, note))) {
@@ -127,7 +127,7 @@ function showRow(
   const shown = values.map((value, at) => {
     const text = jsonOf(value)
     if (text.length <= MAX_VALUE_CHARS) return text
-    note(machine || name, `${columns[at] ?? ''}: more than ${MAX_VALUE_CHARS} characters`)
+    note(name, `${columns[at] ?? ''}: more than ${MAX_VALUE_CHARS} characters`)
     return 'null'
   })
   return { $typeName: 'muster.v1.QueryRow', machine, host, values: shown }

@@ -1,5 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Transaction } from 'kysely'
+import { cutText } from '../../shared/cut-text.ts'
 import type {
   ReleaseMachineRequest,
   ReleaseMachineResponseSchema,
@@ -49,7 +50,7 @@ export function releaseMachine(deps: ChangeStateDeps) {
         at: now,
         class: 'released',
         machine: id,
-        reason: `${released.join(', ')}: ${request.reason.slice(0, MAX_REASON_CHARS)}`,
+        reason: `${released.join(', ')}: ${cutText(request.reason, MAX_REASON_CHARS)}`,
         actor: actorOf(caller),
       })
       // A journal that went back may not know what it was doing; waiting for it would keep the machine from every order.

@@ -40,7 +40,9 @@ export function restore(deps: RestoreDeps) {
       )
       log.warn({ actor, ...ready }, 'restore received, starting anew from it')
       deps.requestRestart('restore')
-      return { summary: `restored ${what}` }
+      return {
+        summary: `restored ${what}; nothing is granted until you looked at what was done since and said \`muster rollout accept\``,
+      }
     } finally {
       running = staged
     }

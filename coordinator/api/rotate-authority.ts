@@ -5,10 +5,13 @@ import type {
   RotateAuthorityResponseSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { invalid, precondition } from '../../shared/rpc/rpc-error.ts'
+import { readTrustSet } from '../../shared/trust/trust-set.ts'
 import type { Authorities, RotationResult } from '../authority/authorities.ts'
+import { firstSetListing } from '../authority/first-set-listing.ts'
+import type { MachineDirectory } from '../machines/directory.ts'
 import type { FleetTrust } from '../machines/fleet-trust.ts'
 import { recordEvent } from '../store/events.ts'
-import { countCertificatesOf } from '../store/machines.ts'
+import { countCertificatesOf, machinesBeforeTrust } from '../store/machines.ts'
 import { countOperatorsOf } from '../store/operators.ts'
 import type { Store } from '../store/store.ts'
 import { actorOf, type Caller } from './caller.ts'
@@ -19,6 +22,7 @@ export interface RotateAuthorityDeps {
   readonly authorities: Pick<Authorities, 'list' | 'add' | 'switchTo' | 'drop'>
   readonly trust: FleetTrust
   readonly clock: Clock
+  readonly directory: Pick<MachineDirectory, 'assignment'>
   /** Told which authority is trusted no more, to end the connections it let in. */
   readonly onAuthorityDropped: (pin: string) => void
 }
@@ -45,11 +49,37 @@ export function rotateAuthority(deps: RotateAuthorityDeps) {
   }
 }
 
-async function takeStep(
-  { authorities, trust, store, clock }: RotateAuthorityDeps,
-  step: string,
-  force: boolean,
-): Promise<RotationResult> {
+const MOST_NAMED = 10
+
+/**
+ * The listeners will show another authority. A machine that never had a trust set with it accepts that nowhere, whether its certificate still
+ * lasts or not, and could not come back by itself.
+ */
+async function refuseLockedOut(
+  { store, trust, directory }: RotateAuthorityDeps,
+  shown: string,
+): Promise<void> {
+  const sets = trust.chain().flatMap(({ payload }) => {
+    const read = readTrustSet(payload)
+    return read.kind === 'ok' ? [read.trust] : []
+  })
+  const from = firstSetListing(sets, shown)
+  if (from === undefined) return
+  const behind = await machinesBeforeTrust(store.db, from)
+  if (behind.length === 0) return
+  const names = behind.slice(0, MOST_NAMED).map(id => {
+    const assignment = directory.assignment(id)
+    return assignment.kind === 'host' ? assignment.host : id.slice(0, 12)
+  })
+  const more = behind.length > MOST_NAMED ? ` and ${behind.length - MOST_NAMED} more` : ''
+  throw precondition(
+    `step: ${names.join(', ')}${more}: not known to have trust set ${from}, the first with ${shown}, and locked out without it; ` +
+      'let them connect once, evict what is not wanted any more, or force it',
+  )
+}
+
+async function takeStep(deps: RotateAuthorityDeps, step: string, force: boolean): Promise<RotationResult> {
+  const { authorities, trust, store, clock } = deps
   const known = authorities.list()
   switch (step) {
     case 'add':
@@ -75,6 +105,9 @@ async function takeStep(
           `step: ${machines} machines and ${operators} operators hang on certificates of ${old.pin}; wait until they renewed, or force it`,
         )
       }
+      const shown = known.find(authority => authority !== old)
+      const changesShown = known[0] === old
+      if (!force && shown && changesShown) await refuseLockedOut(deps, shown.pin)
       return await authorities.drop(old.pin)
     }
     default:

@@ -181,6 +181,12 @@ describe('rotateAuthority', () => {
     expect(authorities.issuingPin).toBe(added)
     await expect(take('drop')).rejects.toThrow('1 machines')
     expect((await fleet.ask({ key })).case).toBe('certificate')
+    // It renewed, but as far as anybody heard it never had a set with the authority that is shown from then on.
+    await expect(take('drop')).rejects.toThrow(
+      `${idOf(key).slice(0, 12)}: not known to have trust set 2, the first with ${added}`,
+    )
+    const has = create(TrustReportSchema, { number: 2n, digest: fleet.deps.trust.newest?.digest ?? '' })
+    await recordTrustReport(fleet.deps, idOf(key), has)
     expect(await take('drop')).toMatchObject({ authorities: [{ pin: added, current: true }] })
     expect(dropped).toEqual([old])
   })

@@ -6,6 +6,7 @@ import { reasonOf } from '../../shared/errors.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { readAuthorities } from '../authority/authority-file.ts'
 import { openBlobs } from '../revisions/blobs.ts'
+import { RESTORED_KEY, restoredMark } from '../rollouts/restore-watch.ts'
 import { MIGRATIONS } from '../store/migrate.ts'
 import { openSqlite, type SqliteDatabase } from '../store/sqlite.ts'
 import { type AboutBackup, readArchive } from './archive.ts'
@@ -102,7 +103,7 @@ async function checkStaged(
     throw invalid(`backup: its authority is not usable: ${reasonOf(error)}`)
   })
   if (!authorities) throw invalid('backup: has no authority')
-  const found = readStore(store)
+  const found = readStore(store, about.at)
   for (const suffix of ['-wal', '-shm']) await rm(store + suffix, { force: true })
   const blobs = await openBlobs(join(incoming, 'blobs'))
   for (const blob of found.trees) {
@@ -117,12 +118,19 @@ async function checkStaged(
 const countSchema = z.object({ n: z.number() })
 const treeSchema = z.object({ digest: z.string(), length: z.number() })
 
-function readStore(path: string) {
+/** Checks the store, and has it say of itself that it is a copy: what it grants once it is in place an operator decides. */
+function readStore(path: string, made: string) {
   let sqlite: SqliteDatabase | undefined
   try {
     sqlite = openSqlite(path)
     const problems = sqlite.pragma('integrity_check(5)', { simple: true })
     if (problems !== 'ok') throw new Error(String(problems))
+    sqlite.pragma('synchronous = FULL')
+    sqlite
+      .prepare(
+        'insert into meta (key, value) values (?, ?) on conflict (key) do update set value = excluded.value',
+      )
+      .run(RESTORED_KEY, restoredMark(made))
     const count = (sql: string) => countSchema.parse(sqlite?.prepare(sql).get()).n
     const schema = count('select max(number) as n from schema_migrations')
     if (schema > MIGRATIONS.length) {

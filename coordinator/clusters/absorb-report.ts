@@ -12,6 +12,8 @@ export type StepReport =
       readonly authority: string
       /** Why it was not done, for people; absent: nobody said. */
       readonly reason?: string
+      /** What people are to know of it though it was done; absent: nothing. */
+      readonly told?: string
     }
 
 export interface Absorbed {

@@ -27,6 +27,8 @@ export interface ClusterRecord {
   readonly attempts: ReadonlyMap<string, Attempt>
   /** When the last change of the servers ended: what was seen of the datastore before counts no more. */
   readonly settledMs: number
+  /** The count when its datastore was set back to a snapshot last; 0: it never was. */
+  readonly setBackAt: number
 }
 
 export interface Founding {
@@ -112,6 +114,8 @@ export interface Attempt {
   readonly reason: string
   /** When the last operation on it was over: what was seen of its disk before counts no more. */
   readonly overMs: number
+  /** The count of the join that was begun for it last; absent: none was. */
+  readonly mintedAt?: number | undefined
 }
 
 export function emptyRecord(name: string): ClusterRecord {
@@ -126,6 +130,7 @@ export function emptyRecord(name: string): ClusterRecord {
     left: new Map(),
     attempts: new Map(),
     settledMs: 0,
+    setBackAt: 0,
   }
 }
 
@@ -141,6 +146,11 @@ export function nextOperation(record: ClusterRecord, now: number): string {
 export function isNamedBy(record: ClusterRecord, operation: string): boolean {
   const [, name, count] = /^[0-9a-z]{9}-(.+)-([0-9]{1,15})$/.exec(operation) ?? []
   return name === record.name && Number(count) >= 1 && Number(count) <= record.count
+}
+
+/** A join of the machine is under way, or may be: what ended by its time still goes on alone where it was received. */
+export function isJoining({ joins }: Pick<ClusterRecord, 'joins'>, machine: string): boolean {
+  return joins.some(join => join.machine === machine && (join.end === undefined || !join.joinerDone))
 }
 
 /** The authority of a cluster that exists; undefined: it was not founded. */

@@ -7,6 +7,7 @@ import {
 } from './cluster-record.ts'
 
 import type { Reason } from './reasons.ts'
+import { isOfDatastore } from './set-back.ts'
 
 /** All that a decision about a cluster rests on. */
 export interface ClusterSnapshot {
@@ -18,6 +19,11 @@ export interface ClusterSnapshot {
   readonly machines: ReadonlyMap<string, MachineView>
   /** An act of an operator that rebuilds servers is under way: nothing else changes them meanwhile. */
   readonly rebuilding?: Reason | undefined
+  /**
+   * Why nobody is let in or cleared away: the store was set back, so that who founded and who is joining may not be in it. Undefined: it
+   * was not, or an operator has looked.
+   */
+  readonly halted?: string | undefined
   /**
    * Since when this process has not seen the first server live, or when it began to look; undefined: for ever. A
    * coordinator that was started just now has heard of nobody.
@@ -67,6 +73,33 @@ export interface Observation {
   readonly address?: string | undefined
   /** Its machine id as it was when this was said; not kept over a restart. */
   readonly machineId?: string | undefined
+  /** The boot in which this was said; not kept over a restart. */
+  readonly bootId?: string | undefined
+  /** When the kubelet that runs was started, by the machine's own clock; not kept over a restart. */
+  readonly kubeletStartedMs?: number | undefined
+  /** The Kubernetes that it has, whether it runs or not; not kept over a restart. */
+  readonly installed?: string | undefined
+  /** When its certificates end; undefined: not said yet. Not kept over a restart. */
+  readonly certificates?: CertificateEnds | undefined
+  /** Snapshots of the cluster's datastore that lie on a server without data; not kept over a restart. */
+  readonly snapshots?: readonly string[] | undefined
+}
+
+/** What a node says of its certificates in its cluster. */
+export type CertificateEnds =
+  /** Of each kind the one that ends first. */
+  | { readonly kind: 'read'; readonly soonest: readonly SoonestEnd[] }
+  | { readonly kind: 'unreadable'; readonly reason: string }
+
+export interface SoonestEnd {
+  /**
+   * `ordered`: an order or a start of what uses it makes it anew; `renewed`: its kubelet does so by itself; `self-signed`: its kubelet
+   * does so at a start when it is missing; `authority`: an authority's own.
+   */
+  readonly kind: 'ordered' | 'renewed' | 'self-signed' | 'authority'
+  readonly path: string
+  readonly beganMs: number
+  readonly endsMs: number
 }
 
 export type NodeData =
@@ -80,6 +113,14 @@ export type NodeData =
   /** Begun by an operation of ours and not finished. */
   | { readonly kind: 'unfinished'; readonly operation: string }
   | { readonly kind: 'unreadable'; readonly reason: string }
+  /** A server that has been a member, without its datastore: it neither serves nor founds nor joins. */
+  | {
+      readonly kind: 'lost'
+      readonly authority: string
+      readonly distribution: string
+      /** Where its datastore should be. */
+      readonly path: string
+    }
 
 export interface ServerView {
   readonly ready: boolean
@@ -93,6 +134,8 @@ export interface DatastoreMember {
   /** Has no vote, and never counts. */
   readonly learner: boolean
   readonly healthy: boolean
+  /** It leads the datastore, as the server said that saw it. Where none does, that is not known. */
+  readonly leads?: boolean
 }
 
 export interface NodeObject {
@@ -101,6 +144,16 @@ export interface NodeObject {
   readonly uid: string
   readonly ready: boolean
   readonly version: string
+  /** When its kubelet last renewed its lease, by the node's own clock; undefined: never, or nobody says. */
+  readonly renewedMs?: number | undefined
+  /** That renewal was after this instant of the coordinator's clock, by the answers of this server; undefined: nobody can say. */
+  readonly renewedAfterMs?: number | undefined
+  /** The boot in which its kubelet last spoke of it; undefined: it does not say. */
+  readonly bootId?: string | undefined
+  /** It takes no new pods, whoever cordoned it; undefined: nobody says. */
+  readonly unschedulable?: boolean | undefined
+  /** The act of ours whose mark is on it; undefined: none. */
+  readonly cordonedBy?: string | undefined
 }
 
 /** An observation counts as fresh for so long; machines are asked several times within it. */
@@ -134,6 +187,11 @@ export function belongs({ record }: ClusterSnapshot, data: NodeData): boolean {
   return data.kind === 'cluster' && data.authority === authorityOf(record)
 }
 
+/** It was a server of this cluster, and lost its datastore alone. */
+export function hasLostDatastore({ record }: ClusterSnapshot, data: NodeData | undefined): boolean {
+  return data?.kind === 'lost' && data.authority === authorityOf(record)
+}
+
 export interface LiveServer {
   readonly machine: string
   readonly host: string
@@ -155,6 +213,8 @@ export function liveServers(snapshot: ClusterSnapshot, now: number): readonly Li
     if (machines.get(machine)?.occupied || record.leaves.some(leave => leave.machine === machine)) continue
     // One that was taken out as dead and lives after all does not know that it is no member any more.
     if (record.left.get(host) === machine) continue
+    // Nor does one that serves what there was before the datastore was set back.
+    if (!isOfDatastore(record, machine)) continue
     live.push({ machine, host, asOfMs: seen.asOfMs, view: seen.view })
   }
   return live.sort(

@@ -21,6 +21,7 @@ import { actProblems } from './acts/act-problems.ts'
 import { withPort } from './acts/grant-act.ts'
 import { Kubeconfigs } from './acts/kubeconfigs.ts'
 import { type ActsDeps, rebuildingIn, runActs, takeActReport } from './acts/run-acts.ts'
+import { settleCordons } from './acts/settle-cordons.ts'
 import { ManifestBook, type ManifestsState } from './acts/wanted-manifests.ts'
 import { readReport, readState } from './cluster-messages.ts'
 import { type ClusterSnapshot, liveServers, type Observation } from './cluster-snapshot.ts'
@@ -45,14 +46,20 @@ export interface ConductorDeps {
   readonly askMs: number
   readonly stuck: StuckSettings
   readonly blobs: Pick<Blobs, 'read'>
+  /** Why nothing is granted, since the store was set back; undefined: nothing is in the way. */
+  readonly halted: () => string | undefined
   /** Called when an act changed, and when a machine of a cluster that is followed said what it sees. */
   readonly onNews: () => void
   readonly signal: AbortSignal
 }
 
 const LOOK_MS = 500
+/** Clusters that are followed are looked at in between: half of this a host waits for nothing but the next look. */
+const FOLLOWED_LOOK_MS = 250
 /** Servers of a cluster in which something is under way are asked so often: what waits for evidence waits for this. */
 const BUSY_ASK_MS = 3_000
+/** Whose next word lets a rollout go on is asked so often: all this time a host waits that could be done. */
+const FOLLOWED_ASK_MS = 500
 /** A cluster is looked at so often though nothing was heard: times pass, too. */
 const TURN_MS = 10_000
 const BUSY_TURN_MS = 2_000
@@ -127,7 +134,14 @@ export class Conductor {
 
   /** All that is known of a cluster now; undefined: the newest revision has none of the name. */
   async snapshot(name: string): Promise<ClusterSnapshot | undefined> {
-    return await lookAtCluster(this.#cluster, name)
+    const snapshot = await lookAtCluster(this.#cluster, name)
+    const firstAbsentMs = this.#firstAbsentMs.get(name) ?? this.#deps.clock.now().getTime()
+    return snapshot && { ...snapshot, firstAbsentMs }
+  }
+
+  /** What a machine said of its cluster last; undefined: nothing to this process. */
+  observed(machine: string): Observation | undefined {
+    return this.#cluster.seen.get(machine)
   }
 
   /** What waits, since when, in a cluster. */
@@ -241,9 +255,14 @@ export class Conductor {
   async run(): Promise<void> {
     const { signal, clock, log } = this.#deps
     this.triggerAll()
-    while (await pause(LOOK_MS, signal)) {
+    let looks = 0
+    while (await pause(FOLLOWED_LOOK_MS, signal)) {
+      looks += 1
       try {
-        this.#look(clock.now().getTime())
+        const isWhole = looks % (LOOK_MS / FOLLOWED_LOOK_MS) === 0
+        const all = this.#deps.fleetTargets.current().clusters
+        const names = isWhole ? all.keys() : [...this.#followed.keys()].filter(name => all.has(name))
+        this.#look(clock.now().getTime(), names)
       } catch (err) {
         log.error({ err }, 'clusters not looked at; they are again')
       }
@@ -251,17 +270,17 @@ export class Conductor {
     await this.#runner.idle()
   }
 
-  #look(now: number): void {
-    const names = this.#deps.fleetTargets.current().clusters.keys()
+  #look(now: number, names: Iterable<string>): void {
     for (const name of names) {
       const busy = this.#busy.has(name)
       const snapshot = this.#seen.get(name)
       for (const machine of snapshot?.machines.keys() ?? []) {
         if (!this.#deps.sessions.online(machine)) continue
-        const isAwaited =
-          (busy && snapshot && isInvolved(snapshot, this.waiting(name), machine)) ||
-          this.#isFollowed(name, machine)
-        const everyMs = isAwaited ? BUSY_ASK_MS : this.#deps.askMs
+        const isFollowed = this.#isFollowed(name, machine)
+        // Whose answer is on its way tells nothing sooner for being asked again; one that is slow is not asked faster than it answers.
+        if (isFollowed && this.#questions.awaits(machine, now - BUSY_ASK_MS)) continue
+        const isInvolvedNow = busy && snapshot && isInvolved(snapshot, this.waiting(name), machine)
+        const everyMs = isFollowed ? FOLLOWED_ASK_MS : isInvolvedNow ? BUSY_ASK_MS : this.#deps.askMs
         if (this.#questions.due(machine, Math.min(everyMs, this.#deps.askMs), now)) this.#ask(machine)
       }
       const dueMs = (this.#ranMs.get(name) ?? 0) + (busy ? BUSY_TURN_MS : TURN_MS)
@@ -276,13 +295,15 @@ export class Conductor {
     this.#wakeMs.delete(name)
     const rebuilding = await rebuildingIn(this.#acts, name)
     const firstAbsentMs = this.#firstAbsentMs.get(name) ?? now
-    const turn = await runCluster(this.#cluster, name, { rebuilding, firstAbsentMs })
+    const around = { rebuilding, firstAbsentMs, halted: this.#deps.halted() }
+    const turn = await runCluster(this.#cluster, name, around)
     if (!turn) return this.#drop(name)
     for (const [machine, { gone }] of turn.snapshot.machines) if (gone) this.#forget(machine)
     this.#seen.set(name, turn.snapshot)
     this.#noteFirstServer(name, turn.snapshot, firstAbsentMs, now)
     this.#waiting.set(name, turn.waiting, now)
     const manifests = await this.manifests(name)
+    const settled = await settleCordons(this.#deps, turn.snapshot)
     const { orders, nextMs, moved } = await runActs(this.#acts, turn.snapshot, turn.waiting, manifests)
     this.#left.set(name, await actProblems(this.#deps.store.db, name, manifests, now))
     for (const { machine, order } of orders) {
@@ -293,7 +314,7 @@ export class Conductor {
     if (isTold || isBusy(turn.snapshot, turn.waiting)) this.#busy.add(name)
     else this.#busy.delete(name)
     if (turn.moved) this.#hurryServers(name)
-    if (turn.moved || moved) this.#runner.trigger(name)
+    if (turn.moved || moved || settled) this.#runner.trigger(name)
   }
 
   #noteFirstServer(name: string, snapshot: ClusterSnapshot, sinceMs: number, now: number): void {

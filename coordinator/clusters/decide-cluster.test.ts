@@ -192,6 +192,16 @@ describe('joining', () => {
     expect(why('c')).toEqual(['server-change'])
   })
 
+  it('is minted for by another server after each time that it came to nothing', () => {
+    const minterAfter = (failures: number) => {
+      const attempts = new Map([['m-b', { failures, notBeforeMs: 0, overMs: 0, reason: '' }]])
+      return decide({ b: empty }, { attempts }).steps.flatMap(step =>
+        step.kind === 'mint' ? step.minter : [],
+      )
+    }
+    expect([0, 1, 2].map(minterAfter)).toEqual([['m-a'], ['m-c'], ['m-a']])
+  })
+
   it('of a server waits for a voter that is ill; workers do not, while there is a quorum', () => {
     const { steps, words } = decide({
       b: { member: { healthy: false } },
@@ -237,6 +247,39 @@ describe('joining', () => {
     expect(decide({ d: empty }, { attempts }).why('d')).toEqual(['unknown-state'])
     const older = new Map([['m-d', { failures: 0, notBeforeMs: 0, overMs: NOW - 10_001, reason: '' }]])
     expect(decide({ d: empty }, { attempts: older }).steps).toHaveLength(1)
+  })
+
+  it('waits until the versions fit, and says what it waits for', () => {
+    const newer = { ...empty, installed: '1.35.4' }
+    const first = decide({ d: newer })
+    expect(first.steps).toEqual([])
+    expect(first.why('d')).toEqual(['version'])
+    expect(first.words.join()).toContain('a runs 1.34.3, older than 1.35.4: servers go first')
+    const half = decide({ a: { version: '1.35.4' }, b: { version: '1.35.4' }, d: newer })
+    expect(half.words.join()).toContain('c runs 1.34.3')
+    const servers = { a: { version: '1.35.4' }, b: { version: '1.35.4' }, c: { version: '1.35.4' } }
+    expect(decide({ ...servers, d: newer }).steps).toMatchObject([{ kind: 'mint', host: 'd' }])
+    // One that is away counts by the last that it said, and one whose API server does not answer by its Node.
+    expect(decide({ ...servers, b: { connected: false }, d: newer }).why('d')).toEqual(['version'])
+    expect(decide({ ...servers, f: { role: 'server', data: NONE }, d: newer }).why('f')).toEqual(['version'])
+  })
+
+  it('waits where nobody can say which Kubernetes a machine has, or a server', () => {
+    const unknown = decide({ d: { ...empty, installed: undefined } })
+    expect([unknown.steps, unknown.why('d')]).toEqual([[], ['version-unknown']])
+    const strange = decide({ c: { version: 'main', installed: undefined }, d: empty })
+    expect([strange.steps, strange.why('d')]).toEqual([[], ['version-unknown']])
+    expect(strange.words.join()).toContain('nobody can say which Kubernetes c has')
+  })
+
+  it('counts whoever is joining with what its machine has', () => {
+    const joins = [join({ machine: 'm-f', host: 'f', role: 'server', minter: 'm-a' })]
+    const newer = { version: '1.35.4' }
+    const f = { role: 'server', ...empty, installed: '1.34.3' } as const
+    const servers = { a: newer, b: newer, c: newer }
+    expect(decide({ ...servers, d: { ...empty, installed: '1.35.4' }, f }, { joins }).why('d')).toEqual([
+      'version',
+    ])
   })
 
   it('goes on with an attempt of ours that was not finished, and backs off after failures', () => {
@@ -308,6 +351,30 @@ describe('a token', () => {
       { kind: 'end-join', operation: 'op', end: 'joined' },
     ])
     expect(decide({ d: { ready: false } }, { joins: joined(NOW - 20_000) }).steps).toEqual([])
+  })
+
+  it('has served only when node and machine run what the machine has', () => {
+    const joins = [join({ state: 'joined', joinerDone: true, joinedMs: NOW - 20_000 })]
+    const ended = { kind: 'end-join', operation: 'op', end: 'joined' }
+    const steps = (d: HostChange) => decide({ d }, { joins }).steps
+    expect(steps({ installed: '1.34.9' })).toEqual([])
+    expect(steps({ version: '1.35.4', installed: '1.35.4' })).toContainEqual(ended)
+    expect(steps({ version: '', installed: '1.34.3' })).toEqual([])
+    expect(steps({ agoMs: 20_000 })).toEqual([])
+    expect(steps({})).toContainEqual(ended)
+    const server = [
+      join({
+        host: 'c',
+        machine: 'm-c',
+        role: 'server',
+        state: 'joined',
+        joinerDone: true,
+        joinedMs: NOW - 20_000,
+      }),
+    ]
+    const ofServer = (c: HostChange) => decide({ c }, { joins: server }).steps
+    expect(ofServer({})).toContainEqual(ended)
+    expect(ofServer({ installed: '1.35.4' })).toEqual([])
   })
 
   it('serves nobody who leaves again before a server saw the node Ready', () => {

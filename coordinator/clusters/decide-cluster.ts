@@ -25,6 +25,9 @@ export const DECIDERS = {
   joins: decideJoins,
 } as const satisfies Record<string, Decider>
 
+/** What begins with a machine by what the record lacks: by one that was set back it might be begun twice. */
+const BEGINS: ReadonlySet<string> = new Set<keyof typeof DECIDERS>(['founding', 'clears', 'joins'])
+
 /**
  * What is to be written down next for a cluster, and what waits for what. The only place that decides about clusters.
  * Each part sees what the parts before it decided in the same breath, so that no two of them change the servers at once.
@@ -41,7 +44,10 @@ export function decideCluster(
     const { steps, waiting } = deciders.tokens(snapshot, now)
     return { steps, waiting: [...waiting, { host: '', reason: snapshot.rebuilding }] }
   }
-  for (const decide of Object.values(deciders)) {
+  if (snapshot.halted !== undefined)
+    waiting.push({ host: '', reason: { gate: 'halted', why: snapshot.halted } })
+  for (const [part, decide] of Object.entries(deciders)) {
+    if (snapshot.halted !== undefined && BEGINS.has(part)) continue
     const decision = decide({ ...snapshot, record }, now)
     for (const step of decision.steps) record = applyStep(record, step, now)
     steps.push(...decision.steps)

@@ -15,7 +15,8 @@ const TRIES = 3
 /**
  * Who founds. Once, by a record that is written before the order is sent; another machine only when it is certain that
  * the first one has nothing: it said so itself after it failed, or an operator said that it is gone. A machine that may
- * have data of a cluster, or of which nobody knows, stops everything: two founders cannot be mended.
+ * have data of a cluster stops everything, and so does a server of which nobody knows: two founders cannot be mended. A worker that
+ * was not heard yet does not: a cluster would never begin while one of its workers is off, and without a server there is none.
  */
 export function decideFounding(snapshot: ClusterSnapshot, now: number): Decision {
   const { record, hosts, machines } = snapshot
@@ -24,11 +25,20 @@ export function decideFounding(snapshot: ClusterSnapshot, now: number): Decision
   const wait = (reason: Reason, host = ''): Decision => ({ steps: [], waiting: [{ host, reason }] })
 
   const mayHaveFounded = founding !== undefined && !machines.get(founding.machine)?.gone
-  for (const { host, machine } of hosts) {
-    if (machine === undefined || (mayHaveFounded && machine === founding.machine)) continue
-    const data = machines.get(machine)?.observation?.data.kind
-    if (data === 'cluster' || data === 'unreadable') return wait({ gate: 'adopt-first', host })
-  }
+  const dataOf = ({ machine = '' }: Pick<WantedHost, 'machine'>) => machines.get(machine)?.observation?.data
+  const holders = hosts.filter(({ machine }) => {
+    if (machine === undefined || (mayHaveFounded && machine === founding.machine)) return false
+    const data = dataOf({ machine })?.kind
+    return data === 'cluster' || data === 'unreadable' || data === 'lost'
+  })
+  const [holder] = holders
+  const carried = holders.some(({ role }) => isServer(role)) ? undefined : snapshotCarried(snapshot)
+  if (carried && founding?.state !== 'ordered') return wait(carried, carried.host)
+  const isRunning = holders.find(each => dataOf(each)?.kind !== 'lost')
+  if (isRunning) return wait({ gate: 'adopt-first', host: isRunning.host })
+  const lost = holder && dataOf(holder)
+  if (lost?.kind === 'lost')
+    return wait({ gate: 'lost-datastore', host: holder?.host ?? '', path: lost.path }, holder?.host)
   if (founding && mayHaveFounded) {
     const { host, machine } = founding
     if (founding.state === 'ordered') {
@@ -56,6 +66,17 @@ export function decideFounding(snapshot: ClusterSnapshot, now: number): Decision
     }
   }
   return found(snapshot, servers, now)
+}
+
+/** Whoever put a snapshot on a server means to have the cluster back that there was, and not another one. */
+function snapshotCarried({ record, hosts, machines }: ClusterSnapshot) {
+  for (const { host, role, machine = '' } of hosts) {
+    const view = machines.get(machine)
+    const [name] = view?.observation?.snapshots ?? []
+    if (name === undefined || !isServer(role) || view?.gone) continue
+    return { gate: 'snapshot-found', cluster: record.name, host, name } as const
+  }
+  return undefined
 }
 
 function found(snapshot: ClusterSnapshot, servers: readonly WantedHost[], now: number): Decision {
@@ -104,6 +125,17 @@ function mayComeBack(snapshot: ClusterSnapshot, now: number): boolean {
   return data !== undefined && belongs(snapshot, data) && now - firstAbsentMs < FIRST_AWAY_MS
 }
 
+/** For longer than a restart takes nobody is connected who has a server's data. */
+function areLost(snapshot: ClusterSnapshot, now: number): boolean {
+  const { machines, hosts, firstAbsentMs } = snapshot
+  if (firstAbsentMs !== undefined && now - firstAbsentMs < FIRST_AWAY_MS) return false
+  return !hosts.some(({ role, machine = '' }) => {
+    const view = machines.get(machine)
+    const { data } = view?.observation ?? {}
+    return isServer(role) && view?.connected && data !== undefined && belongs(snapshot, data)
+  })
+}
+
 /** The role of first server moves to another one that lives, when the one that has it does not. */
 export function decideFirstServer(snapshot: ClusterSnapshot, now: number): Decision {
   const { record } = snapshot
@@ -114,7 +146,12 @@ export function decideFirstServer(snapshot: ClusterSnapshot, now: number): Decis
   const next = live.find(({ host, view }) =>
     view.members.some(m => m.name === host && !m.learner && m.healthy),
   )
-  if (!next) return { steps: [], waiting: [{ host: '', reason: { gate: 'no-server' } }] }
+  if (!next) {
+    const reason = areLost(snapshot, now)
+      ? ({ gate: 'no-server', lost: record.name } as const)
+      : ({ gate: 'no-server' } as const)
+    return { steps: [], waiting: [{ host: '', reason }] }
+  }
   const why = `the server before is not there, and that of ${next.host} is`
   return { steps: [{ kind: 'move-first', machine: next.machine, why }], waiting: [] }
 }

@@ -3,15 +3,18 @@ import {
   belongs,
   type ClusterSnapshot,
   liveServers,
+  type NodeData,
   newestView,
   settledObservation,
   type WantedHost,
 } from './cluster-snapshot.ts'
 import { hasOwnAttempt, leftoversOf } from './decide-clears.ts'
 import type { Decision } from './decide-cluster.ts'
+import { whyVersionsForbid } from './join-versions.ts'
 import { countQuorum, readQuorum, whyNoQuorum, whyNotAdd } from './quorum.ts'
 import type { Reason, Waiting } from './reasons.ts'
 import { serverChangeOf } from './server-change.ts'
+import { isOfDatastore } from './set-back.ts'
 import type { Step } from './steps.ts'
 
 /** How many workers may join at once: what the servers of each distribution bear. */
@@ -41,7 +44,10 @@ export function decideJoins(snapshot: ClusterSnapshot, now: number): Decision {
     if (standing === 'joined') continue
     const server = isServer(role)
     const minters = liveServers(snapshot, now)
-    const minter = minters.find(each => !barredOf(snapshot, each.host))
+    const able = minters.filter(each => !barredOf(snapshot, each.host))
+    // One server may refuse what another one does, such as k3s' that was not restarted since its token was made anew.
+    const failures = machine === undefined ? 0 : (record.attempts.get(machine)?.failures ?? 0)
+    const minter = able[failures % Math.max(1, able.length)]
     const reason =
       standing ??
       (server ? change : undefined) ??
@@ -94,8 +100,10 @@ function standingOf(
   if (data.kind === 'unreadable') return { gate: 'unreadable-data', reason: data.reason }
   if (data.kind === 'cluster') {
     if (!belongs(snapshot, data)) return { gate: 'foreign-data', authority: data.authority }
+    if (isServer(role) && !isOfDatastore(record, machine)) return { gate: 'set-back', host }
     return isServer(role) ? standingOfServer(snapshot, host, now) : 'joined'
   }
+  if (data.kind === 'lost') return lostDatastore(snapshot, host, data, now)
   if (record.left.get(host) === machine) return { gate: 'left' }
   const attempt = record.attempts.get(machine)
   if (data.kind === 'unfinished' && !isNamedBy(record, data.operation)) {
@@ -111,10 +119,25 @@ function standingOf(
   return join ? { gate: 'token-owed', operation: join.operation, minter: join.minter } : undefined
 }
 
+/** Why a server without its datastore waits, and what mends it: by what the other servers count as members. */
+export function lostDatastore(
+  snapshot: ClusterSnapshot,
+  host: string,
+  { authority, path }: Extract<NodeData, { kind: 'lost' }>,
+  now: number,
+): Reason {
+  if (authority !== authorityOf(snapshot.record) && snapshot.record.founding?.state === 'founded')
+    return { gate: 'foreign-data', authority }
+  const reading = readQuorum(snapshot, now)
+  if (reading.kind === 'unknown') return { gate: 'lost-datastore', host, path }
+  const isIn = reading.quorum.members.some(({ name }) => name === host)
+  return { gate: 'lost-datastore', host, path, standing: isIn ? 'member' : 'out' }
+}
+
 function standingOfServer(snapshot: ClusterSnapshot, host: string, now: number): 'joined' | Reason {
   const reading = readQuorum(snapshot, now)
   if (reading.kind === 'unknown') return 'joined'
-  return reading.quorum.members.some(({ name }) => name === host) ? 'joined' : { gate: 'not-a-member' }
+  return reading.quorum.members.some(({ name }) => name === host) ? 'joined' : { gate: 'not-a-member', host }
 }
 
 function whyNotNow(snapshot: ClusterSnapshot, wanted: WantedHost, now: number): Reason | undefined {
@@ -124,7 +147,8 @@ function whyNotNow(snapshot: ClusterSnapshot, wanted: WantedHost, now: number): 
   if (leftoversOf(reading.view, host, hasOwnAttempt(snapshot, wanted, now)))
     return { gate: 'leftovers', host }
   const quorum = countQuorum(reading.view.members)
-  return isServer(role) ? whyNotAdd(quorum) : whyNoQuorum(quorum)
+  const why = isServer(role) ? whyNotAdd(quorum) : whyNoQuorum(quorum)
+  return why ?? whyVersionsForbid(snapshot, wanted, reading.view, now)
 }
 
 /** The hosts that have joined and not left since, by what their machines said last: one that is gone for good says no more. */
@@ -132,8 +156,9 @@ export function joinedHosts({ hosts, machines, record }: ClusterSnapshot): reado
   const authority = authorityOf(record)
   if (authority === undefined) return []
   return hosts
-    .filter(({ host, machine = '' }) => {
+    .filter(({ host, role, machine = '' }) => {
       if (record.left.has(host) && record.left.get(host) === machine) return false
+      if (isServer(role) && !isOfDatastore(record, machine)) return false
       const data = machines.get(machine)?.observation?.data
       return data?.kind === 'cluster' && data.authority === authority
     })

@@ -6,6 +6,7 @@ import {
   settledObservation,
 } from './cluster-snapshot.ts'
 import type { Decision } from './decide-cluster.ts'
+import { lostDatastore } from './decide-joins.ts'
 import { readQuorum, whyNotRemove } from './quorum.ts'
 import type { Reason, Waiting } from './reasons.ts'
 import { serverChangeOf } from './server-change.ts'
@@ -57,7 +58,10 @@ function choose(
 ): { readonly executor: string } | { readonly reason: Reason } {
   const { host, machine } = leave
   // A machine whose disk is empty has nothing to leave with; what is left of it is taken out like that of a dead one.
-  const dead = leave.dead || settledObservation(snapshot, machine, now)?.data.kind === 'none'
+  const data = settledObservation(snapshot, machine, now)?.data
+  const dead = leave.dead || data?.kind === 'none'
+  // It can take out nothing of its own, and that another one does it has to be asked for in so many words.
+  if (data?.kind === 'lost' && !dead) return { reason: lostDatastore(snapshot, host, data, now) }
   if (snapshot.record.founding?.state !== 'founded') return { reason: { gate: 'no-server' } }
   const servers = liveServers(snapshot, now).filter(server => server.machine !== machine)
   const [server] = servers

@@ -1,6 +1,7 @@
 import { isServer, type Join } from './cluster-record.ts'
 import { belongs, type ClusterSnapshot, freshObservation, liveServers } from './cluster-snapshot.ts'
 import type { Decision } from './decide-cluster.ts'
+import { runsItsVersion } from './join-versions.ts'
 import type { Waiting } from './reasons.ts'
 import { isSpent } from './server-change.ts'
 import type { Step } from './steps.ts'
@@ -50,11 +51,15 @@ function endOf(snapshot: ClusterSnapshot, join: Join, now: number) {
   }
   if (machines.get(join.machine)?.gone) return { end: 'withdrawn', why: 'its machine was sent away' } as const
   if (join.state === 'joined') {
-    if (isShown(snapshot, join, now)) return { end: 'joined', why: 'a server shows it as Ready' } as const
+    if (isShown(snapshot, join, now))
+      return { end: 'joined', why: 'a server shows it as Ready, with the version it has' } as const
     // Nobody will ever show what goes again, and until this join is over the host cannot come back.
     if (leaves(snapshot, join)) return { end: 'withdrawn', why: `${join.host} leaves again` } as const
     return now > (join.joinedMs ?? join.atMs) + PROVE_MS
-      ? ({ end: 'failed', why: 'it said that it has joined, and no server shows it as Ready' } as const)
+      ? ({
+          end: 'failed',
+          why: 'it said that it has joined, and no server shows it as Ready with the version it has',
+        } as const)
       : undefined
   }
   if (machines.get(join.minter)?.gone && join.state === 'asked') {
@@ -73,7 +78,7 @@ function leaves({ record }: ClusterSnapshot, { host, machine }: Join): boolean {
   )
 }
 
-/** Seen by a server after the machine said so: Ready, and of a server a healthy voter of the datastore. */
+/** Seen by a server after the machine said so: Ready with what its machine has, and of a server a healthy voter of the datastore. */
 function isShown(snapshot: ClusterSnapshot, join: Join, now: number): boolean {
   return liveServers(snapshot, now).some(({ view, asOfMs }) => {
     if (asOfMs <= (join.joinedMs ?? now)) return false
@@ -81,6 +86,7 @@ function isShown(snapshot: ClusterSnapshot, join: Join, now: number): boolean {
     const member = view.members.find(({ name }) => name === join.host)
     // A server without a kubelet has no Node.
     const nodeReady = join.role === 'server' && node === undefined ? true : (node?.ready ?? false)
+    if (!runsItsVersion(join, freshObservation(snapshot, join.machine, now), node)) return false
     return nodeReady && (!isServer(join.role) || (member !== undefined && !member.learner && member.healthy))
   })
 }

@@ -60,6 +60,8 @@ export function judgeAdoption(snapshot: ClusterSnapshot, now: number): AdoptionV
         version: seen.version,
         view: fresh ? seen.view : undefined,
       })
+    } else if (seen.data.kind === 'lost') {
+      warnings.push(`${host}: its datastore ${seen.data.path} is gone`)
     } else if (seen.data.kind === 'unreadable') {
       problems.push(`${host}: what it has on its disk cannot be told: ${seen.data.reason}`)
     }

@@ -1,4 +1,4 @@
-import type { ClusterRecord, MemberRole } from './cluster-record.ts'
+import { type ClusterRecord, isNamedBy, type MemberRole } from './cluster-record.ts'
 
 /** An order that follows from the record; sent at each session's start and after each change, until it is answered. */
 export type ClusterIntent =
@@ -33,7 +33,12 @@ export type ClusterIntent =
 export function ordersFor(record: ClusterRecord, machine: string): readonly ClusterIntent[] {
   const orders: ClusterIntent[] = []
   const { founding, joins, clears, leaves } = record
-  if (founding?.state === 'ordered' && founding.machine === machine) {
+  // What is founded from a snapshot is the order of an act.
+  if (
+    founding?.state === 'ordered' &&
+    founding.machine === machine &&
+    isNamedBy(record, founding.operation)
+  ) {
     orders.push({ kind: 'found', operation: founding.operation })
   }
   for (const join of joins) {

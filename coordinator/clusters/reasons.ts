@@ -24,7 +24,8 @@ export type Reason =
   | { readonly gate: 'joining'; readonly operation: string }
   | { readonly gate: 'leaving' }
   | { readonly gate: 'left' }
-  | { readonly gate: 'no-server' }
+  /** `lost`: the cluster by name, where none is left that could come back by itself. */
+  | { readonly gate: 'no-server'; readonly lost?: string }
   | { readonly gate: 'recount' }
   | { readonly gate: 'server-change'; readonly host: string; readonly operation: string }
   | {
@@ -40,10 +41,27 @@ export type Reason =
   | { readonly gate: 'is-a-server'; readonly host: string }
   | { readonly gate: 'leftovers'; readonly host: string }
   | { readonly gate: 'member-alive'; readonly host: string }
-  | { readonly gate: 'not-a-member' }
+  | { readonly gate: 'not-a-member'; readonly host: string }
+  | { readonly gate: 'set-back'; readonly host: string }
+  /** `member`: its member is still in the datastore; `out`: it is not; undefined: nobody can say. */
+  | {
+      readonly gate: 'lost-datastore'
+      readonly host: string
+      readonly path: string
+      readonly standing?: 'member' | 'out' | undefined
+    }
+  | {
+      readonly gate: 'snapshot-found'
+      readonly cluster: string
+      readonly host: string
+      readonly name: string
+    }
   | { readonly gate: 'not-ready' }
+  | { readonly gate: 'version'; readonly reason: string }
+  | { readonly gate: 'version-unknown'; readonly host: string }
   | { readonly gate: 'slots'; readonly limit: number }
   | { readonly gate: 'token-owed'; readonly operation: string; readonly minter: string }
+  | { readonly gate: 'halted'; readonly why: string }
 
 export interface Waiting {
   /** Empty: the cluster as a whole. */
@@ -93,7 +111,9 @@ export function describeReason(reason: Reason): string {
     case 'left':
       return 'it left by an operator’s word'
     case 'no-server':
-      return 'no server of the cluster is connected, ready and free'
+      return reason.lost === undefined
+        ? 'no server of the cluster is connected, ready and free'
+        : `no server of the cluster is connected that has its data: bring one back; where all are lost for good, put a snapshot on a machine that was installed anew, and \`muster cluster restore ${reason.lost} SNAPSHOT --on HOST\``
     case 'recount':
       return 'the members of the datastore are counted anew after the last change'
     case 'server-change':
@@ -115,12 +135,37 @@ export function describeReason(reason: Reason): string {
     case 'member-alive':
       return `${reason.host} is said to be gone, and its member of the datastore is healthy`
     case 'not-a-member':
-      return 'it has data of the cluster and is no member of its datastore any more: wipe it'
+      return `it has data of the cluster and is no member of its datastore any more: \`muster rejoin ${reason.host} --wipe\` has it wiped and join anew`
+    case 'set-back':
+      return `it has data of the cluster from before that was set back to a snapshot, and is told to stop: \`muster rejoin ${reason.host} --wipe\` has it wiped and join anew`
+    case 'lost-datastore':
+      return describeLost(reason)
+    case 'snapshot-found':
+      return `${reason.host} has snapshot ${reason.name} of the cluster: go back to it (\`muster cluster restore ${reason.cluster} ${reason.name} --on ${reason.host}\`), or take it away; until then nothing is founded`
     case 'not-ready':
       return 'it has joined, and its node is not Ready'
+    case 'version':
+      return `its Kubernetes does not fit the cluster: ${reason.reason}`
+    case 'version-unknown':
+      return `nobody can say which Kubernetes ${reason.host} has; an agent of an older version does not tell`
     case 'slots':
       return `${reason.limit} machines are joining, which is as many as the distribution bears`
+    case 'halted':
+      return `nobody founds, joins or is cleared away meanwhile: ${reason.why}`
     case 'token-owed':
       return `the token of operation ${reason.operation} is not shown to be deleted on ${reason.minter.slice(0, 12)}`
+  }
+}
+
+function describeLost({ host, path, standing }: Extract<Reason, { gate: 'lost-datastore' }>): string {
+  const what = `it has been a server, and its datastore ${path} is gone (if only a disk is not mounted, mount it)`
+  const wiped = `\`muster rejoin ${host} --wipe\` has it wiped and join anew`
+  switch (standing) {
+    case 'member':
+      return `${what}: \`muster leave ${host} --dead\` has another server take its member out; then ${wiped}`
+    case 'out':
+      return `${what}, and it is no member any more: ${wiped}`
+    case undefined:
+      return `${what}: nothing is done to it before a server with a majority says whether it is a member; where none is left, go back to a snapshot`
   }
 }

@@ -44,7 +44,7 @@ export function foundingOf(row: Selectable<ClustersTable>): Founding | undefined
 }
 
 export function clusterRow(
-  { name, count, founding, firstServer, settledMs }: ClusterRecord,
+  { name, count, founding, firstServer, settledMs, setBackAt }: ClusterRecord,
   generation: number,
 ) {
   return {
@@ -60,6 +60,7 @@ export function clusterRow(
     adopted: founding?.adopted ? 1 : 0,
     first_server: firstServer ?? null,
     settled: settledMs,
+    set_back: setBackAt,
     generation,
   }
 }
@@ -164,6 +165,9 @@ export function nodeRow(machine: string, seen: Observation): Selectable<ClusterN
       return { ...row, detail: data.operation }
     case 'unreadable':
       return { ...row, detail: data.reason }
+    case 'lost':
+      // Until it says so again, it is one that nobody may touch.
+      return { ...row, data: 'unreadable', detail: `its datastore ${data.path} was gone` }
   }
 }
 

@@ -9,6 +9,7 @@ import { type ClusterRecord, emptyRecord } from './cluster-record.ts'
 import type { NodeData, Observation } from './cluster-snapshot.ts'
 import { askToLeave, letReturn } from './operator-changes.ts'
 import { loadObservations, loadRecord, saveObservation, saveRecord } from './record-store.ts'
+import { setBack } from './set-back.ts'
 import { applyStep, type Step } from './steps.ts'
 import { AUTHORITY, NOW } from './testing/sample-snapshot.ts'
 
@@ -44,6 +45,10 @@ const changes: fc.Arbitrary<(record: ClusterRecord, now: number) => ClusterRecor
       const operation = record.joins[0]?.operation ?? ''
       return applyStep(record, { kind: 'end-join', operation, end, why: '' }, now)
     }),
+  machine.map(only => (record: ClusterRecord, now: number) => {
+    const operation = `act-${record.count}`
+    return setBack(record, { machine: only, host: only, operation }, AUTHORITY, now)
+  }),
   fc.constantFrom('delete-token', 'forget-join').map(kind => (record: ClusterRecord, now: number) => {
     const operation = record.joins.find(each => each.end !== undefined)?.operation ?? ''
     return applyStep(record, { kind, operation, server: 'm-a', why: '' }, now)

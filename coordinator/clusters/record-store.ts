@@ -28,7 +28,7 @@ export interface StoredRecord {
 export async function loadRecord(db: Kysely<Database>, name: string): Promise<StoredRecord> {
   const row = await db.selectFrom('clusters').selectAll().where('name', '=', name).executeTakeFirst()
   if (!row) return { record: emptyRecord(name), generation: 0 }
-  const { count, settled, first_server: firstServer, generation } = row
+  const { count, settled, first_server: firstServer, set_back: setBackAt, generation } = row
   const joins = await db
     .selectFrom('cluster_joins')
     .selectAll()
@@ -69,12 +69,13 @@ export async function loadRecord(db: Kysely<Database>, name: string): Promise<St
     leaves: leaves.map(leaveOf),
     left: new Map(left.map(({ host, machine }) => [host, machine])),
     attempts: new Map(
-      attempts.map(({ machine, failures, not_before: notBeforeMs, over: overMs, reason }) => [
+      attempts.map(({ machine, failures, not_before: notBeforeMs, over: overMs, reason, minted }) => [
         machine,
-        { failures, notBeforeMs, overMs, reason },
+        { failures, notBeforeMs, overMs, reason, mintedAt: minted === 0 ? undefined : minted },
       ]),
     ),
     settledMs: settled,
+    setBackAt,
   }
   return { record, generation }
 }
@@ -137,13 +138,14 @@ export async function saveRecord(
       tx
         .insertInto('cluster_attempts')
         .values(
-          attempts.map(([machine, { failures, notBeforeMs, overMs, reason }]) => ({
+          attempts.map(([machine, { failures, notBeforeMs, overMs, reason, mintedAt }]) => ({
             cluster,
             machine,
             failures,
             not_before: notBeforeMs,
             over: overMs,
             reason,
+            minted: mintedAt ?? 0,
           })),
         )
         .execute(),
@@ -226,6 +228,14 @@ export async function saveObservation(
       conflict.column('machine').doUpdateSet(values).where('cluster_nodes.as_of', '<', seen.asOfMs),
     )
     .execute()
+}
+
+/**
+ * The store was set back: that a disk was empty, or held what was begun, is of before, and counts for nothing until its machine says it
+ * again. What has data of a cluster keeps it.
+ */
+export async function forgetEmptyDisks(tx: Transaction<Database>): Promise<void> {
+  await tx.deleteFrom('cluster_nodes').where('data', '!=', 'cluster').execute()
 }
 
 /** What these machines last said; one that never spoke is missing, and counts as unknown. */

@@ -1,9 +1,16 @@
+import { create } from '@bufbuild/protobuf'
+import type { Transaction } from 'kysely'
 import type { Clock } from '../../shared/clock.ts'
+import { ClusterStepEndedSchema } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import { recordEvent } from '../store/events.ts'
 import type { Store } from '../store/store.ts'
+import type { Database } from '../store/tables.ts'
 import { absorbReport, type StepReport } from './absorb-report.ts'
+import { keptOf } from './acts/absorb-act-report.ts'
+import { findAct, updateAct } from './acts/act-store.ts'
 import type { ClusterRecord, Distribution } from './cluster-record.ts'
 import type { ClusterSnapshot, MachineView, Observation, WantedHost } from './cluster-snapshot.ts'
+import { dateRenewals, withoutRenewals } from './date-renewals.ts'
 import { decideCluster } from './decide-cluster.ts'
 import { describeReport } from './describe-report.ts'
 import { type ClusterIntent, ordersFor } from './orders-for.ts'
@@ -59,7 +66,7 @@ export interface Turn {
 export async function runCluster<Secret>(
   deps: ClusterDeps<Secret>,
   name: string,
-  around: Pick<ClusterSnapshot, 'rebuilding' | 'firstAbsentMs'> = {},
+  around: Pick<ClusterSnapshot, 'rebuilding' | 'firstAbsentMs' | 'halted'> = {},
 ): Promise<Turn | undefined> {
   const wanted = deps.wanted(name)
   if (!wanted) return undefined
@@ -83,7 +90,11 @@ export async function runCluster<Secret>(
   if (!written) return { waiting, snapshot, moved: true }
   for (const join of record.joins) if (join.end !== undefined) deps.relay.drop(join.operation)
   for (const machine of machinesOf(wanted.hosts, record)) {
-    const orders = ordersFor(record, machine).map(intent => ({
+    const intents = ordersFor(record, machine).filter(
+      // Whoever it was given to since the copy was made may have founded by now.
+      ({ kind }) => kind !== 'found' || snapshot.halted === undefined,
+    )
+    const orders = intents.map(intent => ({
       intent,
       secret: intent.kind === 'join' ? deps.relay.get(intent.operation, now) : undefined,
     }))
@@ -164,8 +175,9 @@ export async function takeObservation<Secret>(
     before.part === seen.part &&
     JSON.stringify(before.data) === JSON.stringify(seen.data)
   if (!same) await deps.store.transact(tx => saveObservation(tx, machine, seen))
-  deps.seen.set(machine, seen)
-  return !same || JSON.stringify(before.view) !== JSON.stringify(seen.view)
+  deps.seen.set(machine, { ...seen, view: seen.view && dateRenewals(seen.view, before) })
+  const told = JSON.stringify(withoutRenewals(seen.view))
+  return !same || JSON.stringify(withoutRenewals(before.view)) !== told
 }
 
 /** What became of a report. */
@@ -197,6 +209,8 @@ export async function takeReport<Secret>(
       const stored = await loadRecord(tx, cluster)
       const { record, acknowledged } = absorbReport(stored.record, from, operation, report, now)
       const written = await saveRecord(tx, stored, record)
+      const leave = stored.record.leaves.find(({ attempt }) => attempt?.operation === operation)
+      if (written && leave && !record.leaves.includes(leave)) await tellOperator(tx, leave.request, report)
       const said = written && record !== stored.record && describeReport(stored.record, operation, report)
       if (said) {
         const { host, text } = said
@@ -220,4 +234,13 @@ export async function takeReport<Secret>(
     return { acknowledged, settles: over ? join.minter : undefined }
   }
   return { acknowledged: false, settles: undefined }
+}
+
+/** What a machine said of its leave goes into the act that an operator waits for, which ends later, when its Node is gone too. */
+async function tellOperator(tx: Transaction<Database>, id: string, report: StepReport): Promise<void> {
+  if (report.kind !== 'ended' || !report.done || report.told === undefined) return
+  const act = await findAct(tx, id)
+  if (!act || act.endedMs !== undefined) return
+  const ended = create(ClusterStepEndedSchema, { done: true, value: { case: 'text', value: report.told } })
+  await updateAct(tx, { ...act, result: keptOf(ended) })
 }

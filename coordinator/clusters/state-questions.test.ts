@@ -12,6 +12,17 @@ it('an answer is dated by its question, counts once, and never after a newer one
   expect(questions.answered('m', first)).toBeUndefined()
 })
 
+it('whose answer is on its way is known, until it has come or is overdue', () => {
+  const questions = new StateQuestions()
+  expect(questions.awaits('m', 0)).toBe(false)
+  const id = questions.ask('m', 1_000)
+  expect(questions.awaits('m', 999)).toBe(true)
+  expect(questions.awaits('other', 999)).toBe(false)
+  expect(questions.awaits('m', 1_000)).toBe(false)
+  questions.answered('m', id)
+  expect(questions.awaits('m', 999)).toBe(false)
+})
+
 it('a question of another process is none of this one’s', () => {
   const before = new StateQuestions().ask('m', 1_000)
   expect(new StateQuestions().answered('m', before)).toBeUndefined()

@@ -37,6 +37,11 @@ export class StateQuestions {
     this.#dueMs.delete(machine)
   }
 
+  /** Whether something was asked after that time and is not answered yet. */
+  awaits(machine: string, sinceMs: number): boolean {
+    return (this.#open.get(machine)?.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY) > sinceMs
+  }
+
   /** The id of a new question. */
   ask(machine: string, nowMs: number): string {
     const id = randomId()

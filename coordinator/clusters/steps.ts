@@ -79,7 +79,8 @@ export function applyStep(record: ClusterRecord, step: Step, now: number): Clust
         deleter: undefined,
         tokenGone: false,
       }
-      return { ...record, count: record.count + 1, joins: [...record.joins, join] }
+      const begun = noteMint(record, machine, record.count + 1)
+      return { ...begun, count: record.count + 1, joins: [...record.joins, join] }
     }
     case 'end-join':
       return endJoin(record, step.operation, step.end, step.why, now)
@@ -171,8 +172,20 @@ export function noteOver(record: ClusterRecord, machine: string, now: number): C
   return noteAttempt(record, machine, { failures, notBeforeMs, reason, overMs: now })
 }
 
-function noteAttempt(record: ClusterRecord, machine: string, attempt: Attempt): ClusterRecord {
+/** A join of the machine is begun: whatever it then has of the cluster is of the datastore that there is. */
+function noteMint(record: ClusterRecord, machine: string, count: number): ClusterRecord {
+  const { failures = 0, notBeforeMs = 0, overMs = 0, reason = '' } = record.attempts.get(machine) ?? {}
+  const attempt = { failures, notBeforeMs, overMs, reason, mintedAt: count }
   return { ...record, attempts: new Map(record.attempts).set(machine, attempt) }
+}
+
+function noteAttempt(
+  record: ClusterRecord,
+  machine: string,
+  attempt: Omit<Attempt, 'mintedAt'>,
+): ClusterRecord {
+  const mintedAt = record.attempts.get(machine)?.mintedAt
+  return { ...record, attempts: new Map(record.attempts).set(machine, { ...attempt, mintedAt }) }
 }
 
 function endJoin(

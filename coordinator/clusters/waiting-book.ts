@@ -11,7 +11,9 @@ export interface KnownWaiting extends Waiting {
 }
 
 /** Waits that are as an operator wants them, or that other problems tell of: never a problem by themselves. */
-const QUIET: ReadonlySet<Reason['gate']> = new Set(['left', 'leaving', 'unbound', 'away', 'slots', 'recount'])
+const QUIET: ReadonlySet<Reason['gate']> = new Set([
+  ...(['left', 'leaving', 'unbound', 'away', 'slots', 'recount', 'halted'] as const),
+])
 /** Waits that end by a person's hand only: told at once. */
 const PERSON: ReadonlySet<Reason['gate']> = new Set([
   'adopt-first',
@@ -20,6 +22,9 @@ const PERSON: ReadonlySet<Reason['gate']> = new Set([
   'unfinished-data',
   'founder-data',
   'not-a-member',
+  'set-back',
+  'lost-datastore',
+  'snapshot-found',
   'name-in-use',
   'unkeyed',
   'is-a-server',

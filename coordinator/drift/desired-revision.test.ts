@@ -71,6 +71,20 @@ describe('what a host should be', () => {
       'rollout',
     ],
     [
+      'not what ran before where the way back left it behind',
+      undefined,
+      [goBack('to-7', { endedAs: 'left' }), apply(7), apply(6)],
+      7,
+      'rollout',
+    ],
+    [
+      'what ran before while the way back is under way',
+      undefined,
+      [goBack('to-7', { state: 'running', endedAs: '' }), apply(7), apply(6)],
+      6,
+      'rollout',
+    ],
+    [
       'what came after what was taken back',
       undefined,
       [apply(8), goBack('to-7'), apply(7), apply(6)],

@@ -19,9 +19,12 @@ export interface DesiredRevision {
   readonly back: boolean
 }
 
+const OVER = ['succeeded', 'failed', 'aborted']
+
 /**
  * What a host should be: its pin, else what the last rollout that named it says, else the fleet's current revision. A rollout that failed or
- * was aborted says nothing of the hosts that it did not move; one that goes back takes the word of the one before. `named`: newest first.
+ * was aborted says nothing of the hosts that it did not move; one that goes back takes the word of the one before, but not where it left the
+ * host behind, for nobody comes back to that. `named`: newest first.
  */
 export function desiredRevision(
   pin: number | undefined,
@@ -33,7 +36,8 @@ export function desiredRevision(
   let back = false
   let passes = 0
   for (const { rollout, action, revision, reverts, state, endedAs } of named) {
-    if ((state === 'failed' || state === 'aborted') && endedAs !== 'done') continue
+    const isKept = action === 'apply' && state === 'succeeded'
+    if (OVER.includes(state) && !isKept && endedAs !== 'done') continue
     if (action === 'rollback') {
       back ||= passes === 0 && takenBack.size === 0
       if (reverts === '') passes += 1

@@ -102,7 +102,10 @@ class Model {
       reachedBefore: this.reachedBefore,
       bootedSince: this.bootedSince,
       moving: false,
+      factsAwaited: undefined,
       rebootReasons: [],
+      newest: this.reached?.revision ?? 0,
+      quarantined: [],
       ...change,
     }
   }
@@ -196,7 +199,42 @@ describe('drift', () => {
       remedy: 'muster reboot HOST',
     })
     expect(judgeDrift(machine.input({ moving: true })).state).toBe('moving')
+    expect(judgeDrift(machine.input({ factsAwaited: 'op-9' }))).toMatchObject({
+      state: 'moving',
+      reason: expect.stringContaining('op-9'),
+    })
     expect(judgeDrift(machine.input({ current: undefined })).state).toBe('unknown')
+  })
+
+  it('the remedy leads to what is wanted: by its number where it is not the newest, past a quarantine, or back', () => {
+    const machine = new Model()
+    machine.apply()
+    const remedy = (change: Partial<DriftInput>) => judgeDrift(machine.input(change))
+    const older = { by: 'rollout', back: false, revision: 1, storePath: '/nix/store/old' } as const
+    const newer = { ...older, by: 'fleet', revision: 9 } as const
+    expect(remedy({ desired: older, newest: 9 }).remedy).toBe('muster apply HOST --revision 1')
+    expect(remedy({ desired: newer, newest: 9 }).remedy).toBe('muster apply HOST')
+    const quarantined = [{ revision: 9, storePath: '/nix/store/bad' }]
+    expect(remedy({ desired: newer, newest: 9, quarantined })).toMatchObject({
+      reason: expect.stringMatching(/revision 9 is wanted, but it failed there and is not tried again$/),
+      remedy: 'muster retry HOST && muster apply HOST',
+    })
+    expect(remedy({ desired: older, newest: 9, quarantined }).remedy).toBe('muster apply HOST --revision 1')
+    const renewed = { ...newer, revision: 10, storePath: '/nix/store/bad' }
+    expect(remedy({ desired: renewed, newest: 10, quarantined }).remedy).toBe(
+      'muster retry HOST && muster apply HOST',
+    )
+    expect(remedy({ reached: undefined, desired: newer, newest: 9, quarantined })).toMatchObject({
+      reason: 'revision 9 was never applied, but it failed there and is not tried again',
+      remedy: 'muster retry HOST && muster apply HOST',
+    })
+    const back = { ...older, back: true, revision: 0, storePath: undefined }
+    expect(remedy({ desired: back }).remedy).toBe('muster rollback HOST')
+    const reached = { operation: 'op-7', action: 'rollback', revision: 0, storePath: '/nix/store/other' }
+    expect(remedy({ desired: back, reached })).toMatchObject({
+      state: 'drifted',
+      remedy: 'muster rollback HOST --to op-7',
+    })
   })
 
   it('a rollback that we ordered is not what the newest revision wants', () => {

@@ -17,7 +17,13 @@ export interface DriftInput {
   readonly bootedSince: boolean | undefined
   /** An operation of ours is under way. */
   readonly moving: boolean
+  /** The operation after whose end no facts came yet, while those that are known contradict it. */
+  readonly factsAwaited: string | undefined
   readonly rebootReasons: readonly string[]
+  /** The newest revision, to which an order leads that names none; 0: there is none. */
+  readonly newest: number
+  /** Systems that failed on it and are not tried again, whatever number they come back under; with the revision that brought them. */
+  readonly quarantined: readonly { readonly revision: number; readonly storePath: string }[]
 }
 
 export interface Desired {
@@ -67,7 +73,6 @@ export interface Drift {
   readonly remedy: string
 }
 
-const APPLY = 'muster apply HOST'
 const REBOOT = 'muster reboot HOST'
 
 /**
@@ -79,6 +84,10 @@ export function judgeDrift(input: DriftInput): Drift {
   const { current, profile, reached, desired } = input
   if (input.moving) {
     return { state: 'moving', changedBy: 'operation', reason: 'an operation is under way', remedy: '' }
+  }
+  if (input.factsAwaited !== undefined) {
+    const reason = `operation ${input.factsAwaited} has just ended, and what the machine is since then was not told yet`
+    return { state: 'moving', changedBy: 'operation', reason, remedy: '' }
   }
   if (current === undefined) {
     return {
@@ -93,8 +102,8 @@ export function judgeDrift(input: DriftInput): Drift {
       ? {
           state: 'behind',
           changedBy: 'nobody',
-          reason: `revision ${desired.revision} was never applied`,
-          remedy: APPLY,
+          reason: `revision ${desired.revision} was never applied${quarantineText(input)}`,
+          remedy: bringText(input),
         }
       : { state: 'unmanaged', changedBy: 'nobody', reason: 'no revision names it', remedy: '' }
   }
@@ -104,14 +113,15 @@ export function judgeDrift(input: DriftInput): Drift {
 }
 
 /** What runs and what the next boot starts is what our newest change reached. */
-function asReached({ booted, current, desired, rebootReasons }: DriftInput, reached: Reached): Drift {
+function asReached(input: DriftInput, reached: Reached): Drift {
+  const { booted, current, desired, rebootReasons } = input
   if (desired !== undefined && isBehind(desired, reached)) {
     const how = reached.action === 'rollback' ? 'was rolled back to' : 'is at'
     return {
       state: 'behind',
       changedBy: 'operation',
-      reason: `it ${how} revision ${reached.revision} by operation ${reached.operation}; ${wantedText(desired)}`,
-      remedy: APPLY,
+      reason: `it ${how} revision ${reached.revision} by operation ${reached.operation}; ${wantedText(desired)}${quarantineText(input)}`,
+      remedy: bringText(input),
     }
   }
   if (rebootReasons.length > 0 && booted !== current) {
@@ -145,6 +155,29 @@ function wantedText({ revision, by, back }: Desired): string {
   return `revision ${revision} is wanted${why[by]}`
 }
 
+/** The order that brings what is wanted, which is not always the newest. What failed there must be let in first. */
+function bringText(input: DriftInput): string {
+  const { desired, newest, reached } = input
+  if (desired?.back && desired.revision === 0) {
+    return reached?.action === 'rollback'
+      ? `muster rollback HOST --to ${reached.operation}`
+      : 'muster rollback HOST'
+  }
+  const revision = desired && desired.revision !== newest ? ` --revision ${desired.revision}` : ''
+  const apply = `muster apply HOST${revision}`
+  return isQuarantined(input) ? `muster retry HOST && ${apply}` : apply
+}
+
+function quarantineText(input: DriftInput): string {
+  return isQuarantined(input) ? ', but it failed there and is not tried again' : ''
+}
+
+function isQuarantined({ desired, quarantined }: DriftInput): boolean {
+  return quarantined.some(
+    ({ revision, storePath }) => revision === desired?.revision || storePath === desired?.storePath,
+  )
+}
+
 /** Something else runs than what our newest change reached. */
 function drifted(input: DriftInput, current: string, reached: Reached): Drift {
   const { booted, profile } = input
@@ -162,7 +195,7 @@ function drifted(input: DriftInput, current: string, reached: Reached): Drift {
           state: 'drifted',
           changedBy: 'test-by-hand',
           reason: `${current} was activated by hand without becoming the boot default, ${than}`,
-          remedy: APPLY,
+          remedy: bringText(input),
         }
   }
   const by = directionOf(input, current, reached)
@@ -170,7 +203,7 @@ function drifted(input: DriftInput, current: string, reached: Reached): Drift {
     state: 'drifted',
     changedBy: by,
     reason: `${current} was ${by === 'rollback-by-hand' ? 'gone back to' : 'switched to'} by hand${current === booted ? ', and booted since' : ''}, ${than}`,
-    remedy: APPLY,
+    remedy: bringText(input),
   }
 }
 
@@ -181,7 +214,7 @@ function movedDefault(input: DriftInput, profile: string, reached: Reached): Dri
     state: 'drifted',
     changedBy: by,
     reason: `the next boot starts ${profile}, which was made the default by hand; operation ${reached.operation} left another`,
-    remedy: APPLY,
+    remedy: bringText(input),
   }
 }
 

@@ -4,23 +4,24 @@ import type { Clock } from '../../shared/clock.ts'
 import { NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
 import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
-import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { hasForeignSystem } from '../../shared/revision/foreign-system.ts'
 import { readTarget } from '../../shared/revision/read-target.ts'
+import { reachedSystem } from '../../shared/system-change.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import { MAX_FACTS_BYTES, readFacts } from '../machines/read-facts.ts'
 import { isChange } from '../operations/order-action.ts'
 import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
-import { factsAt, newestFacts } from '../store/facts.ts'
+import { factsAt, newestFacts, newestFactsTimes } from '../store/facts.ts'
 import { pinsAt } from '../store/host-locks.ts'
 import { readTexts } from '../store/json.ts'
 import { findMachines } from '../store/machines.ts'
-import { listOperationRows, openOperations, outcomeOf } from '../store/operations.ts'
+import { newestEndedChange, openOperations, outcomeOf, reachedOperations } from '../store/operations.ts'
 import { rolloutsOfHosts } from '../store/rollouts-of-hosts.ts'
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
 import { findTargetBytes } from '../store/targets.ts'
+import { awaitsFacts, type EndedChange } from './awaits-facts.ts'
 import { desiredRevision, type NamedBy } from './desired-revision.ts'
 import type { Desired, DriftInput, Reached } from './judge-drift.ts'
 
@@ -34,12 +35,13 @@ export interface DriftDeps {
 export interface MachineSystems {
   readonly entry: MachineEntry
   readonly host: string
+  /** When it told its newest facts. */
+  readonly toldMs: number | undefined
   readonly input: DriftInput
 }
 
-/** Operations of one machine that are looked back over. */
+/** Changes of one machine that got there and are looked back over. */
 const PAST = 50
-const GOOD: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
 
 /** Reads what is known of the systems of some machines; at most 500 at a time. */
 export async function readDrift(
@@ -48,7 +50,9 @@ export async function readDrift(
 ): Promise<MachineSystems[]> {
   const { db } = deps.store
   const ids = entries.map(({ id }) => id)
+  const nowMs = deps.clock.now().getTime()
   const facts = await newestFacts(db, ids)
+  const told = await newestFactsTimes(db, ids)
   const rows = new Map((await findMachines(db, ids)).map(row => [row.id, row]))
   const moving = new Set(
     (await openOperations(db, ids))
@@ -63,19 +67,21 @@ export async function readDrift(
       return assignment.kind === 'host' ? [assignment.host] : []
     }),
   )
-  const pins = new Map((await pinsAt(db, deps.clock.now().getTime())).map(pin => [pin.host, pin.revision]))
+  const pins = new Map((await pinsAt(db, nowMs)).map(pin => [pin.host, pin.revision]))
   for (const entry of entries) {
     const row = rows.get(entry.id)
     const bytes = facts.get(entry.id)
     const reading = bytes && readFacts(bytes, MAX_FACTS_BYTES)
     const nixos = reading?.kind === 'ok' ? reading.facts.nixos : undefined
     const status = row?.node_status ? fromBinary(NodeStatusSchema, row.node_status) : undefined
-    const past = await readPast(db, entry.id)
+    const toldMs = told.get(entry.id)
+    const { reached: past, ended } = await readPast(db, entry.id)
     const assignment = deps.directory.assignment(entry.id)
     const host = assignment.kind === 'host' ? assignment.host : ''
     found.push({
       entry,
       host,
+      toldMs,
       input: {
         booted: nixos?.booted,
         current: nixos?.current,
@@ -95,7 +101,15 @@ export async function readDrift(
           past[0],
         ),
         moving: moving.has(entry.id),
+        factsAwaited: awaitsFacts({ current: nixos?.current, profile: nixos?.profile, toldMs }, ended, nowMs)
+          ? ended?.operation
+          : undefined,
         rebootReasons: readTexts(row?.reboot_reasons ?? '[]'),
+        newest: deps.fleetTargets.current().revision,
+        quarantined: (status?.quarantined ?? []).map(({ revision, storePath }) => ({
+          revision: Number(revision),
+          storePath,
+        })),
       },
     })
   }
@@ -155,16 +169,27 @@ interface PastReached extends Reached {
   readonly endedMs: number
 }
 
-/** Changes of ours that got there, newest first, with the systems that they reached. */
-async function readPast(db: Kysely<Database>, machine: string): Promise<PastReached[]> {
-  const rows = await listOperationRows(db, { machine, limit: PAST })
-  return rows.flatMap(row => {
-    const action = row.action ?? 'apply'
-    if (!GOOD.includes(row.outcome_class) || (action !== 'apply' && action !== 'rollback')) return []
+/** Changes of ours that got there, newest first, with the systems that they reached; and the newest that ended, however. */
+async function readPast(
+  db: Kysely<Database>,
+  machine: string,
+): Promise<{ readonly reached: readonly PastReached[]; readonly ended: EndedChange | undefined }> {
+  const rows = await reachedOperations(db, machine, PAST)
+  const reached = rows.flatMap(row => {
+    const action = row.action === 'rollback' ? row.action : 'apply'
+    if (!reachedSystem({ action, outcomeClass: row.outcome_class, phase: row.phase })) return []
     const outcome = outcomeOf(row)
     const storePath = outcome?.storePath || outcome?.runs
     return storePath
       ? [{ operation: row.id, action, revision: row.revision, storePath, endedMs: row.ended ?? row.ordered }]
       : []
   })
+  const last = await newestEndedChange(db, machine)
+  const ended = last && {
+    operation: last.id,
+    endedMs: last.ended ?? last.ordered,
+    runs: outcomeOf(last)?.runs ?? '',
+    promoted: reached.find(({ operation }) => operation === last.id)?.storePath,
+  }
+  return { reached, ended }
 }

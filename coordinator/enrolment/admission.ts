@@ -63,6 +63,8 @@ export interface Refuse {
   readonly reason: string
   readonly retry: boolean
   readonly retryAfterSeconds: number
+  /** What an operator types so that asking again may succeed; empty: no command does that. */
+  readonly command: string
 }
 
 export type RefusalClass =
@@ -72,6 +74,7 @@ export type RefusalClass =
   | 'token-revoked'
   | 'proof'
   | 'nonce'
+  | 'replay'
   | 'banned'
   | 'evicted'
   | 'rejected'
@@ -90,16 +93,20 @@ export function decideAdmission(input: AdmissionInput, nowMs: number): Admission
     return refuse(
       'evicted',
       'this machine was evicted; it returns by `muster approve` or a token made after that',
+      approveCommand(machineId),
     )
   }
   if (machine?.state === 'rejected') {
-    return retryLater('rejected', 'an operator turned this machine away', SLOW_RETRY_SECONDS)
+    const command = approveCommand(machineId)
+    return retryLater('rejected', 'an operator turned this machine away', SLOW_RETRY_SECONDS, command)
   }
   if (input.dispute !== undefined) {
+    const command = `muster release ${machineId.slice(0, 12)}`
     return retryLater(
       'conflict',
-      `${input.dispute}; an operator decides with \`muster release ${machineId.slice(0, 12)}\` or \`muster evict\``,
+      `${input.dispute}; an operator decides with \`${command}\` or \`muster evict\``,
       RETRY_SECONDS,
+      command,
     )
   }
   if (machine?.state === 'enrolled' || machine?.state === 'active') {
@@ -130,6 +137,7 @@ export function judgeToken(token: Exclude<ShownToken, { kind: 'none' }>, nowMs: 
       'conflict',
       `token ${token.id} is for host ${token.host}, which is bound to ${token.hostTakenBy.slice(0, 12)}`,
       RETRY_SECONDS,
+      `muster unbind ${token.host}`,
     )
   }
   return {
@@ -178,6 +186,7 @@ function judgeRule(input: AdmissionInput): Admission {
       'full',
       `${pending} machines wait already; an operator approves or rejects some, or gives ${machineId.slice(0, 12)} a token`,
       SLOW_RETRY_SECONDS,
+      PENDING_COMMAND,
     )
   }
   switch (assignment.kind) {
@@ -192,15 +201,25 @@ function judgeRule(input: AdmissionInput): Admission {
 
 function wait({ machineId, machine, pending, maxPending }: AdmissionInput, reason: string): Admission {
   if (machine === undefined && pending >= maxPending) {
-    return retryLater('full', `${pending} machines wait already`, SLOW_RETRY_SECONDS)
+    return retryLater('full', `${pending} machines wait already`, SLOW_RETRY_SECONDS, PENDING_COMMAND)
   }
-  return { kind: 'wait', reason, command: `muster approve ${machineId.slice(0, 12)}` }
+  return { kind: 'wait', reason, command: approveCommand(machineId) }
 }
 
-export function refuse(kind: RefusalClass, reason: string): Refuse {
-  return { kind: 'refuse', class: kind, reason, retry: false, retryAfterSeconds: 0 }
+/** Shows who waits: to approve or reject some makes room. */
+const PENDING_COMMAND = 'muster pending'
+
+const approveCommand = (machineId: string) => `muster approve ${machineId.slice(0, 12)}`
+
+export function refuse(kind: RefusalClass, reason: string, command = ''): Refuse {
+  return { kind: 'refuse', class: kind, reason, retry: false, retryAfterSeconds: 0, command }
 }
 
-export function retryLater(kind: RefusalClass, reason: string, retryAfterSeconds: number): Refuse {
-  return { kind: 'refuse', class: kind, reason, retry: true, retryAfterSeconds }
+export function retryLater(
+  kind: RefusalClass,
+  reason: string,
+  retryAfterSeconds: number,
+  command = '',
+): Refuse {
+  return { kind: 'refuse', class: kind, reason, retry: true, retryAfterSeconds, command }
 }

@@ -3,7 +3,7 @@ import { precondition } from '../../shared/rpc/rpc-error.ts'
 import type { PreparedCertificate } from '../../shared/x509/issue-certificate.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
-import { disputedBecause, entryOf, isLive, readState } from '../machines/entry.ts'
+import { disputedBecause, entryOf, isLive, isSentAway, readState } from '../machines/entry.ts'
 import { identityOfFacts } from '../machines/identity.ts'
 import { refreshMachines } from '../machines/refresh.ts'
 import { insertBinding } from '../store/bindings.ts'
@@ -121,11 +121,11 @@ async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked:
   const { machineId, facts, identity, now } = asked
   const row = await findMachine(tx, machineId)
   const conditions = row ? await conditionsOf(tx, machineId) : []
-  // Equal facts were judged when they came; who came later was judged against them.
-  const findings =
-    row?.facts_digest === facts.digest
-      ? []
-      : await findConflicts(tx, { machineId, claimed: identity, row, vouched: isVouched(asked, row) })
+  // Equal facts were judged when they came; who came later was judged against them, unless it had been sent away by then.
+  const isJudged = row?.facts_digest === facts.digest && !isSentAway(readState(row.state))
+  const findings = isJudged
+    ? []
+    : await findConflicts(tx, { machineId, claimed: identity, row, vouched: isVouched(asked, row) })
   const dispute = disputedBecause([...conditions, ...aboutClaimant(findings)])
   const { assignment } = asked
   const byRule = assignment.kind === 'host' && assignment.boundBy === 'rule' && asked.token.kind === 'none'
@@ -141,9 +141,10 @@ async function decideAndWrite(deps: AdmitDeps, tx: Transaction<Database>, asked:
       const isShown = admission.class === 'conflict' && aboutClaimant(findings).length > 0
       // Of the rows: what this very commit adds is not in memory yet.
       const hasRoom = async () => row !== undefined || (await countPending(tx)) < input.maxPending
-      return isShown && (await hasRoom())
-        ? await writeSeen(deps, tx, asked, { row, conditions, findings, outcome: admission })
-        : { outcome: admission }
+      if (!isShown) return { outcome: admission }
+      // Of a machine that is not kept no operator can decide anything.
+      if (!(await hasRoom())) return { outcome: { ...admission, command: '' } }
+      return await writeSeen(deps, tx, asked, { row, conditions, findings, outcome: admission })
     }
   }
 }

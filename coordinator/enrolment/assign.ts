@@ -39,7 +39,7 @@ export function assignHost(
 function byKey(hardware: Hardware, targets: FleetTargets): Assignment | undefined {
   const host = targets.byMachine.get(hardware.machineId)
   if (host === undefined) return undefined
-  const fault = faultOf(targets.hosts.get(host)?.binding, hardware)
+  const fault = bindingFault(targets.hosts.get(host)?.binding, hardware)
   if (fault) return conflict(`the fleet file ties host ${host} to this machine's key, but ${fault}`)
   return { kind: 'host', host, group: '', boundBy: 'key' }
 }
@@ -55,7 +55,7 @@ function byHardware(hardware: Hardware, targets: FleetTargets): Assignment | und
   )
   // A host may name several parts; a machine that has only some of them is not that host.
   const whole = [...named].filter(
-    (host): host is string => host !== undefined && !faultOf(targets.hosts.get(host)?.binding, hardware),
+    (host): host is string => host !== undefined && !bindingFault(targets.hosts.get(host)?.binding, hardware),
   )
   const [host, ...others] = whole
   if (host === undefined) return undefined
@@ -88,13 +88,13 @@ function byRule(
 
 function byHand(hardware: Hardware, targets: FleetTargets, host: string | undefined): Assignment | undefined {
   if (host === undefined) return undefined
-  const fault = faultOf(targets.hosts.get(host)?.binding, hardware)
+  const fault = bindingFault(targets.hosts.get(host)?.binding, hardware)
   if (fault) return conflict(`it is bound to host ${host} by hand, but ${fault}`)
   return { kind: 'host', host, group: '', boundBy: 'hand' }
 }
 
 /** Which part of a binding does not hold; undefined when all that are present do. Absent never equals anything. */
-function faultOf(binding: Binding | undefined, hardware: Hardware): string | undefined {
+export function bindingFault(binding: Binding | undefined, hardware: Hardware): string | undefined {
   if (!binding) return undefined
   if (binding.machine && binding.machine !== hardware.machineId) {
     return `the fleet file ties that host to another machine's key`

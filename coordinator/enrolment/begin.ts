@@ -27,7 +27,7 @@ export function begin({ nonces, authorities, trustChain, clock }: BeginDeps) {
     }
     const now = clock.now()
     return {
-      nonce: nonces.issue(now.getTime()),
+      nonce: nonces.issue(),
       caId: authorities.shownPin,
       trust: { envelopes: [...trustChain()] },
       now: timestampFromDate(now),

@@ -6,32 +6,46 @@ import { Nonces } from './nonces.ts'
 import { Throttle } from './throttle.ts'
 import { isSecret, makeToken } from './token-secret.ts'
 
+/** Nonces under a time that the test sets. */
+function noncesAt(startMs = 0) {
+  let uptimeMs = startMs
+  const nonces = new Nonces(() => uptimeMs)
+  const at = (ms: number) => {
+    uptimeMs = ms
+    return nonces
+  }
+  return { nonces, at }
+}
+
 describe('Nonces', () => {
   it('serve once, and only those that were given out', () => {
-    const nonces = new Nonces()
-    const nonce = nonces.issue(0)
-    expect(nonces.take(nonce, 1)).toBe(true)
-    expect(nonces.take(nonce, 1)).toBe(false)
-    expect(nonces.take(Buffer.alloc(32), 1)).toBe(false)
+    const { nonces } = noncesAt()
+    const nonce = nonces.issue()
+    expect(nonces.judge(nonce)).toBe('good')
+    expect(nonces.take(nonce)).toBe('good')
+    expect(nonces.judge(nonce)).toBe('used')
+    expect(nonces.take(nonce)).toBe('used')
+    expect(nonces.take(Buffer.alloc(32))).toBe('unknown')
   })
 
   it('are not pushed out by a flood of strangers who begin, and cost no memory until they are used', () => {
-    const nonces = new Nonces()
-    const first = nonces.issue(0)
-    for (let i = 0; i < 20_000; i++) nonces.issue(1)
+    const { nonces, at } = noncesAt()
+    const first = nonces.issue()
+    for (let i = 0; i < 20_000; i++) at(1).issue()
     expect(nonces.size).toBe(0)
-    expect(nonces.take(first, 1)).toBe(true)
+    expect(nonces.take(first)).toBe('good')
     expect(nonces.size).toBe(1)
   })
 
   it('are too old after five minutes, and what was used is forgotten then and not before', () => {
-    const nonces = new Nonces()
-    const late = nonces.issue(0)
-    expect(nonces.take(late, 5 * 60_000)).toBe(false)
-    const early = nonces.issue(1_000)
-    expect(nonces.take(early, 2_000)).toBe(true)
-    expect(nonces.take(early, 300_999)).toBe(false)
-    expect(nonces.take(nonces.issue(900_000), 900_001)).toBe(true)
+    const { nonces, at } = noncesAt()
+    const late = nonces.issue()
+    expect(at(5 * 60_000).take(late)).toBe('unknown')
+    const early = at(600_000).issue()
+    expect(at(601_000).take(early)).toBe('good')
+    expect(at(899_999).take(early)).toBe('used')
+    expect(at(900_000).take(early)).toBe('unknown')
+    expect(at(901_001).take(nonces.issue())).toBe('good')
     expect(nonces.size).toBe(1)
   })
 
@@ -39,13 +53,13 @@ describe('Nonces', () => {
     fc.assert(
       fc.property(fc.nat({ max: 255 }), fc.integer({ min: 1, max: 255 }), (bit, change) => {
         const nonces = new Nonces()
-        const nonce = nonces.issue(10)
-        expect(new Nonces().take(nonce, 11)).toBe(false)
+        const nonce = nonces.issue()
+        expect(new Nonces().take(nonce)).toBe('unknown')
         const forged = Buffer.from(nonce)
         forged[bit % 32]! ^= change
-        expect(nonces.take(forged, 11)).toBe(false)
-        expect(nonces.take(Buffer.concat([nonce, Buffer.alloc(1)]), 11)).toBe(false)
-        expect(nonces.take(nonce, 11)).toBe(true)
+        expect(nonces.take(forged)).toBe('unknown')
+        expect(nonces.take(Buffer.concat([nonce, Buffer.alloc(1)]))).toBe('unknown')
+        expect(nonces.take(nonce)).toBe('good')
       }),
     )
   })

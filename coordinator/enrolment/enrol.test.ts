@@ -12,6 +12,7 @@ import {
   RejectMachineRequestSchema,
   ReleaseMachineRequestSchema,
   RevokeTokenRequestSchema,
+  UnbindHostRequestSchema,
 } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { createLogger } from '../../shared/log.ts'
 import { durationFromMs } from '../../shared/time.ts'
@@ -26,6 +27,7 @@ import { listTokens } from '../api/list-tokens.ts'
 import { rejectMachine } from '../api/reject-machine.ts'
 import { releaseMachine } from '../api/release-machine.ts'
 import { revokeToken } from '../api/revoke-token.ts'
+import { unbindHost } from '../api/unbind-host.ts'
 import { admitSession } from '../machines/admit-session.ts'
 import { describeMachine } from '../machines/describe-machines.ts'
 import { readFacts } from '../machines/read-facts.ts'
@@ -389,13 +391,34 @@ describe('the proof', () => {
     }
     expect(await classOf({ proof: new Uint8Array(256) })).toBe('proof')
     expect(await classOf({ caId: 'a'.repeat(64) })).toBe('proof')
-    const nonce = fleet.deps.nonces.issue(fleet.deps.clock.now().getTime())
+    const nonce = fleet.deps.nonces.issue()
     expect(await classOf({ nonce })).toBe('certificate')
-    expect(await classOf({ nonce })).toBe('nonce')
+    expect(await classOf({ nonce })).toBe('replay')
     expect(await classOf({ nonce: new Uint8Array(32) })).toBe('nonce')
-    const old = fleet.deps.nonces.issue(fleet.deps.clock.now().getTime())
+    const old = fleet.deps.nonces.issue()
     fleet.pass(5 * 60_000)
     expect(await classOf({ nonce: old })).toBe('nonce')
+  })
+
+  it('T2: of a recorded request is shown to operators, however often it is sent without filling the events', async () => {
+    await using fleet = await open()
+    const nonce = fleet.deps.nonces.issue()
+    await fleet.ask({ key, token: await tokenFor(fleet), nonce })
+    const recorded = { nonce, address: '203.0.113.9' }
+    for (let i = 0; i < 50; i++) await fleet.ask({ key, ...recorded })
+    // Under another key each time, which is claimed and proves nothing: what strangers may write is bounded.
+    for (let i = 0; i < 230; i++) {
+      const publicKeyDer = Buffer.from(`no key ${i}`)
+      await fleet.ask({ key: { ...key, publicKeyDer }, nonce, address: `203.0.113.${i % 250}` })
+      fleet.pass(100)
+    }
+    const { events } = await listEvents(fleet.deps)(create(ListEventsRequestSchema, { limit: 1_000 }), local)
+    const shown = events?.filter(({ reason }) => reason?.startsWith('replay: the nonce served before')) ?? []
+    expect(shown.filter(({ machine }) => machine === idOf(key))).toMatchObject([
+      { class: 'refused', reason: expect.stringMatching(/\(from 203\.0\.113\.9\)$/) },
+    ])
+    expect(shown.length).toBeGreaterThan(100)
+    expect(shown.length).toBeLessThanOrEqual(200 + 230 * 0.1 * 0.2)
   })
 
   it('T6: is needed again by a machine that is known, whose key nobody else gets an identity for', async () => {
@@ -451,6 +474,73 @@ describe('a machine that was let in', () => {
     await expect(
       approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref: idOf(key) }), local),
     ).rejects.toThrow('for good')
+  })
+})
+
+describe('the command that a refusal names', () => {
+  const commandFor = async (fleet: TestFleet, ...asked: Parameters<TestFleet['ask']>) => {
+    const answer = await fleet.ask(...asked)
+    return answer.case === 'refusal' ? answer.value.command : answer.case
+  }
+
+  /** What an operator does who types it. */
+  const obey = async (fleet: TestFleet, command: string | undefined) => {
+    const [, verb = '', ref = ''] = command?.split(' ') ?? []
+    switch (verb) {
+      case 'approve':
+        return await approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref }), local)
+      case 'release':
+        return await releaseMachine(fleet.deps)(create(ReleaseMachineRequestSchema, { ref }), local)
+      case 'unbind':
+        return await unbindHost(fleet.deps)(create(UnbindHostRequestSchema, { host: ref }), local)
+      default:
+        throw new Error(`no such command: ${command}`)
+    }
+  }
+
+  it('lets in who was evicted or turned away', async () => {
+    await using fleet = await open()
+    await fleet.ask({ key })
+    await rejectMachine(fleet.deps)(create(RejectMachineRequestSchema, { ref: idOf(key) }), local)
+    await obey(fleet, await commandFor(fleet, { key }))
+    expect(await commandFor(fleet, { key })).toBe('certificate')
+    await evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: idOf(key) }), local)
+    await obey(fleet, await commandFor(fleet, { key }))
+    expect(await commandFor(fleet, { key })).toBe('certificate')
+  })
+
+  it('releases both of a collision, each by its own', async () => {
+    await using fleet = await open()
+    const token = await tokenFor(fleet, { uses: 9 })
+    const facts = machineOf('S1', 'D1')
+    await fleet.ask({ key, token, facts })
+    for (const each of [otherKey, key]) {
+      await obey(fleet, await commandFor(fleet, { key: each, token, facts }))
+      expect(await commandFor(fleet, { key: each, token, facts })).toBe('certificate')
+    }
+  })
+
+  it('frees the host that a token is for', async () => {
+    await using fleet = await open()
+    await fleet.target(1, [targetOf({ host: 'olaf' })])
+    const [first, second] = [await tokenFor(fleet, { host: 'olaf' }), await tokenFor(fleet, { host: 'olaf' })]
+    expect(await commandFor(fleet, { key, token: first })).toBe('certificate')
+    await obey(fleet, await commandFor(fleet, { key: otherKey, token: second }))
+    expect(await commandFor(fleet, { key: otherKey, token: second })).toBe('certificate')
+  })
+
+  it('is none where no command helps', async () => {
+    await using fleet = await open()
+    expect(await commandFor(fleet, { key, token: 'no.such.token.' })).toBe('')
+    await fleet.ask({ key })
+    await banMachine(fleet.deps)(create(BanMachineRequestSchema, { ref: idOf(key) }), local)
+    expect(await commandFor(fleet, { key })).toBe('')
+    // Of those for whom there is no room nothing is kept, so there is nobody to release.
+    const [token, facts] = [await tokenFor(fleet), machineOf('S1', 'D1')]
+    await fleet.ask({ key: otherKey, token, facts })
+    fleet.deps.maxPending = 0
+    expect(await commandFor(fleet, { key: thirdKey, facts })).toBe('')
+    expect(await commandFor(fleet, { key: thirdKey })).toBe('muster pending')
   })
 })
 
@@ -530,6 +620,36 @@ describe('two machines that claim the same hardware', () => {
     await evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: idOf(key), reason: '' }), local)
     expect((await fleet.ask({ key: otherKey, token, facts: machineOf('S1', 'D1') })).case).toBe('certificate')
   })
+
+  it.each(['approve', 'token'])(
+    'collide also when one comes back that was sent away before, by %s',
+    async way => {
+      await using fleet = await open()
+      const { directory } = fleet.deps
+      const token = await tokenFor(fleet, { uses: 9 })
+      const facts = machineOf('S1', 'D1')
+      await fleet.ask({ key, token, facts })
+      await evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: idOf(key), reason: '' }), local)
+      expect((await fleet.ask({ key: otherKey, token, facts })).case).toBe('certificate')
+      fleet.pass(1)
+      if (way === 'approve')
+        await approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref: idOf(key) }), local)
+      const again = way === 'token' ? { token: await tokenFor(fleet) } : {}
+      expect(await fleet.ask({ key, facts, ...again })).toMatchObject({
+        case: 'refusal',
+        value: { class: 'conflict' },
+      })
+      for (const each of [key, otherKey]) {
+        expect(directory.mayAct(idOf(each))).toBe(false)
+        expect(directory.get(idOf(each))?.conditions).toMatchObject([{ class: 'collision' }])
+      }
+      // A person looked: both are what they say.
+      for (const each of [key, otherKey]) {
+        await releaseMachine(fleet.deps)(create(ReleaseMachineRequestSchema, { ref: idOf(each) }), local)
+        expect((await fleet.ask({ key: each, facts, ...again })).case).toBe('certificate')
+      }
+    },
+  )
 
   it('with one SMBIOS UUID, or without any serial, are only shown or not even that', async () => {
     await using fleet = await open()

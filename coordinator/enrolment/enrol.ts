@@ -53,14 +53,14 @@ async function answer(
       return { answer: { case: 'waiting', value: { reason, command, retryAfterSeconds } } }
     }
     case 'refuse': {
-      const { reason, retry, retryAfterSeconds } = admitted
+      const { reason, retry, retryAfterSeconds, command } = admitted
       const machine = keyId(request.publicKey)
       log.info({ machineId: machine, class: admitted.class, address }, 'enrolment refused')
       // What only tells the machine to come back later is no news to an operator.
       if (admitted.class !== 'nonce' && admitted.class !== 'full') {
         await refusals.record({ machine, class: admitted.class, reason, address })
       }
-      const value = { class: admitted.class, reason, retry, retryAfterSeconds }
+      const value = { class: admitted.class, reason, retry, retryAfterSeconds, command }
       return { answer: { case: 'refusal', value } }
     }
   }

@@ -7,7 +7,7 @@ import type { MachineDirectory } from '../machines/directory.ts'
 import { MAX_STRANGER_FACTS_BYTES, type ReadFacts, readFacts } from '../machines/read-facts.ts'
 import type { Store } from '../store/store.ts'
 import { judgeToken, type Refuse, refuse, retryLater, type ShownToken } from './admission.ts'
-import type { Nonces } from './nonces.ts'
+import type { NonceState, Nonces } from './nonces.ts'
 import { readShownToken } from './shown-token.ts'
 import type { StrangerThrottle } from './stranger-throttle.ts'
 
@@ -55,7 +55,8 @@ export async function proveRequest(
       return retryLater('full', 'too many machines without a valid token ask at once', wait)
     }
   }
-  if (!nonces.isGood(nonce, nowMs)) return badNonce()
+  const nonceState = nonces.judge(nonce)
+  if (nonceState !== 'good') return badNonce(nonceState)
   const isProved = authorities.list().some(({ pin }) => {
     const text = enrolmentProofText({
       nonce,
@@ -75,12 +76,16 @@ export async function proveRequest(
       : refuse('malformed', `public_key: ${key.reason}`)
   }
   // Only whoever holds the key uses a nonce up, so nobody else can fill what is remembered of them.
-  if (!nonces.take(nonce, nowMs)) return badNonce()
+  const taken = nonces.take(nonce)
+  if (taken !== 'good') return badNonce(taken)
   const facts = readFacts(request.facts, MAX_STRANGER_FACTS_BYTES)
   if (facts.kind === 'refused') return refuse('malformed', facts.reason)
   return { kind: 'proved', machineId, publicKey, facts, token }
 }
 
-function badNonce(): Refuse {
-  return retryLater('nonce', 'the nonce is unknown, too old or was used before; begin again', 1)
+/** No agent asks twice with one nonce: who does sends what was recorded, which operators see. */
+function badNonce(state: Exclude<NonceState, 'good'>): Refuse {
+  return state === 'used'
+    ? retryLater('replay', 'the nonce served before: the request was recorded and sent again; begin again', 1)
+    : retryLater('nonce', 'the nonce is unknown or too old; begin again', 1)
 }

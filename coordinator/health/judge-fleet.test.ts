@@ -23,6 +23,10 @@ const life = (change: Partial<FleetLife> = {}): FleetLife => ({
   open: [],
   cordons: [],
   lost: [],
+  clusterNodes: [],
+  untrusted: undefined,
+  goneAuthorities: [],
+  halted: undefined,
   heartbeatMs: 10_000,
   stuckAfterMs: 10 * MINUTE,
   certificateWarnMs: 5 * 24 * HOUR,
@@ -30,6 +34,8 @@ const life = (change: Partial<FleetLife> = {}): FleetLife => ({
 })
 const classes = (change: Partial<FleetLife>) => judgeFleet(life(change), NOW).map(({ class: kind }) => kind)
 const failed = (minutesAgo: number) => ({ endedMs: NOW - minutesAgo * MINUTE, succeeded: false })
+const untrusted = { number: 7, trustNumber: 2, reason: '0 good ones', sinceMs: NOW - HOUR }
+const gone = { pin: 'a'.repeat(64), trustNumber: 3, sinceMs: NOW - HOUR }
 const work = { id: 'op-1', machine: 'm1', host: 'olaf', what: 'apply' }
 
 describe('the invariants of a fleet', () => {
@@ -87,6 +93,8 @@ describe('the invariants of a fleet', () => {
       { open: [{ ...work, toldMs: NOW - 3 * HOUR, newestMs: NOW - 3 * HOUR }] },
       { open: [{ ...work, toldMs: NOW - 3 * HOUR, newestMs: NOW - HOUR }] },
     ],
+    ['revision-untrusted', { untrusted }, { untrusted: undefined }],
+    ['authority-gone', { goneAuthorities: [gone] }, { goneAuthorities: [] }],
   ])('T54: name %s, and only then', (kind, broken, kept) => {
     expect(classes(broken)).toEqual([kind])
     expect(classes(kept)).toEqual([])
@@ -107,6 +115,18 @@ describe('the invariants of a fleet', () => {
         open: [{ ...work, toldMs: 0, newestMs: 0 }],
         cordons: [{ cluster: 'home', host: 'olaf', sinceMs: 0, inUse: false }],
         lost: [{ what: 'rollout r1 is not in the store: olaf had orders of it', sinceMs: 0 }],
+        clusterNodes: [
+          {
+            ...{ machine: 'm1', host: 'olaf', cluster: 'home', distribution: 'k3s', server: true },
+            certificates: { kind: 'unreadable', reason: 'x.crt: holds no certificate' },
+          },
+        ],
+        untrusted,
+        goneAuthorities: [gone],
+        halted: {
+          reason: 'this store is older than what nodes report: olaf accepted revision 7',
+          sinceMs: NOW - HOUR,
+        },
       }),
       NOW,
     )

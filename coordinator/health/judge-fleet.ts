@@ -1,3 +1,5 @@
+import { type ClusterNodeLife, judgeCertificates } from './judge-certificates.ts'
+
 /** What always has to be true of a fleet, and is not. */
 export interface HealthProblem {
   readonly class: HealthClass
@@ -19,6 +21,10 @@ export const HEALTH_CLASSES = [
   'stale-cordon',
   'no-outcome',
   'lost-rollout',
+  'store-older',
+  'cluster-certificate',
+  'revision-untrusted',
+  'authority-gone',
 ] as const
 export type HealthClass = (typeof HEALTH_CLASSES)[number]
 
@@ -68,6 +74,23 @@ export interface LostWork {
   readonly sinceMs: number
 }
 
+/** The newest revision, where it is not signed as the newest trust set asks. */
+export interface UntrustedRevision {
+  readonly number: number
+  readonly trustNumber: number
+  /** What its signatures lack. */
+  readonly reason: string
+  /** Since that trust set is in force. */
+  readonly sinceMs: number
+}
+
+/** An authority that is gone here and that the newest trust set still lists: its replacement was cut off. */
+export interface GoneAuthority {
+  readonly pin: string
+  readonly trustNumber: number
+  readonly sinceMs: number
+}
+
 export interface FleetLife {
   readonly machines: readonly MachineLife[]
   /** Changes that ended in the last hours, in any order. */
@@ -76,6 +99,13 @@ export interface FleetLife {
   readonly cordons: readonly OurCordon[]
   /** Rollouts that nodes tell of and the store does not know. */
   readonly lost: readonly LostWork[]
+  /** Nodes of clusters that said when their certificates end. */
+  readonly clusterNodes: readonly ClusterNodeLife[]
+  /** Undefined: the newest revision can be applied, as far as its signatures go. */
+  readonly untrusted: UntrustedRevision | undefined
+  readonly goneAuthorities: readonly GoneAuthority[]
+  /** Why nothing is granted, and since when; undefined: nothing is in the way. */
+  readonly halted: { readonly reason: string; readonly sinceMs: number } | undefined
   readonly heartbeatMs: number
   readonly stuckAfterMs: number
   readonly certificateWarnMs: number
@@ -105,7 +135,38 @@ export function judgeFleet(life: FleetLife, nowMs: number): readonly HealthProbl
     ...life.cordons.flatMap(cordon => staleCordon(cordon, nowMs)),
     ...life.open.flatMap(work => noOutcome(work, nowMs)),
     ...life.lost.map(lostRollout),
+    ...judgeCertificates(life.clusterNodes, nowMs),
+    ...(life.untrusted === undefined ? [] : [revisionUntrusted(life.untrusted)]),
+    ...life.goneAuthorities.map(authorityGone),
+    ...(life.halted === undefined ? [] : [storeOlder(life.halted)]),
   ]
+}
+
+function storeOlder({ reason, sinceMs }: NonNullable<FleetLife['halted']>): HealthProblem {
+  const remedy = 'look at what was done since (muster events, muster drift), then `muster rollout accept`'
+  return { class: 'store-older', machine: '', host: '', reason, sinceMs, remedy }
+}
+
+function revisionUntrusted({ number, trustNumber, reason, sinceMs }: UntrustedRevision): HealthProblem {
+  return {
+    class: 'revision-untrusted',
+    machine: '',
+    host: '',
+    reason: `machines that have trust set ${trustNumber} refuse revision ${number}, the newest: ${reason}`,
+    sinceMs,
+    remedy: 'muster publish --renew',
+  }
+}
+
+function authorityGone({ pin, trustNumber, sinceMs }: GoneAuthority): HealthProblem {
+  return {
+    class: 'authority-gone',
+    machine: '',
+    host: '',
+    reason: `machines that have trust set ${trustNumber} still trust the authority ${pin}, which is gone here: its replacement was cut off`,
+    sinceMs,
+    remedy: 'muster trust rotate ca drop',
+  }
 }
 
 function lostRollout({ what, sinceMs }: LostWork): HealthProblem {

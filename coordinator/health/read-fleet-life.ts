@@ -1,20 +1,30 @@
 import type { Clock } from '../../shared/clock.ts'
+import { verifyEnvelope } from '../../shared/envelope/envelope.ts'
+import { MANIFEST_TYPE } from '../../shared/envelope/payload-types.ts'
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { millisOf } from '../../shared/time.ts'
+import type { Authorities } from '../authority/authorities.ts'
+import type { Observation } from '../clusters/cluster-snapshot.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { isLive } from '../machines/entry.ts'
 import type { ConditionSettings } from '../machines/show-conditions.ts'
 import { isChange } from '../operations/order-action.ts'
 import { readLostRollouts, textOfLost } from '../rollouts/lost-rollouts.ts'
+import type { RestoreWatch } from '../rollouts/restore-watch.ts'
 import type { Sessions } from '../sessions/sessions.ts'
+import { newestEventAt } from '../store/events.ts'
 import { openOperations, phasesOf } from '../store/operations.ts'
+import { newestRevision } from '../store/revisions.ts'
 import type { Store } from '../store/store.ts'
+import { trustInForce } from '../store/trust-sets.ts'
 import {
   type EndedChange,
   type FleetLife,
+  type GoneAuthority,
   LOOK_BACK_MS,
   type OpenWork,
   type OurCordon,
+  type UntrustedRevision,
 } from './judge-fleet.ts'
 
 export interface FleetLifeDeps {
@@ -22,8 +32,13 @@ export interface FleetLifeDeps {
   readonly directory: MachineDirectory
   readonly sessions: Pick<Sessions, 'online' | 'lastMessage' | 'sessionStarts'>
   readonly clock: Clock
+  readonly authorities: Pick<Authorities, 'list'>
   readonly conditions: ConditionSettings
   readonly heartbeatMs: number
+  /** What a machine said of its cluster last; undefined: nothing to this process. */
+  readonly observedOf: (machine: string) => Observation | undefined
+  /** Why nothing is granted; undefined: nothing is in the way. */
+  readonly restoreWatch: Pick<RestoreWatch, 'halted' | 'haltedSinceMs'>
 }
 
 const GOOD: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
@@ -61,10 +76,51 @@ export async function readFleetLife(deps: FleetLifeDeps): Promise<FleetLife> {
       what: textOfLost(lost),
       sinceMs: lost.sinceMs,
     })),
+    untrusted: await readUntrusted(deps),
+    goneAuthorities: await readGoneAuthorities(deps),
+    halted: haltOf(deps.restoreWatch, nowMs),
+    clusterNodes: entries.flatMap(({ id }) => {
+      const { part: cluster, data, certificates } = deps.observedOf(id) ?? {}
+      if (!certificates || data?.kind !== 'cluster' || !cluster) return []
+      const { distribution, server } = data
+      return [{ machine: id, host: hostOf(id), cluster, distribution, server, certificates }]
+    }),
     heartbeatMs,
     stuckAfterMs: conditions.stuckAfterMs,
     certificateWarnMs: conditions.certificateWarnMs,
   }
+}
+
+function haltOf(watch: FleetLifeDeps['restoreWatch'], nowMs: number): FleetLife['halted'] {
+  const reason = watch.halted()
+  return reason === undefined ? undefined : { reason, sinceMs: watch.haltedSinceMs() ?? nowMs }
+}
+
+/** Whether the keys that count today signed the newest revision: those of the set that was in force then may be out of it. */
+async function readUntrusted({ store }: FleetLifeDeps): Promise<UntrustedRevision | undefined> {
+  const newest = await newestRevision(store.db)
+  const inForce = newest && (await trustInForce(store.db))
+  if (!inForce) return undefined
+  const { trust, sinceMs } = inForce
+  const verified = verifyEnvelope(newest.envelope, MANIFEST_TYPE, trust.keys, trust.set.threshold)
+  if (verified.kind === 'verified') return undefined
+  return { number: newest.manifest.number, trustNumber: trust.number, reason: verified.reason, sinceMs }
+}
+
+/** Of a set that lists none, machines keep to what they were given. */
+async function readGoneAuthorities({ store, authorities }: FleetLifeDeps): Promise<GoneAuthority[]> {
+  const inForce = await trustInForce(store.db)
+  if (!inForce) return []
+  const { trust, sinceMs } = inForce
+  const present = new Set(authorities.list().map(({ pin }) => pin))
+  const gone = trust.set.caPins.filter(pin => !present.has(pin))
+  if (gone.length === 0) return []
+  const steppedMs = await newestEventAt(store.db, ['authority'])
+  return gone.map(pin => ({
+    pin,
+    trustNumber: trust.number,
+    sinceMs: Math.max(steppedMs ?? sinceMs, sinceMs),
+  }))
 }
 
 async function readEnded({ store }: FleetLifeDeps, nowMs: number): Promise<EndedChange[]> {

@@ -3,6 +3,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type { Hello } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { commonProtocol, PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
+import type { NodeClaims } from '../operations/node-claims.ts'
 import { clearConditions, conditionsOf, setCondition } from '../store/conditions.ts'
 import { recordClaim, recordEvent } from '../store/events.ts'
 import {
@@ -23,6 +24,8 @@ export interface SessionDeps {
   readonly store: Store
   readonly directory: MachineDirectory
   readonly clock: Clock
+  /** Told what a machine says that may be newer than the store. */
+  readonly nodes?: Pick<NodeClaims, 'sawHello'>
 }
 
 export type AdmittedSession =
@@ -38,7 +41,7 @@ export type AdmittedSession =
 
 /** Takes down what a machine says at the door of the fleet listener, and whether it may come in. */
 export async function admitSession(
-  { store, directory, clock }: SessionDeps,
+  { store, directory, clock, nodes }: SessionDeps,
   machineId: string,
   hello: Hello,
   address: string,
@@ -55,9 +58,10 @@ export async function admitSession(
     return refused(`this machine is ${directory.get(machineId)?.state ?? 'not enrolled here'}`)
   }
   const now = clock.now()
-  const changed = await store.transact(tx => writeHello(tx, machineId, hello, address, now))
-  if (changed === undefined) return refused('this machine may not speak here')
-  if (changed) await refreshMachines(store.db, directory, [machineId])
+  const written = await store.transact(tx => writeHello(tx, nodes, machineId, hello, address, now))
+  if (written === undefined) return refused('this machine may not speak here')
+  written.took?.()
+  if (written.changed) await refreshMachines(store.db, directory, [machineId])
   const entry = directory.get(machineId)
   if (!entry || !directory.isAllowed(machineId)) return refused('this machine may not speak here')
   return {
@@ -68,17 +72,27 @@ export async function admitSession(
   }
 }
 
-/** Says whether anything was written; undefined: the machine was sent away meanwhile. */
+interface WrittenHello {
+  /** The machine as it is in memory is not what it is in the store. */
+  readonly changed: boolean
+  /** To be called once it is committed. */
+  readonly took: (() => void) | undefined
+}
+
+/** Undefined: the machine was sent away meanwhile. */
 async function writeHello(
   tx: Transaction<Database>,
+  nodes: SessionDeps['nodes'],
   machineId: string,
   hello: Hello,
   address: string,
   now: Date,
-): Promise<boolean | undefined> {
+): Promise<WrittenHello | undefined> {
   const row = await findMachine(tx, machineId)
   if (!row || (row.state !== 'enrolled' && row.state !== 'active')) return undefined
-  const said = saidColumns(hello, address)
+  // Against what is on record, before that follows what the machine says.
+  const took = await nodes?.sawHello(tx, row, hello)
+  const said = { ...saidColumns(hello, address), ...acknowledgedColumn(row, hello) }
   const isFirst = row.state === 'enrolled'
   const change = differing(row, isFirst ? { ...said, state: 'active' } : said)
   const back = wentBack(row, hello)
@@ -100,7 +114,7 @@ async function writeHello(
   }
   if (change) await changeMachine(tx, row, { ...change, last_seen: now.getTime() })
   else if (back || conditionsChanged) await bumpMachine(tx, machineId)
-  return change !== undefined || back !== undefined || conditionsChanged
+  return { changed: change !== undefined || back !== undefined || conditionsChanged, took }
 }
 
 async function writeClock(
@@ -126,7 +140,8 @@ function saidColumns(hello: Hello, address: string) {
     journal_sequence: Number(hello.journalSequence),
     highest_revision: Number(hello.highestRevision),
     highest_digest: hello.highestDigest,
-    acting_host: hello.host,
+    // A machine that is told that it is no host may forget which it was.
+    ...(hello.host !== '' && { acting_host: hello.host }),
     allowed: JSON.stringify(hello.allowed),
     ...(hello.trust && {
       trust_number: Number(hello.trust.number),
@@ -136,12 +151,20 @@ function saidColumns(hello: Hello, address: string) {
   } satisfies MachineChange
 }
 
+/** How far its journal was acknowledged to it never falls, and once it was judged it is known. */
+function acknowledgedColumn({ acknowledged: known }: MachineRow, hello: Hello): MachineChange {
+  const said = Number(hello.acknowledged)
+  return said > (known ?? 0) ? { acknowledged: said } : {}
+}
+
 /** A machine that connects again as it was costs no write. */
 function differing(row: MachineRow, said: MachineChange): MachineChange | undefined {
   const now: Record<string, unknown> = { ...row }
   return Object.entries(said).some(([column, value]) => now[column] !== value) ? said : undefined
 }
 
+/** As many as an agent takes on. */
+const MAX_UNTOLD = 64
 const MAX_COUNT = BigInt(Number.MAX_SAFE_INTEGER)
 
 function checkHello(hello: Hello): string | undefined {
@@ -157,7 +180,14 @@ function checkHello(hello: Hello): string | undefined {
   if (hello.trust && hello.trust.digest !== '' && !isDigest(hello.trust.digest)) {
     return 'hello.trust.digest: not a SHA-256 in lower-case hex'
   }
-  for (const count of [hello.bootCount, hello.journalSequence, hello.highestRevision, hello.trust?.number]) {
+  if (hello.untold.length > MAX_UNTOLD || hello.untold.some(({ operationId }) => operationId.length > 64)) {
+    return `hello.untold: more than ${MAX_UNTOLD} operations, or an id longer than 64 characters`
+  }
+  const counts = [
+    ...[hello.bootCount, hello.journalSequence, hello.highestRevision, hello.trust?.number],
+    ...[hello.acknowledged, hello.auditHead?.id],
+  ]
+  for (const count of counts) {
     if (count !== undefined && count > MAX_COUNT) return 'hello: a count is larger than any that can be'
   }
   return undefined

@@ -1,4 +1,5 @@
 import type { Transaction } from 'kysely'
+import { cutText } from '../../shared/cut-text.ts'
 import { notFound, precondition } from '../../shared/rpc/rpc-error.ts'
 import type { ChangeFeed } from '../operations/change-feed.ts'
 import { abandonOperations } from '../operations/orders.ts'
@@ -37,7 +38,7 @@ export async function sendAway(
   },
 ): Promise<MachineInit> {
   const { store, directory, sessions, clock } = deps
-  const reason = input.reason.slice(0, MAX_REASON_CHARS)
+  const reason = cutText(input.reason, MAX_REASON_CHARS)
   const now = clock.now()
   const { settled, ended } = await store.transact(async tx => {
     const row = await requireMachine(tx, machineId)

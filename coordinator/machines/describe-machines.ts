@@ -75,6 +75,7 @@ function describe(
 ): MachineInit {
   const entry = directory.get(row.id) ?? entryOf(row, [])
   const assignment = directory.assignment(row.id)
+  const proposal = directory.proposal(row.id)
   const lastMessage = sessions.lastMessage(row.id)
   return {
     id: row.id,
@@ -89,7 +90,7 @@ function describe(
     lastSeen: lastMessage ? timestampFromDate(lastMessage) : timestampFromMs(row.last_seen),
     firstSeen: timestampFromMs(row.first_seen),
     labels: labelsOf(directory, row.id, readLabels(row.labels)),
-    conditions: showConditions(entry, assignment, directory.alike(entry), conditions, nowMs).map(
+    conditions: showConditions(entry, assignment, directory.alike(entry), proposal, conditions, nowMs).map(
       ({ class: kind, reason, sinceMs }) => ({ class: kind, reason, since: timestampFromMs(sinceMs) }),
     ),
     agentVersion: row.agent_version,
@@ -114,5 +115,6 @@ function describe(
       held: { reason: row.held_reason, since: timestampFromMs(row.held_since) },
     }),
     quarantined: row.quarantined,
+    actedAs: proposal.kind === 'host' ? proposal.host : '',
   }
 }

@@ -1,7 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
-import { type Assignment, assignHost, type RuleVerdict } from '../enrolment/assign.ts'
+import { hardwareOf } from '../../shared/revision/hardware-of-facts.ts'
+import { type Assignment, assignHost, bindingFault, type RuleVerdict } from '../enrolment/assign.ts'
+import { type Proposal, proposeHost } from '../enrolment/propose-host.ts'
 import { type FleetTargets, NO_TARGETS } from '../revisions/fleet-targets.ts'
 import { allBindings } from '../store/bindings.ts'
 import { allConditions } from '../store/conditions.ts'
@@ -9,7 +11,6 @@ import { newestFacts } from '../store/facts.ts'
 import { pageMachines } from '../store/machines.ts'
 import type { Database } from '../store/tables.ts'
 import { entryOf, heldBecause, isLive, type MachineEntry, type MachineState, STATES } from './entry.ts'
-import { hardwareOf } from './identity.ts'
 import { MultiIndex } from './multi-index.ts'
 import { MAX_FACTS_BYTES, readFacts } from './read-facts.ts'
 import { compileRules, type GroupRules, judgeRules, NO_VERDICTS } from './rule-verdicts.ts'
@@ -35,6 +36,8 @@ export class MachineDirectory {
   readonly #known = new Map<string, Known>()
   /** The machines of each host; more than one is a conflict. Only machines that were let in count. */
   readonly #claims = new MultiIndex()
+  /** Machines that were let in and are no host, by the host that they say they acted as. */
+  readonly #said = new MultiIndex()
   /** Machines by claimed serial and by claimed UUID, for showing who shares one. */
   readonly #bySerial = new MultiIndex()
   readonly #byUuid = new MultiIndex()
@@ -145,6 +148,25 @@ export class MachineDirectory {
     return assignHost(hardware, this.#targets, host, known.verdicts)
   }
 
+  /** What an operator may bind a machine to, by its own word; nothing else comes of that word. */
+  proposal(id: string): Proposal {
+    const known = this.#known.get(id)
+    if (!known || !isLive(known.entry.state)) return { kind: 'none' }
+    const { entry, own } = known
+    const { actedAs } = entry
+    if (actedAs === '' || own.kind !== 'none') return { kind: 'none' }
+    const { revision, hosts } = this.#targets
+    // Names that the fleet file does not list are no hosts that anybody binds.
+    if (revision > 0 && !hosts.has(actedAs)) return { kind: 'none' }
+    return proposeHost({
+      actedAs,
+      own,
+      fault: bindingFault(hosts.get(actedAs)?.binding, hardwareOf(id, entry.identity)),
+      claimants: this.claimants(actedAs),
+      others: [...this.#said.get(actedAs)].filter(other => other !== id).toSorted(),
+    })
+  }
+
   handBinding(machine: string): string | undefined {
     return this.#handOf.get(machine)
   }
@@ -215,6 +237,7 @@ export class MachineDirectory {
     this.#targets = targets
     this.#rules = rules
     this.#claims.clear()
+    this.#said.clear()
     for (const [id, known] of this.#known) {
       const verdicts = keep ? known.verdicts : (judged.get(id)?.verdicts ?? NO_VERDICTS)
       this.#known.set(id, { entry: known.entry, verdicts, own: this.#assign(known.entry, verdicts) })
@@ -244,12 +267,15 @@ export class MachineDirectory {
   #unlink({ entry, own }: Known): void {
     this.#count(entry.state, -1)
     if (own.kind === 'host') this.#claims.delete(own.host, entry.id)
+    else this.#said.delete(entry.actedAs, entry.id)
     this.#bySerial.delete(entry.identity.serial, entry.id)
     this.#byUuid.delete(entry.identity.uuid, entry.id)
   }
 
   #claim({ entry, own }: Known): void {
-    if (own.kind === 'host' && isLive(entry.state)) this.#claims.add(own.host, entry.id)
+    if (!isLive(entry.state)) return
+    if (own.kind === 'host') this.#claims.add(own.host, entry.id)
+    else this.#said.add(entry.actedAs, entry.id)
   }
 
   #count(state: MachineState, by: number): void {

@@ -1,7 +1,9 @@
+import { isHostName } from '../../shared/revision/host-name.ts'
 import type { ConditionRow } from '../store/conditions.ts'
 import { readLabels, readTexts } from '../store/json.ts'
 import type { MachineRow } from '../store/machines.ts'
 import { type ClaimedIdentity, identityOfRow } from './identity.ts'
+import { runningSystem } from './running-system.ts'
 
 export const STATES = ['pending', 'enrolled', 'active', 'rejected', 'evicted', 'banned'] as const
 export type MachineState = (typeof STATES)[number]
@@ -40,8 +42,12 @@ export interface MachineEntry {
   readonly quarantined: number
   /** What the node takes orders for, as it said when it last connected; undefined: it never did. */
   readonly allowed: readonly string[] | undefined
+  /** The store path of the system that it runs, as it last said; undefined: not known. */
+  readonly system?: string | undefined
   /** How often it has booted, as its agent counts. */
   readonly bootCount: number
+  /** The host that it says it acted as; empty: none, or no name of a host. */
+  readonly actedAs: string
   readonly simulated: boolean
   /** Of the row it was made from; an older one never replaces a newer one. */
   readonly generation: number
@@ -75,7 +81,9 @@ export function entryOf(
     onHold: row.held_since === null ? undefined : { reason: row.held_reason, sinceMs: row.held_since },
     quarantined: row.quarantined,
     allowed: row.agent_version === '' ? undefined : readTexts(row.allowed),
+    system: runningSystem(row),
     bootCount: row.boot_count,
+    actedAs: isHostName(row.acting_host) ? row.acting_host : '',
     simulated: row.simulated === 1,
     generation: row.generation,
   }
@@ -92,6 +100,11 @@ export function disputedBecause(
 ): { readonly class: string; readonly reason: string } | undefined {
   const disputed: readonly string[] = DISPUTED
   return conditions.find(condition => disputed.includes(condition.class))
+}
+
+/** Of such a machine nothing is held: who took its place meanwhile is looked at when it comes back. */
+export function isSentAway(state: MachineState): boolean {
+  return state === 'rejected' || state === 'evicted' || state === 'banned'
 }
 
 export function isLive(state: MachineState): boolean {

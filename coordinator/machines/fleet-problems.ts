@@ -20,7 +20,18 @@ const DAY_MS = 86_400_000
 const AUTHORITY_WARN_DAYS = 90
 const REVISION_WARN_DAYS = 7
 
-/** What is wrong with the coordinator itself, with the cure; empty: nothing. */
+/** Authorities that machines trust still and that are gone here: an invariant of the fleet is broken, which is told as such too. */
+export function goneAuthorities({ authorities, caPins, trustNumber }: FleetHealth): readonly string[] {
+  return caPins
+    .filter(pin => !authorities.some(authority => authority.pin === pin))
+    .map(
+      pin =>
+        `trust set ${trustNumber} lists the authority ${pin}, which is gone here: machines trust it still; ` +
+        'take it out with `muster trust rotate ca drop`',
+    )
+}
+
+/** What else is wrong with the coordinator itself, with the cure; empty: nothing. */
 export function fleetProblems(health: FleetHealth, now: Date): readonly string[] {
   const problems: string[] = []
   if (health.trustNumber === 0) {

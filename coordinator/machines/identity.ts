@@ -1,38 +1,24 @@
 import type { Facts } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
-import type { Hardware } from '../../shared/revision/expand-name.ts'
+import { cut, type HardwareClaim, hardwareClaim } from '../../shared/revision/hardware-of-facts.ts'
 import { readTexts } from '../store/json.ts'
 import type { MachineRow } from '../store/machines.ts'
 
 /** What a machine claims to be. An empty text or list: not known, which never equals anything. */
-export interface ClaimedIdentity {
-  readonly serial: string
-  readonly uuid: string
+export interface ClaimedIdentity extends HardwareClaim {
   readonly product: string
-  readonly macs: readonly string[]
-  readonly diskSerials: readonly string[]
   /** SHA-256 over the sorted disk serials; empty without any. */
   readonly disksDigest: string
   /** /etc/machine-id: of the installed system, not of the hardware. */
   readonly systemId: string
 }
 
-const MAX_TEXT_CHARS = 256
-
 export function identityOfFacts(facts: Facts): ClaimedIdentity {
-  const diskSerials = unique(
-    // A stick that is plugged in or out changes nothing about which machine this is.
-    facts.disks.filter(disk => disk.removable !== true).map(disk => cut(disk.serial)),
-  )
+  const claim = hardwareClaim(facts)
   return {
-    serial: cut(facts.system?.serial),
-    uuid: cut(facts.system?.uuid).toLowerCase(),
+    ...claim,
     product: cut(facts.system?.product),
-    macs: unique(
-      facts.interfaces.filter(({ physical }) => physical).map(({ mac }) => cut(mac).toLowerCase()),
-    ),
-    diskSerials,
-    disksDigest: disksDigest(diskSerials),
+    disksDigest: disksDigest(claim.diskSerials),
     systemId: cut(facts.system?.machineId),
   }
 }
@@ -64,23 +50,4 @@ export function identityOfRow(row: Omit<MachineRow, 'public_key'>): ClaimedIdent
     disksDigest: row.disks_digest,
     systemId: row.machine_id,
   }
-}
-
-/** As the rules of binding take it: what is not known is left out. */
-export function hardwareOf(machineId: string, identity: ClaimedIdentity): Hardware {
-  return {
-    machineId,
-    serial: identity.serial || undefined,
-    uuid: identity.uuid || undefined,
-    macs: identity.macs,
-    diskSerials: identity.diskSerials,
-  }
-}
-
-function cut(text: string | undefined): string {
-  return (text ?? '').trim().slice(0, MAX_TEXT_CHARS)
-}
-
-function unique(texts: readonly string[]): readonly string[] {
-  return [...new Set(texts.filter(text => text !== ''))].toSorted()
 }

@@ -1,3 +1,4 @@
+import { cutText } from '../../shared/cut-text.ts'
 import type { AgentEvent, TrustReport } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
@@ -88,7 +89,7 @@ export class AgentEvents {
         at: now,
         class: kind,
         machine: machineId,
-        reason: event.reason.slice(0, MAX_REASON_CHARS),
+        reason: cutText(event.reason, MAX_REASON_CHARS),
         actor: machineId,
       }),
     )

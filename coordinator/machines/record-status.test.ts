@@ -66,7 +66,16 @@ describe('what a node holds on to', () => {
     expect(await matched('status.held')).toEqual([OLAF])
     expect(await matched('status.quarantined > 0')).toEqual([OLAF])
     expect(await matched('!status.held && status.quarantined == 0')).toEqual(['b'.repeat(64)])
+    expect(directory.get(OLAF)?.system).toBe('/nix/store/good')
     expect(directory.get(OLAF)?.onHold).toEqual({ reason: 'the disk', sinceMs: START.getTime() - 5_000 })
+    // Somebody only tries another system until the next boot: the generations are as they were.
+    const generations = [{ number: 7, storePath: '/nix/store/good', profile: true, booted: true }]
+    await recordStatus(
+      { ...fleet, directory },
+      OLAF,
+      status({ generations, currentSystem: '/nix/store/test' }),
+    )
+    expect(directory.get(OLAF)?.system).toBe('/nix/store/test')
   })
 
   it('N33: told again as it was costs no write', async () => {

@@ -1,5 +1,6 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import type { Kysely } from 'kysely'
+import { cutText } from '../../shared/cut-text.ts'
 import {
   GenerationSchema,
   HeldSchema,
@@ -57,20 +58,21 @@ export async function readNodeStatus(db: Kysely<Database>, id: string): Promise<
 function bounded(said: NodeStatus): NodeStatus {
   return create(NodeStatusSchema, {
     ...(said.held && {
-      held: create(HeldSchema, { ...said.held, reason: said.held.reason.slice(0, MAX_REASON_CHARS) }),
+      held: create(HeldSchema, { ...said.held, reason: cutText(said.held.reason, MAX_REASON_CHARS) }),
     }),
     quarantined: said.quarantined.slice(0, MAX_LIST).map(one =>
       create(QuarantinedSchema, {
         ...one,
         storePath: one.storePath.slice(0, MAX_TEXT_CHARS),
-        reason: one.reason.slice(0, MAX_TEXT_CHARS),
+        reason: cutText(one.reason, MAX_TEXT_CHARS),
         operationId: one.operationId.slice(0, 64),
       }),
     ),
     program: said.program.slice(0, MAX_TEXT_CHARS),
     bootLoader: said.bootLoader.slice(0, 64),
     oneShotBoot: said.oneShotBoot,
-    failedUnits: said.failedUnits.slice(0, MAX_FAILED_UNITS).map(name => name.slice(0, 256)),
+    currentSystem: said.currentSystem.slice(0, MAX_TEXT_CHARS),
+    failedUnits: said.failedUnits.slice(0, MAX_FAILED_UNITS).map(name => cutText(name, 256)),
     unitsRead: said.unitsRead,
     generations: said.generations
       .slice(0, MAX_LIST)

@@ -22,7 +22,14 @@ export function selectorVariables(
 ): QueryVariables {
   const entry = directory.get(row.id) ?? entryOf(row, [])
   const assignment = directory.assignment(row.id)
-  const shown = showConditions(entry, assignment, directory.alike(entry), conditions, nowMs)
+  const shown = showConditions(
+    entry,
+    assignment,
+    directory.alike(entry),
+    directory.proposal(entry.id),
+    conditions,
+    nowMs,
+  )
   const isHost = assignment.kind === 'host'
   return {
     ...(facts && { facts: factsToCel(facts) }),

@@ -1,4 +1,5 @@
 import type { Assignment } from '../enrolment/assign.ts'
+import type { Proposal } from '../enrolment/propose-host.ts'
 import { isLive, type KnownCondition, type MachineEntry } from './entry.ts'
 
 export interface ConditionSettings {
@@ -16,6 +17,7 @@ export function showConditions(
   entry: MachineEntry,
   assignment: Assignment,
   alike: readonly string[],
+  proposal: Proposal,
   settings: ConditionSettings,
   nowMs: number,
 ): readonly KnownCondition[] {
@@ -56,10 +58,18 @@ export function showConditions(
       add('quarantined', `${what} failed on it and will not be tried again; \`muster retry\` lifts that`)
     }
     if (assignment.kind === 'conflict') add('conflict', assignment.reason)
+    if (proposal.kind !== 'none') add('acted-as', textOfProposal(entry.id, proposal))
     if (alike.length > 0) {
       const others = alike.slice(0, 8).map(id => id.slice(0, 12))
       add('similar', `its serial or UUID is claimed by ${others.join(', ')} too`)
     }
   }
   return shown
+}
+
+function textOfProposal(id: string, proposal: Exclude<Proposal, { kind: 'none' }>): string {
+  const { host } = proposal
+  return proposal.kind === 'conflict'
+    ? `says that it acted as ${host} before; it is bound to no host: ${proposal.reason}`
+    : `says that it acted as ${host} before, and is bound to no host; if you know that it is, \`muster bind ${host} ${id.slice(0, 12)}\``
 }

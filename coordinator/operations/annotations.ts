@@ -1,4 +1,5 @@
 import { create, toBinary } from '@bufbuild/protobuf'
+import { cutText } from '../../shared/cut-text.ts'
 import { type OperationReport, Phase, type PhaseRecord } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type Plan, PlanSchema, RebootReasonSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
 import type { OperationRow } from '../store/operations.ts'
@@ -40,7 +41,7 @@ function boundPlan(plan: Plan): Plan {
     leftOut += Math.max(0, names.length - MAX_UNITS)
     return names.slice(0, MAX_UNITS).map(name => name.slice(0, MAX_UNIT_CHARS))
   }
-  const cut = (text: string) => text.slice(0, MAX_TEXT_CHARS)
+  const cut = (text: string) => cutText(text, MAX_TEXT_CHARS)
   const lists = {
     stops: units(plan.stops),
     starts: units(plan.starts),
@@ -56,8 +57,8 @@ function boundPlan(plan: Plan): Plan {
     rebootReasons: plan.rebootReasons.slice(0, MAX_REASONS).map(reason =>
       create(RebootReasonSchema, {
         ...reason,
-        kind: reason.kind.slice(0, 64),
-        key: reason.key.slice(0, 256),
+        kind: cutText(reason.kind, 64),
+        key: cutText(reason.key, 256),
         before: reason.before.slice(0, 200),
         after: reason.after.slice(0, 200),
       }),

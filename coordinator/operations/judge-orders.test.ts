@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { judgeOrders, type OpenOrder, type OrderCandidate, type WantedOrder } from './judge-orders.ts'
 import { ACTIONS, isChange, needsRevision, type WantedAction } from './order-action.ts'
 import { type PastOperation, reachedRevision } from './reached-revision.ts'
@@ -44,6 +44,7 @@ const past = (id: string, revision: number, change: Partial<PastOperation> = {})
   action: 'apply',
   revision,
   outcomeClass: OutcomeClass.SUCCEEDED,
+  phase: Phase.PROMOTE,
   rollbackTo: '',
   rollbackBefore: false,
   ...change,
@@ -164,6 +165,41 @@ describe('a rollback', () => {
     expect(judge(back(), candidate('olaf', { history }))).toMatchObject({
       decisions: [{ action: { word: 'rollback', to: 'op-3', before: true }, revision: 1 }],
     })
+  })
+
+  it.each<[string, Partial<PastOperation>, string, number]>([
+    ['passes over one that found its system running', { phase: Phase.PLAN }, 'op-3', 1],
+    [
+      'counts one whose Kubernetes failed, for its system stays',
+      { outcomeClass: OutcomeClass.ACTIVATION_FAILED, phase: Phase.KUBERNETES },
+      'op-4',
+      3,
+    ],
+    [
+      'counts one that could not be taken back',
+      { outcomeClass: OutcomeClass.ROLLBACK_FAILED, phase: Phase.RETURN },
+      'op-4',
+      3,
+    ],
+    [
+      'counts one of which nobody knows what it did',
+      { outcomeClass: OutcomeClass.UNKNOWN, phase: Phase.UNSPECIFIED },
+      'op-4',
+      3,
+    ],
+  ])('%s', (_, change, to, revision) => {
+    const newest = past('op-4', 4, change)
+    expect(judge(back(), candidate('olaf', { history: [newest, ...history] }))).toMatchObject({
+      decisions: [{ action: { word: 'rollback', to, before: true }, revision }],
+    })
+  })
+
+  it('knows the revision of what ran before by the newest that had that system, and none over an end that nobody knows', () => {
+    const same = past('op-4', 4, { phase: Phase.PLAN })
+    const lost = past('op-4', 4, { outcomeClass: OutcomeClass.UNKNOWN, phase: Phase.ACTIVATE })
+    const before = { operation: 'op-5', before: true }
+    expect(reachedRevision([past('op-5', 5), same, ...history], before)).toBe(4)
+    expect(reachedRevision([past('op-5', 5), lost, ...history], before)).toBeUndefined()
   })
 
   it('leads to what an operation reached, where one is named', () => {

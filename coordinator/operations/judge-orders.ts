@@ -157,8 +157,7 @@ function decide(
   const newest = newestChange(history)
   const to = action.to === '' ? newest?.id : action.to
   const before = action.to === '' || action.before
-  if (to === undefined)
-    return 'no change of it that succeeded is known here, so there is nothing to go back from'
+  if (to === undefined) return 'no change of its system is known here, so there is nothing to go back from'
   if (!history.some(({ id }) => id === to)) {
     return `no operation ${to} of it is known here; \`muster operations\` lists them`
   }

@@ -22,7 +22,7 @@ export type WantedAction =
   | { readonly word: 'apply' | 'plan' }
   /** To the Kubernetes of a revision, or only to have it there. */
   | { readonly word: 'upgrade' | 'fetch' }
-  /** Without an operation: back to what ran before the newest change that succeeded. */
+  /** Without an operation: back to what ran before the newest change of the system. */
   | { readonly word: 'rollback'; readonly to: string; readonly before: boolean }
   | { readonly word: 'hold'; readonly reason: string }
   | { readonly word: 'reboot' | 'restart' | 'resume' | 'retry' }
@@ -41,6 +41,13 @@ export const CHANGES = [
 /** Actions that change what the node runs: one after the other, and only where the node's own settings allow. */
 export function isChange(word: string): boolean {
   return CHANGES.some(change => change === word)
+}
+
+/** Whether an order as it is sent changes what the node runs. */
+export function changesNode({ action }: OrderInit): boolean {
+  if (action?.case === 'apply') return action.value?.planOnly !== true
+  if (action?.case === 'upgrade') return action.value?.fetchOnly !== true
+  return action?.case === undefined || isChange(action.case)
 }
 
 /** Actions that go to what a revision says. */

@@ -27,7 +27,7 @@ export interface OrderDeps {
   /** How long an order may wait for its machine; absent: one hour. */
   readonly orderLifetimeMs?: number
   /** Told of operations that only their node knows. */
-  readonly nodes?: Pick<NodeClaims, 'sawOperation' | 'sawRollout'>
+  readonly nodes?: Pick<NodeClaims, 'sawOrder' | 'sawOperation' | 'sawRollout'>
 }
 
 /**

@@ -24,8 +24,10 @@ export function placeLogChunk(
 ): LogChunk | undefined {
   if (incoming.lines.length === 0 && incoming.dropped === 0) return undefined
   if (sameFirst && sameLines(sameFirst, incoming)) return undefined
-  if (last && incoming.lines.length > 0 && sameLines(last, incoming)) return undefined
   const next = last ? last.first + last.lines.length : 0
+  // Sent again by one that counts anew. From one that goes on counting a line like the one before is another line.
+  const again = last && incoming.first < next && incoming.lines.length > 0 && sameLines(last, incoming)
+  if (again) return undefined
   const first = Math.max(incoming.first, next)
   const bytes = Buffer.byteLength(JSON.stringify(incoming.lines))
   const full = totals.lines + incoming.lines.length > limits.lines || totals.bytes + bytes > limits.bytes

@@ -1,24 +1,19 @@
-import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import { type OperationEnd, reachedSystem, systemChange } from '../../shared/system-change.ts'
 
 /** As much of an operation as it matters for going back to it. */
-export interface PastOperation {
+export interface PastOperation extends OperationEnd {
   readonly id: string
-  readonly action: string
   readonly revision: number
-  readonly outcomeClass: number
   readonly rollbackTo: string
   readonly rollbackBefore: boolean
 }
 
-/** Whether an operation left the node with the system it was ordered to. */
-export function didChange({ action, outcomeClass }: Pick<PastOperation, 'action' | 'outcomeClass'>): boolean {
-  const good = outcomeClass === OutcomeClass.SUCCEEDED || outcomeClass === OutcomeClass.DEGRADED
-  return good && (action === 'apply' || action === 'rollback')
-}
-
-/** The newest change of a machine that succeeded, in a history that begins with the newest. */
+/**
+ * The newest operation that changed the system of a machine, or may have, in a history that begins with the newest. What
+ * ran before it is what the machine's own journal says.
+ */
 export function newestChange(history: readonly PastOperation[]): PastOperation | undefined {
-  return history.find(didChange)
+  return history.find(operation => systemChange(operation) !== 'none')
 }
 
 /**
@@ -34,7 +29,7 @@ export function reachedRevision(
   for (let step = 0; step <= history.length; step++) {
     const at = history.findIndex(({ id }) => id === operation)
     if (at === -1) return undefined
-    const found = before ? history.slice(at + 1).find(didChange) : history[at]
+    const found = before ? ranBefore(history, at) : history[at]
     if (!found) return undefined
     if (found.action === 'apply') return found.revision > 0 ? found.revision : undefined
     if (found.action !== 'rollback') return undefined
@@ -42,4 +37,15 @@ export function reachedRevision(
     before = found.rollbackBefore
   }
   return undefined
+}
+
+/**
+ * The operation whose system ran when another began: the newest one before it that reached one, if none in between may have
+ * changed that.
+ */
+function ranBefore(history: readonly PastOperation[], at: number): PastOperation | undefined {
+  const found = history
+    .slice(at + 1)
+    .find(operation => reachedSystem(operation) || systemChange(operation) === 'unknown')
+  return found && reachedSystem(found) ? found : undefined
 }

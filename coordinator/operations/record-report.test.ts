@@ -116,6 +116,18 @@ describe('reports of operations', () => {
     expect(events.map(event => event.class)).toEqual(['operation'])
   })
 
+  it('follows a node to a system that stays though its Kubernetes failed, and not back from there', async () => {
+    const applied = async () => (await findMachine(fleet.store.db, OLAF))?.applied_revision
+    await order('one', OLAF, 3)
+    pass(1_000)
+    await order('two', OLAF, 4)
+    const failed = { ...outcome(OutcomeClass.ACTIVATION_FAILED), phase: Phase.KUBERNETES }
+    await recordReport(deps, OLAF, report('two', 4, { outcome: failed }))
+    expect(await applied()).toBe(4)
+    await recordReport(deps, OLAF, report('one', 3, { outcome: outcome(OutcomeClass.SUCCEEDED) }))
+    expect(await applied()).toBe(4)
+  })
+
   it('writes an outcome once: a later one changes nothing and is shown', async () => {
     await order('one', OLAF, 3)
     await recordReport(deps, OLAF, report('one', 3, { outcome: outcome(OutcomeClass.BUILD_FAILED, 'no') }))

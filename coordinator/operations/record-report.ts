@@ -2,6 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { create } from '@bufbuild/protobuf'
 import { timestampMs } from '@bufbuild/protobuf/wkt'
 import type { Transaction } from 'kysely'
+import { cutText } from '../../shared/cut-text.ts'
 import type { OperationAckSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import {
   type OperationReport,
@@ -15,7 +16,9 @@ import {
 import { isDigest } from '../../shared/ids.ts'
 import { isHostName } from '../../shared/revision/host-name.ts'
 import { denied, invalid } from '../../shared/rpc/rpc-error.ts'
+import { reachedSystem } from '../../shared/system-change.ts'
 import { recordClaim } from '../store/events.ts'
+import { noteAcknowledged } from '../store/machines.ts'
 import {
   annotateOperation,
   countUnordered,
@@ -45,9 +48,6 @@ const MAX_TEXT_CHARS = 4 * 1024
 const MAX_UNORDERED = 100
 const LAST_PHASE = Math.max(...Object.values(Phase))
 
-/** Outcomes after which the node runs what it was ordered to. */
-const SUCCESSES: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
-
 /**
  * Takes down what a node says of one of its operations. Idempotent: a report carries the operation's whole state. The
  * outcome is written once; the answer tells the node what it need not send again.
@@ -70,9 +70,19 @@ export async function recordReport(
       return 'foreign'
     }
     const row = known ?? (await adopt(tx, machine, report, now))
-    if (!row) return { adopted: false, sequence: newestOf(phases), outcome: outcome !== undefined }
+    const rollout = known ? undefined : rolloutOf(report)
+    if (row && rollout) {
+      const action = row.action ?? 'apply'
+      await deps.nodes?.sawOrder(tx, { rollout, machine, operation: id, action, startedMs: row.ordered })
+    }
+    if (!row) {
+      const sequence = newestOf(phases)
+      await noteAcknowledged(tx, machine, sequence)
+      return { adopted: false, sequence, outcome: outcome !== undefined }
+    }
     const merged = mergePhases((await phasesOf(tx, [id])).get(id) ?? [], phases)
     await putPhases(tx, id, merged.changed)
+    await noteAcknowledged(tx, machine, merged.newest)
     await annotateOperation(tx, id, annotations(row, report, phases, instance))
     const phase = Math.max(outcome?.phase ?? 0, ...phases.map(record => record.phase))
     const input = { kind: 'report', phase, outcomeClass: outcome?.class ?? 0 } as const
@@ -89,7 +99,11 @@ export async function recordReport(
   })
   if (result === 'foreign') throw denied(`operation ${id}: belongs to another machine`)
   if (result.adopted) {
-    deps.nodes?.sawOperation(machine, id, whatWasReported(report))
+    deps.nodes?.sawOperation(machine, {
+      id,
+      what: whatWasReported(report),
+      startedMs: startOf(report, now.getTime()),
+    })
     const claim = rolloutOf(report)
     if (claim) deps.nodes?.sawRollout(machine, claim)
   }
@@ -121,10 +135,12 @@ async function followNode(
   outcome: Outcome | undefined,
   phases: readonly PhaseRecord[],
 ): Promise<void> {
-  const succeeded = outcome !== undefined && SUCCESSES.includes(outcome.class)
-  if (row.action === 'rollback' && succeeded) await setAppliedRevision(tx, row, SUCCESSES)
-  if (row.action !== 'apply' || BigInt(row.revision) !== report.revision) return
-  if (succeeded) await setAppliedRevision(tx, row, SUCCESSES)
+  const { action } = row
+  const phase = Math.max(outcome?.phase ?? 0, ...phases.map(record => record.phase))
+  const reached = outcome !== undefined && reachedSystem({ action, outcomeClass: outcome.class, phase })
+  if (action === 'rollback' && reached) await setAppliedRevision(tx, row)
+  if (action !== 'apply' || BigInt(row.revision) !== report.revision) return
+  if (reached) await setAppliedRevision(tx, row)
   // Past the first phase the node has the revision on record as accepted.
   if (phases.some(record => record.phase > Phase.VERIFY)) {
     const accepted = { revision: row.revision, manifestDigest: row.manifest_digest }
@@ -159,17 +175,17 @@ function readReport(report: OperationReport): ReadReport {
   return {
     id,
     phases: phases.map(record =>
-      create(PhaseRecordSchema, { ...record, detail: record.detail.slice(0, MAX_TEXT_CHARS) }),
+      create(PhaseRecordSchema, { ...record, detail: cutText(record.detail, MAX_TEXT_CHARS) }),
     ),
     outcome:
       outcome &&
       create(OutcomeSchema, {
         ...outcome,
-        reason: outcome.reason.slice(0, MAX_TEXT_CHARS),
-        refusal: outcome.refusal.slice(0, 64),
+        reason: cutText(outcome.reason, MAX_TEXT_CHARS),
+        refusal: cutText(outcome.refusal, 64),
         storePath: outcome.storePath.slice(0, MAX_TEXT_CHARS),
-        simulated: outcome.simulated.slice(0, 64).map(text => text.slice(0, 256)),
-        runs: outcome.runs.slice(0, MAX_TEXT_CHARS),
+        simulated: outcome.simulated.slice(0, 64).map(text => cutText(text, 256)),
+        runs: cutText(outcome.runs, MAX_TEXT_CHARS),
       }),
   }
 }
@@ -216,7 +232,6 @@ async function adopt(
     )
     return undefined
   }
-  const started = report.phases.map(({ started: at }) => (at ? timestampMs(at) : now.getTime()))
   await insertOperations(tx, [
     {
       id,
@@ -224,8 +239,7 @@ async function adopt(
       host: isHostName(report.host) ? report.host : '',
       revision: Number(BigInt.asUintN(53, report.revision)),
       manifest_digest: isDigest(report.manifestDigest) ? report.manifestDigest : '',
-      // A node's clock may be ahead; nothing was ordered in the future.
-      ordered: Math.max(0, Math.min(now.getTime(), ...started)),
+      ordered: startOf(report, now.getTime()),
       ordered_by: UNKNOWN_ORDERER,
       expires: now.getTime(),
       delivered: now.getTime(),
@@ -244,6 +258,14 @@ async function adopt(
     actor: machine,
   })
   return await findOperation(tx, id)
+}
+
+/** When it began. A node's clock may be ahead; nothing was ordered in the future. */
+function startOf({ phases }: OperationReport, nowMs: number): number {
+  return Math.max(
+    0,
+    Math.min(nowMs, ...phases.map(({ started }) => (started ? timestampMs(started) : nowMs))),
+  )
 }
 
 /** A node that tells of another end than the one on record: the record stays, and people are shown both. */

@@ -184,6 +184,7 @@ async function historyOf(tx: Transaction<Database>, machine: string): Promise<Pa
     action: row.action,
     revision: row.revision,
     outcomeClass: row.outcome_class,
+    phase: row.phase,
     rollbackTo: row.rollback_to,
     rollbackBefore: row.rollback_before === 1,
   }))

@@ -1,5 +1,6 @@
 import type { CelInput } from '@bufbuild/cel'
 import { status } from '@grpc/grpc-js'
+import { cutText } from '../../shared/cut-text.ts'
 import { reasonOf } from '../../shared/errors.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
 import { RpcError } from '../../shared/rpc/rpc-error.ts'
@@ -50,7 +51,7 @@ export async function* answerLive(
       text = await deps.sessions.probe(machine, one.kind, deadlineMs, signal, one.parameters)
     } catch (error) {
       if (!(error instanceof RpcError && ANSWERS.includes(error.code))) return { kind: 'silent' }
-      return { kind: 'refused', question: one, reason: error.message.slice(0, MAX_REASON_CHARS) }
+      return { kind: 'refused', question: one, reason: cutText(error.message, MAX_REASON_CHARS) }
     }
     try {
       return { kind: 'read', question: one, reading: readAnswer(one.kind, text) }

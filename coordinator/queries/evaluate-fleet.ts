@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
-import type { CelValue } from '@bufbuild/cel'
+import type { CelInput, CelValue } from '@bufbuild/cel'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Clock } from '../../shared/clock.ts'
 import {
+  type Compilation,
   type CompiledExpression,
   compileExpression,
   evaluate,
@@ -56,9 +57,16 @@ const SLICE_MS = 10
 const LOOK_EVERY = 16
 
 /** Compiles or throws with the field's name. Empty: true. */
-export function compileField(field: string, text: string): CompiledExpression {
-  const compiled = compileExpression(text.trim() === '' ? 'true' : text)
-  if (compiled.kind === 'refused') throw invalid(`${field}: ${compiled.reason}`)
+export function compileField(
+  field: string,
+  text: string,
+  compile: (text: string) => Compilation = compileExpression,
+): CompiledExpression {
+  const compiled = compile(text.trim() === '' ? 'true' : text)
+  if (compiled.kind === 'refused') {
+    const { reason, place } = compiled
+    throw invalid(`${field}: ${reason}${place === undefined ? '' : `\n${place}`}`)
+  }
   return compiled.expression
 }
 
@@ -78,9 +86,7 @@ export async function* answerFromStore(
     const contextOf = await readContexts(deps, question, page)
     let answers: Answer[] = []
     for (const [index, entry] of page.entries()) {
-      const own = facts[index]
-      const variables = contextOf(entry)
-      answers.push(answer(question, entry, own === undefined ? variables : { ...variables, facts: own }))
+      answers.push(answer(question, entry, contextOf(entry, facts[index])))
       if (index % LOOK_EVERY !== 0 || performance.now() - sliceStart <= SLICE_MS) continue
       yield answers
       answers = []
@@ -97,14 +103,14 @@ export function usedBy({ where, select: columns }: FleetQuestion): ReadonlySet<s
 }
 
 /**
- * All variables of these machines but their facts and what they are asked live. Rows are read only for questions that
+ * All variables of these machines but what they are asked live; their facts are those that are given, if any. Rows are read only for questions that
  * speak of what stands in them; what an expression does not use costs nothing.
  */
 export async function readContexts(
   deps: Omit<FleetQueryDeps, 'factsCache'>,
   question: FleetQuestion,
   entries: readonly MachineEntry[],
-): Promise<(entry: MachineEntry) => QueryVariables> {
+): Promise<(entry: MachineEntry, facts?: CelInput) => QueryVariables> {
   const { store, directory, clock, clusterReader } = deps
   const used = usedBy(question)
   const nowMs = clock.now().getTime()
@@ -121,8 +127,10 @@ export async function readContexts(
   const ofLabels = used.has('labels')
   // Made for every machine of the fleet: one object each, and nothing that nobody asks for.
   const only = { now }
-  if (!ofRows && !ofHost && !ofLabels && !clusters) return () => only
-  return entry => {
+  if (!ofRows && !ofHost && !ofLabels && !clusters) {
+    return (_entry, facts) => (facts === undefined ? only : { now, facts })
+  }
+  return (entry, facts) => {
     const row = rows.get(entry.id)
     const cluster = clusters && { cluster: clusters.get(entry.id) ?? NO_CLUSTER }
     if (row) {
@@ -131,6 +139,7 @@ export async function readContexts(
         ...selectorVariables(deps, row, undefined, nowMs),
         ...(node !== undefined && { node }),
         ...cluster,
+        ...(facts !== undefined && { facts }),
         now,
       }
     }
@@ -141,6 +150,7 @@ export async function readContexts(
         labels: new Map(Object.entries(labelsOf(directory, entry.id, entry.labels))),
       }),
       ...cluster,
+      ...(facts !== undefined && { facts }),
       now,
     }
   }

@@ -1,12 +1,12 @@
 import type { CelInput } from '@bufbuild/cel'
 import type { Kysely } from 'kysely'
-import { factsToCel } from '../../shared/query/message-to-cel.ts'
+import { encodedFactsToCel } from '../../shared/query/message-to-cel.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import { MAX_FACTS_BYTES, readFacts } from '../machines/read-facts.ts'
 import { newestFacts } from '../store/facts.ts'
 import type { Database } from '../store/tables.ts'
 
-/** Serialised bytes whose decoded forms are kept; decoded they take some four times as much. */
+/** Bytes of the facts that are kept; what of them was asked for is kept decoded, too, and takes up to eight times as much. */
 const MAX_CACHED_BYTES = 32 * 1024 * 1024
 
 interface Decoded {
@@ -56,7 +56,7 @@ export class FactsCache {
     for (const [id, bytes] of await newestFacts(db, missing)) {
       const read = readFacts(bytes, MAX_FACTS_BYTES)
       if (read.kind === 'refused') continue
-      const facts = factsToCel(read.facts)
+      const facts = encodedFactsToCel(bytes)
       made.set(id, facts)
       this.#keep(id, { digest: read.digest, facts, bytes: bytes.length, used: false })
     }

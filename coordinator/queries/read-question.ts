@@ -1,6 +1,6 @@
 import type { QueryRequest } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { type AggregateName, readAggregate } from '../../shared/query/aggregate.ts'
-import type { CompiledExpression } from '../../shared/query/expression.ts'
+import { type CompiledExpression, compileSelector } from '../../shared/query/expression.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { compileField } from './evaluate-fleet.ts'
 
@@ -40,7 +40,7 @@ export function readQuestion(request: QueryRequest): Question {
   atMost('group_by', groupBy.length, MAX_KEYS)
   atMost('sort', sort.length, MAX_KEYS)
   if (limit > MAX_ROWS) throw invalid(`limit: at most ${MAX_ROWS}`)
-  const where = compileField('expression', request.expression)
+  const where = compileField('expression', request.expression, compileSelector)
   const columns = select.map((text, at) => readColumn(`select[${at}]`, text))
   const rest = { where, limit: limit === 0 ? undefined : limit }
   const grouped = groupBy.length > 0 || columns.some(({ aggregate }) => aggregate !== undefined)

@@ -1,8 +1,10 @@
+import { compileSelector } from '../../shared/query/expression.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import { answerFromStore, compileField, type FleetQueryDeps } from './evaluate-fleet.ts'
 
 /** A machine for which the selector could not be evaluated, and why. */
 export interface SelectionError {
+  /** Its host or id. */
   readonly machine: string
   readonly reason: string
 }
@@ -15,14 +17,16 @@ export async function selectMachines(
   where: string,
   wanted: (entry: MachineEntry) => boolean,
 ): Promise<{ readonly matched: MachineEntry[]; readonly errors: SelectionError[] }> {
-  const question = { where: compileField('where', where), select: [] }
+  const question = { where: compileField('where', where, compileSelector), select: [] }
   const matched: MachineEntry[] = []
   const errors: SelectionError[] = []
   for await (const answers of answerFromStore(deps, question, wanted)) {
     for (const one of answers) {
       if (one.kind === 'match') matched.push(one.entry)
       else if (one.kind === 'error' && errors.length < MAX_SELECTION_ERRORS) {
-        errors.push({ machine: one.entry.id, reason: one.reason })
+        const assignment = deps.directory.assignment(one.entry.id)
+        const machine = assignment.kind === 'host' ? assignment.host : one.entry.id
+        errors.push({ machine, reason: one.reason })
       }
     }
   }

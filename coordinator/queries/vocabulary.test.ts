@@ -53,7 +53,7 @@ it('docs/reference/query.md documents every variable with its type, and no other
     hosts: [{ host: 'olaf', role: 'server', machine: MACHINE }],
     record: {
       ...{ name: 'home', count: 1, firstServer: MACHINE, joins: [], clears: [], leaves: [] },
-      ...{ left: new Map(), attempts: new Map(), settledMs: 0 },
+      ...{ left: new Map(), attempts: new Map(), settledMs: 0, setBackAt: 0 },
       founding: {
         ...{ state: 'founded', machine: MACHINE, host: 'olaf', operation: 'x', atMs: 0, attempt: 1 },
         ...{ authority: 'b'.repeat(64), adopted: false },

@@ -28,7 +28,13 @@ const run = (change: Partial<RetentionPolicy> = {}) =>
   trim({ ...fleet, log: pino({ level: 'silent' }), policy: { ...policy, ...change } }, never)
 const ago = (days: number) => new Date(NOW - days * DAY_MS)
 
-async function addOperation(id: string, machine: string, days: number, ended: boolean): Promise<void> {
+async function addOperation(
+  id: string,
+  machine: string,
+  days: number,
+  ended: boolean,
+  action?: string,
+): Promise<void> {
   await fleet.store.transact(async tx => {
     await insertOperations(tx, [
       {
@@ -37,6 +43,7 @@ async function addOperation(id: string, machine: string, days: number, ended: bo
         host: '',
         revision: 1,
         manifest_digest: '',
+        ...(action !== undefined && { action }),
         ordered: ago(days).getTime(),
         ordered_by: 'anna',
         expires: 0,
@@ -113,6 +120,15 @@ describe('retention', () => {
     expect(await operations()).toEqual(['after', 'newest', 'stuck'])
     expect(await logs()).toEqual(['after', 'stuck'])
     expect(await run()).toBe(0)
+  })
+
+  it('keeps the newest operation by which a machine got to a system, behind plans however new', async () => {
+    await addOperation('older', 'm1', 50, true, 'apply')
+    await addOperation('reached', 'm1', 40, true, 'rollback')
+    await addOperation('rebooted', 'm1', 35, true, 'reboot')
+    await addOperation('plan', 'm1', 1, true, 'plan')
+    await run()
+    expect(await operations()).toEqual(['plan', 'reached'])
   })
 
   it('T60: keeps output, events and operations within their bounds however much comes', async () => {

@@ -1,5 +1,6 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import type { Transaction } from 'kysely'
+import { cutText } from '../../shared/cut-text.ts'
 import { type StartRolloutRequest, StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { operationId } from '../../shared/ids.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
@@ -11,6 +12,7 @@ import {
   changeRollout,
   closeGrant,
   insertGrant,
+  putOverride,
   type RolloutRow,
   writeHostRecord,
 } from '../store/rollouts.ts'
@@ -62,6 +64,7 @@ export async function applyDecision(
 ): Promise<Applied> {
   const touched = new Set<string>()
   const decided = new Set([
+    ...decision.placements.map(({ rollout }) => rollout),
     ...decision.grants.map(({ rollout }) => rollout),
     ...decision.closings.map(({ rollout }) => rollout),
     ...decision.moves.map(({ rollout }) => rollout),
@@ -74,6 +77,9 @@ export async function applyDecision(
       throw new StaleDecision(`rollout ${id} was changed meanwhile`)
     }
     touched.add(id)
+  }
+  for (const { rollout, host, cluster } of decision.placements) {
+    await writeHostRecord(tx, { rollout, host }, { cluster })
   }
   for (const { grant, end } of decision.closings) {
     await closeGrant(tx, grant, { ...end, nowMs: now.getTime() })
@@ -92,6 +98,7 @@ export async function applyDecision(
     if (given.machine !== '') machines.push(given.machine)
     operations.push(...given.ended)
   }
+  await recordOpened(tx, byId, decision.opened, refused, now)
   await recordMoves(tx, byId, decision.moves, now)
   for (const id of await writeWaits(tx, rows, decision, refused, now)) touched.add(id)
   await writeEnds(tx, rows, decision, now)
@@ -101,7 +108,8 @@ export async function applyDecision(
     operations,
     decided:
       decided.size > 0 &&
-      decision.grants.length + decision.closings.length + decision.moves.length > refused.size,
+      decision.placements.length + decision.grants.length + decision.closings.length + decision.moves.length >
+        refused.size,
     takesBack: decision.moves.some(({ revert }) => revert),
   }
 }
@@ -111,7 +119,7 @@ function changeOf(move: RolloutMove, now: Date) {
   return {
     state: move.state,
     ends_as: move.endsAs ?? '',
-    reason: move.reason.slice(0, 1_000),
+    reason: cutText(move.reason, 1_000),
     ...(isOver && { ended: now.getTime() }),
   }
 }
@@ -211,7 +219,7 @@ async function order(
 }
 
 function notNow(reason: string): Wait {
-  return { gate: 'target', reason: reason.slice(0, 500), opens: 'what stands in the way is gone' }
+  return { gate: 'target', reason: cutText(reason, 500), opens: 'what stands in the way is gone' }
 }
 
 async function insertSkipped(
@@ -251,6 +259,23 @@ export function actionOf(row: Pick<RolloutRow, 'action' | 'asked'>, step: string
 
 export function askedOf({ asked }: Pick<RolloutRow, 'asked'>): StartRolloutRequest {
   return fromBinary(StartRolloutRequestSchema, asked)
+}
+
+/** What went past a gate is on record as what an operator opens is: by whom it was asked for, and why it might. */
+async function recordOpened(
+  tx: Transaction<Database>,
+  byId: ReadonlyMap<string, RolloutRow>,
+  opened: Decision['opened'],
+  refused: ReadonlyMap<string, Wait>,
+  now: Date,
+): Promise<void> {
+  for (const { rollout, host, gate, why } of opened) {
+    const row = byId.get(rollout)
+    if (!row || refused.has(`${rollout} ${host}`)) continue
+    await putOverride(tx, { rollout, host, gate, at: now.getTime(), by_whom: row.started_by, why })
+    const reason = `rollout ${rollout} (${whatItDoes(row)}): gate ${gate} opened for ${host}: ${why}`
+    await recordEvent(tx, { at: now, class: 'rollout', reason, actor: row.started_by })
+  }
 }
 
 async function recordMoves(

@@ -12,8 +12,10 @@ import { isUniqueViolation, type Store } from '../store/store.ts'
 import type { ClusterSource } from './cluster-source.ts'
 import { freezeSettings } from './frozen-settings.ts'
 import { isServerRole, type Member, orderMembers } from './members.ts'
+import { isMove } from './plan/host-steps.ts'
 import { findOrderCircle } from './plan/predecessors.ts'
 import { isClusterAction, type RolloutAction, type RolloutRecord } from './plan/rollout-record.ts'
+import type { ClusterView } from './plan/rollout-snapshot.ts'
 import { howOfAct } from './read-record.ts'
 import type { RolloutRunner } from './runner.ts'
 import { intentOf, type NewRollout, writeRollout } from './start-rollout.ts'
@@ -32,12 +34,14 @@ export interface Beginning {
   readonly action: RolloutAction
   readonly revision: { readonly number: number; readonly digest: string } | undefined
   readonly members: readonly Member[]
-  /** Hosts outside of clusters were named, and whoever named them waits. */
+  /** Hosts were named one by one, and whoever named them waits. */
   readonly direct: boolean
   readonly prefetch: boolean
   readonly awayMs: number
   readonly startedBy: string
   readonly reverts?: string
+  /** Canaries that are asked for may be no hosts of it: then another stands in. */
+  readonly canariesElsewhere?: boolean
   /** SHA-256 of what was asked for, where it was not asked for as `asked`. */
   readonly intent?: string
 }
@@ -50,17 +54,20 @@ export async function prepareRollout(
   const { asked, action, revision, members, direct, prefetch, awayMs, startedBy, reverts = '' } = beginning
   const newest = await newestRevision(store.db)
   const policy = newest?.manifest.rollout ?? DEFAULT_POLICY
-  const { frozen, canaries, canarySize } = freezeSettings(policy, asked.settings, {
+  const { frozen, canaries, canarySize, remark } = freezeSettings(policy, asked.settings, action, {
     direct,
     prefetch,
     awayMs,
   })
   const unknown = asked.settings?.canaries.filter(name => !members.some(({ host }) => host === name)) ?? []
-  if (unknown.length > 0) {
+  if (unknown.length > 0 && !beginning.canariesElsewhere) {
     throw precondition(`settings.canaries: ${unknown.slice(0, 5).join(', ')} is no host of this rollout`)
   }
   // What a cluster does is asked of it also where its node has not joined, or has left.
-  const placed = isClusterAction(action) ? members : await outsideUntilJoined(clusters, members, clock)
+  const views = members.every(({ cluster }) => cluster === undefined)
+    ? undefined
+    : await clusters.views(clock.now().getTime())
+  const placed = isClusterAction(action) || !views ? members : outsideUntilJoined(views, members)
   const without = action === 'restart' ? placed.filter(({ cluster }) => cluster === undefined) : []
   if (without.length > 0) {
     throw precondition(
@@ -69,7 +76,13 @@ export async function prepareRollout(
       ),
     )
   }
-  const ordered = orderMembers(placed, canaries, canarySize)
+  const { members: ordered, standIn } = orderMembers(placed, {
+    named: canaries,
+    size: canarySize,
+    // A way back is kept waiting for nobody, and acts of clusters prove nothing.
+    standIn: isMove(action) && action !== 'rollback',
+    leaders: new Set([...(views?.values() ?? [])].flatMap(({ leader }) => leader ?? [])),
+  })
   const circle = findOrderCircle(
     ordered.map(member => ({
       ...{ host: member.host, cluster: member.cluster, after: member.after },
@@ -90,20 +103,19 @@ export async function prepareRollout(
     revision: revision?.number ?? 0,
     manifestDigest: revision?.digest ?? '',
     members: ordered,
+    standIn,
     settings: frozen,
     startedBy,
     reverts,
+    remark,
   }
 }
 
 /** A machine that certainly runs nothing of its cluster yet is as one outside of it: there is nothing in it to take care of. */
-async function outsideUntilJoined(
-  clusters: Pick<ClusterSource, 'views'>,
+function outsideUntilJoined(
+  views: ReadonlyMap<string, ClusterView>,
   members: readonly Member[],
-  clock: Clock,
-): Promise<readonly Member[]> {
-  if (members.every(({ cluster }) => cluster === undefined)) return members
-  const views = await clusters.views(clock.now().getTime())
+): readonly Member[] {
   return members.map(member => {
     const view =
       member.cluster === undefined ? undefined : views.get(member.cluster)?.members.get(member.host)

@@ -1,7 +1,9 @@
 import type { Clock } from '../../shared/clock.ts'
+import { cutText } from '../../shared/cut-text.ts'
 import { reasonOf } from '../../shared/errors.ts'
 import { RpcError } from '../../shared/rpc/rpc-error.ts'
-import { findAct, findActsByRequests, listCordons } from '../clusters/acts/act-store.ts'
+import { NOT_OURS } from '../clusters/acts/absorb-act-report.ts'
+import { findActsByRequests, listCordons } from '../clusters/acts/act-store.ts'
 import type { ClusterAct } from '../clusters/acts/cluster-act.ts'
 import { type Asked, type Granted, operatorRequest } from '../clusters/acts/grant-act.ts'
 import { readAsk } from '../clusters/acts/read-ask.ts'
@@ -32,12 +34,9 @@ export function conductorSource(deps: ConductorSourceDeps): ClusterSource {
       const cordons = await listCordons(store.db)
       for (const name of known.keys()) {
         const snapshot = await clusters.snapshot(name)
-        const own = new Map<string, string>()
-        for (const { host, act } of cordons.filter(({ cluster }) => cluster === name)) {
-          // Whose cordon it is: the grant that asked for the drain, or whatever an operator asked for.
-          const { request = act } = (await findAct(store.db, act)) ?? {}
-          own.set(host, request.startsWith('operator ') ? request.slice('operator '.length) : request)
-        }
+        const own = new Map(
+          cordons.filter(({ cluster }) => cluster === name).map(cordon => [cordon.host, cordon]),
+        )
         if (snapshot) views.set(name, viewOfCluster(snapshot, own, nowMs))
       }
       return views
@@ -55,7 +54,8 @@ export function conductorSource(deps: ConductorSourceDeps): ClusterSource {
     async ask(act) {
       try {
         const ask = readAsk(actRequest(act), clock.now())
-        const granted = await grantAct({ ask, askedBy: act.actor, id: act.id })
+        const onTheWay = act.step !== 'act'
+        const granted = await grantAct({ ask, askedBy: act.actor, id: act.id, onTheWay })
         clusters.trigger(act.cluster)
         if (granted.kind === 'refused') return granted.problems.join('; ')
         return granted.kind === 'no-cluster' ? `there is no cluster ${act.cluster}` : undefined
@@ -72,10 +72,11 @@ function viewOfAct(id: string, act: ClusterAct): OperationView {
   return {
     id,
     state: act.endedMs === undefined ? 'open' : act.done ? 'done' : 'failed',
-    reason: `${act.class === '' ? '' : `${act.class}: `}${act.reason}`.slice(0, 500),
+    reason: cutText(`${act.class === '' ? '' : `${act.class}: `}${act.reason}`, 500),
     endedMs: act.endedMs,
     retryDelaysMs: [],
     untouched: true,
     plan: undefined,
+    othersCordon: act.act === 'uncordon' && act.class === NOT_OURS,
   }
 }

@@ -14,7 +14,7 @@ import { findOperations, type OperationRow, outcomeOf } from '../store/operation
 import { grantsOfRollouts, hostsOfRollouts, overridesOfRollouts, type RolloutRow } from '../store/rollouts.ts'
 import type { Database } from '../store/tables.ts'
 import { describeSettings, settingsOfRow } from './frozen-settings.ts'
-import { progressOf } from './plan/host-steps.ts'
+import { hasCordoned, isDisruptive, newestGrants, progressOf } from './plan/host-steps.ts'
 import type { HostRecord, RolloutRecord } from './plan/rollout-record.ts'
 import { type RolloutRows, readRecords, waitsOfRow } from './read-record.ts'
 
@@ -72,11 +72,15 @@ export async function describeRollouts(
         ).map(row => [row.id, row])
       : [],
   )
+  const hostRows = new Map(rows.hosts.map(host => [`${host.rollout} ${host.host}`, host]))
   return rollouts.map(row => {
     const record = records.get(row.id)
     if (!record) return create(RolloutSchema, summariseRollout(row))
     const isOver = row.ended !== null
-    const hosts = record.hosts.map(host => describeHost(rows, record, host, operations, isOver))
+    const hosts = record.hosts.map(host => {
+      const kept = hostRows.get(`${record.id} ${host.host}`)
+      return describeHost(rows, record, host, kept, operations, isOver)
+    })
     const counts: Record<string, number> = {}
     for (const { state } of hosts) {
       const name = hostStateName(state ?? RolloutHostState.UNSPECIFIED)
@@ -107,10 +111,10 @@ function describeHost(
   rows: RolloutRows,
   record: RolloutRecord,
   host: HostRecord,
+  row: RolloutRows['hosts'][number] | undefined,
   operations: ReadonlyMap<string, OperationRow>,
   isOver: boolean,
 ): HostInit {
-  const row = rows.hosts.find(one => one.rollout === record.id && one.host === host.host)
   const progress = progressOf(record, host)
   const newest = host.grants.at(-1)
   const acting = host.grants.findLast(
@@ -133,7 +137,7 @@ function describeHost(
   const since = newest ? (newest.end?.atMs ?? newest.grantedMs) : record.startedMs
   const leftWhy = isOver
     ? waitsOfRow(row?.waits ?? '[]')
-        .map(({ reason }) => reason)
+        .map(({ reason, opens }) => `${reason}, until ${opens}`)
         .join('; ')
     : ''
   return {
@@ -156,7 +160,14 @@ function describeHost(
     })),
     operationId: act?.operation ?? '',
     phase: Object.values(Phase).find(phase => phase === operation?.phase) ?? Phase.UNSPECIFIED,
-    reason: progress.kind === 'failed' ? progress.reason : state === RolloutHostState.LEFT ? leftWhy : '',
+    reason:
+      progress.kind === 'failed'
+        ? progress.reason
+        : progress.kind === 'done'
+          ? whyNotGivenBack(host)
+          : state === RolloutHostState.LEFT
+            ? leftWhy
+            : '',
     ...(outcome && { outcome }),
     overridden: rows.overrides
       .filter(one => one.rollout === record.id && one.host === host.host)
@@ -164,21 +175,49 @@ function describeHost(
   }
 }
 
+/** Why a host that was drained keeps its cordon, or has none of ours any more; empty: it was given back, or never drained. */
+function whyNotGivenBack(host: HostRecord): string {
+  const newest = newestGrants(host)
+  const end = newest.get('uncordon')?.end
+  return hasCordoned(newest) && end?.outcome === 'skipped' ? end.reason : ''
+}
+
 function stepName(action: string, step: string | undefined): string {
   return step === 'act' ? action : (step ?? '')
 }
 
-/** By how long those that are done took, one after the other as they went. Nothing is said before any is done. */
+/**
+ * By how long those that are done took. Only time counts in which some host was being moved: that all waited, as for a window, says nothing of
+ * how long the others take. Nothing is said before any is done.
+ */
 function expectedEnd(
   record: RolloutRecord,
   counts: Readonly<Record<string, number>>,
   nowMs: number,
 ): number | undefined {
-  const done = counts.done ?? 0
   const rest = (counts.waiting ?? 0) + (counts.moving ?? 0)
+  let done = 0
+  const moved: [fromMs: number, toMs: number][] = []
+  for (const host of record.hosts) {
+    const begun = host.grants.find(({ step, end }) => isDisruptive(step) && end?.outcome !== 'skipped')
+    if (!begun) continue
+    const progress = progressOf(record, host)
+    if (progress.kind === 'done') done += 1
+    const last = host.grants.at(-1)
+    const isUnderWay = progress.kind === 'moving' || last?.end === undefined
+    moved.push([begun.grantedMs, isUnderWay ? nowMs : (last?.end?.atMs ?? nowMs)])
+  }
   if (done === 0 || rest === 0) return undefined
-  const begun = Math.min(
-    ...record.hosts.flatMap(({ grants }) => grants.slice(0, 1).map(({ grantedMs }) => grantedMs)),
-  )
-  return Number.isFinite(begun) ? nowMs + ((nowMs - begun) / done) * rest : undefined
+  return nowMs + (lengthOf(moved) / done) * rest
+}
+
+/** How much time these spans cover together. */
+function lengthOf(spans: readonly (readonly [fromMs: number, toMs: number])[]): number {
+  let length = 0
+  let until = Number.NEGATIVE_INFINITY
+  for (const [fromMs, toMs] of spans.toSorted(([a], [b]) => a - b)) {
+    length += Math.max(0, toMs - Math.max(fromMs, until))
+    until = Math.max(until, toMs)
+  }
+  return length
 }

@@ -5,27 +5,37 @@ import { failurePolicies, MAX_CANARIES, ROLLOUT_BOUNDS } from '../../shared/roll
 import type { RolloutPolicy } from '../../shared/rollout/rollout-policy.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { durationFromMs, msFromDuration } from '../../shared/time.ts'
-import type { FrozenSettings } from './plan/rollout-record.ts'
+import type { FrozenSettings, RolloutAction } from './plan/rollout-record.ts'
 
 /** Settings of one rollout, with the canaries that they name: what was asked for, else the fleet's policy. */
 export interface AskedSettings {
   readonly frozen: FrozenSettings
   readonly canaries: readonly string[]
   readonly canarySize: Amount | undefined
+  /** What of the fleet's policy means something else for this action, one sentence; undefined: nothing. */
+  readonly remark: string | undefined
 }
 
 /** Fills in what the request leaves open; throws with the field's name where it says nonsense. */
 export function freezeSettings(
   policy: RolloutPolicy,
   asked: RolloutSettings | undefined,
+  action: RolloutAction,
   how: Pick<FrozenSettings, 'direct' | 'prefetch' | 'awayMs'>,
 ): AskedSettings {
   const maxUnavailable = asked?.maxUnavailable
     ? amount('max_unavailable', asked.maxUnavailable)
     : policy.maxUnavailable
   const onFailure = asked?.onFailure || policy.onFailure
-  const failure = failurePolicies.find(known => known === onFailure)
-  if (!failure) throw invalid(`settings.on_failure: must be ${failurePolicies.join(', ')}`)
+  const wanted = failurePolicies.find(known => known === onFailure)
+  if (!wanted) throw invalid(`settings.on_failure: must be ${failurePolicies.join(', ')}`)
+  const cannot = wanted === 'revert' && action !== 'apply'
+  if (cannot && asked?.onFailure) {
+    throw invalid(
+      `settings.on_failure: ${action} cannot be taken back, only apply can: its system before is still there; say stop or continue`,
+    )
+  }
+  const failure = cannot ? 'stop' : wanted
   const most = asked?.maxFailures || policy.maxFailures
   if (most !== undefined && most > ROLLOUT_BOUNDS.maxFailures.most) {
     throw invalid(`settings.max_failures: must be at most ${ROLLOUT_BOUNDS.maxFailures.most}`)
@@ -33,7 +43,7 @@ export function freezeSettings(
   if (asked?.maxFailures && failure !== 'continue') {
     throw invalid('settings.max_failures: has a meaning only where on_failure is continue')
   }
-  const soakMs = durationOf('soak', asked?.soak, ROLLOUT_BOUNDS.soakMs) ?? (how.direct ? 0 : policy.soakMs)
+  const soakMs = durationOf('soak', asked?.soak, ROLLOUT_BOUNDS.soakMs) ?? policy.soakMs
   const canarySoakMs =
     durationOf('canary_soak', asked?.canarySoak, ROLLOUT_BOUNDS.soakMs) ??
     (asked?.soak ? soakMs : policy.canarySoakMs)
@@ -43,19 +53,19 @@ export function freezeSettings(
   return {
     frozen: {
       maxUnavailable,
-      // Whoever names hosts outside of clusters one by one says that these may be away now.
-      maxUnavailableAlone: how.direct ? { kind: 'percent', percent: 100 } : maxUnavailable,
+      maxUnavailableAlone: maxUnavailable,
       soakMs,
       canarySoakMs,
       onFailure: failure,
       maxFailures: most,
-      spread: how.direct ? undefined : asked?.spread || policy.spread,
+      spread: asked?.spread || policy.spread,
       drainLimitMs:
         durationOf('drain_limit', asked?.drainLimit, ROLLOUT_BOUNDS.drainLimitMs) ?? policy.drainLimitMs,
       ...how,
     },
-    canaries: how.direct ? [] : canaries,
-    canarySize: how.direct ? undefined : canarySize,
+    canaries,
+    canarySize,
+    remark: cannot ? `on-failure is stop, since ${action} cannot be taken back` : undefined,
   }
 }
 

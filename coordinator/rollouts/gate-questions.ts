@@ -1,5 +1,6 @@
 import { fromJsonString } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
+import { cutText } from '../../shared/cut-text.ts'
 import { reasonOf } from '../../shared/errors.ts'
 import { GatesAnswerSchema } from '../../shared/gen/muster/v1/probe_pb.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -82,7 +83,7 @@ export class GateQuestions {
     try {
       problem = problemOf(await sessions.probe(machine, kind, deadlineMs, signal, parameters))
     } catch (error) {
-      problem = `${what} could not be asked: ${reasonOf(error).slice(0, MAX_REASON_CHARS)}`
+      problem = `${what} could not be asked: ${cutText(reasonOf(error), MAX_REASON_CHARS)}`
       log.debug({ machine, kind, reason: problem }, 'gates not asked')
     }
     this.#asking.delete(subject)
@@ -100,5 +101,5 @@ export function problemOf(text: string): string | undefined {
   const [first] = bad
   if (first === undefined) return undefined
   const more = bad.length > 1 ? ` and ${bad.length - 1} more` : ''
-  return `gate ${first.name} is ${first.verdict}: ${first.reason.slice(0, MAX_REASON_CHARS)}${more}`
+  return `gate ${first.name} is ${first.verdict}: ${cutText(first.reason, MAX_REASON_CHARS)}${more}`
 }

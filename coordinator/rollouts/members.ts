@@ -20,12 +20,20 @@ export interface OrderedMember extends Member {
   readonly canary: boolean
 }
 
-/** What the newest revision says of a host that a machine is, or that it lists by name. */
-export function memberOfHost(directory: MachineDirectory, host: string, machine: string | undefined): Member {
+/** The target that the newest revision has for a host, as it lists it by name or as a group that admitted its machine. */
+export function targetOfHost(
+  directory: MachineDirectory,
+  host: string,
+  machine: string | undefined,
+): Target | undefined {
   const assignment = machine === undefined ? undefined : directory.assignment(machine)
   const group = assignment?.kind === 'host' ? assignment.group : ''
-  const target: Target | undefined =
-    group === '' ? directory.targets.hosts.get(host) : directory.targets.groups.get(group)
+  return group === '' ? directory.targets.hosts.get(host) : directory.targets.groups.get(group)
+}
+
+/** What the newest revision says of a host that a machine is, or that it lists by name. */
+export function memberOfHost(directory: MachineDirectory, host: string, machine: string | undefined): Member {
+  const target = targetOfHost(directory, host, machine)
   const policy = readHostPolicy(target?.rollout)
   return {
     host,
@@ -43,20 +51,45 @@ export function bootsOf(entry: Pick<MachineEntry, 'bootCount'> | undefined): num
   return entry === undefined || entry.bootCount === 0 ? undefined : entry.bootCount
 }
 
+/** Who is asked to go first. */
+export interface CanaryWish {
+  readonly named: readonly string[]
+  /** So many besides, chosen from the members. */
+  readonly size: Amount | undefined
+  /** Where canaries are wanted and no member would be one, another takes their place: what is brought is proved by somebody before all others. */
+  readonly standIn: boolean
+  /** Servers that go last in their clusters; none of them stands in while there is another. */
+  readonly leaders: ReadonlySet<string>
+}
+
 /**
  * Members in the order of their turns: canaries, then cluster by cluster the servers before the workers, hosts that go after others
- * behind them. Canaries that are chosen by number are workers, or hosts outside of clusters, never a server.
+ * behind them. Canaries that are chosen by number are workers, or hosts outside of clusters, never a server: by their names, those that are
+ * a machine first. `standIn`: who is a canary because nobody else was.
  */
 export function orderMembers(
   members: readonly Member[],
-  canaries: readonly string[],
-  canarySize: Amount | undefined,
-): readonly OrderedMember[] {
+  { named: canaries, size, standIn, leaders }: CanaryWish,
+): { readonly members: readonly OrderedMember[]; readonly standIn: string | undefined } {
   const byName = members.toSorted((a, b) => (a.host < b.host ? -1 : 1))
   const named = new Set(canaries)
-  const able = byName.filter(member => !isServerRole(member.role) && !named.has(member.host))
-  const chosen = canarySize ? able.slice(0, countOf(canarySize, members.length)) : []
-  const isCanary = new Set([...named, ...chosen.map(({ host }) => host)])
+  // What no machine is would be waited for by everybody.
+  const eligible = byName.toSorted(
+    (a, b) => Number(a.machine === undefined) - Number(b.machine === undefined),
+  )
+  const able = eligible.filter(member => !isServerRole(member.role) && !named.has(member.host))
+  const chosen = size ? able.slice(0, countOf(size, members.length)) : []
+  const isWanted = canaries.length > 0 || size !== undefined
+  const has = chosen.length > 0 || byName.some(({ host }) => named.has(host))
+  const stands =
+    isWanted && !has && standIn && members.length > 1
+      ? (able[0] ?? eligible.find(({ host }) => !leaders.has(host)) ?? eligible[0])?.host
+      : undefined
+  const isCanary = new Set([
+    ...named,
+    ...chosen.map(({ host }) => host),
+    ...(stands === undefined ? [] : [stands]),
+  ])
   const depth = depths(byName)
   // Of everybody a canary nobody is one: then there is nobody to go before.
   const all = byName.every(({ host }) => isCanary.has(host))
@@ -68,7 +101,7 @@ export function orderMembers(
     isServerRole(member.role) ? 0 : 1,
     member.host,
   ]
-  return ordered.toSorted((a, b) => compare(rank(a), rank(b)))
+  return { members: ordered.toSorted((a, b) => compare(rank(a), rank(b))), standIn: stands }
 }
 
 export function isServerRole(role: string): boolean {

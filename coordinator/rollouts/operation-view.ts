@@ -1,7 +1,11 @@
-import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
+import type { Timestamp } from '@bufbuild/protobuf/wkt'
+import { cutText } from '../../shared/cut-text.ts'
+import { OutcomeClass, Phase, type PhaseRecord } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type Plan, PlanMode } from '../../shared/gen/muster/v1/plan_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
+import { millisOf } from '../../shared/time.ts'
 import { type OperationRow, outcomeOf, planOf } from '../store/operations.ts'
+import type { Disturbance } from './plan/new-evidence.ts'
 import type { OperationView, PlanView } from './plan/rollout-snapshot.ts'
 
 /**
@@ -46,12 +50,32 @@ export function viewOfOperation(row: OperationRow): OperationView {
           : delays.length > 0
             ? 'retry'
             : 'failed',
-    reason: reason.slice(0, 500),
+    reason: cutText(reason, 500),
     endedMs: row.ended ?? undefined,
     retryDelaysMs: delays,
     untouched: UNTOUCHED.includes(kind),
     plan: plan && viewOfPlan(plan),
   }
+}
+
+/** Phases in which what makes a node Ready is stopped, or may be: its kubelet, its network, the machine. */
+const DISTURBING: readonly Phase[] = [Phase.ACTIVATE, Phase.REBOOT, Phase.KUBERNETES, Phase.RETURN]
+
+/**
+ * When an operation last disturbed its node; one that touched nothing since it began. Undefined: nothing of it is on record.
+ * A phase that a reboot cut off has ended when the next one began.
+ */
+export function disturbanceOf(
+  phases: readonly PhaseRecord[],
+  ended: Timestamp | undefined,
+): Disturbance | undefined {
+  const at = phases.findLastIndex(({ phase }) => DISTURBING.includes(phase))
+  const startedMs = millisOf(phases[Math.max(at, 0)]?.started)
+  if (startedMs === undefined) return undefined
+  if (at < 0) return { startedMs, endedMs: startedMs }
+  const endedMs = millisOf(phases[at]?.ended ?? phases[at + 1]?.started ?? ended)
+  // Where the clock was set back meanwhile its times say nothing.
+  return endedMs === undefined || endedMs < startedMs ? undefined : { startedMs, endedMs }
 }
 
 /** An operation that was ordered and is not on record any more. */
@@ -64,18 +88,22 @@ export function missingOperation(id: string): OperationView {
 
 /** An act that its cluster would not begin when it was last asked. */
 export function unwilling(id: string, reason: string): OperationView {
-  return { ...missingOperation(id), state: 'unwilling', reason: reason.slice(0, 500), untouched: true }
+  return { ...missingOperation(id), state: 'unwilling', reason: cutText(reason, 500), untouched: true }
 }
 
 function viewOfPlan(plan: Plan): PlanView {
   const units = [...plan.stops, ...plan.starts, ...plan.restarts]
   return {
+    ...(plan.from !== '' && { from: plan.from }),
     // A mode that this program does not know may be anything.
     units: [...units, ...plan.reloads],
     leftOut: plan.leftOut,
     barred: plan.mode === PlanMode.REBOOT_REQUIRED,
     reboots: plan.mode !== PlanMode.SWITCH && plan.mode !== PlanMode.NOTHING,
     touchesKubernetes:
-      plan.kubernetesRestarts || plan.leftOut > 0 || units.some(unit => KUBERNETES_UNIT.test(unit)),
+      plan.kubernetesRestarts ||
+      plan.runtimeRestarts ||
+      plan.leftOut > 0 ||
+      units.some(unit => KUBERNETES_UNIT.test(unit)),
   }
 }

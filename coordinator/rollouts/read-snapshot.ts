@@ -8,7 +8,7 @@ import type { MachineDirectory } from '../machines/directory.ts'
 import { heldBecause, isLive } from '../machines/entry.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import { allLocks, pinsAt } from '../store/host-locks.ts'
-import { findOperations, openChanges } from '../store/operations.ts'
+import { findOperations, openChanges, outcomeOf, phasesOf } from '../store/operations.ts'
 import { findRevision, newestRevision } from '../store/revisions.ts'
 import {
   grantsOfRollouts,
@@ -23,19 +23,19 @@ import type { ClusterSource } from './cluster-source.ts'
 import type { GateQuestions } from './gate-questions.ts'
 import { jobsViews } from './jobs-views.ts'
 import { bootsOf, isServerRole } from './members.ts'
-import { missingOperation, viewOfOperation } from './operation-view.ts'
+import { disturbanceOf, missingOperation, viewOfOperation } from './operation-view.ts'
 import { isMove } from './plan/host-steps.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
 import type { HostView, OperationView, RolloutSnapshot } from './plan/rollout-snapshot.ts'
+import type { Presence } from './presence.ts'
 import { type RolloutRows, readRecords } from './read-record.ts'
-import type { SilenceWatch } from './silence.ts'
 
 export interface SnapshotDeps {
   readonly store: Store
   readonly directory: MachineDirectory
   readonly sessions: Pick<Sessions, 'live' | 'machines'>
   readonly clusters: ClusterSource
-  readonly silence: SilenceWatch
+  readonly presence: Presence
   /** What gates said on hosts. */
   readonly gateQuestions: Pick<GateQuestions, 'answers'>
   /** What Jobs said in clusters. */
@@ -70,13 +70,15 @@ export async function snapshotOf(
   records: readonly RolloutRecord[],
   nowMs: number,
 ): Promise<RolloutSnapshot> {
-  const { store, directory, sessions, clusters, silence } = deps
+  const { store, directory, sessions, clusters, presence } = deps
   const { db } = store
+  presence.look(sessions.machines(), nowMs)
   const granted = records.flatMap(({ hosts }) => hosts.flatMap(({ grants }) => grants))
   const operations = await operationViews(
     deps,
     [...new Set(granted.map(({ operation }) => operation))],
     orderedIn(records),
+    provedBy(records),
   )
   const ours = new Set(granted.map(({ operation }) => operation))
   const busy = new Map(
@@ -103,10 +105,11 @@ export async function snapshotOf(
     const entry = machine === undefined ? undefined : directory.get(machine)
     const target = targetOf(directory, host, group)
     const session = machine === undefined ? undefined : sessions.live(machine)
+    const connected = session !== undefined && !session.disputed
     const hostPolicy = readHostPolicy(target?.rollout)
     const pin = pins.get(host)
     const held = entry && whyHeld(directory, entry)
-    const of = target && target.cluster !== '' ? target.cluster : undefined
+    const of = target && target.cluster !== '' && target.role !== 'none' ? target.cluster : undefined
     // What certainly runs nothing of its cluster yet is as outside of it.
     const cluster = of !== undefined && views.get(of)?.members.get(host)?.joined === false ? undefined : of
     hosts.set(host, {
@@ -115,12 +118,19 @@ export async function snapshotOf(
       cluster,
       server: cluster !== undefined && isServerRole(target?.role ?? 'none'),
       labels: { ...entry?.labels, ...target?.labels },
-      connected: session !== undefined && !session.disputed,
-      awaySinceMs: undefined,
+      connected,
+      awaySinceMs:
+        connected || machine === undefined
+          ? undefined
+          : Math.max(presence.awaySinceMs(machine), entry?.admittedAtMs ?? 0),
       connectedSinceMs: session?.startedMs,
       held,
       busyWith: machine === undefined ? undefined : busy.get(machine),
+      system: entry?.system,
       allowed: entry?.allowed,
+      // What no revision names may have gates that somebody knows.
+      ungated:
+        policy.askGates === 'where-any' && target !== undefined && (target.safety?.gates ?? []).length === 0,
       boots: bootsOf(entry),
       quarantined: quarantined.get(machine ?? '') ?? new Set(),
       lock: locks.get(host),
@@ -161,10 +171,10 @@ export async function snapshotOf(
     operations,
     follows: policy.follows,
     windows: policy.windows,
-    silence: silence.look(sessions.machines(), moved, policy.silentPercent, nowMs, machine =>
+    silence: presence.silence(sessions.machines(), moved, policy.silentPercent, nowMs, machine =>
       isLive(directory.get(machine)?.state ?? 'evicted'),
     ),
-    gates: policy.askGates ? deps.gateQuestions.answers() : undefined,
+    gates: policy.askGates === 'never' ? undefined : deps.gateQuestions.answers(),
     jobs: jobsViews(newest?.manifest, deps.jobQuestions.answers()),
     halted: deps.halted(),
   }
@@ -267,14 +277,32 @@ async function operationViews(
   { store, clusters }: SnapshotDeps,
   ids: readonly string[],
   ordered: ReadonlySet<string>,
+  proved: readonly string[],
 ): Promise<ReadonlyMap<string, OperationView>> {
   const wanted = ids.filter(id => id !== '')
   const rows = await findOperations(store.db, wanted)
-  const views = new Map<string, OperationView>(rows.map(row => [row.id, viewOfOperation(row)]))
+  const phases = await phasesOf(store.db, proved)
+  const views = new Map(
+    rows.map((row): [string, OperationView] => {
+      const view = viewOfOperation(row)
+      const told = phases.get(row.id)
+      return [row.id, told ? { ...view, disturbed: disturbanceOf(told, outcomeOf(row)?.ended) } : view]
+    }),
+  )
   const acts = await clusters.acts(wanted.filter(id => !views.has(id)))
   for (const [id, view] of acts) views.set(id, view)
   for (const id of ordered) if (!views.has(id)) views.set(id, missingOperation(id))
   return views
+}
+
+/** Operations of the hosts that are being proved: of no others it matters when their phases were. */
+function provedBy(records: readonly RolloutRecord[]): readonly string[] {
+  const hosts = records.flatMap(record => record.hosts)
+  const proving = hosts.filter(({ grants }) => grants.some(({ step, end }) => step === 'prove' && !end))
+  return proving.flatMap(({ grants }) => {
+    const operation = grants.findLast(({ step }) => step === 'act')?.operation
+    return operation === undefined || operation === '' ? [] : [operation]
+  })
 }
 
 /** Operations whose rows were written with their grants: one that is not there is gone, other than an act that is yet to be asked for. */

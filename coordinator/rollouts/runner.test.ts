@@ -1,16 +1,20 @@
-import { create, toBinary } from '@bufbuild/protobuf'
+import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { timestampFromDate, timestampMs } from '@bufbuild/protobuf/wkt'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { HelloSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { HelloSchema, NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { RolloutPolicySchema, SafetySchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { PlanMode } from '../../shared/gen/muster/v1/plan_pb.ts'
 import {
   AcceptRestoreRequestSchema,
   OverrideGateRequestSchema,
   RolloutSchema,
+  RolloutState,
   StartRolloutRequestSchema,
 } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { randomId } from '../../shared/ids.ts'
 import { PROTOCOL_MAX, PROTOCOL_MIN } from '../../shared/version.ts'
 import type { Caller } from '../api/caller.ts'
 import { evictMachine } from '../api/evict-machine.ts'
@@ -19,6 +23,7 @@ import { publishRevision } from '../api/publish-revision.ts'
 import { ownHostBackup } from '../backup/own-host-backup.ts'
 import { admitSession } from '../machines/admit-session.ts'
 import { MachineDirectory } from '../machines/directory.ts'
+import { recordStatus } from '../machines/record-status.ts'
 import { ChangeFeed } from '../operations/change-feed.ts'
 import { pendingOrders } from '../operations/orders.ts'
 import { recordReport } from '../operations/record-report.ts'
@@ -31,6 +36,7 @@ import {
   streamOf,
   targetOf,
 } from '../revisions/testing/sample-fleet.ts'
+import { listEventRows } from '../store/events.ts'
 import { openOperations } from '../store/operations.ts'
 import {
   findRollout,
@@ -38,17 +44,20 @@ import {
   hostsOfRollouts,
   listRolloutRows,
   openRollouts,
+  overridesOfRollouts,
 } from '../store/rollouts.ts'
 import { acceptRestore } from './api/accept-restore.ts'
 import { abortRollout, overrideGate, pauseRollout, resumeRollout } from './api/change-rollout.ts'
 import { lockHost, unlockHost } from './api/locks.ts'
 import { revertRollout } from './api/revert-rollout.ts'
+import { getRollout } from './api/show-rollouts.ts'
 import { startRollout } from './api/start-rollout.ts'
 import { catchUp } from './catch-up.ts'
 import { NO_CLUSTERS } from './cluster-source.ts'
 import { describeRollouts } from './describe-rollout.ts'
-import type { RolloutEngine } from './engine.ts'
+import type { EngineDeps, RolloutEngine } from './engine.ts'
 import { readLostRollouts } from './lost-rollouts.ts'
+import { PendingHosts } from './pending-hosts.ts'
 import { waitsOfRow } from './read-record.ts'
 import { readSnapshot } from './read-snapshot.ts'
 import { beginDueReverts } from './revert-rollout.ts'
@@ -67,23 +76,39 @@ beforeEach(async () => {
 })
 afterEach(() => fleet[Symbol.asyncDispose]())
 
+/** What a machine last told of itself. */
+async function says(machine: string, status: MessageInitShape<typeof NodeStatusSchema>): Promise<void> {
+  const bytes = Buffer.from(toBinary(NodeStatusSchema, create(NodeStatusSchema, status)))
+  await fleet.store.db.updateTable('machines').set({ node_status: bytes }).where('id', '=', machine).execute()
+}
+
 /** Five hosts outside of clusters, all of them connected, and a real engine around them. */
-async function prepare() {
-  const targets = HOSTS.map((host, index) =>
-    targetOf(fleet.fleetId, host, { machine: MACHINES[index] ?? '' }),
-  )
+async function prepare(
+  policy: MessageInitShape<typeof RolloutPolicySchema> = {},
+  gated: readonly string[] = [],
+) {
+  const rollout = create(RolloutPolicySchema, policy)
+  const probe = { case: 'tcp', value: { address: '127.0.0.1:80' } } as const
+  const safety = create(SafetySchema, { gates: [{ name: 'web', probe }] })
+  const targets = HOSTS.map((host, index) => ({
+    ...targetOf(fleet.fleetId, host, { machine: MACHINES[index] ?? '' }),
+    ...(gated.includes(host) && { safety }),
+  }))
   const publish = publishRevision({ ...fleet, log, onPublished: () => {} })
   const signal = new AbortController().signal
-  await publish(streamOf(sampleRevision(fleet, undefined, { targets }).messages), ANNA, signal)
+  await publish(streamOf(sampleRevision(fleet, undefined, { targets, rollout }).messages), ANNA, signal)
   for (const id of MACHINES) await addMachine(fleet.store, id)
   const directory = await MachineDirectory.load(fleet.store.db, fleet.fleetTargets.current())
   const operationFeed = new ChangeFeed()
-  const own = { ownHost: () => undefined, ownHostBackup: ownHostBackup({ ...fleet, stateDir: fleet.folder }) }
+  const own: Pick<EngineDeps, 'ownHost' | 'ownHostBackup'> = {
+    ownHost: () => undefined,
+    ownHostBackup: ownHostBackup({ ...fleet, stateDir: fleet.folder }),
+  }
   const live = (machine: string) =>
     away.has(machine) ? undefined : { instance: 'one', bootId: 'b', disputed: false, startedMs: 0 }
   const sessions = { live, machines: () => MACHINES.filter(machine => !away.has(machine)) }
-  const open = async (): Promise<RolloutEngine> =>
-    await testEngine({ ...fleet, ...own, directory, operationFeed, sessions })
+  const open = async (change: Partial<typeof own> = {}): Promise<RolloutEngine> =>
+    await testEngine({ ...fleet, ...own, ...change, directory, operationFeed, sessions })
   const engine = await open()
   const give: GiveOrdersDeps = {
     ...fleet,
@@ -184,10 +209,7 @@ describe('a rollout', () => {
       { step: 'act', outcome: 'skipped', reason: 'it has booted since the rollout began' },
       { step: 'soak', outcome: 'done' },
     ])
-    const { snapshot } = await readSnapshot(
-      { ...deps, silence: deps.silence, clusters: NO_CLUSTERS },
-      fleet.clock.at.getTime(),
-    )
+    const { snapshot } = await readSnapshot({ ...deps, clusters: NO_CLUSTERS }, fleet.clock.at.getTime())
     expect(snapshot.rollouts[0]?.overriddenMs).toEqual(new Map([['n1 lock', fleet.clock.at.getTime()]]))
   })
 
@@ -229,6 +251,80 @@ describe('a rollout', () => {
     expect(accepted).toContain('rollout r0 (apply revision 7) is not in the store: n1, n2 had orders of it')
     expect(await lost()).toEqual([])
     await expect(accept(why, ANNA)).rejects.toThrow('nothing to accept')
+  })
+
+  it.each(['open', 'done', 'failed'] as const)(
+    'grants nothing twice that only a node knows that it was granted: %s',
+    async how => {
+      const { deps, engine } = await prepare()
+      const settings = { maxUnavailable: '2', soak: { seconds: 0n }, onFailure: 'continue' }
+      const { rollout: { id = '' } = {} } = await begin(deps, { settings })
+      // The copy is of when all had only planned; n2 was changed after that.
+      const outcome = {
+        open: undefined,
+        done: { class: OutcomeClass.SUCCEEDED, phase: Phase.DONE },
+        failed: { class: OutcomeClass.ROLLED_BACK, phase: Phase.DONE },
+      }[how]
+      const tell = async (end: typeof outcome, operationId = 'lost', reference: object = {}) => {
+        const rollout = { id, action: 'apply', revision: 1n, host: 'n2', ...reference }
+        const init = { operationId, revision: 1n, action: 'apply' }
+        const report = create(OperationReportSchema, { ...init, rollout, ...(end && { outcome: end }) })
+        await recordReport({ ...deps, nodes: engine.nodes }, MACHINES[1] ?? '', report)
+      }
+      // Another machine, another action, another revision: nothing follows of that.
+      await tell(outcome, 'other-1', { host: 'n3' })
+      await tell(outcome, 'other-2', { action: 'reboot' })
+      await tell(outcome, 'other-3', { revision: 17n })
+      const acts = async () =>
+        (await grantsOfRollouts(fleet.store.db, [id])).filter(({ step }) => step === 'act')
+      expect(await acts()).toEqual([])
+      await tell(outcome)
+      expect(await acts()).toMatchObject([{ host: 'n2', operation: 'lost', attempt: 1 }])
+      await expect.poll(engine.halted).toContain('which is not on record')
+      await acceptRestore(deps)(create(AcceptRestoreRequestSchema, { why: 'looked' }), ANNA)
+      for (let round = 0; round < 12; round++) {
+        await end(
+          deps,
+          HOSTS.filter(host => host !== 'n2'),
+        )
+        if (round === 4 && how === 'open') await tell({ class: OutcomeClass.SUCCEEDED, phase: Phase.DONE })
+        await deps.runner.runNow()
+      }
+      expect((await acts()).filter(({ host }) => host === 'n2')).toHaveLength(1)
+      const ends = (await hostsOfRollouts(fleet.store.db, [id])).map(({ host, ended_as }) => [host, ended_as])
+      expect(ends).toEqual(HOSTS.map(host => [host, how === 'failed' && host === 'n2' ? 'failed' : 'done']))
+    },
+  )
+
+  it('gives nothing that was decided before a node said that the store is older, and goes on when an operator has looked', async () => {
+    const { deps, open } = await prepare()
+    const [first = ''] = MACHINES
+    for (const machine of MACHINES) await connect(deps, machine, { allowed: ['reboot'] })
+    const said = { id: 'o9', what: 'reboot', startedMs: fleet.clock.at.getTime() }
+    let engine: RolloutEngine | undefined
+    let told = 0
+    // While the copy is made that an order to the coordinator's own host asks for, a node says it.
+    const own = {
+      ownHost: () => first,
+      ownHostBackup: {
+        make: async () => {
+          if (told++ === 0) await engine?.restoreWatch.sawOperation('n3', said, fleet.clock.at)
+          return 'a copy'
+        },
+        settle: async () => {},
+      },
+    }
+    engine = await open(own)
+    const request = { requestId: 'two', action: 'reboot', refs: ['n1'] }
+    await begin({ ...deps, ...engine, ...own, rollouts: engine }, request)
+    await engine.runner.runNow()
+    const given = async () => (await openOperations(fleet.store.db, [first])).map(({ action }) => action)
+    expect(engine.halted()).toContain('n3 tells of operation o9')
+    expect(await given()).toEqual([])
+    const looked = create(AcceptRestoreRequestSchema, { why: 'looked' })
+    await acceptRestore({ ...deps, ...engine })(looked, ANNA)
+    await engine.runner.runNow()
+    expect(await given()).toEqual(['reboot'])
   })
 
   it('gives nothing to a host whose agent takes no such orders, tells so beforehand, and goes on when it does', async () => {
@@ -285,6 +381,26 @@ describe('a rollout', () => {
     const before = await events()
     await deps.runner.runNow()
     expect(await events()).toBe(before)
+  })
+
+  it('sees who fell silent while no rollout was open, and since when each of them is away', async () => {
+    const { deps, engine } = await prepare({ silentPercent: 30 })
+    pass(11 * 60_000)
+    const idle = new AbortController()
+    const running = engine.run(idle.signal)
+    const now = fleet.clock.at.getTime()
+    await expect.poll(() => engine.presence.awaySinceMs(MACHINES[0] ?? ''), { timeout: 30_000 }).toBe(now)
+    idle.abort()
+    await running
+    pass(1_000)
+    for (const machine of MACHINES.slice(0, 2)) away.add(machine)
+    const { snapshot } = await readSnapshot({ ...deps, clusters: NO_CLUSTERS }, fleet.clock.at.getTime())
+    expect(['n1', 'n3'].map(host => snapshot.hosts.get(host)?.awaySinceMs)).toEqual([now, undefined])
+    await begin(deps)
+    const [row] = await openRollouts(fleet.store.db)
+    const hosts = await hostsOfRollouts(fleet.store.db, [row?.id ?? ''])
+    expect(hosts.flatMap(({ waits }) => waitsOfRow(waits).map(({ gate }) => gate))).toContain('silence')
+    expect(await grantsOfRollouts(fleet.store.db, [row?.id ?? ''])).toEqual([])
   })
 
   it('grants each step once, however often and by whomever it is looked at', async () => {
@@ -363,6 +479,135 @@ describe('a rollout', () => {
     }
   })
 
+  describe('of hosts that were named by hand', () => {
+    const apply = async (deps: GiveOrdersDeps, refs: readonly string[], change: object = {}) => {
+      const action = { case: 'apply', value: {} } as const
+      const request = { refs: [...refs], requestId: randomId(), action, ...change }
+      return await giveOrders(deps)(create(GiveOrdersRequestSchema, request), ANNA)
+    }
+    const shown = async (id: string) => {
+      const row = await findRollout(fleet.store.db, id)
+      const rows = row ? [row] : []
+      const [rollout] = await describeRollouts(fleet.store.db, rows, 'full', fleet.clock.at.getTime())
+      return rollout
+    }
+
+    it('N27: moves as many at once as the policy says, and waits until they have stayed well', async () => {
+      const { deps, give } = await prepare()
+      const { operations, rolloutId = '' } = await apply(give, ['n1', 'n2', 'n3'])
+      expect(operations?.map(({ host }) => host)).toEqual(['n1'])
+      await end(deps, ['n1'])
+      pass(59_000)
+      await deps.runner.runNow()
+      expect(await applies()).toEqual([])
+      expect((await shown(rolloutId))?.hosts[1]?.waits.map(({ gate }) => gate)).toEqual(['budget'])
+      pass(1_000)
+      await deps.runner.runNow()
+      expect(await applies()).toEqual(['n2'])
+      // Another word is no way around it.
+      expect((await apply(give, ['n4'])).operations).toEqual([])
+    })
+
+    it('goes past a budget that only machines use up which are off and were not named, and tells who said so and why', async () => {
+      const { deps, give } = await prepare()
+      away.add(MACHINES[4] ?? '')
+      expect((await apply(give, ['n1', 'n2'])).operations?.map(({ host }) => host)).toEqual(['n1'])
+      const [row] = await openRollouts(fleet.store.db)
+      const rollout = await shown(row?.id ?? '')
+      expect(rollout?.hosts.map(({ host, overridden }) => [host, overridden])).toEqual([
+        ['n1', ['budget']],
+        ['n2', []],
+      ])
+      const why = 'named by hand, and does not wait for who is off by itself: n5'
+      expect(await overridesOfRollouts(fleet.store.db, [row?.id ?? ''])).toMatchObject([
+        { host: 'n1', gate: 'budget', by_whom: 'anna', why },
+      ])
+      const events = await fleet.store.db
+        .selectFrom('events')
+        .selectAll()
+        .where('reason', 'like', '%gate budget%')
+        .execute()
+      expect(events).toMatchObject([
+        { actor: 'anna', reason: expect.stringContaining(`gate budget opened for n1: ${why}`) },
+      ])
+      await end(deps, ['n1'])
+      expect(await applies()).toEqual([])
+    })
+
+    it('T59: waits for everything where a selector had found them, though they are listed one by one', async () => {
+      const { give } = await prepare()
+      away.add(MACHINES[4] ?? '')
+      const { operations, rolloutId = '' } = await apply(give, ['n1', 'n2'], { selected: true })
+      expect(operations).toEqual([])
+      const rollout = await shown(rolloutId)
+      expect(rollout?.hosts.map(({ host, waits }) => [host, waits.map(({ gate }) => gate)])).toEqual([
+        ['n1', ['budget']],
+        ['n2', ['budget']],
+      ])
+    })
+
+    it('that only soak gives way to what is ordered of the same hosts, and to a way back, but to nothing else', async () => {
+      const { deps, give } = await prepare({ maxUnavailable: '2' })
+      for (const machine of MACHINES) await connect(deps, machine, { allowed: ['apply', 'rollback'] })
+      await apply(give, ['n1', 'n2'])
+      const [first] = await openRollouts(fleet.store.db)
+      await end(deps, ['n1', 'n2'])
+      pass(1_000)
+      await expect(apply(give, ['n1'])).rejects.toThrow(`rollout ${first?.id} is not over and has host n1`)
+      const back = { action: { case: 'rollback', value: {} } }
+      expect((await apply(give, ['n1'], back)).operations).toMatchObject([{ host: 'n1' }])
+      expect(await findRollout(fleet.store.db, first?.id ?? '')).toMatchObject({
+        state: 'succeeded',
+        reason: expect.stringContaining('anna ordered something else'),
+      })
+      expect((await hostsOfRollouts(fleet.store.db, [first?.id ?? ''])).map(one => one.ended_as)).toEqual([
+        'done',
+        'done',
+      ])
+      expect((await grantsOfRollouts(fleet.store.db, [first?.id ?? ''])).filter(one => !one.closed)).toEqual(
+        [],
+      )
+      await end(deps, ['n1'])
+      pass(1_000)
+      expect((await apply(give, ['n1'])).operations).toMatchObject([{ host: 'n1' }])
+    })
+
+    it('takes nobody who is changed just now from the rollout that changes it', async () => {
+      const { give } = await prepare()
+      await apply(give, ['n1'])
+      const back = { action: { case: 'rollback', value: {} } }
+      await expect(apply(give, ['n1'], back)).rejects.toThrow()
+    })
+  })
+
+  it.each<[string, MessageInitShape<typeof RolloutPolicySchema>, readonly string[]]>([
+    ['of hosts that have some, where nothing is said', {}, ['n1']],
+    ['of every host, where that is said', { askGates: true }, ['n1', 'n2']],
+    ['of nobody, where that is said', { neverAskGates: true }, []],
+  ])('asks the gates of a host before it touches it: %s', async (_, policy, held) => {
+    const { deps } = await prepare({ maxUnavailable: '2', ...policy }, ['n1'])
+    const { rollout } = await begin(deps, { refs: ['n1', 'n2'] })
+    await end(deps, HOSTS)
+    const [row] = await openRollouts(fleet.store.db)
+    const waiting = (await hostsOfRollouts(fleet.store.db, [row?.id ?? ''])).filter(({ waits }) =>
+      waitsOfRow(waits).some(({ gate }) => gate === 'checks'),
+    )
+    expect(rollout?.id).toBe(row?.id)
+    expect(waiting.map(({ host }) => host)).toEqual(held)
+    expect(await applies()).toEqual(['n1', 'n2'].filter(host => !held.includes(host)))
+  })
+
+  it('T41: has another canary where none of those of the policy is in it, and says so', async () => {
+    const { deps } = await prepare({ canaries: ['n4'] })
+    const { rollout } = await begin(deps, { refs: ['n1', 'n2', 'n3'], settings: { maxUnavailable: '3' } })
+    await end(deps, HOSTS)
+    expect(await applies()).toEqual(['n1'])
+    const events = await fleet.store.db.selectFrom('events').select('reason').execute()
+    expect(events.map(({ reason }) => reason)).toContain(
+      `rollout ${rollout?.id} (apply revision 1) began with 3 hosts; n1 is its canary, for it has none of those that were asked for`,
+    )
+  })
+
   it('is refused beside another that has one of its hosts, unless it goes after that', async () => {
     const { deps } = await prepare()
     const { rollout } = await begin(deps)
@@ -386,6 +631,47 @@ describe('a rollout', () => {
     ])
     expect(order?.at(-1)?.waits).toEqual(['away: it is not connected', 'budget: 0 of 5 are away'].slice(0, 1))
     expect(await openRollouts(fleet.store.db)).toEqual([])
+  })
+
+  it('tells beforehand what is planned of each host, and of whom no plan is known that still holds', async () => {
+    const { deps, give } = await prepare()
+    const action = { case: 'apply', value: { revision: 0n, planOnly: true } } as const
+    const refs = ['n1', 'n2', 'n3', 'n4']
+    await giveOrders(give)(create(GiveOrdersRequestSchema, { refs, requestId: 'plans', action }), ANNA)
+    const plan = {
+      ...{ from: '/nix/store/old', to: '/nix/store/new', mode: PlanMode.TRIAL_BOOT, leftOut: 2 },
+      rebootReasons: [{ kind: 'kernel', before: '6.1', after: '6.6', required: true }],
+      ...{ stops: ['a.service'], restarts: ['sshd.service', 'nginx.service'], starts: ['b.service'] },
+    }
+    for (const operation of await openOperations(fleet.store.db, MACHINES)) {
+      const known = operation.host === 'n4' ? {} : { plan }
+      const outcome = { class: OutcomeClass.SUCCEEDED, phase: Phase.DONE }
+      const report = { operationId: operation.id, revision: 1n, outcome, ...known }
+      await recordReport(deps, operation.machine, create(OperationReportSchema, report))
+    }
+    // Somebody has rebuilt n2 since, and n3 only until its next boot.
+    const runs = { number: 3, storePath: '/nix/store/by-hand', current: true }
+    await says(MACHINES[1] ?? '', { generations: [runs] })
+    const kept = { number: 3, storePath: '/nix/store/old', profile: true, booted: true }
+    await says(MACHINES[2] ?? '', { generations: [kept], currentSystem: '/nix/store/test' })
+    const { order, notThoughtThrough } = await begin(deps, { dryRun: true })
+    expect(notThoughtThrough).toBe(0)
+    const [first, ...others] = order ?? []
+    expect(first).toMatchObject({
+      ...{ host: 'n1', noPlan: '', drained: false, steps: ['prefetch', 'apply', 'soak'] },
+      change: {
+        ...{ mode: PlanMode.TRIAL_BOOT, moreUnits: 2, rebootReasons: [{ kind: 'kernel', required: true }] },
+        ...{ stops: ['a.service'], restarts: ['sshd.service', 'nginx.service'], starts: ['b.service'] },
+      },
+    })
+    const unplanned = 'nobody has planned this revision there'
+    expect(others.map(({ host, change, noPlan }) => [host, change, noPlan])).toEqual([
+      ...['n2', 'n3'].map(host => [host, undefined, 'it was planned when another system ran there']),
+      ...['n4', 'n5'].map(host => [host, undefined, unplanned]),
+    ])
+    // What changes no system needs no plan.
+    const reboot = await begin(deps, { dryRun: true, action: 'reboot', refs: ['n1'] })
+    expect(reboot.order).toMatchObject([{ noPlan: '', drained: false }])
   })
 })
 
@@ -415,6 +701,21 @@ describe('what ended without fault of its target', () => {
 })
 
 describe('a host that was left behind', () => {
+  it('says what held it and what would let it go', async () => {
+    const { deps, give } = await prepare()
+    const failed = { storePath: '/nix/store/bad', reason: 'sshd', operationId: 'op-1', revision: 1n }
+    const said = create(NodeStatusSchema, { program: '/nix/store/agent', quarantined: [failed] })
+    await recordStatus({ ...fleet, directory: deps.directory }, MACHINES[0] ?? '', said)
+    const action = { case: 'apply', value: { revision: 0n } } as const
+    await giveOrders(give)(create(GiveOrdersRequestSchema, { refs: ['n1'], requestId: 'one', action }), ANNA)
+    const rows = await fleet.store.db.selectFrom('rollouts').selectAll().execute()
+    const [rollout] = await describeRollouts(fleet.store.db, rows, 'full', deps.clock.now().getTime())
+    expect(rollout).toMatchObject({
+      state: RolloutState.SUCCEEDED,
+      hosts: [{ reason: 'revision 1 failed there and is not tried again, until `muster retry n1`' }],
+    })
+  })
+
   /** Everybody but one host, which is locked; the rollout has succeeded. */
   async function withoutFirst() {
     const prepared = await prepare()
@@ -475,6 +776,7 @@ describe('a host that was left behind', () => {
   it('does not follow a rollout that was taken back', async () => {
     const { deps, following, id } = await withoutFirst()
     const word = { $typeName: 'muster.v1.RevertRolloutRequest', requestId: 'back', id, why: '' } as const
+    await connect(deps, MACHINES[1] ?? '', { allowed: ['apply', 'rollback'] })
     await revertRollout(deps)(word, ANNA)
     await end(deps, HOSTS)
     pass(3_600_000)
@@ -484,9 +786,59 @@ describe('a host that was left behind', () => {
   })
 })
 
+describe('what is taken back by an operator', () => {
+  const back = (id: string, requestId = 'back') =>
+    ({ $typeName: 'muster.v1.RevertRolloutRequest', requestId, id, why: '' }) as const
+
+  it('is refused before anything is ended or begun where no host could go back, and says why of each', async () => {
+    const { deps } = await prepare()
+    const settings = { maxUnavailable: '2', soak: { seconds: 60n } }
+    const { rollout } = await begin(deps, { settings })
+    const id = rollout?.id ?? ''
+    await end(deps, HOSTS)
+    await end(deps, ['n1', 'n2'])
+    const lock = { $typeName: 'muster.v1.LockHostRequest', host: 'n1', why: 'a guest' } as const
+    await lockHost(deps)(lock, ANNA)
+    await connect(deps, MACHINES[0] ?? '', { allowed: ['apply', 'rollback'] })
+    await connect(deps, MACHINES[1] ?? '', { allowed: ['apply'] })
+    await expect(revertRollout(deps)(back(id), ANNA)).rejects.toThrow(
+      new RegExp(
+        `^rollout ${id} cannot be taken back: no host could go back\n` +
+          'n1: locked: a guest, until `muster unlock n1`\n' +
+          'n2: its agent does not take orders to rollback, until `allow` of its agent has "rollback"$',
+      ),
+    )
+    expect(await findRollout(fleet.store.db, id)).toMatchObject({ state: 'running', ends_as: '' })
+    expect(await listRolloutRows(fleet.store.db, { limit: 10, open: false })).toHaveLength(1)
+    // Where one can go, it goes, and the end names who was left.
+    await unlockHost(deps)({ $typeName: 'muster.v1.UnlockHostRequest', host: 'n1' }, ANNA)
+    const begun = await revertRollout(deps)(back(id), ANNA)
+    for (let time = 0; time < 3; time++) {
+      pass(120_000)
+      await end(deps, ['n1'])
+    }
+    expect(await findRollout(fleet.store.db, begun.rollout.id)).toMatchObject({
+      state: 'succeeded',
+      reason: 'left behind: n2',
+    })
+  })
+})
+
 describe('what is to be taken back after a failure', () => {
+  it('T43: is an apply; any other action that is to be is refused before anything of it is begun', async () => {
+    const { deps } = await prepare()
+    const settings = { maxUnavailable: '1', onFailure: 'revert' }
+    for (const change of [{ action: 'reboot' }, { action: 'reboot', dryRun: true }]) {
+      await expect(begin(deps, { ...change, refs: ['n1'], settings })).rejects.toThrow(
+        'settings.on_failure: reboot cannot be taken back, only apply can',
+      )
+    }
+    expect(await openRollouts(fleet.store.db)).toEqual([])
+  })
+
   it('is taken back also by a coordinator that starts after the one that saw it fail was killed', async () => {
     const { deps, open } = await prepare()
+    for (const machine of MACHINES) await connect(deps, machine, { allowed: ['apply', 'rollback'] })
     const settings = { maxUnavailable: '1', soak: { seconds: 0n }, onFailure: 'revert' }
     const { rollout } = await begin(deps, { settings })
     await end(deps, HOSTS)
@@ -510,13 +862,51 @@ describe('what is to be taken back after a failure', () => {
       .where('reverts', '=', rollout?.id ?? '')
       .execute()
     const { runner } = await open()
-    for (let time = 0; time < 2; time++) await beginDueReverts({ ...deps, runner }, log)
+    for (let time = 0; time < 2; time++) await beginDueReverts({ ...deps, runner })
     const [own, ...more] = await begun()
     expect({ own, more }).toMatchObject({
       own: { action: 'rollback', reverts: rollout?.id, started_by: 'coordinator' },
       more: [],
     })
     expect((await hostsOfRollouts(fleet.store.db, [own?.id ?? ''])).map(({ host }) => host)).toEqual(['n1'])
+  })
+})
+
+describe('a rollout that is to be taken back by its policy', () => {
+  it('is not while no host could go back, says so once, and is as soon as one can', async () => {
+    const { deps } = await prepare()
+    for (const machine of MACHINES) await connect(deps, machine, { allowed: ['apply', 'rollback'] })
+    const settings = { maxUnavailable: '1', soak: { seconds: 0n }, onFailure: 'revert' }
+    const { rollout } = await begin(deps, { settings })
+    const id = rollout?.id ?? ''
+    await end(deps, HOSTS)
+    await end(deps, ['n1'])
+    await lockHost(deps)({ $typeName: 'muster.v1.LockHostRequest', host: 'n1', why: 'a guest' }, ANNA)
+    await end(deps, ['n2'], OutcomeClass.ROLLED_BACK)
+    expect(await findRollout(fleet.store.db, id)).toMatchObject({ state: 'failed' })
+    const begun = async () =>
+      (await listRolloutRows(fleet.store.db, { limit: 10, open: false })).filter(
+        ({ reverts }) => reverts !== '',
+      )
+    const told = async () =>
+      (await listEventRows(fleet.store.db, { limit: 100 })).filter(({ reason }) =>
+        reason.includes('no host could go back'),
+      )
+    for (let time = 0; time < 2; time++) await beginDueReverts(deps)
+    // Who starts anew has nothing new to tell.
+    await beginDueReverts({ ...deps, pending: new PendingHosts() })
+    expect(await begun()).toEqual([])
+    expect((await told()).map(({ reason }) => reason)).toEqual([
+      `rollout ${id}: on-failure is revert, and no host could go back: n1: locked: a guest, until \`muster unlock n1\``,
+    ])
+    const shown = await getRollout(deps)({ $typeName: 'muster.v1.GetRolloutRequest', id })
+    expect(shown.pending).toMatchObject([
+      { host: 'n1', action: 'rollback', pending: true, waits: [{ gate: 'lock', reason: 'locked: a guest' }] },
+    ])
+    await unlockHost(deps)({ $typeName: 'muster.v1.UnlockHostRequest', host: 'n1' }, ANNA)
+    await beginDueReverts(deps)
+    expect(await begun()).toMatchObject([{ action: 'rollback', reverts: id }])
+    expect(deps.pending.all()).toEqual([])
   })
 })
 
@@ -566,9 +956,10 @@ describe('a place in the budget', () => {
 describe('the end that a rollout is told to have', () => {
   it('is by how long those that are done took, in whole milliseconds, and is not told while nobody is done', async () => {
     const { deps } = await prepare()
-    const { rollout } = await begin(deps, { settings: { maxUnavailable: '5', soak: { seconds: 0n } } })
+    const { rollout } = await begin(deps, { settings: { maxUnavailable: '3', soak: { seconds: 0n } } })
+    const id = rollout?.id ?? ''
     const expected = async () => {
-      const row = await findRollout(fleet.store.db, rollout?.id ?? '')
+      const row = await findRollout(fleet.store.db, id)
       const nowMs = fleet.clock.now().getTime()
       const [shown] = row ? await describeRollouts(fleet.store.db, [row], 'brief', nowMs) : []
       // What no message can hold could not be told at all.
@@ -576,9 +967,13 @@ describe('the end that a rollout is told to have', () => {
       return shown?.expectedEnd && timestampMs(shown.expectedEnd) - nowMs
     }
     expect(await expected()).toBeUndefined()
+    // Neither that they were planned nor that all wait takes anybody away.
+    pass(60_000)
+    await end(deps, HOSTS)
     pass(1_000)
-    // The plan first, then the change itself.
-    for (const _ of ['plan', 'apply']) await end(deps, HOSTS.slice(0, 3))
+    await pauseRollout(deps)({ $typeName: 'muster.v1.PauseRolloutRequest', id, why: '' }, ANNA)
+    await end(deps, HOSTS.slice(0, 3))
+    pass(24 * 3_600_000)
     // Three took a second, so two take two thirds of one: 666.67 ms, which no timestamp holds.
     expect(await expected()).toBe(667)
   })

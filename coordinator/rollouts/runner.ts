@@ -150,7 +150,7 @@ export class RolloutRunner {
         return
       }
       const decision = planRollouts(snapshot, now.getTime())
-      const applied = await this.#apply(rows, decision, now)
+      const applied = await this.#apply(rows, decision, now, snapshot.halted)
       if (applied === 'stale') continue
       this.#deps.clusters.follow(evidenceAwaited(snapshot, decision))
       this.#deps.gateQuestions.follow(hostQuestions(snapshot, decision))
@@ -162,13 +162,22 @@ export class RolloutRunner {
     }
   }
 
-  async #apply(rows: RolloutRows, decision: Decision, now: Date): Promise<Applied | 'stale'> {
+  async #apply(
+    rows: RolloutRows,
+    decision: Decision,
+    now: Date,
+    halted: string | undefined,
+  ): Promise<Applied | 'stale'> {
     const { store, directory, orderLifetimeMs = ORDER_LIFETIME_MS, ownHost, ownHostBackup } = this.#deps
     const ownMachine = ownHost()
     const backups = await this.#backUp(rows, decision, ownMachine, now)
     try {
       const input = { directory, lifetimeMs: orderLifetimeMs, ownMachine, backups }
-      const applied = await store.transact(tx => applyDecision(tx, input, rows, decision, now))
+      const applied = await store.transact(async tx => {
+        // What a node said since then may stop every grant.
+        if (halted === undefined && this.#deps.halted() !== undefined) throw new StaleDecision()
+        return await applyDecision(tx, input, rows, decision, now)
+      })
       for (const backup of backups.values()) {
         await ownHostBackup.settle(backup, applied.machines.includes(ownMachine ?? ''))
       }

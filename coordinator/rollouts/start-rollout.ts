@@ -1,11 +1,13 @@
 import { toBinary } from '@bufbuild/protobuf'
 import type { Transaction } from 'kysely'
+import { cutText } from '../../shared/cut-text.ts'
 import { findCircle } from '../../shared/fleet-file/find-circle.ts'
 import { type StartRolloutRequest, StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { recordEvent } from '../store/events.ts'
 import {
   changeRollout,
+  closeGrant,
   countOpenRollouts,
   findRollout,
   findRolloutByRequest,
@@ -16,13 +18,14 @@ import {
   overridesOfRollouts,
   type RolloutRow,
   rolloutsTouching,
+  writeHostRecord,
 } from '../store/rollouts.ts'
 import type { Database } from '../store/tables.ts'
 import { settingsToRow } from './frozen-settings.ts'
 import type { OrderedMember } from './members.ts'
 import { gatedAction } from './plan/gate-table.ts'
-import { progressOf } from './plan/host-steps.ts'
-import type { FrozenSettings, RolloutAction } from './plan/rollout-record.ts'
+import { hasCordoned, newestGrants, progressOf } from './plan/host-steps.ts'
+import type { FrozenSettings, HostRecord, RolloutAction, RolloutRecord } from './plan/rollout-record.ts'
 import { howOfAct, noteToRow, readRecords } from './read-record.ts'
 import { whatItDoes } from './what-it-does.ts'
 
@@ -35,10 +38,14 @@ export interface NewRollout {
   readonly revision: number
   readonly manifestDigest: string
   readonly members: readonly OrderedMember[]
+  /** Who is its canary because none of those that were asked for is in it; undefined: nobody has to be. */
+  readonly standIn: string | undefined
   readonly settings: FrozenSettings
   readonly startedBy: string
   /** The rollout that it takes back; empty: none. */
   readonly reverts: string
+  /** What is to be said of its settings; undefined: nothing. */
+  readonly remark: string | undefined
 }
 
 export type StartedRollout =
@@ -79,7 +86,7 @@ export async function writeRollout(
     state: 'running',
     ends_as: '',
     reason: '',
-    why: rollout.asked.why.trim().slice(0, 1_000),
+    why: cutText(rollout.asked.why.trim(), 1_000),
     started: now.getTime(),
     started_by: rollout.startedBy,
     ended: null,
@@ -104,10 +111,15 @@ export async function writeRollout(
     ended_as: '',
   }))
   await insertRollout(tx, row, hosts)
+  const remark = rollout.remark === undefined ? '' : `; ${rollout.remark}`
   await recordEvent(tx, {
     at: now,
     class: 'rollout',
-    reason: `rollout ${row.id} (${whatItDoes(row)}) began with ${hosts.length} host${hosts.length === 1 ? '' : 's'}`,
+    reason: `rollout ${row.id} (${whatItDoes(row)}) began with ${hosts.length} host${hosts.length === 1 ? '' : 's'}${
+      rollout.standIn === undefined
+        ? ''
+        : `; ${rollout.standIn} is its canary, for it has none of those that were asked for`
+    }${remark}`,
     actor: rollout.startedBy,
   })
   return { kind: 'started', row }
@@ -144,7 +156,10 @@ async function problemsOf(
   return problems
 }
 
-/** An order that only waits to be tried again gives way to what an operator orders now, as if it were over. */
+/**
+ * An order that only waits to be tried again gives way to what an operator orders now, as if it were over. One that has done everything but
+ * soak does so to what is about all of its hosts, which soak anew then, and to a way back.
+ */
 async function givesWay(
   tx: Transaction<Database>,
   id: string,
@@ -161,19 +176,30 @@ async function givesWay(
   }
   const [record] = readRecords(rows)
   if (!record?.settings.direct) return false
-  const ends = async () => {
+  const ends = async (state: 'aborted' | 'succeeded' = 'aborted') => {
     const reason = `${startedBy} ordered something else: rollout ${newer}`
     return await changeRollout(tx, row, {
-      state: 'aborted',
-      ends_as: 'aborted',
+      state,
+      ends_as: state === 'aborted' ? state : '',
       reason,
       ended: now.getTime(),
     })
   }
   // Whoever was to leave by itself may be gone by now: that it is gone for good takes the place of the order before.
   const isGone = gatedAction({ action, how: howOfAct(action, asked.act) }) === 'leave-dead'
-  const isSame = record.hosts.every(({ host }) => members.some(member => member.host === host))
+  const names = new Set(members.map(({ host }) => host))
+  const isSame = record.hosts.every(({ host }) => names.has(host))
   if (isGone && isSame && gatedAction(record) === 'leave') return await ends()
+  if ((isSame || action === 'rollback') && record.hosts.every(host => isSoaked(record, host))) {
+    for (const { host, grants } of record.hosts) {
+      for (const { id: grant, end } of grants) {
+        const reason = `rollout ${newer} has the host now`
+        if (!end) await closeGrant(tx, grant, { outcome: 'skipped', reason, nowMs: now.getTime() })
+      }
+      await writeHostRecord(tx, { rollout: id, host }, { ended_as: 'done' })
+    }
+    return await ends('succeeded')
+  }
   const waits = record.hosts.every(host => {
     const progress = progressOf(record, host)
     const again = host.grants.some(({ end }) => end?.outcome === 'again')
@@ -184,4 +210,11 @@ async function givesWay(
     )
   })
   return waits ? await ends() : false
+}
+
+/** It is done, or would be after its soak: nothing of ours is left there to take back. */
+function isSoaked(record: RolloutRecord, host: HostRecord): boolean {
+  const progress = progressOf(record, host)
+  if (progress.kind !== 'moving') return progress.kind === 'done'
+  return progress.next === 'soak' && !progress.failed && !hasCordoned(newestGrants(host))
 }

@@ -4,6 +4,7 @@ import { denied } from '../../shared/rpc/rpc-error.ts'
 import type { Caller } from '../api/caller.ts'
 import { acceptRestore } from '../rollouts/api/accept-restore.ts'
 import { abortRollout, overrideGate, pauseRollout, resumeRollout } from '../rollouts/api/change-rollout.ts'
+import { listStandings } from '../rollouts/api/list-standings.ts'
 import { listLocks, lockHost, pinHost, unlockHost, unpinHost } from '../rollouts/api/locks.ts'
 import { revertRollout } from '../rollouts/api/revert-rollout.ts'
 import { getRollout, listRollouts, watchRollout } from '../rollouts/api/show-rollouts.ts'
@@ -12,6 +13,7 @@ import type { OperatorCalls } from './operator-calls.ts'
 
 type Deps = Parameters<typeof startRollout>[0] &
   Parameters<typeof watchRollout>[0] &
+  Parameters<typeof listStandings>[0] &
   Parameters<typeof pauseRollout>[0] &
   Parameters<typeof revertRollout>[0] &
   Parameters<typeof lockHost>[0] &
@@ -36,6 +38,7 @@ export function rolloutService(
     startRollout: asked(startRollout(deps)),
     listRollouts: asked(listRollouts(deps)),
     getRollout: asked(getRollout(deps)),
+    listStandings: asked(listStandings(deps)),
     watchRollout(request, { peer, signal }) {
       const caller = allowed(peer)
       return deps.operatorCalls.stream(caller, signal, inner => watch(request, caller, inner))

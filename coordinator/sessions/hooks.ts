@@ -42,8 +42,8 @@ export interface SessionHooks {
   orders(machine: string): Promise<readonly MessageInitShape<typeof OrderSchema>[]>
   /** Operations of the machine without an outcome: what it is to tell of, whatever was acknowledged before. */
   open(machine: string): Promise<readonly string[]>
-  /** Whether no operation of the machine is on record and it was let in just now: then it is to tell of all that it knows. */
-  isNew(machine: string): Promise<boolean>
+  /** Whether the machine is to tell of all operations that it knows: none of it is on record, or not all that it did. */
+  tellAll(machine: string): Promise<boolean>
   delivered(machine: string, operations: readonly string[]): Promise<void>
   assignment(machine: string): Promise<MessageInitShape<typeof AssignmentSchema>>
   readonly clusters: ClusterHooks

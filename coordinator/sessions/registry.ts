@@ -206,7 +206,7 @@ export class SessionRegistry implements Sessions {
     const { machine } = session
     const assignment = await hooks.assignment(machine)
     const open = await hooks.open(machine)
-    const tellAll = await hooks.isNew(machine)
+    const tellAll = await hooks.tellAll(machine)
     session.assignment = `${assignment.host ?? ''}\0${assignment.group ?? ''}`
     session.send({
       message: {

@@ -15,7 +15,7 @@ it('a stream on which no hello comes is ended, as no heartbeat would end it', as
       trust: unused,
       orders: unused,
       open: unused,
-      isNew: unused,
+      tellAll: unused,
       delivered: unused,
       assignment: unused,
       clone: unused,

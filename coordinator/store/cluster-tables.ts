@@ -27,6 +27,8 @@ export interface ClustersTable {
   /** The machine whose server the others join at. */
   first_server: string | null
   settled: Millis
+  /** The count when its datastore was set back last; 0: never. */
+  set_back: ColumnType<number, number | undefined, number>
   generation: number
 }
 
@@ -99,6 +101,8 @@ export interface ClusterAttemptsTable {
   over: Millis
   /** Why the last one failed; empty: it did not. */
   reason: string
+  /** The count of the join that was begun for it last; 0: none was. */
+  minted: ColumnType<number, number | undefined, number>
 }
 
 /** Rebuilt from agents: what each machine last said it has on its disk. What servers see is kept in memory alone. */

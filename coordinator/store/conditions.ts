@@ -1,4 +1,5 @@
 import type { Kysely, Selectable, Transaction } from 'kysely'
+import { cutText } from '../../shared/cut-text.ts'
 import type { ConditionsTable, Database } from './tables.ts'
 
 export type ConditionRow = Selectable<ConditionsTable>
@@ -16,7 +17,7 @@ export function allConditions(db: Kysely<Database>): Promise<ConditionRow[]> {
 
 /** Sets a condition. One that lasts keeps the time it began. */
 export async function setCondition(tx: Transaction<Database>, row: ConditionRow): Promise<void> {
-  const reason = row.reason.slice(0, MAX_REASON_CHARS)
+  const reason = cutText(row.reason, MAX_REASON_CHARS)
   await tx
     .insertInto('conditions')
     .values({ ...row, reason })

@@ -1,5 +1,6 @@
 import type { Kysely, Selectable, Transaction } from 'kysely'
 import { type ChainHead, hashEvent } from '../../shared/audit/event-chain.ts'
+import { cutText, wellFormed } from '../../shared/cut-text.ts'
 import type { Database, EventsTable } from './tables.ts'
 
 export type EventRow = Selectable<EventsTable>
@@ -18,24 +19,57 @@ const MAX_REASON_CHARS = 4_000
 
 /**
  * Records what happened, in the transaction that made it so, as the next link of the chain. Transactions that write run one
- * after the other, so nobody else takes the same number; should somebody, the second write fails.
+ * after the other, so nobody else takes the same number; should somebody, the second write fails. Says its id.
  */
-export async function recordEvent(tx: Transaction<Database>, event: NewEvent): Promise<void> {
+export async function recordEvent(
+  tx: Transaction<Database>,
+  event: NewEvent,
+  /** Leaves out numbers: those up to this one were given to events that are lost. */
+  { after = 0 }: { readonly after?: number } = {},
+): Promise<number> {
   const last = await newestLink(tx)
   const row = {
-    id: (last?.id ?? 0) + 1,
+    id: Math.max(last?.id ?? 0, after) + 1,
     at: event.at.getTime(),
-    class: event.class.slice(0, 64),
-    machine: event.machine ?? '',
-    host: event.host ?? '',
-    reason: event.reason.slice(0, MAX_REASON_CHARS),
-    actor: event.actor,
+    class: cutText(event.class, 64),
+    machine: wellFormed(event.machine ?? ''),
+    host: wellFormed(event.host ?? ''),
+    reason: cutText(event.reason, MAX_REASON_CHARS),
+    actor: wellFormed(event.actor),
     previous: last?.hash ?? '',
   }
   await tx
     .insertInto('events')
     .values({ ...row, hash: hashEvent(row) })
     .execute()
+  return row.id
+}
+
+/** The hash of an event; undefined: there is none with this id. */
+export async function eventHash(db: Kysely<Database>, id: number): Promise<string | undefined> {
+  return (await db.selectFrom('events').select('hash').where('id', '=', id).executeTakeFirst())?.hash
+}
+
+/** When something of these classes last happened; undefined: never, or it is deleted by now. */
+export async function newestEventAt(
+  db: Kysely<Database>,
+  classes: readonly string[],
+): Promise<number | undefined> {
+  const ofThem = db.selectFrom('events').select('at').where('class', 'in', classes)
+  return (await ofThem.orderBy('id', 'desc').limit(1).executeTakeFirst())?.at
+}
+
+/** Whether the same is on record already, whenever it happened. */
+export async function hasEvent(
+  db: Kysely<Database>,
+  { class: kind, reason }: Pick<NewEvent, 'class' | 'reason'>,
+): Promise<boolean> {
+  const same = db
+    .selectFrom('events')
+    .select('id')
+    .where('class', '=', kind)
+    .where('reason', '=', cutText(reason, MAX_REASON_CHARS))
+  return (await same.limit(1).executeTakeFirst()) !== undefined
 }
 
 /** The end of the chain; undefined: nothing has happened yet. */

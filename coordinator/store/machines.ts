@@ -45,6 +45,7 @@ export function newMachineRow(input: {
     boot_count: 0,
     boot_id: '',
     journal_sequence: 0,
+    acknowledged: 0,
     highest_revision: 0,
     highest_digest: '',
     applied_revision: 0,
@@ -92,6 +93,20 @@ export async function changeMachine(
     .where('generation', '=', row.generation)
     .executeTakeFirst()
   if (numUpdatedRows !== 1n) throw aborted(`machine ${row.id}: was changed meanwhile, try again`)
+}
+
+/** Takes down how far a machine's journal is acknowledged to it, before it is. Not a change of the machine that others compare. */
+export async function noteAcknowledged(
+  tx: Transaction<Database>,
+  id: string,
+  sequence: number,
+): Promise<void> {
+  await tx
+    .updateTable('machines')
+    .set({ acknowledged: sequence })
+    .where('id', '=', id)
+    .where('acknowledged', '<', sequence)
+    .execute()
 }
 
 /** Marks a machine as changed whose own columns stay, since a condition of it changed. */
@@ -177,6 +192,18 @@ export async function countCertificatesOf(
     .where('certificate_not_after', '>', nowMs)
     .executeTakeFirstOrThrow()
   return Number(row.count)
+}
+
+/** Machines that are let in and have an older trust set than this one, or none that was heard of; by id. */
+export async function machinesBeforeTrust(db: Kysely<Database>, number: number): Promise<readonly string[]> {
+  const rows = await db
+    .selectFrom('machines')
+    .select('id')
+    .where('state', 'in', ['enrolled', 'active'])
+    .where('trust_number', '<', number)
+    .orderBy('id')
+    .execute()
+  return rows.map(row => row.id)
 }
 
 /** How many live machines were let in by this word, as it stands at each of them. */

@@ -6,6 +6,8 @@ import * as clusters from './migrations/0003-clusters.ts'
 import * as clusterActs from './migrations/0004-cluster-acts.ts'
 import * as rollouts from './migrations/0005-rollouts.ts'
 import * as audit from './migrations/0006-audit.ts'
+import * as restoredStores from './migrations/0007-restored-stores.ts'
+import * as setBackClusters from './migrations/0008-set-back-clusters.ts'
 
 /** All migrations in order; only ever appended to. The schema's number is the count of them. */
 export const MIGRATIONS: readonly ((db: Kysely<unknown>) => Promise<void>)[] = [
@@ -15,6 +17,8 @@ export const MIGRATIONS: readonly ((db: Kysely<unknown>) => Promise<void>)[] = [
   clusterActs.up,
   rollouts.up,
   audit.up,
+  restoredStores.up,
+  setBackClusters.up,
 ]
 
 /** The schema of the store is newer than this program knows. */

@@ -2,14 +2,18 @@ import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
 import {
   type Outcome,
+  OutcomeClass,
   OutcomeSchema,
+  Phase,
   type PhaseRecord,
   PhaseRecordSchema,
   type SignedOutcome,
   SignedOutcomeSchema,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type Plan, PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
+import { reachedSystem } from '../../shared/system-change.ts'
 import { CHANGES } from '../operations/order-action.ts'
+import { readMeta, writeMeta } from './meta.ts'
 import type { Database, OperationsTable } from './tables.ts'
 
 export type OperationRow = Selectable<OperationsTable>
@@ -54,6 +58,54 @@ export async function listOperationRows(
   return await query.orderBy('ordered', 'desc').orderBy('id', 'desc').limit(input.limit).execute()
 }
 
+/**
+ * Applies and rollbacks of a machine that may have brought it to a system for good, newest first; of whatever else was ordered
+ * meanwhile. `reachedSystem` says of which of them that is so.
+ */
+export async function reachedOperations(
+  db: Kysely<Database>,
+  machine: string,
+  limit: number,
+): Promise<OperationRow[]> {
+  return await db
+    .selectFrom('operations')
+    .selectAll()
+    .where('machine', '=', machine)
+    .where(({ or, eb }) =>
+      or([
+        eb('outcome_class', 'in', [...REACHED]),
+        eb('outcome_class', '=', OutcomeClass.ACTIVATION_FAILED).and(eb('phase', '=', Phase.KUBERNETES)),
+      ]),
+    )
+    .where(({ or, eb }) => or([eb('action', 'in', [...REACHES]), eb('action', 'is', null)]))
+    .orderBy('ordered', 'desc')
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute()
+}
+
+/** The change of a machine that was ordered last of those that ended, however they did. */
+export async function newestEndedChange(
+  db: Kysely<Database>,
+  machine: string,
+): Promise<OperationRow | undefined> {
+  return await db
+    .selectFrom('operations')
+    .selectAll()
+    .where('machine', '=', machine)
+    .where('ended', 'is not', null)
+    .where(({ or, eb }) => or([eb('action', 'in', CHANGES), eb('action', 'is', null)]))
+    .orderBy('ordered', 'desc')
+    .orderBy('id', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+}
+
+/** Actions that bring a machine to a system. */
+export const REACHES = ['apply', 'rollback'] as const
+/** Outcomes of those that got there. */
+export const REACHED: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
+
 /** What was ordered of a machine and what became of it, newest first; without outcomes and plans, which may be long. */
 export async function pastOperations(
   db: Kysely<Database>,
@@ -66,6 +118,7 @@ export async function pastOperations(
     | 'action'
     | 'revision'
     | 'outcome_class'
+    | 'phase'
     | 'rollback_to'
     | 'rollback_before'
     | 'ordered'
@@ -79,6 +132,7 @@ export async function pastOperations(
       'action',
       'revision',
       'outcome_class',
+      'phase',
       'rollback_to',
       'rollback_before',
       'ordered',
@@ -89,6 +143,21 @@ export async function pastOperations(
     .orderBy('id', 'desc')
     .limit(limit)
     .execute()
+}
+
+/** Operations that ended before this, in milliseconds, may have been deleted. 0: none ever was. */
+export async function prunedBeforeMs(db: Kysely<Database>): Promise<number> {
+  return Number((await readMeta(db, PRUNED_KEY)) ?? 0)
+}
+
+const PRUNED_KEY = 'operations_pruned_before'
+/** A node may have begun by its own clock a little after what ended here. */
+const PRUNED_SLACK_MS = 600_000
+
+/** Takes down that operations are deleted, the newest of which ended then. */
+export async function notePruned(tx: Transaction<Database>, endedMs: number): Promise<void> {
+  const beforeMs = endedMs + PRUNED_SLACK_MS
+  if (beforeMs > (await prunedBeforeMs(tx))) await writeMeta(tx, PRUNED_KEY, String(beforeMs))
 }
 
 /** Whether any operation of a machine is on record. Every session asks: nothing is sorted for it. */
@@ -109,6 +178,33 @@ export async function newestOperation(
 ): Promise<OperationRow | undefined> {
   const [row] = await listOperationRows(db, { machine, limit: 1 })
   return row
+}
+
+/** Of these machines the newest operation that found out what this manifest would change there. */
+export async function newestPlans(
+  db: Kysely<Database>,
+  machines: readonly string[],
+  manifestDigest: string,
+): Promise<OperationRow[]> {
+  const newest = new Map<string, { readonly id: string; readonly ordered: number }>()
+  for (let at = 0; at < machines.length; at += CHUNK) {
+    // Without the plans themselves, which may be long.
+    const some = await db
+      .selectFrom('operations')
+      .select(['id', 'machine', 'ordered'])
+      .where('machine', 'in', machines.slice(at, at + CHUNK))
+      .where('manifest_digest', '=', manifestDigest)
+      .where('action', 'in', ['plan', 'apply'])
+      .where('plan', 'is not', null)
+      .execute()
+    for (const { machine, id, ordered } of some) {
+      if ((newest.get(machine)?.ordered ?? -1) < ordered) newest.set(machine, { id, ordered })
+    }
+  }
+  return await findOperations(
+    db,
+    [...newest.values()].map(({ id }) => id),
+  )
 }
 
 /** Operations without an outcome of these machines, oldest first. */
@@ -327,22 +423,25 @@ export async function countUnordered(db: Kysely<Database>, machine: string): Pro
 /** Who "ordered" an operation that only its node knows: this store is older than the order. */
 export const UNKNOWN_ORDERER = 'unknown'
 
-/** Follows a node to the revision of an operation that succeeded, unless a newer order of it succeeded already. */
+/** Newer operations of one machine that are looked at when an older one is told late. */
+const MAX_NEWER = 1_000
+
+/** Follows a node to the revision of an operation whose system it runs, unless it reached that of a newer order already. */
 export async function setAppliedRevision(
   tx: Transaction<Database>,
   operation: Pick<OperationRow, 'id' | 'machine' | 'ordered' | 'revision'>,
-  successes: readonly number[],
 ): Promise<void> {
   const newer = await tx
     .selectFrom('operations')
-    .select('id')
+    .select(['action', 'outcome_class', 'phase'])
     .where('machine', '=', operation.machine)
     .where('ordered', '>', operation.ordered)
     .where('action', 'in', ['apply', 'rollback'])
-    .where('outcome_class', 'in', [...successes])
-    .limit(1)
-    .executeTakeFirst()
-  if (newer) return
+    .where('outcome_class', '!=', 0)
+    .orderBy('ordered', 'desc')
+    .limit(MAX_NEWER)
+    .execute()
+  if (newer.some(row => reachedSystem({ ...row, outcomeClass: row.outcome_class }))) return
   await tx
     .updateTable('machines')
     .set({ applied_revision: operation.revision })

@@ -1,4 +1,5 @@
 import type { Kysely, Transaction } from 'kysely'
+import { notePruned, REACHED, REACHES } from './operations.ts'
 import type { Database } from './tables.ts'
 
 /*
@@ -89,14 +90,17 @@ export async function deleteOldFacts(
   return rows.length
 }
 
-/** Ended operations with their phases and output, oldest first. The newest of each machine stays. */
+/**
+ * Ended operations with their phases and output, oldest first. The newest of each machine stays, and the newest by which it got to a system:
+ * that one says what the machine should run, however long ago it was.
+ */
 export async function deleteOldOperations(
   tx: Transaction<Database>,
   input: { readonly beforeMs: number; readonly limit: number },
 ): Promise<number> {
   const rows = await tx
     .selectFrom('operations')
-    .select('id')
+    .select(['id', 'ended'])
     .where('outcome_class', '>', 0)
     .where('ended', '<', input.beforeMs)
     .where(({ exists, selectFrom }) =>
@@ -107,9 +111,29 @@ export async function deleteOldOperations(
           .whereRef('newer.ordered', '>', 'operations.ordered'),
       ),
     )
+    .where(({ or, not, exists, selectFrom, eb }) =>
+      or([
+        not(
+          eb('outcome_class', 'in', [...REACHED]).and(
+            or([eb('action', 'in', [...REACHES]), eb('action', 'is', null)]),
+          ),
+        ),
+        exists(
+          selectFrom('operations as later')
+            .select('later.id')
+            .whereRef('later.machine', '=', 'operations.machine')
+            .whereRef('later.ordered', '>', 'operations.ordered')
+            .where('later.outcome_class', 'in', [...REACHED])
+            .where(inner =>
+              inner.or([inner('later.action', 'in', [...REACHES]), inner('later.action', 'is', null)]),
+            ),
+        ),
+      ]),
+    )
     .orderBy('ordered')
     .limit(input.limit)
     .execute()
+  if (rows.length > 0) await notePruned(tx, Math.max(...rows.map(({ ended }) => ended ?? 0)))
   await deleteIn(rows, async some => {
     const ids = some.map(row => row.id)
     await tx.deleteFrom('operation_phases').where('operation', 'in', ids).execute()

@@ -42,6 +42,7 @@ export interface RolloutHostsTable {
   host: string
   /** The machine it was at the start; empty: none was bound. */
   machine: string
+  /** Empty: none, or it had not joined at the start and has not since. */
   cluster: string
   role: string
   /** Its place in the order, from 0. */

@@ -222,7 +222,7 @@ export async function closeGrant(
 export async function writeHostRecord(
   tx: Transaction<Database>,
   row: Pick<RolloutHostRow, 'rollout' | 'host'>,
-  change: Partial<Pick<RolloutHostRow, 'ended_as' | 'waits'>>,
+  change: Partial<Pick<RolloutHostRow, 'cluster' | 'ended_as' | 'waits'>>,
 ): Promise<void> {
   if (Object.keys(change).length === 0) return
   await tx
@@ -242,17 +242,24 @@ export async function putOverride(tx: Transaction<Database>, row: RolloutOverrid
     .execute()
 }
 
+export interface TouchingRollout {
+  readonly rollout: string
+  readonly host: string
+  readonly cluster: string
+  readonly started: number
+}
+
 /** Rollouts that are not over and have one of these hosts, or touch one of these clusters. */
 export async function rolloutsTouching(
   db: Kysely<Database>,
   hosts: readonly string[],
   clusters: readonly string[],
-): Promise<{ readonly rollout: string; readonly host: string; readonly cluster: string }[]> {
-  const found: { rollout: string; host: string; cluster: string }[] = []
+): Promise<TouchingRollout[]> {
+  const found: TouchingRollout[] = []
   const open = db
     .selectFrom('rollout_hosts')
     .innerJoin('rollouts', 'rollouts.id', 'rollout_hosts.rollout')
-    .select(['rollout_hosts.rollout', 'rollout_hosts.host', 'rollout_hosts.cluster'])
+    .select(['rollout_hosts.rollout', 'rollout_hosts.host', 'rollout_hosts.cluster', 'rollouts.started'])
     .where('rollouts.state', 'in', [...OPEN_STATES])
   for (let at = 0; at < hosts.length; at += CHUNK) {
     found.push(...(await open.where('rollout_hosts.host', 'in', hosts.slice(at, at + CHUNK)).execute()))

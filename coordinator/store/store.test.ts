@@ -125,8 +125,9 @@ describe('migrate', () => {
       await using store = await openStore(path, now, MIGRATIONS.slice(0, 1))
       const machine = (id: string) => {
         const row = newMachineRow({ id, publicKey: Buffer.from(id), state: 'active', nowMs: 1, address: '' })
-        const { machine_id, held_reason, held_since, quarantined, node_status, ...old } = row
-        return [machine_id, held_reason, held_since, quarantined, node_status].length > 0 ? old : row
+        const { machine_id, held_reason, held_since, quarantined, node_status, acknowledged, ...old } = row
+        const later = [machine_id, held_reason, held_since, quarantined, node_status, acknowledged]
+        return later.length > 0 ? old : row
       }
       await store.db.insertInto('machines').values(machine('m1')).execute()
       await store.db.insertInto('machines').values(machine('m2')).execute()
@@ -146,11 +147,16 @@ describe('migrate', () => {
         .execute()
     }
     await using store = await openStore(path, now)
+    // Of what was acknowledged to machines that are there already nobody can say.
     expect(
-      await store.db.selectFrom('machines').select(['id', 'machine_id']).orderBy('id').execute(),
+      await store.db
+        .selectFrom('machines')
+        .select(['id', 'machine_id', 'acknowledged'])
+        .orderBy('id')
+        .execute(),
     ).toEqual([
-      { id: 'm1', machine_id: 'c'.repeat(32) },
-      { id: 'm2', machine_id: '' },
+      { id: 'm1', machine_id: 'c'.repeat(32), acknowledged: null },
+      { id: 'm2', machine_id: '', acknowledged: null },
     ])
     expect(await findOperation(store.db, 'op')).toMatchObject({
       action: 'apply',

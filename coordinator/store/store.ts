@@ -1,8 +1,9 @@
-import { chmod, copyFile, mkdir, open, rm, stat } from 'node:fs/promises'
+import { chmod, copyFile, open, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Kysely, SqliteDialect, type Transaction } from 'kysely'
 import { syncDirectory } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
+import { makeDirectories } from '../../shared/make-directories.ts'
 import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
 import { openSqlite, type SqliteDatabase } from './sqlite.ts'
 import { withStatementCache } from './statement-cache.ts'
@@ -36,7 +37,7 @@ const backupName = (schema: number) => `store-before-schema-${schema}.sqlite`
  * copied beside it; a store with a newer schema is refused, naming that copy.
  */
 export async function openStore(path: string, now: Date, migrations = MIGRATIONS): Promise<Store> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  await makeDirectories(dirname(path), 0o700)
   await makePrivateFile(path)
   const sqlite = openSqlite(path)
   try {

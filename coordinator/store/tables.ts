@@ -76,6 +76,8 @@ export interface MachinesTable {
   boot_count: number
   boot_id: string
   journal_sequence: number
+  /** Newest record of its journal that was acknowledged to it, which never falls; null: from before that was kept. */
+  acknowledged: number | null
   highest_revision: number
   highest_digest: string
   /** Revision of the newest operation that succeeded; 0: none. */

@@ -12,6 +12,13 @@ export async function trustChain(db: Kysely<Database>): Promise<Envelope[]> {
 
 /** The newest trust set; undefined before the first was given. */
 export async function newestTrust(db: Kysely<Database>): Promise<KnownTrust | undefined> {
+  return (await trustInForce(db))?.trust
+}
+
+/** The newest trust set, and since when it is that. */
+export async function trustInForce(
+  db: Kysely<Database>,
+): Promise<{ readonly trust: KnownTrust; readonly sinceMs: number } | undefined> {
   const row = await db
     .selectFrom('trust_sets')
     .selectAll()
@@ -23,7 +30,7 @@ export async function newestTrust(db: Kysely<Database>): Promise<KnownTrust | un
   if (read.kind === 'refused' || read.trust.digest !== row.digest) {
     throw new Error(`trust set ${row.number} in the store is damaged: restore a backup`)
   }
-  return read.trust
+  return { trust: read.trust, sinceMs: row.at }
 }
 
 /** Adds a set that was checked against the one before it. Two with one number: the second write fails. */

@@ -40,6 +40,48 @@ rec {
   isApart = cfg.life == "apart";
   inherit isDynamic bracketed;
 
+  # Whether this server has its part in keeping the virtual endpoint, and where.
+  keepsEndpoint = cfg.endpoint != null && cfg.endpointKeeper == "servers" && lib.hasPrefix "server" cfg.role;
+  keeperInterface =
+    if cfg.nodeInterface != null && !isTunnel cfg.nodeInterface then cfg.nodeInterface else config.muster.interface;
+  # As shared/fleet-file/tunnel-interface.ts has it.
+  isTunnel = name: builtins.match "(tailscale|wg|tun|nebula|ppp).*|wt[0-9]+" name != null;
+
+  # What the configuration puts there, whoever it is: units read these by a name that stays.
+  etcFiles = lib.filterAttrs (_: file: file.enable) config.environment.etc;
+  filesBelow =
+    folders:
+    map (name: "/etc/${name}") (
+      lib.filter (name: lib.any (folder: lib.hasPrefix folder name) folders) (builtins.attrNames etcFiles)
+    );
+
+  # The address of the name service, by custom the tenth of the services' network.
+  dnsAddressIn =
+    network:
+    let
+      base = lib.head (lib.splitString "/" network);
+      octets = lib.splitString "." base;
+    in
+    if lib.hasInfix ":" base then
+      "${base}a"
+    else
+      lib.concatStringsSep "." (lib.take 3 octets ++ [ (toString (lib.toInt (lib.last octets) + 10)) ]);
+  # What a container runtime reads below /etc, networks of pods with it: their files are links that stay, so it sees no change by itself.
+  runtimeFiles =
+    kind:
+    filesBelow (
+      [ "cni/" ]
+      ++ {
+        containerd = [ "containerd/" ];
+        cri-o = [
+          "crio/"
+          "containers/"
+        ];
+        none = [ ];
+      }
+      .${kind}
+    );
+
   # For command lines of units: the address itself, or the variable that muster-node-address.service finds a value for.
   nodeAddress = if isDynamic then "\${MUSTER_NODE_ADDRESS}" else cfg.nodeAddress;
   nodeHost = if isDynamic then "\${MUSTER_NODE_HOST}" else bracketed cfg.nodeAddress;
@@ -104,6 +146,16 @@ rec {
   apiserverStop = {
     retryAfter = true;
     timeout = "70s";
+  };
+
+  # A unit of a cluster that ran before Muster came: it starts as it did, unless it is held down, and no switch restarts it.
+  asItWas = {
+    restartIfChanged = false;
+    stopIfChanged = false;
+    unitConfig = {
+      ConditionPathExists = [ "!${stateDir}/hold" ];
+      X-StopOnRemoval = false;
+    };
   };
 
   # A unit of Kubernetes. No target wants it: a switch starts whatever an active target wants, and would start what was

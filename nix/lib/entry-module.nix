@@ -14,50 +14,14 @@ let
   inherit (lib) mkDefault mkIf mkMerge;
   isHost = kind == "host";
   fixed = entry.address != "dhcp";
-  cluster = if entry.cluster == null then null else fleet.clusters.${entry.cluster};
-  elsewhere = cluster.nodeInterface != null && cluster.nodeInterface != entry.interface;
   matched = entry.interface != null || (fixed && entry.mac != null);
 in
 {
   _file = "fleet.toml, [${kind}s.${entry.name}]";
+  imports = [ (import ./entry-values.nix { inherit fleet kind entry; }) ];
 
   config = mkMerge [
     {
-      muster = {
-        fleet = {
-          inherit (fleet) name id;
-        };
-        host = if isHost then entry.name else null;
-        inherit (entry)
-          group
-          role
-          cluster
-          labels
-          extra
-          interface
-          external
-          ;
-        kubernetes = mkIf (cluster != null) {
-          distribution = mkDefault cluster.distribution;
-          version = mkDefault cluster.version;
-          life = mkDefault cluster.life;
-          endpoint = mkDefault cluster.endpoint;
-          endpointKeeper = mkDefault cluster.endpointKeeper;
-          nodeInterface = mkDefault cluster.nodeInterface;
-          podCidr = mkDefault cluster.podCidr;
-          serviceCidr = mkDefault cluster.serviceCidr;
-          # Another interface has another address than the one that is fixed in the file.
-          nodeAddress = mkIf (fixed && (cluster.nodeInterface == null || cluster.nodeInterface == entry.interface)) (
-            mkDefault entry.address
-          );
-          servers = mkDefault (
-            builtins.mapAttrs (_: host: if host.address == "dhcp" || elsewhere then null else host.address) (
-              lib.filterAttrs (_: host: host.cluster == entry.cluster && lib.hasPrefix "server" host.role) fleet.hosts
-            )
-          );
-        };
-      };
-      services.muster.agent.enable = mkDefault true;
       nixpkgs.hostPlatform = mkDefault entry.system;
 
       # A machine of a group gets its name from its facts, so the one closure of all of them names none.

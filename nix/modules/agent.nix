@@ -87,15 +87,16 @@ in
     package = mkOption {
       type = lib.types.package;
       defaultText = lib.literalMD "the `agent` package of Muster's flake";
-      description = "The agent to run.";
+      description = "The agent to run. Its command, `muster-agent`, is in every user's `PATH`; the agent listens to root alone.";
     };
 
     commandPackage = mkOption {
       type = lib.types.nullOr lib.types.package;
       defaultText = lib.literalMD "the `cli` package of Muster's flake";
       description = ''
-        The package with the command `muster`, for root on this node: `muster trust set` works without the coordinator.
-        `null` leaves it out.
+        The package with the operators' command `muster`, for who works from this node; it speaks to the coordinator alone.
+        `null` leaves it out. What root does at the node, also without a coordinator, is `muster-agent`, which is always
+        there: `muster-agent status`, `muster-agent trust set FILE`.
       '';
     };
 
@@ -267,13 +268,17 @@ in
 
     panicReboot = mkOption {
       type = lib.types.bool;
-      default = config.boot.loader.systemd-boot.enable || (config.boot.lanzaboote.enable or false);
-      defaultText = lib.literalMD "whether the boot loader is systemd-boot, which can boot a system once, for a trial";
+      default =
+        config.boot.loader.systemd-boot.enable
+        || ((config.boot.lanzaboote.enable or false) && (config.boot.lanzaboote.bootCounting.initialTries or 0) > 0);
+      defaultText = lib.literalMD "whether the boot loader is systemd-boot, which can boot a system once, for a trial, or lanzaboote with boot counting, which goes back by itself";
       description = ''
         Whether a boot that fails ends in another boot instead of waiting for a person: kernel parameters `panic=10` and
-        `boot.panic_on_fail`, and `muster-emergency.service`, which reboots a machine that has been in emergency mode for
-        ten minutes (`systemctl stop muster-emergency` at the console keeps it there). After a trial boot that is the
-        way back to the system before. With a boot loader that cannot boot a system once the same system is booted again.
+        `boot.panic_on_fail`; `muster-emergency.service`, which reboots a machine that has been in emergency mode for
+        ten minutes (`systemctl stop muster-emergency` at the console keeps it there); and `muster-trial-limit.service`,
+        which reboots a trial that has not come as far as the dead man within `bootTimeout` (`systemctl stop
+        muster-trial-limit` keeps it). After a trial boot that is the way back to the system before. With a boot loader that
+        cannot boot a system once, or does not go back after some boots by itself, the same system is booted again.
       '';
     };
 
@@ -353,11 +358,19 @@ in
     ];
 
     environment.etc."muster/agent.json".source = settingsFile;
-    environment.systemPackages = lib.optional (cfg.commandPackage != null) cfg.commandPackage;
+    environment.systemPackages = [ cfg.package ] ++ lib.optional (cfg.commandPackage != null) cfg.commandPackage;
 
     systemd = lib.mkMerge [
       (mkIf (cfg.watchdog != null) watchdog)
       {
+        # On btrfs a file that is written in place takes a new block all the same, which a full disk has not, unless it was
+        # made in a directory with this attribute. Other file systems ignore it.
+        tmpfiles.rules = [
+          "d ${cfg.stateDir} 0700 root root -"
+          "h ${cfg.stateDir} - - - - +C"
+          "h ${cfg.stateDir}/ops - - - - +C"
+        ];
+
         slices.muster-build = {
           description = "Evaluations and builds of the Muster agent";
           sliceConfig = {
@@ -438,6 +451,37 @@ in
             # Which also waits for the file systems that hold it.
             StateDirectory = lib.removePrefix "/var/lib/" cfg.stateDir;
             StateDirectoryMode = "0700";
+            UMask = "0077";
+          };
+        };
+
+        # The dead man is started when the basic system is up. A trial boot that waits for ever before that, such as for a
+        # passphrase that nobody types, is ended by this unit, which needs the state's file system and nothing else.
+        services.muster-trial-limit = mkIf cfg.panicReboot {
+          description = "Muster: end of a trial boot that hangs before the dead man";
+          wantedBy = [ "sysinit.target" ];
+          # Emergency mode has a reboot of its own, which a person can stop.
+          conflicts = [ "emergency.target" ];
+          path = tools;
+          inherit environment;
+          restartIfChanged = false;
+          stopIfChanged = false;
+          unitConfig = {
+            # Those that every unit gets would have it wait for what hangs.
+            DefaultDependencies = false;
+            RequiresMountsFor = cfg.stateDir;
+            X-StopOnRemoval = false;
+            StartLimitIntervalSec = 0;
+          };
+          serviceConfig = {
+            # The boot does not wait for it. It ends at once where nothing is tried.
+            Type = "exec";
+            RemainAfterExit = true;
+            ExecStart = "${lib.getExe' cfg.package "muster-agent"} trial-limit --config /etc/muster/agent.json";
+            Restart = "on-failure";
+            RestartSec = "5s";
+            StandardOutput = "journal+console";
+            StandardError = "journal+console";
             UMask = "0077";
           };
         };

@@ -5,13 +5,15 @@
   stdenv,
   srcOnly,
   callPackage,
-  nodejs_22,
+  nodejs_24,
   python3,
+  sourceTime,
 }:
 let
   root = ../..;
-  # Not 24: there another version of better-sqlite3 is loaded, which comes compiled, for no Nix store; this one is compiled here.
-  nodejs = nodejs_22;
+  # The one that the tests run on. The store's module is that of 24 and later (coordinator/store/sqlite.ts), which knows Node by Node-API alone:
+  # the other is unsound when it is compiled against the headers of 24.19 and later.
+  nodejs = nodejs_24;
   nodeModules = callPackage ./node-modules.nix { inherit nodejs; };
 
   # What the programs hold, and what makes the bundles; not what checks and tests the source.
@@ -20,10 +22,10 @@ let
     lockFile = root + "/package-lock.json";
     select =
       path: entry:
-      buildTools path || (!(entry.dev or false) && path != "node_modules/better-sqlite3-node24");
+      buildTools path || (!(entry.dev or false) && path != "node_modules/better-sqlite3");
   };
 in
-stdenv.mkDerivation {
+stdenv.mkDerivation ({
   pname = "muster";
   inherit ((lib.importJSON (root + "/package.json"))) version;
 
@@ -64,3 +66,5 @@ stdenv.mkDerivation {
 
   meta.license = lib.licenses.asl20;
 }
+# Without it stdenv names a day of 1980, before which no clock stands.
+// lib.optionalAttrs (sourceTime != null) { SOURCE_DATE_EPOCH = toString sourceTime; })

@@ -1,15 +1,17 @@
 # The packages: one build, three programs. Each of them holds only its own bundle; the parts of agent and command that are read
-# only when they are needed lie in a folder beside it. The argument is the whole of nixpkgs.
+# only when they are needed lie in a folder beside it. The argument is the whole of nixpkgs, and in seconds since 1970 the time
+# that the sources are from: the agent takes no clock for right that stands before it.
 {
   lib,
   runCommand,
   makeWrapper,
   callPackage,
-  nodejs_22,
+  nodejs_24,
+  sourceTime ? null,
   ...
 }:
 let
-  built = callPackage ./build.nix { };
+  built = callPackage ./build.nix { inherit sourceTime; };
 
   programOf =
     {
@@ -34,7 +36,7 @@ let
         cp ${built}/lib/muster/${bundle}.mjs $out/lib/muster/
         ${lib.optionalString parts "cp -r ${built}/lib/muster/${bundle} $out/lib/muster/"}
         ${lib.optionalString native "cp -r ${built}/lib/muster/node_modules $out/lib/muster/"}
-        makeWrapper ${lib.getExe nodejs_22} $out/bin/${program} --add-flags $out/lib/muster/${bundle}.mjs
+        makeWrapper ${lib.getExe nodejs_24} $out/bin/${program} --add-flags $out/lib/muster/${bundle}.mjs
       '';
 in
 {

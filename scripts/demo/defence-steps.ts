@@ -84,13 +84,10 @@ async function goBack(context: DemoContext): Promise<void> {
     'it runs what it ran before, as the same generation, and would boot it',
     after.system,
   )
-  await walk.muster(['apply', 'bolt'], { exit: 4, show: outcomesOnly })
-  const again = await untilMachine(context, 'bolt', 'shown with its refusal', ({ lastOperation }) => {
-    return lastOperation?.outcome?.refusal === 'quarantined'
-  })
+  const again = await walk.muster(['apply', 'bolt'], { exit: 4 })
   walk.check(
-    again.lastOperation?.outcome?.refusal === 'quarantined',
-    'ordered again, the same system is refused: it is in quarantine there until `muster retry bolt`',
+    again.both.includes('revision 3 failed there and is not tried again'),
+    'ordered again, the same system is not tried again: it is in quarantine there until `muster retry bolt`',
   )
 }
 
@@ -98,7 +95,7 @@ async function evict(context: DemoContext): Promise<void> {
   const { walk, signal } = context
   const name = 'n100-5'
   const { id, host } = await untilMachine(context, name, 'online', ({ online }) => online)
-  await walk.muster(['evict', id.slice(0, 12), '--reason', 'end of the demo'])
+  await walk.muster(['evict', id.slice(0, 12), '--why', 'end of the demo'])
   const gone = await untilMachine(
     context,
     name,

@@ -125,7 +125,8 @@ All steps were seen to work, and all of it stays up. In another terminal:
   export MUSTER_SOCKET=${quoted(env.MUSTER_SOCKET ?? '')} MUSTER_CONFIG_HOME=${quoted(env.MUSTER_CONFIG_HOME ?? '')}
   npx muster status
   npx muster diff 1 2
-  npx muster apply bolt
+  npx muster drift
+  npx muster retry bolt && npx muster apply bolt    # it fails there again, and goes back
 
 The fleet directory is ${folder}/fleet. Stop with Ctrl-C; the demo's folder goes with it.
 `

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
-import { reasonOf } from '../../shared/errors.ts'
+import { hasCode, reasonOf } from '../../shared/errors.ts'
 import { untilAborted } from '../../shared/lifecycle.ts'
+import { makeDirectories } from '../../shared/make-directories.ts'
 import { LockError, lockDirectory } from '../../shared/process-lock.ts'
 import type { ChildProgram } from './child-program.ts'
 import { addressOf, LocalCoordinator } from './local-coordinator.ts'
@@ -30,12 +31,19 @@ export async function runStart(top: string, options: StartOptions): Promise<numb
       `--state ${options.state}: too long by ${longest - MAX_SOCKET_BYTES} bytes for the sockets in it; choose a shorter folder`,
     )
   }
-  await mkdir(options.state, { recursive: true, mode: 0o700 })
+  try {
+    await makeDirectories(options.state, 0o700)
+  } catch (error) {
+    if (hasCode(error, 'EEXIST') || hasCode(error, 'ENOTDIR'))
+      throw new Error(`--state ${options.state}: is no folder, or lies below something that is none`)
+    throw new Error(`--state ${options.state}: no folder can be made there: ${reasonOf(error)}`)
+  }
   let lock: AsyncDisposable
   try {
     lock = await lockDirectory(options.state, 'npm start')
   } catch (error) {
-    if (!(error instanceof LockError)) throw error
+    if (!(error instanceof LockError))
+      throw new Error(`--state ${options.state}: cannot be written to: ${reasonOf(error)}`, { cause: error })
     // It says what it is once it is up; until then only that it is there.
     const running = await readRunning(places.running)
     process.stdout.write(alreadyRunningText(options.state, running, reasonOf(error)))

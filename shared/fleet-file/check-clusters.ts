@@ -2,6 +2,7 @@ import { type Network, networksOverlap, parseAddress, parseNetwork, sameNetwork 
 import { groupLayers, hostLayers, isOwn, type Layers, pick } from './layers.ts'
 import { quote, type Report } from './problem.ts'
 import type { ClusterTable, Sections } from './read-sections.ts'
+import { isTunnel } from './tunnel-interface.ts'
 import type { Placed } from './value-type.ts'
 
 /** The API server takes no larger network of services, and its tenth address is that of the name service. */
@@ -21,6 +22,7 @@ export function checkClusters(sections: Sections, report: Report): void {
     const own = members.get(cluster.name) ?? []
     checkNetworks(cluster, own, report)
     checkEndpoint(cluster, own, report)
+    checkSeveralServers(cluster, own, report)
   }
   for (const host of sections.hosts.values()) checkExternal(sections, hostLayers(sections, host), report)
   for (const group of sections.groups.values()) checkExternal(sections, groupLayers(sections, group), report)
@@ -108,6 +110,21 @@ function checkEndpoint(
     report(keeper.at, keeper.path, `the servers can keep an address only, and endpoint is none; ${cure}`)
     return
   }
+  const nodeInterface = values['node-interface']
+  // Where nodes speak over a tunnel, the address is kept in the network of the hosts themselves.
+  const byTunnel = nodeInterface !== undefined && isTunnel(nodeInterface.value)
+  const ownInterface = nodeInterface === undefined || byTunnel
+  const systems = members.flatMap(({ layers }) => {
+    const role = pick(layers, 'role').found?.value
+    return role === 'server' || role === 'server+worker' ? [pick(layers, 'os').found?.value] : []
+  })
+  if (systems.length > 0 && systems.every(os => os === 'external')) {
+    const text =
+      'the systems of all its servers are somebody else’s (os = "external"), and what keeps an address comes with a system'
+    const cure = 'write endpoint-keeper = "outside", and have its owner keep it'
+    report(keeper.at, keeper.path, `${text}; ${cure}`)
+    return
+  }
   for (const { name, layers } of members) {
     const placed = pick(layers, 'address').found
     const own = placed === undefined ? undefined : parseAddress(placed.value)
@@ -119,12 +136,25 @@ function checkEndpoint(
     const role = pick(layers, 'role').found?.value
     const length = pick(layers, 'prefix-length').found?.value
     if (role !== 'server' && role !== 'server+worker') continue
-    if (values['node-interface'] === undefined && pick(layers, 'interface').found === undefined) {
-      const cure = 'write interface for every server, or node-interface for the cluster'
+    if (!ownInterface) continue
+    const on = pick(layers, 'interface').found?.value
+    if (on === undefined) {
+      const cure = byTunnel
+        ? `write interface for every server: ${nodeInterface.value} is a tunnel, where no address can be kept`
+        : 'write interface for every server, or node-interface for the cluster'
       report(keeper.at, keeper.path, `nothing says on which interface host ${quote(name)} keeps it; ${cure}`)
       return
     }
-    if (values['node-interface'] !== undefined || own === undefined || length === undefined) continue
+    if (isTunnel(on)) {
+      const cure = 'write an interface of their common network, or endpoint-keeper = "outside"'
+      report(
+        keeper.at,
+        keeper.path,
+        `host ${quote(name)} would keep it on ${on}, a tunnel, which carries no VRRP; ${cure}`,
+      )
+      return
+    }
+    if (own === undefined || length === undefined) continue
     if (!sameNetwork(own, address, length)) {
       const cure = 'the servers can keep an address of their own network only'
       report(
@@ -135,6 +165,26 @@ function checkEndpoint(
       return
     }
   }
+}
+
+/** k3s has a load balancer of its own on every node; the others' kubelets know one address for good. */
+function checkSeveralServers(
+  { nameAt, table: { path, values, broken } }: ClusterTable,
+  members: readonly Member[],
+  report: Report,
+): void {
+  const distribution = values.distribution?.value
+  if (distribution === undefined || distribution === 'k3s') return
+  if (values.endpoint !== undefined || broken.has('endpoint')) return
+  const servers = members.filter(({ layers }) => {
+    const role = pick(layers, 'role').found?.value
+    return role === 'server' || role === 'server+worker'
+  })
+  if (servers.length < 2) return
+  const text = `has ${servers.length} servers and no endpoint: nodes keep the address of the server that let them in, and are lost together with it`
+  const cure =
+    'write endpoint = "ADDRESS", of a load balancer or, with endpoint-keeper = "servers", a free one that the servers keep'
+  report(nameAt, path, `${text}; ${cure}`, 'warning')
 }
 
 /** Only what has a profile of its own can be installed where the system is somebody else's. */

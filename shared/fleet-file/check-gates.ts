@@ -1,8 +1,8 @@
 import { SAFETY_BOUNDS } from '../revision/safety-bounds.ts'
+import { suggest } from '../suggest.ts'
 import { probeKinds } from './gate-probe.ts'
 import { quote, type Report } from './problem.ts'
 import type { GateTable, Sections } from './read-sections.ts'
-import { suggest } from './suggest.ts'
 
 /** Says what is wrong with a file of the fleet directory; undefined when nothing is. */
 export type CheckFile = (path: string) => string | undefined

@@ -1,7 +1,7 @@
+import { suggest } from '../suggest.ts'
 import { groupLayers, hostLayers, isOwn, type Layers, pick } from './layers.ts'
 import { quote, type Report } from './problem.ts'
 import type { GroupTable, HostTable, Sections } from './read-sections.ts'
-import { suggest } from './suggest.ts'
 
 /** Checks who belongs to which cluster and group, and that every cluster can exist. */
 export function checkMembership(sections: Sections, report: Report): void {

@@ -1,8 +1,8 @@
+import { suggest } from '../suggest.ts'
 import { findCircle } from './find-circle.ts'
 import { hostLayers, pick } from './layers.ts'
 import { quote, type Report } from './problem.ts'
 import type { Sections } from './read-sections.ts'
-import { suggest } from './suggest.ts'
 import type { Placed } from './value-type.ts'
 
 /** Checks that what rollouts are told of hosts and clusters exists, fits together and leads in no circle. */

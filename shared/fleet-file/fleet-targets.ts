@@ -59,6 +59,11 @@ export function fleetTargets(fleet: Fleet, mode: TargetMode): readonly Target[] 
   return [...hosts, ...groups]
 }
 
+/** Whether a target has anything that can be installed; one that has nothing is no part of a revision. */
+export function installs({ way, kubernetes }: Target): boolean {
+  return way.case !== undefined || kubernetes !== undefined
+}
+
 function targetOf(fleet: Fleet, name: string, settings: Settings, mode: TargetMode) {
   const rollout = rolloutTargetMessage(settings.rollout)
   return {

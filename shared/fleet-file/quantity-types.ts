@@ -59,7 +59,7 @@ export const amount: ValueType<Amount> = {
       report(
         node.at,
         path,
-        `${quote(written)} is no number or share: write one such as "10%" or "2", not nothing`,
+        `${quote(written)} is no number or share: write a number from 1 to 99999 such as "2", or a share from "1%" to "100%"`,
       )
     }
     return read

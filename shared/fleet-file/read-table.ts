@@ -1,5 +1,5 @@
+import { suggest } from '../suggest.ts'
 import { type Path, quote, type Report } from './problem.ts'
-import { suggest } from './suggest.ts'
 import type { TomlNode, TomlTable } from './toml-document.ts'
 import { type Key, type Keys, type Placed, type TableOf, type ValueType, wrongKind } from './value-type.ts'
 

@@ -28,6 +28,7 @@ export function rolloutPolicyMessage({
     spread: rollout.spread ?? '',
     silentPercent: rollout.silentPercent ?? 0,
     askGates: rollout.askGates === 'before-each-step',
+    neverAskGates: rollout.askGates === 'never',
     ...(drainLimitMs === undefined ? {} : { drainLimit: durationFromMs(drainLimitMs) }),
     windows: rollout.windows.map(windowMessage),
     follows: clusters.flatMap(({ name, after }) =>

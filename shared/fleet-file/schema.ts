@@ -376,7 +376,7 @@ export const rolloutKeys = {
     fallback: `"${rollout.ROLLOUT_DEFAULTS.onFailure}"`,
     example: '"continue"',
     meaning:
-      'What a failed host means: nothing more is begun; the others go on, up to `max-failures`; or what was changed is taken back.',
+      'What a failed host means: nothing more is begun; the others go on, up to `max-failures`; or what was changed is taken back, which an apply alone can be: for other actions it means `stop`.',
   }),
   'max-failures': key({
     type: integer(
@@ -407,10 +407,10 @@ export const rolloutKeys = {
   }),
   'ask-gates': key({
     type: oneOf(...rollout.gateAskings),
-    fallback: '"never"',
-    example: '"before-each-step"',
+    fallback: 'before each step, of hosts that have gates',
+    example: '"never"',
     meaning:
-      'Whether the gates of a host, scripts included, are asked on it before each step that disrupts it, and it waits until all are healthy.',
+      'Whether the gates of a host, scripts included, are asked on it before each step that disrupts it, and it waits until all are healthy. With "before-each-step" also where the newest revision has none for it.',
   }),
   'drain-limit': key({
     type: duration(rollout.ROLLOUT_BOUNDS.drainLimitMs, 'from 1s to 24h'),

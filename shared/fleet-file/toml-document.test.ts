@@ -120,6 +120,39 @@ function fromJson(value: unknown): unknown {
   return new Map(Object.entries(value).map(([key, item]) => [key, fromJson(item)]))
 }
 
+describe('a mistake of form', () => {
+  it.each([
+    [
+      '[fleet]\n[hosts.x\nrole = "none"\n',
+      'f:2:9: error: no valid TOML 1.0: the name of the table is not closed (write ] after it)',
+    ],
+    ['[hosts.x\n', 'f:1:9: error: no valid TOML 1.0: the name of the table is not closed (write ] after it)'],
+    [
+      '[[h.x]\na = 1\n',
+      'f:1:7: error: no valid TOML 1.0: the name of the table is not closed (write ]] after it)',
+    ],
+    [
+      '[a]\nb\n= 1\n',
+      'f:2:2: error: no valid TOML 1.0: the key, equals sign, and value must be on the same line',
+    ],
+  ])('%j is told where it is', (text, expected) => {
+    expect(read(text).problems).toContain(expected)
+  })
+
+  it.each([
+    ['[hosts.x]\na = 1\n[hosts.y]\n[hosts.x]\n', 4, 1],
+    ['a = 1\nb = 2\na = 3\n', 3, 1],
+    ['[h]\nx = """\na = 2\n"""\na = 1\na = 3\n', 6, 5],
+    ['[a.b]\n[a]\nb = 1\n', 3, 1],
+    ['[a]\nb.c = 1\n[a.b]\n', 3, 2],
+    ['[[h]]\na = 1\n[[h]]\na = 1\na = 2\n', 5, 4],
+  ])('%j names the line of what is defined again in line %i', (text, line, first) => {
+    const { problems } = read(text)
+    expect(problems).toContain(`f:${line}:`)
+    expect(problems).toContain(`this key or table stands in line ${first} already`)
+  })
+})
+
 describe('reading TOML', () => {
   it.each(documents)('%j is %s', (text, expected) => {
     const { value, problems } = read(text)

@@ -1,5 +1,6 @@
 import { type AST, ParseError, parseTOML } from 'toml-eslint-parser'
 import { type Path, type Place, quote, type Report } from './problem.ts'
+import { isDefinedTwice, mistakeBefore, syntaxMessage } from './toml-syntax.ts'
 
 /** A value of the file with the place where it stands. */
 export type TomlNode = TomlTable | TomlArray | TomlText | TomlNumber | TomlBoolean
@@ -67,6 +68,10 @@ export function readToml(text: string, report: Report): TomlTable | undefined {
   }
   const program = parse(text, report)
   if (program === undefined) return undefined
+  return tableOf(program, report)
+}
+
+function tableOf(program: AST.TOMLProgram, report: Report): TomlTable {
   const root: TomlTable = { kind: 'table', at: start, entries: new Map() }
   for (const node of program.body[0].body) {
     if (node.type === 'TOMLTable') addTable(root, node, report)
@@ -80,7 +85,10 @@ function parse(text: string, report: Report): AST.TOMLProgram | undefined {
     return parseTOML(text, { tomlVersion: '1.0' })
   } catch (error) {
     if (error instanceof ParseError) {
-      report({ line: error.lineNumber, column: error.column + 1 }, [], syntaxMessage(error.message))
+      const at = { line: error.lineNumber, column: error.column + 1 }
+      const before = mistakeBefore(text, error.message, at)
+      const first = isDefinedTwice(error.message) ? firstOf(text, at.line) : undefined
+      report(before?.at ?? at, [], before?.message ?? syntaxMessage(error.message, first?.line))
       return undefined
     }
     // The parser puts the characters of a string on the stack: one of some hundred thousand does not fit.
@@ -96,26 +104,31 @@ function parse(text: string, report: Report): AST.TOMLProgram | undefined {
   }
 }
 
-const cures: readonly (readonly [start: string, cure: string])[] = [
-  ['Trailing comma', 'Nix reads TOML 1.0: remove the last comma, or write a [section] of its own'],
-  [
-    'No newlines are allowed between',
-    'Nix reads TOML 1.0: write the table on one line, or as a [section] of its own',
-  ],
-  ['Defining a key multiple times', 'this key or table stands in the file already; keep one of the two'],
-  [
-    'Invalid character in escape',
-    "TOML 1.0 knows \\b \\t \\n \\f \\r \\\" \\\\ \\uXXXX; in 'single quotes' nothing is an escape",
-  ],
-  ['Must be a newline', 'write each key on a line of its own'],
-  ['Unspecified values', 'write a value after the equals sign; text needs quotes'],
-  ['Unexpected token', 'text needs quotes; true and false are written small'],
-]
+/** Where a key or table stands that is defined once more in this line; undefined: not found, such as within a value. */
+function firstOf(text: string, line: number): Place | undefined {
+  const lines = text.split('\n')
+  const before = tryParse(lines.slice(0, line - 1).join('\n'))
+  const [again] = tryParse(lines[line - 1] ?? '')?.body[0].body ?? []
+  if (!before || !again) return undefined
+  const root = tableOf(before, () => {})
+  const above = before.body[0].body.findLast(node => node.type === 'TOMLTable')
+  const keys = [...(again.type === 'TOMLKeyValue' ? (above?.key.keys ?? []) : []), ...again.key.keys]
+  let [table, found]: [TomlTable | undefined, Place | undefined] = [root, undefined]
+  for (const key of keys) {
+    const entry: TomlEntry | undefined = table?.entries.get(nameOf(key))
+    if (!entry) return undefined
+    found = entry.keyAt
+    table = tableIn(entry.value)
+  }
+  return found
+}
 
-function syntaxMessage(message: string): string {
-  const cure = cures.find(([beginning]) => message.startsWith(beginning))?.[1]
-  const lower = message.charAt(0).toLowerCase() + message.slice(1)
-  return `no valid TOML 1.0: ${lower}${cure === undefined ? '' : ` (${cure})`}`
+function tryParse(text: string): AST.TOMLProgram | undefined {
+  try {
+    return parseTOML(text, { tomlVersion: '1.0' })
+  } catch {
+    return undefined // the text is only looked at to say more of a mistake
+  }
 }
 
 function placeOf({ loc }: AST.HasLocs): Place {

@@ -1,6 +1,6 @@
+import { suggest } from '../suggest.ts'
 import type { Path, Place, Report } from './problem.ts'
 import { quote } from './problem.ts'
-import { suggest } from './suggest.ts'
 import type { TomlNode } from './toml-document.ts'
 
 /** What may stand behind a key: how the reference names it, and how it is read. Undefined means reported as wrong. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { judgeMove, judgeReturn, judgeTarget, type Running } from './judge-skew.ts'
+import { judgeJoin, judgeMove, judgeReturn, judgeTarget, type Running } from './judge-skew.ts'
 import { compareVersions, minorsAhead, parseVersion, type Version } from './version.ts'
 
 const at = (text: string): Version => {
@@ -71,6 +71,24 @@ describe('bringing one host to a version', () => {
     expect(rules(judgeMove('b', true, at('1.34.3'), servers, run({ d: '1.35.0' })))).toEqual([
       'kubelet-newer b',
     ])
+  })
+
+  it('lets a host join only with what it might be moved to, and no server that is behind all others', () => {
+    const servers = run({ a: '1.34.3', b: '1.34.3' })
+    expect(rules(judgeJoin('d', false, at('1.35.4'), servers, []))).toEqual([
+      'kubelet-newer d',
+      'kubelet-newer d',
+    ])
+    expect(judgeJoin('d', false, at('1.33.0'), servers, [])).toEqual([])
+    expect(judgeJoin('c', true, at('1.35.4'), servers, [])).toEqual([])
+    expect(rules(judgeJoin('c', true, at('1.33.0'), servers, []))).toEqual(['downgrade c'])
+    expect(judgeJoin('c', true, at('1.34.0'), run({ a: '1.34.3', b: '1.35.4' }), [])).toEqual([])
+    expect(rules(judgeJoin('c', true, at('1.34.3'), run({ a: '1.34.3' }), run({ d: '1.35.4' })))).toEqual([
+      'kubelet-newer c',
+    ])
+    // What it ran before it was installed anew is of no matter, and the first one has nobody to fit.
+    expect(judgeJoin('c', true, at('1.34.3'), run({ a: '1.34.3', c: '1.35.4' }), [])).toEqual([])
+    expect(judgeJoin('c', true, at('1.34.3'), [], [])).toEqual([])
   })
 
   it('keeps the skew of the whole cluster whatever order the hosts are moved in', () => {

@@ -13,6 +13,7 @@ export type SkewRule =
   | 'kubelet-newer'
   | 'kubelet-older'
   | 'servers-first'
+  | 'old-datastore'
 
 export interface SkewProblem {
   readonly rule: SkewRule
@@ -135,6 +136,28 @@ export function judgeMove(
         ),
       )
     }
+  }
+  return problems
+}
+
+/**
+ * What stands in the way of a host that joins with a version while the others run what they run. The same as of a move, and a server that is
+ * a minor behind all others would read a datastore that has moved on.
+ */
+export function judgeJoin(
+  host: string,
+  isServer: boolean,
+  version: Version,
+  servers: readonly Running[],
+  workers: readonly Running[],
+): SkewProblem[] {
+  const others = servers.filter(each => each.host !== host)
+  const kubelets = workers.filter(each => each.host !== host)
+  const problems = judgeMove(host, isServer, version, others, kubelets)
+  const [other] = others
+  if (isServer && other && others.every(each => minorsAhead(each.version, version) > 0)) {
+    const reason = `every server is newer than ${versionText(version)}, as ${other.host} is with ${versionText(other.version)}: move ${host} first`
+    problems.push({ rule: 'downgrade', host, reason, beside: other.host })
   }
   return problems
 }

@@ -2,6 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { OperatorOrderSchema, type OperatorOrder as OrderMessage } from '../gen/muster/v1/cluster_pb.ts'
 import { isDigest } from '../ids.ts'
+import { isSnapshotName, SNAPSHOT_NAME_RULE } from '../kubernetes/snapshot-name.ts'
 import { isHostName } from '../revision/host-name.ts'
 import { millisOf } from '../time.ts'
 import { isFleetId } from '../trust/trust-set.ts'
@@ -10,6 +11,9 @@ import { readRsaPublicKey } from '../x509/public-key.ts'
 /** The acts that destroy or expose, and so need an operator's own signature. */
 export const SIGNED_ACTS = ['leave', 'restore', 'rotate', 'wipe', 'kubeconfig'] as const
 export type SignedAct = (typeof SIGNED_ACTS)[number]
+
+/** With `wipe`: copies of the datastore stay. */
+export const KEEP_SNAPSHOTS = 'keep-snapshots'
 
 /** No order is good for longer, whatever its maker says. */
 export const MAX_ORDER_LIFETIME_MS = 7 * 24 * 60 * 60_000
@@ -28,7 +32,7 @@ export interface OperatorOrder {
   readonly machine: string
   /** With `leave`: the machine is gone. */
   readonly dead: boolean
-  /** Name of the snapshot with `restore`, "tokens" or "certificates" with `rotate`; else empty. */
+  /** Name of the snapshot with `restore`, "tokens" or "certificates" with `rotate`, `KEEP_SNAPSHOTS` or nothing with `wipe`; else empty. */
   readonly parameter: string
   /** With `kubeconfig`: SubjectPublicKeyInfo (DER) of the key it is sealed to; else empty. */
   readonly recipientKey: Uint8Array
@@ -112,15 +116,18 @@ function namesNode({ act, parameter }: OperatorOrder): boolean {
 function parameterProblem({ act, parameter }: OperatorOrder): string | undefined {
   switch (act) {
     case 'restore':
-      return /^[A-Za-z0-9-]{1,63}$/.test(parameter)
+      return isSnapshotName(parameter)
         ? undefined
-        : 'parameter: must be the name of a snapshot (letters, digits and hyphens, at most 63)'
+        : `parameter: must be the name of a snapshot; ${SNAPSHOT_NAME_RULE}`
     case 'rotate':
       return parameter === 'tokens' || parameter === 'certificates'
         ? undefined
         : 'parameter: must be tokens or certificates'
-    case 'leave':
     case 'wipe':
+      return parameter === '' || parameter === KEEP_SNAPSHOTS
+        ? undefined
+        : `parameter: must be ${KEEP_SNAPSHOTS} or nothing`
+    case 'leave':
     case 'kubeconfig':
       return parameter === '' ? undefined : `parameter: says nothing with ${act}`
   }

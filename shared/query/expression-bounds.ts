@@ -49,19 +49,25 @@ export function tooDeep(text: string): string | undefined {
   return undefined
 }
 
+/** What is wrong with an expression, and which part of it. */
+export interface ExpressionProblem {
+  readonly reason: string
+  readonly node: Expr
+}
+
 export type Bounds =
   | { readonly kind: 'within'; readonly used: ReadonlySet<string> }
-  | { readonly kind: 'refused'; readonly reason: string }
+  | ({ readonly kind: 'refused' } & ExpressionProblem)
 
 /** Checks depth, loops within loops and that all names exist; tells which variables the expression uses. */
 export function checkBounds(expr: Expr | undefined, variables: readonly string[]): Bounds {
-  const refused = (reason: string): Bounds => ({ kind: 'refused', reason })
   const used = new Set<string>()
   const todo = [{ expr, depth: 1, loops: 0, names: new Set([...variables, ...CEL_NAMES]) }]
   let loopCount = 0
   for (let item = todo.pop(); item !== undefined; item = todo.pop()) {
     const { expr: node, depth, loops, names } = item
     if (node === undefined) continue
+    const refused = (reason: string): Bounds => ({ kind: 'refused', reason, node })
     if (depth > MAX_DEPTH) return refused(`the expression is nested deeper than ${MAX_DEPTH}`)
     if (node.exprKind.case === 'identExpr') {
       const name = node.exprKind.value.name.replace(/^\./, '')

@@ -10,8 +10,10 @@ import {
 } from '@bufbuild/cel'
 import { reasonOf } from '../errors.ts'
 import { cheapFirst } from './cheap-first.ts'
+import { checkFields, type Known } from './check-fields.ts'
 import {
   checkBounds,
+  type ExpressionProblem,
   endNames,
   METER,
   meterLoops,
@@ -20,6 +22,7 @@ import {
   VALUE_OF,
 } from './expression-bounds.ts'
 import { followPath, type PlainPath, plainPath } from './plain-path.ts'
+import { offsetOf, showPlace } from './show-place.ts'
 import { fitsInto } from './value-size.ts'
 
 /** What an expression may speak of. What a caller leaves out is unknown to the expression, and using it an error. */
@@ -54,12 +57,20 @@ export interface CompiledExpression {
   readonly text: string
   /** The variables it speaks of, so that nobody has to provide the others. */
   readonly uses: ReadonlySet<string>
+  /** What it gives, as far as that can be told before it is evaluated. */
+  readonly gives: Known
   evaluate(variables: QueryVariables): Evaluation
 }
 
 export type Compilation =
   | { readonly kind: 'compiled'; readonly expression: CompiledExpression }
-  | { readonly kind: 'refused'; readonly reason: string }
+  | {
+      readonly kind: 'refused'
+      /** One line. */
+      readonly reason: string
+      /** Two lines for people, the place in the expression below it; undefined: it has no place. */
+      readonly place?: string
+    }
 
 export type Evaluation =
   | { readonly kind: 'value'; readonly value: Exclude<CelResult, Error> }
@@ -91,7 +102,10 @@ export function compileExpression(text: string): Compilation {
   try {
     const parsed = parse(text)
     const checked = checkBounds(parsed.expr, VARIABLE_NAMES)
-    if (checked.kind === 'refused') return checked
+    const place = ({ node }: ExpressionProblem) => placeOf(text, node, parsed.sourceInfo?.positions)
+    if (checked.kind === 'refused') return refused(checked.reason, place(checked))
+    const fields = checkFields(parsed.expr)
+    if (fields.problem !== undefined) return refused(fields.problem.reason, place(fields.problem))
     cheapFirst(parsed.expr)
     const path = plainPath(parsed.expr)
     meterLoops(parsed.expr)
@@ -117,13 +131,46 @@ export function compileExpression(text: string): Compilation {
       expression: {
         text,
         uses: checked.used,
+        gives: fields.gives,
         evaluate: variables =>
           (path && evaluatePath(path, variables)) ?? evaluateMetered(run, meter, used, variables),
       },
     }
   } catch (error) {
-    return refused(oneLine(reasonOf(error)))
+    return syntaxProblem(text, oneLine(reasonOf(error)))
   }
+}
+
+/** The parser names a place in an input that the user knows by no name. */
+function syntaxProblem(expression: string, text: string): Compilation {
+  const [, line, column, rest] = /^<input>:(\d+):(\d+): (.*)$/.exec(text) ?? []
+  if (rest === undefined) return refused(text)
+  return refused(
+    `${line === '1' ? '' : `line ${line}, `}column ${column}: ${rest}`,
+    showPlace(expression, offsetOf(expression, Number(line), Number(column))),
+  )
+}
+
+/** The parser tells of a field where its dot is. What a macro was made into has no place. */
+function placeOf(
+  text: string,
+  { id, exprKind }: ExpressionProblem['node'],
+  positions: Readonly<Record<string, number>> | undefined,
+): string | undefined {
+  const at = positions?.[String(id)]
+  if (at === undefined) return undefined
+  return showPlace(text, exprKind.case === 'selectExpr' && text.charAt(at) === '.' ? at + 1 : at)
+}
+
+/** The same for one that must say yes or no. */
+export function compileSelector(text: string): Compilation {
+  const compiled = compileExpression(text)
+  if (compiled.kind === 'refused') return compiled
+  const { gives } = compiled.expression
+  if (gives === undefined || gives.kind === 'yes or no') return compiled
+  return refused(
+    `gives ${gives.kind === 'message' ? 'a whole object' : `a ${gives.kind}`} and no yes or no; compare it with something`,
+  )
 }
 
 /** Evaluates a compiled expression; whatever goes wrong is a value. */
@@ -206,8 +253,8 @@ function evaluateMetered(
   }
 }
 
-function refused(reason: string): Compilation {
-  return { kind: 'refused', reason }
+function refused(reason: string, place?: string): Compilation {
+  return { kind: 'refused', reason, ...(place === undefined ? {} : { place }) }
 }
 
 function oneLine(text: string): string {

@@ -1,4 +1,4 @@
-import { type CelInput, type CelValue, celMap } from '@bufbuild/cel'
+import { type CelInput, type CelMap, type CelValue, celMap } from '@bufbuild/cel'
 import {
   create,
   type DescField,
@@ -6,6 +6,7 @@ import {
   type Message,
   type MessageShape,
   ScalarType,
+  toBinary,
 } from '@bufbuild/protobuf'
 import { isReflectMessage, type ReflectMessage, reflect } from '@bufbuild/protobuf/reflect'
 import { FeatureSet_FieldPresence } from '@bufbuild/protobuf/wkt'
@@ -23,7 +24,7 @@ import {
 } from '../gen/muster/v1/probe_pb.ts'
 import { celToJson } from './cel-to-json.ts'
 import { compileExpression } from './expression.ts'
-import { messageToCel } from './message-to-cel.ts'
+import { encodedToCel, messageToCel } from './message-to-cel.ts'
 
 /** The same by reflection and all at once: what is read lazily has to equal it. */
 function convertAll(message: ReflectMessage): Map<string, CelInput> {
@@ -106,33 +107,65 @@ const SCHEMAS: readonly DescMessage[] = [
   MachineSchema,
 ]
 
-describe('a message as expressions see it', () => {
-  it.each(SCHEMAS)('$typeName: what is read when it is asked for equals a conversion of all', schema => {
-    fc.assert(
-      fc.property(anyMessage(schema), fc.shuffledSubarray(namesOf(schema)), (message, first) => {
-        const whole = celMap(convertAll(reflect(schema, message)))
-        const lazy = messageToCel(schema, message)
-        // Some fields first, in any order, so that what is kept of them is what is read afterwards.
-        for (const name of first) {
-          expect(lazy.has(name)).toBe(whole.has(name))
-          expect(shown(lazy.get(name))).toEqual(shown(whole.get(name)))
-          expect(lazy.get(name)).toBe(lazy.get(name))
+const WAYS: readonly (readonly [string, (schema: DescMessage, message: Message) => CelMap])[] = [
+  ['decoded', messageToCel],
+  ['encoded', (schema, message) => encodedToCel(schema, toBinary(schema, message))],
+  // A list whose entries do not stand side by side, which other programs may write.
+  [
+    'encoded in two halves',
+    (schema, message) => {
+      const halves = [1, 0].map(odd => {
+        const half = create(schema)
+        const [from, to] = [reflect(schema, message), reflect(schema, half)]
+        for (const [at, field] of from.fields.entries()) {
+          if (field.fieldKind === 'list') {
+            const items = Array.from(from.get(field))
+            const middle = Math.floor(items.length / 2)
+            const own = odd ? items.slice(0, middle) : items.slice(middle)
+            for (const item of own) to.get(field).add(item as never)
+          } else if (at % 2 === odd && field.fieldKind !== 'map' && from.isSet(field)) {
+            to.set(field, from.get(field))
+          } else if (odd === 0 && field.fieldKind === 'map') {
+            for (const [key, value] of from.get(field)) to.get(field).set(key, value as never)
+          }
         }
-        expect(lazy.size).toBe(whole.size)
-        expect([...lazy.keys()]).toEqual([...whole.keys()])
-        expect(shown(lazy)).toEqual(shown(whole))
-        for (const name of ['constructor', '$typeName', '$unknown', '__proto__', 'get', 7n, true]) {
-          expect(lazy.get(name)).toBeUndefined()
-        }
-      }),
-    )
-  })
+        return toBinary(schema, half)
+      })
+      return encodedToCel(schema, Buffer.concat(halves))
+    },
+  ],
+]
 
-  it('gives expressions the same values and errors as a conversion of all', () => {
+describe('a message as expressions see it', () => {
+  it.each(SCHEMAS.flatMap(schema => WAYS.map(([way, see]) => [schema.typeName, way, schema, see] as const)))(
+    '%s, %s: what is read when it is asked for equals a conversion of all',
+    (_name, _way, schema, see) => {
+      fc.assert(
+        fc.property(anyMessage(schema), fc.shuffledSubarray(namesOf(schema)), (message, first) => {
+          const whole = celMap(convertAll(reflect(schema, message)))
+          const lazy = see(schema, message)
+          // Some fields first, in any order, so that what is kept of them is what is read afterwards.
+          for (const name of first) {
+            expect(lazy.has(name)).toBe(whole.has(name))
+            expect(shown(lazy.get(name))).toEqual(shown(whole.get(name)))
+            expect(lazy.get(name)).toBe(lazy.get(name))
+          }
+          expect(lazy.size).toBe(whole.size)
+          expect([...lazy.keys()]).toEqual([...whole.keys()])
+          expect(shown(lazy)).toEqual(shown(whole))
+          for (const name of ['constructor', '$typeName', '$unknown', '__proto__', 'get', 7n, true]) {
+            expect(lazy.get(name)).toBeUndefined()
+          }
+        }),
+      )
+    },
+  )
+
+  it.each(WAYS)('%s: gives expressions the same values and errors as a conversion of all', (_way, see) => {
     fc.assert(
       fc.property(anyMessage(FactsSchema), facts => {
         const whole = convertAll(reflect(FactsSchema, facts))
-        const lazy = messageToCel(FactsSchema, facts)
+        const lazy = see(FactsSchema, facts)
         for (const expression of EXPRESSIONS) {
           const given = expression.evaluate({ facts: lazy })
           const wanted = expression.evaluate({ facts: whole })

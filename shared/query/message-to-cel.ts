@@ -1,6 +1,14 @@
 import { type CelMap, type CelUint, type CelValue, celList, celMap } from '@bufbuild/cel'
-import type { DescField, DescMessage, Message, MessageShape } from '@bufbuild/protobuf'
+import {
+  create,
+  type DescField,
+  type DescMessage,
+  fromBinary,
+  type Message,
+  type MessageShape,
+} from '@bufbuild/protobuf'
 import { reflect } from '@bufbuild/protobuf/reflect'
+import { BinaryReader } from '@bufbuild/protobuf/wire'
 import { Edition, FeatureSet_FieldPresence, TimestampSchema } from '@bufbuild/protobuf/wkt'
 import { type Facts, FactsSchema } from '../gen/muster/v1/facts_pb.ts'
 
@@ -10,6 +18,11 @@ const MAX_LIST_LENGTH = 1_024
 /** The facts as an expression sees them. */
 export function factsToCel(facts: Facts): CelMap {
   return messageToCel(FactsSchema, facts)
+}
+
+/** Facts that are kept for long, as an expression sees them. The bytes must be such as `readFacts` took. */
+export function encodedFactsToCel(bytes: Uint8Array): CelMap {
+  return encodedToCel(FactsSchema, bytes)
 }
 
 /**
@@ -27,6 +40,15 @@ export function messageToCel<D extends DescMessage>(
   return celMap(new MessageFields(message, shown))
 }
 
+/**
+ * The same of a message in its encoded form. Only those of its fields that an expression comes to are decoded, once: many
+ * decoded messages are a heap that the collector of garbage walks in the middle of a question. The bytes must be of this
+ * message, and must not change any more; looking at others throws.
+ */
+export function encodedToCel(schema: DescMessage, bytes: Uint8Array): CelMap {
+  return celMap(new EncodedFields(schema, bytes))
+}
+
 type Key = bigint | string | boolean | CelUint
 
 /** How one field of a message is read. */
@@ -35,34 +57,18 @@ interface FieldReader {
   read(message: Message): CelValue | undefined
   /** Where a message keeps what was made of the field; undefined: nothing is made. */
   readonly slot: number | undefined
+  /** What stands on the wire for it: its number, and those that are set instead of it. */
+  readonly numbers: ReadonlySet<number>
 }
 
 interface Shape {
   readonly fields: ReadonlyMap<Key, FieldReader>
 }
 
-/** The set fields of a message by their names. What is no plain value is made when it is asked for, and kept. */
-class MessageFields implements ReadonlyMap<Key, CelValue> {
-  readonly #message: Message
-  readonly #fields: ReadonlyMap<Key, FieldReader>
-  #made: (CelValue | undefined)[] | undefined
-
-  constructor(message: Message, fields: ReadonlyMap<Key, FieldReader>) {
-    this.#message = message
-    this.#fields = fields
-  }
-
-  get(name: Key): CelValue | undefined {
-    const field = this.#fields.get(name)
-    if (field === undefined) return undefined
-    if (field.slot === undefined) return field.read(this.#message)
-    this.#made ??= []
-    const known = this.#made[field.slot]
-    if (known !== undefined) return known
-    const made = field.read(this.#message)
-    this.#made[field.slot] = made
-    return made
-  }
+/** The set fields of something by their names. */
+abstract class FieldsByName implements ReadonlyMap<Key, CelValue> {
+  abstract get(name: Key): CelValue | undefined
+  protected abstract names(): MapIterator<Key>
 
   has(name: Key): boolean {
     return this.get(name) !== undefined
@@ -75,7 +81,7 @@ class MessageFields implements ReadonlyMap<Key, CelValue> {
   }
 
   *entries(): MapIterator<[Key, CelValue]> {
-    for (const name of this.#fields.keys()) {
+    for (const name of this.names()) {
       const value = this.get(name)
       if (value !== undefined) yield [name, value]
     }
@@ -98,6 +104,77 @@ class MessageFields implements ReadonlyMap<Key, CelValue> {
   }
 }
 
+/** The fields of a message. What is no plain value is made when it is asked for, and kept. */
+class MessageFields extends FieldsByName {
+  readonly #message: Message
+  readonly #fields: ReadonlyMap<Key, FieldReader>
+  #made: (CelValue | undefined)[] | undefined
+
+  constructor(message: Message, fields: ReadonlyMap<Key, FieldReader>) {
+    super()
+    this.#message = message
+    this.#fields = fields
+  }
+
+  override get(name: Key): CelValue | undefined {
+    const field = this.#fields.get(name)
+    if (field === undefined) return undefined
+    if (field.slot === undefined) return field.read(this.#message)
+    this.#made ??= []
+    const known = this.#made[field.slot]
+    if (known !== undefined) return known
+    const made = field.read(this.#message)
+    this.#made[field.slot] = made
+    return made
+  }
+
+  protected override names(): MapIterator<Key> {
+    return this.#fields.keys()
+  }
+}
+
+/** The fields of a message that is kept in its encoded form. Each is decoded when it is asked for, and kept. */
+class EncodedFields extends FieldsByName {
+  readonly #schema: DescMessage
+  readonly #bytes: Uint8Array
+  readonly #made = new Map<Key, CelValue | undefined>()
+
+  constructor(schema: DescMessage, bytes: Uint8Array) {
+    super()
+    this.#schema = schema
+    this.#bytes = bytes
+  }
+
+  override get(name: Key): CelValue | undefined {
+    const known = this.#made.get(name)
+    if (known !== undefined || this.#made.has(name)) return known
+    const field = shapeOf(this.#schema).fields.get(name)
+    if (field === undefined) return undefined
+    const made = field.read(decodePart(this.#schema, this.#bytes, field.numbers))
+    this.#made.set(name, made)
+    return made
+  }
+
+  protected override names(): MapIterator<Key> {
+    return shapeOf(this.#schema).fields.keys()
+  }
+}
+
+/** A message with nothing but these of its fields: what is encoded of them, one after the other, is such a message. */
+function decodePart(schema: DescMessage, bytes: Uint8Array, numbers: ReadonlySet<number>): Message {
+  const reader = new BinaryReader(bytes)
+  const parts: Uint8Array[] = []
+  while (reader.pos < reader.len) {
+    const start = reader.pos
+    const [number, type] = reader.tag()
+    reader.skip(type, number)
+    if (numbers.has(number)) parts.push(bytes.subarray(start, reader.pos))
+  }
+  const [first, ...others] = parts
+  if (first === undefined) return create(schema)
+  return fromBinary(schema, others.length === 0 ? first : Buffer.concat(parts))
+}
+
 /** Filled as kinds of messages are met; they are as many as the protocol has. */
 const shapes = new WeakMap<DescMessage, Shape>()
 
@@ -110,7 +187,8 @@ function shapeOf(schema: DescMessage): Shape {
   let slots = 0
   for (const field of schema.fields) {
     const plain = field.fieldKind === 'scalar' || field.fieldKind === 'enum'
-    fields.set(field.localName, { read: readerOf(field), slot: plain ? undefined : slots++ })
+    const numbers = new Set((field.oneof?.fields ?? [field]).map(({ number }) => number))
+    fields.set(field.localName, { read: readerOf(field), slot: plain ? undefined : slots++, numbers })
   }
   const shape = { fields }
   shapes.set(schema, shape)

@@ -48,4 +48,12 @@ describe('a good fleet file', () => {
       expect.stringContaining('does not go back'),
     ])
   })
+
+  it('is warned about a datastore that must go another way first', () => {
+    const fleet = fleetOf('version = "1.34.3"', `machine = "${'a'.repeat(64)}"`)
+    expect(clusterWarnings(fleet, [was('olaf', 'server', '1.33.7')])).toEqual([
+      expect.stringContaining('cluster home to 1.34.3: olaf runs 1.33.7, whose etcd must not be followed'),
+    ])
+    expect(clusterWarnings(fleet, [was('olaf', 'server', '1.33.8')])).toEqual([])
+  })
 })

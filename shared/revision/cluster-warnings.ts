@@ -1,12 +1,13 @@
 import type { Fleet } from '../fleet-file/fleet.ts'
 import { clusterEntries } from '../fleet-file/fleet-targets.ts'
 import type { Target } from '../gen/muster/v1/manifest_pb.ts'
+import { judgeDatastore } from '../kubernetes/judge-datastore.ts'
 import { judgeTarget, type Running } from '../kubernetes/judge-skew.ts'
 import { parseVersion } from '../kubernetes/version.ts'
 
 /** What will not work as it stands, though the file is good: servers without a key, and steps between versions that nobody makes. */
 export function clusterWarnings(fleet: Fleet, before: readonly Target[]): string[] {
-  return clusterEntries(fleet).flatMap(({ name, version, members }) => {
+  return clusterEntries(fleet).flatMap(({ name, distribution, version, members }) => {
     const keyless = members.filter(({ role, machine }) => role !== 'worker' && machine === '')
     const warnings: string[] = []
     if (keyless.length > 0) {
@@ -26,7 +27,11 @@ export function clusterWarnings(fleet: Fleet, before: readonly Target[]): string
           ? [{ host: host || `group ${group}`, version: was }]
           : []
       })
-    const problems = judgeTarget(running(true), running(false), to)
+    const servers = running(true)
+    const problems = [
+      ...judgeTarget(servers, running(false), to),
+      ...judgeDatastore(distribution, servers, to),
+    ]
     // Each would say the same of one step of the whole cluster.
     const told = problems.filter(
       ({ rule }, index) => problems.findIndex(other => other.rule === rule) === index,

@@ -6,7 +6,7 @@ export interface Hardware {
   readonly machineId: string
   readonly serial?: string | undefined
   readonly uuid?: string | undefined
-  /** Permanent addresses of all interfaces. */
+  /** Permanent addresses of the interfaces that have hardware. */
   readonly macs?: readonly string[] | undefined
   readonly diskSerials?: readonly string[] | undefined
 }

@@ -4,7 +4,7 @@ import { contradiction } from './clusters.ts'
 import { MAX_SKEW_MS } from './judge-revision.ts'
 import type { KnownManifest } from './read-manifest.ts'
 import { type EncodedTarget, readTarget, targetDigest } from './read-target.ts'
-import { sameContent } from './same-content.ts'
+import { sameContent, saysNothingNew } from './same-content.ts'
 import { verifyManifest } from './verify-revision.ts'
 
 export type PublishRefusal =
@@ -66,15 +66,12 @@ export function judgePublish(input: PublishInput): PublishVerdict {
   if (newest?.digest === manifest.digest) return { kind: 'unchanged', manifest: newest }
   const problem = judgeSuccession(input, manifest) ?? judgeTime(manifest, input.now)
   if (problem) return problem
-  const same = newest !== undefined && sameContent(newest, manifest)
-  if (input.renew && !same) {
+  if (input.renew && !(newest && sameContent(newest, manifest))) {
     return refuse('renew', `revision ${manifest.number}: differs from the newest, so it does not renew it`)
   }
   const targets = judgeTargets(manifest, input.targets)
   if (targets.kind === 'refused') return targets
-  // A raised floor or a new trust set changes what machines accept, even when nothing they run changes.
-  const says = (one: KnownManifest) => Buffer.from(one.manifest.trustSet?.payload ?? []).toString('base64')
-  if (same && !input.renew && newest.floor === manifest.floor && says(newest) === says(manifest)) {
+  if (newest && !input.renew && saysNothingNew(newest, manifest)) {
     return { kind: 'unchanged', manifest: newest }
   }
   return {

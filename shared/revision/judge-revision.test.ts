@@ -95,6 +95,13 @@ describe('signatures', () => {
     expect(judge({ envelope: undefined })).toMatchObject({ class: 'signature' })
   })
 
+  it('too few of them name the cure where the keys were replaced since', () => {
+    const gone = sampleRevision({}, generateSigningKey())
+    expect(judge({}, gone)).toMatchObject({
+      reason: expect.stringMatching(/0 good ones.*muster publish --renew/),
+    })
+  })
+
   it('refuses a trust set that is signed as if it were a manifest', () => {
     expect(judge({ envelope: sampleTrust.envelope })).toMatchObject({ class: 'signature' })
   })

@@ -68,7 +68,7 @@ export interface AcceptedRevision {
 /** Whether this machine may install what it was ordered to, and as which host. Whatever is not known is a refusal. */
 export function judgeRevision(input: RevisionInput): AcceptedRevision | Refused {
   const verified = verifyManifest(input.envelope, input.trust)
-  if (verified.kind === 'refused') return verified
+  if (verified.kind === 'refused') return withCure(verified)
   const { manifest } = verified
   const place = `revision ${manifest.number}`
 
@@ -121,6 +121,15 @@ export function judgeRevision(input: RevisionInput): AcceptedRevision | Refused 
     trust: verified.trust,
     trustChanged: verified.trustChanged,
   }
+}
+
+/** Mostly the keys were replaced since it was signed: nobody altered anything, and there is a way out. */
+function withCure({ class: kind, reason }: Refused): Refused {
+  if (kind !== 'signature') return refuse(kind, reason)
+  return refuse(
+    kind,
+    `${reason}; were the keys replaced since it was signed, \`muster publish --renew\` signs it anew`,
+  )
 }
 
 function judgeTime(manifest: KnownManifest, now: Date, clockSkewMs: number | undefined): Refused | undefined {

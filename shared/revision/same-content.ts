@@ -17,6 +17,16 @@ export function sameContent(a: KnownManifest, b: KnownManifest): boolean {
   )
 }
 
+/**
+ * Whether a revision says nothing that the one before it did not say: a raised floor or a new trust set changes what machines accept, even
+ * when nothing they run changes.
+ */
+export function saysNothingNew(before: KnownManifest, after: KnownManifest): boolean {
+  const trustOf = ({ manifest }: KnownManifest) =>
+    Buffer.from(manifest.trustSet?.payload ?? []).toString('base64')
+  return sameContent(before, after) && before.floor === after.floor && trustOf(before) === trustOf(after)
+}
+
 function sameEntries(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean {
   return a.size === b.size && [...a].every(([name, digest]) => b.get(name) === digest)
 }

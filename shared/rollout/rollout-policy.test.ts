@@ -37,6 +37,17 @@ windows = ["02:00-05:00 UTC"]
 `
 
 describe('what the fleet file says of rollouts', () => {
+  it.each([
+    ['', 'where-any'],
+    ['ask-gates = "never"\n', 'never'],
+    ['ask-gates = "before-each-step"\n', 'before-each-step'],
+  ])('asks the gates of hosts that have some where nothing else is said: %j', (line, askGates) => {
+    const result = readFleetFile(file(`[rollout]\nsoak = "1m"\n${line}`), 'fleet.toml')
+    if (!result.ok) throw new Error(formatProblems(result.problems))
+    expect(readRolloutPolicy(rolloutPolicyMessage(result.fleet))).toMatchObject({ value: { askGates } })
+    expect(readRolloutPolicy(undefined)).toMatchObject({ value: { askGates: 'where-any' } })
+  })
+
   it('reaches the coordinator whole, through manifest and target', () => {
     const result = readFleetFile(file(settings), 'fleet.toml')
     expect(formatProblems(result.problems)).toBe('')
@@ -54,7 +65,7 @@ describe('what the fleet file says of rollouts', () => {
         maxFailures: 3,
         spread: 'rack',
         silentPercent: 20,
-        askGates: true,
+        askGates: 'before-each-step',
         drainLimitMs: 180_000,
         windows: [{ days: [1, 2, 3, 4, 5, 6, 7], fromMinute: 120, toMinute: 300, timeZone: 'UTC' }],
         follows: new Map(),

@@ -32,8 +32,8 @@ export interface RolloutPolicy {
   /** Label; undefined: hosts are not spread. */
   readonly spread: string | undefined
   readonly silentPercent: number
-  /** The gates of a host are asked on it before each step that disrupts it. */
-  readonly askGates: boolean
+  /** Whether the gates of a host are asked on it before each step that disrupts it. `where-any`: of hosts that the newest revision gives some. */
+  readonly askGates: 'never' | 'where-any' | 'before-each-step'
   readonly drainLimitMs: number
   readonly windows: readonly MaintenanceWindow[]
   /** Cluster to those that must be done before it. */
@@ -85,6 +85,7 @@ function policyOf(message: PolicyMessage | undefined): RolloutPolicy {
   if (most > ROLLOUT_BOUNDS.maxFailures.most) {
     refuse('max_failures', `must be at most ${ROLLOUT_BOUNDS.maxFailures.most}`)
   }
+  if (message?.askGates && message.neverAskGates) refuse('never_ask_gates', 'not together with ask_gates')
   return {
     maxUnavailable: amount('max_unavailable', message?.maxUnavailable || ROLLOUT_DEFAULTS.maxUnavailable),
     canaries: namesOf('canaries', message?.canaries ?? [], MAX_CANARIES),
@@ -95,7 +96,7 @@ function policyOf(message: PolicyMessage | undefined): RolloutPolicy {
     maxFailures: most === 0 ? undefined : most,
     spread: spread === '' ? undefined : spread,
     silentPercent: silent,
-    askGates: message?.askGates ?? false,
+    askGates: message?.askGates ? 'before-each-step' : message?.neverAskGates ? 'never' : 'where-any',
     drainLimitMs:
       duration('drain_limit', message?.drainLimit, undefined, ROLLOUT_BOUNDS.drainLimitMs) ??
       ROLLOUT_DEFAULTS.drainLimitMs,

@@ -84,6 +84,8 @@ describe('a sealed secret', () => {
     const other = expecting({ recipient: stranger.id })
     expect(open(seal(), other, stranger)).toMatchObject({ class: 'recipient' })
     expect(open(seal({}, stranger))).toMatchObject({ class: 'recipient' })
+    // Whatever it claims to be: another key does not open it.
+    expect(open(seal(), expected, stranger)).toMatchObject({ class: 'sealed' })
     expect(open(seal(), expecting({ fleetId: 'f2' }))).toMatchObject({ class: 'fleet' })
     expect(open(seal({ cluster: 'away' }))).toMatchObject({
       class: 'cluster',

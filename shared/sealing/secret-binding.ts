@@ -85,6 +85,7 @@ const PURPOSES: Partial<Record<SecretPurpose, boolean>> = {
   [SecretPurpose.JOIN]: true,
   [SecretPurpose.AUTHORITY]: true,
   [SecretPurpose.KUBECONFIG]: false,
+  [SecretPurpose.NEXT_TOKEN]: true,
 }
 const ROLES: Record<ClusterRole, boolean> = {
   [ClusterRole.UNSPECIFIED]: false,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { hasCode } from '../errors.ts'
 import { escapeText } from '../escape.ts'
-import { TreeRefusal } from './tree-refusal.ts'
+import { GitMissing, TreeRefusal } from './tree-refusal.ts'
 
 const GIT_TIMEOUT_MS = 60_000
 const GIT_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -81,11 +81,12 @@ async function isInRepository(dir: string): Promise<boolean> {
   if (result.stderr.includes('not a git repository')) return false
   const marker = await findMarker(dir)
   if (!marker) return false
-  throw new TreeRefusal(
-    result.code === 127
-      ? `${marker}: is there, but the program git is not; install git, so that .gitignore is respected`
-      : `${dir}: git cannot read its repository: ${result.stderr.trim()}`,
-  )
+  if (result.code === 127) {
+    throw new GitMissing(
+      `${marker}: is there, but the program git is not; install git, so that .gitignore is respected`,
+    )
+  }
+  throw new TreeRefusal(`${dir}: git cannot read its repository: ${result.stderr.trim()}`)
 }
 
 async function findMarker(dir: string): Promise<string | undefined> {

@@ -6,7 +6,7 @@ import { listGitFiles, listUnignoredFiles } from './git.ts'
 import { END_OF_TREE, packedLength } from './tar-header.ts'
 import { checkEntry, countNewFolders, sortEntries, type TreeEntry } from './tree-entry.ts'
 import { MAX_DEPTH, MAX_ENTRIES, MAX_TREE_BYTES } from './tree-limits.ts'
-import { TreeRefusal } from './tree-refusal.ts'
+import { GitMissing, TreeRefusal } from './tree-refusal.ts'
 
 /** What of a folder goes into a packed tree, in order. */
 export interface TreeListing {
@@ -92,19 +92,27 @@ async function listPlainFolder(dir: string): Promise<Buffer[]> {
   if (!ignoring) return all
   const unignored = await listUnignoredFiles(dir)
   if (unignored === undefined) {
-    throw new TreeRefusal(
+    throw new GitMissing(
       `${escapeText(ignoring.toString())}: is there, but the program git is not; install git, so that it is respected`,
     )
   }
   const kept = new Set(unignored.map(name => name.toString('binary')))
-  return all.filter(name => kept.has(name.toString('binary')))
+  const isKept = (name: string) =>
+    name.endsWith('/') ? [...kept].some(each => each.startsWith(name)) : kept.has(name)
+  return all.filter(name => isKept(name.toString('binary')))
 }
 
 async function listFolder(dir: string): Promise<Buffer[]> {
   const found: Buffer[] = []
   const walk = async (folder: string, depth: number): Promise<void> => {
     if (depth > MAX_DEPTH) throw new TreeRefusal(`${escapeText(folder)}: deeper than ${MAX_DEPTH} folders`)
-    for (const item of await readdir(join(dir, folder), { withFileTypes: true, encoding: 'buffer' })) {
+    const items = await readdir(join(dir, folder), { withFileTypes: true, encoding: 'buffer' })
+    // Told as git tells it, by its folder alone: whoever reads the list refuses it, unless it is ignored.
+    if (folder !== '' && items.some(({ name }) => name.toString() === '.git')) {
+      found.push(Buffer.from(`${folder}/`))
+      return
+    }
+    for (const item of items) {
       const name = decodeName(item.name)
       const path = folder === '' ? name : `${folder}/${name}`
       if (name === '.git') continue

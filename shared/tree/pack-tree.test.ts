@@ -179,4 +179,15 @@ describe('packing', () => {
     await symlink('/nix/store/x', join(dir, 'result-man'))
     expect(await packTree(dir)).toMatchObject({ entries: 3, notes: [expect.stringContaining('.gitignore')] })
   })
+  it('outside a repository refuses one inside just as well, unless it is ignored', async () => {
+    await write('fleet.toml', 'x')
+    await write('inner/file', 'x')
+    execFileSync('git', ['-C', join(dir, 'inner'), 'init', '-q'])
+    const refused = { kind: 'refused', reason: expect.stringMatching(/^inner.*a git repository of its own/) }
+    expect(await packTree(dir)).toMatchObject(refused)
+    await write('.gitignore', 'result')
+    expect(await packTree(dir)).toMatchObject(refused)
+    await write('.gitignore', 'inner')
+    expect(await packTree(dir)).toMatchObject({ entries: 2 })
+  })
 })

@@ -178,6 +178,8 @@ export class EmulatedAgent {
           bootId: 'boot',
           bootCount: 1n,
           journalSequence: 0n,
+          acknowledged: 0n,
+          untold: [],
           highestRevision: 0n,
           highestDigest: '',
           instance: 'bench',

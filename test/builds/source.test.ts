@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { inWords } from '../../agent/operation/testing/node-under-test.ts'
 import { OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { hasNix } from '../nix/nix-library.ts'
+import { hasNix, nixEnvironment } from '../nix/nix-library.ts'
 import {
   allAt,
   freshFlake,
@@ -203,7 +203,9 @@ describe.skipIf(!hasNix)(`the verified tree ${hasNix ? '' : 'skipped: the comman
     const hook = join(folder, 'hook')
     writeFileSync(hook, `#!/bin/sh\n: >${folder}/ran\n`, { mode: 0o755 })
     const nixConfig = `nixConfig = { post-build-hook = "${hook}"; pure-eval = false; };`
-    const { outcome, output } = await applied(freshFlake(withOutputs(nixConfig)), 'bolt')
+    // Also where the machine itself would take them.
+    const env = { NIX_CONFIG: `${nixEnvironment.NIX_CONFIG}\naccept-flake-config = true` }
+    const { outcome, output } = await applied(freshFlake(withOutputs(nixConfig)), 'bolt', { env })
     expect(inWords(outcome)).toBe('succeeded')
     expect(output).toContain('post-build-hook')
     expect(readdirSync(folder)).toEqual(['hook'])

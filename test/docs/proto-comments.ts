@@ -10,6 +10,8 @@ export interface Declaration {
 const BLOCK = /^\s*(service|message|enum|oneof) (\w+) \{(\})?$/
 const RPC = /^\s*rpc (\w+)\(/
 const FIELD = /^\s*(?:optional |repeated )?(?:map<[^>]+>|[\w.]+) (\w+) = \d+(?: \[[^\]]*\])?;$/
+/** Numbers and names that are never used again declare nothing. */
+const RESERVED = /^\s*reserved [^;]+;$/
 const VALUE = /^\s*([A-Z][A-Z0-9_]*) = \d+;$/
 
 /**
@@ -39,7 +41,7 @@ export function readDeclarations(path: string, text: string): Declaration[] {
       declare('value', VALUE.exec(line)?.[1] ?? '')
     } else if (open.length > 0 && FIELD.test(line)) {
       declare('field', FIELD.exec(line)?.[1] ?? '')
-    } else if (open.length > 0 && !/^\s*(\/\/.*)?$/.test(line)) {
+    } else if (open.length > 0 && !RESERVED.test(line) && !/^\s*(\/\/.*)?$/.test(line)) {
       throw new Error(`${path}:${index + 1}: not understood: ${line.trim()}`)
     }
     commented = /^\s*\/\/ ?\S/.test(line)

@@ -133,7 +133,11 @@ describe.skipIf(why !== undefined)(`the units of Kubernetes under systemd ${why 
   })
 
   it('do not found a cluster with a member that lost its datastore, and say so', async () => {
-    await machine.ok(['sh', '-c', `touch ${STATE}/member; mkdir -p ${DATASTORE}`])
+    await machine.ok([
+      'sh',
+      '-c',
+      `touch ${STATE}/member; mkdir -p ${DATASTORE}/snap; touch ${DATASTORE}/snap/db`,
+    ])
     await reboot()
     await until('k3s runs', async () => (await state('k3s')) === 'active')
     await machine.ok(['rm', '-r', DATASTORE])

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, openSync } from 'node:fs'
+import { existsSync, openSync, readdirSync, readlinkSync } from 'node:fs'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -154,7 +154,7 @@ export class Container implements AsyncDisposable {
     this.#on = false
     for (const until = Date.now() + STOP_MS; this.#nspawn && Date.now() < until; await sleep(20)) {
       // The leader first: systemd-nspawn then takes its own end of the cable away.
-      if (this.leader !== undefined) killIfThere(this.leader)
+      if (this.leader !== undefined) powerOff(this.leader)
       else this.#nspawn.kill('SIGKILL')
     }
     await this.untilOff()
@@ -182,9 +182,32 @@ export class Container implements AsyncDisposable {
   }
 }
 
-function killIfThere(pid: number): void {
+/**
+ * Ends everything at one moment, as a power cut does: process 1 closes its sockets a while before the kernel ends the others, who would
+ * take that for an answer and write it down.
+ */
+function powerOff(leader: number): void {
+  for (const pid of inNamespaceOf(leader)) if (pid !== leader) signalIfThere(pid, 'SIGSTOP')
+  signalIfThere(leader, 'SIGKILL')
+}
+
+/** Processes of the same process namespace, as far as they can still be looked at. */
+function inNamespaceOf(leader: number): readonly number[] {
+  const namespaceOf = (pid: number) => {
+    try {
+      return readlinkSync(`/proc/${pid}/ns/pid`)
+    } catch {
+      return undefined // it ended meanwhile
+    }
+  }
+  const wanted = namespaceOf(leader)
+  const pids = readdirSync('/proc').flatMap(name => (/^\d+$/.test(name) ? [Number(name)] : []))
+  return wanted === undefined ? [] : pids.filter(pid => namespaceOf(pid) === wanted)
+}
+
+function signalIfThere(pid: number, signal: 'SIGKILL' | 'SIGSTOP'): void {
   try {
-    process.kill(pid, 'SIGKILL')
+    process.kill(pid, signal)
   } catch {
     // It ended by itself meanwhile.
   }

@@ -11,6 +11,7 @@ let fleet: LabFleet
 
 beforeAll(async () => {
   if (why !== undefined) return
+  // Of what is done by hand an agent knows by its facts alone.
   fleet = await startLabFleet({ machines: ['olaf'], agentConfig: { factsEveryMs: 1_000 } })
 }, SET_UP_MS)
 afterAll(async () => await fleet?.[Symbol.asyncDispose]())

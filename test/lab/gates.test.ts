@@ -105,7 +105,7 @@ describe.skipIf(why !== undefined)(`health gates in a machine ${why ?? ''}`, () 
       }
       const now = nowMs()
       return watchGates(
-        { system: systemOf(machine), failedUnits, nowMs, say: () => {} },
+        { system: systemOf(machine), failedUnits, nowMs, say: () => {}, unwell: () => {} },
         { safety, treeDir: '/', activatedAtMs: now, deadlineMs: now + 30_000, failedBefore },
         signal,
       )

@@ -43,7 +43,7 @@ export interface ForeignHost {
 
 export const PORTS = { enrolment: 7443, fleet: 7444 }
 const SECRET = '/var/lib/secrets/muster-token'
-const BOUND_MS = 60_000
+const BOUND_MS = 180_000
 const OUTCOME_MS = 120_000
 
 /**
@@ -210,7 +210,9 @@ export class LabFleet implements AsyncDisposable {
         '\n',
       ),
     )
-    const head = `[fleet]\nname = "lab"\nid = "${this.operator.fleetId}"\n`
+    // What nodes do is looked at here, and not what a rollout waits for before it orders anything.
+    const policy = 'max-unavailable = "100%"\nsoak = "0s"\nsilent-percent = 100\nask-gates = "never"\n'
+    const head = `[fleet]\nname = "lab"\nid = "${this.operator.fleetId}"\n\n[rollout]\n${policy}`
     // Nothing here waits for minutes; a test that wants to says so.
     const proof = options.toml ?? '[defaults]\nsoak = "1s"\nconfirm-within = "20s"\n'
     await writeFile(join(directory, 'fleet.toml'), [head, proof, ...hosts].join('\n'))

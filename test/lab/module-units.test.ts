@@ -1,55 +1,41 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { describeModule } from '../nix/described.ts'
-import { whyNoNixTests } from '../nix/nix-library.ts'
+import { AGENT_UNITS } from '../nix/agent-unit-fixtures.ts'
 import { waitUntil } from '../support/wait-until.ts'
 import { type Lab, startLab } from './lab.ts'
 import type { LabMachine } from './machine.ts'
+import { PROGRAM, renderedUnit } from './rendered-units.ts'
 import { SET_UP_MS, whyNoLab } from './why-not.ts'
 
 /** The units of the NixOS module under a real systemd. Their programs are stand-ins that write down that they ran. */
-const why = whyNoLab() ?? whyNoNixTests()
-const UNITS = ['muster-agent.service', 'muster-dead-man.service', 'muster-emergency.service'] as const
+const why = whyNoLab()
 const TRACE = '/var/lib/trace'
 /** What stands for the ten minutes of emergency mode. */
 const GRACE_MS = 6_000
 let lab: Lab
 let machine: LabMachine
 
-/** What the module renders, with this machine's programs in the place of store paths that nobody built. */
-function rendered(): Map<string, string> {
-  const { units } = describeModule(
-    'agent',
-    `{ services.muster.agent = { enable = true; panicReboot = true; coordinator = "c.home:7443"; caPin = "${'ab'.repeat(32)}"; }; }`,
-  )
-  return new Map(
-    UNITS.map(name => [
-      name,
-      (units[name] ?? '')
-        .replaceAll(/\/nix\/store\/0+-agent[^/]*\/bin\/muster-agent/g, '/opt/program')
-        .replaceAll(/\/nix\/store\/0+-[^/]+\/bin\/(bash|sleep|systemctl)/g, '/usr/bin/$1')
-        .replaceAll(/"PATH=[^"]*"/g, '"PATH=/usr/bin:/bin"')
-        .replace('sleep 10m', `sleep ${GRACE_MS / 1000}`),
-    ]),
-  )
-}
-
 beforeAll(async () => {
   if (why !== undefined) return
   lab = await startLab()
   machine = await lab.startMachine('olaf')
-  for (const [name, text] of rendered()) await machine.writeFile(`/etc/systemd/system/${name}`, text)
+  for (const name of AGENT_UNITS)
+    await machine.writeFile(
+      `/etc/systemd/system/${name}`,
+      renderedUnit(name).replace('sleep 10m', `sleep ${GRACE_MS / 1000}`),
+    )
   await machine.writeFile(
-    '/opt/program',
+    PROGRAM,
     `#!/bin/sh
+[ "$1" = trial-limit ] && exit 0
 echo "$1" >>${TRACE}
 [ "$1" = dead-man ] || exec sleep 1000
 test ! -e /var/lib/fails
 `,
   )
-  await machine.ok(['chmod', '755', '/opt/program'])
+  await machine.ok(['chmod', '755', PROGRAM])
   await machine.ok(['systemctl', 'daemon-reload'])
-  await machine.ok(['systemctl', 'enable', '--quiet', ...UNITS])
+  await machine.ok(['systemctl', 'enable', '--quiet', ...AGENT_UNITS])
 }, SET_UP_MS)
 afterAll(async () => await lab?.[Symbol.asyncDispose]())
 
@@ -59,7 +45,7 @@ const state = async (unit: string) => (await machine.exec(['systemctl', 'is-acti
 
 describe.skipIf(why !== undefined)(`the units of the NixOS module under systemd ${why ?? ''}`, () => {
   it('are understood by systemd to the last line', async () => {
-    const files = UNITS.map(name => `/etc/systemd/system/${name}`)
+    const files = AGENT_UNITS.map(name => `/etc/systemd/system/${name}`)
     const { code, stderr } = await machine.exec(['systemd-analyze', 'verify', ...files])
     expect({ code, stderr: stderr.split('\n').filter(line => line.includes('muster-')) }).toEqual({
       code: 0,

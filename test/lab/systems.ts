@@ -44,6 +44,12 @@ export interface SystemOptions {
 
 const TOPLEVEL = join(import.meta.dirname, 'toplevel')
 
+/**
+ * A real switch-to-configuration for the systems of lab machines, in place of the stand-in: a program that runs in their
+ * root and is told all it needs by its environment, as that of nixpkgs is.
+ */
+const REAL_SWITCH = process.env.MUSTER_LAB_SWITCH
+
 const FLAKE = `{
   description = "Systems of lab machines, without nixpkgs";
   outputs = _: {
@@ -67,6 +73,7 @@ export async function writeSystemsFlake(
     recursive: true,
     filter: path => !path.endsWith('.ts') && !path.includes('__pycache__'),
   })
+  if (REAL_SWITCH) await cp(REAL_SWITCH, join(folder, 'lab/switch/switch-to-configuration'))
 }
 
 /** Builds systems with the host's Nix; their store paths by name. The name is the host's unless it says another. */

@@ -6,8 +6,13 @@ import { evaluate } from './nix-library.ts'
 
 export const DISTRIBUTIONS = ['k3s', 'k0s', 'kubernetes', 'components'] as const
 export type LabDistribution = (typeof DISTRIBUTIONS)[number]
-/** Every fleet of the lab: one of each distribution, and one whose servers keep a virtual address. */
-export const FIXTURES = [...DISTRIBUTIONS, 'components-behind-one-address'] as const
+/** Every fleet of the lab: one of each distribution, those whose servers keep a virtual address, and a control plane of static pods. */
+export const FIXTURES = [
+  ...DISTRIBUTIONS,
+  'components-behind-one-address',
+  'k3s-behind-one-address',
+  'components-static-pods',
+] as const
 export type FixtureName = (typeof FIXTURES)[number]
 
 export const fixturesFolder = join(import.meta.dirname, '../fixtures/clusters')
@@ -84,7 +89,9 @@ function filesOf(described: Machine): Map<string, string> {
     ])
   const groups = described.groups.map(name => `g ${name} -`)
   if (sysusers.length > 0) files.set('sysusers.d/nixos-standin.conf', lines([...groups, ...sysusers]))
-  if (described.tmpfiles.length > 0) files.set('tmpfiles.d/nixos-standin.conf', lines(described.tmpfiles))
+  // The agent's state is where the lab puts it.
+  const tmpfiles = described.tmpfiles.filter(line => !line.includes(' /var/lib/muster-agent'))
+  if (tmpfiles.length > 0) files.set('tmpfiles.d/nixos-standin.conf', lines(tmpfiles))
   const sysctl = Object.entries(described.sysctl).map(([key, value]) => `${key} = ${String(value)}`)
   if (sysctl.length > 0) files.set('sysctl.d/60-nixos-standin.conf', lines(sysctl))
   return files

@@ -32,6 +32,10 @@ in
   muster.kubernetes.components = {
     kubelet.settings = kubelet;
     proxy.enable = false;
+    staticPods = lib.mkIf (host.extra.staticPods or false) {
+      enable = true;
+      repository = "images.lab/kubernetes";
+    };
     cni = {
       packages = [ ];
       binDir = "/usr/lib/cni";

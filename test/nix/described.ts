@@ -21,6 +21,9 @@ const described = z.object({
     nameservers: z.array(z.string()),
     firewall: ports.extend({
       trustedInterfaces: z.array(z.string()),
+      extraCommands: z.string(),
+      extraStopCommands: z.string(),
+      extraInputRules: z.string(),
       interfaces: z.record(z.string(), ports),
     }),
   }),
@@ -48,6 +51,7 @@ const described = z.object({
   systemPackages: z.array(z.string()),
   muster: z.record(z.string(), z.unknown()).nullable(),
   kernelParams: z.array(z.string()),
+  tmpfiles: z.array(z.string()),
   watchdog: z.string().nullable(),
 })
 
@@ -66,6 +70,11 @@ export function describeModule(
 /** The configurations that mkFleet makes of a fleet directory; `more` is Nix text for its other arguments. */
 export function describeFleet(folder: string, more = ''): Record<string, Described> {
   return z.record(z.string(), described).parse(evaluate(`e.fleet { src = ${folder}; ${more} }`))
+}
+
+/** A host's own configuration, Nix text, with what hostModule adds to it from a fleet directory. */
+export function describeOwn(folder: string, host: string, modules: string): Described {
+  return described.parse(evaluate(`e.own ${folder} "${host}" [ ${modules} ]`))
 }
 
 /** The settings of one section of a rendered unit: each key with all its values. */

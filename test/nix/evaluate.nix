@@ -32,6 +32,12 @@ let
         "/usr";
   };
 
+  enabled = lib.filterAttrs (_: file: file.enable);
+  # What lies outside of the store is made on the machine.
+  contents = lib.mapAttrs (
+    _: file: if lib.hasPrefix "/run/" "${toString file.source}" then file.source else builtins.readFile file.source
+  );
+
   describe =
     configuration:
     let
@@ -40,9 +46,9 @@ let
     {
       inherit (config.standin) failedAssertions units;
       settings = lib.mapAttrs (_: file: builtins.fromJSON (builtins.readFile file.source)) (
-        lib.filterAttrs (name: _: lib.hasSuffix ".json" name) config.environment.etc
+        lib.filterAttrs (name: file: file.enable && lib.hasSuffix ".json" name) config.environment.etc
       );
-      files = lib.mapAttrs (_: file: builtins.readFile file.source) config.environment.etc;
+      files = contents (enabled config.environment.etc);
       inherit (config) networking;
       networks = config.systemd.network.networks;
       users = config.users.users;
@@ -52,6 +58,7 @@ let
       systemPackages = map (package: package.name) config.environment.systemPackages;
       muster = if config ? muster then removeAttrs config.muster [ "kubernetes" ] else null;
       inherit (config.boot) kernelParams;
+      tmpfiles = config.systemd.tmpfiles.rules;
       keepalived = { inherit (config.services.keepalived) enable openFirewall vrrpInstances vrrpScripts; };
       profile =
         if (config.muster.kubernetes.profile.package or null) != null then
@@ -74,7 +81,7 @@ in
     src:
     lib.mapAttrs (_: configuration: {
       inherit (configuration.config.standin) failedAssertions units;
-      files = lib.mapAttrs (_: file: builtins.readFile file.source) configuration.config.environment.etc;
+      files = contents (enabled configuration.config.environment.etc);
       users = lib.mapAttrs (_: user: { inherit (user) isSystemUser group home; }) configuration.config.users.users;
       groups = lib.attrNames configuration.config.users.groups;
       tmpfiles = configuration.config.systemd.tmpfiles.rules;
@@ -105,6 +112,19 @@ in
         inherit release;
         modules = [
           flake.nixosModules.${name}
+          { nixpkgs.hostPlatform = "x86_64-linux"; }
+        ]
+        ++ modules;
+      }
+    );
+
+  # A host's own configuration, with what hostModule adds to it.
+  own =
+    src: host: modules:
+    describe (
+      nixpkgs.lib.nixosSystem {
+        modules = [
+          (flake.lib.hostModule { inherit src host; })
           { nixpkgs.hostPlatform = "x86_64-linux"; }
         ]
         ++ modules;

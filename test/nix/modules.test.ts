@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { parseConfig as parseAgentConfig, VERBS } from '../../agent/config.ts'
 import { parseConfig as parseCoordinatorConfig } from '../../coordinator/config.ts'
+import { commandsOfAgent } from './agent-commands.ts'
 import { type Described, describeModule, unitSection } from './described.ts'
 import { evaluate, whyNoNixTests } from './nix-library.ts'
 
@@ -24,6 +25,23 @@ function toolsOf({ units }: Described, unit: string): (string | undefined)[] {
   const path = environment?.find(line => line.startsWith('"PATH=')) ?? ''
   return [...path.matchAll(/\/nix\/store\/0+-([^/]+)\/bin/g)].map(match => match[1])
 }
+/** What packages of nixpkgs have in `bin` or `sbin`, as far as the agent starts it by name. */
+const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
+  coreutils: ['chmod', 'chown', 'uname'],
+  dmidecode: ['dmidecode'],
+  iproute2: ['ip'],
+  iputils: ['ping'],
+  nix: ['nix', 'nix-env', 'nix-store'],
+  'nixos-rebuild-ng': ['nixos-rebuild'],
+  pciutils: ['lspci'],
+  systemd: ['bootctl', 'journalctl', 'systemctl', 'systemd-detect-virt', 'systemd-run', 'timedatectl'],
+  'util-linux': ['lsblk', 'lscpu', 'setpriv', 'umount'],
+}
+/** Packages for what those programs and systeminformation start, and for the scripts of gates. */
+const FOR_OTHERS = [
+  ...['gitMinimal', 'bash', 'coreutils', 'findutils', 'gnused', 'gnugrep', 'gawk'],
+  ...['usbutils', 'smartmontools', 'which', 'net-tools'],
+]
 const coordinatorWith = (settings: string) =>
   describeModule(
     'coordinator',
@@ -115,22 +133,10 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
   test.each(['muster-agent.service', 'muster-dead-man.service'])(
     'N7, N10: %s finds every program that the agent, the way back and the gates start',
     unit => {
-      expect(toolsOf(agentWith(''), unit)).toEqual(
-        expect.arrayContaining([
-          ...[
-            'nix',
-            'nixos-rebuild-ng',
-            'systemd',
-            'gitMinimal',
-            'coreutils',
-            'util-linux',
-            'iproute2',
-            'iputils',
-          ],
-          ...['dmidecode', 'pciutils', 'usbutils', 'smartmontools', 'which', 'gnugrep', 'gawk', 'net-tools'],
-          ...['bash', 'findutils', 'gnused'],
-        ]),
-      )
+      const tools = toolsOf(agentWith(''), unit)
+      const found = tools.flatMap(tool => (tool === undefined ? [] : (PROGRAMS[tool] ?? [])))
+      expect(commandsOfAgent().filter(command => !found.includes(command))).toEqual([])
+      expect(tools).toEqual(expect.arrayContaining(FOR_OTHERS))
       expect(toolsOf(agentWith('extraTools = [ e.nixpkgs.packages.openssh ];'), unit)).toContain('openssh')
     },
   )
@@ -247,6 +253,31 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     expect(agentWith('panicReboot = false;', loader).kernelParams).toEqual([])
   })
 
+  test('a trial boot that hangs before the dead man is ended by a unit that waits for nothing but the state', () => {
+    expect(agentWith('').units).not.toHaveProperty('muster-trial-limit.service')
+    const text = agentWith('panicReboot = true;').units['muster-trial-limit.service']
+    expect(Object.fromEntries(unitSection(text, 'Unit'))).toMatchObject({
+      DefaultDependencies: ['false'],
+      RequiresMountsFor: ['/var/lib/muster-agent'],
+      Conflicts: ['emergency.target'],
+    })
+    expect(unitSection(text, 'Unit').has('After')).toBe(false)
+    expect(unitSection(text, 'Install').get('WantedBy')).toEqual(['sysinit.target'])
+    const service = unitSection(text, 'Service')
+    expect(service.get('ExecStart')).toEqual([
+      expect.stringMatching(/\/bin\/muster-agent trial-limit --config \/etc\/muster\/agent\.json$/),
+    ])
+    expect(service.get('X-RestartIfChanged')).toEqual(['false'])
+  })
+
+  test('keeps the state where a file that is written in place takes no new block', () => {
+    expect(agentWith('').tmpfiles).toEqual([
+      'd /var/lib/muster-agent 0700 root root -',
+      'h /var/lib/muster-agent - - - - +C',
+      'h /var/lib/muster-agent/ops - - - - +C',
+    ])
+  })
+
   test.each(['25.05', '26.05'] as const)(
     'sets the watchdog by the name that NixOS %s has for it, and gives way to another value',
     release => {
@@ -320,6 +351,11 @@ describe.skipIf(why !== undefined)(`the NixOS module of the agent ${why ?? ''}`,
     expect(() => describeModule('agent', '{ services.muster.agent.enable = true; }')).toThrow(
       /services\.muster\.agent\.(caPin|coordinator)/,
     )
+  })
+
+  test('brings root’s command to every node, and the operators’ unless told not to', () => {
+    expect(agentWith('').systemPackages).toEqual(['agent-x86_64-linux', 'cli-x86_64-linux'])
+    expect(agentWith('commandPackage = null;').systemPackages).toEqual(['agent-x86_64-linux'])
   })
 
   test('does nothing unless it is enabled', () => {

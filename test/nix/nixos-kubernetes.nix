@@ -165,6 +165,7 @@ in
       nodeExternalIP = option (nullOr str) null;
       clusterInit = option bool false;
       disableAgent = option bool false;
+      containerdConfigTemplate = option (nullOr str) null;
     };
 
     services.etcd = {
@@ -189,7 +190,10 @@ in
       peerKeyFile = option (nullOr path) etcd.keyFile;
     };
 
-    services.flannel.kubeconfig = option (nullOr path) null;
+    services.flannel = {
+      kubeconfig = option (nullOr path) null;
+      iface = option (nullOr str) null;
+    };
 
     services.keepalived = {
       enable = option bool false;
@@ -238,13 +242,15 @@ in
       addons.dns.enable = option bool false;
       addons.dns.clusterDomain = option str "cluster.local";
       flannel.enable = option bool false;
+      flannel.openFirewallPorts = option bool true;
       kubelet = {
         enable = option bool false;
         nodeIp = option (nullOr str) null;
         hostname = must str;
         clientCaFile = option (nullOr path) kubernetes.caFile;
-        clusterDns = option (listOf str) [ "10.0.0.254" ];
+        clusterDns = option (listOf str) [ "10.1.0.1" ];
         extraOpts = option (types.separatedString " ") "";
+        containerRuntimeEndpoint = option str "unix:///run/containerd/containerd.sock";
         extraConfig = option (attrsOf types.anything) { };
         kubeconfig = kubeconfigOptions;
         cni.config = option (listOf types.attrs) [ ];
@@ -544,11 +550,21 @@ in
         path = [ pkgs.iptables pkgs.conntrack-tools ];
       };
     })
+    (mkIf (kubernetes.flannel.enable && kubernetes.flannel.openFirewallPorts) {
+      networking.firewall.allowedUDPPorts = [ 8285 8472 ];
+    })
+    # The one thing that flannel reads of its configuration lies where flannel looks for it.
     (mkIf kubernetes.flannel.enable {
+      environment.etc."kube-flannel/net-conf.json".source = lib.mkDefault (
+        pkgs.writeText "net-conf.json" (builtins.toJSON { Network = kubernetes.clusterCidr; Backend.Type = "vxlan"; })
+      );
       systemd.services.flannel = {
         description = "Flannel Service (stand-in for the unit of nixpkgs)";
         wantedBy = [ "multi-user.target" ];
-        environment.FLANNELD_KUBECONFIG_FILE = toString config.services.flannel.kubeconfig;
+        environment = {
+          FLANNELD_KUBECONFIG_FILE = toString config.services.flannel.kubeconfig;
+        }
+        // lib.optionalAttrs (config.services.flannel.iface != null) { FLANNELD_IFACE = config.services.flannel.iface; };
         serviceConfig.ExecStart = "${pkgs.flannel}/bin/flannel";
       };
     })
@@ -607,7 +623,7 @@ in
                   cgroupDriver = "systemd";
                   hairpinMode = "hairpin-veth";
                   registerNode = true;
-                  containerRuntimeEndpoint = "unix:///run/containerd/containerd.sock";
+                  inherit (one) containerRuntimeEndpoint;
                   healthzPort = 10248;
                   healthzBindAddress = "127.0.0.1";
                   clusterDomain = kubernetes.addons.dns.clusterDomain;
@@ -652,7 +668,25 @@ in
         };
       };
     })
+    (mkIf kubernetes.addons.dns.enable {
+      services.kubernetes.kubelet.clusterDns = lib.mkDefault [ "10.0.0.254" ];
+    })
     (mkIf crio.enable {
+      # Networks that nixpkgs takes from cri-o's own examples.
+      environment.etc."cni/net.d/10-crio-bridge.conflist".source = pkgs.writeText "10-crio-bridge.conflist" (
+        builtins.toJSON {
+          cniVersion = "1.0.0";
+          name = "crio";
+          plugins = [ { type = "bridge"; } ];
+        }
+      );
+      environment.etc."cni/net.d/99-loopback.conflist".source = pkgs.writeText "99-loopback.conflist" (
+        builtins.toJSON {
+          cniVersion = "1.0.0";
+          name = "loopback";
+          plugins = [ { type = "loopback"; } ];
+        }
+      );
       environment.etc."crio/crio.conf.d/00-default.conf".source = pkgs.writeText "crio.conf" (toml crio.settings);
       systemd.services.crio = {
         description = "Container Runtime Interface for OCI (stand-in for the unit of nixpkgs)";

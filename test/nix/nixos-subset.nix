@@ -145,13 +145,22 @@ in
     boot.kernelParams = option (types.listOf types.str) [ ];
     boot.loader.systemd-boot.enable = option types.bool false;
     fileSystems = option (types.attrsOf fileSystem) { };
-    environment.etc = option (types.attrsOf (types.submodule { options.source = mkOption { type = types.path; }; })) { };
+    environment.etc = option (types.attrsOf (types.submodule {
+      options = {
+        enable = option types.bool true;
+        source = mkOption { type = types.path; };
+      };
+    })) { };
     environment.systemPackages = option (types.listOf types.package) [ ];
     networking.hostName = option (types.strMatching "^$|^[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?$") "nixos";
     networking.useDHCP = option types.bool true;
     networking.useNetworkd = option types.bool false;
     networking.nameservers = option (types.listOf types.str) [ ];
+    networking.nftables.enable = option types.bool false;
     networking.firewall = ports // {
+      extraCommands = option types.lines "";
+      extraStopCommands = option types.lines "";
+      extraInputRules = option types.lines "";
       trustedInterfaces = option (types.listOf types.str) [ ];
       interfaces = option (types.attrsOf (types.submodule { options = ports; })) { };
     };

@@ -51,6 +51,26 @@ function modulesOn(system: string) {
   )
 }
 
+/** How the agent's package is put together, where a build is known by the time of its sources alone. */
+const agentScript = (settings: string) =>
+  evaluate(`
+    let lib = e.lib // { getExe = program: program; }; in
+    (import ${root}/nix/packages {
+      inherit lib;
+      runCommand = name: arguments: script: script;
+      makeWrapper = null;
+      nodejs_24 = "node";
+      callPackage = file: more: import file ({
+        inherit lib;
+        stdenv.mkDerivation = made: { outPath = "built at \${made.SOURCE_DATE_EPOCH or "no time"}"; };
+        srcOnly = program: program;
+        callPackage = file: more: arguments: "modules";
+        nodejs_24 = "node";
+        python3 = "python3";
+      } // more);
+      ${settings}
+    }).agent`)
+
 describe('package-lock.json', () => {
   test('names no URL, and has for every package the hash that the Nix build takes it by', () => {
     expect(entries.filter(([, { resolved }]) => resolved !== undefined)).toEqual([])
@@ -82,12 +102,52 @@ describe.skipIf(why !== undefined)(`the node_modules of the Nix build ${why ?? '
     expect(tools('aarch64-linux')).toEqual(['node_modules/@esbuild/linux-arm64', 'node_modules/esbuild'])
   })
 
+  test('hold the native module of the Node that the packages take, with what it is compiled with, and no other', () => {
+    const taken = z.array(z.string()).parse(
+      evaluate(`
+        (import ${root}/nix/packages/build.nix {
+          inherit (e) lib;
+          stdenv.mkDerivation = arguments: arguments;
+          srcOnly = _: "source";
+          callPackage = _: _: { lockFile, select }:
+            builtins.attrNames (e.lib.filterAttrs select (e.lib.importJSON lockFile).packages);
+          nodejs_24 = "nodejs";
+          python3 = "python3";
+          sourceTime = null;
+        }).nodeModules`),
+    )
+    expect(taken).toEqual(
+      expect.arrayContaining(['node_modules/better-sqlite3-node24', 'node_modules/node-addon-api']),
+    )
+    expect(taken).not.toContain('node_modules/better-sqlite3')
+    expect(taken.filter(path => lock.packages[path]?.dev === true && !path.includes('esbuild'))).toEqual([])
+  })
+
   test('name a place for each archive', () => {
     const { places, archives } = modulesOn('x86_64-linux')
     const lines = places.trimEnd().split('\n')
-    expect(lines).toContain(
-      `node_modules/better-sqlite3 <better-sqlite3@${lock.packages['node_modules/better-sqlite3']?.version}>`,
-    )
+    const alias = 'node_modules/better-sqlite3-node24'
+    expect(lines).toContain(`${alias} <better-sqlite3@${lock.packages[alias]?.version}>`)
     expect(lines.length).toBe(Object.keys(archives).length)
+  })
+})
+
+describe.skipIf(why !== undefined)(`the time of the sources ${why ?? ''}`, () => {
+  test('is that of a clean commit, which is the same wherever it is built, and else none', () => {
+    expect(agentScript('sourceTime = 1700000000;')).toContain('built at 1700000000')
+    expect(agentScript('')).toContain('built at no time')
+    const given = (self: string) =>
+      evaluate(`((import ${root}/flake.nix).outputs {
+        self = ${self} // { lastModified = 1700000000; };
+        nixpkgs = { inherit (e) lib; legacyPackages = e.lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (_: {
+          lib = e.lib // { getExe = program: program; };
+          runCommand = name: arguments: script: script;
+          makeWrapper = null;
+          nodejs_24 = "node";
+          callPackage = file: { sourceTime }: { outPath = "built at \${toString sourceTime}"; };
+        }); };
+      }).packages.x86_64-linux.agent`)
+    expect(given('{ rev = "abc"; }')).toContain('built at 1700000000/')
+    expect(given('{ dirtyRev = "abc-dirty"; }')).toContain('built at /')
   })
 })

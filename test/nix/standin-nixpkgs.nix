@@ -34,6 +34,7 @@ let
     "findutils"
     "flannel"
     "gawk"
+    "getent"
     "gitMinimal"
     "gnugrep"
     "gnused"

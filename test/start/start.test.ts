@@ -132,6 +132,22 @@ test('a folder whose sockets would have names too long is refused before anythin
   expect(existsSync(state)).toBe(false)
 })
 
+test.runIf(process.platform === 'linux')(
+  'a place where no folder can be made is refused, and nothing hangs',
+  async () => {
+    for (const state of ['/proc/muster', '/proc/muster/state', '/proc', '/dev/null/state']) {
+      const { code, stderr } = await runProgram('node', ['scripts/start.mjs', '--state', state], {
+        cwd: checkout,
+      })
+      expect({ code, stderr }).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining(`--state ${state}: `),
+      })
+    }
+  },
+  60_000,
+)
+
 test('an option that does not exist is named, with exit code 2', async () => {
   const { code, stderr } = await runProgram('node', ['scripts/start.mjs', '--port', '5'], { cwd: checkout })
   expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining('--port') })

@@ -23,14 +23,17 @@ import type { RawMachine, RawSession } from './raw-machine.ts'
 
 type Ended = MessageInitShape<typeof ClusterStepEndedSchema>
 type Data = NonNullable<MessageInitShape<typeof ClusterStateSchema>['data']>
+type CertificateEnds = MessageInitShape<typeof ClusterStateSchema>['certificateEnds']
 type Result = NonNullable<MessageInitShape<typeof ClusterReportSchema>['result']>
 
 /** What is true of a made-up cluster: who votes, which Nodes there are, which tokens work. No Kubernetes runs. */
 export interface MadeUpCluster {
   readonly authority: string
   readonly members: Set<string>
-  /** Nodes by name, and whether they are cordoned. */
-  readonly nodes: Map<string, { cordoned: boolean }>
+  /** Who of them leads; undefined: no server says it. */
+  leader?: string
+  /** Nodes by name, whether they are cordoned and by which operation of ours (missing: by somebody else), and what they run. */
+  readonly nodes: Map<string, { cordoned: boolean; cordonedBy?: string; readonly version: string }>
   readonly tokens: Map<string, string>
 }
 
@@ -56,8 +59,12 @@ export class ScriptedNode implements AsyncDisposable {
   readonly server: boolean
   readonly #world: MadeUpWorld
   data: Data = { case: 'none', value: {} }
-  /** What it says that it runs; empty: it does not say. */
+  /** What it says that it runs; empty: as a server what it has, else it does not say. */
   version = ''
+  /** What it says of the ends of its certificates. */
+  certificateEnds: CertificateEnds
+  /** The Kubernetes that it says it has, and its Node, once it has joined. */
+  installed = '1.34.3'
   /** The cluster that its system is made for. */
   part = 'home'
   /** Says so of each act instead of doing it. */
@@ -149,11 +156,20 @@ export class ScriptedNode implements AsyncDisposable {
     const serves = this.server && this.data.case === 'present' && world
     const view = serves && {
       ready: true,
-      members: [...world.members].map(name => ({ name, healthy: true })),
-      nodes: [...world.nodes.keys()].map(name => ({ name, uid: `u-${name}`, ready: true })),
+      members: [...world.members].map(name => ({ name, healthy: true, leads: name === world.leader })),
+      nodes: [...world.nodes].map(([name, { version: kubeletVersion }]) => ({
+        ...{ name, uid: `u-${name}`, ready: true, kubeletVersion },
+        // Renewed with each look: whatever was done to it is over when it is asked.
+        renewed: timestampFromDate(new Date()),
+      })),
     }
-    const { part: cluster, data, version } = this
-    const value = { cluster, requestId, data, version, ...(view && { view }) }
+    const { part: cluster, data, installed: installedVersion, certificateEnds } = this
+    const version = this.version === '' && serves ? installedVersion : this.version
+    const value = {
+      ...{ cluster, requestId, data, version, installedVersion },
+      ...(view && { view }),
+      ...(certificateEnds && { certificateEnds }),
+    }
     this.session?.send({ message: { case: 'clusterState', value } } as const)
   }
 
@@ -264,18 +280,34 @@ export class ScriptedNode implements AsyncDisposable {
         world.cluster?.members.delete(node)
         if (dead || this.server) world.cluster?.nodes.delete(node)
         if (!dead) this.data = { case: 'none', value: {} }
-        return ended({ done: true })
+        const text = 'copies of the datastore (older) stay here'
+        return ended({ done: true, ...(this.server && { value: { case: 'text', value: text } as const }) })
       }
       case 'clearNode':
         world.cluster?.members.delete(action.value.node)
         world.cluster?.nodes.delete(action.value.node)
         return ended({ done: true })
-      case 'drain':
+      case 'drain': {
+        const node = world.cluster?.nodes.get(action.value.node)
+        if (!node) return ended({ done: false, class: 'not-found', reason: 'there is no such node' })
+        if (!node.cordoned || (node.cordonedBy !== undefined && node.cordonedBy === action.value.takesOver))
+          node.cordonedBy = operationId
+        node.cordoned = true
+        const { cordonedBy = '' } = node
+        return ended({ done: true, value: { case: 'text', value: '2 pods evicted' }, cordonedBy })
+      }
       case 'uncordon': {
         const node = world.cluster?.nodes.get(action.value.node)
         if (!node) return ended({ done: false, class: 'not-found', reason: 'there is no such node' })
-        node.cordoned = action.case === 'drain'
-        return ended({ done: true, value: { case: 'text', value: '2 pods evicted' } })
+        const { cordonedBy } = node
+        const by = action.value.cordonedBy || cordonedBy
+        if (node.cordoned && (by === undefined || by !== cordonedBy)) {
+          const reason = 'its cordon is not ours'
+          return ended({ done: false, class: 'not-ours', reason, cordonedBy: cordonedBy ?? '' })
+        }
+        node.cordoned = false
+        delete node.cordonedBy
+        return ended({ done: true, cordonedBy: '' })
       }
       case 'kubeconfig': {
         const read = readOrder(action.value.signedOrder?.payload ?? new Uint8Array())
@@ -294,6 +326,7 @@ export class ScriptedNode implements AsyncDisposable {
         const snapshots = [{ name, path: `/var/lib/made-up/${name}`, bytes: 1n }]
         return ended({ done: true, value: { case: 'snapshots', value: { snapshots } } })
       }
+      case 'standDown':
       case 'stop':
         return ended({ done: false, class: 'stopped' })
       case 'adopt':
@@ -303,7 +336,6 @@ export class ScriptedNode implements AsyncDisposable {
         return ended({ done: true })
       case 'certificates':
       case 'manifests':
-      case 'prove':
       case 'restore':
       case 'rotate':
       case undefined:
@@ -334,7 +366,7 @@ export class ScriptedNode implements AsyncDisposable {
       value: { authority: cluster.authority, distribution: layoutOf('components'), server: this.server },
     }
     if (this.server) cluster.members.add(this.host)
-    cluster.nodes.set(this.host, { cordoned: false })
+    cluster.nodes.set(this.host, { cordoned: false, version: this.installed })
   }
 
   #role() {

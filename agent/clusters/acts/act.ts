@@ -4,7 +4,8 @@ import type { KnownCluster } from '../../../shared/revision/clusters.ts'
 import type { NamedMember } from '../../../shared/sealing/judge-mint.ts'
 import type { KnownTrust } from '../../../shared/trust/trust-set.ts'
 import type { ClusterDriver, DriverState } from '../../drivers/driver.ts'
-import type { WaitOptions } from '../../drivers/kubernetes/prove-ready.ts'
+import type { WaitOptions } from '../../drivers/kubernetes/wait-options.ts'
+import { describeLost } from '../../drivers/node/lost-datastore.ts'
 import type { Failure } from '../../drivers/result.ts'
 import type { ClusterAction, ClusterOperation } from '../cluster-operation.ts'
 import type { ManifestKeeper } from '../manifest-keeper.ts'
@@ -55,10 +56,18 @@ export interface ActFailure {
   /** One of a driver's, or of this node's own judgement, such as "manifest" or "not-adopted". */
   readonly class: string
   readonly reason: string
+  /** As with what was done. */
+  readonly cordonedBy?: string | undefined
 }
 
 export type ActEnd =
-  | { readonly kind: 'done'; readonly authority?: string; readonly value?: ClusterStepEnded['value'] }
+  | {
+      readonly kind: 'done'
+      readonly authority?: string
+      readonly value?: ClusterStepEnded['value']
+      /** The operation of ours whose cordon the node was left with; empty: none of ours; missing: it was not looked at. */
+      readonly cordonedBy?: string | undefined
+    }
   /** It is over, and what it came to was put into the record by the act itself. */
   | { readonly kind: 'told' }
   | ActFailure
@@ -69,7 +78,7 @@ export const failedAct = (kind: string, reason: string): ActFailure => ({
   reason,
 })
 
-export const doneWith = (text: string): ActEnd => ({
+export const doneWith = (text: string): Extract<ActEnd, { readonly kind: 'done' }> => ({
   kind: 'done',
   value: { case: 'text', value: text.slice(0, 4096) },
 })
@@ -118,6 +127,11 @@ export function whyNotOurs({ data, adopted }: Pick<DriverState, 'data' | 'adopte
         'not-adopted',
         `the data of authority ${data.authority} on this machine was not made by us: adopt that cluster first`,
       )
+}
+
+/** Whether a server's own part of the cluster is there to work with; a failure says why not. */
+export function whyNotServing(state: Pick<DriverState, 'data' | 'adopted' | 'lost'>): ActFailure | undefined {
+  return state.lost ? failedAct('lost-datastore', describeLost(state.lost)) : whyNotOurs(state)
 }
 
 /** One sentence of everything that is missing on this machine. */

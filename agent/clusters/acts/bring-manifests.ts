@@ -1,10 +1,8 @@
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { lstat, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hasCode } from '../../../shared/errors.ts'
+import { linkProblem, manifestsFolder } from '../../../shared/tree/manifests-folder.ts'
 import { type ActContext, type ActEnd, type ActFailure, doneWith, failedAct, fromDriver } from './act.ts'
-
-/** In the fleet directory: one folder for each cluster, and below it files of YAML or JSON, in folders as one likes. */
-export const manifestsFolder = (cluster: string): string => `manifests/${cluster}`
 
 const MAX_FILES = 2_000
 const MAX_BYTES = 16 * 1024 * 1024
@@ -27,7 +25,7 @@ export async function bringManifests(context: ActContext<'manifests'>): Promise<
     signal,
   )
   if (tree.kind === 'failed') return tree
-  const files = await readTree(join(tree.folder, manifestsFolder(order.cluster)))
+  const files = await readTree(tree.folder, manifestsFolder(order.cluster))
   if ('kind' in files) return files
   // Loaded when it is needed: an agent that is idle holds no reader of YAML.
   const { readManifests } = await import('../../drivers/kubernetes/read-manifests.ts')
@@ -45,14 +43,20 @@ export async function bringManifests(context: ActContext<'manifests'>): Promise<
   return doneWith(parts.join('; '))
 }
 
-/** The files below a folder of the tree, by their paths in it, in their order. No folder is no files. */
-async function readTree(root: string): Promise<ReadonlyMap<string, string> | ActFailure> {
+/**
+ * The files below a folder of the tree, by their paths in it, in their order. No folder is no files. A link is refused, wherever in the path
+ * it is: it may lead out of what was signed, and to pass it by would prune what it stands for.
+ */
+async function readTree(tree: string, root: string): Promise<ReadonlyMap<string, string> | ActFailure> {
+  const behind = await linkOnTheWay(tree, root)
+  if (behind !== undefined) return failedAct('precondition', linkProblem(behind))
   const files = new Map<string, string>()
   let bytes = 0
   const walk = async (folder: string, prefix: string, depth: number): Promise<ActFailure | undefined> => {
     for (const entry of await listed(folder)) {
       const path = join(folder, entry.name)
       const name = `${prefix}${entry.name}`
+      if (entry.isSymbolicLink()) return failedAct('precondition', linkProblem(`${root}/${name}`))
       if (entry.isDirectory()) {
         if (depth >= MAX_DEPTH)
           return failedAct('precondition', `manifests: ${name}: deeper than ${MAX_DEPTH} folders`)
@@ -67,7 +71,21 @@ async function readTree(root: string): Promise<ReadonlyMap<string, string> | Act
     }
     return undefined
   }
-  return (await walk(root, '', 1)) ?? files
+  return (await walk(join(tree, root), '', 1)) ?? files
+}
+
+async function linkOnTheWay(tree: string, root: string): Promise<string | undefined> {
+  const parts = root.split('/')
+  for (const [at] of parts.entries()) {
+    const path = parts.slice(0, at + 1).join('/')
+    try {
+      if ((await lstat(join(tree, path))).isSymbolicLink()) return path
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return undefined
+      throw error
+    }
+  }
+  return undefined
 }
 
 async function listed(folder: string) {

@@ -1,8 +1,20 @@
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { ClusterStepEnded } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { isSnapshotName, SNAPSHOT_NAME_RULE } from '../../../shared/kubernetes/snapshot-name.ts'
 import { isServerRole } from '../../drivers/cluster-facts.ts'
 import type { Snapshot } from '../../drivers/driver.ts'
-import { type ActContext, type ActEnd, doneWith, failedAct, fromDriver, whyNotOurs } from './act.ts'
+import {
+  type ActContext,
+  type ActEnd,
+  type ActFailure,
+  doneWith,
+  failedAct,
+  findAsServer,
+  fromDriver,
+  whyNotOurs,
+} from './act.ts'
+import { createHandover } from './handover.ts'
+import { makeRoom } from './make-room.ts'
 import { obeyOperator } from './obey-operator.ts'
 
 const MAX_SNAPSHOTS = 100
@@ -11,9 +23,18 @@ const MAX_SNAPSHOTS = 100
 export async function takeSnapshot(context: ActContext<'snapshot'>): Promise<ActEnd> {
   const { driver, options, action } = context
   const { name } = action.value
-  if (!/^[A-Za-z0-9-]{1,63}$/.test(name))
-    return failedAct('precondition', 'the name of a snapshot has letters, digits and hyphens, at most 63')
-  await context.begin()
+  if (!isSnapshotName(name)) return failedAct('precondition', SNAPSHOT_NAME_RULE)
+  if (context.operation().stage === 'accepted') {
+    const listed = await driver.cluster.listSnapshots()
+    if (listed.kind === 'failed') return fromDriver(listed)
+    const there = listed.value.find(each => each.name === name)
+    // It would stay as it is, and be taken for the new one.
+    if (there) {
+      const made = new Date(there.madeMs).toISOString()
+      return failedAct('precondition', `there is a snapshot ${name} already, of ${made}: choose another name`)
+    }
+    await context.begin()
+  }
   const made = await driver.cluster.snapshot(name, options)
   return made.kind === 'failed' ? fromDriver(made) : { kind: 'done', value: listOf([made.value]) }
 }
@@ -37,10 +58,13 @@ function listOf(snapshots: readonly Snapshot[]): ClusterStepEnded['value'] {
   }
 }
 
-/** Makes this server the only one, from a copy. An operator has to have signed it. */
+/**
+ * Makes this server the only one, from a copy. An operator has to have signed it. A machine that has nothing of any cluster founds by
+ * it: it must be a server of the signed manifest, and have all that founding needs.
+ */
 export async function restoreSnapshot(context: ActContext<'restore'>): Promise<ActEnd> {
-  const { driver, options, deps, action } = context
-  const { name, signedOrder } = action.value
+  const { driver, options, deps, action, order } = context
+  const { name, signedOrder, authority } = action.value
   if (context.operation().stage === 'accepted') {
     const wanted = {
       act: 'restore',
@@ -50,15 +74,28 @@ export async function restoreSnapshot(context: ActContext<'restore'>): Promise<A
     } as const
     const refused = await obeyOperator(context, signedOrder, wanted)
     if (refused.kind === 'failed') return refused
-    const notOurs = whyNotOurs(await driver.readState(options.signal))
-    if (notOurs) return notOurs
+    const unable = await whyNotRestore(context)
+    if (unable) return unable
     await context.begin()
   }
-  const restored = await driver.cluster.restore(name, options)
+  const restoring = {
+    operation: order.operationId,
+    name,
+    authority: authority === '' ? undefined : authority,
+  }
+  const restored = await driver.cluster.restore(restoring, options)
   if (restored.kind === 'failed') return fromDriver(restored)
-  return doneWith(
-    `${driver.nodeName} is the only server now, from ${name}: the others are wiped and join anew`,
-  )
+  const text = `${driver.nodeName} is the only server now, from ${name}: the others are wiped and join anew`
+  return { kind: 'done', authority: restored.value.authority, value: { case: 'text', value: text } }
+}
+
+async function whyNotRestore(context: ActContext<'restore'>): Promise<ActFailure | undefined> {
+  const { driver, options, order } = context
+  const state = await driver.readState(options.signal)
+  const isFresh = state.unfinished !== undefined || state.data.kind === 'none'
+  if (!isFresh) return whyNotOurs(state)
+  const found = await findAsServer(context, order.cluster)
+  return found.kind === 'failed' ? found : await makeRoom(context, 'lost-datastore')
 }
 
 /** Makes tokens or certificates anew. An operator has to have signed it. */
@@ -67,8 +104,15 @@ export async function rotateSecrets(context: ActContext<'rotate'>): Promise<ActE
   const { what, signedOrder } = action.value
   if (what !== 'tokens' && what !== 'certificates')
     return failedAct('precondition', 'either tokens or certificates are made anew')
-  if (!isServerRole(driver.facts.role))
-    return failedAct('unsupported', 'this machine is no server: its kubelet renews its own certificate')
+  const server = isServerRole(driver.facts.role)
+  if (!server && what === 'tokens')
+    return failedAct('unsupported', 'this machine is no server: it has no token to make anew')
+  const { renewByRestart } = driver
+  if (!server && !renewByRestart)
+    return failedAct(
+      'unsupported',
+      'this machine is no server: its one certificate is its kubelet’s, which the kubelet renews by itself',
+    )
   if (context.operation().stage === 'accepted') {
     const wanted = {
       act: 'rotate',
@@ -80,7 +124,7 @@ export async function rotateSecrets(context: ActContext<'rotate'>): Promise<ActE
     if (refused.kind === 'failed') return refused
     const notOurs = whyNotOurs(await driver.readState(options.signal))
     if (notOurs) return notOurs
-    if (what === 'certificates') {
+    if (server && what === 'certificates') {
       const why = await driver.cluster.whyNotStop(options.signal)
       if (why.kind === 'failed') return fromDriver(why)
       if (why.value !== undefined)
@@ -89,9 +133,14 @@ export async function rotateSecrets(context: ActContext<'rotate'>): Promise<ActE
     await context.begin()
   }
   if (what === 'tokens') {
-    const rotated = await driver.cluster.rotateTokens(options.signal)
+    const handover = createHandover(deps, driver.facts)
+    const rotation = { operation: context.operation().id, handover }
+    const rotated = await driver.cluster.rotateTokens(rotation, options)
     return rotated.kind === 'failed' ? fromDriver(rotated) : doneWith(rotated.value)
   }
-  const rotated = await driver.cluster.rotateCertificates(options)
+  const rotated =
+    !server && renewByRestart
+      ? await renewByRestart(options)
+      : await driver.cluster.rotateCertificates(options)
   return rotated.kind === 'failed' ? fromDriver(rotated) : { kind: 'done' }
 }

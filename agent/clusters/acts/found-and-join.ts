@@ -1,5 +1,7 @@
 import { SecretPurpose } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import { parseHostPort } from '../../../shared/host-port.ts'
+import { judgeJoin } from '../../../shared/kubernetes/judge-skew.ts'
+import { parseVersion } from '../../../shared/kubernetes/version.ts'
 import type { KnownCluster } from '../../../shared/revision/clusters.ts'
 import { openSecret } from '../../../shared/sealing/open-secret.ts'
 import { keyId } from '../../../shared/x509/key-id.ts'
@@ -7,20 +9,18 @@ import { openFile, sealFile } from '../../cluster-secrets/sealed-file.ts'
 import { isServerRole } from '../../drivers/cluster-facts.ts'
 import type { JoinSecret } from '../../drivers/driver.ts'
 import { readJoinSecret } from '../../drivers/join-secret.ts'
-import { memberOf } from '../../drivers/kubernetes/check-joiner.ts'
 import { owe } from '../cluster-operation.ts'
 import { wireRole } from '../roles.ts'
 import {
-  type ActBase,
   type ActContext,
   type ActEnd,
   type ActFailure,
-  describeShortfalls,
   failedAct,
   findAsServer,
   findNamed,
   fromDriver,
 } from './act.ts'
+import { makeRoom } from './make-room.ts'
 
 /** The name under which a join's secret is sealed to the machine's own key. */
 const SECRET_NAME = 'join-secret'
@@ -46,7 +46,7 @@ export async function foundCluster(context: ActContext<'found'>): Promise<ActEnd
 export async function joinCluster(context: ActContext<'join'>): Promise<ActEnd> {
   const { driver, options, order, deps } = context
   if (context.operation().stage === 'accepted') {
-    const refused = (await takeSecret(context)) ?? (await makeRoom(context))
+    const refused = (await takeSecret(context)) ?? (await judgeVersion(context)) ?? (await makeRoom(context))
     if (refused) return refused
     await context.begin()
   }
@@ -57,7 +57,9 @@ export async function joinCluster(context: ActContext<'join'>): Promise<ActEnd> 
   const why = await deps.replay.spend(spent, deps.clock.now().getTime())
   if (why !== undefined) return failedAct('secret-replayed', why)
   const at = context.action.value.serverAddress
-  const server = parseHostPort(at) === undefined ? secret.server : at
+  // Servers of k3s take the token that each was started with: who minted it takes it, another one maybe not yet.
+  const byMinter = driver.facts.distribution === 'k3s' && isServerRole(driver.facts.role)
+  const server = byMinter || parseHostPort(at) === undefined ? secret.server : at
   const ended = await driver.join(order.operationId, { ...secret, server }, options)
   return ended.kind === 'failed' ? fromDriver(ended) : { kind: 'done', authority: ended.value.authority }
 }
@@ -107,6 +109,26 @@ async function takeSecret(context: ActContext<'join'>): Promise<ActFailure | und
   return undefined
 }
 
+/**
+ * Whether the Kubernetes that is here may join the servers that its minter knew of. Where either cannot be told, the broker alone has
+ * judged.
+ */
+async function judgeVersion({
+  deps,
+  driver,
+  operation,
+  options,
+}: ActContext<'join'>): Promise<ActFailure | undefined> {
+  const { secret: held } = operation()
+  const said = held && openHeld(deps.identity.privateKeyPem, held)?.clusterVersion
+  const { installedVersion } = await driver.readState(options.signal)
+  const [api, own] = [parseVersion(said ?? ''), parseVersion(installedVersion ?? '')]
+  if (!api || !own) return undefined
+  const servers = [{ host: 'a server', version: api }]
+  const [problem] = judgeJoin(driver.nodeName, isServerRole(driver.facts.role), own, servers, [])
+  return problem && failedAct('skew', `this machine's Kubernetes does not fit the cluster: ${problem.reason}`)
+}
+
 /** Ids of the machines whose secrets count: its servers by the signed manifest. */
 export const mintersOf = ({ members }: KnownCluster): ReadonlySet<string> =>
   new Set(
@@ -137,44 +159,4 @@ function judgeRole(
 function openHeld(privateKeyPem: string, held: Uint8Array): JoinSecret | undefined {
   const opened = openFile(privateKeyPem, SECRET_NAME, held)
   return opened.kind === 'opened' ? readJoinSecret(opened.bytes.toString('utf8')) : undefined
-}
-
-/**
- * Takes away what an attempt of ours left unfinished under another operation, and says what else stands in the way. Data that
- * we did not begin is never touched; nor is that of a server which votes: its datastore counts on it.
- */
-async function makeRoom({ driver, order, options }: ActBase): Promise<ActFailure | undefined> {
-  const { signal } = options
-  const state = await driver.readState(signal)
-  if (state.held) return failedAct('held', 'Kubernetes is held down on this machine: let it go first')
-  if (state.unfinished !== undefined && state.unfinished !== order.operationId) {
-    if (isServerRole(driver.facts.role)) {
-      const members = await driver.cluster.members(signal)
-      const own =
-        members.kind === 'done'
-          ? memberOf(
-              members.value,
-              driver.nodeName,
-              [driver.facts.nodeAddress ?? ''],
-              driver.facts.distribution,
-            )
-          : undefined
-      if (own && !own.learner && members.kind === 'done' && members.value.length > 1) {
-        return failedAct(
-          'data-present',
-          `operation ${state.unfinished} is unfinished here, and this server votes already: take its node out first`,
-        )
-      }
-    }
-    const wiped = await driver.wipe(signal)
-    if (wiped.kind === 'failed') return fromDriver(wiped)
-  } else if (state.unfinished === undefined && state.data.kind !== 'none') {
-    const shown = state.data.kind === 'unreadable' ? state.data.reason : `authority ${state.data.authority}`
-    return failedAct(
-      'data-present',
-      `there is data of a cluster on this machine (${shown}): nobody founds or joins over it`,
-    )
-  }
-  const shortfalls = await driver.checkPreconditions(signal)
-  return shortfalls.length === 0 ? undefined : failedAct('precondition', describeShortfalls(shortfalls))
 }

@@ -10,14 +10,15 @@ import {
   doneWith,
   failedAct,
   fromDriver,
-  whyNotOurs,
+  whyNotServing,
 } from './act.ts'
 import { bringManifests } from './bring-manifests.ts'
 import { listSnapshots, restoreSnapshot, rotateSecrets, takeSnapshot } from './datastore.ts'
 import { foundCluster, joinCluster } from './found-and-join.ts'
 import { issueKubeconfig } from './kubeconfig.ts'
 import { clearNode, leaveCluster, wipeNode } from './members.ts'
-import { drainNode, limitOf, proveNode, uncordonNode } from './nodes.ts'
+import { drainNode, limitOf, uncordonNode } from './nodes.ts'
+import { standDown } from './stand-down.ts'
 import { mintSecret } from './tokens.ts'
 
 const MINUTE = 60_000
@@ -31,7 +32,6 @@ const OTHER_LIMIT = 5 * MINUTE
 /** How long an act may take, from when it was begun here; in milliseconds. */
 export function deadlineOf(action: ClusterOrder['action']): number {
   if (action.case === 'drain') return limitOf(action.value.limit, 24 * 60 * MINUTE)
-  if (action.case === 'prove') return limitOf(action.value.limit, 60 * MINUTE)
   return (action.case && LIMITS[action.case]) ?? OTHER_LIMIT
 }
 
@@ -42,8 +42,7 @@ export function nodeOf({ value }: ClusterOrder['action'], own: string): string {
 
 /** Acts that work by way of this machine's server, on a cluster that is ours. */
 const BY_SERVER: ReadonlySet<ClusterAction> = new Set([
-  ...(['mint', 'clearNode', 'drain', 'uncordon', 'prove', 'snapshot', 'kubeconfig', 'manifests'] as const),
-  ...(['restore', 'rotate'] as const),
+  ...(['mint', 'clearNode', 'drain', 'uncordon', 'snapshot', 'kubeconfig', 'manifests'] as const),
 ])
 
 /** Does what an order asks for; may be killed anywhere and is called again. */
@@ -51,15 +50,13 @@ export async function runAct(base: ActBase): Promise<ActEnd> {
   const { action } = base.order
   if (action.case === undefined)
     return failedAct('unsupported', 'the order asks for nothing that this agent knows')
-  if (BY_SERVER.has(action.case) || (action.case === 'leave' && action.value.node !== base.driver.nodeName)) {
-    if (!isServerRole(base.driver.facts.role))
-      return failedAct(
-        'precondition',
-        `this machine is a ${base.driver.facts.role}: only a server can do that`,
-      )
-    // A restore that was begun may have left anything.
-    const begun = base.operation().stage === 'begun'
-    const notOurs = begun ? undefined : whyNotOurs(await base.driver.readState(base.options.signal))
+  const byServer =
+    BY_SERVER.has(action.case) || (action.case === 'leave' && action.value.node !== base.driver.nodeName)
+  const { role } = base.driver.facts
+  if ((byServer || action.case === 'restore') && !isServerRole(role))
+    return failedAct('precondition', `this machine is a ${role}: only a server can do that`)
+  if (byServer && base.operation().stage !== 'begun') {
+    const notOurs = whyNotServing(await base.driver.readState(base.options.signal))
     if (notOurs) return notOurs
   }
   switch (action.case) {
@@ -79,8 +76,6 @@ export async function runAct(base: ActBase): Promise<ActEnd> {
       return await drainNode({ ...base, action })
     case 'uncordon':
       return await uncordonNode({ ...base, action })
-    case 'prove':
-      return await proveNode({ ...base, action })
     case 'snapshot':
       return await takeSnapshot({ ...base, action })
     case 'snapshots':
@@ -95,6 +90,8 @@ export async function runAct(base: ActBase): Promise<ActEnd> {
       return await listCertificates(base.driver)
     case 'adopt':
       return await adoptNode({ ...base, action })
+    case 'standDown':
+      return await standDown({ ...base, action })
     case 'manifests':
       return await bringManifests({ ...base, action })
     case 'deleteSecret':

@@ -1,12 +1,13 @@
 import { isIP } from 'node:net'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { SecretPurpose } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { compareVersions, parseVersion, versionText } from '../../../shared/kubernetes/version.ts'
 import { judgeMint } from '../../../shared/sealing/judge-mint.ts'
 import { MAX_SECRET_BYTES, sealSecret } from '../../../shared/sealing/seal-secret.ts'
 import { SecretBytes } from '../../../shared/sealing/secret-bytes.ts'
 import { msFromDuration } from '../../../shared/time.ts'
 import { isServerRole } from '../../drivers/cluster-facts.ts'
-import type { ClusterDriver } from '../../drivers/driver.ts'
+import type { ClusterDriver, DriverState } from '../../drivers/driver.ts'
 import { writeJoinSecret } from '../../drivers/join-secret.ts'
 import { describeToken } from '../../drivers/kubernetes/bootstrap-tokens.ts'
 import { done, type Result } from '../../drivers/result.ts'
@@ -39,7 +40,8 @@ export async function mintSecret(context: ActContext<'mint'>): Promise<ActEnd> {
   const joins = nodeRole(role)
   const fleetId = deps.trust()?.set.fleetId
   if (joins === undefined || fleetId === undefined) return failedAct('mint-role', 'role: is none that joins')
-  const refused = whyNotOurs(await driver.readState(options.signal))
+  const state = await driver.readState(options.signal)
+  const refused = whyNotOurs(state)
   if (refused) return refused
   // What the joiner says of itself has come by way of the coordinator: one that lies keeps it from joining, no more.
   const said = isIP(action.value.address) === 0 ? undefined : action.value.address
@@ -62,6 +64,7 @@ export async function mintSecret(context: ActContext<'mint'>): Promise<ActEnd> {
   // What is left under its own name is cleared before a token is asked for, and may be the joiner itself.
   const taken = known.value.filter(({ what }) => what === 'address' || what === 'machine-id')
   if (taken.length > 0) return failedAct('precondition', describeShortfalls(taken))
+  const clusterVersion = await oldestServer(driver, state, options.signal)
   await context.begin()
   if (context.operation().token !== 'kept') return failedAct('stopped', 'its token was asked to be deleted')
   const request = { ...joiner, operation: order.operationId, lifetimeMs }
@@ -70,7 +73,7 @@ export async function mintSecret(context: ActContext<'mint'>): Promise<ActEnd> {
   const { secret: joinSecret, tokenId } = minted.value
   // Before anybody is given it: whatever happens from here on, it can be deleted.
   await context.update(before => ({ ...before, tokenId }))
-  using secret = new SecretBytes(Buffer.from(writeJoinSecret(joinSecret)))
+  using secret = new SecretBytes(Buffer.from(writeJoinSecret({ ...joinSecret, clusterVersion })))
   if (secret.length > MAX_SECRET_BYTES)
     return failedAct('precondition', 'the secret is too long to be sealed')
   const mintedMs = deps.clock.now().getTime()
@@ -128,3 +131,18 @@ export const deletedAt = (nowMs: number) =>
     case: 'deleted',
     value: { $typeName: 'muster.v1.SecretDeleted', listed: timestampFromMs(nowMs) },
   }) as const
+
+/** Of the API servers that can be seen from here the oldest: this one's own, and by their kubelets those that have a Node. */
+async function oldestServer(
+  { cluster, facts }: ClusterDriver,
+  { runningVersion }: DriverState,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  const listed = await cluster.nodes(signal)
+  const nodes = listed.kind === 'done' ? listed.value.filter(({ name }) => facts.servers.has(name)) : []
+  const versions = [runningVersion ?? '', ...nodes.map(node => node.kubeletVersion)].flatMap(
+    text => parseVersion(text) ?? [],
+  )
+  const [oldest] = versions.toSorted(compareVersions)
+  return oldest && versionText(oldest)
+}

@@ -8,6 +8,7 @@ import {
   ClusterOrderSchema,
   type ClusterReport,
   ClusterReportSchema,
+  type ClusterStepEnded,
   type SealedSecret,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../../shared/gen/muster/v1/envelope_pb.ts'
@@ -148,6 +149,7 @@ export class ClusterNode implements AsyncDisposable {
         held: () => undefined,
         busy: () => undefined,
         retry: { firstMs: 1, mostMs: 5 },
+        lookEveryMs: 1,
         clock: { now: () => new Date(this.nowMs) },
         log: createLog('debug', line => this.lines.push(line)),
         ...this.deps,
@@ -203,9 +205,13 @@ export class ClusterNode implements AsyncDisposable {
     return last?.case
   }
 
-  reasonOf(operationId: string): string {
+  ended(operationId: string): ClusterStepEnded | undefined {
     const ended = this.reportsOf(operationId).find(({ result }) => result.case === 'ended')?.result
-    return ended?.case === 'ended' ? ended.value.reason : ''
+    return ended?.case === 'ended' ? ended.value : undefined
+  }
+
+  reasonOf(operationId: string): string {
+    return this.ended(operationId)?.reason ?? ''
   }
 
   sealedOf(operationId: string): SealedSecret | undefined {

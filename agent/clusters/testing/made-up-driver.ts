@@ -1,11 +1,18 @@
 import type { JsonObject } from '../../../shared/read-value.ts'
 import type { ClusterFacts } from '../../drivers/cluster-facts.ts'
-import type { ClusterDriver, JoinSecret, MintRequest } from '../../drivers/driver.ts'
+import type { ClusterDriver, Following, Handover, JoinSecret, MintRequest } from '../../drivers/driver.ts'
 import type { SeenMember } from '../../drivers/etcd/member.ts'
+import type { NodeEvidence } from '../../drivers/kubernetes/read-evidence.ts'
 import type { SeenNode } from '../../drivers/kubernetes/see-nodes.ts'
 import type { DiskData } from '../../drivers/node/disk-data.ts'
+import type { LostDatastore } from '../../drivers/node/lost-datastore.ts'
 import { DONE, done, type Failure, failed, type Result } from '../../drivers/result.ts'
 import type { Finding } from '../../gates/gate-answer.ts'
+
+/** Who cordons a node without us. */
+export const SOMEBODY = 'somebody'
+
+const markOf = (by: string | undefined): string | undefined => (by === SOMEBODY ? undefined : by)
 
 /** What only the machine keeps over a kill of its agent: disk and cluster, as a driver would find them. Made up. */
 export class MadeUpMachine {
@@ -15,14 +22,21 @@ export class MadeUpMachine {
   finished: string | undefined
   adopted: string | undefined
   held = false
+  lost: LostDatastore | undefined
+  stoodDown = false
   left: string | undefined
   readonly authority: string
   /** By their ids. */
   readonly tokens = new Map<string, { readonly operation: string; readonly node: string }>()
   members: SeenMember[] = []
   nodes: SeenNode[] = []
+  /** Is a worker of a distribution whose workers fetch their certificates at a start. */
+  fetches = false
   shortfalls: { readonly what: 'clock'; readonly reason: string }[] = []
+  /** By node who cordoned it: an operation, or SOMEBODY. */
   cordonedBy = new Map<string, string>()
+  /** What the API server answers of a node at each look; of others that it is there and renews nothing. */
+  readonly evidence = new Map<string, () => Result<NodeEvidence>>()
   readonly snapshots: string[] = []
   readonly applied: unknown[] = []
   /** What a gate's Job comes to, by the gate's name; of any other: that it completed. */
@@ -30,6 +44,8 @@ export class MadeUpMachine {
     string,
     (job: JsonObject, signal: AbortSignal | undefined) => Promise<Finding>
   >()
+  /** What there is to be done about a token of servers that is made anew; absent: nothing ever. */
+  follows: ((handover: Handover) => Following) | undefined
   /** Everything that was done, in order: "found o1". */
   readonly did: string[] = []
   /** What an act comes to instead. */
@@ -38,6 +54,11 @@ export class MadeUpMachine {
   onStep: (step: string) => Promise<void> = async () => {}
   readonly joinedWith: JoinSecret[] = []
   machineId: string | undefined = 'a'.repeat(32)
+  bootId: string | undefined = 'boot-1'
+  kubeletStartedMs: number | undefined
+  installedVersion: string | undefined = '1.34.3'
+  /** Of its API server, where one runs. */
+  runningVersion = '1.34.3'
   minted = 0
   readonly takenAddresses = new Set<string>()
   readonly takenMachineIds = new Set<string>()
@@ -91,6 +112,7 @@ export const MADE_UP_FACTS: ClusterFacts = {
   units: [],
   profile: undefined,
   programs: [],
+  files: [],
   etcdDataDir: '/var/lib/etcd',
 }
 
@@ -125,17 +147,27 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
   return {
     distribution: facts.distribution,
     facts,
+    ...(machine.follows && {
+      followToken: async handover => {
+        await machine.onStep('before follow')
+        return machine.follows?.(handover) ?? { kind: 'rest' }
+      },
+    }),
     nodeName: facts.nodeName ?? '',
     checkPreconditions: async () => machine.shortfalls,
     readState: async () => {
       await machine.onStep('before read')
-      const { data, begun, held, adopted } = machine
-      const runs = data.kind === 'cluster' && data.server
+      const { data, begun, held, adopted, lost, stoodDown } = machine
+      const runs = data.kind === 'cluster' && data.server && !lost && !stoodDown
       return {
-        ...{ data, held, adopted, unfinished: begun, units: new Map(), installedVersion: '1.34.3' },
+        ...{ data, held, adopted, stoodDown, unfinished: begun, units: new Map() },
+        ...(lost && { lost }),
+        installedVersion: machine.installedVersion,
         address: facts.nodeAddress,
         machineId: machine.machineId,
-        runningVersion: runs ? '1.34.3' : undefined,
+        bootId: machine.bootId,
+        kubeletStartedMs: machine.kubeletStartedMs,
+        runningVersion: runs ? machine.runningVersion : undefined,
       }
     },
     found: async operation =>
@@ -163,12 +195,24 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
         machine.left = operation
         return DONE
       }),
+    standDown: async restoredMs =>
+      await act('stand-down', [String(restoredMs)], () => {
+        machine.stoodDown = true
+        return DONE
+      }),
     wipe: async () =>
       await act('wipe', [], () => {
         machine.data = { kind: 'none' }
+        machine.lost = undefined
+        machine.stoodDown = false
         machine.begun = undefined
         machine.finished = undefined
         machine.adopted = undefined
+        return DONE
+      }),
+    dropSnapshots: async () =>
+      await act('drop-snapshots', [], () => {
+        machine.snapshots.length = 0
         return DONE
       }),
     hold: async held =>
@@ -177,9 +221,18 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
         return DONE
       }),
     restart: async () => await act('restart', [], () => DONE),
+    ...(machine.fetches && { renewByRestart: async () => await act('renew-by-restart', [], () => DONE) }),
     certificates: async () =>
       await act('certificates', [], () =>
-        done([{ path: '/pki/ca.crt', subject: 'CN=ca', endsMs: 1_800_000_000_000, authority: true }]),
+        done([
+          {
+            path: '/pki/ca.crt',
+            subject: 'CN=ca',
+            beganMs: 1_700_000_000_000,
+            endsMs: 1_800_000_000_000,
+            authority: true,
+          },
+        ]),
       ),
     cluster: {
       mint: async request =>
@@ -227,32 +280,26 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
       isReady: async () => true,
       nodes: async () => await act('nodes', [], () => done(machine.nodes)),
       readEvidence: async node =>
-        await act('evidence', [node], () =>
-          done({
+        await act('evidence', [node], () => {
+          const seen = machine.evidence.get(node)
+          if (seen) return seen()
+          return done({
             node: {
               ...{ name: node, uid: 'u', resourceVersion: '1', unschedulable: machine.cordonedBy.has(node) },
-              ...{ cordonedBy: machine.cordonedBy.get(node), ready: undefined, kubeletVersion: 'v1.34.3' },
+              ...{ cordonedBy: markOf(machine.cordonedBy.get(node)), ready: undefined },
+              kubeletVersion: 'v1.34.3',
               ...{ bootId: '', machineId: '', addresses: [], deleting: false },
             },
             renewedMs: 1,
-          }),
-        ),
-      proveNode: async ({ node, version }) =>
-        await act('prove', [node, version], () =>
-          done({
-            node: {
-              ...{ name: node, uid: 'u', resourceVersion: '1', unschedulable: false, cordonedBy: undefined },
-              ...{ ready: undefined, kubeletVersion: 'v1.34.3+k3s1', bootId: '', machineId: '' },
-              ...{ addresses: [], deleting: false },
-            },
-            renewedMs: 1,
-          }),
-        ),
+          })
+        }),
       proveServer: async version => done({ version, members: machine.members }),
-      cordon: async (node, operation) =>
+      cordon: async (node, operation, takesOver) =>
         await act('cordon', [node, operation], () => {
-          machine.cordonedBy.set(node, operation)
-          return done({ ours: true })
+          const by = machine.cordonedBy.get(node) ?? operation
+          const after = by === takesOver ? operation : by
+          machine.cordonedBy.set(node, after)
+          return done({ by: markOf(after) })
         }),
       drain: async (node, _policy, { signal }) =>
         await act('drain', [node], () =>
@@ -277,7 +324,14 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
         done(
           machine.snapshots.map((name, at) => ({ name, path: `/snapshots/${name}`, bytes: 5, madeMs: at })),
         ),
-      restore: async name => await act('restore', [name], () => DONE),
+      restore: async ({ operation, name, authority }) =>
+        await act('restore', [name], () => {
+          if (!machine.snapshots.includes(name)) return failed('not-found', `no snapshot ${name}`)
+          if (authority !== undefined && authority !== machine.authority)
+            return failed('precondition', `the snapshot is of ${machine.authority}`)
+          const refused = machine.data.kind === 'none' ? begin(operation) : undefined
+          return refused ?? finish(operation)
+        }),
       kubeconfig: async server =>
         await act('kubeconfig', [server], () =>
           done(`server: https://${server}\nkey: ${machine.secretText}\n`),

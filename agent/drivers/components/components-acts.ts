@@ -1,6 +1,13 @@
 import { isServerRole, isWorkerRole } from '../cluster-facts.ts'
 import type { ClusterActs } from '../driver.ts'
-import { type Distributed, hostOf, ownAddress, startWithFiles, untilUp } from '../driver-base.ts'
+import {
+  type Distributed,
+  hostOf,
+  ownAddress,
+  startWithFiles,
+  stopKubernetes,
+  untilUp,
+} from '../driver-base.ts'
 import { whyNotAdd } from '../etcd/judge-change.ts'
 import {
   createKubeletToken,
@@ -10,7 +17,6 @@ import {
   listBootstrapTokens,
 } from '../kubernetes/bootstrap-tokens.ts'
 import { leafNames } from '../node/certificates.ts'
-import { stopUnits } from '../node/services.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import {
   deleteNode,
@@ -124,7 +130,7 @@ export function componentsActs(
         return failed('precondition', `no ${KUBERNETES_DIR}/admin.conf: this machine is no server`)
       return done(text.replace(/^(\s*server:\s*)\S+$/m, `$1https://${server}`))
     },
-    rotateTokens: async signal => {
+    rotateTokens: async (_rotation, { signal }) => {
       const listed = await listBootstrapTokens(kubectl, signal)
       if (listed.kind === 'failed') return listed
       for (const { id } of listed.value) {
@@ -134,7 +140,7 @@ export function componentsActs(
       return done('no token is out any more; there is no permanent one')
     },
     rotateCertificates: async options => {
-      const stopped = await stopUnits(deps.system, facts.units, options.signal)
+      const stopped = await stopKubernetes(of, options.signal)
       if (stopped.kind === 'failed') return stopped
       for (const folder of [PKI, `${PKI}/etcd`]) {
         for (const name of await leafNames(files, folder)) {

@@ -92,6 +92,18 @@ describe('the driver of components', () => {
     ])
   })
 
+  it('says which member leads the datastore', async () => {
+    const members: SeenMember[] = [member('n2'), member('n1')]
+    await using made = await makeDriver(server, [], members)
+    expect(await made.driver.cluster.members()).toMatchObject({
+      kind: 'done',
+      value: [
+        { name: 'n2', leads: true },
+        { name: 'n1', leads: false },
+      ],
+    })
+  })
+
   it('T39: adds a server as a learner, once for a join, and only to a datastore that is well', async () => {
     const members: SeenMember[] = [member('n1', { peerUrls: ['https://10.91.0.10:2380'] })]
     await using made = await makeDriver(server, [[/secrets\?fieldSelector/, '{"items":[]}']], members)

@@ -7,6 +7,7 @@ import {
   type Distributed,
   type DriverDeps,
   finish,
+  hostOf,
   nodeActs,
   ownAddress,
   readState,
@@ -24,16 +25,15 @@ import {
   SPENT_TOKEN,
 } from '../kubernetes/bootstrap-tokens.ts'
 import { createKubectl } from '../kubernetes/kubectl.ts'
-import type { WaitOptions } from '../kubernetes/prove-ready.ts'
+import type { WaitOptions } from '../kubernetes/wait-options.ts'
 import { readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
-import { stopUnits } from '../node/services.ts'
 import { programVersion } from '../program-version.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
-import { leaveSelf, sharedActs } from '../shared-acts.ts'
+import { leaveSelf, sharedActs, standDown } from '../shared-acts.ts'
 import { giveBackFiles } from './adopt-components.ts'
 import { componentsActs } from './components-acts.ts'
-import { componentsSnapshots } from './components-snapshots.ts'
+import { componentsSnapshots, type FirstServer } from './components-snapshots.ts'
 import { FIRST_OBJECTS } from './first-objects.ts'
 import { otherClients, peerUrl, startEnvironment } from './initial-cluster.ts'
 import {
@@ -44,6 +44,7 @@ import {
   makeCertificates,
   PKI,
 } from './pki.ts'
+import { hasStaticPods, stopComponents, stopForGood } from './stop-components.ts'
 
 export const etcdAt = (address: string): EtcdAccess => ({
   address,
@@ -91,7 +92,9 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       ...(hasKubelet ? ['kubelet'] : []),
     ],
     whyUnfit: whyForeignDatastore(facts),
+    stop: async signal => await stopComponents(of, signal),
     authorityFiles: [`${PKI}/ca.crt`],
+    datastore: `${facts.etcdDataDir}/member`,
     installedVersion: async signal =>
       await programVersion(
         programs,
@@ -104,6 +107,32 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
   const kubeletIsIn = async () =>
     (await system.exists(`${KUBERNETES_DIR}/kubelet.conf`)).kind === 'present' &&
     (await system.exists(KUBELET_CERTIFICATE)).kind === 'present'
+  const first: FirstServer = {
+    make: async signal => await makeServer(of, true, signal),
+    start: async (what, operation, options) => {
+      const address = await ownAddress(deps)
+      if (address === undefined) return failed('precondition', 'the address of this node is not known yet')
+      if (hasStaticPods(facts)) await putSpentKubeconfig(of, address)
+      const started = await startWithFiles(of, options.signal)
+      if (started.kind === 'failed') return started
+      const wide = kubectlAs(SUPER_ADMIN)
+      const up = await untilUp(of, what, options, async () => {
+        const ready = [await wide.getText('/readyz'), await kubectl.getText('/readyz')]
+        return ready.some(({ kind }) => kind === 'done')
+      })
+      if (up.kind === 'failed') return up
+      if ((await files.read(SUPER_ADMIN)) !== undefined) {
+        const bound = await wide.apply(FIRST_OBJECTS, 'muster', options.signal)
+        if (bound.kind === 'failed') return bound
+        // It goes past every rule of access, and nothing needs it any more.
+        await files.remove(SUPER_ADMIN)
+      }
+      const own = hasKubelet ? await joinOwnKubelet(of, operation, address, options, kubeletIsIn) : DONE
+      if (own.kind === 'failed') return own
+      await files.put('start.env', startEnvironment(`${nodeName}=${peerUrl(address)}`, 'existing'))
+      return DONE
+    },
+  }
   return {
     distribution: facts.distribution,
     facts,
@@ -114,37 +143,20 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
     found: async (operation, options) => {
       const over = await whatBecameOf(of, operation)
       if (over) return over
-      const refused = await begin(deps, operation)
+      const refused = await begin(of, operation)
       if (refused) return refused
-      const made = await makeServer(of, true, options.signal)
+      const made = await first.make(options.signal)
       if (made.kind === 'failed') return made
-      const address = made.value
-      await files.put('start.env', startEnvironment(`${nodeName}=${peerUrl(address)}`, 'new'))
-      const started = await startWithFiles(of, options.signal)
-      if (started.kind === 'failed') return started
-      const first = kubectlAs(SUPER_ADMIN)
-      const up = await untilUp(of, 'the first server', options, async () => {
-        const [wide, narrow] = [await first.getText('/readyz'), await kubectl.getText('/readyz')]
-        return wide.kind === 'done' || narrow.kind === 'done'
-      })
-      if (up.kind === 'failed') return up
-      if ((await files.read(SUPER_ADMIN)) !== undefined) {
-        const bound = await first.apply(FIRST_OBJECTS, 'muster', options.signal)
-        if (bound.kind === 'failed') return bound
-        // It goes past every rule of access, and nothing needs it any more.
-        await files.remove(SUPER_ADMIN)
-      }
-      const own = hasKubelet ? await joinOwnKubelet(of, operation, address, options, kubeletIsIn) : DONE
-      if (own.kind === 'failed') return own
-      await files.put('start.env', startEnvironment(`${nodeName}=${peerUrl(address)}`, 'existing'))
-      return await finish(of, operation)
+      await files.put('start.env', startEnvironment(`${nodeName}=${peerUrl(made.value)}`, 'new'))
+      const up = await first.start('the first server', operation, options)
+      return up.kind === 'failed' ? up : await finish(of, operation)
     },
     join: async (operation, secret, options) => {
       const problem = whyNotJoin(secret, server, hasKubelet)
       if (problem !== undefined) return failed('token-refused', problem)
       const over = await whatBecameOf(of, operation)
       if (over) return over
-      const refused = await begin(deps, operation)
+      const refused = await begin(of, operation)
       if (refused) return refused
       for (const [name, text] of secret.files)
         await files.write(`${PKI}/${name}`, text, name.endsWith('.key') ? 0o600 : 0o644)
@@ -166,27 +178,51 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
     },
     wipe: async signal => {
       await files.mark('hold')
-      const stopped = await stopUnits(system, facts.units, signal)
+      const stopped = await stopForGood(of, signal)
       if (stopped.kind === 'failed') return stopped
       await files.clear()
-      for (const path of [PKI, `${facts.etcdDataDir}/member`, '/var/lib/kubelet/pki'])
-        await files.remove(path)
+      // With the datastore goes what a restore kept of an older one.
+      const datastore = ['member', 'before-restore', 'restored'].map(name => `${facts.etcdDataDir}/${name}`)
+      for (const path of [PKI, ...datastore, '/var/lib/kubelet/pki']) await files.remove(path)
       for (const name of await files.list(KUBERNETES_DIR)) {
         if (name.endsWith('.conf')) await files.remove(`${KUBERNETES_DIR}/${name}`)
       }
       for (const mark of [...MARKS_OF_DATA, 'hold'] as const) await files.unmark(mark)
       return DONE
     },
-    adopt: async authority => await adoptData(of, authority, async () => await giveBackFiles(of, hasKubelet)),
+    adopt: async authority =>
+      await adoptData(of, authority, async () => {
+        const given = await giveBackFiles(of, hasKubelet)
+        if (given.kind === 'failed' || !server || (await files.readMark('ours')) === authority) return given
+        // Who made it may have approved kubelets by hand, and named its administrators otherwise.
+        const bound = await kubectl.apply(FIRST_OBJECTS, 'muster')
+        return bound.kind === 'failed'
+          ? failed(
+              bound.class,
+              `what machines that join need could not be bound in the cluster: ${bound.reason}`,
+            )
+          : DONE
+      }),
+    standDown: async (restoredMs, options) => await standDown(of, restoredMs, options),
     leave: async (operation, options) => await leaveSelf(of, operation, options),
     certificates: async () =>
       await readCertificateEnds(files, [PKI, `${PKI}/etcd`, '/var/lib/kubelet/pki', KUBERNETES_DIR]),
     cluster: {
       ...sharedActs(of),
       ...componentsActs(of, async signal => await makeServer(of, false, signal)),
-      ...componentsSnapshots(of, isReady),
+      ...componentsSnapshots(of, isReady, first),
     },
   }
+}
+
+/**
+ * A kubelet ends where there is no such file, and here nothing that could mint a token runs before the kubelet does. With one that opens
+ * nothing it starts the static pods.
+ */
+async function putSpentKubeconfig({ deps: { files, facts } }: Distributed, address: string): Promise<void> {
+  const authority = (await files.read(`${PKI}/ca.crt`))?.toString('utf8') ?? ''
+  const server = `${hostOf(address)}:${facts.apiPort}`
+  await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, server, SPENT_TOKEN))
 }
 
 /** Servers are counted by the members of the etcd that runs on them: beside another one nobody could join, leave or be restored. */
@@ -273,7 +309,7 @@ async function joinOwnKubelet(
   const { deps, kubectl } = of
   const { files, facts, nodeName } = deps
   const authority = (await files.read(`${PKI}/ca.crt`))?.toString('utf8') ?? ''
-  const server = `${address.includes(':') ? `[${address}]` : address}:${facts.apiPort}`
+  const server = `${hostOf(address)}:${facts.apiPort}`
   if (!(await kubeletIsIn())) {
     const cleared = await deleteTokensOf(kubectl, operation, options.signal)
     if (cleared.kind === 'failed') return cleared
@@ -297,6 +333,6 @@ async function joinOwnKubelet(
     if (up.kind === 'failed') return up
     if (deleted.kind === 'failed') return deleted
   }
-  await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, server, SPENT_TOKEN))
+  await putSpentKubeconfig(of, address)
   return DONE
 }

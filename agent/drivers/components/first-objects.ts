@@ -1,7 +1,10 @@
 import type { JsonObject } from '../../../shared/read-value.ts'
 import { KUBELET_GROUP } from '../kubernetes/bootstrap-tokens.ts'
 
-/** What a new cluster needs once: who its administrators are, and what kubelets may that join and that are in. */
+/**
+ * What a cluster needs once, when it is founded or adopted: who the administrators are whose kubeconfigs kubeadm makes, and what
+ * kubelets may that join and that are in. One that kubeadm made has all but the last.
+ */
 export const FIRST_OBJECTS: readonly JsonObject[] = [
   bind('kubeadm:cluster-admins', 'cluster-admin', 'kubeadm:cluster-admins'),
   bind('kubeadm:kubelet-bootstrap', 'system:node-bootstrapper', KUBELET_GROUP),

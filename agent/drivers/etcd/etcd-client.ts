@@ -1,17 +1,22 @@
 import { readFile } from 'node:fs/promises'
-import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
 import { reasonOf } from '../../../shared/errors.ts'
 import { withDeadline } from '../../../shared/lifecycle.ts'
 import { listAt, readObject, textsAt } from '../../../shared/read-value.ts'
 import { askOnce, type MutualTls } from '../ask-once.ts'
+import { callOnce } from '../call-once.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { type EtcdMember, idOfHex, type SeenMember } from './member.ts'
 import {
+  deleteKeyRequest,
   type EtcdStatus,
   emptyRequest,
   idRequest,
+  keysRequest,
   memberAddRequest,
   memberListRequest,
+  memberUpdateRequest,
+  readKeys,
   readMembers,
   readStatus,
 } from './wire.ts'
@@ -31,7 +36,7 @@ export interface EtcdPair {
   readonly key: string
 }
 
-/** The members of a datastore. Every answer comes by way of its leader, so each fails where there is no majority. */
+/** The members of a datastore, and names of keys in it. Every answer comes by way of its leader, so each fails where there is no majority. */
 export interface EtcdClient {
   members(signal?: AbortSignal): Promise<Result<readonly EtcdMember[]>>
   /** Members, each asked for its health where the others reach it. */
@@ -41,7 +46,11 @@ export interface EtcdClient {
   addLearner(peerUrl: string, signal?: AbortSignal): Promise<Result<readonly EtcdMember[]>>
   promote(id: string, signal?: AbortSignal): Promise<Result<void>>
   remove(id: string, signal?: AbortSignal): Promise<Result<void>>
-  moveLeader(id: string, signal?: AbortSignal): Promise<Result<void>>
+  /** Says where the others reach a member from now on. */
+  movePeer(id: string, peerUrl: string, signal?: AbortSignal): Promise<Result<void>>
+  /** The names of the keys that begin so; more than a few are a failure. */
+  keys(prefix: string, signal?: AbortSignal): Promise<Result<readonly string[]>>
+  removeKey(key: string, signal?: AbortSignal): Promise<Result<void>>
   /**
    * The peer URLs of all members, as the member at this peer URL has them; for a server that is no member any more and so
    * has nobody of its own to ask. May lag behind.
@@ -54,6 +63,7 @@ export type ConnectEtcd = (access: EtcdAccess) => EtcdClient
 const CALL_MS = 10_000
 const PROBE_MS = 3_000
 const MAX_ANSWER_BYTES = 1024 * 1024
+const MAX_KEYS = 64
 
 /** One connection a call: calls are few, and certificates may be others the next time. */
 export const connectEtcd: ConnectEtcd = access => {
@@ -69,10 +79,15 @@ export const connectEtcd: ConnectEtcd = access => {
       return failedCall(access.address, method, error)
     }
   }
-  const byId = async (method: string, id: string, signal: AbortSignal | undefined): Promise<Result<void>> => {
+  const byId = async (
+    method: string,
+    id: string,
+    signal: AbortSignal | undefined,
+    write: (id: bigint) => Uint8Array = idRequest,
+  ): Promise<Result<void>> => {
     const number = idOfHex(id)
     if (number === undefined) return failed('not-found', `${id}: is no id of a member`)
-    const answer = await call(method, idRequest(number), () => undefined, signal)
+    const answer = await call(method, write(number), () => undefined, signal)
     return answer.kind === 'done' ? DONE : answer
   }
   const members: EtcdClient['members'] = async signal =>
@@ -98,7 +113,17 @@ export const connectEtcd: ConnectEtcd = access => {
       ),
     promote: async (id, signal) => await byId('Cluster/MemberPromote', id, signal),
     remove: async (id, signal) => await byId('Cluster/MemberRemove', id, signal),
-    moveLeader: async (id, signal) => await byId('Maintenance/MoveLeader', id, signal),
+    movePeer: async (id, peerUrl, signal) =>
+      await byId('Cluster/MemberUpdate', id, signal, number => memberUpdateRequest(number, peerUrl)),
+    keys: async (prefix, signal) => {
+      const listed = await call('KV/Range', keysRequest(prefix, MAX_KEYS + 1), readKeys, signal)
+      if (listed.kind === 'failed' || listed.value.length <= MAX_KEYS) return listed
+      return failed('unreadable', `etcd at ${access.address}: more than ${MAX_KEYS} keys below ${prefix}`)
+    },
+    removeKey: async (key, signal) => {
+      const answer = await call('KV/DeleteRange', deleteKeyRequest(key), () => undefined, signal)
+      return answer.kind === 'done' ? DONE : answer
+    },
     peersAt: async (peerUrl, signal) => {
       try {
         const tls = await readPair(access.peer)
@@ -131,24 +156,8 @@ async function askMember(
     'grpc.max_receive_message_length': MAX_ANSWER_BYTES,
   })
   try {
-    return await new Promise<Buffer>((resolve, reject) => {
-      const running = channel.makeUnaryRequest<Buffer, Buffer>(
-        `/etcdserverpb.${method}`,
-        bytes => bytes,
-        bytes => bytes,
-        Buffer.from(message),
-        new Metadata(),
-        { deadline: Date.now() + CALL_MS },
-        (error, answer) => {
-          signal?.removeEventListener('abort', cancel)
-          if (error) reject(error)
-          else resolve(answer ?? Buffer.alloc(0))
-        },
-      )
-      const cancel = () => running.cancel()
-      if (signal?.aborted) cancel()
-      else signal?.addEventListener('abort', cancel, { once: true })
-    })
+    const path = `/etcdserverpb.${method}`
+    return await callOnce(channel, { path, message, deadlineMs: CALL_MS, signal })
   } finally {
     channel.close()
   }

@@ -13,6 +13,8 @@ export interface EtcdMember {
 /** A member, and whether it answered when it was asked itself. */
 export interface SeenMember extends EtcdMember {
   readonly healthy: boolean
+  /** It leads the datastore, as this server's own member says. Where none does, nobody said. */
+  readonly leads?: boolean
 }
 
 export const hexId = (id: bigint): string => id.toString(16)

@@ -2,7 +2,17 @@ import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type EtcdMember, hexId, idOfHex } from './member.ts'
-import { idRequest, memberAddRequest, memberListRequest, readMembers, readStatus } from './wire.ts'
+import {
+  deleteKeyRequest,
+  idRequest,
+  keysRequest,
+  memberAddRequest,
+  memberListRequest,
+  memberUpdateRequest,
+  readKeys,
+  readMembers,
+  readStatus,
+} from './wire.ts'
 
 /** As etcd writes them, and a field that a later version may bring. */
 function response(field: number, members: readonly EtcdMember[]): Uint8Array {
@@ -70,6 +80,23 @@ describe('messages of etcd', () => {
     expect(hex(memberListRequest())).toBe('0801')
     expect(hex(memberAddRequest('u', true))).toBe('0a01751001')
     expect(hex(idRequest(300n))).toBe('08ac02')
+    expect(hex(memberUpdateRequest(300n, 'u'))).toBe('08ac02120175')
+    expect(hex(keysRequest('/b/', 65))).toBe('0a032f622f12032f623018414001')
+    expect(hex(deleteKeyRequest('/b/c'))).toBe('0a042f622f63')
+  })
+
+  it('name keys, without what is kept under them', () => {
+    const kv = (key: string) =>
+      new BinaryWriter()
+        .tag(1, WireType.LengthDelimited)
+        .string(key)
+        .tag(5, WireType.LengthDelimited)
+        .string('value')
+        .finish()
+    const bytes = new BinaryWriter().tag(1, WireType.LengthDelimited).bytes(new Uint8Array())
+    for (const key of ['/b/1', '/b/2']) bytes.tag(2, WireType.LengthDelimited).bytes(kv(key))
+    expect(readKeys(bytes.tag(4, WireType.Varint).int64(2).finish())).toEqual(['/b/1', '/b/2'])
+    expect(readKeys(new Uint8Array())).toEqual([])
   })
 
   it('name members as etcd’s own tools do', () => {

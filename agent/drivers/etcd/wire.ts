@@ -1,4 +1,5 @@
-import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire'
+import { eachField } from '../each-field.ts'
 import { type EtcdMember, hexId } from './member.ts'
 
 /** The few messages of etcd's API (etcdserverpb) that drivers speak, by their field numbers there. */
@@ -17,9 +18,52 @@ export const memberAddRequest = (peerUrl: string, learner: boolean): Uint8Array 
     .bool(learner)
     .finish()
 
-/** MemberRemoveRequest, MemberPromoteRequest and MoveLeaderRequest are alike. */
+/** MemberRemoveRequest and MemberPromoteRequest are alike. */
 export const idRequest = (id: bigint): Uint8Array =>
   new BinaryWriter().tag(1, WireType.Varint).uint64(id).finish()
+
+export const memberUpdateRequest = (id: bigint, peerUrl: string): Uint8Array =>
+  new BinaryWriter()
+    .tag(1, WireType.Varint)
+    .uint64(id)
+    .tag(2, WireType.LengthDelimited)
+    .string(peerUrl)
+    .finish()
+
+/** RangeRequest: the names of all keys that begin so, and of no more than `most`; by way of the leader. */
+export function keysRequest(prefix: string, most: number): Uint8Array {
+  const end = Buffer.from(prefix)
+  end[end.length - 1] = (end.at(-1) ?? 0) + 1
+  return new BinaryWriter()
+    .tag(1, WireType.LengthDelimited)
+    .string(prefix)
+    .tag(2, WireType.LengthDelimited)
+    .bytes(end)
+    .tag(3, WireType.Varint)
+    .int64(most)
+    .tag(8, WireType.Varint)
+    .bool(true)
+    .finish()
+}
+
+/** DeleteRangeRequest of one key. */
+export const deleteKeyRequest = (key: string): Uint8Array =>
+  new BinaryWriter().tag(1, WireType.LengthDelimited).string(key).finish()
+
+/** The keys of a RangeResponse. */
+export function readKeys(bytes: Uint8Array): readonly string[] {
+  const keys: string[] = []
+  eachField(bytes, (number, reader, wire) => {
+    if (number !== 2 || wire !== WireType.LengthDelimited) return false
+    eachField(reader.bytes(), (inner, value, type) => {
+      if (inner !== 1 || type !== WireType.LengthDelimited) return false
+      keys.push(Buffer.from(value.bytes()).toString('utf8'))
+      return true
+    })
+    return true
+  })
+  return keys
+}
 
 export const emptyRequest = (): Uint8Array => new Uint8Array()
 
@@ -84,16 +128,4 @@ function readMember(bytes: Uint8Array): EtcdMember {
     return true
   })
   return { id, name, peerUrls, clientUrls, learner }
-}
-
-/** `take` reads the field and says so, or leaves it. */
-function eachField(
-  bytes: Uint8Array,
-  take: (number: number, reader: BinaryReader, wire: WireType) => boolean,
-): void {
-  const reader = new BinaryReader(bytes)
-  while (reader.pos < reader.len) {
-    const [number, wire] = reader.tag()
-    if (!take(number, reader, wire)) reader.skip(wire, number)
-  }
 }

@@ -288,6 +288,25 @@ describe('the driver of k0s', () => {
   })
 
   it.each([
+    ['# k0s_managed=true\nversion = 2\n', ''],
+    ['version = 2\n', 'version = 2\n'],
+  ])(
+    'R13: takes the configuration of containerd that k0s wrote, and nobody else’s: %j',
+    async (text, left) => {
+      const path = '/etc/k0s/containerd.toml'
+      const stopped =
+        'ActiveState=inactive\nConditionResult=yes\nConditionTimestampMonotonic=5\nResult=success\n'
+      await using made = await makeDriver(worker, [
+        [/^systemctl show/, stopped],
+        [/./, ''],
+      ])
+      await made.put(path, text)
+      expect(await made.driver.wipe()).toMatchObject({ kind: 'done' })
+      expect(await made.read(path).catch(() => '')).toBe(left)
+    },
+  )
+
+  it.each([
     'I1128 20:52:02.198720     277 bootstrap.go:296] "Failed to connect to apiserver" err="the server has asked for the client to provide credentials"\n'.repeat(
       4,
     ),

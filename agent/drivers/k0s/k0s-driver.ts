@@ -28,6 +28,7 @@ import {
   judgeLeaving,
   leaveSelf,
   sharedActs,
+  standDown,
   untilMemberGone,
   untilSettled,
 } from '../shared-acts.ts'
@@ -56,6 +57,9 @@ const ETCD: EtcdAccess = {
   peer: { ca: `${K0S_PKI}/etcd/ca.crt`, cert: `${K0S_PKI}/etcd/peer.crt`, key: `${K0S_PKI}/etcd/peer.key` },
 }
 const CALL_MS = 60_000
+/** Of containerd; k0s writes it where nobody did, beside what the configuration brings, and marks it as its own. */
+const RUNTIME_CONFIG = '/etc/k0s/containerd.toml'
+const OF_K0S = '# k0s_managed=true'
 const USERS = ['etcd', 'kube-apiserver', 'kube-scheduler', 'konnectivity-server']
 export function createK0sDriver(deps: DriverDeps): ClusterDriver {
   const { system, facts, files, nodeName } = deps
@@ -84,6 +88,7 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
     neededPrograms: ['k0s'],
     // A worker has its authority in its kubeconfig at least.
     authorityFiles: [`${K0S_PKI}/ca.crt`, `${K0S_DATA}/kubelet.conf`],
+    datastore: `${K0S_DATA}/etcd/member`,
     installedVersion: async signal =>
       await programVersion(programs, 'k0s', { args: ['version'], pattern: /v(\d+\.\d+\.\d+)/ }, signal),
   }
@@ -108,7 +113,7 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
     found: async (operation, options) => {
       const over = await whatBecameOf(of, operation)
       if (over) return over
-      const refused = await begin(deps, operation)
+      const refused = await begin(of, operation)
       if (refused) return refused
       await files.put('start.env', FOUNDING)
       const started = await startWithFiles(of, options.signal)
@@ -121,7 +126,7 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
     join: async (operation, secret, options) => {
       const over = await whatBecameOf(of, operation)
       if (over) return over
-      const refused = await begin(deps, operation)
+      const refused = await begin(of, operation)
       if (refused) return refused
       const token = readK0sToken(secret.token)
       if (secret.distribution !== 'k0s' || !token)
@@ -154,6 +159,9 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
       await files.clear()
       for (const name of await files.list(K0S_DATA))
         if (!KEPT.includes(name)) await files.remove(`${K0S_DATA}/${name}`)
+      // The reset itself writes it, and one that somebody else wrote has no such line.
+      const runtime = (await files.read(RUNTIME_CONFIG))?.toString('utf8').split('\n')
+      if (runtime?.includes(OF_K0S)) await files.remove(RUNTIME_CONFIG)
       for (const mark of [...MARKS_OF_DATA, 'hold'] as const) await files.unmark(mark)
       return DONE
     },
@@ -168,6 +176,7 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
           `no ${K0S_DATA}/etcd/member: its datastore is not the etcd that k0s runs; k0s has no way to move it there`,
         )
       }),
+    standDown: async (restoredMs, options) => await standDown(of, restoredMs, options),
     leave: async (operation, options) =>
       await leaveSelf(of, operation, options, async signal => await forgetController(of, nodeName, signal)),
     certificates: async () =>
@@ -238,7 +247,7 @@ function k0sActs(of: Distributed, isUp: () => Promise<boolean>): K0sActs {
         return failed('unreadable', 'k0s kubeconfig admin: printed no kubeconfig')
       return done(text.replace(/^(\s*server:\s*)\S+$/m, `$1https://${server}`))
     },
-    rotateTokens: async signal => {
+    rotateTokens: async (_rotation, { signal }) => {
       const listed = await listBootstrapTokens(kubectl, signal)
       if (listed.kind === 'failed') return listed
       for (const { id } of listed.value) {

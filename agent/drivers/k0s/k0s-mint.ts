@@ -1,11 +1,12 @@
 import { isIP } from 'node:net'
-import { at, type JsonObject, readObject, textAt } from '../../../shared/read-value.ts'
+import { at, type JsonObject, textAt } from '../../../shared/read-value.ts'
 import { isServerRole } from '../cluster-facts.ts'
 import type { Minted, MintRequest } from '../driver.ts'
 import { type Distributed, hostOf, ownAddress } from '../driver-base.ts'
 import { createTokenSecret, deleteTokensOf, describeToken } from '../kubernetes/bootstrap-tokens.ts'
 import { done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
+import { readK0sStatus } from './k0s-status.ts'
 import { type K0sToken, type K0sTokenKind, readK0sToken } from './k0s-token.ts'
 import { JOIN_PORT, K0S_PKI } from './k0s-unit.ts'
 
@@ -54,17 +55,14 @@ export async function mintK0sToken(
 
 /** Where a joiner is to show its token, as the k0s that runs here would write it into one; a Failure where nothing can join it. */
 async function askJoinUrl(
-  { programs }: Distributed,
+  of: Distributed,
   kind: K0sTokenKind,
   signal?: AbortSignal,
 ): Promise<Result<string>> {
-  const args = ['status', '--out=json']
-  const asked = await runProgram(programs, 'k0s', { args, deadlineMs: CALL_MS, signal })
-  if (asked.kind === 'failed') return asked
-  const status = readObject(asked.value.stdout)
-  if (at(status, 'SingleNode') === true)
-    return failed('precondition', 'nothing joins a k0s that runs as `single`')
-  const spec = at(status, 'ClusterConfig', 'spec')
+  const status = await readK0sStatus(of, signal)
+  if (status.kind === 'failed') return status
+  const { single, spec } = status.value
+  if (single) return failed('precondition', 'nothing joins a k0s that runs as `single`')
   if (kind === 'controller' && (textAt(spec, 'storage', 'type') ?? 'etcd') !== 'etcd')
     return failed('precondition', 'no controller joins a k0s whose storage is not etcd')
   const url = joinUrl(at(spec, 'api'), kind)

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import type { JoinSecret } from '../driver.ts'
 import { AUTHORITY_PEM, makeDriver } from '../testing/driver-fixture.ts'
 import { member } from '../testing/made-up-objects.ts'
 import type { Answer, Ran, Script } from '../testing/scripted-system.ts'
+import { keyOfToken } from './token-pair.ts'
 
 const HASH = createHash('sha256').update(AUTHORITY_PEM).digest('hex')
 const SECRET = '0123456789abcdef'
@@ -37,6 +39,9 @@ const running: Script = [
   [/^journalctl/, ''],
   [/^k3s kubectl get --raw \/readyz/, 'ok'],
 ]
+/** A server that has just started may say it once of a token that it takes. */
+const NOT_AUTHORIZED =
+  'level=info msg="Waiting to retrieve agent configuration; server is not ready: failed to retrieve configuration from server: not authorized"'
 const worker = { role: 'worker', nodeName: 'n4', nodeAddress: '10.91.0.13' } as const
 const secretOf = (token: string, change: Partial<JoinSecret> = {}): JoinSecret => ({
   distribution: 'k3s',
@@ -131,7 +136,8 @@ describe('the driver of k3s', () => {
   })
 
   it('gives a server the permanent token, since there is no other, and nothing that could be deleted', async () => {
-    await using made = await makeDriver({}, [])
+    // Behind an endpoint may be a server that takes another one yet.
+    await using made = await makeDriver({ endpoint: '10.91.0.9' }, [])
     await made.put(`${TLS}/server-ca.crt`, AUTHORITY_PEM)
     await made.put('/var/lib/rancher/k3s/server/token', `K10${HASH}::server:pw\n`)
     await made.files.put('agent-token', 'agents')
@@ -143,7 +149,10 @@ describe('the driver of k3s', () => {
       machineId: undefined,
     } as const
     expect(await made.driver.cluster.mint({ ...request, lifetimeMs: 600_000 })).toMatchObject({
-      value: { tokenId: '', secret: { token: `K10${HASH}::server:pw`, agentToken: 'agents' } },
+      value: {
+        tokenId: '',
+        secret: { server: '10.91.0.10:6443', token: `K10${HASH}::server:pw`, agentToken: 'agents' },
+      },
     })
     expect(await made.driver.cluster.deleteToken('')).toEqual({ kind: 'done', value: undefined })
     expect(made.system.ran).toEqual([])
@@ -178,14 +187,31 @@ describe('the driver of k3s', () => {
 
   it.each([
     ['level=error msg="... server is not ready: ... 401 Unauthorized"', 'token-refused'],
+    [`${NOT_AUTHORIZED}\n${NOT_AUTHORIZED}`, 'token-refused'],
+    [
+      'level=fatal msg="Error: starting kubernetes: preparing server: failed to bootstrap cluster data: not authorized"',
+      'token-refused',
+    ],
+    [
+      'level=error msg="Shutdown request received: \\"etcd cluster join failed: duplicate node name found, please use a unique name for this node\\""',
+      'name-taken',
+    ],
+    ['level=warning msg="critical configuration mismatched: cluster-cidr"', 'precondition'],
+    ['level=fatal msg="bootstrap data already found and encrypted with different token"', 'token-refused'],
     ['Node password rejected, duplicate hostname or contents of /etc/rancher/node/password', 'name-taken'],
-  ])('waits no longer when k3s says: %s', async (words, kind) => {
+  ])('Q1, Q6, Q7: waits no longer when k3s says: %s', async (words, kind) => {
     await using made = await makeDriver(worker, [[/^journalctl .*--since/, words], ...running])
     const joined = await made.driver.join('op', secretOf(`K10${HASH}::abcdef.${SECRET}`), {
       deadlineMs: 60_000,
     })
     expect(joined).toMatchObject({ kind: 'failed', class: kind })
     expect(await made.files.readMark('begun')).toBe('op')
+  })
+
+  it('Q1: waits on when k3s says once that it does not take a token', async () => {
+    await using made = await makeDriver(worker, [[/^journalctl .*--since/, NOT_AUTHORIZED], ...running])
+    const joined = await made.driver.join('op', secretOf(`K10${HASH}::abcdef.${SECRET}`), WAIT)
+    expect(joined).toMatchObject({ kind: 'failed', class: 'timed-out' })
   })
 
   it('K2: takes no unit that is active for a node that joined', async () => {
@@ -245,16 +271,52 @@ describe('the driver of k3s', () => {
       ],
       [member('n1-00000001')],
     )
-    expect(await made.driver.cluster.restore('none', WAIT)).toMatchObject({ class: 'not-found' })
-    await made.put('/state/snapshots/s1/s1-n1-1', 'etcd')
-    expect(await made.driver.cluster.restore('s1', WAIT)).toMatchObject({ class: 'unreadable' })
+    await made.put('/var/lib/rancher/k3s/server/db/etcd/member/wal', 'x')
+    await made.put('/var/lib/rancher/k3s/server/tls/server-ca.crt', AUTHORITY_PEM)
+    const restore = async (name: string) => await made.driver.cluster.restore({ operation: 'op', name }, WAIT)
+    expect(await restore('none')).toMatchObject({ class: 'not-found' })
+    await made.putSnapshot('s1', { 's1-n1-1': 'etcd' })
+    expect(await restore('s1')).toMatchObject({ class: 'unreadable' })
     await made.put('/state/snapshots/s1/token', `K10${HASH}::server:old\n`)
-    expect(await made.driver.cluster.restore('s1', WAIT)).toEqual({ kind: 'done', value: undefined })
+    expect(await restore('s1')).toMatchObject({ kind: 'done' })
     expect(await made.files.get('token')).toBe(`K10${HASH}::server:old`)
     expect(await made.files.get('start.env')).toBe('K3S_CLUSTER_INIT=true\n')
     expect(made.system.ran.map(({ line }) => line)).toContain(
       'k3s server --cluster-reset --cluster-reset-restore-path=/state/snapshots/s1/s1-n1-1 --token-file=/run/muster-cluster/token --node-name=n1 --node-ip=10.91.0.10',
     )
+  })
+
+  it('Q3: asks k3s for a snapshot, and resets it, at the port where it listens', async () => {
+    let root = ''
+    await using made = await makeDriver(
+      { apiPort: 16_443 },
+      [
+        [
+          /^k3s etcd-snapshot save/,
+          ({ line }) => {
+            writeFileSync(`${root}${/--etcd-snapshot-dir=(\S+)/.exec(line)?.[1]}/s1-n1-1`, 'etcd')
+            return ''
+          },
+        ],
+        [/^k3s server --cluster-reset/, ''],
+        [/^systemctl show/, ACTIVE.replace('active', 'inactive')],
+        ...running,
+      ],
+      [member('n1-00000001')],
+      { keys: [keyOfToken('pw')] },
+    )
+    root = made.root
+    await made.put('/var/lib/rancher/k3s/server/db/etcd/member/wal', 'x')
+    await made.put('/var/lib/rancher/k3s/server/tls/server-ca.crt', AUTHORITY_PEM)
+    await made.put('/var/lib/rancher/k3s/server/token', `K10${HASH}::server:pw\n`)
+    await made.files.put('agent-token', 'agents')
+    expect(await made.driver.cluster.snapshot('s1', WAIT)).toMatchObject({ kind: 'done' })
+    expect(await made.driver.cluster.restore({ operation: 'op', name: 's1' }, WAIT)).toMatchObject({
+      kind: 'done',
+    })
+    const lines = made.system.ran.map(({ line }) => line).join('\n')
+    expect(lines).toMatch(/^k3s etcd-snapshot save .*--etcd-server=https:\/\/127\.0\.0\.1:16443$/m)
+    expect(lines).toMatch(/^k3s server --cluster-reset .*--https-listen-port=16443$/m)
   })
 
   it('shows a secret in no command line and in no failure', async () => {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { textAt } from '../../../shared/read-value.ts'
 import { isServerRole } from '../cluster-facts.ts'
-import type { ClusterActs, ClusterDriver, Minted } from '../driver.ts'
+import type { ClusterActs, ClusterDriver, Handover, Minted } from '../driver.ts'
 import {
   adoptData,
   begin,
@@ -28,7 +28,8 @@ import {
 } from '../kubernetes/bootstrap-tokens.ts'
 import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
 import { type SeenNode, seeNodes } from '../kubernetes/see-nodes.ts'
-import { leafNames, readCertificateEnds } from '../node/certificates.ts'
+import type { WaitOptions } from '../kubernetes/wait-options.ts'
+import { leafNames, readCertificate, readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits, waitFor } from '../node/services.ts'
 import { programVersion } from '../program-version.ts'
@@ -40,11 +41,16 @@ import {
   leaveSelf,
   removeMember,
   sharedActs,
+  standDown,
   untilMemberGone,
 } from '../shared-acts.ts'
-import { K3S_DATA, K3S_KUBECONFIG, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
+import { followToken } from './follow-token.ts'
+import { AGENT_TOKEN, K3S_DATA, K3S_KUBECONFIG, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
 import { k3sSnapshots } from './k3s-snapshots.ts'
 import { bootstrapId, pinned, readK3sToken, writeK3sToken } from './k3s-token.ts'
+import { rotateServerToken } from './rotate-token.ts'
+import { tokensForJoiners } from './server-token.ts'
+import { passwordOf } from './token-pair.ts'
 
 const ETCD: EtcdAccess = {
   address: '127.0.0.1:2379',
@@ -86,6 +92,7 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
     },
     neededPrograms: ['k3s'],
     authorityFiles: [`${K3S_TLS}/server-ca.crt`, `${K3S_DATA}/agent/server-ca.crt`],
+    datastore: `${K3S_SERVER}/db/etcd/member`,
     installedVersion: async signal =>
       await programVersion(programs, 'k3s', { args: ['--version'], pattern: /\bv(\d+\.\d+\.\d+)/ }, signal),
   }
@@ -110,7 +117,7 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
     found: async (operation, options) => {
       const over = await whatBecameOf(of, operation)
       if (over) return over
-      const refused = await begin(deps, operation)
+      const refused = await begin(of, operation)
       if (refused) return refused
       // Made once: a token that the datastore was founded with cannot be another one the next time.
       for (const name of ['token', 'agent-token'] as const) {
@@ -121,15 +128,13 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
       if (started.kind === 'failed') return started
       const up = await untilUp(of, 'the first server', options, isMember)
       if (up.kind === 'failed') return up
-      // Before it is over: from then on nobody looks at it again. Alone it stays, and its datastore, which is there, counts more.
-      const others = await joinAddress(deps)
-      if (others !== undefined) await files.put('start.env', `K3S_URL=${others}\n`)
+      await startsBesideOthers(deps)
       return await finish(of, operation)
     },
     join: async (operation, secret, options) => {
       const over = await whatBecameOf(of, operation)
       if (over) return over
-      const refused = await begin(deps, operation)
+      const refused = await begin(of, operation)
       if (refused) return refused
       const token = readK3sToken(secret.token)
       if (secret.distribution !== 'k3s' || !token)
@@ -172,6 +177,7 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
       return DONE
     },
     adopt: async authority => await adoptData(of, authority, async () => await giveBackFiles(of)),
+    standDown: async (restoredMs, options) => await standDown(of, restoredMs, options),
     leave: async (operation, options) =>
       await leaveSelf(of, operation, options, async signal => await forgetPassword(of, nodeName, signal)),
     certificates: async () =>
@@ -180,8 +186,18 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
       ...sharedActs(of),
       nodes: async signal => await nodesAndPasswords(of, signal),
       ...k3sActs(of),
-      ...k3sSnapshots(of, isMember),
+      ...k3sSnapshots(of, isMember, async signal => {
+        const forgotten = await forgetPassword(of, nodeName, signal)
+        if (forgotten.kind === 'done') await startsBesideOthers(deps)
+        return forgotten
+      }),
     },
+    ...(server
+      ? {
+          followToken: async (handover: Handover, signal?: AbortSignal) =>
+            await followToken(of, handover, signal),
+        }
+      : { renewByRestart: async (options: WaitOptions) => await renewWorker(of, options) }),
   }
 }
 
@@ -200,9 +216,10 @@ async function giveBackFiles(of: Distributed): Promise<Result<void>> {
     const token = (await files.read(SERVER_TOKEN))?.toString('utf8').trim()
     if (token === undefined || token === '') return failed('unreadable', `no token in ${SERVER_TOKEN}`)
     // Where no other one was given, agents use the servers'.
-    const agents = (await files.read(`${K3S_SERVER}/agent-token`))?.toString('utf8').trim()
+    const agents = (await files.read(AGENT_TOKEN))?.toString('utf8').trim()
     await files.put('token', token)
-    await files.put('agent-token', agents ? agents : token)
+    // The password alone: given another user's token, k3s takes the whole text of it for the password.
+    await files.put('agent-token', passwordOf(agents ? agents : token))
     await files.put('start.env', others === undefined ? 'K3S_CLUSTER_INIT=true\n' : `K3S_URL=${others}\n`)
     return DONE
   }
@@ -216,6 +233,15 @@ async function giveBackFiles(of: Distributed): Promise<Result<void>> {
   await files.put('token', writeK3sToken({ ...pinned('', authority), credentials: SPENT_TOKEN }))
   await files.put('start.env', `K3S_URL=${others}\n`)
   return DONE
+}
+
+/**
+ * From its next start on a first server is told of another one. Before its founding is over: from then on nobody looks at it again. Alone
+ * it stays, and its datastore, which is there, counts more.
+ */
+async function startsBesideOthers(deps: DriverDeps): Promise<void> {
+  const others = await joinAddress(deps)
+  if (others !== undefined) await deps.files.put('start.env', `K3S_URL=${others}\n`)
 }
 
 /** Where a server would join again: the cluster's own address, or that of another server. */
@@ -240,18 +266,19 @@ function k3sActs(of: Distributed): K3sActs {
   return {
     mint: async (request, signal) => {
       const { node, role, operation, lifetimeMs } = request
-      const address = facts.endpoint ?? (await ownAddress(deps))
+      const own = await ownAddress(deps)
+      // A server joins by this very one, which takes the token that it gives out; behind an endpoint may be another.
+      const address = isServerRole(role) ? (own ?? facts.endpoint) : (facts.endpoint ?? own)
       if (address === undefined) return failed('precondition', 'the address of this server is not known yet')
       const secret = { distribution: 'k3s', role, server: `${hostOf(address)}:${facts.apiPort}` } as const
       const authority = await files.read(`${K3S_TLS}/server-ca.crt`)
       if (!authority) return failed('precondition', `no ${K3S_TLS}/server-ca.crt: this machine is no server`)
       const nothing = { files: new Map<string, string>(), initialCluster: undefined }
       if (isServerRole(role)) {
-        const printed = (await files.read(SERVER_TOKEN))?.toString('utf8')
-        const agentToken = await files.get('agent-token')
-        if (printed === undefined)
-          return failed('precondition', `no ${SERVER_TOKEN}: this machine is no server`)
-        const token = writeK3sToken(pinned(printed, authority))
+        const tokens = await tokensForJoiners(of, signal)
+        if (tokens.kind === 'failed') return tokens
+        const { agentToken } = tokens.value
+        const token = writeK3sToken(pinned(tokens.value.token, authority))
         return done({ secret: { ...secret, ...nothing, token, agentToken }, tokenId: '' })
       }
       const cleared = await deleteTokensOf(kubectl, operation, signal)
@@ -296,38 +323,8 @@ function k3sActs(of: Distributed): K3sActs {
         return failed('precondition', `no ${K3S_KUBECONFIG}: this machine is no server that runs`)
       return done(text.replace(/^(\s*server:\s*)\S+$/m, `$1https://${server}`))
     },
-    rotateTokens: async signal => {
-      const members = await of.etcd().members(signal)
-      if (members.kind === 'failed') return members
-      // The new one is known to this server alone, and no other server starts again with the old one.
-      const others = members.value.length - 1
-      if (others > 0) {
-        const reason = `k3s gives its new token to one server alone, and ${others} more would not start again with the old one: let them leave (muster leave HOST), rotate, and take them back (muster rejoin HOST)`
-        return failed('unsupported', reason)
-      }
-      const listed = await listBootstrapTokens(kubectl, signal)
-      if (listed.kind === 'failed') return listed
-      for (const { id, expiresMs } of listed.value) {
-        // One that never ends was not minted for a join of ours.
-        if (expiresMs === undefined) continue
-        const deleted = await deleteBootstrapToken(kubectl, id, signal)
-        if (deleted.kind === 'failed') return deleted
-      }
-      // The old one is read from its file and the new one is made by k3s: neither is an argument.
-      const rotated = await runProgram(programs, 'k3s', {
-        args: ['token', 'rotate'],
-        deadlineMs: CALL_MS,
-        signal,
-      })
-      if (rotated.kind === 'failed') return rotated
-      const text = (await files.read(SERVER_TOKEN))?.toString('utf8').trim()
-      if (text === undefined || text === '')
-        return failed('unreadable', `${SERVER_TOKEN}: empty after the rotation`)
-      await files.put('token', text)
-      return done(
-        'servers join with a new token from now on; a snapshot of before is restored with the token that lies beside it',
-      )
-    },
+    rotateTokens: async (rotation, options) =>
+      await rotateServerToken({ of, putToken: deps.putToken, ...rotation }, options),
     rotateCertificates: async options => {
       const held = await stopUnits(deps.system, facts.units, options.signal)
       if (held.kind === 'failed') return held
@@ -353,8 +350,41 @@ function k3sActs(of: Distributed): K3sActs {
   }
 }
 
+const FETCHED = ['client-kubelet.crt', 'serving-kubelet.crt'] as const
+
+/**
+ * A worker's k3s fetches its certificates anew at every start, and shows the one it has. So nothing is taken away before: `k3s
+ * certificate rotate` would, and then a worker whose token is spent has nothing left that a server takes.
+ */
+async function renewWorker(of: Distributed, options: WaitOptions): Promise<Result<void>> {
+  const { files, system, facts, clock } = of.deps
+  const [own] = FETCHED
+  const shown = await files.read(`${K3S_DATA}/agent/${own}`)
+  const certificate = shown && readCertificate(shown)
+  if (!certificate)
+    return failed('unreadable', `${K3S_DATA}/agent/${own}: no certificate to show to a server`)
+  if (Date.parse(certificate.validTo) <= clock.now().getTime()) {
+    return failed(
+      'precondition',
+      `the certificate that this node would show ended at ${new Date(certificate.validTo).toISOString()}, and its token is spent: let it leave, then join again`,
+    )
+  }
+  const read = async () =>
+    await Promise.all(FETCHED.map(async name => (await files.read(`${K3S_DATA}/agent/${name}`))?.toString()))
+  const before = await read()
+  const stopped = await stopUnits(system, facts.units, options.signal)
+  if (stopped.kind === 'failed') return stopped
+  const started = await startWithFiles(of, options.signal)
+  if (started.kind === 'failed') return started
+  return await untilUp(of, 'a server’s new certificates', options, async () =>
+    (await read()).every((text, index) => text !== undefined && text !== before[index]),
+  )
+}
+
 const SECRETS = '/api/v1/namespaces/kube-system/secrets'
 const PASSWORD = '.node-password.k3s'
+/** Releases of k3s since November 2025 give passwords a type of their own, and older ones none. */
+const TYPES_OF_PASSWORDS = ['k3s.cattle.io/node-password', 'Opaque'] as const
 const MAX_SECRETS = 20_000
 
 /** Without it a machine that was installed anew may take the name. */
@@ -370,16 +400,20 @@ async function nodesAndPasswords(
 ): Promise<Result<readonly SeenNode[]>> {
   const nodes = await seeNodes(of.kubectl, signal)
   if (nodes.kind === 'failed') return nodes
-  const secrets = await of.kubectl.list(`${SECRETS}?fieldSelector=type%3DOpaque`, MAX_SECRETS, signal)
-  if (secrets.kind === 'failed') return secrets
   const known = new Set(nodes.value.map(({ name }) => name))
-  const left = secrets.value.flatMap(secret => {
-    const name = textAt(secret, 'metadata', 'name') ?? ''
-    const node = name.endsWith(PASSWORD) ? name.slice(0, -PASSWORD.length) : ''
-    return node === '' || known.has(node) ? [] : [node]
-  })
+  const left = new Set<string>()
+  for (const type of TYPES_OF_PASSWORDS) {
+    const selector = `fieldSelector=${encodeURIComponent(`type=${type}`)}`
+    const secrets = await of.kubectl.list(`${SECRETS}?${selector}`, MAX_SECRETS, signal)
+    if (secrets.kind === 'failed') return secrets
+    for (const secret of secrets.value) {
+      const name = textAt(secret, 'metadata', 'name') ?? ''
+      const node = name.endsWith(PASSWORD) ? name.slice(0, -PASSWORD.length) : ''
+      if (node !== '' && !known.has(node)) left.add(node)
+    }
+  }
   const only = { uid: '', saysReady: false, renewedMs: undefined, kubeletVersion: '' }
-  return done([...nodes.value, ...left.map(name => ({ name, ...only }))])
+  return done([...nodes.value, ...[...left].map(name => ({ name, ...only }))])
 }
 
 /** Asks k3s to take a member out by its Node's annotation; false: it did not within its time. */

@@ -3,5 +3,9 @@ export const K3S_SERVER = `${K3S_DATA}/server`
 export const K3S_TLS = `${K3S_SERVER}/tls`
 /** The permanent secret of servers: k3s has no other. */
 export const SERVER_TOKEN = `${K3S_SERVER}/token`
+/** What agents join with, as k3s took it when it was started. */
+export const AGENT_TOKEN = `${K3S_SERVER}/agent-token`
 /** The administrator's. */
 export const K3S_KUBECONFIG = '/etc/rancher/k3s/k3s.yaml'
+/** Where a reset of the datastore says that it was done; gone with the next start. */
+export const RESET_FLAG = `${K3S_SERVER}/db/reset-flag`

@@ -62,6 +62,7 @@ class MadeUpApi {
     list: async () => failed('unsupported', 'made up'),
     create: async () => failed('unsupported', 'made up'),
     patchNode: async () => failed('unsupported', 'made up'),
+    patchSecret: async () => failed('unsupported', 'made up'),
     remove: async (path, uid) => {
       const live = this.objects.get(path)
       if (!live) return NOT_FOUND

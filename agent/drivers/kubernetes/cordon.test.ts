@@ -24,8 +24,16 @@ describe('a cordon', () => {
     })
   })
 
-  it('of an earlier operation is taken over, and lifted by that one no more', () => {
-    expect(judgeCordon(nodeReading({ unschedulable: true, cordonedBy: 'op0' }), 'op1')).toEqual({
+  it('of another operation stays that one’s', () => {
+    const earlier = nodeReading({ unschedulable: true, cordonedBy: 'op0' })
+    expect(judgeCordon(earlier, 'op1')).toEqual({ kind: 'others' })
+    expect(judgeCordon(earlier, 'op1', 'op-other')).toEqual({ kind: 'others' })
+    // That it may take over some cordon gives it none of a person.
+    expect(judgeCordon(nodeReading({ unschedulable: true }), 'op1', 'op0')).toEqual({ kind: 'others' })
+  })
+
+  it('of the operation that it goes on from is taken over, and lifted by that one no more', () => {
+    expect(judgeCordon(nodeReading({ unschedulable: true, cordonedBy: 'op0' }), 'op1', 'op0')).toEqual({
       kind: 'set',
     })
     const ours = nodeReading({ unschedulable: true, cordonedBy: 'op1' })

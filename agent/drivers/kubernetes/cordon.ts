@@ -7,14 +7,16 @@ export type CordonStep =
   | { readonly kind: 'set' }
   /** It is ours already. */
   | { readonly kind: 'ours' }
-  /** Somebody else keeps pods away from the node; that stays theirs, and stays. */
+  /** Somebody else keeps pods away from the node, or another operation; that stays theirs, and stays. */
   | { readonly kind: 'others' }
 
-/** What cordoning a node for an operation means as it is. */
-export function judgeCordon(node: NodeReading, operation: string): CordonStep {
-  if (!node.unschedulable) return { kind: 'set' }
-  if (node.cordonedBy === undefined) return { kind: 'others' }
-  return node.cordonedBy === operation ? { kind: 'ours' } : { kind: 'set' }
+/** What cordoning a node for an operation means as it is. `takesOver`: the operation whose cordon becomes this one's. */
+export function judgeCordon(node: NodeReading, operation: string, takesOver = ''): CordonStep {
+  const { unschedulable, cordonedBy } = node
+  if (!unschedulable) return { kind: 'set' }
+  if (cordonedBy === undefined) return { kind: 'others' }
+  if (cordonedBy === operation) return { kind: 'ours' }
+  return cordonedBy === takesOver ? { kind: 'set' } : { kind: 'others' }
 }
 
 export type UncordonStep =
@@ -38,18 +40,24 @@ export function judgeUncordon(node: NodeReading, operation: string): UncordonSte
 /** A change that meets another one is tried so often. */
 const ATTEMPTS = 5
 
-/** Keeps new pods away from a node. Answers whether the cordon is the operation's own. */
+/** Whose cordon a node has: an operation of ours; undefined: somebody cordoned it without us. */
+export interface Cordoned {
+  readonly by: string | undefined
+}
+
+/** Keeps new pods away from a node. Answers whose the cordon is, where it stays another's. */
 export async function cordonNode(
   kubectl: Kubectl,
   name: string,
   operation: string,
+  takesOver = '',
   signal?: AbortSignal,
-): Promise<Result<{ readonly ours: boolean }>> {
+): Promise<Result<Cordoned>> {
   return await changeNode(kubectl, name, signal, node => {
-    const step = judgeCordon(node, operation)
-    if (step.kind !== 'set') return { answer: done({ ours: step.kind === 'ours' }) }
+    const step = judgeCordon(node, operation, takesOver)
+    if (step.kind !== 'set') return { answer: done({ by: node.cordonedBy }) }
     const patch = { metadata: { annotations: { [CORDON_MARK]: operation } }, spec: { unschedulable: true } }
-    return { patch, answer: done({ ours: true }) }
+    return { patch, answer: done({ by: operation }) }
   })
 }
 

@@ -9,6 +9,8 @@ import { CORDON_MARK } from './node-reading.ts'
 
 const POLICY = { deleteEmptyDir: true, deleteUnmanaged: false }
 const WAIT = { deadlineMs: 150, everyMs: 10 }
+/** Of what is to succeed, on a busy machine, too. */
+const PATIENT = { ...WAIT, deadlineMs: 20_000 }
 const pod = (name: string) => ({
   metadata: {
     namespace: 'app',
@@ -25,12 +27,18 @@ const BUDGET = {
     "Error from server (TooManyRequests): Cannot evict pod as it would violate the pod's disruption budget.\n",
 }
 
+/** One server, whose controllers nobody elects. */
+const ALONE: Script[number] = [
+  /leases\/kube-controller-manager/,
+  { exitCode: 1, stderr: 'Error from server (NotFound): leases "kube-controller-manager" not found\n' },
+]
+
 function made(script: Script): {
   readonly kubectl: Kubectl
   readonly lines: () => readonly string[]
   readonly inputs: () => readonly string[]
 } {
-  const system = createScriptedSystem('/nonexistent', script)
+  const system = createScriptedSystem('/nonexistent', [...script, ALONE])
   const kubectl = createKubectl({
     programs: { system, folders: [] },
     program: 'k3s',
@@ -64,7 +72,7 @@ describe('a drain', () => {
       ),
       [/eviction/, '{}'],
     ])
-    expect(await drainNode(kubectl, 'n4', POLICY, WAIT)).toEqual({ kind: 'done', value: { evicted: 2 } })
+    expect(await drainNode(kubectl, 'n4', POLICY, PATIENT)).toEqual({ kind: 'done', value: { evicted: 2 } })
     expect(lines().filter(line => line.includes('/eviction'))).toEqual([
       'k3s kubectl create --raw /api/v1/namespaces/app/pods/a/eviction -f - --request-timeout=20s',
       'k3s kubectl create --raw /api/v1/namespaces/app/pods/b/eviction -f - --request-timeout=20s',
@@ -92,6 +100,33 @@ describe('a drain', () => {
     expect(await drainNode({ ...kubectl, create }, 'n4', POLICY, WAIT)).toMatchObject({
       reason: expect.stringContaining(`pod app/a: ${said}`),
     })
+  })
+
+  it('asks nobody to leave while no controller would tell services of it', async () => {
+    const lease = (renewTime: string) => JSON.stringify({ spec: { holderIdentity: 'n1_x', renewTime } })
+    const dead = made([
+      [/leases\/kube-controller-manager/, lease('2026-11-29T12:00:00Z')],
+      [/nodes\/n4/, cordoned],
+      counts([pod('a')]),
+      [/eviction/, '{}'],
+    ])
+    expect(await drainNode(dead.kubectl, 'n4', POLICY, WAIT)).toMatchObject({
+      class: 'not-ready',
+      reason: expect.stringContaining('n1_x holds its lease and does not renew it'),
+    })
+    expect(dead.lines().join()).not.toContain('/eviction')
+    let second = 0
+    const alive = made([
+      [/leases\/kube-controller-manager/, () => lease(`2026-11-29T12:00:0${second++}Z`)],
+      [/nodes\/n4/, cordoned],
+      counts([pod('a'), pod('b')], [pod('b')], []),
+      [/eviction/, '{}'],
+    ])
+    expect(await drainNode(alive.kubectl, 'n4', POLICY, PATIENT)).toMatchObject({ kind: 'done' })
+    expect(second).toBe(2)
+    // Where nobody has to leave, there is nothing to be told of.
+    const empty = made([[/leases\/kube-controller-manager/, ''], [/nodes\/n4/, cordoned], counts([])])
+    expect(await drainNode(empty.kubectl, 'n4', POLICY, PATIENT)).toMatchObject({ kind: 'done' })
   })
 
   it('does not begin on a node that is open', async () => {
@@ -128,7 +163,7 @@ describe('a drain', () => {
       [/continue=next/, '{"items":[]}'],
       [/pods\?/, JSON.stringify({ metadata: { continue: 'next' }, items: [] })],
     ])
-    expect((await drainNode(kubectl, 'n4', POLICY, WAIT)).kind).toBe('done')
+    expect((await drainNode(kubectl, 'n4', POLICY, PATIENT)).kind).toBe('done')
     expect(lines().at(-1)).toContain('limit=100&continue=next')
   })
 })
@@ -143,7 +178,7 @@ describe('cordoning', () => {
         () => (tries++ === 0 ? { exitCode: 1, stderr: 'Error from server (Conflict): x' } : '{}'),
       ],
     ])
-    expect(await cordonNode(kubectl, 'n4', 'op1')).toEqual({ kind: 'done', value: { ours: true } })
+    expect(await cordonNode(kubectl, 'n4', 'op1')).toEqual({ kind: 'done', value: { by: 'op1' } })
     expect(lines()).toHaveLength(4)
     expect(lines()[1]).toContain(
       `--patch={"metadata":{"annotations":{"${CORDON_MARK}":"op1"},"resourceVersion":"100"},"spec":{"unschedulable":true}}`,

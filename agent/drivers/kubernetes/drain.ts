@@ -1,9 +1,10 @@
 import { pause } from '../../../shared/lifecycle.ts'
 import { done, failed, type Result } from '../result.ts'
+import { untilControllersLead } from './controllers.ts'
 import { type DrainPolicy, type PodToEvict, podsToEvict } from './evictable-pods.ts'
 import { isNotFound, type Kubectl } from './kubectl.ts'
 import { nodePath, readNode } from './node-reading.ts'
-import { LOOK_EVERY_MS, type WaitOptions } from './prove-ready.ts'
+import { LOOK_EVERY_MS, type WaitOptions } from './wait-options.ts'
 
 export interface DrainEnd {
   /** Pods that were asked to leave. */
@@ -17,7 +18,8 @@ const SHOWN = 10
 /**
  * Empties a node: asks each pod to leave by the API's own eviction, which keeps the disruption budgets, and counts again
  * until none is left. Drained means none was counted: a cordon says nothing of it, and time that runs out is a failure
- * that names each pod in the way and why. The node must be cordoned first, or pods would come as fast as they leave.
+ * that names each pod in the way and why. The node must be cordoned first, or pods would come as fast as they leave; and
+ * nobody is asked to leave before somebody is there who tells services of it.
  */
 export async function drainNode(
   kubectl: Kubectl,
@@ -27,10 +29,19 @@ export async function drainNode(
 ): Promise<Result<DrainEnd>> {
   const until = performance.now() + options.deadlineMs
   const asked = new Set<string>()
+  let controlled = false
   while (!options.signal?.aborted) {
     const count = await countPods(kubectl, name, policy, options.signal)
     if (count.kind === 'failed') return count
     if (count.value.length === 0) return done({ evicted: asked.size })
+    if (!controlled && count.value.some(mayLeave)) {
+      const leading = await untilControllersLead(kubectl, {
+        ...options,
+        deadlineMs: until - performance.now(),
+      })
+      if (leading.kind === 'failed') return leading
+      controlled = true
+    }
     const blockers = new Map<PodToEvict, string>()
     for (const pod of count.value) {
       if (options.signal?.aborted) break
@@ -53,6 +64,8 @@ export async function drainNode(
   }
   return failed('cancelled', `node ${name}: no longer drained`)
 }
+
+const mayLeave = ({ refusal, terminating }: PodToEvict): boolean => refusal === undefined && !terminating
 
 const waitsForNothing = ({ refusal, terminating }: PodToEvict): boolean =>
   refusal !== undefined && !terminating

@@ -22,6 +22,8 @@ export interface Kubectl {
   remove(path: string, uid?: string, signal?: AbortSignal): Promise<KubeResult<void>>
   /** Merge patch of a Node. The patch holds no secret. */
   patchNode(name: string, patch: JsonObject, signal?: AbortSignal): Promise<KubeResult<JsonObject>>
+  /** Merge patch of a Secret of kube-system. The patch holds nothing that could be read by others than whom it is sealed to. */
+  patchSecret(name: string, patch: JsonObject, signal?: AbortSignal): Promise<KubeResult<JsonObject>>
   /** Server-side apply of a list; answers with the objects as they are then. */
   apply(
     objects: readonly JsonObject[],
@@ -103,6 +105,18 @@ export function createKubectl(command: KubectlCommand): Kubectl {
     const value = readObject(answer.value)
     return value ? done(value) : failed('unreadable', `${what}: no JSON object`)
   }
+  const mergePatch = async (
+    path: string,
+    patch: JsonObject,
+    words: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<KubeResult<JsonObject>> => {
+    const body = JSON.stringify(patch)
+    // Not by standard input: kubectl opens it by its path, which what is no file or pipe does not bear.
+    const all = ['patch', ...words, '--type=merge', `--patch=${body}`, '-o', 'json']
+    const contentType = 'application/merge-patch+json'
+    return objectIn(await ask({ method: 'PATCH', path, body, contentType }, all, signal), `PATCH ${path}`)
+  }
   const getText: Kubectl['getText'] = async (path, signal) =>
     await ask({ method: 'GET', path }, ['get', '--raw', path], signal)
   const get: Kubectl['get'] = async (path, signal) => objectIn(await getText(path, signal), `GET ${path}`)
@@ -140,14 +154,15 @@ export function createKubectl(command: KubectlCommand): Kubectl {
       const answer = await ask({ method: 'DELETE', path, body }, ['delete', '--raw', path, '-f', '-'], signal)
       return answer.kind === 'failed' ? answer : done(undefined)
     },
-    patchNode: async (name, patch, signal) => {
-      const path = `/api/v1/nodes/${encodeURIComponent(name)}`
-      const body = JSON.stringify(patch)
-      // Not by standard input: kubectl opens it by its path, which what is no file or pipe does not bear.
-      const words = ['patch', 'node', name, '--type=merge', `--patch=${body}`, '-o', 'json']
-      const contentType = 'application/merge-patch+json'
-      return objectIn(await ask({ method: 'PATCH', path, body, contentType }, words, signal), `PATCH ${path}`)
-    },
+    patchNode: async (name, patch, signal) =>
+      await mergePatch(`/api/v1/nodes/${encodeURIComponent(name)}`, patch, ['node', name], signal),
+    patchSecret: async (name, patch, signal) =>
+      await mergePatch(
+        `/api/v1/namespaces/kube-system/secrets/${encodeURIComponent(name)}`,
+        patch,
+        ['secret', name, '--namespace=kube-system'],
+        signal,
+      ),
     apply: async (objects, manager, signal) => {
       if (objects.length === 0) return done([])
       const list = { apiVersion: 'v1', kind: 'List', items: objects }

@@ -77,6 +77,7 @@ class MadeUpApi {
       return DONE
     },
     patchNode: async () => failed('unsupported', 'made up'),
+    patchSecret: async () => failed('unsupported', 'made up'),
     apply: async () => failed('unsupported', 'made up'),
   }
 

@@ -1,4 +1,4 @@
-import { textAt, timeAt } from '../../../shared/read-value.ts'
+import { at, textAt, timeAt } from '../../../shared/read-value.ts'
 import { done, failed, type Result } from '../result.ts'
 import { MAX_NODES } from './check-joiner.ts'
 import type { Kubectl } from './kubectl.ts'
@@ -15,6 +15,14 @@ export interface SeenNode {
   readonly renewedMs: number | undefined
   /** As the kubelet says it, such as "v1.34.3+k3s1". */
   readonly kubeletVersion: string
+  /** The boot of its machine, as the kubelet says it; missing: it does not. */
+  readonly bootId?: string
+  /** How long its lease lasts; missing: it has none that says. */
+  readonly leaseMs?: number | undefined
+  /** It takes no new pods, whoever cordoned it; missing: there is no Node object. */
+  readonly unschedulable?: boolean
+  /** The operation of ours whose mark is on it; missing: none. */
+  readonly cordonedBy?: string | undefined
 }
 
 /** All Node objects, each with its lease. Fails where one cannot be read: a node that is missing here may be cleared away. */
@@ -27,19 +35,23 @@ export async function seeNodes(kubectl: Kubectl, signal?: AbortSignal): Promise<
     signal,
   )
   if (leases.kind === 'failed') return leases
-  const renewed = new Map(
-    leases.value.map(lease => [textAt(lease, 'metadata', 'name'), timeAt(lease, 'spec', 'renewTime')]),
-  )
+  const known = new Map(leases.value.map(lease => [textAt(lease, 'metadata', 'name'), lease]))
   const nodes: SeenNode[] = []
   for (const object of listed.value) {
     const node = readNode(object)
     if (!node) return failed('unreadable', 'a Node object of the cluster cannot be read')
+    const lease = known.get(node.name)
+    const seconds = at(lease, 'spec', 'leaseDurationSeconds')
     nodes.push({
       name: node.name,
       uid: node.uid,
       saysReady: node.ready?.status === 'True',
-      renewedMs: renewed.get(node.name),
+      renewedMs: timeAt(lease, 'spec', 'renewTime'),
       kubeletVersion: node.kubeletVersion,
+      bootId: node.bootId,
+      unschedulable: node.unschedulable,
+      cordonedBy: node.cordonedBy?.slice(0, 64),
+      leaseMs: typeof seconds === 'number' ? seconds * 1_000 : undefined,
     })
   }
   return done(nodes)

@@ -6,6 +6,7 @@ import type { ClusterFiles } from './cluster-files.ts'
 export interface CertificateEnd {
   readonly path: string
   readonly subject: string
+  readonly beganMs: number
   readonly endsMs: number
   readonly authority: boolean
 }
@@ -37,6 +38,7 @@ export async function readCertificateEnds(
       ends.push({
         path,
         subject: certificate.subject.replaceAll('\n', ', '),
+        beganMs: Date.parse(certificate.validFrom),
         endsMs: Date.parse(certificate.validTo),
         authority: certificate.ca,
       })

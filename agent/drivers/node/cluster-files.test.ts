@@ -85,6 +85,19 @@ describe('data on a disk', () => {
     ['kubernetes', true, '/var/lib/etcd/member/x', '/var/lib/kubernetes/pki/ca.crt'],
     ['kubernetes', true, '/etc/kubernetes/pki/ca.key', '/etc/kubernetes/pki/ca.crt'],
     ['kubernetes', false, '/var/lib/kubernetes/kubelet.conf', '/var/lib/kubernetes/pki/ca.crt'],
+    ['kubernetes', true, '/var/lib/cfssl/ca-key.pem', '/var/lib/cfssl/ca.pem'],
+    [
+      'kubernetes',
+      true,
+      '/var/lib/kubernetes/secrets/kube-apiserver.pem',
+      '/var/lib/kubernetes/secrets/ca.pem',
+    ],
+    [
+      'kubernetes',
+      false,
+      '/var/lib/kubernetes/secrets/kubelet-client.pem',
+      '/var/lib/kubernetes/secrets/ca.pem',
+    ],
   ])('of %s, server %s, is told by %s', async (distribution, server, path, authority) => {
     await put(path, 'x')
     expect(await read()).toMatchObject({ kind: 'unreadable', reason: expect.stringContaining('authority') })
@@ -95,6 +108,21 @@ describe('data on a disk', () => {
       server,
       authority: authorityId(Buffer.from(AUTHORITY_PEM)),
     })
+  })
+
+  it('of a master with easyCerts is told by its authority, whose datastore lies where every etcd has it', async () => {
+    await put('/var/lib/etcd/member/wal', 'x')
+    await put('/var/lib/cfssl/ca-key.pem', 'x')
+    await put('/var/lib/kubernetes/secrets/ca.pem', AUTHORITY_PEM)
+    expect(await read()).toMatchObject({ kind: 'cluster', distribution: 'kubernetes', server: true })
+  })
+
+  it('of easyCerts does not count beside that of a cluster of ours: somebody left it there', async () => {
+    await put('/var/lib/kubernetes/kubelet.conf', 'x')
+    await put('/var/lib/kubernetes/pki/ca.crt', AUTHORITY_PEM)
+    await put('/var/lib/cfssl/ca-key.pem', 'x')
+    await put('/var/lib/cfssl/ca.pem', 'no certificate')
+    expect(await read()).toMatchObject({ kind: 'cluster', server: false })
   })
 
   it('of a worker whose kubeconfig holds the authority needs no other file', async () => {

@@ -8,7 +8,7 @@ export type DiskData =
   | { readonly kind: 'none' }
   | {
       readonly kind: 'cluster'
-      /** Whose layout it is; "kubernetes" stands for `components` and kubeadm's too, which share theirs. */
+      /** Whose layout it is; "kubernetes" stands for `components` and kubeadm's too, which share theirs, and for easyCerts. */
       readonly distribution: Distribution
       readonly server: boolean
       /** SHA-256 (hex) of the SubjectPublicKeyInfo of its authority. */
@@ -26,6 +26,10 @@ interface Layout {
   /** The authority is in the first of these that is there. */
   readonly authority: readonly string[]
 }
+
+/** Where nixpkgs' module keeps what its own authority signs. */
+const EASY_CERTS = '/var/lib/kubernetes/secrets'
+export const EASY_CERTS_AUTHORITY = `${EASY_CERTS}/ca.pem`
 
 /** Of all distributions, whatever the machine is to run: nobody founds or joins over what another one left. */
 const LAYOUTS: readonly Layout[] = [
@@ -47,10 +51,18 @@ const LAYOUTS: readonly Layout[] = [
     worker: ['/var/lib/kubernetes/kubelet.conf', '/etc/kubernetes/kubelet.conf'],
     authority: ['/var/lib/kubernetes/pki/ca.crt', '/etc/kubernetes/pki/ca.crt'],
   },
+  // nixpkgs' services.kubernetes with easyCerts; after the one before, whose data counts where both lie there.
+  {
+    distribution: 'kubernetes',
+    server: ['/var/lib/cfssl/ca-key.pem', `${EASY_CERTS}/kube-apiserver.pem`],
+    worker: [`${EASY_CERTS}/kubelet-client.pem`, EASY_CERTS_AUTHORITY],
+    authority: [EASY_CERTS_AUTHORITY, '/var/lib/cfssl/ca.pem'],
+  },
 ]
 const MAX_BYTES = 64 * 1024
 
 export async function readDiskData(system: System): Promise<DiskData> {
+  let without: string | undefined
   for (const layout of LAYOUTS) {
     const server = await anyPresent(system, layout.server)
     const worker = await anyPresent(system, layout.worker)
@@ -60,14 +72,12 @@ export async function readDiskData(system: System): Promise<DiskData> {
     const authority = await readAuthority(system, layout.authority)
     if (authority === undefined) {
       const where = layout.authority.join(' and ')
-      return {
-        kind: 'unreadable',
-        reason: `data of ${layout.distribution} without an authority that can be read in ${where}`,
-      }
+      without ??= `data of ${layout.distribution} without an authority that can be read in ${where}`
+      continue
     }
     return { kind: 'cluster', distribution: layout.distribution, server: server === true, authority }
   }
-  return { kind: 'none' }
+  return without === undefined ? { kind: 'none' } : { kind: 'unreadable', reason: without }
 }
 
 /** Whether one of them is there; a text says what could not be told. */

@@ -108,4 +108,10 @@ describe('a unit', () => {
     })
     expect(parseUnit('')).toBeUndefined()
   })
+
+  it('says when its process was started, or that none was', () => {
+    const text = (at: string) => `ActiveState=active\nExecMainStartTimestampMonotonic=${at}\n`
+    expect(parseUnit(text('1500250'))?.startedMs).toBe(1500.25)
+    for (const none of ['0', '', 'n/a']) expect(parseUnit(text(none))?.startedMs).toBeUndefined()
+  })
 })

@@ -10,8 +10,12 @@ export interface ServiceState {
   readonly heldByCondition: boolean
   /** "success", or how it failed last. */
   readonly result: string
+  /** When its process was started, in milliseconds of the monotonic clock of this boot; undefined: none was, or nobody says. */
+  readonly startedMs?: number | undefined
 }
 
+const PROPERTIES =
+  'ActiveState,ConditionResult,ConditionTimestampMonotonic,ExecMainStartTimestampMonotonic,Result'
 const CALL_MS = 20_000
 const STOP_MS = 120_000
 const POLL_MS = 500
@@ -62,7 +66,7 @@ export async function readUnit(
   unit: string,
   signal?: AbortSignal,
 ): Promise<Result<ServiceState>> {
-  const args = ['show', '--property=ActiveState,ConditionResult,ConditionTimestampMonotonic,Result', unit]
+  const args = ['show', `--property=${PROPERTIES}`, unit]
   const shown = await system.run('systemctl', args, { deadlineMs: CALL_MS, signal })
   if (!succeeded(shown.ending))
     return failedEnding(`systemctl show ${unit}`, shown.ending, redact(shown.stderr))
@@ -78,10 +82,12 @@ export function parseUnit(text: string): ServiceState | undefined {
   if (said === undefined || said === '') return undefined
   // A unit that was never started has not had its conditions looked at.
   const looked = (values.get('ConditionTimestampMonotonic') ?? '0') !== '0'
+  const startedUs = Number(values.get('ExecMainStartTimestampMonotonic') ?? 0)
   return {
     active: STATES.find(state => state === said) ?? 'other',
     heldByCondition: looked && values.get('ConditionResult') === 'no',
     result: values.get('Result') ?? '',
+    startedMs: startedUs > 0 ? startedUs / 1_000 : undefined,
   }
 }
 

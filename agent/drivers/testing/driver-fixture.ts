@@ -3,11 +3,14 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { ClusterFacts } from '../cluster-facts.ts'
 import { createDriver } from '../create-driver.ts'
+import type { ConnectRuntime } from '../cri/runtime-client.ts'
 import type { ClusterDriver } from '../driver.ts'
 import type { EtcdAccess, EtcdClient } from '../etcd/etcd-client.ts'
 import type { SeenMember } from '../etcd/member.ts'
+import type { PutToken } from '../k3s/put-token.ts'
+import type { TakesToken } from '../k3s/takes-token.ts'
 import { type ClusterFiles, createClusterFiles } from '../node/cluster-files.ts'
-import { DONE, done } from '../result.ts'
+import { DONE, done, failed } from '../result.ts'
 import { createScriptedSystem, type Script, type ScriptedSystem } from './scripted-system.ts'
 
 /** An authority that nobody uses, for tests; its keys are in no file. */
@@ -38,6 +41,19 @@ tI65qPWeKBo=
 -----END CERTIFICATE-----
 `
 
+/** One that has ended by the fixture's clock; its key is in no file. */
+export const ENDED_PEM = `-----BEGIN CERTIFICATE-----
+MIIBTjCB9aADAgECAgEBMAoGCCqGSM49BAMCMBoxGDAWBgNVBAMMD2VuZGVkICht
+YWRlIHVwKTAeFw0yNTExMjcwMDAwMDBaFw0yNjExMjcwMDAwMDBaMBoxGDAWBgNV
+BAMMD2VuZGVkIChtYWRlIHVwKTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABO7a
+IFt+NMc1Ord5agRX1BVbpdgK4Fl/zkEbRATAnA704H8NDYCU8vuBIxeyLShuXQ9I
+O809FDMtCFzdpYlj2e6jLDAqMAkGA1UdEwQCMAAwHQYDVR0OBBYEFJfan3eMKYIt
+yjtvsbGSjNcn0TLUMAoGCCqGSM49BAMCA0gAMEUCIAociZsrfkrSDlsSnHWwslJs
++AWr32fyKE5N/2IxoDPbAiEAlRVtwqcm1irofSLxsuBoYXCyfUUJQ2jaJzQOuSwz
+UAQ=
+-----END CERTIFICATE-----
+`
+
 export const FACTS: ClusterFacts = {
   cluster: 'home',
   distribution: 'k3s',
@@ -59,11 +75,15 @@ export const FACTS: ClusterFacts = {
   units: ['k3s.service'],
   profile: undefined,
   programs: [],
+  files: [],
   etcdDataDir: '/var/lib/etcd',
 }
 
 /** A datastore that answers from a list, and says that it is made up in its errors. */
-export function madeUpEtcd(members: SeenMember[]): EtcdClient {
+export function madeUpEtcd(
+  members: SeenMember[],
+  { keys = [], isDown = () => false }: Pick<MadeUpK3s, 'keys' | 'isDown'> = {},
+): EtcdClient {
   const remove = (id: string) => {
     const index = members.findIndex(member => member.id === id)
     if (index >= 0) members.splice(index, 1)
@@ -95,7 +115,22 @@ export function madeUpEtcd(members: SeenMember[]): EtcdClient {
       remove(id)
       return DONE
     },
-    moveLeader: async () => DONE,
+    movePeer: async (id, peerUrl) => {
+      const index = members.findIndex(member => member.id === id)
+      const found = members[index]
+      if (!found) return failed('not-found', `no member ${id}`)
+      members[index] = { ...found, peerUrls: [peerUrl] }
+      return DONE
+    },
+    keys: async prefix =>
+      isDown()
+        ? failed('quorum', 'this datastore is down')
+        : done(keys.filter(key => key.startsWith(prefix))),
+    removeKey: async key => {
+      const index = keys.indexOf(key)
+      if (index >= 0) keys.splice(index, 1)
+      return DONE
+    },
     peersAt: async () => done(members.flatMap(({ peerUrls }) => peerUrls)),
   }
 }
@@ -108,13 +143,45 @@ export interface DriverFixture extends AsyncDisposable {
   /** Where the driver asked for the datastore. */
   readonly asked: EtcdAccess[]
   put(path: string, text: string): Promise<void>
+  /** Lays a snapshot where the driver looks for it, for its own user alone. */
+  putSnapshot(name: string, contents: Readonly<Record<string, string>>): Promise<void>
   read(path: string): Promise<string>
+}
+
+/** What is no program: of k3s itself, and what runs containers. */
+export interface MadeUpK3s {
+  /** Of the datastore; what is taken away there is taken away here. */
+  readonly keys?: string[]
+  readonly isDown?: () => boolean
+  readonly putToken?: PutToken
+  /** Absent: it takes every token. */
+  readonly takesToken?: TakesToken
+  /** Absent: nothing answers where a container runtime would. */
+  readonly connectRuntime?: ConnectRuntime
+}
+
+const refuseToken: PutToken = async () => failed('command', 'this k3s is made up')
+const noRuntime: ConnectRuntime = () => {
+  const refuse = async () => failed('precondition', 'no container runtime answers here')
+  return {
+    conditions: refuse,
+    sandboxes: refuse,
+    containers: refuse,
+    stopContainer: refuse,
+    removeSandbox: refuse,
+  }
 }
 
 export async function makeDriver(
   facts: Partial<ClusterFacts>,
   script: Script,
   members: SeenMember[] = [],
+  {
+    putToken = refuseToken,
+    takesToken = async () => done(true),
+    connectRuntime = noRuntime,
+    ...datastore
+  }: MadeUpK3s = {},
 ): Promise<DriverFixture> {
   const root = await mkdtemp(join(tmpdir(), 'muster-driver-'))
   const system = createScriptedSystem(root, script)
@@ -127,19 +194,28 @@ export async function makeDriver(
   const asked: EtcdAccess[] = []
   const connectEtcd = (access: EtcdAccess) => {
     asked.push(access)
-    return madeUpEtcd(members)
+    return madeUpEtcd(members, datastore)
   }
   const all = { ...FACTS, ...facts }
+  const put = async (path: string, text: string) => {
+    await mkdir(dirname(`${root}${path}`), { recursive: true })
+    await writeFile(`${root}${path}`, text)
+  }
   const clock = { now: () => new Date('2026-11-28T12:00:00Z') }
   return {
     root,
     system,
     files,
     asked,
-    driver: createDriver({ system, facts: all, nodeName: all.nodeName ?? '', files, connectEtcd, clock }),
-    put: async (path, text) => {
-      await mkdir(dirname(`${root}${path}`), { recursive: true })
-      await writeFile(`${root}${path}`, text)
+    driver: createDriver({
+      ...{ system, facts: all, nodeName: all.nodeName ?? '', files, connectEtcd, connectRuntime },
+      ...{ putToken, takesToken, clock },
+    }),
+    put,
+    putSnapshot: async (name, contents) => {
+      const folder = `/state/snapshots/${name}`
+      await files.makeFolder(folder)
+      for (const [path, text] of Object.entries(contents)) await put(`${folder}/${path}`, text)
     },
     read: async path => await readFile(`${root}${path}`, 'utf8'),
     [Symbol.asyncDispose]: async () => await rm(root, { recursive: true }),

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../../../shared/read-value.ts'
 import type { SeenMember } from '../etcd/member.ts'
-import type { NodeEvidence } from '../kubernetes/judge-ready.ts'
 import type { NodeReading } from '../kubernetes/node-reading.ts'
+import type { NodeEvidence } from '../kubernetes/read-evidence.ts'
 
 /** A Node as the API server of 1.34 shows it, shortened. */
 export function nodeObject(name: string, change: { readonly [key: string]: unknown } = {}): JsonObject {

@@ -11,6 +11,9 @@ import { KUBERNETES_PROFILE } from '../profile.ts'
 
 const UNIT = 'k3s.service'
 const UNITS = 'etc/systemd/system'
+const RUNTIME = 'containerd.service'
+const RUNTIME_CONFIG = '/etc/containerd/config.toml'
+const CONFIG = '/etc/rancher/k3s/config.yaml'
 
 export interface PartOfSystem {
   readonly version?: string | null
@@ -20,6 +23,12 @@ export interface PartOfSystem {
   readonly servers?: Readonly<Record<string, string>>
   /** What of the unit differs. */
   readonly unit?: string
+  /** What the unit reads at its start. */
+  readonly config?: string
+  /** What its container runtime reads at its start; undefined: it has none beside Kubernetes. */
+  readonly runtime?: string
+  /** Where its container runtime is reached. */
+  readonly endpoint?: string
 }
 
 /**
@@ -35,8 +44,11 @@ export class ScriptedKubernetes implements NodeKubernetes {
   /** Why a started Kubernetes is not well; undefined: it is. */
   broken: string | undefined
   snapshotFails = false
+  runtimeReady = true
   /** Why the datastore does not bear a restart; undefined: it does. */
   alone: string | undefined
+  /** Asked in its place, each time. */
+  onWhyNotStop: (() => string | undefined) | undefined
   /** Called at each restart. */
   onRestart: () => Promise<void> | void = () => {}
   readonly snapshots: Snapshot[] = []
@@ -73,13 +85,27 @@ export class ScriptedKubernetes implements NodeKubernetes {
       cluster = 'home',
       servers = {},
       unit = '',
+      config = '',
+      runtime,
+      endpoint = 'unix:///run/containerd/containerd.sock',
     } = part
     const facts = {
       ...{ cluster, distribution: 'k3s', role, version, life, endpoint: null, apiPort: 6443, servers },
       ...{ podCidr: null, serviceCidr: null, clusterDomain: 'cluster.local', nodeAddress: '10.91.0.10' },
       ...{ certificateNames: [], units: [UNIT], profile: null, programs: [], nodeName: 'olaf' },
+      files: [CONFIG],
+      ...(runtime !== undefined && {
+        distribution: 'components',
+        kubelet: { folder: '/var/lib/kubelet', runtime: endpoint },
+        runtime: { units: [RUNTIME], files: [RUNTIME_CONFIG] },
+      }),
+    }
+    if (runtime !== undefined) {
+      this.#system.files.set(join(toplevel, UNITS, RUNTIME), '[Service]\nExecStart=/containerd\n')
+      this.#system.files.set(join(toplevel, RUNTIME_CONFIG), runtime)
     }
     this.#system.files.set(join(toplevel, 'etc/muster/cluster.json'), JSON.stringify(facts))
+    this.#system.files.set(join(toplevel, CONFIG), config)
     this.#system.files.set(join(toplevel, UNITS, UNIT), `[Service]\nExecStart=/k3s ${version} ${unit}\n`)
     if (toplevel === OLD) this.#system.files.set(CLUSTER_FACTS, JSON.stringify(facts))
   }
@@ -105,6 +131,17 @@ export class ScriptedKubernetes implements NodeKubernetes {
   }
 
   isOurs = async (): Promise<boolean> => this.ours
+  isForeign = async (): Promise<boolean> => !this.ours
+  runtimeConditions: NodeKubernetes['runtimeConditions'] = async () =>
+    done(
+      new Map(
+        ['RuntimeReady', 'NetworkReady'].map(name => [
+          name,
+          { holds: this.runtimeReady, reason: 'made-up', message: '' },
+        ]),
+      ),
+    )
+  readNode: NodeKubernetes['readNode'] = async () => ({ kind: 'ready' })
   apiVersion = async (): Promise<string | undefined> => this.api
 
   open = async (programs?: string): Promise<DriverReading> => {
@@ -125,6 +162,8 @@ export class ScriptedKubernetes implements NodeKubernetes {
         adopted: undefined,
         address: undefined,
         machineId: undefined,
+        bootId: undefined,
+        kubeletStartedMs: undefined,
         units: new Map([
           [UNIT, { active: well() ? 'active' : 'failed', heldByCondition: false, result: 'exit-code' }],
         ]),
@@ -139,7 +178,7 @@ export class ScriptedKubernetes implements NodeKubernetes {
       },
       cluster: {
         ...driver.cluster,
-        whyNotStop: async () => done(this.alone),
+        whyNotStop: async () => done(this.onWhyNotStop ? this.onWhyNotStop() : this.alone),
         proveServer: async version =>
           version === this.runs ? done({ version, members: [] }) : failed('not-ready', `runs ${this.runs}`),
         snapshot: async name => {

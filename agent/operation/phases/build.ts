@@ -14,18 +14,8 @@ const ATTRIBUTE = /^[A-Za-z0-9_][A-Za-z0-9_'-]{0,127}$/
  * configuration is not accepted, nothing is asked of a registry. Understood by Nix 2.8 and by newer ones.
  * Not --no-write-lock-file: beside it Nix 2.8 takes a missing lock for a warning and fetches what is not pinned.
  */
-const HERMETIC = [
-  '--no-update-lock-file',
-  '--option',
-  'accept-flake-config',
-  'false',
-  '--option',
-  'use-registries',
-  'false',
-  '--option',
-  'pure-eval',
-  'true',
-]
+const HERMETIC = ['--no-update-lock-file']
+const HERMETIC_SETTINGS = ['accept-flake-config = false', 'use-registries = false', 'pure-eval = true']
 
 /** Without it nixos-rebuild first builds itself anew from the tree, and runs that. The flag for it has had two names. */
 const NO_REEXEC = { _NIXOS_REBUILD_REEXEC: '1' }
@@ -81,6 +71,7 @@ async function build(
     signal,
     cwd: folder,
     env: NO_REEXEC,
+    nixSettings: HERMETIC_SETTINGS,
   })
   if (signal.aborted) return STOPPED
   if (!succeeded(run.ending)) {

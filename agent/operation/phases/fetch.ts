@@ -24,6 +24,7 @@ import {
   STOPPED,
 } from '../context.ts'
 import { flowing } from '../flowing.ts'
+import { treesOfProofs } from '../proof-file.ts'
 import { fetchRoot } from '../roots.ts'
 import { exitCodeOf, runLogged } from '../run-logged.ts'
 
@@ -90,7 +91,7 @@ export async function fetchTree(
     if (unpacked.kind === 'refused') return refusedTree(unpacked)
     await rm(file, { force: true })
   }
-  await keepNewest(folder, expected.digest)
+  await keepNewest(folder, expected.digest, await treesOfProofs(deps.stateDir))
   return {
     kind: 'ok',
     value: destination,
@@ -124,10 +125,10 @@ async function dropUnfinished(folder: string, current: string): Promise<void> {
 }
 
 /**
- * Removes all but the newest few trees. When one was last used stands in an empty file beside it: a flake sees the times
+ * Removes all but the newest few trees, and those by whose scripts something is still proved. When one was last used stands in an empty file beside it: a flake sees the times
  * of the tree itself, which must be the same on every node.
  */
-async function keepNewest(folder: string, used: string): Promise<void> {
+async function keepNewest(folder: string, used: string, needed: ReadonlySet<string>): Promise<void> {
   await writeFile(join(folder, `${used}.used`), '')
   const names = (await readdir(folder)).filter(isDigest)
   const lastUsed = async (name: string) =>
@@ -135,6 +136,7 @@ async function keepNewest(folder: string, used: string): Promise<void> {
   const trees = await Promise.all(names.map(async name => ({ name, at: await lastUsed(name) })))
   const old = trees.toSorted((a, b) => b.at - a.at).slice(KEPT_TREES)
   for (const { name } of old) {
+    if (needed.has(name)) continue
     await rm(join(folder, name), { recursive: true, force: true })
     await rm(join(folder, `${name}.used`), { force: true })
   }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { ClosureFetch } from '../../../shared/gen/muster/v1/manifest_pb.ts'
-import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { systemChange } from '../../../shared/system-change.ts'
 import { closureNeed } from '../../plan/closure-size.ts'
 import { readGenerations } from '../../plan/generations.ts'
 import { spaceProblems } from '../../plan/plan-problems.ts'
@@ -11,7 +11,7 @@ import { armFolder, prepareBootFolder } from '../../safety/operation-folder.ts'
 import { runBoot } from '../../safety/run-boot.ts'
 import { PROFILE, profileSystem } from '../../system/system-links.ts'
 import { type PhaseContext, type PhaseFailure, refused } from '../context.ts'
-import type { OperationState } from '../fold.ts'
+import { actionOf, type OperationState } from '../fold.ts'
 
 const REMOVE_MS = 15 * 60_000
 
@@ -48,18 +48,23 @@ export async function makeRoom(
   return problem && refused(problem.class, `${problem.reason}; ${removed}`)
 }
 
-const REACHED: readonly OutcomeClass[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
-
 /**
  * Systems that operations may still lead to: those of open ones, of the newest one, and what ran before the last change,
  * which is where a rollback on order leads.
  */
 export function neededSystems(states: readonly OperationState[]): readonly string[] {
   const open = states.filter(({ outcome }) => !outcome)
-  const change = states.findLast(({ outcome, round }) => round && outcome && REACHED.includes(outcome.class))
+  const change = states.findLast(mayHaveChanged)
   return [...open, ...states.slice(-1), ...(change ? [change] : [])]
     .flatMap(({ previous, storePath, round }) => [previous, storePath, round?.target ?? ''])
     .filter(path => path !== '')
+}
+
+function mayHaveChanged({ order, outcome }: OperationState): boolean {
+  if (!outcome) return false
+  return (
+    systemChange({ action: actionOf(order), outcomeClass: outcome.class, phase: outcome.phase }) !== 'none'
+  )
 }
 
 /** Removes generations beyond the number kept, with what only they held. Says what it did. */

@@ -1,16 +1,18 @@
 import { create } from '@bufbuild/protobuf'
 import type { Order } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import { type Target, TargetSchema } from '../../../shared/gen/muster/v1/manifest_pb.ts'
-import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { reachedSystem } from '../../../shared/system-change.ts'
 import { type PhaseContext, type PhaseResult, refused } from '../context.ts'
 import { actionOf, type OperationState } from '../fold.ts'
 import { readMemory } from '../memory.ts'
-import { readEarlierTarget } from '../proof-file.ts'
+import { readEarlierProof } from '../proof-file.ts'
 
 export interface Rollback {
   readonly storePath: string
   /** What it is proved by: that of the operation that reached it, where it is still known. */
   readonly target: Target
+  /** Of the tree that its scripts are taken from; empty: it has none, or that tree is gone. */
+  readonly treeDigest: string
   readonly host: string
 }
 
@@ -23,8 +25,6 @@ export type RollbackChoice =
       readonly host: string
     }
   | { readonly kind: 'refused'; readonly class: string; readonly reason: string }
-
-const REACHED: readonly OutcomeClass[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
 
 /**
  * Chooses the system to go back to: the one that an operation of this very journal reached, or the one that ran before
@@ -58,7 +58,7 @@ export function chooseRollback(
       host,
     }
   }
-  if (!operation.outcome || !REACHED.includes(operation.outcome.class) || operation.storePath === '') {
+  if (!reached(operation) || operation.storePath === '') {
     return refuse('not-reached', `operation ${named.operationId} reached no system`)
   }
   // One that went back brought no revision of its own: what it reached came with another.
@@ -71,8 +71,14 @@ export function chooseRollback(
 /** The operation that last brought a system, by a revision. */
 function makerOf(wanted: string, earlier: readonly OperationState[]): OperationState | undefined {
   return earlier.findLast(
-    ({ storePath, outcome, order }) =>
-      storePath === wanted && order.revision > 0n && outcome && REACHED.includes(outcome.class),
+    operation => operation.storePath === wanted && operation.order.revision > 0n && reached(operation),
+  )
+}
+
+function reached({ order, outcome }: OperationState): boolean {
+  return (
+    outcome !== undefined &&
+    reachedSystem({ action: actionOf(order), outcomeClass: outcome.class, phase: outcome.phase })
   )
 }
 
@@ -90,7 +96,7 @@ function refuseFloor(revision: number | undefined, floor: number): RollbackChoic
 }
 
 export async function findRollback(
-  { deps }: PhaseContext,
+  { deps, say }: PhaseContext,
   { action }: Order,
   earlier: readonly OperationState[],
 ): Promise<PhaseResult<Rollback>> {
@@ -110,13 +116,19 @@ export async function findRollback(
     return refused('gone', `${choice.storePath} is no longer in the store: order a revision instead`)
   }
   // What no operation of ours reached is proved by what the one after it was proved by: it is the same host.
-  const known = await readEarlierTarget(deps.stateDir, choice.provedBy ?? action.value.operationId)
-  // Scripts would need the tree of that time: the other gates are asked.
-  const target = create(TargetSchema, known ?? {})
-  if (target.safety) target.safety.gates = target.safety.gates.filter(gate => gate.probe.case !== 'script')
+  const known = await readEarlierProof(deps.stateDir, choice.provedBy ?? action.value.operationId)
+  const target = create(TargetSchema, known?.target ?? {})
+  const treeDigest = known?.treeDigest ?? ''
+  // Without the tree of that time they cannot be asked, and a way back must not need the coordinator for it.
+  const scripts =
+    treeDigest === '' ? (target.safety?.gates ?? []).filter(gate => gate.probe.case === 'script') : []
+  const unasked =
+    scripts.length === 0 ? '' : `script gates not asked: ${scripts.map(({ name }) => name).join(', ')}`
+  if (unasked !== '') say(`${unasked}: the tree that they are in is not kept on this machine any more`)
+  if (target.safety) target.safety.gates = target.safety.gates.filter(gate => !scripts.includes(gate))
   return {
     kind: 'ok',
-    value: { storePath: choice.storePath, target, host: choice.host },
-    detail: `back to ${choice.storePath}`,
+    value: { storePath: choice.storePath, target, treeDigest, host: choice.host },
+    detail: [`back to ${choice.storePath}`, unasked].filter(text => text !== '').join('; '),
   }
 }

@@ -5,7 +5,7 @@ import type { Facts } from '../../../shared/gen/muster/v1/facts_pb.ts'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
 import { backoffMs } from '../../../shared/retry.ts'
-import type { Hardware } from '../../../shared/revision/expand-name.ts'
+import { hardwareClaim, hardwareOf } from '../../../shared/revision/hardware-of-facts.ts'
 import {
   type AcceptedRevision,
   judgeRevision,
@@ -13,9 +13,9 @@ import {
 } from '../../../shared/revision/judge-revision.ts'
 import { findTarget, verifyManifest } from '../../../shared/revision/verify-revision.ts'
 import { RpcError } from '../../../shared/rpc/rpc-error.ts'
-import { instantOf } from '../../../shared/time.ts'
 import type { PhaseContext, PhaseFailure, PhaseResult } from '../context.ts'
 import { failed, STOPPED } from '../context.ts'
+import { expiryProblem } from '../expiry-problem.ts'
 import { readMemory, writeMemory } from '../memory.ts'
 
 /** What the next phases work from: everything in it stands in the verified manifest. */
@@ -69,7 +69,7 @@ export async function verify(
     clockSkewMs: deps.skewMs(),
     memory: await readMemory(deps.stateDir),
     order: { revision: Number(order.revision), manifestDigest: order.manifestDigest },
-    hardware: hardwareOf(deps.machineId, facts),
+    hardware: hardwareOf(deps.machineId, hardwareClaim(facts)),
     assignment: where,
     ruleVerdict: rule === undefined ? undefined : await deps.rule(rule, signal),
     system: nixSystem(facts.cpu?.architecture),
@@ -92,11 +92,10 @@ async function fetchRevision(
   order: Order,
   now: () => Date,
 ): Promise<PhaseResult<GetRevisionResponse>> {
-  const expires = instantOf(order.expires)
-  if (!expires) return refused('malformed', 'the order has no expiry')
   for (let attempt = 0; ; attempt++) {
     if (signal.aborted) return STOPPED
-    if (now() >= expires) return refused('expired', `the order expired at ${expires.toISOString()}`)
+    const problem = expiryProblem(order, now())
+    if (problem) return problem
     try {
       if (deps.link.connected()) {
         return { kind: 'ok', value: await deps.link.getRevision(order.revision, signal), detail: '' }
@@ -115,19 +114,6 @@ async function fetchRevision(
 
 function refused(refusal: string, reason: string): PhaseFailure {
   return { ...failed(OutcomeClass.REFUSED, reason), refusal }
-}
-
-/** What ties a target to a machine, as this node reads it now. Absent stays absent. */
-export function hardwareOf(machineId: string, facts: Facts): Hardware {
-  const macs = facts.interfaces.flatMap(({ mac }) => (mac === undefined ? [] : [mac]))
-  const diskSerials = facts.disks.flatMap(({ serial }) => (serial === undefined ? [] : [serial]))
-  return {
-    machineId,
-    serial: facts.system?.serial,
-    uuid: facts.system?.uuid,
-    macs: macs.length > 0 ? macs : undefined,
-    diskSerials: diskSerials.length > 0 ? diskSerials : undefined,
-  }
 }
 
 /** Nix's name for a kernel's architecture; empty when it is not known. */

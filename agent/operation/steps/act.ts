@@ -1,15 +1,22 @@
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import type { Conclusion } from '../next-step.ts'
 import { freshNodeMemory } from '../node-memory.ts'
+import { whyExpired } from './may-begin.ts'
 import type { StepContext, StepEnd } from './step-context.ts'
 
 const MAX_REASON_CHARS = 256
 
 /** What an order changes of the node's own mind: whether it obeys, and what it tries again. Idempotent. */
-export async function act({ deps, input, phase, state }: StepContext): Promise<StepEnd> {
+export async function act(context: StepContext): Promise<StepEnd> {
+  const { deps, input, phase, state } = context
   const { action } = state.order
   const memory = input.nodeMemory()
+  // One that another process began may have been done by it.
+  const begun = state.phases.length > 0
   const done = await phase(Phase.VERIFY, async () => {
+    // Its expiry alone: that a clock may be wrong is no reason not to hold.
+    const problem = begun ? undefined : whyExpired(context)
+    if (problem) return problem
     switch (action.case) {
       case 'hold': {
         const reason = action.value.reason.slice(0, MAX_REASON_CHARS)

@@ -6,23 +6,30 @@ import { leftUntil, readDeadline } from '../../safety/deadline.ts'
 import { armFolder } from '../../safety/operation-folder.ts'
 import { readBootTime } from '../../safety/uptime.ts'
 import { readVerdict } from '../../safety/verdict.ts'
+import { currentSystem } from '../../system/system-links.ts'
 import { failed, STOPPED } from '../context.ts'
 import type { ConfirmedBy } from '../journal-record.ts'
 import { readProof } from '../proof-file.ts'
+import { judgeOwnProgram, type OwnProgram } from './own-program.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
+import { claimReturn } from './take-back.ts'
 
 const MOST_PAUSE_MS = 5_000
 const ANSWER_MS = 10_000
 
 /**
  * Asks the coordinator until it answers or the time is up. The one way to be confirmed; where the fleet file says that
- * the gates alone decide, they have decided by now.
+ * the gates alone decide, they have decided by now. Only the new system's own agent comes as far as to ask.
  */
 export async function confirm(context: StepContext): Promise<StepEnd> {
   const { deps, operation, phase, record, input } = context
   const { safety } = await readProof(deps.stateDir, operation)
   const result = await phase(Phase.CONFIRM, async ({ signal, say }) => {
     const ok = (by: ConfirmedBy, detail: string) => ({ kind: 'ok', value: by, detail }) as const
+    const own = await settleOwnProgram(context, signal, say)
+    if (own.kind === 'stopped') return STOPPED
+    if (own.kind === 'other') return failed(OutcomeClass.UNKNOWN, own.reason)
+    if (own.kind === 'unknown') return failed(OutcomeClass.UNCONFIRMED, own.reason)
     if (safety.confirmLocally) return ok('gates', 'the gates alone decide here')
     const hand = new AbortController()
     const stop = new AbortController()
@@ -45,8 +52,7 @@ export async function confirm(context: StepContext): Promise<StepEnd> {
         if (answer.confirmed) return ok('coordinator', 'the coordinator answered')
         if (answer.reason !== last) say(`not confirmed yet: ${answer.reason}`)
         last = answer.reason
-        const { firstMs, mostMs } = deps.config.retry
-        await pause(backoffMs(attempt, { firstMs, mostMs: Math.min(mostMs, MOST_PAUSE_MS) }), stop.signal)
+        await pause(backoffMs(attempt, retryOf(context)), stop.signal)
       }
       return STOPPED
     } finally {
@@ -56,22 +62,54 @@ export async function confirm(context: StepContext): Promise<StepEnd> {
     }
   })
   if (result.kind === 'stopped') return result
+  if (result.kind === 'failed' && result.class === OutcomeClass.UNKNOWN) {
+    await claimReturn(context, { by: 'agent', class: result.class, reason: result.reason })
+    return AGAIN
+  }
   // Expired is final: an answer that came too late is none.
   if (result.kind === 'ok' && !(await isOver(context))) await record({ kind: 'confirmed', by: result.value })
   return AGAIN
 }
 
+/**
+ * Only the program that the new system names may confirm, whoever is to say so. What cannot be told is asked again until the
+ * time is up.
+ */
+async function settleOwnProgram(
+  context: StepContext,
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<OwnProgram | { readonly kind: 'stopped' }> {
+  let last = ''
+  for (let attempt = 0; !signal.aborted; attempt++) {
+    const own = await judgeOwnProgram(context)
+    if (own.kind !== 'unknown' || (await isOver(context))) return own
+    if (own.reason !== last) say(`not confirmed yet: ${own.reason}`)
+    last = own.reason
+    await pause(backoffMs(attempt, retryOf(context)), signal)
+  }
+  return STOPPED
+}
+
+/** A change that waits is told of its answer within seconds. */
+function retryOf({ deps }: StepContext) {
+  const { firstMs, mostMs } = deps.config.retry
+  return { firstMs, mostMs: Math.min(mostMs, MOST_PAUSE_MS) }
+}
+
 async function ask(
-  { deps, operation, state, seen }: StepContext,
+  { deps, operation, seen }: StepContext,
   signal: AbortSignal,
 ): Promise<{ readonly confirmed: boolean; readonly reason: string }> {
   if (!deps.link.connected()) return { confirmed: false, reason: 'the coordinator is not connected' }
   try {
+    // As it is now: another system may have been switched to since this step began.
+    const current = await currentSystem(deps.system, deps.config.systemRoot)
     const request = {
       operationId: operation,
       instance: deps.instance(),
       bootId: seen.now.bootId,
-      storePath: state.round?.target ?? '',
+      storePath: current ?? '',
     }
     return await withDeadline(ANSWER_MS, signal, inner => deps.link.confirmOperation(request, inner))
   } catch (error) {

@@ -1,11 +1,12 @@
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { isServerRole } from '../../drivers/cluster-facts.ts'
 import type { ClusterDriver } from '../../drivers/driver.ts'
+import { waitFor } from '../../drivers/node/services.ts'
 import { installProfile } from '../../kubernetes/profile.ts'
 import { proveKubernetes } from '../../kubernetes/prove-kubernetes.ts'
 import { newestSnapshot } from '../../kubernetes/snapshots-of.ts'
 import { endHold, holderOf } from '../../safety/kubernetes-hold.ts'
-import { failed, type PhaseResult, STOPPED } from '../context.ts'
+import { failed, type PhaseResult, refused, STOPPED } from '../context.ts'
 import { actionOf } from '../fold.ts'
 import { AGAIN, STOP, type StepContext, type StepEnd } from './step-context.ts'
 import { end } from './verify-revision.ts'
@@ -18,6 +19,12 @@ export async function startKubernetes(context: StepContext): Promise<StepEnd> {
   const { phase, record } = context
   let untouched = false
   const result = await phase(Phase.KUBERNETES, async inner => {
+    const alone = isAlone(context) ? await untilSpared(context, inner.signal) : undefined
+    if (inner.signal.aborted) return STOPPED
+    if (alone !== undefined) {
+      untouched = true
+      return refused('quorum', `Kubernetes was not restarted: ${alone}; what runs was not touched`)
+    }
     const problem = await putInPlace(context)
     if (problem === undefined) return await startAndProve(context, inner.signal)
     untouched = true
@@ -27,6 +34,44 @@ export async function startKubernetes(context: StepContext): Promise<StepEnd> {
   if (untouched && result.kind === 'failed') return end(Phase.KUBERNETES, result, context.state.storePath)
   await record({ kind: 'kubernetes-ended', failure: result.kind === 'ok' ? undefined : result.reason })
   return AGAIN
+}
+
+/** Nothing but Kubernetes is changed by it: as long as that was not restarted nothing happened. */
+function isAlone({ state }: StepContext): boolean {
+  const action = actionOf(state.order)
+  return (action === 'upgrade' || action === 'restart') && !state.kubernetes?.started
+}
+
+const LOOK_EVERY_MS = 2_000
+
+/**
+ * Waits until the datastore bears that this server restarts; says why it does not. What was asked when the operation began is long ago: since
+ * then all was fetched, and another server may have failed or begun to join. Where it cannot be told the server is ill, and a
+ * restart is what may mend it.
+ */
+async function untilSpared(
+  { deps, input, state }: StepContext,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const opened = await deps.kubernetes.open()
+  if (opened.kind !== 'driver' || !isServerRole(opened.driver.facts.role)) return undefined
+  const { cluster } = opened.driver
+  let why: string | undefined
+  const spared = await waitFor(
+    deps.config.kubernetesDeadlineMs,
+    signal,
+    async () => {
+      const asked = await cluster.whyNotStop(signal)
+      const now = asked.kind === 'done' ? asked.value : undefined
+      if (now === undefined) return true
+      if (why === undefined)
+        input.say(`Kubernetes waits with its restart on ${state.host || 'this node'}: ${now}`)
+      why = now
+      return undefined
+    },
+    LOOK_EVERY_MS,
+  )
+  return spared || signal.aborted ? undefined : why
 }
 
 /** Of a move of Kubernetes alone: until it was started, its profile is what was recorded. Says what is in the way. */
@@ -60,6 +105,12 @@ async function startAndProve(context: StepContext, signal: AbortSignal): Promise
     if ((await holderOf(deps.stateDir)) !== undefined) {
       const detail = 'Kubernetes is kept down on this machine by somebody else, so it was not started'
       return { kind: 'ok', value: undefined, detail }
+    }
+    const alone = isAlone(context) ? undefined : await untilSpared(context, signal)
+    if (signal.aborted) return STOPPED
+    if (alone !== undefined) {
+      const reason = `Kubernetes was not restarted: ${alone}. What ran goes on; mend the other servers, then \`muster resume ${state.host || 'HOST'}\` and \`muster restart ${state.host || 'HOST'}\``
+      return failed(OutcomeClass.ACTIVATION_FAILED, reason)
     }
     input.say('Kubernetes restarts')
     const restarted = await driver.restart(signal)

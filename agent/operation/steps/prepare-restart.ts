@@ -1,28 +1,24 @@
 import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
-import { instantOf } from '../../../shared/time.ts'
 import { isServerRole } from '../../drivers/cluster-facts.ts'
 import { holderOf } from '../../safety/kubernetes-hold.ts'
 import { type PhaseResult, refused, STOPPED } from '../context.ts'
 import type { KubernetesMove } from '../journal-record.ts'
 import { quorumProblem } from './kubernetes-move.ts'
+import { beginProblem } from './may-begin.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
-import { clockProblem, end, heldProblem } from './verify-revision.ts'
+import { end } from './verify-revision.ts'
 
 /** From the first phase to the record after which Kubernetes is restarted. Nothing is touched before that, and it can all be done again. */
 export async function prepareRestart(context: StepContext): Promise<StepEnd> {
-  const { deps, state, phase, record, input, operation } = context
+  const { deps, phase, record, input, operation } = context
   const verified = await phase(Phase.VERIFY, async () => {
-    const problem = (await clockProblem(context)) ?? heldProblem(context)
+    const problem = await beginProblem(context)
     if (problem) return problem
     if (!deps.config.allow.includes('restart')) {
       return refused(
         'not-allowed',
         'this node may not be ordered to restart Kubernetes (option `allow` of its configuration)',
       )
-    }
-    const expires = instantOf(state.order.expires)
-    if (!expires || deps.clock.now() >= expires) {
-      return refused('expired', 'the order to restart expired before it could be begun; order it again')
     }
     return { kind: 'ok', value: undefined, detail: '' } as const
   })

@@ -6,8 +6,9 @@ import { sha256Hex } from '../../../shared/ids.ts'
 import type { KnownManifest } from '../../../shared/revision/read-manifest.ts'
 import { readSafety } from '../../gates/read-safety.ts'
 import { makePlan } from '../../plan/make-plan.ts'
-import { planMessage } from '../../plan/plan-message.ts'
-import { hasOneShotBoot } from '../../safety/trial-boot.ts'
+import { planMessage, type Refusal } from '../../plan/plan-message.ts'
+import type { RuntimeChange } from '../../plan/runtime-change.ts'
+import { canTry } from '../../safety/can-try.ts'
 import { currentSystem, profileSystem } from '../../system/system-links.ts'
 import { alreadyReached } from '../already-reached.ts'
 import { arm } from '../arm.ts'
@@ -25,10 +26,11 @@ import { nixSystem } from '../phases/verify.ts'
 import { writeProof } from '../proof-file.ts'
 import { installFirst } from './install-first.ts'
 import { judgeKubernetes, secureDatastore } from './kubernetes-move.ts'
+import { beginProblem } from './may-begin.ts'
 import { prepareRestart } from './prepare-restart.ts'
 import { prepareUpgrade } from './prepare-upgrade.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
-import { clockProblem, digestOf, end, heldProblem, verifyRevision } from './verify-revision.ts'
+import { digestOf, end, verifyRevision } from './verify-revision.ts'
 
 /** What is to be reached, and by what it is proved. */
 interface Wanted {
@@ -132,20 +134,21 @@ async function produce(
 async function prepareRollback(context: StepContext): Promise<Wanted | StepEnd> {
   const { deps, phase, record, state } = context
   const found = await phase(Phase.VERIFY, async inner => {
-    const problem = (await clockProblem(context)) ?? heldProblem(context)
+    const problem = await beginProblem(context)
     return problem ?? (await findRollback(inner, state.order, [...context.input.states().values()]))
   })
   if (found.kind === 'stopped') return found
   if (found.kind === 'failed') return end(Phase.VERIFY, found)
-  const { storePath, target, host } = found.value
+  const { storePath, target, treeDigest, host } = found.value
   const previous = (await currentSystem(deps.system, deps.config.systemRoot)) ?? ''
   await record({ kind: 'target', host, previous, targetDigest: sha256Hex(toBinary(TargetSchema, target)) })
   const facts = await deps.facts(context.input.signal)
-  return { storePath, target, treeDigest: '', host, system: nixSystem(facts.cpu?.architecture) }
+  return { storePath, target, treeDigest, host, system: nixSystem(facts.cpu?.architecture) }
 }
 
 interface Planned {
   readonly kubernetes: KubernetesMove | undefined
+  readonly runtime: RuntimeChange | undefined
   readonly mode: 'switch' | 'trial' | 'reboot'
   readonly confirmMs: number
 }
@@ -159,14 +162,20 @@ async function plan(context: StepContext, wanted: Wanted): Promise<Planned | Ste
   const planOnly = actionOf(state.order) === 'plan'
   let message = create(PlanSchema)
   let kubernetes: KubernetesMove | undefined
+  let runtime: RuntimeChange | undefined
   const result = await phase(Phase.PLAN, async inner => {
     const { signal } = inner
     const root = config.systemRoot
     const expected = { system: wanted.system, ...(wanted.host !== '' && { host: wanted.host }) }
     const simulated = deps.units.kind === 'processes'
-    const question = { root, storeDir: config.storeDir, target: storePath, expected, signal, simulated }
+    const question = {
+      ...{ root, storeDir: config.storeDir, target: storePath, expected, signal, simulated },
+      // A simulated machine keeps it beside the folder that stands for its root.
+      ...(!simulated && { stateDir: deps.stateDir }),
+      leavesRuntime: await deps.kubernetes.isForeign(signal),
+    }
     let made = await makePlan(system, question)
-    if (!planOnly && !simulated && made.problems.some(({ class: kind }) => kind.startsWith('space-'))) {
+    if (!planOnly && !simulated && made.problems.some(({ class: kind }) => isSpace(kind))) {
       // What is surplus goes before anything is refused for want of room, from the boot partition too.
       inner.say(await removeSurplus(inner, input.states(), { keep: 1, collectGarbage: true }))
       made = await makePlan(system, question)
@@ -179,17 +188,20 @@ async function plan(context: StepContext, wanted: Wanted): Promise<Planned | Ste
       reached,
       reasons: made.reboot.reasons,
       safety,
-      oneShot: await hasOneShotBoot(system),
+      trial: await canTry(system, root),
       mayReboot: config.allow.includes('reboot'),
     })
-    message = create(PlanSchema, planMessage(made, choice.mode))
+    const refusals = reached ? [] : refusalsOf(context, made.problems, storePath)
+    message = create(PlanSchema, planMessage(made, choice.mode, refusals))
     await record({ kind: 'plan', plan: message })
-    if (planOnly || reached) return { kind: 'ok', value: choice, detail: planText(message) }
-    const problem = problemOf(context, made.problems, storePath)
+    // A plan alone removes nothing, and what is surplus may well be room enough.
+    const problem = firstOf(planOnly ? refusals.filter(({ class: kind }) => !isSpace(kind)) : refusals)
     if (problem) return problem
+    if (planOnly || reached) return { kind: 'ok', value: choice, detail: planText(message) }
     const moved = await judgeKubernetes(context, made.kubernetes, signal)
     if (moved.kind === 'failed') return moved
     kubernetes = moved.move
+    runtime = made.runtime
     if (choice.mode === PlanMode.REBOOT_REQUIRED) {
       return failed(OutcomeClass.REBOOT_REQUIRED, `${choice.reason}; nothing was touched`)
     }
@@ -198,44 +210,55 @@ async function plan(context: StepContext, wanted: Wanted): Promise<Planned | Ste
   if (result.kind === 'stopped') return result
   if (result.kind === 'failed') return end(Phase.PLAN, result, storePath)
   const { mode } = result.value
-  if (planOnly) return succeed(`planned: ${planText(message)}; nothing was touched`, storePath)
+  // To fetch or build it, generations that are surplus may have gone, as the output tells.
+  if (planOnly) return succeed(`planned: ${planText(message)}; nothing that runs was touched`, storePath)
   if (mode === PlanMode.NOTHING) return succeed(`already runs ${storePath}; nothing was done`, storePath)
   return {
     mode: mode === PlanMode.TRIAL_BOOT ? 'trial' : mode === PlanMode.REBOOT ? 'reboot' : 'switch',
     confirmMs: safety.confirmWithinMs,
     kubernetes,
+    runtime,
   }
 }
 
-/** What forbids it: the node's own configuration, what failed here before, or what the plan found. */
-function problemOf(
+/** What forbids it: the node's own configuration, what failed here before, and what the plan found. */
+function refusalsOf(
   { deps, input }: StepContext,
-  problems: readonly { readonly class: string; readonly reason: string }[],
+  problems: readonly Refusal[],
   storePath: string,
-): PhaseFailure | undefined {
-  if (deps.config.activation === 'never') {
-    return refused(
-      'not-allowed',
-      `built ${storePath}; activation is switched off on this node (option activation), nothing was touched`,
-    )
-  }
+): readonly Refusal[] {
   const known = findQuarantined(input.nodeMemory(), storePath)
-  if (known) {
-    return refused(
-      'quarantined',
-      `${storePath} failed here in operation ${known.operation}: ${known.reason}; \`muster retry\` lets it be tried again`,
-    )
-  }
-  // A simulated machine has no units of its own whose states could be asked.
-  const counted =
-    deps.units.kind === 'systemd' ? problems : problems.filter(({ class: kind }) => !REAL_ONLY.has(kind))
-  const [first, ...more] = counted
+  return [
+    ...(deps.config.activation === 'never'
+      ? [
+          {
+            class: 'not-allowed',
+            reason: `built ${storePath}; activation is switched off on this node (option activation), nothing was touched`,
+          },
+        ]
+      : []),
+    ...(known
+      ? [
+          {
+            class: 'quarantined',
+            reason: `${storePath} failed here in operation ${known.operation}: ${known.reason}; \`muster retry\` lets it be tried again`,
+          },
+        ]
+      : []),
+    // A simulated machine has no units of its own whose states could be asked.
+    ...problems.filter(({ class: kind }) => deps.units.kind === 'systemd' || !REAL_ONLY.has(kind)),
+  ]
+}
+
+/** The first of them is the class of the refusal; the others are told with it. */
+function firstOf([first, ...more]: readonly Refusal[]): PhaseFailure | undefined {
   if (!first) return undefined
   const others =
     more.length === 0 ? '' : ` (and ${more.length} more: ${more.map(({ reason }) => reason).join('; ')})`
   return refused(first.class, `${first.reason}${others}`)
 }
 
+const isSpace = (kind: string) => kind.startsWith('space-')
 const REAL_ONLY = new Set(['logind', 'space-store', 'space-boot'])
 
 function planText(message: {

@@ -5,8 +5,9 @@ import { runBoot } from '../../safety/run-boot.ts'
 import { readBootTime } from '../../safety/uptime.ts'
 import { beginPromotion, claimConfirmed } from '../../safety/verdict.ts'
 import { describeEnding, succeeded } from '../../system/system.ts'
-import { PROFILE, profileSystem } from '../../system/system-links.ts'
+import { currentSystem, PROFILE, profileSystem } from '../../system/system-links.ts'
 import { failed } from '../context.ts'
+import { byHand } from '../next-step.ts'
 import { roundOf, watchDeps } from './round.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
 import { claimReturn } from './take-back.ts'
@@ -14,6 +15,14 @@ import { claimReturn } from './take-back.ts'
 const PROFILE_MS = 60_000
 /** A profile and a boot loader are written in seconds; an agent that dies here for good must not hold the machine for long. */
 const PROMOTION_MS = 10 * 60_000
+
+/** What runs, or is the profile's, in the place of what was proved; undefined: nothing that is known. */
+async function switchedTo({ deps }: StepContext, target: string): Promise<string | undefined> {
+  const { system, config } = deps
+  const current = await currentSystem(system, config.systemRoot)
+  const profile = (await profileSystem(system, config.systemRoot))?.storePath
+  return [current, profile].find(path => path !== undefined && path !== target)
+}
 
 /**
  * Makes what was confirmed the boot default: profile first, then the boot loader. The dead man waits for it: only when both
@@ -45,12 +54,17 @@ export async function promote(context: StepContext): Promise<StepEnd> {
       }
     }
     const problem = await runBoot(watchDeps(context), folder, arm, arm.target)
-    return problem === undefined
+    if (problem !== undefined) {
+      return failed(
+        OutcomeClass.ACTIVATION_FAILED,
+        `${arm.target} runs and is healthy, but its boot entry was not written: ${problem}`,
+      )
+    }
+    // What was proved must be what runs and what is booted: the entry may have been written after another switch.
+    const other = await switchedTo(context, arm.target)
+    return other === undefined
       ? { kind: 'ok', value: undefined, detail: `${arm.target} is the boot default` }
-      : failed(
-          OutcomeClass.ACTIVATION_FAILED,
-          `${arm.target} runs and is healthy, but its boot entry was not written: ${problem}`,
-        )
+      : failed(OutcomeClass.UNKNOWN, byHand(other, arm.target))
   })
   if (result.kind === 'stopped') return result
   if (result.kind === 'failed') {

@@ -1,14 +1,14 @@
 import { join } from 'node:path'
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
-import { instantOf } from '../../../shared/time.ts'
 import { readArmRecord } from '../../safety/arm-record.ts'
 import { leftUntil } from '../../safety/deadline.ts'
 import { armFolder } from '../../safety/operation-folder.ts'
 import { setTrial } from '../../safety/trial-boot.ts'
 import { readBootTime } from '../../safety/uptime.ts'
-import { PROFILE } from '../../system/system-links.ts'
+import { currentSystem, PROFILE } from '../../system/system-links.ts'
 import { failed, type PhaseContext, type PhaseResult, refused, STOPPED } from '../context.ts'
+import { beginProblem, heldProblem } from './may-begin.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
 import { claimReturn } from './take-back.ts'
 
@@ -32,19 +32,16 @@ export async function reboot(context: StepContext): Promise<StepEnd> {
 }
 
 async function bootPlainly(context: StepContext, inner: PhaseContext): Promise<PhaseResult<undefined>> {
-  const { deps, state, input } = context
+  const { deps, state } = context
   if (!deps.config.allow.includes('reboot')) {
     return refused(
       'not-allowed',
       'this node may not be ordered to reboot (option `allow` of its configuration)',
     )
   }
-  const expires = instantOf(state.order.expires)
-  if (state.reboot === undefined && (!expires || deps.clock.now() >= expires)) {
-    return refused('expired', 'the order to reboot expired before it could be begun; order it again')
-  }
-  const { held } = input.nodeMemory()
-  if (held) return refused('held', `this node obeys nothing: ${held.reason || 'held'}; resume it first`)
+  // One that was asked for is begun; it still obeys a hold.
+  const problem = state.reboot === undefined ? await beginProblem(context) : heldProblem(context)
+  if (problem) return problem
   return await askForBoot(context, inner, state.reboot !== undefined)
 }
 
@@ -56,6 +53,13 @@ async function bootRound(context: StepContext, inner: PhaseContext): Promise<Pha
   const doors = { system: deps.system, units: deps.units, root: deps.config.systemRoot, say: inner.say }
   const profile = join(deps.config.systemRoot, PROFILE)
   const asked = state.round?.rebootedFrom !== undefined
+  const { previous } = reading.record
+  const current = await currentSystem(deps.system, deps.config.systemRoot)
+  // While the agent was away: what is to come back would be another system than what runs.
+  if (!asked && current !== previous) {
+    const reason = `${current ?? 'an unknown system'} runs, and the way back leads to ${previous}; order again`
+    return failed(OutcomeClass.UNKNOWN, reason)
+  }
   const problem = asked ? undefined : await setTrial(doors, folder, reading.record, profile)
   if (problem !== undefined) return failed(OutcomeClass.ACTIVATION_FAILED, problem)
   return await askForBoot(context, inner, asked)

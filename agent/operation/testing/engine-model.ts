@@ -19,6 +19,7 @@ import { nextStep, type Observed, type Step } from '../next-step.ts'
 
 export const OLD = '/nix/store/old'
 export const NEW = '/nix/store/new'
+const BY_HAND = '/nix/store/by-hand'
 const CONFIRM_MS = 400
 const SWITCH_MS = 200
 const FIRST_MS = 800
@@ -44,7 +45,7 @@ export interface Scenario {
 }
 
 /** What may happen to the machine. */
-export type Act = 'agent' | 'dead man' | 'time' | 'kill' | 'cut' | 'crash'
+export type Act = 'agent' | 'dead man' | 'time' | 'kill' | 'cut' | 'crash' | 'hand'
 
 /** Goes on from yield to yield: what happens between two of them happens as a whole, or not at all. */
 type Process = Generator<void, void>
@@ -80,6 +81,8 @@ export class EngineModel {
   #instance = 1
   #deadline: Deadline | undefined
   #promoting = false
+  /** The agent decided to promote: what is switched by hand from here on comes too late for it to see. */
+  #settling = false
   #end: ReturnEnd | undefined
   #arm: ArmRecord | undefined
   #unit: Unit | undefined
@@ -127,6 +130,10 @@ export class EngineModel {
         // systemd starts it again, from the units that are there now.
         this.kubernetes = undefined
         this.#startKubernetes()
+        return
+      case 'hand':
+        // Somebody rebuilds while the change is on trial: nothing holds the lock any more.
+        if (this.current === NEW && this.verdict.kind === 'none' && !this.#settling) this.current = BY_HAND
         return
     }
   }
@@ -255,6 +262,8 @@ export class EngineModel {
       armedFor,
     }
     switch (judgeAtBoot(finding).kind) {
+      // No boot of the model has the one before it for its own.
+      case 'keep':
       case 'nothing':
         return
       case 'arm':
@@ -309,7 +318,7 @@ export class EngineModel {
     this.profile = OLD
     yield
     yield* this.#letGo()
-    this.#end = { kind: 'returned', reason: `runs ${OLD}` }
+    this.#end = { kind: 'returned', reason: `runs ${OLD} again` }
     this.#agent = undefined
     this.#instance += 1
   }
@@ -474,10 +483,10 @@ export class EngineModel {
       this.#timers.push({ dueMs: this.#nowMs + CONFIRM_MS })
       return
     }
-    const { class: kind, reason, exitCode } = judged
+    const { class: kind, refusal, reason, exitCode } = judged
     this.#claim(
       judged.kind === 'untouched'
-        ? { kind: 'untouched', class: kind, refusal: '', reason, exitCode }
+        ? { kind: 'untouched', class: kind, refusal, reason, exitCode }
         : { kind: 'returned', claim: { by: 'agent', class: kind, reason } },
     )
     if (state.round?.number === undefined) this.faults.push('a switch without a round')
@@ -513,6 +522,8 @@ export class EngineModel {
 
   *#promote(): Process {
     if (this.#over()) this.faults.push('promoted after its deadline')
+    if (this.current !== NEW) this.faults.push('promoted what does not run')
+    this.#settling = true
     const { bootId } = this.#time()
     if (this.#deadline?.of !== 'promotion' || this.#deadline.bootId !== bootId)
       this.#setDeadline(SWITCH_MS, 'promotion')

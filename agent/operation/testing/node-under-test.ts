@@ -56,7 +56,10 @@ export class NodeUnderTest implements AsyncDisposable {
   /** All output that was handed out to be sent. */
   readonly output: string[] = []
   now = sampleNow
+  built: Date | undefined
   skewMs: number | undefined = 0
+  /** What is looked at all the time; nothing, unless a test says so before the agent starts anew. */
+  looks: Pick<OperationsDeps, 'failedUnits' | 'lookEveryMs'> = {}
   connected = true
   facts: Facts = create(FactsSchema, {
     system: { serial: sampleHardware.serial ?? '', uuid: sampleHardware.uuid ?? '' },
@@ -154,10 +157,13 @@ export class NodeUnderTest implements AsyncDisposable {
       config: this.config,
       // The journal's records carry a time: whoever has none writes none.
       clock: whileAlive(life, { now: () => this.now }),
+      built: this.built,
       log: createLog('debug', line => this.lines.push(line)),
       facts: () => this.readFacts(),
+      outdateFacts: () => {},
       rule: async rule => ({ rule, kind: 'match', reason: '' }),
       skewMs: () => this.skewMs,
+      ...this.looks,
     }
     const operations = await startOperations(deps, this.#stop.signal)
     operations.setAssignment(create(AssignmentSchema, { host: 'olaf' }))
@@ -209,12 +215,17 @@ export class NodeUnderTest implements AsyncDisposable {
   }
 
   /** Gives an order; its id. */
-  async order(revision: SampleRevision, id = `op-${this.#count}-${randomId().slice(0, 8)}`): Promise<string> {
+  async order(
+    revision: SampleRevision,
+    id = `op-${this.#count}-${randomId().slice(0, 8)}`,
+    planOnly = false,
+  ): Promise<string> {
     await this.operations.accept(
       create(OrderSchema, {
         operationId: id,
         revision: BigInt(revision.manifest.number),
         manifestDigest: revision.manifest.digest,
+        ...(planOnly && { action: { case: 'apply', value: { planOnly } } }),
         expires: timestampFromDate(new Date(this.now.getTime() + 3_600_000)),
       }),
     )

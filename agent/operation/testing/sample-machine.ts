@@ -14,7 +14,7 @@ const generationLink = (number: number) => `${PROFILE}-${number}-link`
 /** What a good switch does: says so, and moves /run/current-system. */
 export function goodSwitch(system: ScriptedSystem, toplevel: string): Script {
   return ([action]) => {
-    if (action === 'boot') writeEntries(system)
+    if (action === 'boot') writeEntries(system, toplevel)
     if (action !== 'test') return {}
     system.links.set(CURRENT, toplevel)
     return { stderr: ['activating the configuration...'] }
@@ -52,17 +52,45 @@ export function sampleMachine(): ScriptedSystem {
   })
   system.scripts.set('nix-env', args => nixEnv(system, args))
   system.scripts.set('nix-store', () => ({ stdout: [] }))
+  writeEntries(system, OLD)
   return system
 }
 
-/** What the boot loader's installer leaves: an entry for each generation. */
-function writeEntries(system: ScriptedSystem): void {
-  for (const link of system.links.keys()) {
+export const LOADER_CONF = '/root/boot/loader/loader.conf'
+const entryFile = (number: number) => `/root/boot/loader/entries/nixos-generation-${number}.conf`
+
+/** What the boot loader's installer leaves: an entry for each generation, and as the default the newest of the toplevel's. */
+function writeEntries(system: ScriptedSystem, toplevel: string): void {
+  for (const [link, path] of system.links) {
     const number = link.startsWith(`${PROFILE}-`) ? /-(\d+)-link$/.exec(link)?.[1] : undefined
-    if (number !== undefined) {
-      system.files.set(`/root/boot/loader/entries/nixos-generation-${number}.conf`, '')
-    }
+    if (number === undefined) continue
+    system.files.set(entryFile(Number(number)), path)
+    if (path === toplevel)
+      system.files.set(LOADER_CONF, `timeout 5\ndefault nixos-generation-${number}.conf\n`)
   }
+}
+
+/** What the boot loader starts when nobody chooses: the entry that is named, or for a pattern the newest. */
+export function loaderDefault(system: ScriptedSystem): string | undefined {
+  const conf = system.files.get(LOADER_CONF) ?? ''
+  const numbers = [...system.links.keys()].flatMap(link => /^.*\/system-(\d+)-link$/.exec(link)?.[1] ?? [])
+  const number = conf.includes('default nixos-*')
+    ? Math.max(...numbers.map(Number))
+    : Number(/^default nixos-generation-(\d+)\.conf$/m.exec(conf)?.[1])
+  return system.files.get(entryFile(number))
+}
+
+/** An installer like lanzaboote's: whatever it is called for, the newest is what the boot loader starts. */
+export function startNewest(system: ScriptedSystem): ScriptedSystem {
+  for (const toplevel of [OLD, NEW]) {
+    const install = system.scripts.get(switchProgram(toplevel))
+    system.scripts.set(switchProgram(toplevel), async (args, cwd) => {
+      const end = (await install?.(args, cwd)) ?? {}
+      if (args[0] === 'boot') system.files.set(LOADER_CONF, 'default nixos-*\n')
+      return end
+    })
+  }
+  return system
 }
 
 /** What the profile names: the boot default. */

@@ -26,6 +26,8 @@ export class ScriptedSystem implements System {
   readonly scripts = new Map<string, Script>()
   /** All commands so far, each as one line. */
   readonly commands: string[] = []
+  /** Settings of Nix that streamed commands were given. */
+  readonly nixSettings: string[] = []
 
   async run(
     command: string,
@@ -43,7 +45,12 @@ export class ScriptedSystem implements System {
     }
   }
 
-  stream(command: string, args: readonly string[], options: { cwd?: string | undefined }) {
+  stream(
+    command: string,
+    args: readonly string[],
+    options: { cwd?: string | undefined; nixSettings?: readonly string[] | undefined },
+  ) {
+    this.nixSettings.push(...(options.nixSettings ?? []))
     const played = this.#play(command, args, { cwd: options.cwd })
     const lines = async function* (): AsyncGenerator<OutputLine> {
       const { stdout, stderr } = await played

@@ -4,7 +4,7 @@ import { armFolder } from '../../safety/operation-folder.ts'
 import { startReturn } from '../../safety/return-unit.ts'
 import { walkBack } from '../../safety/walk-back.ts'
 import type { Ending, System } from '../../system/system.ts'
-import type { UnitLine, UnitSpec, UnitStart, Units } from '../../units/units.ts'
+import type { AgentUnit, UnitLine, UnitSpec, UnitStart, Units } from '../../units/units.ts'
 
 interface Running {
   readonly unit: UnitSpec
@@ -21,6 +21,8 @@ export class ScriptedUnits implements Units {
   /** Names of units started so far, in order. */
   readonly started: string[] = []
   readonly failedUnits = new Set<string>()
+  readonly unsteadyUnits = new Set<string>()
+  agent: AgentUnit = { kind: 'not-ours' }
   readonly lines = new Map<string, UnitLine[]>()
   /** Called when somebody asks for a restart of the agent, or for a boot. */
   onRestart: () => Promise<void> = async () => {}
@@ -90,12 +92,20 @@ export class ScriptedUnits implements Units {
     return new Set(this.failedUnits)
   }
 
+  async unsteady(): Promise<ReadonlySet<string>> {
+    return new Set(this.unsteadyUnits)
+  }
+
   async jobs(): Promise<readonly string[]> {
     return []
   }
 
   async isActive() {
     return true
+  }
+
+  async agentUnit(): Promise<AgentUnit> {
+    return this.agent
   }
 
   async restartAgent(): Promise<UnitStart> {

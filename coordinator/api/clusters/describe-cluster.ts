@@ -5,6 +5,7 @@ import {
   type ClusterSummarySchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import type { ClusterAct, Cordon } from '../../clusters/acts/cluster-act.ts'
+import { isCordonedByOthers } from '../../clusters/acts/decide-cordons.ts'
 import { wireRole } from '../../clusters/cluster-messages.ts'
 import { authorityOf } from '../../clusters/cluster-record.ts'
 import { type ClusterSnapshot, newestView } from '../../clusters/cluster-snapshot.ts'
@@ -75,6 +76,7 @@ export function describeHosts(
       version: snapshot.machines.get(machine ?? '')?.observation?.version ?? '',
       waitsFor: [...new Set(reasons)],
       ready: nodes.some(({ name, ready }) => name === host && ready),
+      cordonedByOthers: nodes.some(node => node.name === host && isCordonedByOthers(node)),
       cordonedBy: around.cordons.find(cordon => cordon.host === host)?.act ?? '',
     }
   })

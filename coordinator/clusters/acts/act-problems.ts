@@ -39,5 +39,5 @@ export function forgottenCordon(
   const leftMs = act?.act === 'cordon' ? FORGOTTEN_MS.cordon : FORGOTTEN_MS.drain
   if (now - sinceMs < leftMs) return undefined
   const since = new Date(atMs).toISOString()
-  return `cluster ${cluster}: ${host} is cordoned by us since ${since} (${askedBy}), and what that was for is over: \`muster uncordon ${host}\``
+  return `cluster ${cluster}: ${host} is cordoned by us since ${since} (${askedBy || 'nobody knows any more who asked for it'}), and what that was for is over: \`muster uncordon ${host}\``
 }

@@ -1,7 +1,14 @@
 import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
 import type { ClusterActsTable, ClusterCordonsTable } from '../../store/cluster-tables.ts'
 import type { Database } from '../../store/tables.ts'
-import { ACT_WORDS, type ActWord, type ClusterAct, type Cordon } from './cluster-act.ts'
+import {
+  ACT_WORDS,
+  type ActWord,
+  type ClusterAct,
+  type Cordon,
+  type CordonAfter,
+  OWN_WORDS,
+} from './cluster-act.ts'
 
 type Db = Kysely<Database>
 type Tx = Transaction<Database>
@@ -70,13 +77,35 @@ export async function listActs(
   return rows.map(actOf)
 }
 
-/** Requests of all adoptions of nodes in a cluster, whatever came of them. */
-export async function adoptedRequests(db: Db, cluster: string): Promise<ReadonlySet<string>> {
+/** So many newest acts of a host tell of its cordon. */
+const CORDON_ACTS = 50
+
+/** Acts that set or lift the cordon of a host, newest first. */
+export async function cordonActsOf(db: Db, cluster: string, host: string): Promise<readonly ClusterAct[]> {
+  const rows = await db
+    .selectFrom('cluster_acts')
+    .selectAll()
+    .where('cluster', '=', cluster)
+    .where('host', '=', host)
+    .where('act', 'in', ['drain', 'cordon', 'uncordon'])
+    .orderBy('asked', 'desc')
+    .orderBy('id', 'desc')
+    .limit(CORDON_ACTS)
+    .execute()
+  return rows.map(actOf)
+}
+
+/** Requests of all acts of one of our own words in a cluster, whatever came of them. */
+export async function requestsOf(
+  db: Db,
+  cluster: string,
+  word: (typeof OWN_WORDS)[number],
+): Promise<ReadonlySet<string>> {
   const rows = await db
     .selectFrom('cluster_acts')
     .select('request')
     .where('cluster', '=', cluster)
-    .where('act', '=', 'adopt')
+    .where('act', '=', word)
     .execute()
   return new Set(rows.map(({ request }) => request))
 }
@@ -90,7 +119,7 @@ export async function updateAct(tx: Tx, act: ClusterAct): Promise<void> {
   await tx.updateTable('cluster_acts').set(row).where('id', '=', id).execute()
 }
 
-/** Ended acts from before an instant; an adoption is remembered for good. Says how many. */
+/** Ended acts from before an instant; adoptions and restores, and what followed from them, are remembered for good. Says how many. */
 export async function deleteOldActs(
   tx: Tx,
   input: { readonly beforeMs: number; readonly limit: number },
@@ -99,7 +128,7 @@ export async function deleteOldActs(
     .selectFrom('cluster_acts')
     .select('id')
     .where('ended', '<', input.beforeMs)
-    .where('act', '!=', 'adopt')
+    .where('act', 'not in', ['adopt', 'restore', 'stand-down'])
     .orderBy('ended')
     .limit(input.limit)
     .execute()
@@ -109,10 +138,19 @@ export async function deleteOldActs(
 }
 
 export async function listCordons(db: Db, cluster?: string): Promise<readonly Cordon[]> {
-  let query = db.selectFrom('cluster_cordons').selectAll()
-  if (cluster !== undefined) query = query.where('cluster', '=', cluster)
-  const rows = await query.orderBy('cluster').orderBy('host').execute()
-  return rows.map(({ asked_by: askedBy, at: atMs, ...row }) => ({ ...row, askedBy, atMs }))
+  let query = db
+    .selectFrom('cluster_cordons as cordon')
+    // An act that a rollout asked for has the name of its grant; where an operator asked for a drain, that is the rollout's act.
+    .leftJoin('rollout_grants as grant', join =>
+      join.onRef('grant.operation', '=', 'cordon.act').on('grant.step', '=', 'drain'),
+    )
+    .select(['cordon.cluster', 'cordon.host', 'cordon.act', 'cordon.asked_by', 'cordon.at', 'grant.rollout'])
+  if (cluster !== undefined) query = query.where('cordon.cluster', '=', cluster)
+  const rows = await query.orderBy('cordon.cluster').orderBy('cordon.host').execute()
+  return rows.map(({ asked_by: askedBy, at: atMs, rollout, ...row }) => ({
+    ...{ ...row, askedBy, atMs },
+    ...(rollout !== null && { rollout }),
+  }))
 }
 
 /** Takes down a cordon before it is ordered. One that is there stays as it is: it began earlier. */
@@ -132,7 +170,31 @@ export async function dropCordon(tx: Tx, cluster: string, host: string, act?: st
   await query.execute()
 }
 
-const words: readonly ActWord[] = [...ACT_WORDS, 'adopt']
+/** Takes down whose cordon a node was left with. */
+export async function noteCordon(
+  tx: Tx,
+  { cluster, host }: Pick<Cordon, 'cluster' | 'host'>,
+  after: CordonAfter,
+  now: number,
+): Promise<void> {
+  if (after.kind === 'as-before') return
+  if (after.kind === 'none') {
+    await dropCordon(tx, cluster, host, after.act)
+    return
+  }
+  const { act } = after
+  const askedBy = (await findAct(tx, act))?.askedBy ?? ''
+  await putCordon(tx, { cluster, host, act, askedBy, atMs: now })
+  await tx
+    .updateTable('cluster_cordons')
+    .set({ act, asked_by: askedBy, at: now })
+    .where('cluster', '=', cluster)
+    .where('host', '=', host)
+    .where('act', '!=', act)
+    .execute()
+}
+
+const words: readonly ActWord[] = [...ACT_WORDS, ...OWN_WORDS]
 
 function actOf(row: Selectable<ClusterActsTable>): ClusterAct {
   const act = words.find(word => word === row.act)

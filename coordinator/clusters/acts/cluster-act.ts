@@ -15,8 +15,9 @@ export const ACT_WORDS = [
   'wipe',
 ] as const
 export type AskedWord = (typeof ACT_WORDS)[number]
-/** `adopt` follows from an adoption, for each of its machines. */
-export type ActWord = AskedWord | 'adopt'
+/** `adopt` follows from an adoption, for each of its machines; `stand-down` from a restore, for each server that came back. */
+export const OWN_WORDS = ['adopt', 'stand-down'] as const
+export type ActWord = AskedWord | (typeof OWN_WORDS)[number]
 
 /** An act as it is written down. Immutable: a change is a new one. Times in milliseconds since 1970. */
 export interface ClusterAct {
@@ -53,6 +54,27 @@ export interface ClusterAct {
   readonly result: Uint8Array | undefined
 }
 
+/** An act of ours that was not begun yet, but for what it is about. */
+export function plainAct(
+  of: Pick<ClusterAct, 'id' | 'cluster' | 'askedBy' | 'askedMs'>,
+): Omit<ClusterAct, 'request' | 'act' | 'host' | 'machine' | 'parameter' | 'order'> {
+  return {
+    ...of,
+    intent: '',
+    executor: '',
+    executorHost: '',
+    operation: '',
+    expiresMs: undefined,
+    attempts: 0,
+    notBeforeMs: 0,
+    endedMs: undefined,
+    done: false,
+    class: '',
+    reason: '',
+    result: undefined,
+  }
+}
+
 /** Acts that are tried again by themselves: a revision or an adoption asks for them, and nobody stands beside. */
 export function isRetried({ request }: Pick<ClusterAct, 'request'>): boolean {
   return !request.startsWith('operator ')
@@ -71,4 +93,16 @@ export interface Cordon {
   readonly act: string
   readonly askedBy: string
   readonly atMs: number
+  /**
+   * The rollout that drained the node on its way to something else, so that rollouts may lift the cordon again. Undefined: an operator asked
+   * for it, or nobody knows any more who did; it stays until an operator lifts it.
+   */
+  readonly rollout?: string | undefined
 }
+
+/** Whose cordon of ours is on a node after an act. */
+export type CordonAfter =
+  | { readonly kind: 'as-before' }
+  /** None; with an act: not that one's. */
+  | { readonly kind: 'none'; readonly act?: string }
+  | { readonly kind: 'of'; readonly act: string }

@@ -1,6 +1,11 @@
+import { fromBinary } from '@bufbuild/protobuf'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { ClusterOrderSchema } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { signOperatorOrder } from '../../../shared/operator-order/sign-operator-order.ts'
+import { sampleFleetId, sampleKey, sampleTrust } from '../../../shared/revision/testing/sample-fleet.ts'
 import { type SampleFleet, sampleFleet } from '../../revisions/testing/sample-fleet.ts'
 import { listEventRows } from '../../store/events.ts'
+import { insertGrant, insertRollout } from '../../store/rollouts.ts'
 import { applyAdoption } from '../judge-adoption.ts'
 import { loadRecord, saveRecord } from '../record-store.ts'
 import { AUTHORITY, NOW, sampleSnapshot } from '../testing/sample-snapshot.ts'
@@ -44,6 +49,44 @@ const asked = (requestId: string, ...[act, host]: Parameters<typeof askFor>) => 
 })
 
 describe('an act that is granted', () => {
+  it('and founds by a snapshot is the founding on disk before anybody is told', async () => {
+    const { record, generation } = await loadRecord(fleet.store.db, 'home')
+    const unknown = { ...record, founding: undefined, firstServer: undefined }
+    await fleet.store.transact(tx => saveRecord(tx, { record, generation }, unknown))
+    const trust = sampleTrust.trust
+    const signedOrder = signOperatorOrder(
+      {
+        ...{
+          id: 'ab'.repeat(16),
+          fleetId: sampleFleetId,
+          cluster: 'home',
+          act: 'restore',
+          node: '',
+          machine: '',
+        },
+        ...{ dead: false, parameter: 'snap', recipientKey: new Uint8Array() },
+        ...{ createdMs: NOW - 1000, expiresMs: NOW + 3_600_000 },
+      },
+      sampleKey,
+    )
+    const nothing = { data: { kind: 'none' } } as const
+    const servers = { a: nothing, b: nothing, c: nothing }
+    const snapshot = async () => ({
+      ...sampleSnapshot(servers),
+      record: (await loadRecord(fleet.store.db, 'home')).record,
+    })
+    const ask = askFor('restore', 'a', { requestId: 'r', parameter: 'snap', signedOrder })
+    const granted = await grantAct(
+      { ...deps(), trust: { newest: trust }, snapshot },
+      { ask, askedBy: 'anna' },
+    )
+    if (granted.kind !== 'granted') throw new Error(JSON.stringify(granted))
+    const { record: after } = await loadRecord(fleet.store.db, 'home')
+    expect(after.founding).toMatchObject({
+      ...{ state: 'ordered', machine: 'm-a', host: 'a', operation: granted.act.id, attempt: 1 },
+    })
+  })
+
   it('is written with its cordon and its event, once however often it is asked for at the same time', async () => {
     const all = await Promise.all(Array.from({ length: 8 }, () => grantAct(deps(), asked('r', 'drain', 'd'))))
     expect(all.filter(({ kind }) => kind === 'granted')).toHaveLength(1)
@@ -90,6 +133,46 @@ describe('an act that is granted', () => {
 })
 
 describe('a cordon of ours', () => {
+  const orderOf = async (requestId: string, act: string, onTheWay: boolean) => {
+    const granted = await grantAct(deps(), { ...asked(requestId, act, 'd'), id: requestId, onTheWay })
+    if (granted.kind !== 'granted') throw new Error(JSON.stringify(granted))
+    await fleet.store.transact(tx => updateAct(tx, { ...granted.act, endedMs: NOW }))
+    return fromBinary(ClusterOrderSchema, granted.act.order ?? new Uint8Array()).action.value
+  }
+  const drainedBy = (operation: string) =>
+    fleet.store.transact(async tx => {
+      const rollout = {
+        ...{ id: 'before', request: 'b', intent: '', action: 'reboot', asked: Buffer.alloc(0), revision: 0 },
+        ...{ manifest_digest: '', settings: '{}', state: 'failed', ends_as: '', reason: '', why: '' },
+        ...{ started: NOW, started_by: 'anna', ended: NOW, reverts: '', after: '[]', generation: 1 },
+      }
+      const host = {
+        ...{ rollout: 'before', host: 'd', machine: 'm-d', cluster: 'home', role: 'worker', position: 0 },
+        ...{ record: '{}', waits: '[]', ended_as: 'failed' },
+      }
+      await insertRollout(tx, rollout, [host])
+      await insertGrant(tx, {
+        ...{ rollout: 'before', host: 'd', step: 'drain', attempt: 1, machine: 'm-d', granted: NOW },
+        ...{ operation, closed: NOW, outcome: 'done', reason: '' },
+      })
+    })
+
+  it('that an operator asked for is neither taken over nor lifted on a rollout’s way; an operator may do both', async () => {
+    await orderOf('by-hand', 'cordon', false)
+    expect(await orderOf('step', 'drain', true)).toMatchObject({ takesOver: '' })
+    expect(await orderOf('step-back', 'uncordon', true)).toMatchObject({ cordonedBy: 'step-back' })
+    expect(await orderOf('drain', 'drain', false)).toMatchObject({ takesOver: 'by-hand' })
+    expect(await orderOf('back', 'uncordon', false)).toMatchObject({ cordonedBy: '' })
+  })
+
+  it('that a rollout left is taken over and lifted by the next one, and by nobody it does not name', async () => {
+    await orderOf('left', 'drain', true)
+    await drainedBy('left')
+    expect(await listCordons(fleet.store.db)).toMatchObject([{ act: 'left', rollout: 'before' }])
+    expect(await orderOf('step', 'drain', true)).toMatchObject({ takesOver: 'left' })
+    expect(await orderOf('step-back', 'uncordon', true)).toMatchObject({ cordonedBy: 'left' })
+  })
+
   it('that is older than its operation is told, after an hour for a drain and a day for a cordon that was meant', async () => {
     await grantAct(deps(), asked('r', 'drain', 'd'))
     const [cordon] = await listCordons(fleet.store.db, 'home')

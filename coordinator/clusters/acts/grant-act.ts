@@ -11,7 +11,7 @@ import type { ClusterRecord } from '../cluster-record.ts'
 import type { ClusterSnapshot } from '../cluster-snapshot.ts'
 import { askToLeave, letReturn } from '../operator-changes.ts'
 import { loadRecord, saveRecord } from '../record-store.ts'
-import { findActByRequest, insertAct, openActs, putCordon } from './act-store.ts'
+import { findActByRequest, insertAct, listCordons, openActs, putCordon } from './act-store.ts'
 import { type ClusterAct, isRebuilding } from './cluster-act.ts'
 import { type ActVerdict, type Grant, judgeAct } from './judge-act.ts'
 import type { ActAsk } from './read-ask.ts'
@@ -31,6 +31,8 @@ export interface Asked {
   readonly askedBy: string
   /** Whoever granted it has named it already; missing: it gets a name of its own. */
   readonly id?: string | undefined
+  /** It is a step of a rollout on its way to something else: an operator's cordon stays. */
+  readonly onTheWay?: boolean
 }
 
 export type Granted =
@@ -52,7 +54,10 @@ export function operatorRequest(id: string): string {
  * it writes on, in one transaction; when anything was begun in between, it judges anew. Idempotent by the request. Nobody is
  * told anything here: what is written is sent by the cluster's next turn.
  */
-export async function grantAct(deps: GrantDeps, { ask, askedBy, id }: Asked): Promise<Granted> {
+export async function grantAct(
+  deps: GrantDeps,
+  { ask, askedBy, id, onTheWay = false }: Asked,
+): Promise<Granted> {
   const request = operatorRequest(ask.requestId)
   for (let tries = 1; ; tries += 1) {
     const known = await findActByRequest(deps.store.db, request)
@@ -60,7 +65,7 @@ export async function grantAct(deps: GrantDeps, { ask, askedBy, id }: Asked): Pr
     const snapshot = await deps.snapshot(ask.cluster)
     if (!snapshot) return { kind: 'no-cluster' }
     const at = deps.clock.now()
-    const { open, verdict } = await judgeIn(deps, ask, snapshot, at)
+    const { open, verdict } = await judgeIn(deps, { ask, onTheWay }, snapshot, at)
     if (verdict.kind === 'refused') return verdict
     const act = actFrom(ask, verdict.grant, { id: id ?? operationId(at), request, askedBy, at })
     const isJudged = sameActs(open)
@@ -96,15 +101,23 @@ export async function grantAct(deps: GrantDeps, { ask, askedBy, id }: Asked): Pr
 /** Whether an act may be as things are, without granting it; undefined: there is no such cluster. */
 export async function judgeAsk(deps: GrantDeps, ask: ActAsk): Promise<ActVerdict | undefined> {
   const snapshot = await deps.snapshot(ask.cluster)
-  return snapshot && (await judgeIn(deps, ask, snapshot, deps.clock.now())).verdict
+  return snapshot && (await judgeIn(deps, { ask, onTheWay: false }, snapshot, deps.clock.now())).verdict
 }
 
-async function judgeIn(deps: GrantDeps, ask: ActAsk, snapshot: ClusterSnapshot, at: Date) {
+async function judgeIn(
+  deps: GrantDeps,
+  { ask, onTheWay }: { readonly ask: ActAsk; readonly onTheWay: boolean },
+  snapshot: ClusterSnapshot,
+  at: Date,
+) {
   const open = await openActs(deps.store.db, ask.cluster)
+  const cordons = await listCordons(deps.store.db, ask.cluster)
   const { revision, manifestDigest, clusters } = deps.fleetTargets.current()
   const context = {
     snapshot,
     open,
+    cordon: cordons.find(({ host }) => host === ask.host),
+    onTheWay,
     trust: deps.trust.newest,
     revision: { number: revision, digest: manifestDigest },
     endpoint: withPort(clusters.get(ask.cluster)?.endpoint),
@@ -155,6 +168,13 @@ function changed(record: ClusterRecord, { change, host }: Grant, act: ClusterAct
       return askToLeave(record, change.leave, act.id)
     case 'return':
       return letReturn(record, host)
+    case 'found': {
+      // On disk before it is told, so that nobody else founds whatever becomes of the act.
+      const { executor: machine, operation, askedMs: atMs } = act
+      const attempt = (record.founding?.attempt ?? 0) + 1
+      const plain = { state: 'ordered', authority: undefined, adopted: false } as const
+      return { ...record, founding: { ...plain, machine, host, operation, atMs, attempt } }
+    }
     case undefined:
       // Written anew though nothing changes, so that a turn which read it before this act was begun cannot go on.
       return isRebuilding(act) ? { ...record } : record

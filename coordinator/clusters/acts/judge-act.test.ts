@@ -8,7 +8,7 @@ import { makeFirstTrustSet } from '../../../shared/trust/make-trust-set.ts'
 import type { ClusterRecord } from '../cluster-record.ts'
 import { liveServers } from '../cluster-snapshot.ts'
 import { majority } from '../quorum.ts'
-import { clusterData, type HostChange, NOW, sampleSnapshot } from '../testing/sample-snapshot.ts'
+import { AUTHORITY, clusterData, type HostChange, NOW, sampleSnapshot } from '../testing/sample-snapshot.ts'
 import { ACT_WORDS, type ClusterAct } from './cluster-act.ts'
 import { type ActContext, judgeAct } from './judge-act.ts'
 import { askFor, openAct } from './testing/sample-act.ts'
@@ -202,6 +202,27 @@ describe('what rebuilds servers', () => {
     expect(restore(contextOf(), 'd')).toContain('d is no server')
   })
 
+  it('is carried to a machine that has nothing with the authority that the cluster has, and founds where none is known', () => {
+    const signedOrder = signed('restore', '', { parameter: 'snap' })
+    const more = { parameter: 'snap', signedOrder }
+    const lost = { a: { data: { kind: 'none' } }, b: away, c: away } as const
+    const known = grantOf(contextOf(lost), 'restore', 'a', more)
+    expect(known).toMatchObject({
+      executor: { host: 'a', machine: 'm-a' },
+      action: { case: 'restore', value: { name: 'snap', authority: AUTHORITY } },
+      change: undefined,
+    })
+    const empty = { ...lost, b: { data: { kind: 'none' } }, c: { data: { kind: 'none' } } } as const
+    const unknown = contextOf(empty, { founding: undefined, firstServer: undefined })
+    expect(grantOf(unknown, 'restore', 'a', more)).toMatchObject({
+      action: { value: { authority: '' } },
+      change: { kind: 'found' },
+    })
+    // What lies there is listed before, whatever runs or is known.
+    expect(grantOf(unknown, 'snapshots', 'a').executor).toMatchObject({ host: 'a' })
+    expect(problemsOf(contextOf({ a: away }), 'snapshots', 'a')).toEqual(['a: its machine is not connected'])
+  })
+
   it('makes certificates anew only where the datastore bears a restart', () => {
     const rotate = (context: ActContext) =>
       problemsOf(context, 'rotate', 'c', {
@@ -319,4 +340,48 @@ it('never lets a server that is away or occupied do anything, and never begins w
       .concat('snapshots', 'uncordon', 'wipe')
       .sort(),
   )
+})
+
+describe('a server that lost its datastore alone', () => {
+  const path = '/var/lib/etcd/member'
+  const data = { kind: 'lost', authority: AUTHORITY, distribution: 'k3s', path } as const
+  const lost: HostChange = { data, member: { healthy: false }, ready: false }
+  const dead = { dead: true, signedOrder: signed('leave', 'b', { dead: true }) }
+  const wipe = (context: ActContext) =>
+    problemsOf(context, 'wipe', 'b', { signedOrder: signed('wipe', 'b', { machine: 'f'.repeat(64) }) })
+
+  it('does not leave by itself, and the refusal names the command that takes it out', () => {
+    expect(
+      problemsOf(contextOf({ b: lost }), 'leave', 'b', { signedOrder: signed('leave', 'b', dead) }),
+    ).toEqual([expect.stringContaining('`muster leave b --dead`')])
+  })
+
+  it('is taken out as one that is gone, though its machine is connected', () => {
+    expect(grantOf(contextOf({ b: lost }), 'leave', 'b', dead).change).toMatchObject({
+      kind: 'leave',
+      leave: { host: 'b', machine: 'm-b', server: true, dead: true },
+    })
+    // Not where the rest are no quorum, and not where it has all of its data.
+    const few = contextOf({ b: lost, c: { ...away, member: { healthy: false } } })
+    expect(problemsOf(few, 'leave', 'b', dead)).toContainEqual(expect.stringContaining('voters are healthy'))
+    expect(problemsOf(contextOf(), 'leave', 'b', dead)).toContainEqual(
+      expect.stringContaining('is connected'),
+    )
+  })
+
+  it('is wiped when it is no member any more, and not while nobody can say that', () => {
+    const machine = 'f'.repeat(64)
+    const own = { ...lost, machine }
+    expect(wipe(contextOf({ b: own }))).toEqual([expect.stringContaining('is still a member')])
+    expect(wipe(contextOf({ b: { data, machine } }))).toEqual([])
+    const gone = { ...away, agoMs: 600_000 }
+    expect(wipe(contextOf({ b: own, a: gone, c: gone }))).toEqual([
+      expect.stringContaining('whether it is still a member cannot be told'),
+    ])
+    const left = { left: new Map([['b', machine]]) }
+    expect(wipe(contextOf({ b: own, a: gone, c: gone }, left))).toEqual([])
+    // Where nobody is left who could count on it, an operator may.
+    const nobody = { data, member: { healthy: false } } as const
+    expect(wipe(contextOf({ b: own, a: nobody, c: nobody }))).toEqual([])
+  })
 })

@@ -1,6 +1,6 @@
 import { toBinary } from '@bufbuild/protobuf'
 import { type Envelope, EnvelopeSchema } from '../../../shared/gen/muster/v1/envelope_pb.ts'
-import { readOrder } from '../../../shared/operator-order/operator-order.ts'
+import { KEEP_SNAPSHOTS, readOrder } from '../../../shared/operator-order/operator-order.ts'
 import { verifyOperatorOrder } from '../../../shared/operator-order/verify-operator-order.ts'
 import { durationFromMs } from '../../../shared/time.ts'
 import type { KnownTrust } from '../../../shared/trust/trust-set.ts'
@@ -10,16 +10,19 @@ import {
   belongs,
   type ClusterSnapshot,
   freshObservation,
+  hasLostDatastore,
   type LiveServer,
   liveServers,
   newestView,
 } from '../cluster-snapshot.ts'
+import { lostDatastore } from '../decide-joins.ts'
 import { decideLeaves } from '../decide-leaves.ts'
 import { askToLeave } from '../operator-changes.ts'
 import { readQuorum, whyNotStop } from '../quorum.ts'
 import { describeReason, type Reason } from '../reasons.ts'
 import { serverChangeOf } from '../server-change.ts'
-import { type ClusterAct, isRebuilding, isRetried } from './cluster-act.ts'
+import { type ClusterAct, type Cordon, isRebuilding, isRetried } from './cluster-act.ts'
+import { whyNotRestore } from './judge-restore.ts'
 import { type ActAsk, signedAct } from './read-ask.ts'
 
 /** All that the judgement of an act rests on. */
@@ -30,6 +33,10 @@ export interface ActContext {
   readonly trust: KnownTrust | undefined
   /** The newest revision, whose manifests are meant. */
   readonly revision: { readonly number: number; readonly digest: string }
+  /** The cordon of ours on the node of the host; missing: none. */
+  readonly cordon?: Cordon | undefined
+  /** The act is a step of a rollout on its way to something else. */
+  readonly onTheWay?: boolean
   /** host:port at which the cluster's API answers by the fleet file; empty: not said. */
   readonly endpoint: string
 }
@@ -50,6 +57,8 @@ export interface Grant {
         readonly leave: Pick<Leave, 'host' | 'machine' | 'server' | 'dead' | 'signed'>
       }
     | { readonly kind: 'return' }
+    /** It is the founding of a cluster that nobody knows here. */
+    | { readonly kind: 'found' }
     | undefined
   /** Its node is to count as cordoned by us from now on. */
   readonly cordons: boolean
@@ -74,7 +83,7 @@ const LEAVE_WAITS: ReadonlySet<Reason['gate']> = new Set([
 export function judgeAct(ask: ActAsk, context: ActContext, now: number): ActVerdict {
   const problems: string[] = []
   const subject = subjectOf(ask, context, now)
-  problems.push(...problemsOfCluster(ask, context, now))
+  problems.push(...problemsOfCluster(ask, context))
   if (subject.problem !== undefined) problems.push(subject.problem)
   const doer = executorOf(ask, context, subject, now)
   problems.push(...doer.problems)
@@ -125,15 +134,14 @@ function machineOf(signed: Envelope | undefined): string | undefined {
   return read?.ok && read.order.machine !== '' ? read.order.machine : undefined
 }
 
+/** What may be before a cluster is known: what there was is gone, is looked for, or is brought back. */
+const WITHOUT_CLUSTER: ReadonlySet<ActAsk['act']> = new Set(['wipe', 'snapshots', 'restore'])
+
 /** What stands in the way whatever the act is about. */
-function problemsOfCluster(
-  { act, host, dead }: ActAsk,
-  { snapshot, open }: ActContext,
-  now: number,
-): string[] {
+function problemsOfCluster({ act, host, dead }: ActAsk, { snapshot, open }: ActContext): string[] {
   const { record, machines } = snapshot
   const problems: string[] = []
-  if (authorityOf(record) === undefined && act !== 'wipe') {
+  if (authorityOf(record) === undefined && !WITHOUT_CLUSTER.has(act)) {
     const running = [...machines.values()].some(({ observation }) => observation?.data.kind === 'cluster')
     problems.push(
       running
@@ -151,18 +159,6 @@ function problemsOfCluster(
       const isDead = record.leaves.some(leave => leave.host === host && leave.dead)
       if (isSame && dead && !isDead) continue
       problems.push(`${inWords(other)} is under way${isSame ? '; asked for as dead it takes its place' : ''}`)
-    }
-  }
-  if (act === 'restore') {
-    const { joins, clears, leaves } = record
-    for (const each of [...joins, ...clears, ...leaves]) {
-      problems.push(`${each.host} is joining, leaving or cleared away: a datastore is not set back meanwhile`)
-    }
-    for (const server of liveServers(snapshot, now)) {
-      if (server.host === host) continue
-      problems.push(
-        `${server.host} serves the datastore as it is: let it leave first (\`muster leave ${server.host}\`), it joins anew afterwards`,
-      )
     }
   }
   return problems
@@ -197,9 +193,13 @@ function executorOf(ask: ActAsk, context: ActContext, subject: Subject, now: num
     case 'manifests':
       return liveServer(snapshot, host, false, 'join', now)
     case 'snapshot':
-    case 'snapshots':
     case 'kubeconfig':
-      return liveServer(snapshot, host, host !== '', act === 'snapshots' ? undefined : act, now)
+      return liveServer(snapshot, host, host !== '', act, now)
+    case 'snapshots':
+      // A folder is read, whatever runs there: what is looked for is wanted most where nothing does.
+      return host === ''
+        ? liveServer(snapshot, '', false, undefined, now)
+        : theMachine(snapshot, host, subject, now)
     case 'rotate':
       if (ask.parameter === 'tokens') return liveServer(snapshot, host, host !== '', 'rotate', now)
       return theMachine(snapshot, host, subject, now)
@@ -270,7 +270,9 @@ function problemsOfAct(ask: ActAsk, context: ActContext, subject: Subject, now: 
     case 'return':
       return record.left.has(host) ? [] : [`${host} did not leave by an operator’s word`]
     case 'restore':
-      return subject.server ? [] : [`${host} is no server`]
+      return subject.server
+        ? whyNotRestore(snapshot, { host, machine: subject.machine }, now)
+        : [`${host} is no server`]
     case 'rotate': {
       if (parameter === 'tokens' || !subject.server) return []
       const change = serverChangeOf(record, snapshot.distribution)
@@ -281,6 +283,9 @@ function problemsOfAct(ask: ActAsk, context: ActContext, subject: Subject, now: 
     }
     case 'wipe': {
       const data = freshObservation(snapshot, subject.machine, now)?.data
+      if (hasLostDatastore(snapshot, data) && record.left.get(host) !== subject.machine) {
+        return whyNotWipeLost(snapshot, { host, machine: subject.machine }, now)
+      }
       // Nothing to take away is soon done: a farewell asks for it after the leave, which took the data already.
       if (
         !data ||
@@ -305,6 +310,31 @@ function problemsOfAct(ask: ActAsk, context: ActContext, subject: Subject, now: 
   }
 }
 
+/** What is left on a server without its datastore may be the last of the cluster's authorities, and its member counts until it is out. */
+function whyNotWipeLost(
+  snapshot: ClusterSnapshot,
+  { host, machine }: { readonly host: string; readonly machine: string | undefined },
+  now: number,
+): string[] {
+  const reading = newestView(snapshot, now)
+  if (reading.kind === 'read') {
+    return reading.view.members.some(({ name }) => name === host)
+      ? [
+          `${host} is still a member of the datastore: \`muster leave ${host} --dead\` has another server take it out first`,
+        ]
+      : []
+  }
+  const isAnyLeft = snapshot.hosts.some(other => {
+    const view = snapshot.machines.get(other.machine ?? '')
+    const data = view?.observation?.data
+    const isOther = isServer(other.role) && other.machine !== machine && !view?.gone
+    return isOther && data !== undefined && belongs(snapshot, data)
+  })
+  return isAnyLeft
+    ? [`${host}: whether it is still a member cannot be told: ${describeReason(reading.reason)}`]
+    : []
+}
+
 function whyNotLeave(
   { host, dead }: ActAsk,
   { snapshot }: ActContext,
@@ -322,7 +352,11 @@ function whyNotLeave(
     return [`${host}: its machine is not connected; if it is gone for good, say so (--dead)`]
   }
   const seen = freshObservation(snapshot, machine, now)
-  if (dead && seen && seen.data.kind !== 'none') {
+  const isLost = hasLostDatastore(snapshot, seen?.data)
+  if (!dead && isLost && seen?.data.kind === 'lost') {
+    return [`${host}: ${describeReason(lostDatastore(snapshot, host, seen.data, now))}`]
+  }
+  if (dead && seen && seen.data.kind !== 'none' && !isLost) {
     return [`${host}: its machine is connected and in the cluster: let it leave by itself, or evict it first`]
   }
   const begun = record.leaves.some(leave => leave.machine === id && leave.server && leave.attempt)
@@ -390,10 +424,13 @@ function grantOf(
       return { ...base, expiresMs: now + HOUR_MS, cordons: true }
     case 'kubeconfig':
       return { ...base, expiresMs: now + KUBECONFIG_MS }
+    case 'restore': {
+      const isFounding = context.snapshot.record.founding?.state !== 'founded'
+      return { ...base, expiresMs: now + HOUR_MS, ...(isFounding && { change: { kind: 'found' } }) }
+    }
     case 'uncordon':
     case 'snapshot':
     case 'snapshots':
-    case 'restore':
     case 'rotate':
     case 'certificates':
     case 'manifests':
@@ -403,7 +440,8 @@ function grantOf(
 }
 
 /** What the machine is told. */
-function actionOf(ask: ActAsk, { revision, endpoint }: ActContext): ClusterOrderInit['action'] | undefined {
+function actionOf(ask: ActAsk, context: ActContext): ClusterOrderInit['action'] | undefined {
+  const { snapshot, revision, endpoint } = context
   const { act, host: node, parameter, drain, allowEmpty } = ask
   const signed = ask.signed ? { signedOrder: ask.signed } : {}
   switch (act) {
@@ -415,16 +453,24 @@ function actionOf(ask: ActAsk, { revision, endpoint }: ActContext): ClusterOrder
       const { limitMs, deleteEmptyDir, deleteUnmanaged } = drain
       const cordonOnly = act === 'cordon'
       const limit = durationFromMs(limitMs)
-      return { case: 'drain', value: { node, limit, deleteEmptyDir, deleteUnmanaged, cordonOnly } }
+      const takesOver = cordonToChange(context) ?? ''
+      return { case: 'drain', value: { node, limit, deleteEmptyDir, deleteUnmanaged, cordonOnly, takesOver } }
     }
     case 'uncordon':
-      return { case: 'uncordon', value: { node } }
+      // An operator lifts whichever is ours, a rollout only what it names: by its own name none.
+      return {
+        case: 'uncordon',
+        value: { node, cordonedBy: context.onTheWay ? (cordonToChange(context) ?? ask.requestId) : '' },
+      }
     case 'snapshot':
       return { case: 'snapshot', value: { name: parameter } }
     case 'snapshots':
       return { case: 'snapshots', value: {} }
     case 'restore':
-      return { case: 'restore', value: { name: parameter, ...signed } }
+      return {
+        case: 'restore',
+        value: { name: parameter, authority: authorityOf(snapshot.record) ?? '', ...signed },
+      }
     case 'rotate':
       return { case: 'rotate', value: { what: parameter, ...signed } }
     case 'kubeconfig':
@@ -436,6 +482,11 @@ function actionOf(ask: ActAsk, { revision, endpoint }: ActContext): ClusterOrder
       return { case: 'manifests', value: { revision: BigInt(number), manifestDigest: digest, allowEmpty } }
     }
     case 'wipe':
-      return { case: 'wipe', value: signed }
+      return { case: 'wipe', value: { ...signed, keepSnapshots: parameter === KEEP_SNAPSHOTS } }
   }
+}
+
+/** The act whose cordon may be taken over or lifted: by an operator any of ours, by a rollout one that rollouts set. */
+function cordonToChange({ cordon, onTheWay }: ActContext): string | undefined {
+  return onTheWay && cordon?.rollout === undefined ? undefined : cordon?.act
 }

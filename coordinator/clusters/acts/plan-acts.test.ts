@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { ClusterRecord, Leave } from '../cluster-record.ts'
 import { AUTHORITY, foundedRecord, type HostChange, NOW, sampleSnapshot } from '../testing/sample-snapshot.ts'
 import type { ClusterAct } from './cluster-act.ts'
-import { adoptRequest, type ManifestsWish, planActs } from './plan-acts.ts'
+import { adoptRequest, type ManifestsWish, planActs, standDownRequest } from './plan-acts.ts'
 import { openAct } from './testing/sample-act.ts'
 
 function plan(
@@ -12,11 +12,15 @@ function plan(
     readonly open?: readonly ClusterAct[]
     readonly adopted?: readonly string[]
     readonly manifests?: ManifestsWish
+    readonly stoodDown?: readonly string[]
   } = {},
 ) {
-  const { changes, record, open = [], adopted = [], manifests } = input
+  const { changes, record, open = [], adopted = [], manifests, stoodDown = [] } = input
   const snapshot = sampleSnapshot(changes, record)
-  return planActs({ snapshot, waiting: [], open, adopted: new Set(adopted), manifests }, NOW)
+  return planActs(
+    { snapshot, waiting: [], open, adopted: new Set(adopted), stoodDown: new Set(stoodDown), manifests },
+    NOW,
+  )
 }
 
 describe('an act under way', () => {
@@ -95,7 +99,7 @@ describe('after an adoption', () => {
 })
 
 describe('manifests', () => {
-  const wish = { revision: 3, digest: 'x', isDue: true }
+  const wish = { revision: 3, digest: 'x', isDue: true, restoredBy: '' }
   const act = openAct({
     act: 'manifests',
     host: '',
@@ -114,11 +118,53 @@ describe('manifests', () => {
     expect(plan({ manifests: wish, record: { founding: undefined } })).toEqual([])
   })
 
+  it('are brought once more after the datastore was set back', () => {
+    expect(plan({ manifests: { ...wish, restoredBy: 'act-9' } })).toMatchObject([
+      { kind: 'new', act: 'manifests', request: 'manifests home 3 after act-9', parameter: 'x' },
+    ])
+  })
+
   it('go to another server when the one that had them was sent away', () => {
     const begun = { ...act, executor: 'm-a', executorHost: 'a', operation: 'op' }
     expect(plan({ open: [begun] })).toEqual([])
     expect(plan({ changes: { a: { gone: true } }, open: [begun] })).toMatchObject([
       { kind: 'begin', executor: 'm-b' },
     ])
+  })
+})
+
+describe('a server that comes back with what there was before the datastore was set back', () => {
+  const record = { count: 5, setBackAt: 5 }
+  const request = standDownRequest({ ...foundedRecord(), ...record }, 'm-b')
+  const act = openAct({
+    ...{ act: 'stand-down', host: 'b', machine: 'm-b', request, parameter: '' },
+    ...{ executor: '', executorHost: '', operation: '', expiresMs: undefined },
+  })
+  const others = ['m-c'].map(machine => standDownRequest({ ...foundedRecord(), ...record }, machine))
+
+  it('is told to stand down, once, and who was minted for since then is not', () => {
+    expect(plan({ record })).toMatchObject([
+      { kind: 'new', act: 'stand-down', host: 'b', machine: 'm-b' },
+      { kind: 'new', act: 'stand-down', host: 'c', machine: 'm-c' },
+    ])
+    expect(plan({ record, stoodDown: [request, ...others] })).toEqual([])
+    expect(plan()).toEqual([])
+    const attempts = new Map(
+      ['m-b', 'm-c'].map(machine => [
+        machine,
+        { failures: 0, notBeforeMs: 0, overMs: 0, reason: '', mintedAt: 6 },
+      ]),
+    )
+    expect(plan({ record: { ...record, attempts } })).toEqual([])
+  })
+
+  it('does it itself when it is there, and is not waited for when it was wiped or sent away', () => {
+    const rest = { record, stoodDown: [request, ...others] }
+    expect(plan({ ...rest, open: [act] })).toMatchObject([{ kind: 'begin', executor: 'm-b' }])
+    expect(plan({ ...rest, open: [act], changes: { b: { connected: false } } })).toEqual([])
+    for (const change of [{ data: { kind: 'none' } }, { gone: true }] satisfies HostChange[])
+      expect(plan({ ...rest, open: [act], changes: { b: change } })).toMatchObject([
+        { kind: 'end', class: 'given-up' },
+      ])
   })
 })

@@ -1,7 +1,15 @@
-import { authorityOf } from '../cluster-record.ts'
-import { belongs, type ClusterSnapshot, freshObservation, liveServers } from '../cluster-snapshot.ts'
+import { authorityOf, type ClusterRecord, isServer } from '../cluster-record.ts'
+import {
+  belongs,
+  type ClusterSnapshot,
+  freshObservation,
+  liveServers,
+  type NodeData,
+  settledObservation,
+} from '../cluster-snapshot.ts'
 import { nodesLeftBehind } from '../decide-clears.ts'
 import { describeReason, type Waiting } from '../reasons.ts'
+import { isOfDatastore } from '../set-back.ts'
 import type { ClusterAct } from './cluster-act.ts'
 
 /** What is to be written down next about acts. */
@@ -10,7 +18,7 @@ export type ActStep =
   | {
       readonly kind: 'new'
       readonly request: string
-      readonly act: 'adopt' | 'manifests'
+      readonly act: 'adopt' | 'manifests' | 'stand-down'
       readonly host: string
       readonly machine: string
       readonly parameter: string
@@ -40,6 +48,8 @@ export interface ActsInput {
   readonly open: readonly ClusterAct[]
   /** Requests of all adoptions of nodes so far; only needed where the cluster was adopted. */
   readonly adopted: ReadonlySet<string>
+  /** Requests that servers which came back stand down, so far; only needed where the datastore was set back. */
+  readonly stoodDown?: ReadonlySet<string>
   /** The manifests that the cluster should have. */
   readonly manifests: ManifestsWish | undefined
 }
@@ -50,20 +60,25 @@ export interface ManifestsWish {
   readonly digest: string
   /** The cluster has others, and nobody was told to bring these yet. */
   readonly isDue: boolean
+  /** The act that last set the datastore back; empty: none that is known. */
+  readonly restoredBy: string
 }
 
 /** Follows acts that are under way, and begins those that follow from an adoption or a revision. */
 export function planActs(input: ActsInput, now: number): readonly ActStep[] {
   const steps = input.open.flatMap(act => followAct(input, act, now))
-  return [...steps, ...adoptions(input), ...manifestsOf(input)]
+  return [...steps, ...adoptions(input), ...standDowns(input, now), ...manifestsOf(input)]
 }
 
 export function adoptRequest(cluster: string, machine: string, authority: string): string {
   return `adopt ${cluster} ${machine} ${authority}`
 }
 
-export function manifestsRequest(cluster: string, revision: number): string {
-  return `manifests ${cluster} ${revision}`
+export function manifestsRequest(
+  cluster: string,
+  { revision, restoredBy }: Pick<ManifestsWish, 'revision' | 'restoredBy'>,
+): string {
+  return `manifests ${cluster} ${revision}${restoredBy === '' ? '' : ` after ${restoredBy}`}`
 }
 
 function followAct(input: ActsInput, act: ClusterAct, now: number): readonly ActStep[] {
@@ -80,6 +95,12 @@ function followAct(input: ActsInput, act: ClusterAct, now: number): readonly Act
   if (isOlder && act.request.startsWith('manifests ')) return end('superseded', 'a newer revision has others')
   const isOther = act.act === 'adopt' && !snapshot.hosts.some(({ machine }) => machine === act.machine)
   if (isOther) return end('given-up', `${act.host} is another machine now, or none`)
+  if (act.act === 'stand-down') {
+    const data = freshObservation(snapshot, act.machine, now)?.data
+    const gone = snapshot.machines.get(act.machine)?.gone ?? true
+    if (gone || (data && !isFromBefore(snapshot, act.machine, data)))
+      return end('given-up', `${act.host} has nothing any more of what there was before`)
+  }
   if (act.executor !== '') {
     const gone = snapshot.machines.get(act.executor)?.gone ?? false
     if (!gone) return []
@@ -92,9 +113,9 @@ function followAct(input: ActsInput, act: ClusterAct, now: number): readonly Act
   return executor ? [{ kind: 'begin', id, ...executor }] : []
 }
 
-/** Who does what nobody stands beside: the node itself takes itself in, a live server brings manifests. */
+/** Who does what nobody stands beside: the node itself takes itself in or stands down, a live server does the rest. */
 function executorFor(snapshot: ClusterSnapshot, { act, machine, host }: ClusterAct, now: number) {
-  if (act === 'adopt') {
+  if (act === 'adopt' || act === 'stand-down') {
     return freshObservation(snapshot, machine, now) ? { executor: machine, executorHost: host } : undefined
   }
   const [server] = liveServers(snapshot, now)
@@ -157,10 +178,32 @@ function adoptions({ snapshot, adopted }: ActsInput): readonly ActStep[] {
   })
 }
 
-/** Manifests that changed are brought to the cluster once for their revision. */
+export function standDownRequest({ name, setBackAt }: ClusterRecord, machine: string): string {
+  return `stand-down ${name} ${machine} ${setBackAt}`
+}
+
+/** It has a server's data of the cluster from before its datastore was set back. */
+function isFromBefore(snapshot: ClusterSnapshot, machine: string, data: NodeData): boolean {
+  return belongs(snapshot, data) && !isOfDatastore(snapshot.record, machine)
+}
+
+/** A server that came back with what there was before is told, once: its units would start it beside the cluster that there is. */
+function standDowns({ snapshot, stoodDown }: ActsInput, now: number): readonly ActStep[] {
+  const { record, hosts } = snapshot
+  if (record.setBackAt === 0 || !stoodDown) return []
+  return hosts.flatMap(({ host, role, machine }) => {
+    const data = settledObservation(snapshot, machine, now)?.data
+    if (machine === undefined || !isServer(role) || !data || !isFromBefore(snapshot, machine, data)) return []
+    const request = standDownRequest(record, machine)
+    if (stoodDown.has(request)) return []
+    return [{ kind: 'new', request, act: 'stand-down', host, machine, parameter: '' } as const]
+  })
+}
+
+/** Manifests that changed are brought to the cluster once for their revision, and once more after its datastore was set back. */
 function manifestsOf({ snapshot, manifests }: ActsInput): readonly ActStep[] {
   const { record } = snapshot
   if (!manifests?.isDue || authorityOf(record) === undefined) return []
-  const request = manifestsRequest(record.name, manifests.revision)
+  const request = manifestsRequest(record.name, manifests)
   return [{ kind: 'new', request, act: 'manifests', host: '', machine: '', parameter: manifests.digest }]
 }

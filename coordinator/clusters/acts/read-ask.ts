@@ -8,7 +8,8 @@ import {
 import type { Envelope } from '../../../shared/gen/muster/v1/envelope_pb.ts'
 import { parseHostPort } from '../../../shared/host-port.ts'
 import { sha256Hex } from '../../../shared/ids.ts'
-import { SIGNED_ACTS, type SignedAct } from '../../../shared/operator-order/operator-order.ts'
+import { isSnapshotName, SNAPSHOT_NAME_RULE } from '../../../shared/kubernetes/snapshot-name.ts'
+import { KEEP_SNAPSHOTS, SIGNED_ACTS, type SignedAct } from '../../../shared/operator-order/operator-order.ts'
 import { isHostName } from '../../../shared/revision/host-name.ts'
 import { invalid } from '../../../shared/rpc/rpc-error.ts'
 import { ACT_WORDS, type AskedWord } from './cluster-act.ts'
@@ -80,12 +81,16 @@ export function readAsk(request: StartClusterActRequest, now: Date): ActAsk {
 function readParameter(act: AskedWord, { parameter }: StartClusterActRequest, now: Date): string {
   if (act === 'snapshot' || act === 'restore') {
     if (act === 'snapshot' && parameter === '') return `by-hand-${stampOf(now)}`
-    if (/^[A-Za-z0-9-]{1,63}$/.test(parameter)) return parameter
-    throw invalid('parameter: the name of the snapshot, letters, digits and hyphens, at most 63')
+    if (isSnapshotName(parameter)) return parameter
+    throw invalid(`parameter: ${SNAPSHOT_NAME_RULE}`)
   }
   if (act === 'rotate') {
     if (parameter === 'tokens' || parameter === 'certificates') return parameter
     throw invalid('parameter: rotate takes "tokens" or "certificates"')
+  }
+  if (act === 'wipe') {
+    if (parameter === '' || parameter === KEEP_SNAPSHOTS) return parameter
+    throw invalid(`parameter: wipe takes "${KEEP_SNAPSHOTS}" or nothing`)
   }
   if (parameter !== '') throw invalid(`parameter: ${act} takes none`)
   return ''

@@ -3,8 +3,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ClusterStepEndedSchema } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import { ChangeFeed } from '../../operations/change-feed.ts'
 import { type SampleFleet, sampleFleet } from '../../revisions/testing/sample-fleet.ts'
-import { NOW } from '../testing/sample-snapshot.ts'
-import { findAct, insertAct, listCordons, putCordon } from './act-store.ts'
+import { loadRecord } from '../record-store.ts'
+import { AUTHORITY, NOW } from '../testing/sample-snapshot.ts'
+import { dropCordon, findAct, insertAct, listCordons, putCordon } from './act-store.ts'
 import type { ClusterAct } from './cluster-act.ts'
 import { Kubeconfigs } from './kubeconfigs.ts'
 import { type ActsDeps, takeActReport } from './run-acts.ts'
@@ -40,6 +41,18 @@ describe('how an act ended', () => {
     })
     // What is no act's is somebody else's to hear.
     expect(await takeActReport(deps, 'm-a', 'another', ended())).toBeUndefined()
+  })
+
+  it('counts of a restore also when it is said after its time: the machine is the only server, once', async () => {
+    const late = { act: 'restore', host: 'a', machine: 'm-a', endedMs: NOW - 1, class: 'expired' } as const
+    await write(late)
+    const said = ended({ authority: AUTHORITY })
+    for (const _ of [1, 2]) expect(await takeActReport(deps, 'm-a', 'act-1', said)).toBe(true)
+    expect((await loadRecord(fleet.store.db, 'home')).record).toMatchObject({
+      founding: { state: 'founded', machine: 'm-a', authority: AUTHORITY, operation: 'act-1' },
+      ...{ firstServer: 'm-a', count: 1, setBackAt: 1 },
+    })
+    expect(await findAct(fleet.store.db, 'act-1')).toMatchObject({ done: false, class: 'expired' })
   })
 
   it('never has a kubeconfig in the store', async () => {
@@ -90,5 +103,34 @@ describe('how an act ended', () => {
     await write({ id: 'act-3', request: 'operator r3', operation: 'act-3', act: 'uncordon' })
     await takeActReport(deps, 'm-a', 'act-3', ended())
     expect(await listCordons(fleet.store.db, 'home')).toEqual([])
+  })
+
+  it('leaves whose cordon the node has in the books, as the server says it, done or not', async () => {
+    const cordon = { cluster: 'home', host: 'd', act: 'act-1', askedBy: 'anna', atMs: NOW - 5 }
+    const noted = async (change: Parameters<typeof ended>[0], act: Partial<ClusterAct> = {}) => {
+      next += 1
+      const id = `act-${next}`
+      await write({ id, request: `operator ${id}`, operation: id, askedBy: 'bert', ...act })
+      await fleet.store.transact(tx => putCordon(tx, cordon))
+      await takeActReport(deps, 'm-a', id, ended(change))
+      const [kept] = await listCordons(fleet.store.db, 'home')
+      await fleet.store.transact(tx => dropCordon(tx, 'home', 'd'))
+      return kept && [kept.act, kept.askedBy, kept.atMs]
+    }
+    let next = 1
+    await write()
+    // Somebody else’s, whatever became of the pods, or was to be lifted.
+    expect(await noted({ cordonedBy: '' })).toBeUndefined()
+    expect(await noted({ cordonedBy: '', done: false, class: 'blocked' })).toBeUndefined()
+    expect(
+      await noted({ cordonedBy: '', done: false, class: 'not-ours' }, { act: 'uncordon' }),
+    ).toBeUndefined()
+    // Its own, which it took over; another’s, which stayed.
+    expect(await noted({ cordonedBy: 'act-5' })).toEqual(['act-5', 'bert', NOW])
+    expect(await noted({ cordonedBy: 'act-1' })).toEqual(['act-1', 'anna', NOW - 5])
+    expect(await noted({ cordonedBy: 'of-a-lost-store' })).toEqual(['of-a-lost-store', '', NOW])
+    // A server that does not say it took over whatever was there, and says that nothing is ours.
+    expect(await noted({})).toEqual(['act-8', 'bert', NOW])
+    expect(await noted({ done: false, class: 'not-ours' }, { act: 'uncordon' })).toBeUndefined()
   })
 })

@@ -2,6 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Clock } from '../../../shared/clock.ts'
 import { ClusterOrderSchema, type ClusterStepEnded } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import type { Envelope } from '../../../shared/gen/muster/v1/envelope_pb.ts'
 import { operationId } from '../../../shared/ids.ts'
 import type { ChangeFeed } from '../../operations/change-feed.ts'
 import { recordEvent } from '../../store/events.ts'
@@ -12,15 +13,16 @@ import type { Waiting } from '../reasons.ts'
 import { loadRecord, saveRecord } from '../record-store.ts'
 import { absorbActReport } from './absorb-act-report.ts'
 import {
-  adoptedRequests,
   dropCordon,
   findAct,
   findActOfOperation,
   insertAct,
+  noteCordon,
   openActs,
+  requestsOf,
   updateAct,
 } from './act-store.ts'
-import { type ClusterAct, isRebuilding } from './cluster-act.ts'
+import { type ClusterAct, isRebuilding, plainAct } from './cluster-act.ts'
 import type { Kubeconfigs } from './kubeconfigs.ts'
 import { type ActStep, type ManifestsWish, planActs } from './plan-acts.ts'
 
@@ -65,16 +67,25 @@ export async function runActs(
   const cluster = snapshot.record.name
   const open = await openActs(store.db, cluster)
   const isAdopted = snapshot.record.founding?.adopted ?? false
-  const adopted = isAdopted ? await adoptedRequests(store.db, cluster) : new Set<string>()
+  const adopted = isAdopted ? await requestsOf(store.db, cluster, 'adopt') : new Set<string>()
+  const { setBackAt, founding } = snapshot.record
+  const stoodDown = setBackAt === 0 ? undefined : await requestsOf(store.db, cluster, 'stand-down')
+  const restored = setBackAt === 0 ? undefined : await orderToRestore(store.db, founding?.operation ?? '')
   const at = clock.now()
-  const steps = planActs({ snapshot, waiting, open, adopted, manifests }, at.getTime())
+  const wanted = planActs(
+    { snapshot, waiting, open, adopted, manifests, ...(stoodDown && { stoodDown }) },
+    at.getTime(),
+  )
+  // Without what an operator signed for the restore no machine would stand down.
+  const steps = wanted.filter(step => step.kind !== 'new' || step.act !== 'stand-down' || restored)
   if (steps.length === 0) return turnOf(open, at.getTime(), false)
   const changed = await store.transact(async tx => {
     const changed: ClusterAct[] = []
     for (const step of steps) {
       const before = step.kind === 'new' ? undefined : await findAct(tx, step.id)
       if (step.kind !== 'new' && (!before || before.endedMs !== undefined)) continue
-      const act = step.kind === 'new' ? newAct(step, cluster, manifests, at) : applied(before, step, at)
+      const act =
+        step.kind === 'new' ? newAct(step, cluster, { manifests, restored }, at) : applied(before, step, at)
       if (!act) continue
       await (step.kind === 'new' ? insertAct(tx, act) : updateAct(tx, act))
       changed.push(act)
@@ -93,38 +104,38 @@ export async function runActs(
 function newAct(
   { request, act, host, machine, parameter }: Extract<ActStep, { kind: 'new' }>,
   cluster: string,
-  manifests: WantedManifests | undefined,
+  known: Known,
   at: Date,
 ): ClusterAct | undefined {
-  const action = actionOf(act, parameter, manifests)
+  const action = actionOf(act, parameter, known)
   return (
     action && {
-      id: operationId(at),
-      intent: '',
-      executor: '',
-      executorHost: '',
-      operation: '',
-      askedBy: 'coordinator',
-      askedMs: at.getTime(),
-      expiresMs: undefined,
+      ...plainAct({ id: operationId(at), cluster, askedBy: 'coordinator', askedMs: at.getTime() }),
       order: toBinary(ClusterOrderSchema, create(ClusterOrderSchema, { action })),
-      attempts: 0,
-      notBeforeMs: 0,
-      endedMs: undefined,
-      done: false,
-      class: '',
-      reason: '',
-      result: undefined,
-      ...{ request, act, host, machine, parameter, cluster },
+      ...{ request, act, host, machine, parameter },
     }
   )
 }
 
+interface Known {
+  readonly manifests: WantedManifests | undefined
+  /** What an operator signed for the restore that the datastore was set back by last. */
+  readonly restored: Envelope | undefined
+}
+
+/** What an operator signed for the restore that was this operation; undefined: it is not known any more. */
+async function orderToRestore(db: Store['db'], operation: string): Promise<Envelope | undefined> {
+  const act = operation === '' ? undefined : await findActOfOperation(db, operation)
+  const action = act?.order && fromBinary(ClusterOrderSchema, act.order).action
+  return action?.case === 'restore' ? action.value.signedOrder : undefined
+}
+
 function actionOf(
-  act: 'adopt' | 'manifests',
+  act: 'adopt' | 'manifests' | 'stand-down',
   parameter: string,
-  manifests: WantedManifests | undefined,
+  { manifests, restored }: Known,
 ): ClusterOrderInit['action'] | undefined {
+  if (act === 'stand-down') return restored && { case: 'standDown', value: { restore: restored } }
   if (act === 'adopt') return { case: 'adopt', value: { authority: parameter } }
   if (!manifests) return undefined
   const { revision, manifestDigest } = manifests
@@ -144,7 +155,8 @@ function applied(
     }
     case 'end': {
       const { done, class: kind, reason } = step
-      return { ...before, endedMs: at.getTime(), done, class: kind, reason }
+      const result = done ? before.result : undefined
+      return { ...before, endedMs: at.getTime(), done, class: kind, reason, result }
     }
     case 'show': {
       const { reason, executor, executorHost } = step
@@ -199,18 +211,21 @@ export async function takeActReport(
   const known = await findActOfOperation(store.db, operation)
   if (!known) return undefined
   // Whoever was not asked says nothing about it.
-  if (known.executor !== from || known.endedMs !== undefined) return true
+  const isLate = known.endedMs !== undefined
+  if (known.executor !== from || (isLate && known.act !== 'restore')) return true
   const at = clock.now()
   for (let tries = 0; tries < TRIES; tries += 1) {
     const isWritten = await store.transact(async tx => {
       const act = await findAct(tx, known.id)
-      if (!act || act.endedMs !== undefined || act.operation !== operation) return true
+      if (!act || act.operation !== operation) return true
+      if (act.endedMs !== undefined && act.act !== 'restore') return true
       const { cluster, host } = act
       const stored = await loadRecord(tx, cluster)
-      const { act: next, record, lifts } = absorbActReport(act, ended, stored.record, at.getTime())
+      const { act: next, record, cordon } = absorbActReport(act, ended, stored.record, at.getTime())
       if (!(await saveRecord(tx, stored, record))) return false
+      if (next === act) return true
       await updateAct(tx, next)
-      if (lifts) await dropCordon(tx, cluster, host, act.act === 'uncordon' ? undefined : act.id)
+      await noteCordon(tx, act, cordon, at.getTime())
       const how = ended.done ? 'is done' : `failed: ${whyOf(ended)}`
       const reason = `${cluster}: ${act.act}${host === '' ? '' : ` of ${host}`} ${how} (act ${act.id})`
       await recordEvent(tx, { at, class: 'cluster', machine: act.machine, host, reason, actor: from })

@@ -5,6 +5,7 @@ import type { Blobs } from '../../revisions/blobs.ts'
 import type { FleetTargetsCache } from '../../revisions/fleet-targets.ts'
 import { findRevision } from '../../store/revisions.ts'
 import type { Database } from '../../store/tables.ts'
+import { isNeverBegun } from './absorb-act-report.ts'
 import { findActByRequest, listActs } from './act-store.ts'
 import type { ClusterAct } from './cluster-act.ts'
 import { manifestsRequest } from './plan-acts.ts'
@@ -25,7 +26,7 @@ export interface ManifestsState extends WantedManifests {
   readonly newest: ClusterAct | undefined
 }
 
-/** Acts about manifests that are looked back at. */
+/** Acts that are looked back at. */
 const LOOK_BACK = 20
 
 /** Knows which manifests each cluster should have. The tree of a revision is read once. */
@@ -42,15 +43,26 @@ export class ManifestBook {
     const { revision, manifestDigest } = this.#deps.fleetTargets.current()
     if (revision === 0) return undefined
     const digest = (await this.#digests(revision)).get(cluster) ?? ''
-    const acts = await listActs(this.#deps.db, { cluster, act: 'manifests', limit: LOOK_BACK })
+    const restore = await this.#lastRestore(cluster)
+    const all = await listActs(this.#deps.db, { cluster, act: 'manifests', limit: LOOK_BACK })
+    // What was brought before a restore may be gone with what was set back.
+    const acts = all.filter(({ askedMs }) => askedMs > (restore?.endedMs ?? 0))
     const last = acts.find(({ done }) => done)
     const appliedRevision = last ? revisionOf(last) : 0
     // By hand it was that of its revision, whose digest is not known any more once it is not the newest.
     const appliedDigest = last?.parameter || (appliedRevision === revision ? digest : undefined)
-    const isAsked = (await findActByRequest(this.#deps.db, manifestsRequest(cluster, revision))) !== undefined
+    const restoredBy = restore?.id ?? ''
+    const request = manifestsRequest(cluster, { revision, restoredBy })
+    const isAsked = (await findActByRequest(this.#deps.db, request)) !== undefined
     // That a set became empty may be a mistake: it is pruned by hand, where somebody says that it is meant.
     const isDue = digest !== '' && digest !== appliedDigest && !isAsked
-    return { revision, manifestDigest, digest, isDue, appliedRevision, newest: acts[0] }
+    return { revision, manifestDigest, digest, isDue, restoredBy, appliedRevision, newest: acts[0] }
+  }
+
+  /** Also one that failed, which may have come half the way. */
+  async #lastRestore(cluster: string): Promise<ClusterAct | undefined> {
+    const acts = await listActs(this.#deps.db, { cluster, act: 'restore', limit: LOOK_BACK })
+    return acts.find(act => act.endedMs !== undefined && (act.done || !isNeverBegun(act.class)))
   }
 
   async #digests(revision: number): Promise<ReadonlyMap<string, string>> {

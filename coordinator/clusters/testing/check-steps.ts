@@ -1,7 +1,7 @@
 import type { ClusterRecord } from '../cluster-record.ts'
 import { isServer } from '../cluster-record.ts'
 import type { Step } from '../steps.ts'
-import { type Box, type Cluster, isHealthy, type World } from './simulated-world.ts'
+import { type Box, type Cluster, isHealthy, serverVersions, type World } from './simulated-world.ts'
 
 /** What a planner may not know yet: an observation counts for 90 s, and takes some time on its way. */
 const GRACE_MS = 100_000
@@ -11,6 +11,15 @@ export function checkSteps(world: World, record: ClusterRecord, steps: readonly 
   const complain = (text: string) => world.violations.push(text)
   let changes = runningChanges(world)
   for (const step of steps) {
+    const asked =
+      'minter' in step
+        ? step.minter
+        : 'server' in step
+          ? step.server
+          : 'executor' in step
+            ? step.executor
+            : ''
+    if (world.boxes.get(asked)?.fork) complain(`asks a server of before: ${asked} for ${step.kind}`)
     switch (step.kind) {
       case 'found':
         if (record.founding?.state === 'founded') complain(`founded again: ${step.machine}`)
@@ -25,6 +34,12 @@ export function checkSteps(world: World, record: ClusterRecord, steps: readonly 
           complain(
             `wrong machine: a ${step.role} token for ${step.machine}, ${step.host} is ${wanted?.machine}`,
           )
+        }
+        const installed = world.boxes.get(step.machine)?.installed ?? ''
+        for (const cluster of world.clusters.values()) {
+          const older = serverVersions(world, cluster).find(version => version < installed)
+          if (!isServer(step.role) && older !== undefined)
+            complain(`too new: ${step.host} has ${installed}, a server runs ${older}`)
         }
         if (!isServer(step.role)) break
         if (changes.length > 0) complain(`two changes: ${step.host} joins while ${changes.join(', ')}`)
@@ -81,7 +96,7 @@ export function checkSteps(world: World, record: ClusterRecord, steps: readonly 
 export function runningChanges(world: World): string[] {
   const running: string[] = []
   for (const box of world.boxes.values()) {
-    if (box.gone) continue
+    if (box.gone || box.fork) continue
     for (const [operation, { intent, state, sealed }] of box.journal) {
       if (state !== 'running') continue
       const worker = world.hosts.some(

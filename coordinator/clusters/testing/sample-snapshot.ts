@@ -10,6 +10,8 @@ export interface HostChange {
   readonly machine?: string | undefined
   readonly data?: NodeData
   readonly version?: string
+  /** What its machine has; as `version` where it does not say. */
+  readonly installed?: string | undefined
   readonly connected?: boolean
   readonly gone?: boolean
   /** When its session began; undefined: long ago. */
@@ -19,7 +21,9 @@ export interface HostChange {
   /** How long ago it was observed; undefined in a key that is there: never. */
   readonly agoMs?: number | undefined
   /** As the servers see it. */
-  readonly member?: { readonly learner?: boolean; readonly healthy?: boolean } | undefined
+  readonly member?:
+    | { readonly learner?: boolean; readonly healthy?: boolean; readonly leads?: boolean }
+    | undefined
   readonly ready?: boolean | undefined
 }
 
@@ -60,6 +64,7 @@ export function sampleSnapshot(
             part: 'home',
             data,
             version: change.version ?? '1.34.3',
+            installed: 'installed' in change ? change.installed : (change.version ?? '1.34.3'),
             view: sees ? view : undefined,
           }
     const { connected = true, sinceMs, gone = false, occupied = false, allowed } = change
@@ -96,15 +101,17 @@ function serverView(
     const change = changes[host] ?? {}
     if ('member' in change) {
       if (!change.member) return []
-      const { learner = false, healthy = true } = change.member
-      return [{ name: host, learner, healthy }]
+      const { learner = false, healthy = true, leads = false } = change.member
+      return [{ name: host, learner, healthy, leads }]
     }
     return isServer(role) && !isOut(change) ? [{ name: host, learner: false, healthy: true }] : []
   })
   const nodes = hosts.flatMap(({ host }) => {
     const change = changes[host] ?? {}
     const ready = 'ready' in change ? change.ready : isOut(change) ? undefined : true
-    return ready === undefined ? [] : [{ name: host, uid: `u-${host}`, ready, version: '1.34.3' }]
+    return ready === undefined
+      ? []
+      : [{ name: host, uid: `u-${host}`, ready, version: change.version ?? '1.34.3' }]
   })
   return { ready: true, members, nodes }
 }

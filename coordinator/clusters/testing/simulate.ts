@@ -1,22 +1,27 @@
 import { absorbReport } from '../absorb-report.ts'
-import { type ClusterRecord, type Distribution, emptyRecord } from '../cluster-record.ts'
+import { type ClusterRecord, type Distribution, emptyRecord, isJoining } from '../cluster-record.ts'
 import type { ClusterSnapshot, MachineView, Observation } from '../cluster-snapshot.ts'
 import { DECIDERS, type Decider, decideCluster } from '../decide-cluster.ts'
 import { askToLeave } from '../operator-changes.ts'
 import { ordersFor } from '../orders-for.ts'
-import { describeReason } from '../reasons.ts'
+import { describeReason, type Reason } from '../reasons.ts'
 import { applyStep } from '../steps.ts'
 import { checkSteps, runningChanges } from './check-steps.ts'
+import { LostServers } from './lost-servers.ts'
 import { takeOrder, work } from './simulated-node.ts'
 import {
   addBox,
+  type Box,
   clusterOf,
   hasQuorum,
   makeWorld,
   observe,
   type Sealed,
+  type SimulatedVersion,
   send,
+  serverVersions,
   TICK_MS,
+  VERSIONS,
   type World,
 } from './simulated-world.ts'
 
@@ -28,6 +33,10 @@ export interface SimulationOptions {
   readonly deciders?: Readonly<Record<keyof typeof DECIDERS, Decider>>
   /** The coordinator loses its store at this tick and starts with an empty one. */
   readonly lossAtTick?: number
+  /** The coordinator's store is copied at the one tick, and put back at the other; an operator has looked some ticks later. */
+  readonly putBack?: { readonly copiedAtTick: number; readonly atTick: number; readonly lookTicks: number }
+  /** From this tick on all servers lose their disks at once, as soon as there is a cluster. */
+  readonly serversLostAtTick?: number
 }
 
 export interface SimulationResult {
@@ -39,6 +48,8 @@ export interface SimulationResult {
   /** How often a machine that was to leave by itself was said to be dead. */
   readonly saidDead: number
   readonly ticks: number
+  /** The cluster was brought back from a snapshot. */
+  readonly broughtBack: boolean
 }
 
 const FAULTY_TICKS = 360
@@ -53,6 +64,14 @@ interface Centre {
   incarnation: number
   readonly rebinds: { at: number; host: string; old: string; next: string }[]
   reinstalled: number
+  rebuilding: Reason | undefined
+  /** What a copy of the store holds. */
+  /** When it was put back to that copy. */
+  startedMs: number
+  copy: Pick<Centre, 'record' | 'observations'> | undefined
+  /** Why nothing is granted: the store is a copy, and no operator has looked. */
+  halted: string | undefined
+  readonly lost: LostServers
 }
 
 /** Half an hour of everything that can go wrong, then quiet: says what was violated and what did not settle. */
@@ -66,11 +85,19 @@ export function simulate(options: SimulationOptions): SimulationResult {
     incarnation: 0,
     rebinds: [],
     reinstalled: 0,
+    rebuilding: undefined,
+    copy: undefined,
+    startedMs: 0,
+    halted: undefined,
+    lost: new LostServers(),
   }
   const deciders = options.deciders ?? DECIDERS
   for (let tick = 0; tick < FAULTY_TICKS; tick += 1) {
     causeTrouble(world, centre)
     if (tick === options.lossAtTick) loseStore(centre)
+    if (options.putBack) putBack(world, centre, options.putBack, tick)
+    if (tick >= (options.serversLostAtTick ?? FAULTY_TICKS) && centre.rebinds.length === 0)
+      centre.lost.lose(world, centre)
     turn(world, centre, deciders, tick)
   }
   world.faulty = false
@@ -82,6 +109,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
   let unsettled = ['nothing was tried']
   let tick = FAULTY_TICKS
   for (; tick < FAULTY_TICKS + QUIET_TICKS && unsettled.length > 0; tick += 1) {
+    if (tick % 20 === 0) finishUpgrade(world, centre)
     turn(world, centre, deciders, tick)
     if (world.violations.length > 0) break
     unsettled = whatIsUnsettled(world, centre)
@@ -94,6 +122,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     reinstalled,
     saidDead: world.saidDead,
     ticks: tick,
+    broughtBack: centre.lost.state === 'over',
   }
 }
 
@@ -102,6 +131,28 @@ function loseStore(centre: Centre): void {
   centre.observations.clear()
   centre.relay.clear()
   centre.incarnation += 1
+}
+
+function putBack(
+  world: World,
+  centre: Centre,
+  { copiedAtTick, atTick, lookTicks }: NonNullable<SimulationOptions['putBack']>,
+  tick: number,
+): void {
+  if (tick === copiedAtTick)
+    centre.copy = { record: centre.record, observations: new Map(centre.observations) }
+  if (tick === atTick && centre.copy) {
+    centre.record = centre.copy.record
+    centre.observations = new Map(centre.copy.observations)
+    centre.relay.clear()
+    centre.incarnation += 1
+    centre.startedMs = world.now
+    centre.halted = 'this store is a copy'
+  }
+  if (tick !== atTick + lookTicks || centre.halted === undefined) return
+  centre.halted = undefined
+  for (const [id, { data, asOfMs }] of centre.observations)
+    if (data.kind !== 'cluster' && asOfMs <= centre.startedMs) centre.observations.delete(id)
 }
 
 function turn(
@@ -123,6 +174,7 @@ function turn(
   if (runningChanges(world).length > 1)
     world.violations.push(`two changes: ${runningChanges(world).join(', ')}`)
   if (centre.upAt > world.now) return
+  centre.lost.follow(world, centre, snapshotOf(world, centre))
   const snapshot = snapshotOf(world, centre)
   const { steps } = decideCluster(snapshot, world.now, deciders)
   checkSteps(world, centre.record, steps)
@@ -132,6 +184,7 @@ function turn(
     // Every fifteen seconds, as after each start of a session.
     if (steps.length > 0 || tick % 3 === 0) {
       for (const intent of ordersFor(centre.record, box.id)) {
+        if (intent.kind === 'found' && centre.halted !== undefined) continue
         const sealed = centre.relay.get(intent.operation)
         send(world, { at: 0, to: box.id, kind: 'order', intent, sealed })
       }
@@ -187,11 +240,12 @@ function deliver(world: World, centre: Centre): void {
 
 function snapshotOf(world: World, centre: Centre): ClusterSnapshot {
   const machines = new Map<string, MachineView>()
-  for (const { id, up, gone } of world.boxes.values()) {
+  for (const { id, up, gone, sinceMs } of world.boxes.values()) {
     const observation = centre.observations.get(id)
-    machines.set(id, { connected: up && !gone, gone, occupied: false, observation })
+    machines.set(id, { connected: up && !gone, gone, sinceMs, occupied: false, observation })
   }
-  return { distribution: world.distribution, hosts: world.hosts, record: centre.record, machines }
+  const { record, rebuilding, halted } = centre
+  return { distribution: world.distribution, hosts: world.hosts, record, machines, rebuilding, halted }
 }
 
 function causeTrouble(world: World, centre: Centre): void {
@@ -211,6 +265,7 @@ function causeTrouble(world: World, centre: Centre): void {
     // Views are lost with the process; what was on a machine's disk is kept.
     for (const [id, seen] of centre.observations) centre.observations.set(id, { ...seen, view: undefined })
   }
+  for (const box of world.boxes.values()) changeVersion(world, centre, box)
   if (random.chance(0.02)) reinstall(world, centre)
   sayDead(world, centre)
   if (random.chance(0.004) && centre.record.leaves.length + centre.record.left.size === 0) {
@@ -234,6 +289,52 @@ function causeTrouble(world: World, centre: Centre): void {
       )
     }
   }
+}
+
+/** Systems are switched, servers are moved to the newer Kubernetes, and workers once all servers have gone. */
+function changeVersion(world: World, { record }: Centre, box: Box): void {
+  const { random } = world
+  // No rollout touches what is joining.
+  if (isJoining(record, box.id)) return
+  const [older, newer] = VERSIONS
+  if (!box.up || box.gone || box.installed === newer) {
+    if (box.up && box.data.kind === 'none' && random.chance(0.004)) switchTo(world, box, older)
+    return
+  }
+  if (box.data.kind === 'none' && random.chance(0.02)) switchTo(world, box, newer)
+  const cluster = clusterOf(world, box)
+  if (!cluster || !random.chance(0.006)) return
+  const isMember = cluster.members.some(({ machine }) => machine === box.id)
+  if (!isMember && serverVersions(world, cluster).some(version => version !== newer)) return
+  if (!isMember && runningChanges(world).length > 0) return
+  move(box, newer)
+}
+
+function switchTo(world: World, box: Box, version: SimulatedVersion): void {
+  box.installed = version
+  // What was asked before is of the system before; also what is on its way.
+  box.sinceMs = world.now + 1
+}
+
+function move(box: Box, version: SimulatedVersion): void {
+  box.installed = version
+  box.runs = version
+}
+
+/** In quiet times somebody brings all machines to the newer Kubernetes, the servers first. */
+function finishUpgrade(world: World, { record }: Centre): void {
+  const [, newer] = VERSIONS
+  const behind = [...world.boxes.values()].filter(box => box.up && !box.gone && box.installed !== newer)
+  const servers = behind.filter(box =>
+    [...world.clusters.values()].some(({ members }) =>
+      members.some(({ machine, learner }) => machine === box.id && !learner && box.data.kind === 'cluster'),
+    ),
+  )
+  const [server] = servers
+  if (server) move(server, newer)
+  else
+    for (const box of behind)
+      if (!clusterOf(world, box) && !isJoining(record, box.id)) switchTo(world, box, newer)
 }
 
 /** What is to leave is often what is about to fail; who waits for a leave that cannot end says that its machine is gone. */
@@ -260,7 +361,10 @@ function sayDead(world: World, centre: Centre): void {
 function reinstall(world: World, centre: Centre): void {
   const wanted = world.random.pick(world.hosts)
   const box = wanted && world.boxes.get(wanted.machine)
-  if (!wanted || !box || box.gone || centre.rebinds.some(({ host }) => host === wanted.host)) return
+  // Of lost servers somebody takes care.
+  const areLost = !['before', 'over'].includes(centre.lost.state) || box?.fork !== undefined
+  if (!wanted || !box || areLost || box.gone || centre.rebinds.some(({ host }) => host === wanted.host))
+    return
   const cluster = clusterOf(world, box)
   const voters = cluster?.members.filter(({ learner }) => !learner) ?? []
   const own = voters.find(({ machine }) => machine === box.id)

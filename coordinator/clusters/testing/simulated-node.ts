@@ -8,6 +8,7 @@ import {
   type Report,
   type Sealed,
   send,
+  serverVersions,
   type Work,
   type World,
 } from './simulated-world.ts'
@@ -21,7 +22,12 @@ export function takeOrder(world: World, box: Box, intent: ClusterIntent, sealed:
   const fail = () => end(box, intent, sealed, false)
   switch (intent.kind) {
     case 'found':
-      if (known) return
+      if (known) {
+        const isDone = known.state === 'done' && box.data.kind === 'cluster'
+        if (known.state !== 'running')
+          reportEnd(box, operation, isDone, isDone && box.data.kind === 'cluster' ? box.data.authority : '')
+        return
+      }
       if (box.data.kind !== 'none' && box.data.kind !== 'unfinished') {
         fail()
         return
@@ -59,6 +65,11 @@ export function takeOrder(world: World, box: Box, intent: ClusterIntent, sealed:
         return
       }
       if (box.data.kind === 'cluster' || box.data.kind === 'unreadable') {
+        fail()
+        return
+      }
+      // No clock and no coordinator is asked: what its minter saw is in the secret.
+      if (box.installed > sealed.version || (isServer(sealed.role) && box.installed < sealed.version)) {
         fail()
         return
       }
@@ -122,7 +133,8 @@ function step(world: World, box: Box, operation: string, job: Work): void {
       const { joiner: recipient, role, expiresMs } = intent
       cluster.tokens.set(operation, { recipient, role, works: true, expiresMs: expiresMs - box.skewMs })
       job.state = 'done'
-      const secret = { operation, recipient, role, authority: cluster.authority, expiresMs }
+      const version = [box.runs, ...serverVersions(world, cluster)].reduce((a, b) => (a < b ? a : b))
+      const secret = { operation, recipient, role, authority: cluster.authority, expiresMs, version }
       report(box, { operation, report: { kind: 'minted', tokenId: `t-${operation}` }, sealed: secret })
       return
     }
@@ -156,6 +168,7 @@ function foundCluster(world: World, box: Box, job: Work): void {
   )
   world.clusters.set(authority, { authority, members, nodes, tokens: new Map() })
   box.data = { kind: 'cluster', authority, distribution: world.distribution, server: true }
+  box.runs = box.installed
   job.state = 'done'
   reportEnd(box, intent.operation, true, authority)
 }
@@ -202,6 +215,7 @@ function joinCluster(world: World, box: Box, job: Work, sealed: Sealed): void {
     }
     if (own.learner) {
       own.learner = false
+      box.runs = box.installed
       box.data = {
         kind: 'cluster',
         authority: cluster.authority,
@@ -226,6 +240,10 @@ function joinCluster(world: World, box: Box, job: Work, sealed: Sealed): void {
     distribution: world.distribution,
     server: isServer(sealed.role),
   }
+  box.runs = box.installed
+  const older = serverVersions(world, cluster).find(version => version < box.runs)
+  if (!isServer(sealed.role) && older !== undefined)
+    world.violations.push(`too new: ${box.id} runs ${box.runs} beside a server with ${older}`)
   job.state = 'done'
   reportEnd(box, sealed.operation, true, cluster.authority)
 }

@@ -34,7 +34,14 @@ export interface Box {
   /** An operator sent it away. */
   gone: boolean
   data: NodeData
+  /** What its data is of, where that is another datastore than the cluster's: it was off when that was set back. */
+  fork: Cluster | undefined
   skewMs: number
+  /** The Kubernetes that is on it, and the one that runs since it founded, joined or was moved. */
+  installed: SimulatedVersion
+  runs: SimulatedVersion
+  /** When its session began, as far as it matters: a switch of its system begins one. */
+  sinceMs: number
   /** What its journal knows of each operation. */
   readonly journal: Map<string, Work>
   /** Reports that nobody has acknowledged. */
@@ -57,6 +64,8 @@ export interface Sealed {
   readonly role: MemberRole
   readonly authority: string
   readonly expiresMs: number
+  /** The oldest server that its minter saw. */
+  readonly version: SimulatedVersion
 }
 
 export interface Report {
@@ -88,6 +97,8 @@ export type Message =
     }
 
 export const TICK_MS = 5000
+export const VERSIONS = ['1.34.3', '1.35.4'] as const
+export type SimulatedVersion = (typeof VERSIONS)[number]
 
 export function makeWorld(options: {
   readonly seed: number
@@ -129,7 +140,9 @@ export function addBox(world: World, host: string, id: string): Box {
     wipedAt: 0,
     gone: false,
     data: { kind: 'none' },
+    fork: undefined,
     skewMs: 0,
+    ...{ installed: VERSIONS[0], runs: VERSIONS[0], sinceMs: 0 },
     journal: new Map(),
     outbox: new Map(),
   }
@@ -147,14 +160,14 @@ export function send(world: World, message: Message): void {
 }
 
 export function clusterOf(world: World, box: Box): Cluster | undefined {
-  return box.data.kind === 'cluster' ? world.clusters.get(box.data.authority) : undefined
+  return box.data.kind === 'cluster' ? (box.fork ?? world.clusters.get(box.data.authority)) : undefined
 }
 
 /** The member's own machine runs and has the data. A learner has data before its join is finished. */
 export function isHealthy(world: World, cluster: Cluster, member: Cluster['members'][number]): boolean {
   const box = world.boxes.get(member.machine)
   if (!box?.up) return false
-  if (box.data.kind === 'cluster') return box.data.authority === cluster.authority
+  if (box.data.kind === 'cluster') return clusterOf(world, box) === cluster
   return member.learner && box.data.kind === 'unfinished'
 }
 
@@ -181,11 +194,20 @@ export function observe(world: World, box: Box): Omit<Observation, 'asOfMs'> {
             name,
             uid,
             ready: isReady(world, cluster, machine),
-            version: '1.34.3',
+            version: world.boxes.get(machine)?.runs ?? '',
           })),
         }
       : undefined
-  return { part: 'home', data: box.data, version: cluster ? '1.34.3' : undefined, view }
+  const { data, installed, runs } = box
+  return { part: 'home', data, version: cluster ? runs : undefined, installed, view }
+}
+
+/** Servers of a cluster that are members, by what runs on them. */
+export function serverVersions(world: World, { members }: Cluster): readonly SimulatedVersion[] {
+  return members.flatMap(({ machine, learner }) => {
+    const box = world.boxes.get(machine)
+    return learner || !box || box.gone || box.data.kind !== 'cluster' ? [] : [box.runs]
+  })
 }
 
 function isReady(world: World, cluster: Cluster, machine: string): boolean {
@@ -193,5 +215,5 @@ function isReady(world: World, cluster: Cluster, machine: string): boolean {
   if (!box) return false
   // A Node stays Ready for 40 s after its machine is gone.
   if (!box.up || box.gone) return world.now - box.downSince < 40_000
-  return box.data.kind === 'cluster' && box.data.authority === cluster.authority
+  return clusterOf(world, box) === cluster
 }

@@ -55,7 +55,7 @@ export async function openTestFleet(authorities: Authorities) {
     clock,
     sessions,
     authorities,
-    nonces: new Nonces(),
+    nonces: new Nonces(() => clock.now().getTime()),
     strangers: new StrangerThrottle(10, 20),
     refusals: new RefusalLog(store, clock),
     log: createLogger('silent'),

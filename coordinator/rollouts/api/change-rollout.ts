@@ -1,4 +1,5 @@
 import type { Clock } from '../../../shared/clock.ts'
+import { cutText } from '../../../shared/cut-text.ts'
 import type {
   AbortRolloutRequest,
   OverrideGateRequest,
@@ -6,7 +7,7 @@ import type {
   ResumeRolloutRequest,
   Rollout,
 } from '../../../shared/gen/muster/v1/rollout_pb.ts'
-import { aborted, invalid, precondition } from '../../../shared/rpc/rpc-error.ts'
+import { aborted, invalid, notFound, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { actorOf, type Caller } from '../../api/caller.ts'
 import type { ChangeFeed } from '../../operations/change-feed.ts'
 import { recordEvent } from '../../store/events.ts'
@@ -70,13 +71,16 @@ export function overrideGate(deps: ChangeDeps) {
     const gate = GATES.find(known => known === request.gate)
     if (!gate) throw invalid(`gate: must be one of ${OVERRIDABLE.join(', ')}`)
     if (!OVERRIDABLE.includes(gate)) {
-      throw precondition(`gate: ${gate} cannot be opened by a word; these can: ${OVERRIDABLE.join(', ')}`)
+      const cure = gate === 'quarantine' ? `; the node itself refuses: \`muster retry ${request.host}\`` : ''
+      throw precondition(
+        `gate: ${gate} cannot be opened by a word${cure}; these can: ${OVERRIDABLE.join(', ')}`,
+      )
     }
     const why = readWhy(request.why)
     const { id } = await requireRollout(store.db, request.id)
     const hosts = await hostsOfRollouts(store.db, [id])
     if (!hosts.some(({ host }) => host === request.host)) {
-      throw invalid(`host: rollout ${id} has no host ${request.host}`)
+      throw notFound(`host: rollout ${id} has no host ${request.host}`)
     }
     const by = actorOf(caller)
     return await change(
@@ -100,7 +104,7 @@ export function overrideGate(deps: ChangeDeps) {
 }
 
 function reasonOf(caller: Caller, word: string, why: string): string {
-  return `${word} by ${actorOf(caller)}${why.trim() === '' ? '' : `: ${why.trim().slice(0, 256)}`}`
+  return `${word} by ${actorOf(caller)}${why.trim() === '' ? '' : `: ${cutText(why.trim(), 256)}`}`
 }
 
 function whyNot({ id, state }: RolloutRow, word: string): string {
@@ -128,7 +132,7 @@ async function change(
     if (!(await changeRollout(tx, row, decided)))
       throw aborted('the rollout was changed meanwhile; try again')
     await also?.(tx)
-    const text = `rollout ${id} (${whatItDoes(row)}): ${what}${why.trim() === '' ? '' : `: ${why.trim().slice(0, 256)}`}`
+    const text = `rollout ${id} (${whatItDoes(row)}): ${what}${why.trim() === '' ? '' : `: ${cutText(why.trim(), 256)}`}`
     await recordEvent(tx, { at: now, class: 'rollout', reason: text, actor: actorOf(caller) })
     return undefined
   })

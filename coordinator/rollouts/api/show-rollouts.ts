@@ -15,7 +15,9 @@ import type { ChangeFeed } from '../../operations/change-feed.ts'
 import { findRollout, grantsOfRollouts, listRolloutRows } from '../../store/rollouts.ts'
 import type { Store } from '../../store/store.ts'
 import { describeRollouts } from '../describe-rollout.ts'
+import type { PendingHosts } from '../pending-hosts.ts'
 import { requireRollout } from './find-rollout.ts'
+import { MOST_STANDINGS, type StandingInit, standingOfPending } from './list-standings.ts'
 
 export interface ShowDeps {
   readonly store: Store
@@ -23,6 +25,7 @@ export interface ShowDeps {
   readonly rolloutFeed: ChangeFeed
   readonly operationFeed: ChangeFeed
   readonly halted: () => string | undefined
+  readonly pending: Pick<PendingHosts, 'ofRollout'>
 }
 
 const MAX_LISTED = 1_000
@@ -41,16 +44,20 @@ export function listRollouts({ store, clock, halted }: ShowDeps) {
   }
 }
 
-export function getRollout({ store, clock, halted }: ShowDeps) {
+export function getRollout({ store, clock, halted, pending }: ShowDeps) {
   return async ({ id }: GetRolloutRequest): Promise<MessageInitShape<typeof GetRolloutResponseSchema>> => {
     const row = await requireRollout(store.db, id)
     const [rollout] = await describeRollouts(store.db, [row], 'full', clock.now().getTime())
-    return { ...(rollout && { rollout }), halted: halted() ?? '' }
+    return { ...(rollout && { rollout }), halted: halted() ?? '', pending: pendingOf(pending, row.id) }
   }
 }
 
+function pendingOf(pending: ShowDeps['pending'], rollout: string): StandingInit[] {
+  return pending.ofRollout(rollout).slice(0, MOST_STANDINGS).map(standingOfPending)
+}
+
 /** Sends a rollout, then the hosts that changed; ends when it is over. */
-export function watchRollout({ store, clock, rolloutFeed, operationFeed, halted }: ShowDeps) {
+export function watchRollout({ store, clock, rolloutFeed, operationFeed, halted, pending }: ShowDeps) {
   return async function* (
     { id }: WatchRolloutRequest,
     _caller: Caller,
@@ -77,7 +84,7 @@ export function watchRollout({ store, clock, rolloutFeed, operationFeed, halted 
         sent.set(host.host, text)
         return first || before !== text
       })
-      yield { rollout: { ...whole, hosts }, halted: halted() ?? '' }
+      yield { rollout: { ...whole, hosts }, halted: halted() ?? '', pending: pendingOf(pending, rollout) }
       if (row.ended !== null || signal.aborted) return
       const either = new AbortController()
       const stop = () => either.abort()

@@ -11,24 +11,17 @@ import type { FleetQueryDeps } from '../../queries/evaluate-fleet.ts'
 import { requireRevision } from '../../revisions/describe-revision.ts'
 import { findRollout, findRolloutByRequest } from '../../store/rollouts.ts'
 import { actRequest, askedOfHost } from '../act-request.ts'
-import {
-  type BeginDeps,
-  type Beginning,
-  beginRollout,
-  prepareRollout,
-  recordOfNew,
-} from '../begin-rollout.ts'
+import { type BeginDeps, type Beginning, beginRollout } from '../begin-rollout.ts'
 import { describeRollouts } from '../describe-rollout.ts'
-import { describeSettings } from '../frozen-settings.ts'
+import { dryRun } from '../dry-run.ts'
 import type { Member } from '../members.ts'
-import { foresee } from '../plan/foresee.ts'
 import {
   CLUSTER_ACTIONS,
   isClusterAction,
   ROLLOUT_ACTIONS,
   type RolloutAction,
 } from '../plan/rollout-record.ts'
-import { readSnapshot, type SnapshotDeps, snapshotOf } from '../read-snapshot.ts'
+import type { SnapshotDeps } from '../read-snapshot.ts'
 import { intentOf } from '../start-rollout.ts'
 import { selectHosts } from './select-hosts.ts'
 
@@ -66,7 +59,7 @@ export function startRollout(deps: StartDeps) {
       awayMs: AWAY_MS,
       startedBy: actorOf(caller),
     }
-    if (request.dryRun) return { ...(await foreseen(deps, beginning)), errors: [...errors] }
+    if (request.dryRun) return { ...(await dryRun(deps, beginning)), errors: [...errors] }
     const begun = await beginRollout(deps, beginning)
     const row = (await findRollout(store.db, begun.id)) ?? begun
     const [rollout] = await describeRollouts(store.db, [row], 'full', clock.now().getTime())
@@ -146,29 +139,4 @@ async function revisionOf(
   }
   if (problems.length > 0) throw precondition(listProblems(problems))
   return { number: manifest.number, digest: manifest.digest }
-}
-
-/** The order as it would be, with every gate as it stands now. */
-async function foreseen(deps: StartDeps, beginning: Beginning) {
-  const nowMs = deps.clock.now().getTime()
-  const rollout = await prepareRollout(deps, beginning)
-  const record = recordOfNew(rollout, nowMs)
-  const { snapshot: open } = await readSnapshot(deps, nowMs)
-  const snapshot = await snapshotOf(deps, [...open.rollouts, record], nowMs)
-  const order = foresee({ ...snapshot, rollouts: open.rollouts }, record, nowMs)
-  return {
-    rollout: {
-      action: rollout.action,
-      revision: BigInt(rollout.revision),
-      settings: describeSettings(rollout.settings),
-      size: rollout.members.length,
-    },
-    order: order.map(({ host, wave, steps, waits }) => ({
-      host,
-      cluster: record.hosts.find(each => each.host === host)?.cluster ?? '',
-      wave: wave ?? 0,
-      steps: steps.map(step => (step === 'act' ? rollout.action : step)),
-      waits: waits.map(({ gate, reason }) => `${gate}: ${reason}`),
-    })),
-  }
 }

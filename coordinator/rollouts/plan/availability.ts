@@ -24,6 +24,8 @@ export class Availability {
   readonly #labels: ReadonlySet<string>
   /** Host to the rollout that does something to it. */
   readonly #movedBy = new Map<string, string>()
+  /** Hosts that a rollout takes away, or has left cordoned. */
+  readonly #taken = new Set<string>()
   /** Cluster to its servers that are being moved. */
   readonly #servers = new Map<string, Set<string>>()
 
@@ -46,7 +48,10 @@ export class Availability {
         const open = progress.kind === 'waiting' || progress.kind === 'moving' ? progress.open : undefined
         if (progress.kind === 'moving' || (open && isDisruptive(open.step))) this.move(standing.rollout, host)
         else if (open) this.#movedBy.set(name, standing.rollout.id)
-        if (progress.kind === 'failed' && progress.cordoned) this.#takeName(name, 'it failed and is cordoned')
+        if (progress.kind === 'failed' && progress.cordoned) {
+          this.#taken.add(name)
+          this.#takeName(name, 'it failed and is cordoned')
+        }
       }
     }
   }
@@ -54,6 +59,7 @@ export class Availability {
   /** Takes down that a rollout moves a host from now on. */
   move({ id }: RolloutRecord, { host, cluster, server }: HostRecord): void {
     this.#movedBy.set(host, id)
+    this.#taken.add(host)
     this.#takeName(host, `rollout ${id} moves it`)
     if (cluster === undefined || !server) return
     const servers = this.#servers.get(cluster)
@@ -78,8 +84,7 @@ export class Availability {
     const view = this.#snapshot.hosts.get(host.host)
     if (!view) return undefined
     const { size, away } = this.#pool(view)
-    const amount = view.cluster === undefined ? settings.maxUnavailableAlone : settings.maxUnavailable
-    const most = host.server || view.server ? 1 : countOf(amount, size)
+    const most = this.#mostAway(settings, host, view)
     const used = away.length - (this.#away.has(host.host) ? 1 : 0)
     if (used < most) return undefined
     const named: string[] = []
@@ -93,6 +98,27 @@ export class Availability {
       reason: `${used} of ${size} are away, ${most} may be: ${named.join(', ')}${more}`,
       opens: 'one of them is back and has stayed well',
     }
+  }
+
+  /**
+   * Why a host outside of clusters that somebody named goes all the same though the budget is used up: only machines are in the way that are
+   * off by themselves and that nobody named, and of the others there are fewer than may be away. Undefined: it waits, or has nothing to
+   * wait for.
+   */
+  pastWhoIsOff(rollout: RolloutRecord, host: HostRecord): string | undefined {
+    const { settings, hosts } = rollout
+    const view = this.#snapshot.hosts.get(host.host)
+    if (!settings.direct || host.cluster !== undefined || view?.cluster !== undefined || !view)
+      return undefined
+    const { away } = this.#pool(view)
+    const others = away.filter(name => name !== host.host)
+    const most = this.#mostAway(settings, host, view)
+    if (others.length < most) return undefined
+    const named = new Set(hosts.map(({ host: name }) => name))
+    const off = others.filter(name => !named.has(name) && this.#isOff(name))
+    if (others.length - off.length >= most) return undefined
+    const more = off.length > 3 ? ` and ${off.length - 3} more` : ''
+    return `named by hand, and does not wait for who is off by itself: ${off.slice(0, 3).join(', ')}${more}`
   }
 
   /** Why it may not be away beside another with the same value of the label; undefined: it may. */
@@ -109,6 +135,21 @@ export class Availability {
       }
     }
     return undefined
+  }
+
+  #mostAway(
+    { maxUnavailable, maxUnavailableAlone }: RolloutRecord['settings'],
+    host: HostRecord,
+    view: HostView,
+  ): number {
+    const amount = view.cluster === undefined ? maxUnavailableAlone : maxUnavailable
+    return host.server || view.server ? 1 : countOf(amount, this.#pool(view).size)
+  }
+
+  /** Nothing that anybody does keeps it away. */
+  #isOff(name: string): boolean {
+    const view = this.#snapshot.hosts.get(name)
+    return view !== undefined && !view.connected && view.busyWith === undefined && !this.#taken.has(name)
   }
 
   #pool(view: HostView): Pool {

@@ -10,8 +10,12 @@ import type { HostRecord } from './rollout-record.ts'
 import type { ClusterView } from './rollout-snapshot.ts'
 
 /** Whether anybody can say what the host is in its cluster: else no other gate of the cluster means anything. */
-export function* known({ snapshot, host }: GateInput): Iterable<Wait> {
-  if (host.cluster === undefined) return
+export function* known({ snapshot, rollout, host, placements }: GateInput): Iterable<Wait> {
+  if (host.cluster === undefined) {
+    const wait = placements.whyNot(rollout, host)
+    if (wait) yield wait
+    return
+  }
   const cluster = snapshot.clusters.get(host.cluster)
   if (!cluster) {
     const reason = `nobody has looked at cluster ${host.cluster} since the coordinator started`
@@ -23,11 +27,25 @@ export function* known({ snapshot, host }: GateInput): Iterable<Wait> {
   yield { gate: 'unknown', reason, opens: 'its agent says what is on its disk' }
 }
 
-/** Only what is well is touched. */
-export function* health({ snapshot, host, view }: GateInput): Iterable<Wait> {
-  if (!view?.connected || view.held !== undefined) return
-  const unwell = whyUnwell(snapshot, view, host)
-  if (unwell !== undefined) yield { gate: 'health', reason: unwell, opens: 'its node is Ready' }
+/**
+ * Only what is well is touched, and it must be well still when its turn to act comes: a cordon of ours leaves a node Ready. A server that was
+ * begun with is not taken away either once another server of its cluster has ceased to be well; before that, this is what the budget says.
+ */
+export function* health({ snapshot, rollout, host, view, fresh }: GateInput): Iterable<Wait> {
+  if (view?.connected && view.held === undefined) {
+    const unwell = whyUnwell(snapshot, view, host)
+    if (unwell !== undefined) yield { gate: 'health', reason: unwell, opens: 'its node is Ready' }
+  }
+  if (fresh || !host.server || rollout.overrides.has(`${host.host} budget`)) return
+  for (const [name, { server, joined, ready }] of snapshot.clusters.get(host.cluster ?? '')?.members ?? []) {
+    if (!server || name === host.host || joined !== true || ready === true) continue
+    const reason =
+      ready === undefined
+        ? `nobody can say whether server ${name} of its cluster is well`
+        : `server ${name} of its cluster is not well`
+    yield { gate: 'health', reason, opens: `${name} is Ready` }
+    return
+  }
 }
 
 /** Quorum as it is and as it would be, and versions. Looked at before each step, also of a host that was begun with. */

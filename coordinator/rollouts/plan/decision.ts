@@ -36,10 +36,11 @@ export type GateName = (typeof GATES)[number]
 /**
  * Gates that an operator may open for one host. Not those behind which there is nothing to decide: a machine that is away, a
  * datastore that would be left without quorum, a second server at the same time, what a node forbids, or what nobody can say.
+ * `servers` is about order alone: that there is never a second server at the same time is `quorum`.
  */
 export const OVERRIDABLE: readonly GateName[] = [
   ...(['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'] as const),
-  ...(['lock', 'pin', 'window', 'health', 'checks', 'jobs', 'quarantine', 'soak', 'given-up'] as const),
+  ...(['lock', 'pin', 'window', 'health', 'checks', 'jobs', 'soak', 'given-up'] as const),
 ]
 
 export interface NewGrant {
@@ -69,9 +70,27 @@ export interface RolloutMove {
   readonly revert: boolean
 }
 
+/** A gate that a grant goes past by a rule and not by an operator's word. It is recorded as an override is. */
+export interface NewOverride {
+  readonly rollout: string
+  readonly host: string
+  readonly gate: 'budget'
+  readonly why: string
+}
+
+/** A host that has joined its cluster since its rollout began, and counts to it from now on. */
+export interface Placement {
+  readonly rollout: string
+  readonly host: string
+  readonly cluster: string
+}
+
 /** What to do now, and why everything else is not done. */
 export interface Decision {
+  readonly placements: readonly Placement[]
   readonly grants: readonly NewGrant[]
+  /** What of these grants went past a gate. */
+  readonly opened: readonly NewOverride[]
   readonly closings: readonly Closing[]
   readonly moves: readonly RolloutMove[]
   /** By rollout, then by host; a host that waits for nothing is missing. */

@@ -59,7 +59,7 @@ describe('gates of rollouts', () => {
     const snapshot = (more: typeof drained) =>
       sampleSnapshot({
         hosts,
-        clusters: inCluster(hosts),
+        clusters: inCluster(hosts, { w1: { cordonedBy: 'r1' } }),
         windows: [evening],
         rollouts: [reboot(hosts, { grants: { w1: [...drained, ...more] } })],
       })
@@ -78,7 +78,7 @@ describe('gates of rollouts', () => {
     const snapshot = (given: readonly ReturnType<typeof sampleGrant>[], state: 'paused' | 'running') =>
       sampleSnapshot({
         hosts,
-        clusters: inCluster(hosts),
+        clusters: inCluster(hosts, { w1: { cordonedBy: 'r1' } }),
         rollouts: [reboot(hosts, { grants: { w1: given }, change: { action: 'reboot', state } })],
       })
     expect(grants(snapshot(drained, 'paused'), NOW + 60_000)).toEqual([])
@@ -105,6 +105,33 @@ describe('gates of rollouts', () => {
     expect(decision.waits.get('r2')?.get('a')).toMatchObject([
       { gate: 'busy', reason: 'rollout r1 does something to it' },
     ])
+  })
+
+  it.each([
+    [
+      'an operator cordoned, and says so',
+      { cordonedBy: 'x', cordonStays: true },
+      'stays cordoned: an operator',
+    ],
+    ['somebody cordoned without us', {}, 'no cordon of ours'],
+  ])('leaves a node cordoned that %s, whether it is done, failed or handed back', (_, member, why) => {
+    const hosts = clusterHosts(0, 1)
+    const steps = ['drain', 'act', 'prove', 'soak'] as const
+    const decide = (grants: readonly ReturnType<typeof sampleGrant>[], change = {}, nowMs = NOW) =>
+      planRollouts(
+        sampleSnapshot({
+          ...{ hosts, clusters: inCluster(hosts, { w1: member }) },
+          rollouts: [reboot(hosts, { grants: { w1: grants }, change })],
+        }),
+        nowMs,
+      )
+    const done = decide(steps.map(step => sampleGrant(step, 'done', NOW)))
+    const failed = decide([sampleGrant('drain', 'failed', NOW)])
+    const handedBack = decide([sampleGrant('drain', 'done', NOW)], { state: 'paused' }, NOW + 300_000)
+    for (const { grants } of [done, failed, handedBack]) {
+      expect(grants[0]).toMatchObject({ host: 'w1', step: 'uncordon', skipped: expect.stringContaining(why) })
+    }
+    expect(done.moves).toMatchObject([{ state: 'succeeded' }])
   })
 
   it('gives back what is cordoned though others are away: an uncordon waits for no budget', () => {
@@ -145,15 +172,144 @@ describe('gates of rollouts', () => {
     expect(grants(snapshot(at(NOW - 500), own))).toContain('r1 w1 act')
     const opened = { change: { overrides: new Set(['w1 checks', 'w1 budget']) } }
     expect(held(new Map(), opened)).toEqual([])
-    // What mends a single machine, and a way back, wait for no gate.
+    // A way back waits for no gate, and whoever certainly has none is not asked.
     const alone = [sampleHost('a')]
-    const mended = reboot(alone, { settings: { direct: true } })
     const back = sampleRollout({ hosts: alone, change: { action: 'rollback', revision: 0 } })
-    for (const rollout of [mended, back]) {
-      expect(grants(sampleSnapshot({ hosts: alone, gates: new Map(), rollouts: [rollout] }))).toEqual([
-        'r1 a act',
+    expect(grants(sampleSnapshot({ hosts: alone, gates: new Map(), rollouts: [back] }))).toEqual(['r1 a act'])
+    const none = [sampleHost('a', { ungated: true })]
+    expect(grants(sampleSnapshot({ hosts: none, gates: new Map(), rollouts: [reboot(none)] }))).toEqual([
+      'r1 a act',
+    ])
+  })
+
+  it('tell how a host is begun with whose own gate is ill, and which the change would make well', () => {
+    const hosts = [sampleHost('a')]
+    const answer = { askedMs: NOW, problem: 'gate web is unhealthy: no' }
+    const gated = new Map([['machine-a', answer]])
+    const [wait] = waits(sampleSnapshot({ hosts, gates: gated, rollouts: [reboot(hosts)] }), 'a')
+    expect(wait?.opens).toContain(
+      'where this change is the cure: `muster rollout override r1 a checks --why TEXT`',
+    )
+  })
+
+  describe('of hosts that somebody named by hand', () => {
+    const byHand = (hosts: readonly HostView[], input: Partial<Parameters<typeof sampleRollout>[0]> = {}) =>
+      sampleRollout({ hosts, ...input, settings: { direct: true, ...input.settings } })
+    const off = { connected: false, connectedSinceMs: undefined }
+
+    it('hold them as they hold everybody', () => {
+      const three = ['a', 'b', 'c'].map(name => sampleHost(name, { labels: { rack: 'one' } }))
+      const plain = sampleSnapshot({ hosts: three, rollouts: [byHand(three)] })
+      expect(grants(plain)).toEqual(['r1 a act'])
+      expect(gates(plain, 'b')).toEqual(['budget'])
+      const settings = { spread: 'rack', maxUnavailableAlone: { kind: 'percent', percent: 100 } } as const
+      expect(gates(sampleSnapshot({ hosts: three, rollouts: [byHand(three, { settings })] }), 'b')).toEqual([
+        'spread',
       ])
-    }
+      const canary = byHand(three, { canaries: ['c'] })
+      expect(gates(sampleSnapshot({ hosts: three, rollouts: [canary] }), 'a')).toContain('canary')
+      const silence = { known: 4, silent: 3, percent: 30 }
+      expect(gates({ ...plain, silence }, 'a')).toEqual(['silence'])
+      expect(gates({ ...plain, gates: new Map() }, 'a')).toEqual(['checks'])
+      const failed = [sampleHost('a', { quarantined: new Set([1]) })]
+      expect(gates(sampleSnapshot({ hosts: failed, rollouts: [byHand(failed)] }), 'a')).toEqual([
+        'quarantine',
+      ])
+      const acted = { a: [sampleGrant('act', 'done', NOW - 1_000)] }
+      const soaks = sampleSnapshot({ hosts: three, rollouts: [byHand(three, { grants: acted })] })
+      expect(grants(soaks)).toEqual(['r1 a soak'])
+    })
+
+    it('let them go though others use up the budget that are off by themselves and that nobody named, and record it', () => {
+      const hosts = [sampleHost('a'), sampleHost('b'), sampleHost('gone', off)]
+      const named = hosts.slice(0, 2)
+      const plan = (rollout: ReturnType<typeof byHand>, views = hosts) =>
+        planRollouts(sampleSnapshot({ hosts: views, rollouts: [rollout] }), NOW)
+      const decision = plan(byHand(named))
+      // One at a time all the same.
+      expect(decision.grants.map(({ host }) => host)).toEqual(['a'])
+      expect(decision.opened).toEqual([
+        {
+          ...{ rollout: 'r1', host: 'a', gate: 'budget' },
+          why: 'named by hand, and does not wait for who is off by itself: gone',
+        },
+      ])
+      expect(decision.waits.get('r1')?.get('b')).toMatchObject([{ gate: 'budget' }])
+      // Who was selected waits, and so does who was named together with what is off.
+      expect(plan(sampleRollout({ hosts: named }))).toMatchObject({ grants: [], opened: [] })
+      expect(plan(byHand([...named, ...hosts.slice(2)], { settings: { direct: false } })).grants).toEqual([])
+      // What is changed on it by anybody keeps it away, and is waited for.
+      const busy = hosts.map(view => (view.host === 'gone' ? { ...view, busyWith: 'op' } : view))
+      expect(plan(byHand(named), busy)).toMatchObject({ grants: [], opened: [] })
+      // Nothing is recorded where nothing is in the way, or where an operator has opened it.
+      expect(plan(byHand(named), hosts.slice(0, 2)).opened).toEqual([])
+      expect(plan(byHand(named, { change: { overrides: new Set(['a budget']) } })).opened).toEqual([])
+    })
+
+    it('let an order lie ready for a machine that is off, but not where its own gates are asked first', () => {
+      const hosts = [sampleHost('a', off)]
+      const snapshot = sampleSnapshot({ hosts, rollouts: [byHand(hosts)] })
+      expect(grants(snapshot)).toEqual(['r1 a act'])
+      expect(gates({ ...snapshot, gates: new Map() }, 'a')).toEqual(['away'])
+    })
+
+    it('never take two nodes of a rack at once', () => {
+      const hosts = clusterHosts(1, 2).map(view => ({ ...view, labels: { rack: 'one' } }))
+      const drain = (id: string, host: string) =>
+        byHand(
+          hosts.filter(view => view.host === host),
+          {
+            settings: { spread: 'rack', maxUnavailable: { kind: 'number', number: 2 } },
+            change: { id, action: 'drain' },
+          },
+        )
+      const decision = planRollouts(
+        sampleSnapshot({
+          hosts,
+          clusters: inCluster(hosts),
+          rollouts: [drain('r1', 'w1'), drain('r2', 'w2')],
+        }),
+        NOW,
+      )
+      expect(decision.grants.map(({ host }) => host)).toEqual(['w1'])
+      expect(decision.waits.get('r2')?.get('w2')).toMatchObject([{ gate: 'spread' }])
+    })
+  })
+
+  it('are asked again before the act whether the node, and the other servers, are still well', () => {
+    const hosts = clusterHosts(3, 1)
+    const drained = [sampleGrant('drain', 'done', NOW - 1_000)]
+    const snapshot = (
+      host: string,
+      members: Parameters<typeof sampleCluster>[1],
+      overrides: readonly string[] = [],
+    ) =>
+      sampleSnapshot({
+        hosts,
+        clusters: inCluster(hosts, members),
+        rollouts: [
+          reboot(
+            hosts.filter(view => view.host === host),
+            { grants: { [host]: drained }, change: { overrides: new Set(overrides) } },
+          ),
+        ],
+      })
+    // A cordon of ours leaves it Ready.
+    expect(grants(snapshot('w1', { w1: { cordonedBy: 'r1' } }))).toEqual(['r1 w1 act'])
+    const ill = { w1: { cordonedBy: 'r1', ready: false } }
+    expect(waits(snapshot('w1', ill), 'w1')).toMatchObject([
+      { gate: 'health', reason: 'its node is not Ready' },
+    ])
+    expect(grants(snapshot('w1', ill), NOW + 300_000)).toEqual(['r1 w1 uncordon'])
+    expect(grants(snapshot('w1', ill, ['w1 health']))).toEqual(['r1 w1 act'])
+    expect(gates(snapshot('w1', { w1: { ready: undefined } }), 'w1')).toEqual(['health'])
+    // The datastore of the other still agrees; its node is ill.
+    expect(grants(snapshot('s2', {}))).toEqual(['r1 s2 act'])
+    expect(waits(snapshot('s2', { s3: { ready: false } }), 's2')).toMatchObject([
+      { gate: 'health', reason: 'server s3 of its cluster is not well' },
+    ])
+    expect(grants(snapshot('s2', { s3: { ready: false } }, ['s2 budget']))).toEqual(['r1 s2 act'])
+    expect(grants(snapshot('w1', { s3: { ready: false } }))).toEqual(['r1 w1 act'])
   })
 
   it('asks those hosts for their gates that wait for nothing else', () => {
@@ -208,6 +364,59 @@ describe('gates of rollouts', () => {
     expect(grants(plain)).toEqual(['r1 s2 drain'])
     expect(gates(plain, 's1')).toEqual(['servers'])
     expect(gates(plain, 's3')).toEqual(['budget', 'quorum'])
+  })
+
+  it('T39: who leads the datastore goes last, whoever was first; while nobody knows who leads, the first does', () => {
+    const hosts = clusterHosts(3, 0)
+    const led = (leader: string | undefined) =>
+      sampleSnapshot({
+        hosts,
+        clusters: new Map([['home', sampleCluster(hosts, {}, { leader, first: 's1' })]]),
+        rollouts: [reboot(hosts)],
+      })
+    const why = (leader: string | undefined, host: string) =>
+      waits(led(leader), host).find(({ gate }) => gate === 'servers')?.reason
+    expect(grants(led('s3'))).toEqual(['r1 s1 drain'])
+    expect(grants(led('s1'))).toEqual(['r1 s2 drain'])
+    expect(why('s3', 's3')).toBe('goes after server s1: it leads the datastore')
+    expect(why('s3', 's2')).toBeUndefined()
+    expect(grants(led(undefined))).toEqual(['r1 s2 drain'])
+    expect(why(undefined, 's1')).toBe(
+      'goes after server s2: the others join at it, and nobody says who leads the datastore',
+    )
+  })
+
+  it('T39: who leads by the time that others are done goes last of those that are left', () => {
+    const hosts = clusterHosts(3, 0)
+    const done = ['drain', 'act', 'prove', 'soak', 'uncordon'] as const
+    const led = (leader: string) =>
+      sampleSnapshot({
+        hosts,
+        clusters: new Map([['home', sampleCluster(hosts, {}, { leader, first: 's1' })]]),
+        rollouts: [reboot(hosts, { grants: { s1: done.map(step => sampleGrant(step, 'done', NOW)) } })],
+      })
+    expect(grants(led('s3'))).toEqual(['r1 s2 drain'])
+    expect(grants(led('s2'))).toEqual(['r1 s3 drain'])
+    expect(grants(led('s1'))).toEqual(['r1 s2 drain'])
+  })
+
+  it('N32: a server that is to go after the one that leads and that one never wait for each other', () => {
+    const hosts = clusterHosts(3, 0)
+    const whole = reboot(hosts)
+    const rollout = {
+      ...whole,
+      hosts: whole.hosts.map(host => (host.host === 's3' ? { ...host, after: ['s1'] } : host)),
+    }
+    const clusters = new Map([['home', sampleCluster(hosts, {}, { leader: 's1', first: 's1' })]])
+    const snapshot = sampleSnapshot({ hosts, clusters, rollouts: [rollout] })
+    expect(waits(snapshot, 's1').map(({ on }) => on)).toContain('s2')
+    const done = ['drain', 'act', 'prove', 'soak', 'uncordon'] as const
+    const grantsOf = done.map(step => sampleGrant(step, 'done', NOW))
+    const later = {
+      ...rollout,
+      hosts: rollout.hosts.map(host => (host.host === 's2' ? { ...host, grants: grantsOf } : host)),
+    }
+    expect(grants({ ...snapshot, rollouts: [later] })).toEqual(['r1 s1 drain'])
   })
 
   it('T39: a server waits while a voter is ill, and opens when it is well', () => {
@@ -295,7 +504,7 @@ describe('gates of rollouts', () => {
       const drained = [sampleGrant('drain', 'done', NOW)]
       const snapshot = sampleSnapshot({
         hosts,
-        clusters: inCluster(hosts),
+        clusters: inCluster(hosts, { w1: { cordonedBy: 'r1' } }),
         rollouts: [reboot(hosts, { grants: { w1: drained } })],
       })
       expect(gates(snapshot, 'w1')).toEqual(['allow'])

@@ -8,7 +8,8 @@ import { bringsRevision, isDisruptive, roundsOf } from './host-steps.ts'
 import { jobGates } from './job-gates.ts'
 import { canaries, turn } from './order-gates.ts'
 import { whyOutgrown } from './outgrown.ts'
-import { type LastSteps, ownGates } from './own-gates.ts'
+import { hasGates, type LastSteps, ownGates } from './own-gates.ts'
+import type { Placements } from './placements.ts'
 import type { Predecessors } from './predecessors.ts'
 import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
@@ -31,6 +32,7 @@ export interface GateInput {
   readonly versions: ClusterVersions
   readonly lastSteps: LastSteps
   readonly servers: Servers
+  readonly placements: Placements
   readonly nowMs: number
 }
 
@@ -48,10 +50,16 @@ export function waitsOf(input: GateInput): Wait[] {
   return [...closed(input)].flatMap(wait => {
     const { gate, reason } = wait
     if (whyPassed(rollout, gate) !== undefined) return []
-    if (!OVERRIDABLE.includes(gate) || !rollout.overrides.has(`${host.host} ${gate}`)) return [wait]
+    if (!isOpen(rollout, host, gate)) return [wait]
     const why = gate === 'window' ? whyOutgrown(input.snapshot, rollout, host) : undefined
     return why === undefined ? [] : [{ ...wait, reason: `${reason}; it was opened for less: ${why}` }]
   })
+}
+
+/** Whether the gate does not hold this action, or an operator has opened it for the host. */
+function isOpen(rollout: RolloutRecord, { host }: HostRecord, gate: GateName): boolean {
+  if (whyPassed(rollout, gate) !== undefined) return true
+  return OVERRIDABLE.includes(gate) && rollout.overrides.has(`${host} ${gate}`)
 }
 
 function* closed(input: GateInput): Iterable<Wait> {
@@ -74,9 +82,11 @@ function* closed(input: GateInput): Iterable<Wait> {
   if (fresh) {
     yield* turn(input)
     yield* canaries(input)
-    yield* health(input)
+  }
+  yield* health(input)
+  if (fresh) {
     const budget = availability.overBudget(rollout, host)
-    if (budget) yield budget
+    if (budget && availability.pastWhoIsOff(rollout, host) === undefined) yield budget
     const spread = availability.notSpread(rollout, host)
     if (spread) yield spread
   }
@@ -114,7 +124,8 @@ function* stopsAll({ snapshot, rollout }: GateInput): Iterable<Wait> {
 }
 
 /** Whether anything can be asked of the machine at all. */
-function* reachable({ rollout, host, view, step }: GateInput): Iterable<Wait> {
+function* reachable(input: GateInput): Iterable<Wait> {
+  const { rollout, host, view, step } = input
   if (view?.machine === undefined) {
     yield {
       gate: 'unbound',
@@ -136,8 +147,11 @@ function* reachable({ rollout, host, view, step }: GateInput): Iterable<Wait> {
     }
     return
   }
-  // The order of a machine that somebody waits for is written at once, and lies ready for it.
-  const mayWait = rollout.settings.direct && host.cluster === undefined
+  // The order of a machine that somebody waits for is written at once, and lies ready for it: but where it must be asked something first.
+  const mayWait =
+    rollout.settings.direct &&
+    host.cluster === undefined &&
+    !(hasGates(input) && !isOpen(rollout, host, 'checks'))
   if (!view.connected && !mayWait) {
     yield { gate: 'away', reason: 'it is not connected', opens: 'its agent connects' }
   }
@@ -161,8 +175,7 @@ function* ownState({ rollout, host, view, nowMs }: GateInput): Iterable<Wait> {
     const opens = `the pin ends at ${until}, or \`muster unpin ${host.host}\``
     yield { gate: 'pin', reason: `pinned to revision ${pin.revision}: ${pin.why}`, opens }
   }
-  // To whoever named the host and waits, the node itself says what it does not try again.
-  if (goes && !rollout.settings.direct && view.quarantined.has(rollout.revision)) {
+  if (goes && view.quarantined.has(rollout.revision)) {
     const reason = `revision ${rollout.revision} failed there and is not tried again`
     yield { gate: 'quarantine', reason, opens: `\`muster retry ${host.host}\`` }
   }
@@ -176,9 +189,7 @@ function* ownState({ rollout, host, view, nowMs }: GateInput): Iterable<Wait> {
 }
 
 /** Much of the fleet is gone at once: nothing new is begun. Confirmations, rollbacks and what lifts a cordon never wait here. */
-function* silence({ snapshot: { silence: seen }, rollout, host }: GateInput): Iterable<Wait> {
-  // What a person orders of one machine to mend it is not kept from it.
-  if (rollout.settings.direct && host.cluster === undefined) return
+function* silence({ snapshot: { silence: seen } }: GateInput): Iterable<Wait> {
   const { known: all, silent, percent } = seen
   const isReadable = [all, silent, percent].every(value => Number.isFinite(value) && value >= 0)
   if (isReadable && (silent < 2 || silent * 100 <= percent * all)) return

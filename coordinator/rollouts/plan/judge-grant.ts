@@ -1,6 +1,7 @@
 import { compareVersions, parseVersion } from '../../../shared/kubernetes/version.ts'
 import type { Closing } from './decision.ts'
 import { bringsRevision, newestGrants } from './host-steps.ts'
+import { whyNotRenewed } from './new-evidence.ts'
 import type { Grant, HostRecord, RolloutRecord } from './rollout-record.ts'
 import type { HostView, MemberView, RolloutSnapshot } from './rollout-snapshot.ts'
 
@@ -54,6 +55,9 @@ function judgeOperation({ operations }: RolloutSnapshot, grant: Grant, nowMs: nu
     case 'done':
       return { outcome: 'done', reason: operation.reason }
     case 'failed':
+      // Nothing of ours is left to take back.
+      if (grant.step === 'uncordon' && operation.othersCordon)
+        return { outcome: 'done', reason: operation.reason }
       return { outcome: 'failed', reason: operation.reason }
     case 'retry':
       return {
@@ -63,7 +67,10 @@ function judgeOperation({ operations }: RolloutSnapshot, grant: Grant, nowMs: nu
   }
 }
 
-/** Ready, at the wanted version, by an answer to a question asked after the act was over: nothing older proves anything. */
+/**
+ * Ready, at the wanted version, by an answer to a question asked after the act was over, and by a lease that its kubelet renewed since: nothing
+ * older proves anything.
+ */
 function judgeProof(
   snapshot: RolloutSnapshot,
   rollout: RolloutRecord,
@@ -72,19 +79,27 @@ function judgeProof(
   nowMs: number,
 ): End | undefined {
   const member = memberOf(snapshot, host)
-  const actedMs = newestGrants(host).get('act')?.end?.atMs ?? grant.grantedMs
+  const act = newestGrants(host).get('act')
+  const actedMs = act?.end?.atMs ?? grant.grantedMs
   const wanted = bringsRevision(rollout.action)
     ? snapshot.hosts.get(host.host)?.versions.get(rollout.id)
     : undefined
   const isNew = member !== undefined && member.asOfMs > actedMs
-  if (isNew && member.ready === true && (wanted === undefined || runs(member, wanted))) {
+  const disturbed = snapshot.operations.get(act?.operation ?? '')?.disturbed
+  // A server without a kubelet has no Node: its own API server, which was asked after the act, speaks for it.
+  const stale = member?.nodeless
+    ? undefined
+    : member?.evidence
+      ? whyNotRenewed(member.evidence, actedMs, disturbed)
+      : 'nobody can say when its kubelet renewed its lease'
+  if (isNew && member.ready === true && !stale && (wanted === undefined || runs(member, wanted))) {
     return { outcome: 'done', reason: `Ready at ${member.version ?? member.kubelet ?? 'an unknown version'}` }
   }
   if (nowMs - grant.grantedMs < PROVE_LIMIT_MS) return undefined
   const seen = !isNew
     ? 'nobody has seen its node since'
     : member.ready === true
-      ? `its node runs ${member.version ?? member.kubelet ?? 'an unknown version'}, not ${wanted}`
+      ? (stale ?? `its node runs ${member.version ?? member.kubelet ?? 'an unknown version'}, not ${wanted}`)
       : 'its node is not Ready'
   return { outcome: 'failed', reason: `not proved within ${PROVE_LIMIT_MS / 60_000} min: ${seen}` }
 }
@@ -159,7 +174,8 @@ export function whyUnwell(
 ): string | undefined {
   if (!view?.connected) return 'it is not connected'
   if (view.held !== undefined) return view.held
-  const member = memberOf(snapshot, host)
+  // What joins only while it is being moved has a node that must be well from then on, too.
+  const member = memberOf(snapshot, { host: host.host, cluster: host.cluster ?? view.cluster })
   if (host.cluster !== undefined && member?.joined === undefined)
     return 'nobody can say whether its node is Ready'
   if (!member?.joined) return undefined
@@ -167,6 +183,9 @@ export function whyUnwell(
   return member.ready ? undefined : 'its node is not Ready'
 }
 
-export function memberOf(snapshot: RolloutSnapshot, { cluster, host }: HostRecord): MemberView | undefined {
+export function memberOf(
+  snapshot: RolloutSnapshot,
+  { cluster, host }: Pick<HostRecord, 'cluster' | 'host'>,
+): MemberView | undefined {
   return cluster === undefined ? undefined : snapshot.clusters.get(cluster)?.members.get(host)
 }

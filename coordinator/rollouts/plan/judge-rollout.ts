@@ -2,7 +2,7 @@ import type { RolloutMove, Wait } from './decision.ts'
 import { LEAVES_BEHIND } from './gates.ts'
 import { newestGrants } from './host-steps.ts'
 import type { HostRecord, RolloutRecord } from './rollout-record.ts'
-import type { RolloutSnapshot } from './rollout-snapshot.ts'
+import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
 import type { Standing } from './standing.ts'
 
 /** Hosts that failed, and why, in the order in which they are named. */
@@ -23,12 +23,13 @@ export function isStopped(standing: Standing): boolean {
 
 /** Whether a rollout is over, or can never go on; undefined: it stays as it is. */
 export function judgeRollout(
-  { others }: RolloutSnapshot,
+  snapshot: RolloutSnapshot,
   standing: Standing,
   waits: ReadonlyMap<string, readonly Wait[]>,
   nowMs: number,
 ): RolloutMove | undefined {
   const { rollout } = standing
+  const { others } = snapshot
   const rest: string[] = []
   let underWay = false
   let changed = false
@@ -58,7 +59,8 @@ export function judgeRollout(
   if (rest.length === 0) return failed.length > 0 ? end('failed', whatFailed) : end('succeeded', '')
   if (rollout.state === 'paused') return undefined
   const isStill = nowMs - newestActivity(rollout, standing) >= rollout.settings.awayMs
-  const { stuck, aside, away } = whoIsStuck(standing, rest, waits, isStill && failed.length > 0)
+  const gone = (name: string) => isGone(snapshot.hosts.get(name), rollout.settings.awayMs, nowMs)
+  const { stuck, aside, away } = whoIsStuck(standing, rest, waits, gone, isStill && failed.length > 0)
   if (rest.some(name => !stuck.has(name))) return undefined
   if (away && !isStill) return undefined
   const blocked = rest.filter(name => !aside.has(name))
@@ -90,12 +92,13 @@ const HELD_BY_FAILED: readonly Wait['gate'][] = ['budget', 'spread', 'quorum']
 
 /**
  * Hosts for which nothing that this rollout does opens a gate: those that only somebody else can help stand aside, the others wait for
- * these, or for what failed. `lost`: something failed so long ago that what it takes of the budget is not given back.
+ * these, or for what failed. `gone`: it has been away for so long that it is waited for no more. `lost`: something failed so long ago that what it takes of the budget is not given back.
  */
 function whoIsStuck(
   standing: Standing,
   rest: readonly string[],
   waits: ReadonlyMap<string, readonly Wait[]>,
+  gone: (name: string) => boolean,
   lost: boolean,
 ) {
   const stuck = new Set<string>()
@@ -108,7 +111,7 @@ function whoIsStuck(
       away ||= gate === 'away'
       const isLost =
         on === undefined ? lost && HELD_BY_FAILED.includes(gate) : standing.progress(on)?.kind === 'failed'
-      const isAside = LEAVES_BEHIND.includes(gate)
+      const isAside = gate === 'away' ? gone(name) : LEAVES_BEHIND.includes(gate)
       if (isAside) aside.add(name)
       if (isLost || isAside) queue.push(name)
       else if (on !== undefined) {
@@ -124,6 +127,11 @@ function whoIsStuck(
     queue.push(...(waiters.get(name) ?? []))
   }
   return { stuck, aside, away }
+}
+
+/** Whoever lost its session a moment ago, as everybody does when the coordinator starts, is on its way back. */
+function isGone(view: HostView | undefined, awayMs: number, nowMs: number): boolean {
+  return view?.awaySinceMs === undefined || nowMs - view.awaySinceMs >= awayMs
 }
 
 function hasActed(host: HostRecord | undefined): boolean {

@@ -9,6 +9,8 @@ import type { RolloutSnapshot } from './rollout-snapshot.ts'
 export const HAND_BACK_MS = 5 * 60_000
 /** A plan that is older says little of what would be restarted now. */
 export const PLAN_FRESH_MS = 24 * 60 * 60_000
+/** Within that time a node has said which system it runs: it looks every minute. */
+export const STATUS_DELAY_MS = 2 * 60_000
 /** A snapshot of the datastore that is older is made anew before its server is touched. */
 export const SNAPSHOT_FRESH_MS = 60 * 60_000
 
@@ -46,7 +48,12 @@ function mayLift({ operations }: RolloutSnapshot, host: HostRecord): boolean {
 }
 
 /** A step that must be done anew before this one, since what it brought is old; undefined: none. */
-export function whatIsStale(host: HostRecord, step: StepKind, nowMs: number): StepKind | undefined {
+export function whatIsStale(
+  snapshot: RolloutSnapshot,
+  host: HostRecord,
+  step: StepKind,
+  nowMs: number,
+): StepKind | undefined {
   if (!isDisruptive(step)) return undefined
   const newest = newestGrants(host)
   if (newest.get('drain')?.end?.outcome === 'done' || newest.get('act')) return undefined
@@ -55,7 +62,16 @@ export function whatIsStale(host: HostRecord, step: StepKind, nowMs: number): St
     return end?.outcome === 'done' && nowMs - end.atMs > mostMs
   }
   if (isOld('prefetch', PLAN_FRESH_MS)) return 'prefetch'
+  // A node tells which system runs there a moment after its plan.
+  if (isOld('prefetch', STATUS_DELAY_MS) && isOfAnother(snapshot, host)) return 'prefetch'
   return step !== 'snapshot' && isOld('snapshot', SNAPSHOT_FRESH_MS) ? 'snapshot' : undefined
+}
+
+/** Whether the plan is certainly of another system than runs there now: somebody has rebuilt it by hand since. */
+function isOfAnother({ operations, hosts }: RolloutSnapshot, host: HostRecord): boolean {
+  const { from } = operations.get(newestGrants(host).get('prefetch')?.operation ?? '')?.plan ?? {}
+  const system = hosts.get(host.host)?.system
+  return from !== undefined && system !== undefined && from !== system
 }
 
 /** Whether a host that was drained, and whose act is held, is given back now. All its steps begin anew after that. */

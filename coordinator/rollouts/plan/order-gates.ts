@@ -1,8 +1,9 @@
 import type { Wait } from './decision.ts'
 import type { GateInput } from './gates.ts'
+import { lastServer } from './last-server.ts'
 
 /** Who must be done before: edges between hosts and clusters, servers before workers, the server that leads last. */
-export function* turn({ snapshot, host, standing }: GateInput): Iterable<Wait> {
+export function* turn({ snapshot, host, standing, predecessors }: GateInput): Iterable<Wait> {
   const before = host.after.find(name => standing.host(name) !== undefined && !standing.isDone(name))
   if (before !== undefined && before !== host.host) {
     yield { gate: 'order', reason: `goes after ${before}`, opens: `${before} is done`, on: before }
@@ -16,13 +17,13 @@ export function* turn({ snapshot, host, standing }: GateInput): Iterable<Wait> {
     yield { gate: 'cluster', reason, opens: `cluster ${earlier} is done`, on: open.host }
     break
   }
-  const leads = host.server && snapshot.clusters.get(cluster)?.leader === host.host
-  if (host.server && !leads) return
+  const last = host.server ? lastServer(snapshot.clusters.get(cluster)) : undefined
+  if (host.server && last?.host !== host.host) return
   for (const server of standing.undoneServers(cluster)) {
     if (server.host === host.host) continue
-    const reason = leads
-      ? `it leads the datastore and goes after server ${server.host}`
-      : `goes after server ${server.host}`
+    // An edge is somebody's word, and who leads is chance: were both kept, each would wait for the other.
+    if (last && predecessors.of(server.host).has(host.host)) continue
+    const reason = last ? `goes after server ${server.host}: ${last.why}` : `goes after server ${server.host}`
     yield { gate: 'servers', reason, opens: `${server.host} is done`, on: server.host }
     return
   }

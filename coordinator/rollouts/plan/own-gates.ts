@@ -13,17 +13,21 @@ export const GATES_FRESH_MS = 60_000
 export function* ownGates(input: GateInput): Iterable<Wait> {
   const { snapshot, rollout, host, view } = input
   const { gates } = snapshot
-  if (gates === undefined) return
-  // What a person orders of one machine to mend it is not kept from it.
-  if (rollout.settings.direct && host.cluster === undefined) return
-  if (!view?.connected || view.machine === undefined) return
+  if (gates === undefined || view?.machine === undefined || !view.connected || !hasGates(input)) return
   const opens = 'its gates are asked again and all are healthy'
   const answer = gates.get(view.machine)
   if (!isNew(input, answer, GATES_FRESH_MS)) {
     yield { gate: 'checks', reason: 'its gates have not answered since the last step', opens }
     return
   }
-  if (answer.problem !== undefined) yield { gate: 'checks', reason: answer.problem, opens }
+  if (answer.problem === undefined) return
+  const cure = `where this change is the cure: \`muster rollout override ${rollout.id} ${host.host} checks --why TEXT\``
+  yield { gate: 'checks', reason: answer.problem, opens: `${opens}; ${cure}` }
+}
+
+/** Whether there may be anything to ask of the host's own gates before a step. */
+export function hasGates({ snapshot, view }: Pick<GateInput, 'snapshot' | 'view'>): boolean {
+  return snapshot.gates !== undefined && view?.ungated !== true
 }
 
 /** Whether an answer was asked for after the newest step of the host's cluster was over, and not too long ago. */

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { planRollouts } from './plan-rollouts.ts'
+import type { StepKind } from './rollout-record.ts'
+import { sampleGrant } from './testing/grants.ts'
 import { sampleHost, sampleRollout, sampleSnapshot } from './testing/sample.ts'
+import { clusterHosts, sampleCluster } from './testing/sample-cluster.ts'
 
 const NOW = 1_800_000_000_000
 
@@ -124,6 +127,45 @@ describe('the planner of rollouts', () => {
     expect(planRollouts(snapshot, NOW + 60_000).moves).toMatchObject([
       { state: 'succeeded', reason: 'left behind: n11' },
     ])
+  })
+
+  it('plans anew what was planned for another system than runs there, before it decides about a drain', () => {
+    const nodes = clusterHosts(1, 1)
+    const [server, worker] = nodes
+    const step = (kind: StepKind, outcome: 'done' | 'skipped') => sampleGrant(kind, outcome, NOW - 3_600_000)
+    const plan = { reboots: false, touchesKubernetes: false, from: '/nix/store/planned' }
+    const next = (system: string | undefined, sinceMs = 3_600_000) => {
+      const grants = [
+        { ...step('prefetch', 'done'), end: { outcome: 'done', reason: '', atMs: NOW - sinceMs } } as const,
+      ]
+      const hosts = [server, worker && { ...worker, system }].flatMap(host => host ?? [])
+      const rollout = sampleRollout({
+        hosts: hosts.slice(1),
+        grants: { w1: [...grants, step('drain', 'skipped')] },
+      })
+      const done = { state: 'done', reason: '', endedMs: NOW, retryDelaysMs: [], untouched: false } as const
+      const operations = new Map([['prefetch-1', { ...done, id: 'prefetch-1', plan }]])
+      const clusters = new Map([['home', sampleCluster(nodes)]])
+      return granted(sampleSnapshot({ hosts, rollouts: [rollout], operations, clusters }))
+    }
+    expect(next('/nix/store/planned')).toEqual(['w1 act'])
+    expect(next('/nix/store/by-hand')).toEqual(['w1 prefetch'])
+    // What nobody knows is no other system, and a node tells which one runs a moment after its plan.
+    expect(next(undefined)).toEqual(['w1 act'])
+    expect(next('/nix/store/by-hand', 60_000)).toEqual(['w1 act'])
+  })
+
+  it('leaves nobody behind who lost its session a moment ago, however long all have waited for a window', () => {
+    const never = { days: [], fromMinute: 0, toMinute: 1, timeZone: 'UTC' }
+    const moves = (awaySinceMs: number, change = {}) => {
+      const all = hosts(2).map(host => ({ ...host, connected: false, awaySinceMs }))
+      const rollout = sampleRollout({ hosts: all, change: { startedMs: NOW - 86_400_000, ...change } })
+      return planRollouts(sampleSnapshot({ hosts: all, rollouts: [rollout], windows: [never] }), NOW).moves
+    }
+    expect(moves(NOW - 599_999)).toEqual([])
+    expect(moves(NOW - 600_000)).toMatchObject([{ state: 'succeeded', reason: 'left behind: n10, n11' }])
+    // Nor is anybody given up who was away before it began.
+    expect(moves(NOW - 600_000, { startedMs: NOW - 1_000 })).toEqual([])
   })
 
   it('T62: grants nothing while the store is older than what nodes report', () => {

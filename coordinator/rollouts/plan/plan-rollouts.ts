@@ -1,13 +1,16 @@
 import { Servers } from './allow-gate.ts'
 import { Availability } from './availability.ts'
 import { ClusterVersions } from './cluster-gates.ts'
-import type { Closing, Decision, NewGrant, RolloutMove, Wait } from './decision.ts'
+import type { Closing, Decision, NewGrant, NewOverride, RolloutMove, Wait } from './decision.ts'
+import { whyPassed } from './gate-table.ts'
 import { type GateInput, waitsOf } from './gates.ts'
 import { isDisruptive, nextAttempt } from './host-steps.ts'
 import { judgeGrant } from './judge-grant.ts'
 import { failuresOf, isStopped, judgeRollout } from './judge-rollout.ts'
+import { lastServer } from './last-server.ts'
 import { askWait, isHandedBack, nextStep, retryWait, soakWait, whatIsStale } from './next-step.ts'
 import { LastSteps } from './own-gates.ts'
+import { Placements } from './placements.ts'
 import { Predecessors } from './predecessors.ts'
 import type { Grant, HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { RolloutSnapshot } from './rollout-snapshot.ts'
@@ -26,7 +29,10 @@ export const MOST_FETCHING = 100
  */
 export function planRollouts(snapshot: RolloutSnapshot, nowMs: number): Decision {
   const closings: Closing[] = []
-  const standings = snapshot.rollouts.map(rollout => stand(snapshot, rollout, closings, nowMs))
+  const placements = new Placements(snapshot)
+  const standings = snapshot.rollouts.map(rollout =>
+    stand(snapshot, placements.place(rollout), closings, nowMs),
+  )
   const run: Run = {
     snapshot,
     nowMs,
@@ -35,11 +41,16 @@ export function planRollouts(snapshot: RolloutSnapshot, nowMs: number): Decision
     versions: new ClusterVersions(),
     lastSteps: new LastSteps(standings),
     servers: new Servers(snapshot),
-    leaders: new Map(
-      [...snapshot.clusters].flatMap(([name, { leader }]) => (leader ? [[name, leader]] : [])),
+    placements,
+    last: new Map(
+      [...snapshot.clusters].flatMap(([name, cluster]) => {
+        const last = lastServer(cluster)
+        return last ? [[name, last.host]] : []
+      }),
     ),
     fetching: 0,
     grants: [],
+    opened: [],
   }
   for (const standing of standings) {
     for (const name of standing.names()) if (isFetching(standing, name)) run.fetching += 1
@@ -53,7 +64,7 @@ export function planRollouts(snapshot: RolloutSnapshot, nowMs: number): Decision
     if (move) moves.push(move)
     else if (snapshot.rollouts[index]?.state !== standing.rollout.state) moves.push(movedTo(standing))
   }
-  return { grants: run.grants, closings, moves, waits }
+  return { placements: placements.made, grants: run.grants, opened: run.opened, closings, moves, waits }
 }
 
 interface Run {
@@ -64,9 +75,12 @@ interface Run {
   readonly versions: ClusterVersions
   readonly lastSteps: LastSteps
   readonly servers: Servers
-  readonly leaders: ReadonlyMap<string, string>
+  readonly placements: Placements
+  /** By cluster the server that goes after the others. */
+  readonly last: ReadonlyMap<string, string>
   fetching: number
   readonly grants: NewGrant[]
+  readonly opened: NewOverride[]
 }
 
 /** The rollout after what is over was closed. A failure stops it before anything else of it is granted. */
@@ -118,7 +132,7 @@ function isFetching(standing: Standing, name: string): boolean {
 function planRollout(run: Run, standing: Standing): ReadonlyMap<string, readonly Wait[]> {
   const { snapshot } = run
   const { hosts } = standing.rollout
-  const predecessors = new Predecessors(hosts, snapshot.follows, run.leaders)
+  const predecessors = new Predecessors(hosts, snapshot.follows, run.last)
   const waits = new Map<string, readonly Wait[]>()
   for (const { host: name } of hosts) {
     for (let step = 0; step < MOST_STEPS; step++) {
@@ -150,7 +164,7 @@ function planHost(
   }
   const skipped = whyNotNeeded(snapshot, rollout, host, next)
   if (skipped !== undefined) return grant(run, standing, host, next, skipped)
-  const { availability, clocks, versions, lastSteps, servers } = run
+  const { availability, clocks, versions, lastSteps, servers, placements } = run
   const view = snapshot.hosts.get(name)
   const fresh = progress.kind === 'waiting'
   const step = next
@@ -168,6 +182,7 @@ function planHost(
     versions,
     lastSteps,
     servers,
+    placements,
     nowMs,
   }
   const held = waitsOf(input)
@@ -176,17 +191,25 @@ function planHost(
   if (held.length === 0) {
     const over = whyNotAnyMore(snapshot, rollout, host, next)
     if (over !== undefined) return grant(run, standing, host, next, over)
-    const stale = whatIsStale(host, next, nowMs) ?? next
-    if (stale !== 'prefetch' || run.fetching < MOST_FETCHING || rollout.settings.direct) {
+    const stale = whatIsStale(snapshot, host, next, nowMs) ?? next
+    if (stale !== 'prefetch' || run.fetching < MOST_FETCHING) {
+      if (fresh && isDisruptive(stale)) goPastBudget(run, rollout, host)
       return grant(run, standing, host, stale, undefined)
     }
     const reason = `${MOST_FETCHING} hosts fetch and build now, which is as many as do at once`
     return [{ gate: 'fetching', reason, opens: 'one of them is done' }]
   }
   if (snapshot.halted === undefined && isHandedBack(host, progress, held, nowMs)) {
-    return grant(run, standing, host, 'uncordon', undefined)
+    return grant(run, standing, host, 'uncordon', whyNotNeeded(snapshot, rollout, host, 'uncordon'))
   }
   return held
+}
+
+/** Takes down that a host is begun with past its budget, if it is. What an operator has opened is on record already. */
+function goPastBudget({ availability, opened }: Run, rollout: RolloutRecord, host: HostRecord): void {
+  if (whyPassed(rollout, 'budget') !== undefined || rollout.overrides.has(`${host.host} budget`)) return
+  const why = availability.pastWhoIsOff(rollout, host)
+  if (why !== undefined) opened.push({ rollout: rollout.id, host: host.host, gate: 'budget', why })
 }
 
 function grant(

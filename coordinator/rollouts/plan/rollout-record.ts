@@ -69,8 +69,8 @@ export interface FrozenSettings {
   /** Fetch and build before anything is disrupted. */
   readonly prefetch: boolean
   /**
-   * Hosts outside of clusters were named one by one by the operator who waits for them: their orders are given at once, and wait for
-   * a machine that is away.
+   * Hosts were named one by one by the operator who waits for them. Outside of clusters their orders lie ready for a machine that is away,
+   * and those who are off by themselves and were not named use up no budget, which is recorded. Every other gate is as for everybody.
    */
   readonly direct: boolean
   /** How long a host that is away is waited for when nothing else is left to do. */
@@ -81,6 +81,7 @@ export interface HostRecord {
   readonly host: string
   /** The machine it was when the rollout began; undefined: none was bound. */
   readonly machine: string | undefined
+  /** Undefined: none, or it runs nothing of it yet: it is placed there when it has joined, and the action was not begun. */
   readonly cluster: string | undefined
   readonly server: boolean
   readonly canary: boolean

@@ -1,5 +1,6 @@
 import type { MaintenanceWindow } from '../../../shared/rollout/maintenance-window.ts'
 import type { QuorumReading } from '../../clusters/quorum.ts'
+import type { Disturbance, NodeEvidence } from './new-evidence.ts'
 import type { RolloutRecord } from './rollout-record.ts'
 
 /** All that a decision about rollouts rests on. */
@@ -19,7 +20,7 @@ export interface RolloutSnapshot {
   /** Windows of hosts that have none of their own. */
   readonly windows: readonly MaintenanceWindow[]
   readonly silence: Silence
-  /** By machine what its own gates said when they were last asked; undefined: they are not asked before steps. */
+  /** By machine what its own gates said when they were last asked; undefined: nobody is asked before steps. */
   readonly gates: ReadonlyMap<string, GatesView> | undefined
   /** By cluster the Jobs that are asked before a host of it is disrupted; one that has none is missing. */
   readonly jobs: ReadonlyMap<string, JobsView>
@@ -46,8 +47,12 @@ export interface HostView {
   readonly busyWith: string | undefined
   /** How often its machine has booted, as it counts; undefined: not known. */
   readonly boots?: number | undefined
+  /** The system that it runs, as it last said; undefined: not known. */
+  readonly system?: string | undefined
   /** What its agent takes orders for, as it said when it last connected; undefined: it never said. */
   readonly allowed?: readonly string[] | undefined
+  /** There is certainly nothing to ask of its own gates; undefined: there may be. */
+  readonly ungated?: boolean | undefined
   /** Revision of what failed on it and is not tried again. */
   readonly quarantined: ReadonlySet<number>
   /** Why it is locked; undefined: it is not. */
@@ -70,8 +75,10 @@ export interface ClusterView {
   readonly datastore: QuorumReading
   /** Why no server may be changed at all now; undefined: nothing. */
   readonly serverChange: string | undefined
-  /** The host whose server goes last. */
+  /** The host whose server leads the datastore, as servers last said; undefined: nobody can say. It may change at any time. */
   readonly leader: string | undefined
+  /** The host of the server at which the others join; undefined: none. */
+  readonly first: string | undefined
 }
 
 export interface MemberView {
@@ -90,6 +97,10 @@ export interface MemberView {
   readonly nodeless?: boolean
   /** The act whose cordon of ours is on it; undefined: none. */
   readonly cordonedBy: string | undefined
+  /** No rollout set that cordon on its way, but an operator, or nobody knows who: rollouts leave it. */
+  readonly cordonStays?: boolean | undefined
+  /** By what else its Node tells of its kubelet; undefined: it has no Node, or nobody sees it. */
+  readonly evidence?: NodeEvidence | undefined
 }
 
 export interface OperationView {
@@ -104,11 +115,17 @@ export interface OperationView {
   readonly retryDelaysMs: readonly number[]
   /** With `failed`: what ran before runs again, so that a cordon of ours can be lifted. */
   readonly untouched: boolean
+  /** With an uncordon that failed: the cordon is not what was to be lifted. */
+  readonly othersCordon?: boolean
   /** What it would change; undefined: not known. */
   readonly plan: PlanView | undefined
+  /** With one whose host is being proved; undefined: not known. */
+  readonly disturbed?: Disturbance | undefined
 }
 
 export interface PlanView {
+  /** The system that ran when it was made; missing: not known. */
+  readonly from?: string
   readonly reboots: boolean
   /** It stops or restarts the kubelet, the runtime or another part of Kubernetes. */
   readonly touchesKubernetes: boolean

@@ -1,6 +1,6 @@
 // A setting that can be written down and changes nothing may not exist.
 import { describe, expect, it } from 'vitest'
-import { MOST_FETCHING, planRollouts } from './plan-rollouts.ts'
+import { planRollouts } from './plan-rollouts.ts'
 import type { FrozenSettings, Grant, StepKind } from './rollout-record.ts'
 import type { HostView } from './rollout-snapshot.ts'
 import { sampleHost, sampleRollout, sampleSnapshot } from './testing/sample.ts'
@@ -133,10 +133,10 @@ const SETTINGS: Readonly<
     [{ grants: ['n10 prefetch', 'n11 prefetch'] }, { grants: ['n10 act'] }],
   ],
   direct: [
-    { hosts: hosts(300) },
-    { direct: false, prefetch: true },
-    { direct: true, prefetch: true },
-    [{ grants: { length: MOST_FETCHING } }, { grants: { length: 300 } }],
+    { hosts: [sampleHost('n10', { connected: false })] },
+    { direct: false },
+    { direct: true },
+    [{ grants: [] }, { grants: ['n10 act'] }],
   ],
   awayMs: [
     {

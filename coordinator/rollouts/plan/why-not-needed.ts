@@ -1,7 +1,7 @@
 import { hasCordoned, newestGrants } from './host-steps.ts'
 import { memberOf } from './judge-grant.ts'
 import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
-import type { RolloutSnapshot } from './rollout-snapshot.ts'
+import type { MemberView, RolloutSnapshot } from './rollout-snapshot.ts'
 
 /** Why a step has nothing to do on this host; undefined: it has. What is not known may be anything. */
 export function whyNotNeeded(
@@ -31,7 +31,7 @@ export function whyNotNeeded(
         ? 'it runs no Kubernetes'
         : undefined
     case 'uncordon':
-      return hasCordoned(newestGrants(host)) ? undefined : 'we did not cordon it'
+      return hasCordoned(newestGrants(host)) ? whyNotLifted(memberOf(snapshot, host)) : 'we did not cordon it'
     case 'act': {
       if (rollout.action === 'restart') return outside ? 'it runs no Kubernetes' : undefined
       const isGiven = rollout.action === 'drain' || rollout.action === 'uncordon'
@@ -40,6 +40,14 @@ export function whyNotNeeded(
     case 'soak':
       return undefined
   }
+}
+
+/** Whose cordon it is was written down as its node said it when it was drained, or when an operator cordoned it meanwhile. */
+function whyNotLifted(member: MemberView | undefined): string | undefined {
+  if (!member) return undefined
+  const { cordonedBy, cordonStays } = member
+  if (cordonedBy === undefined) return 'no cordon of ours is on its node'
+  return cordonStays ? `its node stays cordoned: an operator asked for that (act ${cordonedBy})` : undefined
 }
 
 /**

@@ -54,7 +54,7 @@ export function makeRegistry({
     trust: async () => {},
     orders: async () => orders,
     open: async () => orders.map(({ operationId }) => operationId),
-    isNew: async () => false,
+    tellAll: async () => false,
     delivered: async (_, ids) => void delivered.push(...ids),
     assignment: async () => ({ host: 'olaf', group: '' }),
     clone: async machine => void clones.push(machine),

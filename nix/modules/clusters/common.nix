@@ -12,8 +12,17 @@ let
   shared = import ../../lib/clusters.nix { inherit lib config; };
   inherit (lib) mkIf;
   bash = lib.getExe' pkgs.bash "bash";
-  kept = cfg.endpoint != null && cfg.endpointKeeper == "servers" && shared.isServer;
-  keeperInterface = if cfg.nodeInterface != null then cfg.nodeInterface else config.muster.interface;
+  inherit (shared) keeperInterface;
+  kept = shared.keepsEndpoint && !cfg.existing;
+  # A client's certificate that every server of the distribution has, for root alone: readiness is told to whoever has a name.
+  client =
+    {
+      k3s = "/var/lib/rancher/k3s/server/tls/client-admin";
+      k0s = "/var/lib/k0s/pki/admin";
+      kubernetes = "${shared.pkiDir}/apiserver-kubelet-client";
+      components = "${shared.pkiDir}/apiserver-kubelet-client";
+    }
+    .${cfg.distribution};
   tools = [
     pkgs.bash
     pkgs.coreutils
@@ -42,7 +51,33 @@ let
     profile = if shared.isApart then cfg.profile.path else null;
     programs = if shared.isApart then [ "${cfg.profile.path}/bin" ] else map (package: "${package}/bin") cfg.programs;
   }
-  // lib.optionalAttrs (etcdDataDir != "/var/lib/etcd") { inherit etcdDataDir; };
+  // lib.optionalAttrs (cfg.files != [ ]) { files = lib.unique (lib.sort builtins.lessThan cfg.files); }
+  // lib.optionalAttrs (etcdDataDir != "/var/lib/etcd") { inherit etcdDataDir; }
+  // lib.optionalAttrs (kubelet != null) { inherit kubelet; }
+  // lib.optionalAttrs (cfg.runtimeUnits != [ ]) {
+    runtime = {
+      units = lib.unique cfg.runtimeUnits;
+      files = lib.unique (lib.sort builtins.lessThan cfg.runtimeFiles);
+    };
+  };
+  # What the pods of a machine are ended by, and what is emptied behind them, when it leaves. k3s and k0s see to that themselves.
+  kubelet =
+    let
+      ofComponents = cfg.components.kubelet;
+      ofNixpkgs = config.services.kubernetes;
+    in
+    if cfg.distribution == "components" && ofComponents.enable then
+      {
+        folder = ofComponents.flags.root-dir or "/var/lib/kubelet";
+        runtime = ofComponents.settings.containerRuntimeEndpoint or cfg.components.runtime.endpoint;
+      }
+    else if cfg.distribution == "kubernetes" && ofNixpkgs.kubelet.enable then
+      {
+        folder = ofNixpkgs.dataDir;
+        runtime = ofNixpkgs.kubelet.containerRuntimeEndpoint;
+      }
+    else
+      null;
   etcdDataDir =
     if !shared.isServer then
       "/var/lib/etcd"
@@ -57,7 +92,9 @@ let
     "muster/"
     "k0s/"
     "cni/"
-  ];
+  ]
+  # What units read by a name that stays, a person's own too.
+  || lib.elem "/etc/${name}" cfg.files;
   forElsewhere = pkgs.linkFarm "muster-kubernetes-host" (
     map (name: {
       name = "etc/systemd/system/${name}";
@@ -66,7 +103,7 @@ let
     ++ lib.mapAttrsToList (name: file: {
       name = "etc/${name}";
       path = file.source;
-    }) (lib.filterAttrs (name: _: isOurs name && name != "muster/agent.json") config.environment.etc)
+    }) (lib.filterAttrs (name: _: isOurs name && name != "muster/agent.json") shared.etcFiles)
   );
 in
 {
@@ -87,10 +124,24 @@ in
         '';
       }
       {
-        assertion = kept -> keeperInterface != null;
+        assertion = kept -> keeperInterface != null && !shared.isTunnel keeperInterface;
         message = ''
           muster.kubernetes.endpointKeeper is "servers", but nothing says on which interface ${cfg.endpoint} is kept: write
-          node-interface for the cluster or interface for the host in fleet.toml.
+          interface for the host in fleet.toml, or node-interface for the cluster. Neither VRRP nor a virtual address goes over a
+          tunnel, such as tailscale0.
+        '';
+      }
+      {
+        assertion = cfg.nodeDnsName != null -> cfg.nodeAddress == null;
+        message = ''
+          muster.kubernetes.nodeDnsName and nodeAddress both say which address the node has: set one of them.
+        '';
+      }
+      {
+        assertion = cfg.existing -> !shared.isApart;
+        message = ''
+          muster.kubernetes.existing: the units of a cluster that was made without Muster start the programs of the system. Write
+          life = "with-system" in [clusters.${toString config.muster.cluster}], or leave life out, until the cluster is adopted.
         '';
       }
       {
@@ -108,6 +159,9 @@ in
     }
     // lib.optionalAttrs shared.isDynamic {
       "muster/cluster/node-address.sh".source = ./scripts/node-address.sh;
+    }
+    // lib.optionalAttrs kept {
+      "muster/cluster/api-ready.sh".source = ./scripts/api-ready.sh;
     };
 
     muster.kubernetes.profile.package = mkIf shared.isApart (
@@ -118,7 +172,12 @@ in
       }
     );
 
-    systemd.services = {
+    # A restart of the runtime is one for every pod of the node: the operation sees to it.
+    systemd.services = lib.genAttrs (map (lib.removeSuffix ".service") (lib.unique cfg.runtimeUnits)) (_: {
+      restartIfChanged = false;
+      # As its kubelet's: a configuration without them leaves both running.
+      unitConfig.X-StopOnRemoval = false;
+    }) // {
       # Without a network and without the coordinator: a boot needs neither. Nothing sealed is no failure, the units wait then.
       muster-cluster-secrets = {
         description = "Secrets of the cluster, opened for its units";
@@ -145,7 +204,7 @@ in
       };
 
       # Once a boot, and not by a target: a switch starts again what active targets want.
-      muster-kubernetes = {
+      muster-kubernetes = mkIf (!cfg.existing) {
         description = "Kubernetes of this machine, started at a boot";
         wantedBy = [ "multi-user.target" ];
         wants = [ "network-online.target" ];
@@ -173,9 +232,11 @@ in
         in
         {
           description = "The address of this node of the cluster";
+          # Otherwise the units of Kubernetes ask for it.
+          wantedBy = lib.optional cfg.existing "multi-user.target";
           wants = [ "network-online.target" ] ++ tailscale;
-          after = [ "network-online.target" ] ++ tailscale;
-          path = tools;
+          after = [ "network-online.target" ] ++ tailscale ++ lib.optional (cfg.nodeDnsName != null) "nss-lookup.target";
+          path = tools ++ lib.optional (cfg.nodeDnsName != null) pkgs.getent;
           restartIfChanged = false;
           stopIfChanged = false;
           unitConfig.X-StopOnRemoval = false;
@@ -188,7 +249,11 @@ in
                 "/etc/muster/cluster/node-address.sh"
                 shared.addressDir
               ]
-              ++ lib.optional (cfg.nodeInterface != null) cfg.nodeInterface
+              # systemd drops an empty word that is not quoted.
+              ++ lib.optional (cfg.nodeInterface != null || cfg.nodeDnsName != null) (
+                if cfg.nodeInterface != null then cfg.nodeInterface else "''"
+              )
+              ++ lib.optional (cfg.nodeDnsName != null) cfg.nodeDnsName
             );
             RuntimeDirectory = "muster-node";
             RuntimeDirectoryPreserve = true;
@@ -202,14 +267,15 @@ in
 
     services.keepalived = mkIf (kept && keeperInterface != null) {
       enable = true;
-      openFirewall = shared.soft cfg.openFirewall;
+      # ./firewall.nix lets VRRP in, on this interface and with either of NixOS' firewalls.
+      openFirewall = shared.soft false;
       vrrpScripts.muster-api = shared.softly {
-        script = "${lib.getExe pkgs.curl} --silent --fail --insecure --max-time 2 --output /dev/null https://127.0.0.1:${toString cfg.apiPort}/readyz";
+        script = "${bash} /etc/muster/cluster/api-ready.sh ${lib.getExe pkgs.curl} ${toString cfg.apiPort} ${client}.crt ${client}.key";
         interval = 3;
         fall = 3;
         rise = 2;
-        # It asks what anybody may ask.
-        user = "nobody";
+        # The certificate's key is root's.
+        user = "root";
       };
       vrrpInstances.muster-endpoint = {
         interface = shared.soft keeperInterface;

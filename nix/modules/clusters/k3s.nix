@@ -13,84 +13,112 @@ let
   packages = import ./packages.nix { inherit lib pkgs; cfg = cfg // { inherit (config.muster) cluster; }; };
   inherit (shared) soft isServer;
   chosen = packages.choose "k3s";
+  guard = "${lib.getExe' pkgs.bash "bash"} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member /var/lib/rancher/k3s/server/db/etcd/member";
+  # k3s makes the file anew at each start, from the tokens that it is given; the datastore holds a copy of another time. Where both are
+  # there and differ, k3s ends ("newer than datastore"): after every change of a token, that of agents too.
+  forgetPasswords = "${lib.getExe' pkgs.coreutils "rm"} -f /var/lib/rancher/k3s/server/cred/passwd";
+  # Not every release of nixpkgs has the option.
+  containerdTemplate = k3s.containerdConfigTemplate or null;
 in
 {
-  config = lib.mkIf (cfg.enable && cfg.distribution == "k3s") {
-    assertions = [
-      (packages.assertion "muster.kubernetes.package" chosen)
+  config = lib.mkIf (cfg.enable && cfg.distribution == "k3s") (
+    lib.mkMerge [
       {
-        assertion = k3s.token == "" && k3s.agentToken == "";
-        message = ''
-          services.k3s.token and agentToken would lie in the store, which everybody on the machine can read. Leave them empty: the
-          agent writes the tokens to ${shared.runDir}. A token of your own goes into a file that tokenFile names.
-        '';
-      }
-      {
-        assertion = !(lib.any (word: builtins.match "(--data-dir|-d)(=.*)?" word != null) (
-          lib.concatMap (lib.splitString " ") (lib.toList k3s.extraFlags)
-        ));
-        message = ''
-          services.k3s.extraFlags: what lies in /var/lib/rancher/k3s is what keeps a machine of a cluster from founding another one. Leave
-          --data-dir out, and mount a file system of your own there (fileSystems."/var/lib/rancher/k3s").
-        '';
-      }
-      {
-        assertion = !k3s.clusterInit && k3s.serverAddr == "";
-        message = ''
-          services.k3s.clusterInit and serverAddr say who founds the cluster and who is joined. That can move, so the agent writes
-          it to ${shared.startFile}; leave both alone.
-        '';
-      }
-    ];
+        # Whoever made the cluster.
+        assertions = [
+          {
+            assertion = !(lib.any (word: builtins.match "(--data-dir|-d)(=.*)?" word != null) (
+              lib.concatMap (lib.splitString " ") (lib.toList k3s.extraFlags)
+            ));
+            message = ''
+              services.k3s.extraFlags: what lies in /var/lib/rancher/k3s is what keeps a machine of a cluster from founding another one. Leave
+              --data-dir out, and mount a file system of your own there (fileSystems."/var/lib/rancher/k3s").
+            '';
+          }
+        ];
 
-    services.k3s = {
-      enable = soft true;
-      role = soft (if isServer then "server" else "agent");
-      package = soft (if shared.isApart then packages.fromProfile [ "k3s" "k3s-killall.sh" ] else chosen);
-      tokenFile = soft shared.tokenFile;
-      agentTokenFile = lib.mkIf isServer (soft "${shared.runDir}/agent-token");
-      nodeName = soft cfg.nodeName;
-      nodeIP = soft shared.nodeAddress;
-      nodeLabel = soft (lib.mapAttrsToList (name: value: "${name}=${value}") cfg.nodeLabels);
-      nodeTaint = soft cfg.nodeTaints;
-      # Not a default: flags of a person's own come on top.
-      extraFlags =
-        lib.optionals isServer (
-          map (name: "--tls-san=${name}") cfg.certificateNames
-          ++ lib.optional (cfg.apiPort != 6443) "--https-listen-port=${toString cfg.apiPort}"
-          ++ lib.optional (cfg.podCidr != null) "--cluster-cidr=${cfg.podCidr}"
-          ++ lib.optional (cfg.serviceCidr != null) "--service-cidr=${cfg.serviceCidr}"
-          ++ lib.optional (cfg.clusterDomain != "cluster.local") "--cluster-domain=${cfg.clusterDomain}"
-        )
-        ++ lib.optional (cfg.nodeInterface != null) "--flannel-iface=${cfg.nodeInterface}";
-    };
-
-    muster.kubernetes = {
-      programs = [ chosen ];
-      units = [ "k3s.service" ];
-      podInterfaces = lib.mkDefault [
-        "cni0"
-        "flannel.1"
-      ];
-      networks = {
-        pods = if cfg.podCidr != null then cfg.podCidr else "10.42.0.0/16";
-        services = if cfg.serviceCidr != null then cfg.serviceCidr else "10.43.0.0/16";
-      };
-    };
-
-    systemd.services.k3s = lib.mkMerge [
-      shared.held
-      {
-        serviceConfig = {
-          # services.k3s has room for one file, a person's own.
-          EnvironmentFile = lib.mkForce (
-            [ shared.startFile ] ++ shared.addressFiles ++ lib.optional (k3s.environmentFile != null) k3s.environmentFile
-          );
-          ExecStartPre = lib.mkIf isServer [
-            "${lib.getExe' pkgs.bash "bash"} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member /var/lib/rancher/k3s/server/db/etcd/member"
+        muster.kubernetes = {
+          programs = [ (if cfg.existing then k3s.package else chosen) ];
+          units = [ "k3s.service" ];
+          files = shared.filesBelow [ "rancher/k3s/" ];
+          podInterfaces = lib.mkDefault [
+            "cni0"
+            "flannel.1"
           ];
+          networks = {
+            pods = if cfg.podCidr != null then cfg.podCidr else "10.42.0.0/16";
+            services = if cfg.serviceCidr != null then cfg.serviceCidr else "10.43.0.0/16";
+          };
         };
       }
-    ];
-  };
+
+      (lib.mkIf cfg.existing {
+        assertions = [ (packages.assertion "services.k3s.package" k3s.package) ];
+        systemd.services.k3s = lib.mkMerge [
+          shared.asItWas
+          { serviceConfig.ExecStartPre = lib.mkIf isServer [ guard ]; }
+        ];
+      })
+
+      (lib.mkIf (!cfg.existing) {
+        assertions = [
+          (packages.assertion "muster.kubernetes.package" chosen)
+          {
+            assertion = k3s.token == "" && k3s.agentToken == "";
+            message = ''
+              services.k3s.token and agentToken would lie in the store, which everybody on the machine can read. Leave them empty: the
+              agent writes the tokens to ${shared.runDir}. A token of your own goes into a file that tokenFile names.
+            '';
+          }
+          {
+            assertion = !k3s.clusterInit && k3s.serverAddr == "";
+            message = ''
+              services.k3s.clusterInit and serverAddr say who founds the cluster and who is joined. That can move, so the agent writes
+              it to ${shared.startFile}; leave both alone.
+            '';
+          }
+        ];
+
+        services.k3s = {
+          enable = soft true;
+          role = soft (if isServer then "server" else "agent");
+          package = soft (if shared.isApart then packages.fromProfile [ "k3s" "k3s-killall.sh" ] else chosen);
+          tokenFile = soft shared.tokenFile;
+          agentTokenFile = lib.mkIf isServer (soft "${shared.runDir}/agent-token");
+          nodeName = soft cfg.nodeName;
+          nodeIP = soft shared.nodeAddress;
+          nodeLabel = soft (lib.mapAttrsToList (name: value: "${name}=${value}") cfg.nodeLabels);
+          nodeTaint = soft cfg.nodeTaints;
+          # Not a default: flags of a person's own come on top.
+          extraFlags =
+            lib.optionals isServer (
+              map (name: "--tls-san=${name}") cfg.certificateNames
+              ++ lib.optional (cfg.apiPort != 6443) "--https-listen-port=${toString cfg.apiPort}"
+              ++ lib.optional (cfg.podCidr != null) "--cluster-cidr=${cfg.podCidr}"
+              ++ lib.optional (cfg.serviceCidr != null) "--service-cidr=${cfg.serviceCidr}"
+              ++ lib.optional (cfg.clusterDomain != "cluster.local") "--cluster-domain=${cfg.clusterDomain}"
+            )
+            ++ lib.optional (cfg.nodeInterface != null) "--flannel-iface=${cfg.nodeInterface}";
+        };
+
+        systemd.services.k3s = lib.mkMerge [
+          shared.held
+          {
+            # It lies beside k3s' data and not in /etc, so the unit tells of it.
+            restartTriggers = lib.optional (containerdTemplate != null) (pkgs.writeText "k3s-containerd-template" containerdTemplate);
+            serviceConfig = {
+              # services.k3s has room for one file, a person's own.
+              EnvironmentFile = lib.mkForce (
+                [ shared.startFile ] ++ shared.addressFiles ++ lib.optional (k3s.environmentFile != null) k3s.environmentFile
+              );
+              ExecStartPre = lib.mkIf isServer [
+                guard
+                forgetPasswords
+              ];
+            };
+          }
+        ];
+      })
+    ]
+  );
 }

@@ -1,5 +1,5 @@
 # A node of services.kubernetes of nixpkgs, without easyCerts: certificates are the agent's, so that there can be more than
-# one server. With easyCerts switched on by hand (one server, as it was) nothing is said about certificates here.
+# one server.
 {
   config,
   lib,
@@ -56,6 +56,10 @@ let
     ++ lib.optional kubernetes.proxy.enable "kube-proxy.service"
     ++ lib.optional kubernetes.flannel.enable "flannel.service";
   nameOf = lib.removeSuffix ".service";
+  # An address stands for the interface that has it.
+  flannelInterface = if cfg.nodeInterface != null then cfg.nodeInterface else cfg.nodeAddress;
+  # It may ask who owns what is there: the units' user may not look into the agent's directory.
+  guard = "+${lib.getExe' pkgs.bash "bash"} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member ${config.services.etcd.dataDir}/member";
   etcdElsewhere = shared.etcdElsewhere kubernetes.apiserver.etcd.servers;
 in
 {
@@ -63,7 +67,7 @@ in
     lib.mkMerge [
       {
         assertions = [
-          (packages.assertion "muster.kubernetes.package" chosen)
+          (if cfg.existing then packages.assertion "services.kubernetes.package" kubernetes.package else packages.assertion "muster.kubernetes.package" chosen)
           {
             assertion = isServer -> config.services.etcd.enable && etcdElsewhere == [ ];
             message = ''
@@ -73,23 +77,42 @@ in
             '';
           }
           {
-            assertion = kubernetes.easyCerts -> builtins.length (builtins.attrNames cfg.servers) <= 1;
+            assertion = !kubernetes.easyCerts;
             message = ''
-              services.kubernetes.easyCerts serves one server only, and [clusters.${toString config.muster.cluster}] has
-              ${toString (builtins.length (builtins.attrNames cfg.servers))}: leave it off, the agent makes and hands over the certificates.
+              services.kubernetes.easyCerts: a cluster with certificates of nixpkgs' own is neither founded nor adopted by Muster, and its
+              units would wait for the agent for ever: after the next boot no Kubernetes would run here. Leave easyCerts off for a cluster of
+              Muster's. For one that runs already take role and cluster of this host out of fleet.toml, or set
+              muster.kubernetes.enable = false: then only the system is Muster's.
             '';
           }
         ];
 
         muster.kubernetes = {
-          programs = [ chosen ] ++ lib.optional isServer cfg.components.etcd.package ++ cfg.tools;
+          programs =
+            if cfg.existing then
+              [ kubernetes.package ] ++ lib.optional isServer config.services.etcd.package ++ cfg.tools
+            else
+              [ chosen ] ++ lib.optional isServer cfg.components.etcd.package ++ cfg.tools;
           inherit units;
+          files = lib.optionals kubernetes.flannel.enable (shared.filesBelow [ "kube-flannel/" ]);
+          # Not one of Kubernetes' own, and started by its target.
+          runtimeUnits = lib.optional (kubernetes.kubelet.enable && config.virtualisation.containerd.enable) "containerd.service";
+          runtimeFiles = lib.optionals kubernetes.kubelet.enable (shared.runtimeFiles "containerd");
           networks = {
             pods = kubernetes.clusterCidr;
             services = kubernetes.apiserver.serviceClusterIpRange;
           };
         };
+      }
 
+      (lib.mkIf cfg.existing {
+        systemd.services = lib.mkMerge [
+          (lib.genAttrs (map nameOf units) (_: shared.asItWas))
+          (lib.mkIf isServer { etcd.serviceConfig.ExecStartPre = [ guard ]; })
+        ];
+      })
+
+      (lib.mkIf (!cfg.existing) {
         services.kubernetes = {
           roles = soft (
             if cfg.role == "server+worker" then
@@ -111,10 +134,16 @@ in
           addonManager.enable = soft false;
           addons.dns.enable = soft false;
           addons.dns.clusterDomain = soft cfg.clusterDomain;
+          # On all interfaces, where whoever reaches one speaks to pods. ./firewall.nix opens what is needed, where it is.
+          flannel.openFirewallPorts = soft false;
           kubelet = {
             nodeIp = soft shared.nodeAddress;
             # %H: the name that the machine has, for the machines of a group.
             hostname = soft (if cfg.nodeName == null then "%H" else cfg.nodeName);
+            # Without its own addon nixpkgs has pods ask an address of their own network, at which nobody is.
+            clusterDns = lib.mkIf (!kubernetes.addons.dns.enable) (
+              soft [ (shared.dnsAddressIn kubernetes.apiserver.serviceClusterIpRange) ]
+            );
             taints = lib.listToAttrs (map taintOf cfg.nodeTaints);
             extraOpts = lib.mkIf (labels != [ ]) "--node-labels=${lib.concatStringsSep "," labels}";
           };
@@ -130,9 +159,9 @@ in
 
         systemd.services = lib.genAttrs (map nameOf units) (_: shared.held);
         systemd.targets.kubernetes.wantedBy = lib.mkForce [ ];
-      }
+      })
 
-      (lib.mkIf (!kubernetes.easyCerts) {
+      (lib.mkIf (!cfg.existing && !kubernetes.easyCerts) {
         services.kubernetes = {
           caFile = soft "${pkiDir}/ca.crt";
           kubelet = {
@@ -174,7 +203,11 @@ in
           scheduler.extraOpts = lib.mkIf isServer "--kubeconfig=${kubernetesDir}/scheduler.conf";
         };
 
-        services.flannel.kubeconfig = lib.mkIf kubernetes.flannel.enable (soft kubelet);
+        services.flannel = lib.mkIf kubernetes.flannel.enable {
+          kubeconfig = soft kubelet;
+          # By itself it takes the interface of the default route, whatever the nodes speak over and the firewall lets in.
+          iface = lib.mkIf (flannelInterface != null) (soft flannelInterface);
+        };
 
         services.etcd = lib.mkIf isServer (
           softly {
@@ -208,25 +241,19 @@ in
         );
       })
 
-      (lib.mkIf isServer {
+      (lib.mkIf (!cfg.existing && isServer) {
         systemd.services.kube-apiserver.serviceConfig.TimeoutStopSec = soft shared.apiserverStop.timeout;
         systemd.services.etcd.serviceConfig = {
           EnvironmentFile = [ shared.startFile ] ++ lib.optional shared.isDynamic "${shared.addressDir}/etcd.env";
-          # It may ask who owns what is there: the units' user may not look into the agent's directory.
-          ExecStartPre = [
-            "+${lib.getExe' pkgs.bash "bash"} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member ${config.services.etcd.dataDir}/member"
-          ];
+          ExecStartPre = [ guard ];
         };
       })
 
-      (lib.mkIf shared.isDynamic {
+      (lib.mkIf (!cfg.existing && shared.isDynamic) {
         systemd.services = lib.genAttrs (map nameOf (lib.remove "etcd.service" units)) (_: {
           serviceConfig.EnvironmentFile = shared.addressFiles;
         });
       })
-
-      # Not one of Kubernetes' own, and started by its target; but a restart would be one of every pod's runtime.
-      { systemd.services.containerd = lib.mkIf kubernetes.kubelet.enable { restartIfChanged = false; }; }
     ]
   );
 }

@@ -13,6 +13,10 @@ let
     description = "network such as 10.244.0.0/16";
   };
 
+  dnsName = types.strMatching "[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?" // {
+    description = "name of DNS, such as olaf.tail1234.ts.net";
+  };
+
   # A kubelet that is told any other label of these domains does not start.
   maySetItself =
     name:
@@ -35,6 +39,17 @@ in
       default = config.muster.role != "none" && config.muster.cluster != null;
       defaultText = lib.literalMD "whether `fleet.toml` gives the machine a role in a cluster";
       description = "Whether this machine is configured as a node of its cluster.";
+    };
+
+    existing = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether a cluster that was made without Muster runs on this machine, and is not adopted yet. Its units stay as your
+        configuration has them, and start at a boot as they did: Muster only tells its agent what they are, lets no switch restart
+        them, and keeps a server without its datastore from founding another cluster. Switch it off when the cluster is adopted:
+        what the agent orders from then on counts on units that wait for it.
+      '';
     };
 
     distribution = mkOption {
@@ -120,6 +135,17 @@ in
       description = ''
         The interface whose address the nodes use among themselves. Units wait for it to have one, after `tailscaled` where
         its name says so. `null`: the fixed address of the host, else that of the default route's interface.
+      '';
+    };
+
+    nodeDnsName = mkOption {
+      type = types.nullOr dnsName;
+      default = null;
+      example = lib.literalExpression ''"''${config.networking.hostName}.tail1234.ts.net"'';
+      description = ''
+        A name whose address the nodes use among themselves, where it is not known which interface has it. Units wait until the name
+        (of DNS, or in `/etc/hosts`) stands for an address that this machine has, on `nodeInterface` where that is set. The fixed
+        addresses in `fleet.toml` are then those of another network, and no node's.
       '';
     };
 
@@ -263,8 +289,46 @@ in
     units = mkOption {
       type = types.listOf types.str;
       default = [ ];
-      internal = true;
-      description = "Units of Kubernetes, in the order in which they start.";
+      defaultText = lib.literalMD "those of the distribution";
+      example = [
+        "etcd.service"
+        "apiserver.service"
+      ];
+      description = ''
+        Units of Kubernetes, in the order in which they start. To be set where `existing` is, of `components`, and they have other
+        names than here: `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`, `kubelet`, `kube-proxy`.
+      '';
+    };
+
+    files = mkOption {
+      type = types.listOf (types.strMatching "/etc/.+");
+      default = [ ];
+      defaultText = lib.literalMD "those of the distribution, which are always among them";
+      example = [ "/etc/kubernetes/audit-policy.yaml" ];
+      description = ''
+        Files of `environment.etc` that the units of Kubernetes read at their start. A system in which one of them is another brings
+        another Kubernetes, as one with other units does. What units name in the store need not stand here: then the units differ.
+      '';
+    };
+
+    runtimeUnits = mkOption {
+      type = types.listOf (types.strMatching "[A-Za-z0-9@.:_-]+\\.service");
+      default = [ ];
+      defaultText = lib.literalMD "`containerd.service` or `crio.service` of `kubernetes` and `components`, where they run, which is always among them";
+      example = [ "docker.service" ];
+      description = ''
+        Units of the container runtime, in the order in which they start, where it is no part of k3s or k0s. No switch restarts them: where
+        one of them is another, or a file that they read, the operation restarts them after the switch, once the node is drained, and takes
+        that back with the system. Name units of a runtime of your own, and what it reads in `runtimeFiles`.
+      '';
+    };
+
+    runtimeFiles = mkOption {
+      type = types.listOf (types.strMatching "/etc/.+");
+      default = [ ];
+      defaultText = lib.literalMD "what lies in `/etc/cni`, `/etc/containerd`, `/etc/crio` and, of cri-o, `/etc/containers`, which is always among them";
+      example = [ "/etc/cni/net.d/20-mine.conflist" ];
+      description = "Files of `environment.etc` that `runtimeUnits` read at their start. What they name in the store need not stand here.";
     };
 
     networks = mkOption {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Joined, ListedToken, Minted, Snapshot } from '../../../agent/drivers/driver.ts'
 import type { SeenMember } from '../../../agent/drivers/etcd/member.ts'
 import { readJoinSecret, writeJoinSecret } from '../../../agent/drivers/join-secret.ts'
-import type { NodeEvidence } from '../../../agent/drivers/kubernetes/judge-ready.ts'
+import type { NodeEvidence } from '../../../agent/drivers/kubernetes/read-evidence.ts'
 import { webDeployment } from '../../lab/clusters/objects.ts'
 import { whyNoClusters } from '../../lab/clusters/programs.ts'
 import { SET_UP_MS } from '../../lab/why-not.ts'
@@ -94,7 +94,7 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
 
   it('joins a worker with a token that is gone afterwards, on the server and on the node', async () => {
     await join('n4', 'worker', 'op-n4')
-    await made.done<NodeEvidence>('n1', 'proveNode', { node: 'n4', version: VERSION, rebooted: false }, WAIT)
+    await made.done<NodeEvidence>('n1', 'proveNode', { node: 'n4', version: VERSION }, WAIT)
     const left = await made.machine('n4').readFile('/run/muster-cluster/bootstrap-kubelet.conf')
     expect(left).toContain('spent0.0000000000000000')
   })
@@ -127,7 +127,7 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
     const spec = { minAvailable: 1, selector: { matchLabels: { app: 'web' } } }
     await made.apply('n1', { ...budget, spec })
     expect(await made.answer('n1', 'drain', 'n4', STRICT, WAIT)).toMatchObject({ class: 'precondition' })
-    expect(await made.done('n1', 'cordon', 'n4', 'op-drain')).toEqual({ ours: true })
+    expect(await made.done('n1', 'cordon', 'n4', 'op-drain')).toEqual({ by: 'op-drain' })
     const blocked = await made.answer('n1', 'drain', 'n4', STRICT, { deadlineMs: 8_000 })
     expect(blocked).toMatchObject({ kind: 'failed', class: 'blocked' })
     expect(blocked).toMatchObject({
@@ -138,7 +138,7 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
     expect(await made.answer('n1', 'uncordon', 'n4', 'op-other')).toMatchObject({ class: 'not-ours' })
     await made.done('n1', 'uncordon', 'n4', 'op-drain')
     await made.kubectl('n1', 'cordon', 'n4')
-    expect(await made.done('n1', 'cordon', 'n4', 'op-more')).toEqual({ ours: false })
+    expect(await made.done('n1', 'cordon', 'n4', 'op-more')).toEqual({})
     expect(await made.answer('n1', 'uncordon', 'n4', 'op-more')).toMatchObject({ class: 'not-ours' })
     await made.kubectl('n1', 'uncordon', 'n4')
   })
@@ -146,7 +146,7 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
   it('T40: takes no Ready of before for one of after, and none of a kubelet that is down', async () => {
     const before = await made.done<NodeEvidence>('n1', 'readEvidence', 'n4')
     await made.machine('n4').ok(['systemctl', 'stop', 'kubelet'])
-    const proof = { node: 'n4', version: VERSION, before, rebooted: false }
+    const proof = { node: 'n4', version: VERSION, before }
     const early = await made.answer('n1', 'proveNode', proof, { deadlineMs: 15_000 })
     expect(early).toMatchObject({
       class: 'not-ready',
@@ -272,7 +272,7 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
         await made.done(host, 'restart')
       }
       await made.done('n2', 'proveServer', VERSION, WAIT)
-      await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, rebooted: false }, WAIT)
+      await made.done('n1', 'proveNode', { node: 'n4', version: VERSION }, WAIT)
       const seen = await made.done<readonly { name: string; saysReady: boolean }[]>('n1', 'nodes')
       expect(seen).toMatchObject([{ name: 'n4', saysReady: true }])
     },
@@ -283,7 +283,7 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
     await made.done('n4', 'wipe')
     await made.done('n1', 'removeNode', 'n4', WAIT)
     await join('n4', 'worker', 'op-n4-again')
-    await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, rebooted: false }, WAIT)
+    await made.done('n1', 'proveNode', { node: 'n4', version: VERSION }, WAIT)
   })
 
   it('goes back to a snapshot as the only server', async () => {
@@ -295,11 +295,35 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
     )
     await made.kubectl('n1', 'create', 'configmap', 'after')
     await made.done('n2', 'hold', true)
-    await made.done('n1', 'restore', 'first', WAIT)
+    const restoring = { operation: 'op-restore', name: 'first' }
+    expect(await made.done<Joined>('n1', 'restore', restoring, WAIT)).toEqual({ authority })
     expect(await voters('n1')).toEqual(['n1'])
     const names = await made.kubectl('n1', 'get', 'configmaps', '-o', 'name')
     expect(names).toContain('configmap/before')
     expect(names).not.toContain('configmap/after')
-    await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, rebooted: false }, WAIT)
+    await made.done('n1', 'proveNode', { node: 'n4', version: VERSION }, WAIT)
   })
+
+  it(
+    'is brought back by a snapshot on a server that was installed anew, and its worker comes back by itself',
+    async () => {
+      await made.kubectl('n1', 'create', 'configmap', 'later')
+      await made.done('n1', 'wipe')
+      expect(await made.drive('n1', 'readState')).toMatchObject({ data: { kind: 'none' } })
+      const restoring = { operation: 'op-anew', name: 'first', authority }
+      expect(await made.done<Joined>('n1', 'restore', restoring, WAIT)).toEqual({ authority })
+      expect(await voters('n1')).toEqual(['n1'])
+      const names = await made.kubectl('n1', 'get', 'configmaps', '-o', 'name')
+      expect(names).toContain('configmap/before')
+      expect(names).not.toContain('configmap/later')
+      await made.done('n1', 'proveServer', VERSION, WAIT)
+      await made.done('n1', 'proveNode', { node: 'n4', version: VERSION }, WAIT)
+      // As a founder it has another server join.
+      await made.done('n2', 'hold', false)
+      await made.done('n2', 'wipe')
+      await join('n2', 'server', 'op-n2-anew')
+      expect(await voters('n1')).toEqual(['n1', 'n2'])
+    },
+    2 * STOPPING_MS,
+  )
 })

@@ -1,6 +1,11 @@
 import { cp, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Failure } from '../../../agent/drivers/result.ts'
+import {
+  CONTROL_PLANE_ARCHIVE,
+  CONTROL_PLANE_IN,
+  ensureControlPlaneImage,
+} from '../../lab/clusters/control-plane-image.ts'
 import { prepareClusterLab } from '../../lab/clusters/machines.ts'
 import { packageIn } from '../../lab/clusters/packages.ts'
 import { IMAGES_IN, type KubernetesVersion, programsIn } from '../../lab/clusters/programs.ts'
@@ -13,6 +18,8 @@ import { bundleProgram } from '../../support/bundle-program.ts'
 export const HOSTS = ['n1', 'n2', 'n3', 'n4', 'n5'] as const
 export type Host = (typeof HOSTS)[number]
 export type LabDistribution = 'k3s' | 'k0s' | 'components'
+/** Folders of the fixtures. */
+type Fixture = LabDistribution | 'components-static-pods'
 
 const FIXTURES = join(import.meta.dirname, '../../fixtures/clusters')
 const PROFILE = '/nix/var/nix/profiles/muster-kubernetes'
@@ -100,6 +107,7 @@ export async function startDriverLab(
   distribution: LabDistribution,
   hosts: readonly Host[],
   version: KubernetesVersion,
+  fixture: Fixture = distribution,
 ): Promise<DriverLab> {
   const lab = await startLab()
   try {
@@ -108,15 +116,20 @@ export async function startDriverLab(
     await bundleProgram(join(import.meta.dirname, 'driver-main.ts'), join(folder, 'main.mjs'))
     await cp(process.execPath, join(lab.dir, 'node'))
     const clusterLab = await prepareClusterLab(lab)
+    const images =
+      fixture === 'components-static-pods'
+        ? [`${await ensureControlPlaneImage(version)}:${CONTROL_PLANE_IN}`]
+        : []
     const made = new DriverLab(lab, distribution)
     const last = Math.max(...hosts.map(host => HOSTS.indexOf(host)))
     // The fixtures say each host's address, which a lab gives out in order: who is not wanted is there and off.
     for (const [index, host] of HOSTS.slice(0, last + 1).entries()) {
       const options = clusterLab.machine(index, HOSTS)
-      const binds = [...(options.binds ?? []), `${folder}:/opt/driver`, `${join(lab.dir, 'node')}:${NODE}`]
+      const own = [`${folder}:/opt/driver`, `${join(lab.dir, 'node')}:${NODE}`]
+      const binds = [...(options.binds ?? []), ...own, ...images]
       const wanted = hosts.includes(host)
       await lab.startMachine(host, { ...options, binds, start: wanted })
-      if (wanted) await install(made, host, version)
+      if (wanted) await install(made, host, version, fixture)
     }
     return made
   } catch (error) {
@@ -126,9 +139,14 @@ export async function startDriverLab(
 }
 
 /** Puts onto a machine what its system would have: the rendered files, users, images and programs of a version. */
-async function install(made: DriverLab, host: Host, version: KubernetesVersion): Promise<void> {
+async function install(
+  made: DriverLab,
+  host: Host,
+  version: KubernetesVersion,
+  fixture: Fixture,
+): Promise<void> {
   const machine = made.machine(host)
-  const folder = join(FIXTURES, made.distribution, host)
+  const folder = join(FIXTURES, fixture, host)
   const { stdout } = await must('sh', ['-c', 'tar -C "$1" -cf - . | base64 -w0', 'sh', folder])
   await machine.exec(['sh', '-c', 'base64 -d | tar -C / --no-same-owner -xf -'], { input: stdout })
   await made.useVersion(host, version)
@@ -136,10 +154,10 @@ async function install(made: DriverLab, host: Host, version: KubernetesVersion):
   await machine.ok(['systemctl', 'daemon-reload'])
   if (made.distribution === 'components') {
     await machine.ok(['systemctl', 'restart', 'containerd'])
-    for (const image of ['pause', 'web']) {
-      await machine.ok(['ctr', '-n', 'k8s.io', 'images', 'import', `${IMAGES_IN}/${image}.tar`], {
-        timeoutMs: 90_000,
-      })
+    const archives = ['pause', 'web'].map(image => `${IMAGES_IN}/${image}.tar`)
+    if (fixture === 'components-static-pods' && host === 'n1') archives.push(CONTROL_PLANE_ARCHIVE)
+    for (const archive of archives) {
+      await machine.ok(['ctr', '-n', 'k8s.io', 'images', 'import', archive], { timeoutMs: 180_000 })
     }
   }
 }

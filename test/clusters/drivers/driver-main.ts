@@ -5,15 +5,19 @@ import { join } from 'node:path'
 import { sealFile } from '../../../agent/cluster-secrets/sealed-file.ts'
 import { readClusterFacts } from '../../../agent/drivers/cluster-facts.ts'
 import { openDriver } from '../../../agent/drivers/create-driver.ts'
+import { connectRuntime } from '../../../agent/drivers/cri/runtime-client.ts'
 import type { ClusterDriver } from '../../../agent/drivers/driver.ts'
 import { connectEtcd } from '../../../agent/drivers/etcd/etcd-client.ts'
 import { readJoinSecret, writeJoinSecret } from '../../../agent/drivers/join-secret.ts'
+import { putToken } from '../../../agent/drivers/k3s/put-token.ts'
+import { takesToken } from '../../../agent/drivers/k3s/takes-token.ts'
 import { askApi } from '../../../agent/drivers/kubernetes/ask-api.ts'
 import { createClusterFiles } from '../../../agent/drivers/node/cluster-files.ts'
 import { createRealSystem } from '../../../agent/system/real-system.ts'
 import { systemClock } from '../../../shared/clock.ts'
 import { makePrivateDirectory, writeFileDurably } from '../../../shared/durable-file.ts'
 import { generateMachineKey } from '../../../shared/x509/machine-key.ts'
+import { type NodeProof, proveReady } from './prove-ready.ts'
 
 const STATE = '/var/lib/muster-agent'
 
@@ -27,7 +31,17 @@ async function main(): Promise<void> {
     runDir: '/run/muster-cluster',
     seal: async (name, bytes) => sealFile(publicKey, name, bytes),
   })
-  const reading = await openDriver({ system, files, connectEtcd, askApi, clock: systemClock })
+  const parts = {
+    system,
+    files,
+    connectEtcd,
+    connectRuntime,
+    askApi,
+    putToken,
+    takesToken,
+    clock: systemClock,
+  }
+  const reading = await openDriver(parts)
   if (reading.kind !== 'driver') throw new Error(JSON.stringify([reading, await readClusterFacts(system)]))
   const text = await readInput()
   const input: unknown[] = text === '' ? [] : JSON.parse(text)
@@ -62,6 +76,10 @@ async function call(driver: ClusterDriver, act: string, input: readonly unknown[
     return secret
       ? await driver.join(operation, secret, options)
       : { kind: 'failed', reason: 'no join secret' }
+  }
+  if (act === 'proveNode') {
+    const [proof, options] = input as [NodeProof, { deadlineMs: number }]
+    return await proveReady(driver.cluster, proof, options.deadlineMs)
   }
   const acts: Record<string, unknown> = { ...driver.cluster, ...driver }
   const chosen = acts[act] as Act | undefined

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Joined, ListedToken, Minted, Snapshot } from '../../../agent/drivers/driver.ts'
 import type { SeenMember } from '../../../agent/drivers/etcd/member.ts'
-import type { NodeEvidence } from '../../../agent/drivers/kubernetes/judge-ready.ts'
+import type { NodeEvidence } from '../../../agent/drivers/kubernetes/read-evidence.ts'
 import { webDeployment } from '../../lab/clusters/objects.ts'
 import { isReal, whyNoClusters } from '../../lab/clusters/programs.ts'
 import { SET_UP_MS } from '../../lab/why-not.ts'
@@ -9,6 +9,7 @@ import { type DriverLab, type Host, startDriverLab } from './driver-lab.ts'
 
 const VERSION = '1.34.3'
 const WAIT = { deadlineMs: 300_000 }
+const SNAPSHOTS = '/var/lib/muster-agent/cluster/snapshots'
 const POLICY = { deleteEmptyDir: true, deleteUnmanaged: false }
 
 /** The whole life of a cluster of k3s or k0s by its driver: two servers, one worker. */
@@ -22,15 +23,20 @@ export function walkPackaged(distribution: 'k3s' | 'k0s'): void {
   }, SET_UP_MS)
   afterAll(async () => await made?.[Symbol.asyncDispose](), 120_000)
 
-  async function mint(node: Host, role: 'server' | 'worker', operation: string) {
+  async function mint(node: Host, role: 'server' | 'worker', operation: string, by: Host = 'n1') {
     const request = { operation, node, role, address: made.address(node), lifetimeMs: 600_000 }
-    return await made.done<Omit<Minted, 'secret'> & { readonly secret: string }>('n1', 'mint', request)
+    return await made.done<Omit<Minted, 'secret'> & { readonly secret: string }>(by, 'mint', request)
   }
-  async function join(node: Host, role: 'server' | 'worker', operation: string): Promise<void> {
-    const { secret, tokenId } = await mint(node, role, operation)
+  async function join(
+    node: Host,
+    role: 'server' | 'worker',
+    operation: string,
+    by: Host = 'n1',
+  ): Promise<void> {
+    const { secret, tokenId } = await mint(node, role, operation, by)
     expect(await made.done<Joined>(node, 'join', operation, secret, WAIT)).toEqual({ authority })
-    await made.done('n1', 'deleteToken', tokenId)
-    expect(await made.done<readonly ListedToken[]>('n1', 'listTokens')).toEqual([])
+    await made.done(by, 'deleteToken', tokenId)
+    expect(await made.done<readonly ListedToken[]>(by, 'listTokens')).toEqual([])
   }
   const voters = async (from: Host) =>
     (await made.done<readonly SeenMember[]>(from, 'members'))
@@ -78,10 +84,10 @@ export function walkPackaged(distribution: 'k3s' | 'k0s'): void {
 
       it('joins a worker, whose token is spent on both sides afterwards', async () => {
         await join('n4', 'worker', 'op-n4')
-        await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, rebooted: false }, WAIT)
+        await made.done('n1', 'proveNode', { node: 'n4', version: VERSION }, WAIT)
         const before = await made.done<NodeEvidence>('n1', 'readEvidence', 'n4')
         await made.done('n4', 'restart')
-        await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, before, rebooted: false }, WAIT)
+        await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, before }, WAIT)
       })
 
       it('joins a second server, which votes', async () => {
@@ -94,7 +100,7 @@ export function walkPackaged(distribution: 'k3s' | 'k0s'): void {
       it('drains a worker, and lifts its own cordon', async () => {
         await made.apply('n1', webDeployment('web'))
         await made.kubectl('n1', 'rollout', 'status', 'deployment/web', '--timeout=120s')
-        expect(await made.done('n1', 'cordon', 'n4', 'op-drain')).toEqual({ ours: true })
+        expect(await made.done('n1', 'cordon', 'n4', 'op-drain')).toEqual({ by: 'op-drain' })
         expect(await made.done('n1', 'drain', 'n4', POLICY, WAIT)).toMatchObject({
           evicted: expect.any(Number),
         })
@@ -124,16 +130,46 @@ export function walkPackaged(distribution: 'k3s' | 'k0s'): void {
         await made.done('n4', 'wipe')
         await made.done('n1', 'removeNode', 'n4', WAIT)
         await join('n4', 'worker', 'op-n4-again')
-        await made.done('n1', 'proveNode', { node: 'n4', version: VERSION, rebooted: false }, WAIT)
+        await made.done('n1', 'proveNode', { node: 'n4', version: VERSION }, WAIT)
       })
 
       it('goes back to the snapshot as the only server', async () => {
         await made.done('n2', 'hold', true)
-        await made.done('n1', 'restore', 'first', WAIT)
+        const restoring = { operation: 'op-restore', name: 'first' }
+        expect(await made.done<Joined>('n1', 'restore', restoring, WAIT)).toEqual({ authority })
         expect(await voters('n1')).toEqual(['n1'])
         const names = await made.kubectl('n1', 'get', 'configmaps', '-o', 'name')
         expect(names).toContain('configmap/before')
         expect(names).not.toContain('configmap/after')
+      })
+
+      it('is brought back by the snapshot on a server that was installed anew, and its worker comes back by itself', async () => {
+        await made.done('n1', 'wipe')
+        expect(await made.drive('n1', 'readState')).toMatchObject({ data: { kind: 'none' } })
+        const restoring = { operation: 'op-anew', name: 'first', authority }
+        expect(await made.done<Joined>('n1', 'restore', restoring, WAIT)).toEqual({ authority })
+        expect(await voters('n1')).toEqual(['n1'])
+        await made.done('n1', 'proveServer', VERSION, WAIT)
+        const names = await made.kubectl('n1', 'get', 'configmaps', '-o', 'name')
+        expect(names).toContain('configmap/before')
+        await made.done('n1', 'proveNode', { node: 'n4', version: VERSION }, WAIT)
+        await made.done('n2', 'hold', false)
+        await made.done('n2', 'wipe')
+        await join('n2', 'server', 'op-n2-anew')
+        expect(await voters('n1')).toEqual(['n1', 'n2'])
+      })
+
+      it('is brought back on another machine than its snapshot was made on, which the lost one joins', async () => {
+        const folder = await made.machine('n1').ok(['sh', '-c', `tar -C ${SNAPSHOTS} -c first | base64 -w0`])
+        for (const host of ['n1', 'n2'] as const) await made.done(host, 'wipe')
+        const take = `mkdir -p -m 700 ${SNAPSHOTS} && base64 -d | tar -C ${SNAPSHOTS} -xp`
+        await made.machine('n2').ok(['sh', '-c', take], { input: folder })
+        const restoring = { operation: 'op-elsewhere', name: 'first', authority }
+        expect(await made.done<Joined>('n2', 'restore', restoring, WAIT)).toEqual({ authority })
+        expect(await voters('n2')).toEqual(['n2'])
+        await join('n1', 'server', 'op-n1-elsewhere', 'n2')
+        expect(await voters('n1')).toEqual(['n1', 'n2'])
+        await made.done('n1', 'proveServer', VERSION, WAIT)
       })
     },
   )

@@ -57,6 +57,14 @@ export async function makeByHand(made: ClusterFleet, workers: readonly Host[]): 
     { timeoutMs: 120_000, everyMs: 1_000 },
   )
   await untilDone(made, founder, kubectl(made, ...tokens))
+  // Nor has everybody what kubeadm binds for kubelets that join: others approve each by hand.
+  const bindings = [
+    'kubelet-bootstrap',
+    'node-autoapprove-bootstrap',
+    'node-autoapprove-certificate-rotation',
+  ]
+  const names = bindings.map(name => `kubeadm:${name}`)
+  await untilDone(made, founder, kubectl(made, 'delete', 'clusterrolebinding', ...names))
 }
 
 const peerUrl = (made: ClusterFleet, host: Host) => `https://${made.machine(host).address}:2380`

@@ -35,7 +35,7 @@ import {
 export const CLUSTER = 'lab'
 /** What a coordinator may order in these machines. */
 const ALLOWED = [
-  ...['apply', 'upgrade', 'rollback', 'reboot', 'join', 'drain', 'snapshot'],
+  ...['apply', 'upgrade', 'rollback', 'reboot', 'restart', 'join', 'drain', 'snapshot'],
   ...['leave', 'restore', 'rotate', 'kubeconfig', 'wipe'],
 ]
 const COMMAND_MS = 15 * 60_000

@@ -14,7 +14,10 @@ export const HOSTS = [...SERVERS, ...WORKERS] as const
 export type Host = (typeof HOSTS)[number]
 
 /** Folders of the fixtures, each with the fleet file that it was rendered from. */
-export type FixtureName = LabDistribution | 'components-behind-one-address'
+export type FixtureName =
+  | LabDistribution
+  | `${'components' | 'k3s'}-behind-one-address`
+  | 'components-static-pods'
 
 const FIXTURES = join(import.meta.dirname, '../../fixtures/clusters')
 /** For which version the fixtures were rendered. */

@@ -47,7 +47,7 @@ async function whileAsked(work: () => Promise<void>): Promise<Seen> {
 async function actsSince(fromMs: number): Promise<readonly string[]> {
   const { acts } = await made.clusters.listClusterActs({ limit: 500 })
   return acts
-    .filter(({ asked }) => Number(asked?.seconds ?? 0) * 1_000 >= fromMs - 1_000)
+    .filter(({ asked }) => (millisOf(asked) ?? 0) >= fromMs)
     .map(({ act, host }) => `${act} ${host}`)
     .toSorted()
 }
@@ -254,8 +254,9 @@ async function untilPhaseOf(rollout: string, host: Host, phase: Phase): Promise<
 
 const GATE = '\n[gates.broken]\ntcp = "127.0.0.1:9"\n'
 const ON_N4 = 'gates = ["broken"]\nconfirm-within = "15s"\n'
-/** Nothing listens where n4 is to be asked. */
-const withBrokenGate = (text: string) => `${text.replace('[hosts.n4]\n', `[hosts.n4]\n${ON_N4}`)}${GATE}`
+/** Nothing listens where n4 is to be asked, and n5 goes after it. */
+const withBrokenGate = (text: string) =>
+  `${text.replace('[hosts.n4]\n', `[hosts.n4]\n${ON_N4}`).replace('[hosts.n5]\n', '[hosts.n5]\nafter = ["n4"]\n')}${GATE}`
 
 /** Changes the fleet file, and puts it back at the end. */
 async function edited(change: (text: string) => string): Promise<AsyncDisposable> {

@@ -78,6 +78,19 @@ describe.skipIf(why !== undefined)(`k0s ${isReal('k0s') ? '' : '(stand-in)'} ${w
     })
   })
 
+  it('tells nobody without a name whether a server is ready', async () => {
+    const ask = async (...who: readonly string[]) =>
+      await made
+        .machine('s1')
+        .ok([
+          ...['curl', '--silent', '--insecure', '--output', '/dev/null', '--write-out', '%{http_code}'],
+          ...[...who, `https://${ADDRESSES.s1}:6443/readyz`],
+        ])
+    const pair = '/var/lib/k0s/pki/admin'
+    expect(await ask()).toBe('401')
+    expect(await ask('--cert', `${pair}.crt`, '--key', `${pair}.key`)).toBe('200')
+  })
+
   it('trap: without its token file a unit is inactive, not failed, and its start succeeds', async () => {
     await start('w1')
     const shown = await made
@@ -223,6 +236,9 @@ describe.skipIf(why !== undefined)(`k0s ${isReal('k0s') ? '' : '(stand-in)'} ${w
     const lost = await made.run('s1', 'backup', '--save-path', '/root/nowhere')
     expect(lost.code).toBe(1)
     expect(lost.stderr).toContain('does not exist')
+    // It takes the configuration that lies at the usual place, whatever a controller was started with.
+    const elsewhere = await made.run('s1', 'backup', '--config=/root/k0s.yaml', '--save-path', '/root')
+    expect(elsewhere.stderr).toContain('unknown flag: --config')
     await made.ok('s1', 'kubectl', 'create', 'configmap', 'before')
     await made.machine('s1').ok(['mkdir', '-p', '/root/backup'])
     await made.ok('s1', 'backup', '--save-path', '/root/backup')

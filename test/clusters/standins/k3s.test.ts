@@ -12,9 +12,11 @@ const K3S = `${packageIn('k3s', VERSION)}/bin/k3s`
 const TOKEN = '/run/k3s-token'
 const AGENT_TOKEN = '/run/k3s-agent-token'
 const SETTINGS = '/etc/k3s.env'
+const PASSWORDS = '/var/lib/rancher/k3s/server/cred/passwd'
 const URL = 'https://10.91.0.10:6443'
 /** What k3s says for ever about a token that it does not take. */
-const REFUSED = 'Waiting to retrieve agent configuration; server is not ready'
+const REFUSED =
+  'Waiting to retrieve agent configuration; server is not ready: failed to retrieve configuration from server: not authorized'
 
 let made: HandMade
 
@@ -57,12 +59,27 @@ async function untilSaid(name: string, text: string): Promise<void> {
 
 /** Removes whatever bootstrap tokens there are. */
 async function deleteTokens(): Promise<void> {
-  for (const { token } of await listTokens()) await made.ok('s1', 'token', 'delete', token.slice(0, 6))
+  for (const id of await listIds()) await made.ok('s1', 'token', 'delete', id)
 }
 
-async function listTokens(): Promise<readonly { readonly token: string; readonly expires?: string }[]> {
-  return JSON.parse(await made.ok('s1', 'token', 'list', '-o', 'json')) as { token: string }[]
+/** The first column: as JSON k3s tells no ids. */
+async function listIds(): Promise<readonly string[]> {
+  const [, ...lines] = (await made.ok('s1', 'token', 'list')).trim().split('\n')
+  return lines.map(line => line.split(/\s/)[0] ?? '')
 }
+
+async function listTokens(): Promise<readonly { readonly token: unknown; readonly expires?: string }[]> {
+  return JSON.parse(await made.ok('s1', 'token', 'list', '-o', 'json')) as { token: unknown }[]
+}
+
+/** What s1 says to somebody who shows a password. */
+const answerTo = async (user: string, what: string) =>
+  await made
+    .machine('w1')
+    .ok([
+      ...['curl', '--silent', '--insecure', '--output', '/dev/null', '--write-out', '%{http_code}'],
+      ...['--user', user, `${URL}/v1-k3s/${what}`],
+    ])
 
 async function giveAgentToken(): Promise<void> {
   await made.machine('w1').writeFile(TOKEN, await made.ok('s1', 'token', 'create', '--ttl', '10m'), '600')
@@ -88,12 +105,13 @@ describe.skipIf(why !== undefined)(`k3s ${isReal('k3s') ? '' : '(stand-in)'} ${w
     expect(labels).toContain('"node-role.kubernetes.io/etcd":"true"')
   })
 
-  it('makes, lists and deletes tokens for agents, which end after a day unless told otherwise', async () => {
+  it('Q9: makes, lists and deletes tokens for agents, which end after a day unless told otherwise', async () => {
     const token = (await made.ok('s1', 'token', 'create', '--description', 'w1')).trim()
     expect(token).toMatch(/^K10[0-9a-f]{64}::[a-z0-9]{6}\.[a-z0-9]{16}$/)
     const [listed, ...others] = await listTokens()
     expect(others).toEqual([])
-    expect(listed?.token).toBe(token.split('::')[1])
+    expect(listed?.token).toEqual({})
+    expect(await listIds()).toEqual([token.split('::')[1]?.slice(0, 6)])
     const hours = (Date.parse(listed?.expires ?? '') - Date.now()) / 3_600_000
     expect(hours).toBeGreaterThan(23)
     expect(hours).toBeLessThan(25)
@@ -102,7 +120,7 @@ describe.skipIf(why !== undefined)(`k3s ${isReal('k3s') ? '' : '(stand-in)'} ${w
     expect((await made.run('s1', 'token', 'delete', 'abcdef')).code).toBe(1)
   })
 
-  it('trap: an agent is active while it waits for its token file, for a server of its CA, for a token that is taken', async () => {
+  it('Q1, trap: an agent is active while it waits for its token file, for a server of its CA, for a token that is taken', async () => {
     await start('w1')
     await untilSaid('w1', `Waiting for ${TOKEN} to be available`)
     expect(await isActive('w1')).toBe('active')
@@ -135,7 +153,7 @@ describe.skipIf(why !== undefined)(`k3s ${isReal('k3s') ? '' : '(stand-in)'} ${w
     await made.untilReady('s1', 'w1', VERSION, before)
   })
 
-  it('trap: a reinstalled node is refused by its password until its Node object is gone', async () => {
+  it('Q2, trap: a reinstalled node is refused by its password until its Node object is gone', async () => {
     await stop('w1')
     const forget =
       'rm -rf /var/lib/rancher/k3s/agent/*.crt /var/lib/rancher/k3s/agent/*.key /etc/rancher/node'
@@ -144,29 +162,38 @@ describe.skipIf(why !== undefined)(`k3s ${isReal('k3s') ? '' : '(stand-in)'} ${w
     await start('w1')
     await untilSaid('w1', 'Node password rejected, duplicate hostname')
     expect(await isActive('w1')).toBe('active')
+    const kept = ['-n', 'kube-system', 'get', 'secret', 'w1.node-password.k3s', '-o', 'jsonpath={.type}']
+    expect(await made.ok('s1', 'kubectl', ...kept)).toBe('k3s.cattle.io/node-password')
     await made.ok('s1', 'kubectl', 'delete', 'node', 'w1')
     await made.untilReady('s1', 'w1', VERSION, new Date())
     await deleteTokens()
   })
 
   it('gives its keys to the server token alone', async () => {
-    const ask = async (user: string) =>
-      await made
-        .machine('w1')
-        .ok([
-          ...['curl', '--silent', '--insecure', '--output', '/dev/null', '--write-out', '%{http_code}'],
-          ...['--user', user, `${URL}/v1-k3s/server-bootstrap`],
-        ])
+    const ask = async (user: string) => await answerTo(user, 'server-bootstrap')
     expect(await ask('node:password-of-agents')).toBe('403')
     expect(await ask('server:password-of-agents')).toBe('401')
     expect(await ask('server:password-of-servers')).toBe('200')
     expect(await made.machine('w1').ok(['curl', '--silent', '--insecure', `${URL}/ping`])).toBe('pong')
   })
 
+  it('tells nobody without a name whether a server is ready', async () => {
+    const ask = async (...who: readonly string[]) =>
+      await made
+        .machine('s1')
+        .ok([
+          ...['curl', '--silent', '--insecure', '--output', '/dev/null', '--write-out', '%{http_code}'],
+          ...[...who, `${URL}/readyz`],
+        ])
+    const pair = '/var/lib/rancher/k3s/server/tls/client-admin'
+    expect(await ask()).toBe('401')
+    expect(await ask('--cert', `${pair}.crt`, '--key', `${pair}.key`)).toBe('200')
+  })
+
   it('joins a server by the permanent token, refuses it with an agent’s', async () => {
     await made.machine('s2').writeFile(TOKEN, await made.ok('s1', 'token', 'create', '--ttl', '10m'), '600')
     await start('s2')
-    await untilSaid('s2', 'server-bootstrap')
+    await untilSaid('s2', 'failed to bootstrap cluster data: forbidden')
     expect(await isActive('s2')).toBe('activating')
     await stop('s2')
     await deleteTokens()
@@ -189,7 +216,30 @@ describe.skipIf(why !== undefined)(`k3s ${isReal('k3s') ? '' : '(stand-in)'} ${w
     await made.untilServing('s1')
   })
 
-  it('saves snapshots, and starts from one with the token of its time', async () => {
+  it('trap: takes another token of agents at the next start, and then starts no more as long as its file of passwords is there', async () => {
+    await made.machine('s1').writeFile(AGENT_TOKEN, 'another-of-agents\n', '600')
+    const asked = async () => [
+      await answerTo('node:password-of-agents', 'config'),
+      await answerTo('node:another-of-agents', 'config'),
+    ]
+    expect(await asked()).toEqual(['200', '401'])
+    await stop('s1')
+    await start('s1')
+    await made.untilServing('s1')
+    expect(await asked()).toEqual(['401', '200'])
+    await stop('s1')
+    await start('s1')
+    await untilSaid('s1', `${PASSWORDS} newer than datastore and could cause a cluster outage`)
+    await stop('s1')
+    await made.machine('s1').ok(['rm', PASSWORDS])
+    await start('s1')
+    await made.untilServing('s1')
+    expect(await asked()).toEqual(['401', '200'])
+    // It was made anew from what is given.
+    await made.untilReady('s1', 's1', VERSION, new Date())
+  })
+
+  it('Q3, Q4, Q8: saves snapshots by the server that runs, and starts from one with the token of its time', async () => {
     await made.ok('s1', 'kubectl', 'create', 'configmap', 'before')
     await made.ok('s1', 'etcd-snapshot', 'save', '--name', 'kept')
     const listed = JSON.parse(await made.ok('s1', 'etcd-snapshot', 'ls', '-o', 'json')) as {
@@ -198,22 +248,63 @@ describe.skipIf(why !== undefined)(`k3s ${isReal('k3s') ? '' : '(stand-in)'} ${w
     const path = listed.items[0]?.spec.location.replace('file://', '') ?? ''
     expect(path).toMatch(/^\/var\/lib\/rancher\/k3s\/server\/db\/snapshots\/kept-s1-\d+$/)
     await made.ok('s1', 'kubectl', 'create', 'configmap', 'after')
+    // By the server that runs, and by nobody else.
+    const elsewhere = await made.run('s1', 'etcd-snapshot', 'save', '--etcd-server=https://127.0.0.1:16443')
+    expect(elsewhere.code).toBe(1)
     await stop('s1')
+    expect((await made.run('s1', 'etcd-snapshot', 'save', '--name', 'kept')).code).toBe(1)
     const reset = ['server', '--cluster-reset', `--cluster-reset-restore-path=${path}`]
     const withUrl = await made.run('s1', ...reset, `--server=${URL}`, `--token-file=${TOKEN}`)
     expect(withUrl.code).toBe(1)
     expect(withUrl.stderr).toContain('server URL')
+    // A machine that has no token of its own is not helped by a file of one.
+    const fresh = await made.run('w1', ...reset, `--token-file=${TOKEN}`)
+    expect(fresh.code).toBe(1)
+    expect(fresh.stderr).toContain(
+      'server/token does not exist, please pass --token to complete the restoration',
+    )
     const other = await made.run('s1', ...reset, '--token=another-password')
     expect(other.code).toBe(1)
     const done = await made.run('s1', ...reset, `--token-file=${TOKEN}`)
     expect(done.code, done.stderr).toBe(0)
     expect(done.stdout + done.stderr).toContain('Managed etcd cluster membership has been reset')
+    // It was told of no token of agents, so that the file of passwords is another one than the datastore's.
+    await start('s1')
+    await untilSaid('s1', `${PASSWORDS} newer than datastore and could cause a cluster outage`)
+    await stop('s1')
+    await made.machine('s1').ok(['rm', PASSWORDS])
     await start('s1')
     await made.untilServing('s1')
     const names = await made.ok('s1', 'kubectl', 'get', 'configmaps', '-o', 'name')
     expect(names).toContain('configmap/before')
     expect(names).not.toContain('configmap/after')
     await made.untilReady('s1', 'w1', VERSION, new Date())
+  })
+
+  it('trap: puts the datastore under another server token, and takes the old one until it is started anew', async () => {
+    const asked = async () => [
+      await answerTo('server:password-of-servers', 'server-bootstrap'),
+      await answerTo('server:another-of-servers', 'server-bootstrap'),
+    ]
+    await made.ok('s1', 'token', 'rotate', '--token=password-of-servers', '--new-token=another-of-servers')
+    expect(await made.machine('s1').readFile('/var/lib/rancher/k3s/server/token')).toMatch(
+      /::server:another-of-servers\n$/,
+    )
+    expect(await asked()).toEqual(['200', '401'])
+    // Its own program shows what was written down, which is the new one.
+    const refused = await made.run('s1', 'etcd-snapshot', 'save', '--name', 'late')
+    expect(refused.code).toBe(1)
+    expect(refused.stdout + refused.stderr).toContain('not authorized')
+    await stop('s1')
+    await start('s1')
+    await untilSaid('s1', 'encrypted with different token')
+    await stop('s1')
+    await made.machine('s1').writeFile(TOKEN, 'another-of-servers\n', '600')
+    await made.machine('s1').ok(['rm', '-f', PASSWORDS])
+    await start('s1')
+    await made.untilServing('s1')
+    expect(await asked()).toEqual(['401', '200'])
+    await made.untilReady('s1', 's1', VERSION, new Date())
   })
 
   it('tells when certificates end', async () => {

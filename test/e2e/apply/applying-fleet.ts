@@ -40,6 +40,12 @@ export interface NixNode {
   readonly journal: () => Promise<readonly JournalLine[]>
 }
 
+export interface NodeOptions extends AgentOptions {
+  readonly wait?: boolean
+  /** Its facts are of what it runs, too, and not of its hardware alone. */
+  readonly factsOfSystem?: boolean
+}
+
 export interface JournalLine {
   readonly seq: number
   readonly op: string
@@ -95,8 +101,10 @@ export class ApplyingFleet implements AsyncDisposable {
       join(flake, 'fleet.toml'),
       [
         `[fleet]\nname = "basic"\nid = "${this.operator.fleetId}"\n`,
-        // Nobody waits here for what need not hold longer than it is seen once.
-        '[defaults]\nsoak = "0s"\nconfirm-within = "12s"\n',
+        // Nobody waits here for what need not hold longer than it is seen once; and no busy machine turns a change down.
+        '[defaults]\nsoak = "0s"\nconfirm-within = "60s"\n',
+        // What nodes do is looked at here, and not how many of them may do it at once.
+        '[rollout]\nmax-unavailable = "100%"\nsoak = "0s"\nsilent-percent = 100\n',
         ...hosts,
       ].join('\n'),
     )
@@ -108,7 +116,7 @@ export class ApplyingFleet implements AsyncDisposable {
   }
 
   /** Adds a machine that is this host by its disk, active and connected. */
-  async addNode(host: string, options: AgentOptions & { readonly wait?: boolean } = {}): Promise<NixNode> {
+  async addNode(host: string, options: NodeOptions = {}): Promise<NixNode> {
     const root = join(this.fleet.dir, 'a', host, 'root')
     const agent = await this.fleet.addAgent(host, {
       token: await makeToken(this.fleet),
@@ -122,6 +130,7 @@ export class ApplyingFleet implements AsyncDisposable {
       config: {
         toolPath: `${standin}:${process.env.PATH ?? ''}`,
         allow: ['apply', 'rollback', 'reboot'],
+        ...(options.factsOfSystem === true && { factsRoot: root }),
         ...options.config,
       },
       env: {
@@ -131,6 +140,11 @@ export class ApplyingFleet implements AsyncDisposable {
         ...options.env,
       },
     })
+    if (options.factsOfSystem === true) {
+      cpSync(join(agent.dir, 'hardware'), root, { recursive: true, verbatimSymlinks: true })
+      // Made up for a machine that runs nothing.
+      for (const path of ['run', 'nix']) rmSync(join(root, path), { recursive: true })
+    }
     execFileSync(join(standin, 'prepare-root'), [root, this.before], { env: nixEnvironment, stdio: 'ignore' })
     agent.start()
     if (options.wait !== false) await untilActive(this.fleet, agent)

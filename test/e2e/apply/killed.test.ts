@@ -168,7 +168,7 @@ describe.skipIf(!hasNix)(
     })
 
     it('for good, before the change is proved: the machine goes back by itself, and tells of it when the agent is there again', async () => {
-      const lines = 'disk = { serial = "DISK-slowswitch" }\nsoak = "4s"\nconfirm-within = "9s"'
+      const lines = 'disk = { serial = "DISK-slowswitch" }\nsoak = "4s"\nconfirm-within = "12s"'
       await applying.publish({ directory: applying.flake(undefined, { slowswitch: lines }) })
       const before = slowswitch.state()
       const [id = ''] = await applying.order(['slowswitch'])
@@ -260,6 +260,41 @@ describe.skipIf(!hasNix)(
         if (node === slow) expect(output).toHaveLength(1)
       },
     )
+
+    it.each(AFTER_THE_SWITCH.map(phase => [phaseName(phase), phase] as const))(
+      'while the node is in phase %s: the node goes on, and the change counts once',
+      async (_, phase) => {
+        // Long enough for a coordinator that starts on a busy machine: what is waited for is its word, not the time.
+        const lines = 'disk = { serial = "DISK-slowswitch" }\nsoak = "1s"\nconfirm-within = "60s"'
+        await applying.publish({ directory: applying.flake(undefined, { slowswitch: lines }) })
+        const [id = ''] = await applying.order(['slowswitch'])
+        await reaches(slowswitch, id, phase)
+        await applying.fleet.coordinator?.kill('SIGKILL')
+        await applying.fleet.startCoordinator()
+        const outcome = await applying.outcome(id)
+        expect(inWords(outcome)).toBe('succeeded')
+        expect(slowswitch.state()).toEqual(allAt(outcome.storePath))
+        await expectOnce(slowswitch, id, 1)
+        const confirmed = (await slowswitch.journal()).filter(
+          line => line.op === id && line.kind === 'confirmed',
+        )
+        expect(confirmed).toHaveLength(1)
+      },
+    )
+
+    it('while the node goes back: it ends in what ran before, and its outcome arrives once', async () => {
+      await applying.publish()
+      const before = exit4.state()
+      const [id = ''] = await applying.order(['exit4'])
+      await reaches(exit4, id, Phase.RETURN)
+      await applying.fleet.coordinator?.kill('SIGKILL')
+      await applying.fleet.startCoordinator()
+      const outcome = await applying.outcome(id)
+      expect(inWords(outcome)).toBe('rolled back')
+      expect(outcome.firstCause).toBe(OutcomeClass.ACTIVATION_FAILED)
+      expect(exit4.state()).toEqual(before)
+      await expectOnce(exit4, id, 1)
+    })
 
     it('right after an order was taken: the order is there, is delivered, and a repeated request is the same one', async () => {
       await applying.publish()

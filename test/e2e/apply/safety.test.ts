@@ -11,7 +11,7 @@ import { ApplyingFleet, allAt, inWords, type JournalLine, type NixNode } from '.
 const SOAK_MS = 4_000
 /** What stands in fleet.toml of a host whose proof takes long enough to do something meanwhile. */
 const slowly = (host: string) =>
-  `disk = { serial = "DISK-${host}" }\nsoak = "${SOAK_MS / 1_000}s"\nconfirm-within = "9s"`
+  `disk = { serial = "DISK-${host}" }\nsoak = "${SOAK_MS / 1_000}s"\nconfirm-within = "12s"`
 
 let applying: ApplyingFleet
 const nodes = new Map<string, NixNode>()
@@ -139,7 +139,7 @@ describe.skipIf(!hasNix)(`orders ${hasNix ? '' : 'skipped: the command nix is mi
     const [id = ''] = await applying.give(['bolt'], { case: 'apply', value: { planOnly: true } })
     const outcome = await applying.outcome(id)
     expect(inWords(outcome)).toBe('succeeded')
-    expect(outcome.reason).toMatch(/^planned: switch;.*nothing was touched$/)
+    expect(outcome.reason).toMatch(/^planned: switch;.*nothing that runs was touched$/)
     expect(node('bolt').state()).toEqual(before)
     expect((await node('bolt').journal()).filter(line => line.op === id && line.kind === 'armed')).toEqual([])
   })
@@ -163,6 +163,30 @@ describe.skipIf(!hasNix)(`orders ${hasNix ? '' : 'skipped: the command nix is mi
     expect(inWords(forward)).toBe('succeeded')
     expect(node('bolt').state()).toEqual(allAt(forward.storePath))
     expect(forward.storePath).not.toBe(first.storePath)
+  })
+
+  it('to roll back, without a name, leave out what found its system running: the node goes one system back and no further', async () => {
+    const directory = applying.flake('the-same-for-olaf')
+    const before = node('bolt').state().current
+    await applying.publish({ directory })
+    expect((await applying.apply('bolt')).reason).toMatch(/^runs /)
+    for (const orders of ['the coordinator', 'root'] as const) {
+      const runs = node('bolt').state()
+      await writeFile(join(directory, 'notes'), `of no consequence to a system, for ${orders}\n`)
+      await applying.publish({ directory })
+      expect((await applying.apply('bolt')).reason).toMatch(/^already runs .*nothing was done$/)
+      if (orders === 'the coordinator') {
+        const back = await applying.done('bolt', { case: 'rollback', value: {} })
+        expect([inWords(back), back.storePath]).toEqual(['succeeded', before])
+        expect(node('bolt').state()).toEqual(allAt(before))
+        expect((await applying.apply('bolt')).storePath).toBe(runs.current)
+        continue
+      }
+      const local = await node('bolt').agent.local('rollback')
+      const [, id = ''] = /^operation (\S+): rollback/.exec(local.stdout) ?? []
+      expect(inWords(await endOnNode('bolt', id))).toBe('succeeded')
+      expect(node('bolt').state()).toEqual(allAt(before))
+    }
   })
 
   it('are refused by a node that is held, by the coordinator and by the node, until it is resumed', async () => {
@@ -218,7 +242,8 @@ describe.skipIf(!hasNix)(
   `a coordinator that does not answer ${hasNix ? '' : 'skipped: the command nix is missing'}`,
   () => {
     it('N35: for longer than the confirm time: the node returns, holds nothing against the system, and it is ordered again', async () => {
-      await applying.publish()
+      const lines = 'disk = { serial = "DISK-slowswitch" }\nsoak = "0s"\nconfirm-within = "12s"'
+      await applying.publish({ directory: applying.flake(undefined, { slowswitch: lines }) })
       const before = node('slowswitch').state()
       const [id = ''] = await applying.order(['slowswitch'])
       await recorded('slowswitch', id, 'the switch', line => line.kind === 'started' && line.phase === 8)

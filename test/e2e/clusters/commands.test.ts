@@ -1,8 +1,7 @@
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { encodeChain } from '../../../cli/fleets/fleet-folder.ts'
 import { generateSigningKey, signingKeyPem } from '../../../shared/envelope/keys.ts'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
@@ -21,23 +20,9 @@ beforeAll(async () => {
   made = await MadeUpFleet.start(['s1', 's2', 's3', 'w1', 'w2', 'w3'])
   await made.connectAll()
   await made.untilJoined(6)
-  config = await writeOperator()
+  config = await made.writeOperator()
 })
 afterAll(() => made?.[Symbol.asyncDispose]())
-
-/** The operator's folder as `muster init` writes it, with the key and the trust that the machines know. */
-async function writeOperator(): Promise<string> {
-  const { fleet, operator } = made
-  const folder = join(fleet.dir, 'operator')
-  const home = join(folder, 'fleets', operator.fleetId)
-  await mkdir(home, { recursive: true, mode: 0o700 })
-  const [key] = operator.keys
-  if (!key) throw new Error('the operator has no key')
-  await writeFile(join(home, 'signing.key'), signingKeyPem(key), { mode: 0o600 })
-  const { trust } = await fleet.api.getFleetTrust({})
-  await writeFile(join(home, 'trust.bin'), encodeChain(trust?.envelopes ?? []), { mode: 0o600 })
-  return folder
-}
 
 const muster = (...args: string[]) => made.fleet.muster(...args)
 const orders = (kind: Parameters<ScriptedNode['of']>[0]) =>
@@ -203,6 +188,38 @@ describe('restart', () => {
     expect(rollout).toMatchObject({ action: 'restart', state: 'succeeded' })
   })
 
+  const restartAtOnce = (host: string) =>
+    made.fleet.ok('rollout', 'start', '--action', 'restart', '--host', host, '--soak', '0s')
+
+  it('leaves a node cordoned that an operator cordoned, and says so', async () => {
+    await made.fleet.ok('cordon', 'w1')
+    const node = made.world.cluster?.nodes.get('w1')
+    const [act] = await made.api.listClusterActs({ cluster: 'home', limit: 1 }).then(({ acts }) => acts)
+    const seen = await happened(async () => await restartAtOnce('w1'))
+    expect(seen).toEqual(['drain w1', 'restart w1'])
+    expect(node).toMatchObject({ cordoned: true, cordonedBy: act?.id })
+    expect(await made.fleet.ok('cluster', 'show', 'home')).toMatch(/w1 +worker +yes +ready, cordoned/)
+    const [rollout] = await made.fleet.json('rollout', 'list')
+    expect(await made.fleet.ok('rollout', 'show', rollout.id)).toContain('its node stays cordoned')
+    await made.fleet.ok('uncordon', 'w1')
+    expect(node?.cordoned).toBe(false)
+  })
+
+  it('goes well on a node that somebody cordoned without us, and leaves that be', async () => {
+    const node = made.world.cluster?.nodes.get('w1')
+    if (!node) throw new Error('w1 is no node')
+    node.cordoned = true
+    const seen = await happened(async () => await restartAtOnce('w1'))
+    expect(seen).toEqual(['drain w1', 'restart w1'])
+    expect(node.cordoned).toBe(true)
+    const [rollout] = await made.fleet.json('rollout', 'list')
+    expect(rollout).toMatchObject({ action: 'restart', state: 'succeeded' })
+    // It is not ours, and so uses up no budget as one that is.
+    const { hosts } = await made.api.getCluster({ name: 'home' })
+    node.cordoned = false
+    expect(hosts.find(({ host }) => host === 'w1')?.cordonedBy).toBe('')
+  })
+
   it('takes one server at a time, and the workers after them', async () => {
     const seen = await happened(async () => {
       const hosts = ['w1', 's2', 's3'].flatMap(host => ['--host', host])
@@ -210,6 +227,30 @@ describe('restart', () => {
     })
     const steps = ['drain', 'restart', 'uncordon']
     expect(seen).toEqual(['s2', 's3', 'w1'].flatMap(host => steps.map(step => `${step} ${host}`)))
+  })
+
+  it('T39: takes the server last that leads the datastore, as the servers say it, whoever stands before', async () => {
+    const hosts = ['s2', 's3'].flatMap(host => ['--host', host])
+    const foreseen = async () => {
+      const { order } = await made.fleet.json(
+        'rollout',
+        'start',
+        '--action',
+        'restart',
+        ...hosts,
+        '--dry-run',
+      )
+      return order.map(({ host }: { host: string }) => host).join()
+    }
+    expect(await foreseen()).toBe('s2,s3')
+    const { cluster } = made.world
+    if (cluster) cluster.leader = 's2'
+    await until('word of the leader', async () => (await foreseen()) === 's3,s2' || undefined)
+    const seen = await happened(async () => {
+      await made.fleet.ok('rollout', 'start', '--action', 'restart', ...hosts, '--soak', '0s')
+    })
+    expect(seen.filter(step => step.startsWith('restart'))).toEqual(['restart s3', 'restart s2'])
+    delete cluster?.leader
   })
 
   it('waits at the gates that hold every other change', async () => {
@@ -347,8 +388,8 @@ describe('an upgrade', () => {
     expect(turns[2]).toEqual([firstServer, 3])
     expect(turns.slice(3)).toEqual([
       ['w1', 4],
-      ['w2', 4],
-      ['w3', 4],
+      ['w2', 5],
+      ['w3', 6],
     ])
     expect(ordered()).toEqual([])
     const begun = await upgrade('1.35.4', '--timeout', '8s')
@@ -405,9 +446,29 @@ describe('a farewell', () => {
     for (const node of made.nodes.values()) node.refuses.clear()
     expect((await muster('remove', 'w1', '--no-drain', '--timeout', '2m')).code).toBe(0)
     expect(made.world.cluster?.nodes.has('w1')).toBe(false)
-    expect((await muster('leave', 's3')).code).toBe(0)
+    // Its copies would be lost, which has to be meant; nothing was begun.
+    const wiping = await muster('remove', 's3', '--wipe')
+    expect(wiping).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('lie on it: older. --wipe takes'),
+    })
+    expect(made.world.cluster?.members.has('s3')).toBe(true)
+    const left = await muster('leave', 's3')
+    expect(left).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('copies of the datastore (older) stay'),
+    })
     expect(made.world.cluster?.members.has('s3')).toBe(false)
     expect((await muster('rejoin', 's3')).code).toBe(0)
     await until('s3 is back', () => made.world.cluster?.members.has('s3') || undefined)
+    await until('the coordinator knows it', async () => {
+      const hosts = (await made.fleet.json('cluster', 'show', 'home')).hosts as {
+        host: string
+        joined: boolean
+      }[]
+      return hosts.some(each => each.host === 's3' && each.joined) || undefined
+    })
+    const meant = await muster('remove', 's3', '--wipe', '--yes', '--no-drain', '--timeout', '2m')
+    expect(meant).toMatchObject({ code: 0, stdout: expect.stringMatching(/wipe +done/) })
   })
 })

@@ -79,6 +79,7 @@ describe('a cluster of five machines', () => {
 
   it('has left no word of a token in what the coordinator keeps or prints, and tells of each step', async () => {
     const secrets = [...nodes.values()].flatMap(node => node.secrets)
+    expect(secrets.length).toBeGreaterThan(0)
     const files = (await readdir(fleet.coordinatorState, { recursive: true, withFileTypes: true }))
       .filter(entry => entry.isFile())
       .map(entry => join(entry.parentPath, entry.name))

@@ -34,7 +34,7 @@ describe('a coordinator that is killed all the time', () => {
 describe('a machine that was sent away', () => {
   it('is asked nothing any more; what it said and failed at is forgotten, and its host can be another machine', async () => {
     const w3 = made.node('w3')
-    await made.fleet.ok('evict', 'w3', '--reason', 'test')
+    await made.fleet.ok('evict', 'w3', '--why', 'test')
     await until('its session ended', () => w3.session?.end)
     const { hosts } = await made.api.getCluster({ name: 'home' })
     expect(hosts.find(({ host }) => host === 'w3')).toMatchObject({ machine: '', joined: false, version: '' })
@@ -50,7 +50,7 @@ describe('what waits for a person', () => {
     await using other = await MadeUpFleet.start(['s1', 's2', 'w1'])
     const authority = 'c'.repeat(64)
     const members = new Set(['s1', 's2'])
-    const nodes = new Map(['s1', 's2', 'w1'].map(name => [name, { cordoned: false }]))
+    const nodes = new Map(['s1', 's2', 'w1'].map(name => [name, { cordoned: false, version: '1.34.3' }]))
     other.world.cluster = { authority, members, nodes, tokens: new Map() }
     for (const [host, node] of other.nodes) {
       node.data = {

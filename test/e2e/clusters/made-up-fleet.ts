@@ -1,5 +1,9 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { credentials } from '@grpc/grpc-js'
+import { encodeChain } from '../../../cli/fleets/fleet-folder.ts'
+import { signingKeyPem } from '../../../shared/envelope/keys.ts'
 import {
   type ClusterAct,
   ClusterService,
@@ -62,6 +66,20 @@ export class MadeUpFleet implements AsyncDisposable {
         `[hosts.${host}]\nrole = "${server ? 'server+worker' : 'worker'}"\ncluster = "home"\nmachine = "${id}"\n`,
     )
     return ['[clusters.home]', 'distribution = "components"', '', ...hosts].join('\n')
+  }
+
+  /** The operator's folder as `muster init` writes it, with the key and the trust that the machines know. */
+  async writeOperator(): Promise<string> {
+    const { fleet, operator } = this
+    const folder = join(fleet.dir, 'operator')
+    const home = join(folder, 'fleets', operator.fleetId)
+    await mkdir(home, { recursive: true, mode: 0o700 })
+    const [key] = operator.keys
+    if (!key) throw new Error('the operator has no key')
+    await writeFile(join(home, 'signing.key'), signingKeyPem(key), { mode: 0o600 })
+    const { trust } = await fleet.api.getFleetTrust({})
+    await writeFile(join(home, 'trust.bin'), encodeChain(trust?.envelopes ?? []), { mode: 0o600 })
+    return folder
   }
 
   async connectAll(): Promise<void> {

@@ -28,11 +28,12 @@ async function refusal(
 }
 
 describe('T2: a recorded enrolment is worth nothing', () => {
-  it('the very same request a second time is refused, also after it succeeded', async () => {
+  it('the very same request a second time is refused and shown, also after it succeeded', async () => {
     const request = await victim.request({ token: await makeToken(fleet) })
     expect((await victim.send(request)).case).toBe('certificate')
-    expect(await refusal(thief, request)).toBe('nonce')
-    expect(await refusal(victim, request)).toBe('nonce')
+    expect(await refusal(thief, request)).toBe('replay')
+    expect(await refusal(victim, request)).toBe('replay')
+    await untilEvent(fleet, victim.id, 'refused', /^replay: the nonce served before.* \(from 127\.0\.0\.1/)
     expect((await fleet.api.listTokens({})).tokens[0]).toMatchObject({ used: 1 })
   })
 

@@ -1,10 +1,12 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { escapeText } from '../../../shared/escape.ts'
+import { EnrolmentService } from '../../../shared/gen/muster/v1/enrolment_pb.ts'
 import { FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.ts'
 import { MachineState, OperatorService } from '../../../shared/gen/muster/v1/operator_pb.ts'
 import { createClient } from '../../../shared/rpc/client.ts'
 import { createClientCredentials } from '../../../shared/x509/client-credentials.ts'
+import { allServices, outcomesOf } from '../../support/all-methods.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
 import { addOperator } from '../../support/operator.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
@@ -99,8 +101,13 @@ describe('strangers are bounded', () => {
   it('N16: strangers reach the enrolment service and nothing else', async () => {
     const { authorityPem } = await fleet.api.getFleet({})
     const credentials = createClientCredentials({ caPem: [authorityPem] })
-    using operators = createClient(OperatorService, `127.0.0.1:${fleet.enrolmentPort}`, credentials)
-    await expect(operators.getFleet({})).rejects.toThrow(/does not implement the method/)
+    const others = (await allServices()).filter(({ typeName }) => typeName !== EnrolmentService.typeName)
+    expect(others.length).toBeGreaterThan(3)
+    for (const service of others) {
+      using client = createClient(service, `127.0.0.1:${fleet.enrolmentPort}`, credentials)
+      for (const [method, outcome] of await outcomesOf(service, client))
+        expect(outcome, method).toBe('UNIMPLEMENTED')
+    }
     using onFleet = createClient(OperatorService, `127.0.0.1:${fleet.fleetPort}`, credentials)
     await expect(onFleet.getFleet({}, { deadlineMs: 5_000 })).rejects.toThrow()
   })

@@ -142,8 +142,9 @@ describe('T66: a token stands nowhere', () => {
     const agent = await fleet.addAgent('keeps-quiet', { token: good })
     await until('enrolment', async () => (await shownMachine(fleet, await idOf(agent)))?.online || undefined)
     const kept = [await filesBelow(fleet.coordinatorState), await filesBelow(agent.stateDir)].flat()
-    const logs = [fleet.coordinator?.stdout, fleet.coordinator?.stderr, agent.program?.stdout]
-    const texts = [...(await Promise.all(kept.map(path => readFile(path, 'latin1')))), ...logs]
+    const logs = [fleet.coordinator, agent.program].flatMap(program => [program?.stdout, program?.stderr])
+    const files = await Promise.all(kept.map(path => readFile(path, 'latin1')))
+    const texts = [...files, ...logs, await agent.consoleText()]
     expect(texts.join('').length).toBeGreaterThan(10_000)
     for (const text of made) {
       const secret = text.split('.')[1] ?? ''

@@ -85,13 +85,16 @@ describe('the record of events', () => {
     const { problems, agree } = JSON.parse(stdout)
     expect(agree).toEqual([])
     expect(problems.filter((text: string) => text.includes('was rewritten'))).toHaveLength(2)
-    // The machines tell it by themselves, too, when they are shown what does not follow.
-    const told = await waitUntil('machines tell of it', async () => {
+    // The coordinator sees it by itself, too, as far as it is the program that it was: in what machines say when they connect.
+    const { events, problems: shown } = await waitUntil('the coordinator tells of it', async () => {
       const { events } = await fleet.api.listEvents({ limit: 1000 })
-      const found = events.filter(event => event.class === 'audit')
-      return found.length >= 1 ? found : undefined
+      const found = events.filter(event => event.class === 'store-older')
+      return found.length >= 1
+        ? { events: found, problems: (await fleet.api.getFleet({})).problems }
+        : undefined
     })
-    expect(told[0]?.reason).toMatch(/was cut, rewritten or restored/)
+    expect(events[0]?.reason).toMatch(/was shown another event \d+ of the record of events/)
+    expect(shown.join('\n')).toContain('look, then `muster rollout accept`')
   })
 
   it('a machine that does not answer is named, and the rest is judged', async () => {

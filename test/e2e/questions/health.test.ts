@@ -10,12 +10,19 @@ import { RawMachine } from '../../support/raw-machine.ts'
 import { makeToken, until, untilActive } from '../../support/shown.ts'
 import { waitUntil } from '../../support/wait-until.ts'
 
+const HOUR_MS = 3_600_000
+
 let fleet: Fleet
+let owner: Operator
 
 beforeAll(async () => {
   fleet = await startFleet()
+  owner = await addOperator(fleet)
 })
-afterAll(async () => await fleet?.[Symbol.asyncDispose]())
+afterAll(async () => {
+  await fleet?.[Symbol.asyncDispose]()
+  await owner?.[Symbol.asyncDispose]()
+})
 
 describe('the invariants of a real fleet', () => {
   it('hold for a fleet in which nothing is wrong', async () => {
@@ -48,17 +55,34 @@ describe('the invariants of a real fleet', () => {
     const { health } = await fleet.json('status')
     expect(health).toHaveLength(1)
   })
+
+  it('tell a monitor what is wrong with the coordinator, which status does not say twice', async () => {
+    const expires = new Date(Date.now() + 3 * 24 * HOUR_MS)
+    await owner.publish({ toml: '[hosts.olaf]\n', manifest: { expires } })
+    const { code, stdout } = await fleet.muster('health', '-o', 'json')
+    const own = JSON.parse(stdout).filter((problem: { class: string }) => problem.class === 'coordinator')
+    expect([code, own]).toEqual([
+      1,
+      [
+        expect.objectContaining({
+          reason: expect.stringMatching(/^revision 1 expires at .*publish --renew/),
+        }),
+      ],
+    ])
+    const said = (await fleet.ok('status')).match(/revision 1 expires/g)
+    expect(said).toHaveLength(1)
+  })
 })
 
 describe('the invariants of a fleet in which hours pass', () => {
-  const HOUR = 3_600_000
   let slow: Fleet
   let operator: Operator
   let olaf: RawMachine
   beforeAll(async () => {
     slow = await startFleet({ heartbeatSeconds: 60 })
     operator = await addOperator(slow)
-    await operator.publish({ toml: '[hosts.olaf]\n' })
+    // What was ordered is over as soon as it is done, and the planner looks at it no more.
+    await operator.publish({ toml: '[rollout]\nsoak = "0s"\n[hosts.olaf]\n' })
     olaf = await RawMachine.make(slow)
     await olaf.enrol({ token: await makeToken(slow, { host: 'olaf' }) })
     await (await open())[Symbol.asyncDispose]()
@@ -117,7 +141,7 @@ describe('the invariants of a fleet in which hours pass', () => {
     const never = await RawMachine.make(slow)
     await never.enrol({ token: await makeToken(slow) })
     expect(await ofClass('never-active')).toEqual([])
-    await hoursPass('update machines set admitted_at = admitted_at - ? where id = ?', HOUR, never.id)
+    await hoursPass('update machines set admitted_at = admitted_at - ? where id = ?', HOUR_MS, never.id)
     expect(await ofClass('never-active')).toMatchObject([{ machine: never.id }])
     await slow.api.evictMachine({ ref: never.id, reason: 'it never came' })
     expect(await problems()).toEqual([])
@@ -129,20 +153,20 @@ describe('the invariants of a fleet in which hours pass', () => {
     const left =
       Number(machines.find(({ id }) => id === olaf.id)?.certificateExpires?.seconds ?? 0n) * 1_000 -
       Date.now()
-    expect(left).toBeGreaterThan(HOUR)
-    await hoursPass(before, left - HOUR, olaf.id)
+    expect(left).toBeGreaterThan(HOUR_MS)
+    await hoursPass(before, left - HOUR_MS, olaf.id)
     const [problem] = await ofClass('certificate')
     expect(problem).toMatchObject({
       machine: olaf.id,
       reason: expect.stringMatching(/ends at .* was not renewed/),
     })
-    await hoursPass(before, HOUR - left, olaf.id)
+    await hoursPass(before, HOUR_MS - left, olaf.id)
     expect(await problems()).toEqual([])
   })
 
   it('name a cordon of ours that nothing needs any more', async () => {
     const sql = 'insert into cluster_cordons (cluster, host, act, asked_by, at) values (?, ?, ?, ?, ?)'
-    await hoursPass(sql, 'home', 'olaf', 'an-act-that-is-over', 'ada', Date.now() - 2 * HOUR)
+    await hoursPass(sql, 'home', 'olaf', 'an-act-that-is-over', 'ada', Date.now() - 2 * HOUR_MS)
     expect(await ofClass('stale-cordon')).toMatchObject([
       { host: 'olaf', reason: expect.stringContaining('cluster home is cordoned by us') },
     ])
@@ -153,7 +177,7 @@ describe('the invariants of a fleet in which hours pass', () => {
     const id = await change()
     expect(await ofClass('no-outcome')).toEqual([])
     const sql = 'update operations set ordered = ordered - ?, delivered = delivered - ? where id = ?'
-    await hoursPass(sql, 3 * HOUR, 3 * HOUR, id)
+    await hoursPass(sql, 3 * HOUR_MS, 3 * HOUR_MS, id)
     expect(await ofClass('no-outcome')).toMatchObject([
       { host: 'olaf', machine: olaf.id, reason: expect.stringContaining(id) },
     ])
@@ -179,7 +203,7 @@ describe('the invariants of a fleet in which hours pass', () => {
     const rollout = rollouts[0]?.id ?? ''
     const sql =
       'insert into rollout_grants (rollout, host, step, attempt, machine, granted, operation, closed, outcome, reason) values (?, ?, ?, ?, ?, ?, ?, null, ?, ?)'
-    const agoMs = Date.now() - 3 * HOUR
+    const agoMs = Date.now() - 3 * HOUR_MS
     await hoursPass(sql, rollout, 'olaf', 'drain', 9, olaf.id, agoMs, 'an-act-that-nobody-knows', '', '')
     expect(await ofClass('no-outcome')).toMatchObject([
       { host: 'olaf', reason: expect.stringContaining(`the step "drain" of rollout ${rollout}`) },
@@ -188,7 +212,7 @@ describe('the invariants of a fleet in which hours pass', () => {
   })
 
   it('say when nothing succeeds any more, and hold again with the first success', async () => {
-    await hoursPass('update operations set ended = ended - ? where ended is not null', 7 * HOUR)
+    await hoursPass('update operations set ended = ended - ? where ended is not null', 7 * HOUR_MS)
     for (let count = 0; count < 2; count++) await change(OutcomeClass.ROLLED_BACK)
     expect(await ofClass('nothing-succeeds')).toEqual([])
     await change(OutcomeClass.ACTIVATION_FAILED)

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { writeMadeUpRoot } from '../../../scripts/made-up-root.ts'
 import { type AgentProcess, type Fleet, startFleet } from '../../support/fleet.ts'
+import { Program, programFile } from '../../support/program.ts'
 import { makeToken, untilActive } from '../../support/shown.ts'
 import { waitUntil } from '../../support/wait-until.ts'
 
@@ -89,13 +90,27 @@ describe('questions to the store of a real fleet', () => {
   })
 
   it('never take what is not known for a no, and say which expression it was', async () => {
-    const { code, stderr } = await fleet.muster('query', 'facts.firmware.nothing == 1')
+    const { code, stderr } = await fleet.muster('query', 'labels.nothing == 1')
     expect(code).toBe(3)
     expect(stderr).toContain('0 match of 3 that answered, 3 were asked; for 3 it is not known')
     expect(stderr).toContain('nothing')
+    const misspelt = await fleet.muster('query', 'facts.sytem.product == "x"')
+    expect(misspelt.code).toBe(2)
+    expect(misspelt.stderr).toContain('facts.sytem: no such field; did you mean system?')
     const wrong = await fleet.muster('query', 'true', '--select', 'sum(facts.cpu.cores) / 2')
     expect(wrong.code).toBe(2)
     expect(wrong.stderr).toMatch(/select\[0\]/)
+  })
+})
+
+describe('what is shown again and again', () => {
+  it('ends once nobody reads it, as `| head` does', async () => {
+    const env = { MUSTER_SOCKET: fleet.socket, MUSTER_CONFIG_HOME: join(fleet.dir, 'operator') }
+    const words = [programFile('muster'), 'status', '--watch', '1']
+    await using program = new Program(process.execPath, words, { env })
+    await waitUntil('a picture', async () => program.stdout !== '' || undefined)
+    program.child.stdout?.destroy()
+    expect(await program.finished).toMatchObject({ code: 0, stderr: '' })
   })
 })
 

@@ -20,8 +20,8 @@ export class PlayedFleet implements AsyncDisposable {
   }
 
   /** Publishes the first revision and connects these hosts. */
-  static async start(toml: string, hosts: readonly string[]): Promise<PlayedFleet> {
-    const fleet = await startFleet({ heartbeatSeconds: 5 })
+  static async start(toml: string, hosts: readonly string[], config: object = {}): Promise<PlayedFleet> {
+    const fleet = await startFleet({ heartbeatSeconds: 5, ...config })
     const played = new PlayedFleet(fleet, await addOperator(fleet))
     await played.publish(toml)
     await Promise.all(hosts.map(host => played.add(host)))

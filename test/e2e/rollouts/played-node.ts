@@ -1,5 +1,12 @@
 import { create } from '@bufbuild/protobuf'
-import type { Order, Probe } from '../../../shared/gen/muster/v1/agent_pb.ts'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import type {
+  AuditHead,
+  OperationAck,
+  Order,
+  Probe,
+  Welcome,
+} from '../../../shared/gen/muster/v1/agent_pb.ts'
 import {
   type OperationReport,
   OperationReportSchema,
@@ -46,6 +53,9 @@ export class PlayedNode implements AsyncDisposable {
   readonly #stop = new AbortController()
   #boots = 1n
   #journal = 1n
+  #acknowledgedUpTo = 0n
+  /** The newest link of the record of events that it was shown. */
+  head: AuditHead | undefined
   #running: Promise<void> = Promise.resolve()
 
   constructor(host: string, machine: RawMachine) {
@@ -72,6 +82,11 @@ export class PlayedNode implements AsyncDisposable {
       journalSequence: this.#journal,
       highestRevision: this.highestRevision,
       highestDigest: this.highestDigest,
+      acknowledged: this.#acknowledgedUpTo,
+      ...(this.head && { auditHead: this.head }),
+      untold: [...this.#reports.keys()]
+        .filter(id => !this.#acknowledged.has(id))
+        .map(operationId => ({ operationId, accepted: timestampFromMs(this.#takenAtMs(operationId)) })),
       allowed: ['apply', 'rollback', 'reboot'],
     })
     let seen = 0
@@ -82,9 +97,10 @@ export class PlayedNode implements AsyncDisposable {
         const { message } = session.received[seen] ?? {}
         if (message?.case === 'order') this.#take(message.value)
         if (message?.case === 'probe' && message.value.kind === 'gates') this.#answer(session, message.value)
-        if (message?.case === 'operationAck' && message.value.outcome) {
-          this.#acknowledged.add(message.value.operationId)
-        }
+        if (message?.case === 'welcome') this.#tellAgain(message.value)
+        if (message?.case === 'operationAck') this.#hearAcknowledged(message.value)
+        if (message?.case === 'auditHead' && message.value.id > (this.head?.id ?? 0n))
+          this.head = message.value
       }
       for (const [id, report] of this.#reports) {
         const key = `${id} ${report.outcome ? 'ended' : 'began'}`
@@ -100,6 +116,20 @@ export class PlayedNode implements AsyncDisposable {
       }
       await pause(LOOK_MS, signal)
     }
+  }
+
+  /** What a coordinator asks for, it is told again, whatever it had acknowledged. */
+  #tellAgain({ openOperations, tellAll }: Welcome): void {
+    for (const id of tellAll ? this.#reports.keys() : openOperations) this.#acknowledged.delete(id)
+  }
+
+  #hearAcknowledged({ operationId, sequence, outcome }: OperationAck): void {
+    if (sequence > this.#acknowledgedUpTo) this.#acknowledgedUpTo = sequence
+    if (outcome) this.#acknowledged.add(operationId)
+  }
+
+  #takenAtMs(operation: string): number {
+    return this.taken.find(taken => taken.operation === operation)?.atMs ?? 0
   }
 
   #answer(session: RawSession, { probeId }: Probe): void {
@@ -123,6 +153,7 @@ export class PlayedNode implements AsyncDisposable {
         manifestDigest: order.manifestDigest,
         host: this.host,
         action,
+        ...(order.rollout && { rollout: order.rollout }),
         phases: [{ sequence: this.#journal, phase: outcome ? Phase.DONE : Phase.VERIFY }],
         ...(outcome && { outcome: { class: outcome, phase: Phase.DONE, reason: 'as it is played' } }),
       })
@@ -146,6 +177,11 @@ export class PlayedNode implements AsyncDisposable {
   /** When its first change was ordered; 0: none was. */
   get movedAtMs(): number {
     return this.taken.find(({ action }) => action !== 'plan')?.atMs ?? 0
+  }
+
+  /** Everything that it has to tell was acknowledged to its end. */
+  get hasTold(): boolean {
+    return [...this.#reports.keys()].every(id => this.#acknowledged.has(id))
   }
 
   /** Changes that were ordered, by revision. */

@@ -5,6 +5,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { OutcomeClass } from '../../../shared/gen/muster/v1/operation_pb.ts'
+import { BoundBy } from '../../../shared/gen/muster/v1/operator_pb.ts'
 import { type Rollout, RolloutState } from '../../../shared/gen/muster/v1/rollout_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
 import { pause } from '../../../shared/lifecycle.ts'
@@ -87,12 +88,16 @@ async function untilOver(id: string, seconds = 150): Promise<Rollout> {
 
 /** The most that were away at the same time until a rollout was over. */
 async function mostAway(id: string): Promise<number> {
+  return await mostAwayWhile(async () => await untilOver(id))
+}
+
+async function mostAwayWhile(work: () => Promise<unknown>): Promise<number> {
   const stop = new AbortController()
   let most = 0
   const watching = (async () => {
     while (await pause(10, stop.signal)) most = Math.max(most, nodes.filter(({ moving }) => moving).length)
   })()
-  await untilOver(id)
+  await work()
   stop.abort()
   await watching
   return most
@@ -105,6 +110,39 @@ describe('what was seen live with the nearest peer', () => {
     expect(await mostAway(id)).toBe(1)
     expect((await shown(id)).state).toBe(RolloutState.SUCCEEDED)
     expect(nodes.map(node => node.changes())).toEqual(nodes.map(() => ['apply 1']))
+  })
+
+  it('T41, T59: 10 % of 5 hosts move one at a time, also after their plans were looked at, and when they are named one by one', async () => {
+    const settings = '[rollout]\nsoak = "0s"\n'
+    await start(5, settings)
+    const all = nodes.map(({ host }) => host)
+    expect(
+      await mostAwayWhile(() => fleet.ok('apply', '--where', 'true', '--plan', '--yes', '--timeout', '2m')),
+    ).toBe(1)
+    expect(nodes.map(node => node.changes())).toEqual(nodes.map(() => ['apply 1']))
+    await publish(5, settings)
+    expect(await mostAwayWhile(() => fleet.ok('apply', ...all, '--timeout', '2m'))).toBe(1)
+    expect(nodes.map(node => node.changes())).toEqual(nodes.map(() => ['apply 1', 'apply 2']))
+  })
+
+  it('is told of a host that was named by hand and did not wait for one that is off, and nobody else goes past the budget', async () => {
+    await start(3, '[rollout]\nsoak = "0s"\nsilent-percent = 100\n')
+    const [, , third] = nodes
+    if (third) third.silent = true
+    await until('away', async () => ((await fleet.api.getFleet({})).online === 2n ? true : undefined))
+    const id = await begin({}, { refs: ['n01'] })
+    await until('its gate', async () =>
+      (await shown(id)).hosts[0]?.waits.some(({ gate }) => gate === 'budget') ? true : undefined,
+    )
+    await fleet.rollouts.abortRollout({ id })
+    await untilOver(id)
+    expect(nodes.map(node => node.changes())).toEqual([[], [], []])
+    await fleet.ok('apply', 'n01', '--timeout', '1m')
+    const [rollout] = await fleet.json('rollout', 'list')
+    expect((await shown(rollout.id)).hosts).toMatchObject([{ host: 'n01', overridden: ['budget'] }])
+    const told = 'gate budget opened for n01: named by hand, and does not wait for who is off by itself: n03'
+    expect(await fleet.ok('events')).toContain(told)
+    expect(await fleet.ok('rollout', 'show', rollout.id, '-o', 'wide')).toMatch(/^n01 .*budget/m)
   })
 
   it('N27: a budget of one moves one, though fifty machines report at once, again and again', async () => {
@@ -279,6 +317,38 @@ describe('a coordinator whose store is deleted in the middle of a rollout', () =
       await fleet.api.approveMachine({ ref: await idOf(agent) })
       await untilActive(fleet, agent)
     }
+    // Each says which host it was. Nobody is it for that, before an operator has looked and said so.
+    const hostsOf = async () =>
+      new Map((await fleet.api.listMachines({ where: '' })).machines.map(one => [one.id, one]))
+    const ids = await Promise.all(agents.map(idOf))
+    await until('what they say', async () => {
+      const shown = await hostsOf()
+      return ids.every((id, at) => shown.get(id)?.actedAs === hosts[at]) ? true : undefined
+    })
+    expect([...(await hostsOf()).values()].map(({ host }) => host)).toEqual(['', '', ''])
+    expect((await fleet.muster('status')).stdout).toContain(
+      `says that it acted as n02 before, and is bound to no host; if you know that it is, \`muster bind n02 ${ids[1]?.slice(0, 12)}\``,
+    )
+    expect(await fleet.muster('bind', '--as-before')).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining('nothing was bound'),
+    })
+    expect([...(await hostsOf()).values()].map(({ host }) => host)).toEqual(['', '', ''])
+    // A machine that was let in without a host, and says that it is one.
+    const liar = await RawMachine.make(fleet)
+    await liar.enrol({ token: await makeToken(fleet) })
+    await using session = await liar.session({ host: 'n03' })
+    await session.untilReceived('welcome')
+    const disputed = await fleet.muster('bind', '--as-before', '--yes')
+    expect(disputed.code).not.toBe(0)
+    expect(disputed.stdout).toContain(`so does machine ${ids[2]?.slice(0, 12)}`)
+    await fleet.api.evictMachine({ ref: liar.id, reason: 'it is none of ours' })
+    await fleet.ok('bind', '--as-before', '--yes')
+    const bound = await hostsOf()
+    expect(ids.map(id => [bound.get(id)?.host, bound.get(id)?.boundBy])).toEqual(
+      hosts.map(host => [host, BoundBy.HAND]),
+    )
+    expect(await fleet.ok('events')).toContain('host n03 bound by hand')
     const text = `rollout ${id} (reboot) is not in the store: n01 had orders of it`
     await until('what is lost', async () =>
       (await fleet.muster('health')).stdout.includes(text) ? true : undefined,

@@ -1,6 +1,4 @@
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
-import { type DescService, fromBinary } from '@bufbuild/protobuf'
+import { fromBinary } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { AgentService } from '../../../shared/gen/muster/v1/agent_pb.ts'
@@ -12,9 +10,9 @@ import { OperatorService } from '../../../shared/gen/muster/v1/operator_pb.ts'
 import { RolloutService } from '../../../shared/gen/muster/v1/rollout_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
 import { createClient } from '../../../shared/rpc/client.ts'
-import { RpcError } from '../../../shared/rpc/rpc-error.ts'
 import { createClientCredentials } from '../../../shared/x509/client-credentials.ts'
 import { generateMachineKey } from '../../../shared/x509/machine-key.ts'
+import { allServices, outcomeOf, outcomesOf } from '../../support/all-methods.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
 import { addOperator, type Operator } from '../../support/operator.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
@@ -31,7 +29,8 @@ let hostless: RawMachine
 beforeAll(async () => {
   fleet = await startFleet()
   operator = await addOperator(fleet)
-  await operator.publish({ toml: '[hosts.olaf]\n[hosts.other]\n' })
+  // Orders lie ready here for machines that are away, beside each other.
+  await operator.publish({ toml: '[rollout]\nmax-unavailable = 2\n[hosts.olaf]\n[hosts.other]\n' })
   const machines = ['olaf', 'other', ''].map(async host => {
     const raw = await RawMachine.make(fleet)
     await raw.enrol({ token: await makeToken(fleet, { host }) })
@@ -45,46 +44,14 @@ afterAll(async () => {
   await operator?.[Symbol.asyncDispose]()
 })
 
-const codeOf = (error: unknown) => (error instanceof RpcError ? status[error.code] : String(error))
-
-/** Calls a method with an empty request and says how it ended. */
-async function outcomeOf(call: unknown): Promise<string> {
-  try {
-    if (call instanceof Promise) await call
-    else for await (const _ of call as AsyncIterable<unknown>) break
-    return 'OK'
-  } catch (error) {
-    return codeOf(error)
-  }
-}
-
-async function* nothing(): AsyncGenerator<never> {}
-
-/** Every service of our wire, also one that is made tomorrow. */
-async function servicesOf(folder: string): Promise<readonly DescService[]> {
-  const path = join(import.meta.dirname, '../../../shared/gen', folder)
-  const files = (await readdir(path)).filter(name => name.endsWith('_pb.ts'))
-  const modules = await Promise.all(files.map(name => import(join(path, name))))
-  return modules.flatMap(module =>
-    Object.values(module).filter(
-      (exported): exported is DescService =>
-        typeof exported === 'object' && exported !== null && Reflect.get(exported, 'kind') === 'service',
-    ),
-  )
-}
-
 describe('the certificate of a machine', () => {
   it('what was seen live with the nearest peer: opens not one method beside the agents’ own, so nobody reads the fleet by it', async () => {
     const before = await fleet.api.listMachines({})
     const asked = new Map<string, string>()
-    for (const service of await servicesOf('muster/v1')) {
+    for (const service of await allServices()) {
       if (service.typeName === AgentService.typeName) continue
       using client = await olaf.fleetClient(service)
-      for (const method of service.methods) {
-        const call: (input: unknown) => unknown = Reflect.get(client as object, method.localName)
-        const streams = method.methodKind === 'client_streaming' || method.methodKind === 'bidi_streaming'
-        asked.set(`${service.name}.${method.name}`, await outcomeOf(call(streams ? nothing() : {})))
-      }
+      for (const [method, outcome] of await outcomesOf(service, client)) asked.set(method, outcome)
     }
     // What operators call is there, and refused; what belongs to other listeners is not there at all.
     const refused = [...asked].filter(([, outcome]) => outcome === 'PERMISSION_DENIED').map(([name]) => name)

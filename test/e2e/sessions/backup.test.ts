@@ -32,7 +32,7 @@ it('muster backup copies a running coordinator, muster restore brings it back as
   expect(refused.stderr).toContain('Say --yes to do it')
   expect(await shownMachine(fleet, later.id)).toBeDefined()
   expect(await fleet.ok('restore', file, '--yes')).toMatch(
-    /^restored the state of .*: 1 machines, 1 revisions\n$/,
+    /^restored the state of .*: 1 machines, 1 revisions; nothing is granted until .*`muster rollout accept`\n$/,
   )
   const shown = await until('the coordinator on its new state', async () => {
     const { revision } = await fleet.api.getFleet({}, { deadlineMs: 2_000 })

@@ -2,6 +2,7 @@ import { status } from '@grpc/grpc-js'
 import { expect, it } from 'vitest'
 import { OperatorService } from '../../../shared/gen/muster/v1/operator_pb.ts'
 import { createClient } from '../../../shared/rpc/client.ts'
+import { millisOf } from '../../../shared/time.ts'
 import { createClientCredentials } from '../../../shared/x509/client-credentials.ts'
 import { generateMachineKey } from '../../../shared/x509/machine-key.ts'
 import { startFleet } from '../../support/fleet.ts'
@@ -90,7 +91,22 @@ it('an operator’s certificate of a dropped authority opens nothing, and a forc
   await expect(fleet.api.rotateAuthority({ step: 'drop' })).rejects.toMatchObject({
     code: status.FAILED_PRECONDITION,
   })
+  const gone = async () =>
+    (await fleet.api.getHealth({})).problems.filter(problem => problem.class === 'authority-gone')
+  expect(await gone()).toEqual([])
+  const before = Date.now()
   await fleet.api.rotateAuthority({ step: 'drop', force: true })
+  // Cut off here: the set that follows is not given yet.
+  const [told, more] = await gone()
+  expect(told).toMatchObject({
+    reason: expect.stringContaining(oldPin),
+    remedy: 'muster trust rotate ca drop',
+  })
+  expect(millisOf(told?.since)).toBeGreaterThanOrEqual(before)
+  expect(more).toBeUndefined()
+  operator.nextTrust({ caPins: authorities.map(({ pin }) => pin).filter(pin => pin !== oldPin) })
+  await operator.giveTrust()
+  expect(await gone()).toEqual([])
   await expect(remote.getFleet({}, { deadlineMs: 5_000 })).rejects.toThrow()
   await untilEvent(fleet, '', 'authority', /drop \(forced\)/)
 })

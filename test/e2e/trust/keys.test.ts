@@ -110,9 +110,27 @@ describe('signing keys change without visiting a machine', () => {
   })
 
   it('a key that was given up signs no revision any more', async () => {
-    const old = generateSigningKey()
-    await expect(operator.publish({ toml: '[hosts.olaf]\n', signers: [old] })).rejects.toThrow(/signature/)
+    const old = operator.keys
+    operator.rotateKey()
+    await operator.giveTrust()
+    for (const signers of [old, [generateSigningKey()]])
+      await expect(operator.publish({ toml: '[hosts.olaf]\n', signers })).rejects.toThrow(/signature/)
     expect((await operator.publish({ toml: '[hosts.olaf]\n' })).number).toBe(1)
+  })
+
+  it('a revision that only given-up keys signed is named by health, with the cure, until it is signed anew', async () => {
+    const untrusted = async () =>
+      (await fleet.api.getHealth({})).problems.filter(problem => problem.class === 'revision-untrusted')
+    expect((await fleet.api.getFleet({})).revision).toBe(1n)
+    expect(await untrusted()).toEqual([])
+    operator.rotateKey()
+    await operator.giveTrust()
+    const { number } = operator.trust.trust
+    expect(await untrusted()).toMatchObject([
+      { reason: expect.stringContaining(`trust set ${number} refuse`), remedy: 'muster publish --renew' },
+    ])
+    await operator.publish({ toml: '[hosts.olaf]\n', renew: true })
+    expect(await untrusted()).toEqual([])
   })
 
   it('a set that travels in a manifest counts for the coordinator and its machines', async () => {

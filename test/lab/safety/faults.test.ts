@@ -7,19 +7,21 @@ import { type LabFleet, startLabFleet } from '../lab-fleet.ts'
 import type { SystemOptions } from '../systems.ts'
 import { service } from '../toplevel/switching.ts'
 import { SET_UP_MS, whyNoLab } from '../why-not.ts'
-import { allAt, atRest, inWords, untilPhase } from './safe-fleet.ts'
+import { allAt, atRest, inWords, untilJournaled, untilPhase } from './safe-fleet.ts'
 
 const why = whyNoLab()
 let fleet: LabFleet
 let broken: AgentProgram
+let newer: AgentProgram
 let notes = 0
 
 beforeAll(async () => {
   if (why !== undefined) return
   broken = await buildAgentProgram({ version: '0.1.66', broken: true })
+  newer = await buildAgentProgram({ version: '0.1.67' })
   fleet = await startLabFleet({
     machines: ['olaf'],
-    moreAgents: [broken],
+    moreAgents: [broken, newer],
     // A switch that hangs is ended after ten seconds, so that nobody waits for half an hour.
     agentConfig: { deadlines: { switchMs: 10_000 }, generations: { keep: 2 } },
   })
@@ -192,6 +194,25 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
     )
   })
 
+  it('T36: brings an agent that a drop-in of the machine keeps from being started: the old one does not confirm it', async () => {
+    const olaf = fleet.machine('olaf')
+    const folder = '/run/systemd/system/muster-agent.service.d'
+    const old = `${fleet.agent.path}/bin/muster-agent`
+    const lines = ['[Service]', 'ExecStart=', `ExecStart=${old} --config /etc/muster/agent.json`]
+    await olaf.ok(['mkdir', '-p', folder])
+    await olaf.writeFile(`${folder}/debug.conf`, `${lines.join('\n')}\n`)
+    await olaf.ok(['systemctl', 'daemon-reload'])
+    const { outcome } = await goesBack(
+      { agent: fleet.agentOf(newer) },
+      'rolled back (unknown)',
+      /was never started: systemd starts .* by \/run\/systemd\/system\/muster-agent\.service\.d\/debug\.conf;/,
+    )
+    expect(outcome.reason).toContain(`(${newer.path}/bin/muster-agent)`)
+    expect(outcome.reason).toContain(`starts ${old} in its place`)
+    await olaf.ok(['rm', '-r', folder])
+    await olaf.ok(['systemctl', 'daemon-reload'])
+  })
+
   it('cuts the machine off its network: nobody confirms, and it comes back by itself (N35)', async () => {
     await goesBack({ network: null }, 'unconfirmed (unconfirmed)', /the coordinator did not answer in time/)
   })
@@ -204,10 +225,9 @@ describe.skipIf(why !== undefined)(`a change that goes wrong ${why ?? ''}`, () =
     const id = await fleet.apply('olaf')
     await untilPhase(olaf, id, Phase.ACTIVATE)
     await fleet.fleet.coordinator?.kill()
-    await untilPhase(olaf, id, Phase.RETURN)
-    await waitUntil('the old system runs', async () => {
-      return (await olaf.state()).current === before.current ? true : undefined
-    })
+    // Its end, not the phase of the way back: the dead man may have gone the whole way before the agent looked again.
+    await untilJournaled(olaf, id, 'outcome')
+    expect((await olaf.state()).current).toBe(before.current)
     await fleet.fleet.startCoordinator()
     expect(inWords(await fleet.waitOutcome(id))).toBe('unconfirmed (unconfirmed)')
     await atRest(fleet, 'olaf')

@@ -37,15 +37,28 @@ export async function journalOf(machine: LabMachine): Promise<readonly JournalLi
 
 /** Waits until an operation has begun a phase, looking often: some phases take a few milliseconds. */
 export async function untilPhase(machine: LabMachine, operation: string, phase: Phase): Promise<void> {
+  await untilLine(
+    machine,
+    operation,
+    `phase ${phase}`,
+    line => line.kind === 'started' && line.phase === phase,
+  )
+}
+
+/** Waits until the machine's journal holds a line of this kind of an operation. */
+export async function untilJournaled(machine: LabMachine, operation: string, kind: string): Promise<void> {
+  await untilLine(machine, operation, `a line of kind ${kind}`, line => line.kind === kind)
+}
+
+async function untilLine(
+  machine: LabMachine,
+  operation: string,
+  what: string,
+  wanted: (line: JournalLine) => boolean,
+): Promise<void> {
   await waitUntil(
-    `phase ${phase} of ${operation}`,
-    async () => {
-      const lines = await journalOf(machine)
-      return (
-        lines.some(line => line.op === operation && line.kind === 'started' && line.phase === phase) ||
-        undefined
-      )
-    },
+    `${what} of ${operation}`,
+    async () => (await journalOf(machine)).some(line => line.op === operation && wanted(line)) || undefined,
     { timeoutMs: 60_000, everyMs: 5 },
   )
 }

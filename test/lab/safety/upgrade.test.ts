@@ -5,6 +5,7 @@ import { authorityIdIn } from '../../../agent/drivers/node/certificates.ts'
 import { AUTHORITY_PEM } from '../../../agent/drivers/testing/driver-fixture.ts'
 import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
+import { waitUntil } from '../../support/wait-until.ts'
 import { type LabFleet, startLabFleet } from '../lab-fleet.ts'
 import type { LabMachine } from '../machine.ts'
 import type { SystemOptions } from '../systems.ts'
@@ -56,13 +57,21 @@ const toml = (version: string) => ({
 
 const publish = async (version: string) => await fleet.publish({ olaf: system(version) }, toml(version))
 
+/** Orders it and gives the operation, which is granted once the package is there. */
 async function upgrade(fetchOnly = false): Promise<string> {
-  const { operations } = await fleet.fleet.api.giveOrders({
+  const { api } = fleet.fleet
+  const word = fetchOnly ? 'fetch' : 'upgrade'
+  const idsOf = async () =>
+    (await api.listOperations({ ref: 'olaf' })).operations.flatMap(({ operationId, action }) =>
+      action === word ? [operationId] : [],
+    )
+  const before = new Set(await idsOf())
+  await api.giveOrders({
     refs: ['olaf'],
     requestId: randomId(),
     action: { case: 'upgrade', value: { fetchOnly } },
   })
-  return operations[0]?.operationId ?? ''
+  return await waitUntil('the order is granted', async () => (await idsOf()).find(id => !before.has(id)))
 }
 
 /** What a join leaves of a worker. */

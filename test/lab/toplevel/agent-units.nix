@@ -10,7 +10,7 @@
 let
   environment = ''
     Environment=LC_ALL=C.UTF-8 HOME=/var/lib/muster-agent
-    Environment=PATH=/run/current-system/sw/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/muster-lab
+    Environment=PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/muster-lab
   '';
 in
 {

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { type Described, describeFleet, unitSection } from '../described.ts'
+import { type Described, describeFleet, describeOwn, unitSection } from '../described.ts'
 
 export const DISTRIBUTIONS = ['k3s', 'k0s', 'kubernetes', 'components'] as const
 export type Distribution = (typeof DISTRIBUTIONS)[number]
@@ -47,6 +47,23 @@ export function configurationsOf({
   settings = '',
   files = {},
 }: Fleet) {
+  return withFleet({ distribution, cluster, hosts, files }, folder => {
+    const k0s = distribution === 'k0s' && !settings.includes('kubernetes.package') ? K0S : ''
+    return describeFleet(folder, `modules = [ ({ lib, ... }: { ${AGENT} ${k0s} ${settings} }) ];`)
+  })
+}
+
+/** A host's own configuration of such a fleet; `settings` is all of it. */
+export function ownConfigurationOf(host: string, { settings = '', ...fleet }: Fleet): Described {
+  return withFleet(fleet, folder => describeOwn(folder, host, `({ lib, ... }: { ${AGENT} ${settings} })`))
+}
+
+const AGENT = `services.muster.agent = { coordinator = "c.home:7443"; caPin = "${'cd'.repeat(32)}"; };`
+
+function withFleet<T>(
+  { distribution, cluster = '', hosts = HOSTS, files = {} }: Omit<Fleet, 'settings'>,
+  read: (folder: string) => T,
+): T {
   const folder = mkdtempSync(join(tmpdir(), 'muster-clusters-'))
   const toml = `[fleet]
 name = "home"
@@ -63,10 +80,8 @@ ${hosts}`
     mkdirSync(dirname(join(folder, path)), { recursive: true })
     writeFileSync(join(folder, path), text)
   }
-  const agent = `services.muster.agent = { coordinator = "c.home:7443"; caPin = "${'cd'.repeat(32)}"; };`
-  const k0s = distribution === 'k0s' && !settings.includes('kubernetes.package') ? K0S : ''
   try {
-    return describeFleet(folder, `modules = [ ({ lib, ... }: { ${agent} ${k0s} ${settings} }) ];`)
+    return read(folder)
   } finally {
     rmSync(folder, { recursive: true })
   }

@@ -1,6 +1,15 @@
 import { describe, expect, test } from 'vitest'
+import type { Described } from '../described.ts'
 import { whyNoNixTests } from '../nix-library.ts'
-import { commandOf, configurationsOf, flagOf, machineOf, service, unitsOf } from './cluster-fleet.ts'
+import {
+  clusterFacts,
+  commandOf,
+  configurationsOf,
+  flagOf,
+  machineOf,
+  service,
+  unitsOf,
+} from './cluster-fleet.ts'
 
 const why = whyNoNixTests()
 
@@ -132,6 +141,24 @@ describe.skipIf(why !== undefined)(`components, one by one ${why ?? ''}`, () => 
       containerRuntimeEndpoint: 'unix:///var/run/crio/crio.sock',
     })
     expect(crio.files['crio/crio.conf.d/00-default.conf']).toContain('cgroup_manager = "systemd"')
+    // cri-o takes the first network by its name, and its own would come before whatever is meant.
+    const networks = (machine: Described) =>
+      Object.keys(machine.files).filter(name => name.startsWith('cni/net.d/'))
+    expect(networks(crio)).toEqual([])
+    const bridged =
+      'muster.kubernetes.components = { runtime.kind = "cri-o"; cni.config = { cniVersion = "1.0.0"; name = "x"; plugins = [ ]; }; };'
+    expect(networks(of(bridged))).toEqual(['cni/net.d/10-muster.conflist'])
+    const kept =
+      'environment.etc."cni/net.d/10-crio-bridge.conflist" = { enable = true; source = lib.mkDefault (builtins.toFile "c" "{}"); };'
+    expect(networks(of(`muster.kubernetes.components.runtime.kind = "cri-o"; ${kept}`))).toEqual([
+      'cni/net.d/10-crio-bridge.conflist',
+    ])
+    // By it the pods of a machine are ended that leaves.
+    expect(clusterFacts(crio)).toMatchObject({
+      kubelet: { folder: '/var/lib/kubelet', runtime: 'unix:///var/run/crio/crio.sock' },
+    })
+    const elsewhere = of('muster.kubernetes.components.kubelet.flags.root-dir = "/srv/kubelet";')
+    expect(clusterFacts(elsewhere)).toMatchObject({ kubelet: { folder: '/srv/kubelet' } })
     const own = of(
       'muster.kubernetes.components.runtime = { kind = "none"; endpoint = "unix:///run/own.sock"; };',
     )

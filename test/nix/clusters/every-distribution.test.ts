@@ -139,13 +139,11 @@ describe.skipIf(why !== undefined)(`nodes of every distribution ${why ?? ''}`, (
         components: ['etcd.service', '/var/lib/etcd/member'],
       } as const
       const [unit, path] = store[distribution]
-      expect(service(machineOf(made, 'n1'), unit).get('ExecStartPre')).toEqual([
-        expect.stringMatching(
-          new RegExp(
-            `/bin/bash /etc/muster/cluster/datastore-guard.sh /var/lib/muster-agent/cluster/member ${path}$`,
-          ),
+      expect(service(machineOf(made, 'n1'), unit).get('ExecStartPre')?.[0]).toMatch(
+        new RegExp(
+          `/bin/bash /etc/muster/cluster/datastore-guard.sh /var/lib/muster-agent/cluster/member ${path}$`,
         ),
-      ])
+      )
       expect(machineOf(made, 'w1').units[unit] ?? '').not.toContain('datastore-guard')
     },
   )

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type Described, unitSection } from '../described.ts'
 import { whyNoNixTests } from '../nix-library.ts'
-import { commandOf, configurationsOf, HOSTS, machineOf } from './cluster-fleet.ts'
+import { commandOf, configurationsOf, HOSTS, machineOf, service } from './cluster-fleet.ts'
 
 const why = whyNoNixTests()
 
@@ -50,12 +50,23 @@ describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
     }
   })
 
-  test('the configuration of a server whose address is found has a place for it', () => {
+  test('R12: the configuration of a server whose address is found has a place for it', () => {
     const made = configurationsOf({ distribution: 'k0s', cluster: 'node-interface = "tailscale0"' })
     expect(words(machineOf(made, 'n1'))).toContain('--config=/run/muster-node/k0s.yaml')
-    expect(JSON.parse(machineOf(made, 'n1').files['k0s/k0s.yaml'] ?? '')).toMatchObject({
+    const { files, settings } = machineOf(made, 'n1')
+    expect(JSON.parse(files['k0s/unfilled.yaml'] ?? '')).toMatchObject({
       spec: { api: { address: '@node-address@' }, storage: { etcd: { peerAddress: '@node-address@' } } },
     })
+    // Where k0s' own commands look: the archive of a backup has to name the address at which it is restored.
+    expect(files['k0s/k0s.yaml']).toBe('/run/muster-node/k0s.yaml')
+    expect(settings['muster/cluster.json']).toMatchObject({ files: ['/etc/k0s/unfilled.yaml'] })
+    // At each start, so that a restart brings what the configuration says by then.
+    const pre = service(machineOf(made, 'n1'), 'k0s.service').get('ExecStartPre')
+    expect(pre?.at(-1)).toMatch(
+      /\/bash \/etc\/muster\/cluster\/k0s-config\.sh \/etc\/k0s\/unfilled\.yaml \/run\/muster-node\/k0s\.yaml$/,
+    )
+    expect(machineOf(made, 'n1').files).toHaveProperty(['muster/cluster/k0s-config.sh'])
+    expect(service(machineOf(made, 'w1'), 'k0s.service').has('ExecStartPre')).toBe(false)
   })
 
   test.each([

@@ -26,6 +26,14 @@ describe.skipIf(why !== undefined)(`k3s ${why ?? ''}`, () => {
     ])
   })
 
+  test('Q8: has servers forget their passwords before each start: k3s makes them of the tokens that it is given', () => {
+    const made = configurationsOf({ distribution: 'k3s' })
+    const before = (host: string) => service(machineOf(made, host), 'k3s.service').get('ExecStartPre') ?? []
+    for (const host of ['n1', 'n2', 'n3'])
+      expect(before(host).at(-1)).toMatch(/\/rm -f \/var\/lib\/rancher\/k3s\/server\/cred\/passwd$/)
+    expect(before('w1')).toEqual([])
+  })
+
   test('leaves every option open, and its own file of variables beside ours', () => {
     const { n1 } = configurationsOf({
       distribution: 'k3s',

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { whyNoNixTests } from '../nix-library.ts'
 import {
@@ -54,6 +55,30 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     )
     expect(flagOf(w1, 'kubelet.service', 'hostname-override')).toBe('w1')
     expect(flagOf(w1, 'kube-proxy.service', 'kubeconfig')).toBe(`${P}/kubelet.conf`)
+  })
+
+  test('tells pods the name service at the tenth address of the services, as components do, and nobody else’s', () => {
+    const dnsOf = (settings: string, cluster = '') => {
+      const made = machineOf(configurationsOf({ distribution: 'kubernetes', cluster, settings }), 'w1')
+      const path = flagOf(made, 'kubelet.service', 'config') ?? ''
+      return JSON.parse(readFileSync(path, 'utf8')).clusterDNS
+    }
+    expect(dnsOf('')).toEqual(['10.0.0.10'])
+    expect(dnsOf('muster.kubernetes.serviceCidr = "10.96.0.0/12";')).toEqual(['10.96.0.10'])
+    expect(dnsOf('services.kubernetes.addons.dns.enable = true;')).toEqual(['10.0.0.254'])
+    expect(dnsOf('services.kubernetes.kubelet.clusterDns = [ "10.0.0.53" ];')).toEqual(['10.0.0.53'])
+  })
+
+  test('has flannel speak where the nodes do', () => {
+    const ifaceOf = (cluster: string, settings = '') => {
+      const w1 = machineOf(configurationsOf({ distribution: 'kubernetes', cluster, settings }), 'w1')
+      return /FLANNELD_IFACE=([^"\n]+)/.exec(w1.units['flannel.service'] ?? '')?.[1]
+    }
+    expect(ifaceOf('node-interface = "tailscale0"')).toBe('tailscale0')
+    // An address is an interface to it, too.
+    expect(ifaceOf('')).toBe('10.0.0.21')
+    expect(ifaceOf('', 'services.flannel.iface = "eth7";')).toBe('eth7')
+    expect(ifaceOf('', 'muster.kubernetes.nodeDnsName = "w1.tail1234.ts.net";')).toBeUndefined()
   })
 
   test('ends an API server that is stopped within seconds: who asks meanwhile is sent to another', () => {
@@ -130,7 +155,10 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     // What guards the datastore looks where it is.
     expect(service(n1, 'etcd.service').get('ExecStartPre')?.[0]).toMatch(/ \/srv\/etcd\/member$/)
     // And so do a restore and a wipe.
-    expect(clusterFacts(n1)).toMatchObject({ etcdDataDir: '/srv/etcd' })
+    expect(clusterFacts(n1)).toMatchObject({
+      etcdDataDir: '/srv/etcd',
+      kubelet: { folder: '/var/lib/kubernetes', runtime: 'unix:///run/containerd/containerd.sock' },
+    })
   })
 
   test.each([
@@ -142,18 +170,25 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     ])
   })
 
-  test('K17: easyCerts stays possible for one server, and is refused for more', () => {
+  test.each([
+    ['n1', '[hosts.n1]\nrole = "server"\naddress = "10.0.0.11"\n'],
+    ['n1', HOSTS],
+    ['w1', HOSTS],
+  ])('K17: easyCerts, whose units nobody would ever let start, is refused on %s', (host, hosts) => {
     const settings = `services.kubernetes = { easyCerts = true;
       apiserver = { serviceAccountKeyFile = "/x"; serviceAccountSigningKeyFile = "/x"; }; };`
-    const one = configurationsOf({
+    const refused = configurationsOf({ distribution: 'kubernetes', hosts, settings })
+    expect(refused[host]?.failedAssertions).toEqual([
+      expect.stringMatching(/neither founded nor adopted[\s\S]*muster\.kubernetes\.enable = false/),
+    ])
+    // The system alone, as the message says.
+    const without = configurationsOf({
       distribution: 'kubernetes',
-      hosts: '[hosts.n1]\nrole = "server"\naddress = "10.0.0.11"\n',
-      settings,
+      hosts,
+      settings: `${settings} muster.kubernetes.enable = false;`,
     })
-    expect(one.n1?.failedAssertions).toEqual([])
-    expect(JSON.stringify(one.n1?.units)).not.toContain(`${P}/pki`)
-    const { n1 } = configurationsOf({ distribution: 'kubernetes', settings })
-    expect(n1?.failedAssertions).toEqual([expect.stringContaining('easyCerts serves one server only')])
+    expect(without[host]?.failedAssertions).toEqual([])
+    expect(without[host]?.files).not.toHaveProperty(['muster/cluster.json'])
   })
 
   test('labels and taints reach the kubelet, and a malformed taint is named', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { isTunnel } from '../../../shared/fleet-file/tunnel-interface.ts'
 import { unitSection } from '../described.ts'
 import { whyNoNixTests } from '../nix-library.ts'
 import {
@@ -14,6 +15,14 @@ import {
 } from './cluster-fleet.ts'
 
 const why = whyNoNixTests()
+const ONE = '[hosts.n1]\nrole = "server"\naddress = "10.0.0.11"\n'
+/** A pair that every server has, as the distribution names it. */
+const CLIENT = {
+  k3s: '/var/lib/rancher/k3s/server/tls/client-admin',
+  k0s: '/var/lib/k0s/pki/admin',
+  kubernetes: '/var/lib/kubernetes/pki/apiserver-kubelet-client',
+  components: '/var/lib/kubernetes/pki/apiserver-kubelet-client',
+} as const
 
 describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
   test.each(DISTRIBUTIONS)('%s: a fixed address is the node’s, and nothing waits for one', distribution => {
@@ -71,6 +80,29 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
     expect(flagOf(dhcp, 'k3s.service', 'node-ip')).toBe('${MUSTER_NODE_ADDRESS}')
   })
 
+  test.each(DISTRIBUTIONS)(
+    '%s: the address of a name is found at the start, and is no fixed one',
+    distribution => {
+      const settings = 'muster.kubernetes.nodeDnsName = "n1.tail1234.ts.net";'
+      const machine = machineOf(configurationsOf({ distribution, settings }), 'n1')
+      expect(machine.failedAssertions).toEqual([])
+      expect(commandOf(machine, 'muster-node-address.service')).toMatch(
+        /node-address\.sh \/run\/muster-node '' n1\.tail1234\.ts\.net$/,
+      )
+      expect(clusterFacts(machine)).toMatchObject({
+        nodeAddress: null,
+        servers: { n1: null, n2: null, n3: null },
+      })
+      for (const name of unitsOf(machine))
+        expect(unitSection(machine.units[name], 'Unit').get('Requires')?.[0]).toContain('muster-node-address')
+      const both = configurationsOf({
+        distribution,
+        settings: `${settings} muster.kubernetes.nodeAddress = "10.0.0.11";`,
+      })
+      expect(both.n1?.failedAssertions).toContainEqual(expect.stringContaining('set one of them'))
+    },
+  )
+
   test('node-interface that is the host’s own interface keeps the fixed address', () => {
     const machine = machineOf(
       configurationsOf({ distribution: 'k3s', cluster: 'node-interface = "eth0"' }),
@@ -94,7 +126,7 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
   })
 
   test.each([
-    ['k3s', [6443, 10250, 2379, 2380], [10250], [8472]],
+    ['k3s', [6443, 10250, 2379, 2380], [10250], [8472, 51820, 51821]],
     ['k0s', [6443, 2380, 9443, 8132], [10250, 179], []],
     ['kubernetes', [6443, 10250, 2379, 2380], [10250], [8285, 8472]],
     ['components', [6443, 2379, 2380], [10250], []],
@@ -109,6 +141,7 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
       const narrow = configurationsOf({ distribution, cluster: 'node-interface = "tailscale0"' })
       expect(narrow.n1?.networking.firewall.allowedTCPPorts).toEqual([6443])
       expect(narrow.w1?.networking.firewall.allowedTCPPorts).toEqual([])
+      expect(narrow.w1?.networking.firewall.allowedUDPPorts).toEqual([])
       expect(sorted(narrow.w1?.networking.firewall.interfaces.tailscale0?.allowedTCPPorts)).toEqual(
         sorted(worker),
       )
@@ -121,13 +154,65 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
     },
   )
 
+  test.each([
+    ['', [10250], [4789]],
+    ['calico.vxlanPort = 4790;', [10250], [4790]],
+    ['calico.wireguard = true;', [10250], [4789, 51820, 51821]],
+    ['calico.mode = "bird";', [179, 10250], []],
+    ['calico.mode = "ipip";', [179, 10250], []],
+  ])('k0s with Calico opens on workers what its settings say: %s', (calico, tcp, udp) => {
+    const settings = `services.k0s.spec.network = { provider = "calico"; ${calico} };`
+    const { n1, w1 } = configurationsOf({ distribution: 'k0s', settings })
+    expect([...(w1?.networking.firewall.allowedTCPPorts ?? [])].sort((a, b) => a - b)).toEqual(tcp)
+    expect(w1?.networking.firewall.allowedUDPPorts).toEqual(udp)
+    expect(w1?.networking.firewall.extraCommands).toBe(
+      calico.includes('ipip') ? 'ip46tables -A nixos-fw -p 4 -j nixos-fw-accept\n' : '',
+    )
+    // No pod of it runs on a controller alone.
+    expect(n1?.networking.firewall.allowedUDPPorts).toEqual([])
+  })
+
+  const OF_K0S = `services.k0s.spec.network.controlPlaneLoadBalancing = {
+    enabled = true;
+    keepalived.vrrpInstances = [ { virtualIPs = [ "10.0.0.9/24" ]; interface = "eth0"; } ];
+  };`
+  test.each([
+    ['k0s', '', OF_K0S],
+    ...DISTRIBUTIONS.map(name => [name, 'endpoint = "10.0.0.9"\nendpoint-keeper = "servers"', ''] as const),
+  ] as const)(
+    '%s: servers that keep an address hear each other, with either firewall %s',
+    (distribution, cluster, settings) => {
+      const { n1, w1 } = configurationsOf({ distribution, cluster, settings })
+      expect(n1?.networking.firewall).toMatchObject({
+        extraCommands: 'ip46tables -A nixos-fw -p 112 -i eth0 -j nixos-fw-accept\n',
+        extraStopCommands: 'ip46tables -D nixos-fw -p 112 -i eth0 -j nixos-fw-accept 2>/dev/null || true\n',
+        extraInputRules: '',
+      })
+      expect(w1?.networking.firewall.extraCommands).toBe('')
+      const nftables = `${settings} networking.nftables.enable = true;`
+      expect(
+        configurationsOf({ distribution, cluster, settings: nftables }).n1?.networking.firewall,
+      ).toMatchObject({
+        extraCommands: '',
+        extraInputRules: 'iifname "eth0" meta l4proto 112 accept\n',
+      })
+      const closed = `${settings} muster.kubernetes.openFirewall = false;`
+      expect(
+        configurationsOf({ distribution, cluster, settings: closed }).n1?.networking.firewall,
+      ).toMatchObject({
+        extraCommands: '',
+      })
+    },
+  )
+
   test('servers keep a virtual endpoint, the one whose API server is ready', () => {
     const cluster = 'endpoint = "10.0.0.9"\nendpoint-keeper = "servers"'
     for (const distribution of DISTRIBUTIONS) {
       const { n1, n2, w1 } = configurationsOf({ distribution, cluster })
       expect(n1?.keepalived).toMatchObject({
         enable: true,
-        openFirewall: true,
+        // Opened for the one interface instead.
+        openFirewall: false,
         vrrpInstances: {
           'muster-endpoint': {
             interface: 'eth0',
@@ -136,8 +221,20 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
             state: 'BACKUP',
           },
         },
-        vrrpScripts: { 'muster-api': { script: expect.stringContaining('https://127.0.0.1:6443/readyz') } },
+        // k3s and k0s tell nobody without a name: a client's certificate is shown, whose key is root's.
+        vrrpScripts: {
+          'muster-api': {
+            script: expect.stringMatching(
+              new RegExp(
+                `/etc/muster/cluster/api-ready\\.sh \\S+/curl 6443 ${CLIENT[distribution]}\\.crt ${CLIENT[distribution]}\\.key$`,
+              ),
+            ),
+            user: 'root',
+          },
+        },
       })
+      expect(n1?.files).toHaveProperty(['muster/cluster/api-ready.sh'])
+      expect(w1?.files).not.toHaveProperty(['muster/cluster/api-ready.sh'])
       expect(n2?.keepalived.vrrpInstances).toEqual(n1?.keepalived.vrrpInstances)
       expect(w1?.keepalived.enable).toBe(false)
     }
@@ -152,6 +249,30 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
     expect(without.n1?.failedAssertions).toEqual([
       expect.stringContaining('on which interface 10.0.0.9 is kept'),
     ])
+  })
+
+  test('no virtual endpoint is kept on a tunnel: it is one of the network that the hosts have in common', () => {
+    const kept = (node: string) => {
+      const cluster = `endpoint = "10.0.0.9"\nendpoint-keeper = "servers"\nnode-interface = "${node}"`
+      const { n1 } = configurationsOf({ distribution: 'k3s', cluster, hosts: ONE })
+      expect(n1?.failedAssertions).toEqual([])
+      return n1?.keepalived.vrrpInstances['muster-endpoint']?.interface
+    }
+    for (const node of ['tailscale0', 'wg-home', 'tun1', 'wt0', 'wlan0', 'eth1', 'wtf'])
+      expect([node, kept(node)]).toEqual([node, isTunnel(node) ? 'eth0' : node])
+    const firewall = configurationsOf({
+      distribution: 'k3s',
+      cluster: 'endpoint = "10.0.0.9"\nendpoint-keeper = "servers"\nnode-interface = "tailscale0"',
+      hosts: ONE,
+    }).n1?.networking.firewall
+    expect(firewall?.extraCommands).toBe('ip46tables -A nixos-fw -p 112 -i eth0 -j nixos-fw-accept\n')
+    const none = configurationsOf({
+      distribution: 'k3s',
+      cluster: 'endpoint = "10.0.0.9"\nendpoint-keeper = "servers"',
+      hosts: ONE,
+      settings: 'muster.interface = lib.mkForce "tailscale0";',
+    })
+    expect(none.n1?.failedAssertions).toEqual([expect.stringContaining('goes over a')])
   })
 
   test('names of all servers and the endpoint come into the certificates', () => {

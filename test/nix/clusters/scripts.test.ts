@@ -33,7 +33,8 @@ describe('datastore-guard.sh', () => {
   it('lets a server start that was never a member, and one that has its datastore', () => {
     expect(run(script('datastore-guard.sh'), join(folder, 'member'), join(folder, 'data')).status).toBe(0)
     writeFileSync(join(folder, 'member'), '')
-    mkdirSync(join(folder, 'data'))
+    mkdirSync(join(folder, 'data/snap'), { recursive: true })
+    writeFileSync(join(folder, 'data/snap/db'), '')
     expect(run(script('datastore-guard.sh'), join(folder, 'member'), join(folder, 'data')).status).toBe(0)
   })
 
@@ -43,6 +44,23 @@ describe('datastore-guard.sh', () => {
     expect(status).toBe(1)
     expect(stderr).toContain(`its datastore ${join(folder, 'data')} is gone`)
     expect(stderr).toContain('restore a snapshot')
+    expect(stderr).toContain('muster leave HOST --dead')
+  })
+
+  it('K7: takes no empty folder for a datastore', () => {
+    writeFileSync(join(folder, 'member'), '')
+    mkdirSync(join(folder, 'data/wal'), { recursive: true })
+    expect(run(script('datastore-guard.sh'), join(folder, 'member'), join(folder, 'data')).status).toBe(1)
+  })
+
+  it('stops a server that stood down, whatever its datastore holds', () => {
+    writeFileSync(join(folder, 'member'), '')
+    writeFileSync(join(folder, 'stood-down'), '')
+    mkdirSync(join(folder, 'data/snap'), { recursive: true })
+    writeFileSync(join(folder, 'data/snap/db'), '')
+    const { status, stderr } = run(script('datastore-guard.sh'), join(folder, 'member'), join(folder, 'data'))
+    expect(status).toBe(1)
+    expect(stderr).toContain('muster rejoin HOST --wipe')
   })
 })
 
@@ -88,6 +106,33 @@ describe('static-pods.sh', () => {
     expect(readdirSync(to)).toEqual(['kube-apiserver.json'])
     rmSync(join(folder, 'real'))
     expect(readFileSync(join(to, 'kube-apiserver.json'), 'utf8')).toBe('{"kind":"Pod"}')
+  })
+})
+
+describe('k0s-config.sh', () => {
+  it('fills the address into the configuration of k0s, and does so anew at each start', () => {
+    const [from, to] = [join(folder, 'from.yaml'), join(folder, 'k0s.yaml')]
+    const start = (config: string) => {
+      writeFileSync(from, config)
+      const { status } = spawnSync('bash', [script('k0s-config.sh'), from, to], {
+        env: { ...process.env, MUSTER_NODE_ADDRESS: '10.7.0.2' },
+      })
+      expect(status).toBe(0)
+      return JSON.parse(readFileSync(to, 'utf8'))
+    }
+    expect(start('{"address":"@node-address@","sans":["n1","@node-address@"]}')).toEqual({
+      address: '10.7.0.2',
+      sans: ['n1', '10.7.0.2'],
+    })
+    expect(start('{"address":"@node-address@","port":6444}')).toEqual({ address: '10.7.0.2', port: 6444 })
+    expect(readdirSync(folder).sort()).toEqual(['from.yaml', 'k0s.yaml'])
+  })
+
+  it('leaves what is there where no address is known', () => {
+    const to = join(folder, 'k0s.yaml')
+    writeFileSync(to, 'as it was')
+    expect(run(script('k0s-config.sh'), '/dev/null', to).status).not.toBe(0)
+    expect(readFileSync(to, 'utf8')).toBe('as it was')
   })
 })
 
@@ -145,18 +190,25 @@ describe.skipIf(!hasNetworks)(`node-address.sh ${whyNot}`, () => {
     expect(address('etcd.env')).toContain('ETCD_LISTEN_PEER_URLS=https://[fd00::7]:2380\n')
   })
 
-  it('fills the address into the configuration of k0s', () => {
-    const { status } = inNetwork(
+  it('takes the address that a name stands for, of those that this machine has', () => {
+    const hosts = [
       'mount -t tmpfs none /etc',
-      'mkdir /etc/k0s',
-      `echo '{"address":"@node-address@","sans":["n1","@node-address@"]}' > /etc/k0s/k0s.yaml`,
-      ...links,
+      "echo 'hosts: files' > /etc/nsswitch.conf",
+      // As NixOS has it: every line counts.
+      "echo 'multi on' > /etc/host.conf",
+      // The first is what NixOS writes of a machine's own name, the second another machine's.
+      String.raw`printf '127.0.0.2 n1\n10.7.0.1 n1\n10.8.0.9 n1\nfd00::7 n1\n' > /etc/hosts`,
       'ip addr add 10.7.0.2/24 dev v0',
-      node('v0'),
-    )
-    expect(status).toBe(0)
-    expect(JSON.parse(address('k0s.yaml'))).toEqual({ address: '10.7.0.2', sans: ['n1', '10.7.0.2'] })
-    expect(existsSync('/etc/k0s/k0s.yaml')).toBe(false)
+      'ip addr add fd00::7/64 dev v0 nodad',
+    ]
+    const late = '(sleep 1.5; ip addr add 10.8.0.9/24 dev v1) &'
+    const { status, stdout } = inNetwork(...links, ...hosts, `timeout 20 ${node("''", 'n1')}`)
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "the node's address is fd00::7, of v0\n" })
+    expect(address('address.env')).toContain('MUSTER_NODE_INTERFACE=v0\n')
+    expect(inNetwork(...links, ...hosts, late, `timeout 20 ${node('v1', 'n1')}`).status).toBe(0)
+    expect(address('address')).toBe('10.8.0.9\n')
+    const unknown = `timeout 3 ${node("''", 'n2')} || echo gave up`
+    expect(inNetwork(...links, ...hosts, unknown).stdout).toBe('gave up\n')
   })
 
   it('has no address that is only this machine’s or still a candidate', () => {

@@ -89,6 +89,27 @@ describe.skipIf(why !== undefined)(`how Kubernetes' version is tied ${why ?? ''}
         'etc/muster/cluster.json',
       ]),
     )
+    const files = (distribution: Distribution, settings: string) =>
+      configurationsOf({ distribution, hosts, cluster: 'life = "apart"', settings }).x1?.profile?.holds
+    const units = (names: string) =>
+      `systemd.units = lib.genAttrs [ ${names} "muster-cluster-secrets.service" "muster-kubernetes.service" ] (name: { unit = e.nixpkgs.package name; });`
+    // What units read by a name that stays is of no use in the system of a machine that has none of ours.
+    expect(files('kubernetes', units('"kubelet.service" "kube-proxy.service" "flannel.service"'))).toContain(
+      'etc/kube-flannel/net-conf.json',
+    )
+    expect(
+      files(
+        'k3s',
+        `${units('"k3s.service"')} environment.etc."rancher/k3s/config.yaml".source = builtins.toFile "c" "";`,
+      ),
+    ).toContain('etc/rancher/k3s/config.yaml')
+    const own = 'muster.kubernetes.files = [ "/etc/kubernetes/audit.yaml" ];'
+    expect(
+      files(
+        'components',
+        `${units('"kubelet.service" "kube-proxy.service"')} ${own} environment.etc."kubernetes/audit.yaml".source = builtins.toFile "a" "";`,
+      ),
+    ).toContain('etc/kubernetes/audit.yaml')
     expect(made.w1?.profile?.holds).toEqual(['kubernetes-1.34.3', 'kubectl'])
     expect(Object.keys(configurationsOf({ distribution: 'components', hosts }))).not.toContain('x1')
   })

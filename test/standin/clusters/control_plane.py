@@ -39,6 +39,8 @@ class ControlPlane:
             "bind-address": self.bind,
             "secure-port": str(self.port),
             "authorization-mode": "Node,RBAC",
+            # As k3s and k0s have it: whoever does not say who they are hears 401, also from /readyz.
+            "anonymous-auth": "false",
             "enable-admission-plugins": "NodeRestriction",
             "enable-bootstrap-token-auth": "true",
             "allow-privileged": "true",
@@ -64,6 +66,9 @@ class ControlPlane:
             "requestheader-extra-headers-prefix": "X-Remote-Extra-",
             **more,
         }
+        # A file may say who asks without a name, and the program takes one of the two only.
+        if "authentication-config" in more and "anonymous-auth" not in more:
+            del flags["anonymous-auth"]
         return [find("kube-apiserver"), *as_flags(flags)]
 
     def controller_manager(self, more: dict) -> list[str]:

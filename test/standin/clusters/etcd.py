@@ -15,6 +15,8 @@ class Member:
     name: str
     peer: str
     learner: bool
+    # Where its clients reach it; empty until it has started.
+    client: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,10 @@ class Etcd:
 
     def members(self, at: str = "https://127.0.0.1:2379") -> list[Member]:
         return [
-            Member(f"{one['ID']:x}", one.get("name", ""), (one.get("peerURLs") or [""])[0], one.get("isLearner", False))
+            Member(
+                f"{one['ID']:x}", one.get("name", ""), (one.get("peerURLs") or [""])[0], one.get("isLearner", False),
+                (one.get("clientURLs") or [""])[0],
+            )
             for one in self.ctl("member", "list", at=at)["members"]
         ]
 

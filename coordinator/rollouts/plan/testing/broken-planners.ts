@@ -12,6 +12,7 @@ export const SMALL_WORLD: SimulationOptions = {
   lying: 0.02,
   forbidding: 0,
   late: 0,
+  joining: 0,
   askGates: false,
   askJobs: false,
   calamity: false,
@@ -24,12 +25,21 @@ export const SMALL_WORLD: SimulationOptions = {
   maxFailures: undefined,
   spread: false,
   canaries: 1,
+  byHand: false,
   actions: ['upgrade', 'apply', 'reboot'],
   later: [],
 }
 
 /** A world in which much is done in clusters. */
 const BUSY: Partial<SimulationOptions> = { alone: 0, maxUnavailable: { kind: 'percent', percent: 100 } }
+
+/** A world in which operators name hosts one by one, and many are off. */
+const BY_HAND: Partial<SimulationOptions> = {
+  byHand: true,
+  clusters: [],
+  alone: 30,
+  maxUnavailable: { kind: 'number', number: 1 },
+}
 
 /** A world in which much is taken back. */
 const TAKES_BACK: Partial<SimulationOptions> = {
@@ -70,6 +80,9 @@ const withMembers = (change: (member: MemberView, nowMs: number) => MemberView):
   }
 }
 
+const renewedAt = ({ evidence }: MemberView, nowMs: number) =>
+  evidence && { ...evidence, renewedAfterMs: nowMs }
+
 const withRecords = (change: (rollout: RolloutRecord) => RolloutRecord) =>
   blind(snapshot => ({ ...snapshot, rollouts: snapshot.rollouts.map(change) }))
 
@@ -107,7 +120,9 @@ export const BROKEN_PLANNERS: readonly {
       )
       const all = first ? [first, ...rest] : rest
       return {
+        placements: all.flatMap(({ placements }) => placements),
         grants: all.flatMap(({ grants }) => grants),
+        opened: all.flatMap(({ opened }) => opened),
         closings: all.flatMap(({ closings }) => closings),
         moves: all.flatMap(({ moves }) => moves),
         waits: new Map(all.flatMap(({ waits }) => [...waits])),
@@ -125,6 +140,28 @@ export const BROKEN_PLANNERS: readonly {
           settings: { ...rollout.settings, maxUnavailable: all, maxUnavailableAlone: all },
         }
       }),
+  },
+  {
+    name: 'moves at once whoever was named by hand',
+    notices: /over budget/,
+    planner: () =>
+      withRecords(rollout => {
+        const all = { kind: 'percent', percent: 100 } as const
+        return { ...rollout, settings: { ...rollout.settings, maxUnavailableAlone: all } }
+      }),
+    options: BY_HAND,
+  },
+  {
+    name: 'goes past the budget of hosts that were named by hand, and records nothing',
+    notices: /over budget/,
+    planner: () => (snapshot, nowMs) => ({ ...planRollouts(snapshot, nowMs), opened: [] }),
+    options: BY_HAND,
+  },
+  {
+    name: 'goes past the budget without anybody having named hosts by hand',
+    notices: /over budget/,
+    planner: () => withRecords(rollout => ({ ...rollout, settings: { ...rollout.settings, direct: true } })),
+    options: { ...BY_HAND, byHand: false },
   },
   {
     name: 'asks nobody whether the datastore agrees (T39)',
@@ -155,6 +192,32 @@ export const BROKEN_PLANNERS: readonly {
     options: { actions: ['reboot', 'reboot', 'reboot'] },
   },
   {
+    name: 'takes the server at which the others join for the one that leads',
+    notices: /leader before another/,
+    planner: () =>
+      blind(snapshot => {
+        const clusters = [...snapshot.clusters].map(([name, cluster]): [string, ClusterView] => [
+          name,
+          { ...cluster, leader: cluster.first },
+        ])
+        return { ...snapshot, clusters: new Map(clusters) }
+      }),
+  },
+  {
+    name: 'takes whoever led at first for the one that leads now',
+    notices: /leader before another/,
+    planner: () => {
+      const known = new Map<string, string | undefined>()
+      return blind(snapshot => {
+        const clusters = [...snapshot.clusters].map(([name, cluster]): [string, ClusterView] => {
+          if (!known.has(name)) known.set(name, cluster.leader)
+          return [name, { ...cluster, leader: known.get(name) }]
+        })
+        return { ...snapshot, clusters: new Map(clusters) }
+      })
+    },
+  },
+  {
     name: 'sends workers ahead of their servers',
     notices: /worker before server|ahead of a server/,
     planner: () =>
@@ -182,8 +245,30 @@ export const BROKEN_PLANNERS: readonly {
   {
     name: 'takes an old answer for proof (T40)',
     notices: /stale proof|false proof/,
-    planner: () => withMembers((member, nowMs) => ({ ...member, asOfMs: nowMs })),
+    planner: () =>
+      withMembers((member, nowMs) => ({ ...member, asOfMs: nowMs, evidence: renewedAt(member, nowMs) })),
     options: { ...BUSY, actions: ['reboot', 'reboot', 'reboot'] },
+  },
+  {
+    name: 'believes a Ready that has outlived its kubelet (T40)',
+    notices: /stale proof/,
+    planner: () => withMembers((member, nowMs) => ({ ...member, evidence: renewedAt(member, nowMs) })),
+    options: { ...BUSY, actions: ['reboot', 'restart', 'reboot'] },
+  },
+  {
+    name: 'takes a renewal of before for one of after (T40)',
+    notices: /stale proof/,
+    planner: () =>
+      blind(snapshot => ({
+        ...snapshot,
+        operations: new Map(
+          [...snapshot.operations].map(([id, view]) => [
+            id,
+            { ...view, disturbed: { startedMs: Number.POSITIVE_INFINITY, endedMs: 0 } },
+          ]),
+        ),
+      })),
+    options: { ...BUSY, actions: ['reboot', 'restart', 'reboot'] },
   },
   {
     name: 'does not look which version runs',
@@ -287,6 +372,30 @@ export const BROKEN_PLANNERS: readonly {
     options: { actions: ['reboot', 'reboot', 'reboot'] },
   },
   {
+    name: 'grants while it is halted (T62)',
+    notices: /while halted/,
+    planner: () => blind(snapshot => ({ ...snapshot, halted: undefined })),
+    options: { mishaps: true },
+  },
+  {
+    name: 'orders what holds and obeys nothing',
+    notices: /^held/,
+    planner: () => withHosts(view => ({ ...view, held: undefined })),
+    options: { mishaps: true },
+  },
+  {
+    name: 'begins where something else is under way',
+    notices: /^busy/,
+    planner: () => withHosts(view => ({ ...view, busyWith: undefined })),
+    options: { mishaps: true },
+  },
+  {
+    name: 'orders what has no target',
+    notices: /^without a target/,
+    planner: () => withHosts(view => ({ ...view, refused: new Map() })),
+    options: { mishaps: true },
+  },
+  {
     name: 'pulls pins',
     notices: /pinned/,
     planner: () => withHosts(view => ({ ...view, pin: undefined })),
@@ -338,7 +447,7 @@ export const BROKEN_PLANNERS: readonly {
           name,
           datastore: { kind: 'read', quorum: { members: [], voters: 0, healthy: 0 } },
           serverChange: undefined,
-          leader: undefined,
+          ...{ leader: undefined, first: undefined },
           members: new Map(
             [...snapshot.hosts.values()]
               .filter(({ cluster }) => cluster === name)
@@ -553,6 +662,26 @@ export const BROKEN_PLANNERS: readonly {
     options: { actions: ['restart', 'restart', 'restart'] },
   },
   {
+    name: 'takes for outside of its cluster for ever who had not joined when it began',
+    notices: /acts undrained/,
+    planner: () =>
+      blind(snapshot => {
+        const records = snapshot.rollouts.flatMap(({ hosts }) => hosts)
+        const alone = new Set(records.flatMap(({ host, cluster }) => (cluster === undefined ? [host] : [])))
+        const hosts = [...snapshot.hosts].map(([name, view]): [string, HostView] => [
+          name,
+          alone.has(name) ? { ...view, cluster: undefined } : view,
+        ])
+        return { ...snapshot, hosts: new Map(hosts) }
+      }),
+    options: { ...BUSY, joining: 0.7, actions: ['reboot', 'reboot', 'reboot'] },
+  },
+  {
+    name: 'leaves behind who lost its session a moment ago',
+    notices: /left behind after a moment/,
+    planner: () => withHosts(view => ({ ...view, awaySinceMs: undefined })),
+  },
+  {
     name: 'begins with what is ill',
     notices: /begun while not well/,
     planner: () =>
@@ -562,4 +691,43 @@ export const BROKEN_PLANNERS: readonly {
       })),
     options: BUSY,
   },
+  {
+    name: 'looks whether a node is well only when it begins with it',
+    notices: /goes on while not well/,
+    planner: () => (snapshot, nowMs) => planRollouts(withHealthOpened(snapshot), nowMs),
+    // Few nodes cease to be well just then.
+    options: {
+      ...BUSY,
+      clusters: [{ servers: 1, workers: 40 }],
+      actions: ['reboot', 'reboot', 'reboot'],
+      later: ['reboot', 'reboot', 'reboot'],
+    },
+  },
+  {
+    name: 'takes a server away that was drained while another has ceased to be well',
+    notices: /beside a server that is not well/,
+    planner: () => (snapshot, nowMs) => planRollouts(withHealthOpened(snapshot), nowMs),
+    options: {
+      ...BUSY,
+      clusters: Array.from({ length: 8 }, () => ({ servers: 5, workers: 0 })),
+      actions: ['reboot', 'reboot', 'reboot'],
+      later: ['reboot', 'reboot', 'reboot'],
+    },
+  },
 ]
+
+function isDrained(grants: HostRecord['grants']): boolean {
+  return grants.some(({ step, end }) => step === 'drain' && end?.outcome === 'done')
+}
+
+/** With the gate opened for every host that was drained. */
+function withHealthOpened(snapshot: RolloutSnapshot): RolloutSnapshot {
+  const rollouts = snapshot.rollouts.map(rollout => ({
+    ...rollout,
+    overrides: new Set([
+      ...rollout.overrides,
+      ...rollout.hosts.flatMap(({ host, grants }) => (isDrained(grants) ? [`${host} health`] : [])),
+    ]),
+  }))
+  return { ...snapshot, rollouts }
+}

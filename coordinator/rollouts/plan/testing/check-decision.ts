@@ -1,6 +1,7 @@
 import type { Decision, NewGrant } from '../decision.ts'
 import type { Grant, HostRecord, RolloutRecord } from '../rollout-record.ts'
 import type { RolloutSnapshot } from '../rollout-snapshot.ts'
+import { isBusy, isHalted, isHeld, isTargetless } from './mishaps.ts'
 import type { Box, Fleet } from './simulated-fleet.ts'
 
 /*
@@ -11,10 +12,13 @@ import type { Box, Fleet } from './simulated-fleet.ts'
 /** Steps of what servers or members of a cluster do in one act: it is over when that is. */
 const ONE_ACT = ['rotate', 'leave', 'restore']
 
+/** Who was drained and handed back so often is left to a person. */
+const MOST_HAND_BACKS = 10
+
 /** Gates that an operator may open. */
 const OPENABLE = [
   ...['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'],
-  ...['lock', 'pin', 'window', 'health', 'checks', 'jobs', 'quarantine', 'soak', 'given-up'],
+  ...['lock', 'pin', 'window', 'health', 'checks', 'jobs', 'soak', 'given-up'],
 ]
 
 /** By the table of the page about rollouts: what does not hold an action. */
@@ -85,7 +89,7 @@ class Ledger {
   constructor(
     rollouts: readonly RolloutRecord[],
     over: Iterable<RolloutRecord>,
-    { closings }: Decision,
+    { closings, placements }: Decision,
     nowMs: number,
   ) {
     const ends = new Map(closings.map(({ grant, end }) => [grant, end]))
@@ -98,7 +102,8 @@ class Ledger {
           const end = grant.end ? undefined : ends.get(grant.id)
           return end ? { ...grant, end: { ...end, atMs: nowMs } } : grant
         })
-        this.#put(id, { ...host, grants })
+        const to = placements.find(one => one.rollout === id && one.host === host.host)
+        this.#put(id, { ...host, cluster: to?.cluster ?? host.cluster, grants })
       }
     }
   }
@@ -142,6 +147,7 @@ export function checkDecision(fleet: Fleet, snapshot: RolloutSnapshot, decision:
   }))
   const ledger = new Ledger(fleet.rollouts, over, decision, nowMs)
   checkClosings(fleet, snapshot, decision)
+  checkEnds(fleet, decision)
   const failedNow = new Map(
     fleet.rollouts.map(({ id, hosts }) => [
       id,
@@ -159,7 +165,9 @@ export function checkDecision(fleet: Fleet, snapshot: RolloutSnapshot, decision:
       continue
     }
     const failed = failedNow.get(rollout.id) ?? []
-    for (const [what, gate = ''] of problemsOf(fleet, snapshot, ledger, rollout, host, box, grant, failed)) {
+    const past = decision.opened.some(one => one.rollout === rollout.id && one.host === grant.host)
+    const found = problemsOf(fleet, snapshot, ledger, rollout, host, box, grant, failed, past)
+    for (const [what, gate = ''] of found) {
       if (PASSED[rollout.action]?.includes(gate)) continue
       if (OPENABLE.includes(gate) && rollout.overrides.has(`${grant.host} ${gate}`))
         fleet.counts.overridden += 1
@@ -178,6 +186,7 @@ function* problemsOf(
   box: Box,
   { step, attempt, skipped }: NewGrant,
   failed: readonly string[],
+  past: boolean,
 ): Iterable<Problem> {
   const { grants } = host
   const { action } = rollout
@@ -197,6 +206,7 @@ function* problemsOf(
     if (booted && skipped === undefined) yield ['boots again']
     if (!booted && skipped !== undefined) yield ['does not boot']
   }
+  if (isHalted(fleet) && skipped === undefined) yield ['while halted']
   const begins = step === 'prefetch' || step === 'snapshot' || step === 'drain' || step === 'act'
   if (!begins || skipped !== undefined) return
   if (rollout.state !== 'running') yield ['not running']
@@ -209,6 +219,9 @@ function* problemsOf(
   if (failed.some(name => rollout.hosts.some(one => one.host === name && one.canary)))
     yield ['after a canary failed']
   if (!snapshot.hosts.get(host.host)?.machine) yield ['no machine is it', 'unbound']
+  if (isHeld(fleet, box)) yield ['held', 'held']
+  if (isBusy(fleet, box)) yield ['busy', 'busy']
+  if (isTargetless(fleet, box)) yield ['without a target', 'target']
   if (box.lock !== undefined) yield ['locked', 'lock']
   yield* allowProblems(fleet, rollout, box, step)
   if (box.pin && box.pin.untilMs > fleet.nowMs && box.pin.revision !== rollout.revision)
@@ -220,15 +233,37 @@ function* problemsOf(
   const minute = Math.floor(fleet.nowMs / 60_000) % 1440
   if (!(box.windows.length > 0 ? isInside(box.windows, minute) : minute % 60 < 20))
     yield ['outside of its window', 'window']
-  if (!snapshot.hosts.get(host.host)?.connected) yield ['away', 'away']
+  // The order of a machine that was named by hand lies ready for it, but where its gates are asked first.
+  const liesReady = rollout.settings.direct && host.cluster === undefined
+  const isAsked =
+    fleet.askGates && !PASSED[action]?.includes('checks') && !rollout.overrides.has(`${host.host} checks`)
+  if (!snapshot.hosts.get(host.host)?.connected && !(liesReady && !isAsked)) yield ['away', 'away']
   yield* clusterProblems(fleet, snapshot, ledger, rollout, host, box, step)
   yield* gateProblems(fleet, ledger, rollout, box)
   yield* jobProblems(fleet, snapshot, ledger, rollout, box)
-  if (heldBy(action, grants) !== undefined || step === 'snapshot') return
-  const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(box.host)
-  if (member?.joined && member.ready !== true) yield ['begun while not well', 'health']
+  const isBegun = heldBy(action, grants) !== undefined
+  yield* healthProblems(snapshot, rollout, box, isBegun)
+  if (isBegun || step === 'snapshot') return
   yield* orderProblems(snapshot, ledger, rollout, host)
-  yield* budgetProblems(fleet, snapshot, ledger, rollout, box)
+  yield* budgetProblems(fleet, snapshot, ledger, rollout, box, past)
+}
+
+/** A node is well each time that it is touched, and so are the other servers when one of them that was drained is. */
+function* healthProblems(
+  { clusters }: RolloutSnapshot,
+  { overrides }: RolloutRecord,
+  box: Box,
+  isBegun: boolean,
+): Iterable<Problem> {
+  const members = clusters.get(box.cluster ?? '')?.members
+  const member = members?.get(box.host)
+  if (!members || !member?.joined) return
+  if (member.ready !== true) yield [isBegun ? 'goes on while not well' : 'begun while not well', 'health']
+  if (!isBegun || !box.server || overrides.has(`${box.host} budget`)) return
+  const isIll = [...members].some(
+    ([name, { server, joined, ready }]) => server && name !== box.host && joined && ready !== true,
+  )
+  if (isIll) yield ['beside a server that is not well', 'health']
 }
 
 /** Who takes no orders of a kind is not touched for it, and its node is not drained. */
@@ -286,11 +321,11 @@ function* endedSince(
   box: Box,
   askedMs: number,
 ): Iterable<string> {
-  const own = rollout.hosts.find(({ host }) => host === box.host)?.cluster
+  const own = ledger.host(rollout.id, box.host)?.cluster
   for (const { id, hosts } of fleet.rollouts) {
-    for (const { host: name, cluster } of hosts) {
+    for (const { host: name } of hosts) {
+      const { cluster, grants = [] } = ledger.host(id, name) ?? {}
       if (cluster !== own) continue
-      const grants = ledger.host(id, name)?.grants ?? []
       const isOlder = grants.some(
         ({ step, end }) => end && end.outcome !== 'skipped' && step !== 'prefetch' && end.atMs >= askedMs,
       )
@@ -314,7 +349,7 @@ function* clusterProblems(
   box: Box,
   step: string,
 ): Iterable<Problem> {
-  if (host.cluster === undefined || box.cluster === undefined) return
+  if (box.cluster === undefined) return
   const view = snapshot.clusters.get(box.cluster)
   if (!view) {
     yield ['nothing is known of its cluster', 'unknown']
@@ -361,11 +396,15 @@ function* orderProblems(
   const mates = hosts.filter(({ cluster }) => cluster !== undefined && cluster === host.cluster)
   if (!host.server && mates.some(mate => mate.server && !done(mate.host)))
     yield ['worker before server', 'servers']
-  const leader = clusters.get(host.cluster ?? '')?.leader
-  const others = mates.filter(mate => mate.server && mate.host !== host.host)
-  if (host.server && leader === host.host && others.some(mate => !done(mate.host)))
+  const cluster = clusters.get(host.cluster ?? '')
+  const last = cluster?.leader ?? cluster?.first
+  // Whoever is said to go after it does.
+  const others = mates.filter(
+    mate => mate.server && mate.host !== host.host && !mate.after.includes(host.host),
+  )
+  if (host.server && last === host.host && others.some(mate => !done(mate.host)))
     yield ['leader before another', 'servers']
-  if (host.cluster === 'k1' && hosts.some(({ cluster, host: name }) => cluster === 'k0' && !done(name)))
+  if (host.cluster === 'k1' && hosts.some(({ cluster: other, host: name }) => other === 'k0' && !done(name)))
     yield ['before k0', 'cluster']
   // What is in no cluster precedes nobody here.
   if (!host.canary && host.cluster === undefined && !hosts.some(({ after }) => after.includes(host.host))) {
@@ -379,6 +418,7 @@ function* budgetProblems(
   ledger: Ledger,
   rollout: RolloutRecord,
   box: Box,
+  past: boolean,
 ): Iterable<Problem> {
   const isOut = (one: Box) => {
     if (ledger.holder(one.host) !== undefined || !snapshot.hosts.get(one.host)?.connected) return true
@@ -391,7 +431,8 @@ function* budgetProblems(
     const other = snapshot.hosts.get(host)
     return other?.cluster === place?.cluster && other?.server === place?.server
   })
-  const out = pool.filter(one => one !== box && isOut(one)).length
+  const away = pool.filter(one => one !== box && isOut(one))
+  const out = away.length
   const { settings } = rollout
   const amount = place?.cluster === undefined ? settings.maxUnavailableAlone : settings.maxUnavailable
   const most = place?.server
@@ -399,10 +440,48 @@ function* budgetProblems(
     : amount.kind === 'number'
       ? amount.number
       : Math.max(1, Math.floor((amount.percent / 100) * pool.length + 1e-9))
-  if (out >= most) yield [`over budget (${out} of ${pool.length} are out, ${most} may be)`, 'budget']
+  // Whom somebody named does not wait for machines that nobody named and nothing moves; that is written down.
+  const waitedFor = away.filter(
+    ({ host }) =>
+      ledger.holder(host) !== undefined ||
+      snapshot.hosts.get(host)?.connected ||
+      rollout.hosts.some(one => one.host === host),
+  )
+  const mayPass = settings.direct && place?.cluster === undefined && waitedFor.length < most
+  if (past && (out < most || !mayPass)) yield ['records an override of nothing']
+  if (past && mayPass) fleet.counts.pastBudget += 1
+  else if (out >= most) yield [`over budget (${out} of ${pool.length} are out, ${most} may be)`, 'budget']
   if (settings.spread === undefined) return
   const mate = seen.find(one => one !== box && one.rack === box.rack && isOut(one))
   if (mate) yield [`not spread (${mate.host})`, 'spread']
+}
+
+/** Who is left behind was away for ten minutes in a row, or only a person lets it go on. */
+function checkEnds(fleet: Fleet, { moves }: Decision): void {
+  const { nowMs, heardMs, upAtMs } = fleet
+  for (const { rollout: id, state } of moves) {
+    const rollout = fleet.rollouts.find(one => one.id === id)
+    if (state !== 'succeeded' || !rollout) continue
+    for (const { host, grants } of rollout.hosts) {
+      const box = fleet.boxes.get(host)
+      if (!box || grants.some(({ step }) => step === 'act') || isKeptByPeople(fleet, rollout, box)) continue
+      if (grants.filter(({ step }) => step === 'uncordon').length >= MOST_HAND_BACKS) continue
+      if (isHeld(fleet, box) || isTargetless(fleet, box)) continue
+      const sinceMs = Math.max(heardMs.get(host) ?? 0, upAtMs)
+      if (nowMs - sinceMs < 600_000) fleet.violations.push(`left behind after a moment: ${id} ${host}`)
+    }
+  }
+}
+
+function isKeptByPeople(fleet: Fleet, rollout: RolloutRecord, box: Box): boolean {
+  const isPinned = box.pin !== undefined && box.pin.untilMs > fleet.nowMs
+  const isForbidden = ['snapshot', 'drain', 'act'].some(
+    step => [...allowProblems(fleet, rollout, box, step)].length > 0,
+  )
+  return (
+    [box.lock !== undefined, isPinned, isForbidden, box.quarantined.has(rollout.revision)].some(Boolean) ||
+    box.enrolsAtMs > fleet.nowMs
+  )
 }
 
 function checkClosings(
@@ -410,9 +489,17 @@ function checkClosings(
   snapshot: RolloutSnapshot,
   { closings }: Decision,
 ): void {
+  const alone = new Set(
+    rollouts.flatMap(({ hosts }) =>
+      hosts.flatMap(({ host, cluster }) => (cluster === undefined ? [host] : [])),
+    ),
+  )
   for (const box of boxes.values()) {
     const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(box.host)
-    const isOutside = box.cluster === undefined || member?.joined === false
+    // Of what was begun outside of its cluster nobody has to say how its node is before it has one.
+    const isOutside =
+      [box.cluster === undefined, member?.joined === false].some(Boolean) ||
+      (alone.has(box.host) && !member?.joined)
     const well = snapshot.hosts.get(box.host)?.connected && (isOutside || member?.ready === true)
     if (!well) box.shownUnwellMs = nowMs
   }
@@ -429,7 +516,8 @@ function checkClosings(
     if (grant.step === 'prove') {
       const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(name)
       const acted = host.grants.findLast(({ step }) => step === 'act')?.end?.atMs ?? 0
-      if (!member || member.asOfMs <= acted) violations.push(`stale proof: ${id} ${name}`)
+      const isSilent = box.renewedMs <= box.stoppedMs
+      if (!member || member.asOfMs <= acted || isSilent) violations.push(`stale proof: ${id} ${name}`)
       if (rollout.action === 'upgrade' && box.version !== '1.35.4')
         violations.push(`false proof: ${id} ${name}`)
     }

@@ -26,6 +26,7 @@ export function sampleCluster(
     datastore: { kind: 'read', quorum: { members, voters: members.length, healthy } },
     serverChange: undefined,
     leader: servers[0]?.host,
+    first: servers[0]?.host,
     members: new Map(
       hosts.map(({ host, server }) => [
         host,

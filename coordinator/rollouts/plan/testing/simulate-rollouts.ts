@@ -9,6 +9,7 @@ import {
   beginFirst,
   beginMore,
   causeTrouble,
+  isCalledOff,
   isForbidden,
   isKept,
   leftBehind,
@@ -62,7 +63,7 @@ export function simulateRollouts(options: SimulationOptions, plan: Planner): Sim
   for (const { state } of fleet.over.values()) ended[state] = (ended[state] ?? 0) + 1
   return {
     violations: fleet.violations,
-    unsettled: whatIsUnsettled(fleet, plan),
+    unsettled: whatIsUnsettled(fleet, options, plan),
     counts: fleet.counts,
     ended,
   }
@@ -107,12 +108,13 @@ function restart(fleet: Fleet): void {
   fleet.gateAnswers.clear()
   fleet.jobAnswers.clear()
   fleet.jobsAsked.clear()
+  fleet.seen.clear()
   fleet.upAtMs = fleet.nowMs + fleet.random.below(90_000)
   fleet.blindUntilMs = fleet.upAtMs + fleet.random.below(60_000)
   for (const box of fleet.boxes.values()) box.sessionMs = undefined
 }
 
-function whatIsUnsettled(fleet: Fleet, plan: Planner): string[] {
+function whatIsUnsettled(fleet: Fleet, options: SimulationOptions, plan: Planner): string[] {
   if (fleet.violations.length > 0) return []
   if (fleet.rollouts.length > 0) {
     const { waits } = plan(snapshotOf(fleet), fleet.nowMs)
@@ -121,7 +123,7 @@ function whatIsUnsettled(fleet: Fleet, plan: Planner): string[] {
       return `${id} is ${state}; ${held?.[0]}: ${held?.[1].map(({ gate, reason }) => `${gate}: ${reason}`).join('; ')}`
     })
   }
-  return [...whatIsLeftOver(fleet), ...whoIsElsewhere(fleet)]
+  return [...whatIsLeftOver(fleet), ...whoIsElsewhere(fleet, options)]
 }
 
 /** What rollouts that are over left lying about, or left behind without a word. */
@@ -149,11 +151,11 @@ function* whatIsLeftOver(fleet: Fleet): Iterable<string> {
 }
 
 /** Hosts that run something else than the last rollout to a revision said, and that nobody named. */
-function* whoIsElsewhere(fleet: Fleet): Iterable<string> {
+function* whoIsElsewhere(fleet: Fleet, options: SimulationOptions): Iterable<string> {
   for (const cluster of fleet.lost) yield `the datastore of ${cluster} is lost, and was not restored`
   for (const [host, { record }] of leftBehind(fleet)) {
     const box = fleet.boxes.get(host)
-    if (!box || isKept(fleet, box, record)) continue
+    if (!box || isKept(fleet, box, record) || isCalledOff(fleet, options)) continue
     yield `${host} was left behind by ${record.id}, and did not catch up`
   }
   for (const { record, state, reason } of fleet.over.values()) {

@@ -1,6 +1,7 @@
 import type { Decision, NewGrant } from '../decision.ts'
 import type { Grant, HostRecord, RolloutRecord } from '../rollout-record.ts'
 import type { ClusterView, HostView, JobsView, OperationView, RolloutSnapshot } from '../rollout-snapshot.ts'
+import { isBusy, isHalted, isHeld, isTargetless } from './mishaps.ts'
 import {
   type Box,
   FLEET_WINDOWS,
@@ -42,7 +43,7 @@ export function snapshotOf(fleet: Fleet): RolloutSnapshot {
     silence: silenceOf(fleet),
     gates: fleet.askGates ? new Map(fleet.gateAnswers) : undefined,
     jobs: new Map(fleet.askJobs ? [...fleet.clusters.keys()].map(name => [name, jobsOf(fleet, name)]) : []),
-    halted: undefined,
+    halted: isHalted(fleet) ? 'made up' : undefined,
   }
 }
 
@@ -62,11 +63,20 @@ function viewOf(
   return {
     ...{ host: box.host, machine: isEnrolled(fleet, box) ? `m-${box.host}` : undefined },
     ...{ cluster, server: cluster !== undefined && box.server },
-    ...{ labels: { rack: box.rack }, connected, awaySinceMs: undefined, connectedSinceMs: box.sessionMs },
-    ...{ held: undefined, busyWith: undefined, quarantined: box.quarantined, lock: box.lock, pin: box.pin },
-    ...{ windows: box.windows, refused: NONE, allowed: box.allowed, boots: box.boots },
+    ...{ labels: { rack: box.rack }, connected, connectedSinceMs: box.sessionMs },
+    awaySinceMs: connected || !isEnrolled(fleet, box) ? undefined : awaySince(fleet, box),
+    held: isHeld(fleet, box) ? 'made up' : undefined,
+    busyWith: isBusy(fleet, box) ? 'made up' : undefined,
+    refused: isTargetless(fleet, box) ? new Map(fleet.rollouts.map(({ id }) => [id, 'made up'])) : NONE,
+    ...{ quarantined: box.quarantined, lock: box.lock, pin: box.pin },
+    ...{ windows: box.windows, allowed: box.allowed, boots: box.boots },
     versions: cluster === undefined ? NONE : versions,
   }
+}
+
+/** Nobody was awaited before the coordinator started. */
+function awaySince({ heardMs, upAtMs }: Fleet, { host, enrolsAtMs }: Box): number {
+  return Math.max(heardMs.get(host) ?? 0, upAtMs, enrolsAtMs)
 }
 
 function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): ClusterView | undefined {
@@ -78,7 +88,8 @@ function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): Clust
     name,
     datastore: { kind: 'read', quorum: { members, voters: members.length, healthy: seen.healthy.size } },
     serverChange: undefined,
-    leader: servers[0]?.host,
+    leader: servers.find(({ host }) => host === seen.leader)?.host,
+    first: servers.at(-1)?.host,
     members: new Map(
       boxes.map(({ host, server }) => {
         const version = seen.versions.get(host)
@@ -93,7 +104,9 @@ function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): Clust
               version,
               kubelet: version,
             },
-            cordonedBy: seen.cordoned.has(host) ? 'ours' : undefined,
+            // Of the store, which is never behind.
+            cordonedBy: fleet.boxes.get(host)?.cordoned ? 'ours' : undefined,
+            evidence: seen.evidence.get(host),
           },
         ]
       }),
@@ -102,14 +115,17 @@ function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): Clust
 }
 
 function operationsOf({ jobs }: Fleet): ReadonlyMap<string, OperationView> {
-  const views = [...jobs.values()].map(({ id, state, untouched, plan }): [string, OperationView] => [
-    id,
-    {
-      ...{ id, state, untouched, plan: state === 'open' ? undefined : plan, endedMs: undefined },
-      reason: state === 'failed' ? 'made up' : '',
-      retryDelaysMs: state === 'retry' ? RETRY_DELAYS_MS : [],
-    },
-  ])
+  const views = [...jobs.values()].map(
+    ({ id, state, untouched, plan, disturbed }): [string, OperationView] => [
+      id,
+      {
+        ...{ id, state, untouched, plan: state === 'open' ? undefined : plan, endedMs: undefined },
+        reason: state === 'failed' ? 'made up' : '',
+        retryDelaysMs: state === 'retry' ? RETRY_DELAYS_MS : [],
+        disturbed,
+      },
+    ],
+  )
   return new Map(views)
 }
 
@@ -143,10 +159,12 @@ export function writeDecision(fleet: Fleet, decision: Decision): void {
   fleet.rollouts = fleet.rollouts.map(rollout => {
     const move = decision.moves.find(one => one.rollout === rollout.id)
     const hosts = rollout.hosts.map(host =>
-      written(fleet, rollout, host, ends, given.get(`${rollout.id} ${host.host}`)),
+      written(fleet, rollout, placed(decision, rollout, host), ends, given.get(`${rollout.id} ${host.host}`)),
     )
     const state = move?.state === 'ending' ? 'ending' : rollout.state
-    return { ...rollout, hosts, state, endsAs: move?.endsAs ?? rollout.endsAs }
+    const opened = decision.opened.filter(one => one.rollout === rollout.id)
+    const overrides = new Set([...rollout.overrides, ...opened.map(({ host, gate }) => `${host} ${gate}`)])
+    return { ...rollout, hosts, state, overrides, endsAs: move?.endsAs ?? rollout.endsAs }
   })
   for (const { rollout: id, state, reason, revert } of decision.moves) {
     const record = fleet.rollouts.find(rollout => rollout.id === id)
@@ -154,6 +172,12 @@ export function writeDecision(fleet: Fleet, decision: Decision): void {
     fleet.over.set(id, { state, reason, record, revert, onlyLocked: onlyLocked(fleet) })
     fleet.rollouts = fleet.rollouts.filter(rollout => rollout !== record)
   }
+}
+
+function placed({ placements }: Decision, { id }: RolloutRecord, host: HostRecord): HostRecord {
+  const to = placements.find(one => one.rollout === id && one.host === host.host)
+  // Only workers come late.
+  return to ? { ...host, cluster: to.cluster } : host
 }
 
 function onlyLocked(fleet: Fleet): ReadonlySet<string> {
@@ -221,6 +245,7 @@ export function giveJobs(fleet: Fleet): void {
           step === 'prefetch'
             ? { reboots: random.chance(0.3), touchesKubernetes: random.chance(0.4) }
             : undefined,
+        ...{ silent: fleet.kubelets.chance(0.3), disturbed: undefined },
         leftMs: (1 + random.below(8)) * 10_000 * (box?.slowness ?? 1),
       }
       if (step === 'act') fleet.counts.acts += 1

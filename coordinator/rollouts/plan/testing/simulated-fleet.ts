@@ -1,11 +1,14 @@
 import type { MaintenanceWindow } from '../../../../shared/rollout/maintenance-window.ts'
 import { SeededRandom } from '../../../clusters/testing/seeded-random.ts'
+import type { Disturbance, NodeEvidence } from '../new-evidence.ts'
 import type { RolloutRecord, StepKind } from '../rollout-record.ts'
 import type { GatesView, PlanView } from '../rollout-snapshot.ts'
 
 /** The truth that no planner sees: what runs where, what is cordoned, what is being done. All of it is made up. */
 export interface Fleet {
   readonly random: SeededRandom
+  /** Of its own: when kubelets renew their leases changes nothing of what else happens. */
+  readonly kubelets: SeededRandom
   readonly boxes: ReadonlyMap<string, Box>
   /** By cluster, in order of their names. */
   readonly clusters: ReadonlyMap<string, readonly Box[]>
@@ -19,6 +22,8 @@ export interface Fleet {
   rollouts: RolloutRecord[]
   /** How those that are over ended. */
   readonly over: Map<string, Over>
+  /** By cluster who leads its datastore; missing: nobody. */
+  readonly leaders: Map<string, string>
   /** What was last seen of each cluster, and when. */
   readonly seen: Map<string, SeenCluster>
   /** When each machine was last heard of. */
@@ -33,6 +38,7 @@ export interface Fleet {
   /** By cluster: until when its Jobs fail. */
   readonly jobsIllUntilMs: Map<string, number>
   readonly askJobs: boolean
+  readonly mishaps: boolean
   upAtMs: number
   /** Until then nobody has looked at clusters since the coordinator started. */
   blindUntilMs: number
@@ -44,8 +50,18 @@ export interface Fleet {
 }
 
 export type Count =
-  | ('crashes' | 'restarts' | 'lost' | 'acts' | 'failures' | 'handedBack' | 'overridden' | 'caughtUp')
-  | ('restart' | 'rotate' | 'leave' | 'restore' | 'takenBack' | 'cancelled')
+  | (
+      | 'crashes'
+      | 'restarts'
+      | 'lost'
+      | 'acts'
+      | 'failures'
+      | 'handedBack'
+      | 'overridden'
+      | 'caughtUp'
+      | 'begun'
+    )
+  | ('restart' | 'rotate' | 'leave' | 'restore' | 'takenBack' | 'cancelled' | 'pastBudget')
 
 /** A rollout that is over. */
 export interface Over {
@@ -73,6 +89,8 @@ export interface Box {
   readonly enrolsAtMs: number
   /** It is a node of its cluster. */
   joined: boolean
+  /** When it becomes one. */
+  readonly joinsAtMs: number
   /** What it runs. */
   revision: number
   /** By rollout: what it ran before that moved it. */
@@ -91,6 +109,12 @@ export interface Box {
   version: string
   /** Its node is Ready from then on. */
   readyAtMs: number
+  /** How far its own clock is from the coordinator's. */
+  readonly clockMs: number
+  /** When its kubelet last renewed its lease, when it was last stopped by an act, and when the one that runs was started. */
+  renewedMs: number
+  stoppedMs: number
+  kubeletMs: number
   /** It never becomes Ready again. */
   broken: boolean
   cordoned: boolean
@@ -110,6 +134,10 @@ export interface Job {
   readonly step: StepKind
   readonly rollout: string
   readonly plan: PlanView | undefined
+  /** Nobody is told when it stopped the kubelet. */
+  readonly silent: boolean
+  /** When it did, by the node's own clock. */
+  disturbed: Disturbance | undefined
   readonly end: 'done' | 'failed' | 'retry'
   readonly untouched: boolean
   leftMs: number
@@ -119,11 +147,14 @@ export interface Job {
 
 export interface SeenCluster {
   readonly asOfMs: number
+  /** As the API server has it: for a while also of a kubelet that is no more. */
   readonly ready: ReadonlyMap<string, boolean>
+  readonly evidence: ReadonlyMap<string, NodeEvidence>
   readonly versions: ReadonlyMap<string, string>
   readonly joined: ReadonlySet<string>
   readonly healthy: ReadonlySet<string>
   readonly cordoned: ReadonlySet<string>
+  readonly leader: string | undefined
 }
 
 export interface FleetOptions {
@@ -139,17 +170,24 @@ export interface FleetOptions {
   readonly askGates: boolean
   /** Clusters have Jobs that are asked before each step. */
   readonly askJobs: boolean
+  /** Machines are held, busy or without a target for a while, and the coordinator is halted. */
+  readonly mishaps?: boolean
   /** How likely it is that a host outside of clusters is enrolled only while rollouts go on: from 0 to 1. */
   readonly late: number
+  /** How likely it is that a worker joins its cluster only while rollouts go on: from 0 to 1. */
+  readonly joining: number
   readonly clusters: readonly { readonly servers: number; readonly workers: number }[]
 }
 
 export const TICK_MS = 20_000
+/** So long a node is Ready by its last word. */
+const STALE_MS = 45_000
 export const FROM_VERSION = '1.34.3+k3s1'
 export const TO_VERSION = '1.35.4'
 export const FROM_REVISION = 3
 export const TO_REVISION = 7
 const LATEST_ENROLMENT_MS = 2 * 3_600_000
+const LATEST_JOIN_MS = 90 * 60_000
 const START_MS = Date.UTC(2026, 2, 28, 21)
 const ALL_VERBS = [
   ...['apply', 'upgrade', 'rollback', 'reboot', 'restart', 'drain', 'snapshot'],
@@ -166,12 +204,15 @@ export const FLEET_WINDOWS: readonly MaintenanceWindow[] = Array.from({ length: 
 }))
 
 export function makeFleet(options: FleetOptions): Fleet {
-  const { seed, alone, clusters, quarantined, lying, forbidding, askGates, askJobs, late } = options
+  const { seed, alone, clusters, quarantined, lying, forbidding, askGates, askJobs, late, joining } = options
   const random = new SeededRandom(seed)
+  const kubelets = new SeededRandom(seed + 1)
   const boxes = new Map<string, Box>()
   const add = (host: string, cluster: string | undefined, server: boolean): Box => {
     const from = random.below(24) * 60
     const own = { days: EVERY_DAY, fromMinute: from, toMinute: (from + 600) % 1440, timeZone: 'UTC' }
+    const joinsLate = joining > 0 && cluster !== undefined && !server && random.chance(joining)
+    const joinsAtMs = joinsLate ? START_MS + random.below(LATEST_JOIN_MS) : 0
     const box: Box = {
       ...{ host, cluster, server, rack: `r${random.below(8)}` },
       windows: random.chance(0.1) ? [own] : [],
@@ -180,7 +221,8 @@ export function makeFleet(options: FleetOptions): Fleet {
       slowness: 1 + random.below(4),
       enrolsAtMs:
         cluster === undefined && random.chance(late) ? START_MS + random.below(LATEST_ENROLMENT_MS) : 0,
-      ...{ joined: cluster !== undefined, revision: FROM_REVISION, before: new Map() },
+      ...{ joined: cluster !== undefined && joinsAtMs === 0, joinsAtMs },
+      ...{ revision: FROM_REVISION, before: new Map() },
       ...{
         boots: 1,
         up: true,
@@ -192,6 +234,7 @@ export function makeFleet(options: FleetOptions): Fleet {
         version: FROM_VERSION,
         readyAtMs: 0,
       },
+      ...{ clockMs: kubelets.below(1_200_000) - 600_000, renewedMs: START_MS, stoppedMs: 0, kubeletMs: 0 },
       ...{ broken: false, cordoned: false, drained: false, lock: undefined, pin: undefined },
       quarantined: new Set(random.chance(quarantined) ? [TO_REVISION] : []),
       acting: undefined,
@@ -209,11 +252,20 @@ export function makeFleet(options: FleetOptions): Fleet {
     return [name, made] as const
   })
   return {
-    ...{ random, boxes, clusters: new Map(members), jobs: new Map(), nowMs: START_MS, faulty: true },
+    ...{
+      random,
+      kubelets,
+      boxes,
+      clusters: new Map(members),
+      jobs: new Map(),
+      nowMs: START_MS,
+      faulty: true,
+    },
     ...{
       grants: 0,
       rollouts: [],
       over: new Map(),
+      leaders: new Map(),
       seen: new Map(),
       heardMs: new Map(),
       gateAnswers: new Map(),
@@ -222,6 +274,7 @@ export function makeFleet(options: FleetOptions): Fleet {
       jobAnswers: new Map(),
       jobsIllUntilMs: new Map(),
       askJobs,
+      mishaps: options.mishaps ?? false,
       upAtMs: 0,
       blindUntilMs: 0,
     },
@@ -230,6 +283,7 @@ export function makeFleet(options: FleetOptions): Fleet {
     counts: {
       ...{ crashes: 0, restarts: 0, lost: 0, acts: 0, failures: 0, handedBack: 0, overridden: 0 },
       ...{ caughtUp: 0, restart: 0, rotate: 0, leave: 0, restore: 0, takenBack: 0, cancelled: 0 },
+      ...{ pastBudget: 0, begun: 0 },
     },
   }
 }
@@ -251,6 +305,10 @@ export function passTime(fleet: Fleet, ms: number): void {
   fleet.nowMs += ms
   const { random, nowMs, faulty } = fleet
   for (const box of fleet.boxes.values()) {
+    if (box.joinsAtMs > nowMs - ms && box.joinsAtMs <= nowMs) {
+      box.joined = true
+      box.readyAtMs = Math.max(box.readyAtMs, nowMs)
+    }
     if (!box.up && (box.upAtMs <= nowMs || !faulty)) {
       box.up = true
       box.boots += 1
@@ -278,9 +336,38 @@ export function passTime(fleet: Fleet, ms: number): void {
   for (const box of fleet.boxes.values()) {
     if (!isConnected(fleet, box)) box.sessionMs = undefined
     else box.sessionMs ??= nowMs
+    renew(fleet, box)
   }
-  for (const [name, boxes] of fleet.clusters)
-    if (random.chance(0.25)) fleet.seen.set(name, look(fleet, boxes))
+  for (const [name, boxes] of fleet.clusters) {
+    elect(fleet, name, boxes)
+    if (random.chance(0.25)) fleet.seen.set(name, look(fleet, name, boxes, fleet.seen.get(name)))
+  }
+}
+
+/** A leader that is gone is followed by any other, and now and then one that is there as well. Without a majority nobody leads. */
+function elect(fleet: Fleet, name: string, boxes: readonly Box[]): void {
+  const { random, leaders } = fleet
+  const voters = boxes.filter(({ server, joined }) => server && joined)
+  const able = voters.filter(box => isHealthy(fleet, box))
+  if (able.length <= voters.length / 2) leaders.delete(name)
+  else if (!able.some(({ host }) => host === leaders.get(name)) || random.chance(0.005)) {
+    const next = able[random.below(able.length)]
+    if (next) leaders.set(name, next.host)
+  }
+}
+
+function isHealthy(fleet: Fleet, box: Box): boolean {
+  return (
+    [box.server, box.joined, box.up, box.acting === undefined, !box.broken].every(Boolean) &&
+    box.illUntilMs <= fleet.nowMs
+  )
+}
+
+/** A kubelet renews its lease when it starts and every ten seconds; what an act stops runs until the act's last moment. */
+function renew({ kubelets, nowMs }: Fleet, box: Box): void {
+  if (!box.up || box.broken || box.readyAtMs > nowMs) return
+  box.kubeletMs = Math.max(box.kubeletMs, box.readyAtMs)
+  box.renewedMs = Math.max(box.renewedMs, box.kubeletMs + 1, nowMs - kubelets.below(10_000))
 }
 
 function work(fleet: Fleet, job: Job, ms: number): void {
@@ -306,12 +393,19 @@ function work(fleet: Fleet, job: Job, ms: number): void {
     box.cordoned = false
     box.drained = false
   }
-  if (job.step === 'act') actOn(fleet, box, job)
+  if (job.step !== 'act') return
+  actOn(fleet, box, job)
+  const startedMs = fleet.nowMs - fleet.kubelets.below(ms)
+  job.disturbed = job.silent
+    ? undefined
+    : { startedMs: startedMs + box.clockMs, endedMs: fleet.nowMs + box.clockMs }
 }
 
 function actOn(fleet: Fleet, box: Box, job: Job): void {
   box.acting = undefined
-  box.readyAtMs = fleet.nowMs + fleet.random.below(90_000)
+  box.stoppedMs = fleet.nowMs
+  box.renewedMs = Math.min(box.renewedMs, fleet.nowMs)
+  box.readyAtMs = fleet.nowMs + 1 + fleet.random.below(90_000)
   const rollout = fleet.rollouts.find(({ id }) => id === job.rollout)
   if (job.end === 'done' && rollout?.action === 'reboot') box.boots += 1
   if (job.end === 'failed' && !job.untouched) box.broken = true
@@ -365,18 +459,31 @@ export function loseDatastore(fleet: Fleet, cluster: string): void {
     if (box.server) box.illUntilMs = Number.POSITIVE_INFINITY
 }
 
-function look(fleet: Fleet, boxes: readonly Box[]): SeenCluster {
-  const here = (box: Box) => box.up && box.acting === undefined
+function evidenceOf(box: Box, before: SeenCluster | undefined): NodeEvidence {
+  const { host, clockMs, boots, kubeletMs } = box
+  const renewedMs = box.renewedMs + clockMs
+  const earlier = before?.evidence.get(host)
+  const renewedAfterMs = earlier?.renewedMs === renewedMs ? earlier.renewedAfterMs : before?.asOfMs
+  const bootId = `boot-${boots}`
+  return { renewedMs, renewedAfterMs, bootId, ownBootId: bootId, startedMs: kubeletMs + clockMs }
+}
+
+function look(
+  fleet: Fleet,
+  name: string,
+  boxes: readonly Box[],
+  before: SeenCluster | undefined,
+): SeenCluster {
+  const { nowMs } = fleet
   return {
     asOfMs: fleet.nowMs,
-    ready: new Map(boxes.map(box => [box.host, box.joined && isReady(fleet, box) && here(box)])),
+    ready: new Map(boxes.map(box => [box.host, box.joined && nowMs - box.renewedMs <= STALE_MS])),
+    evidence: new Map(boxes.map(box => [box.host, evidenceOf(box, before)])),
     joined: new Set(boxes.filter(({ joined }) => joined).map(({ host }) => host)),
     versions: new Map(boxes.map(box => [box.host, box.version])),
-    healthy: new Set(
-      boxes
-        .filter(box => box.server && box.joined && here(box) && !box.broken && box.illUntilMs <= fleet.nowMs)
-        .map(({ host }) => host),
-    ),
+    healthy: new Set(boxes.filter(box => isHealthy(fleet, box)).map(({ host }) => host)),
+    // Some servers do not say it.
+    leader: fleet.random.chance(0.1) ? undefined : fleet.leaders.get(name),
     cordoned: new Set(boxes.filter(({ cordoned }) => cordoned).map(({ host }) => host)),
   }
 }

@@ -25,6 +25,8 @@ export interface SimulationOptions extends FleetOptions {
   readonly maxFailures: number | undefined
   readonly spread: boolean
   readonly canaries: number
+  /** Operators name hosts one by one. */
+  readonly byHand: boolean
   /** What the first rollouts do: over some hosts, over the others, and over some of the first again. */
   readonly actions: readonly RolloutAction[]
   /** What operators ask for after that, one after the other, as soon as nothing else has the hosts. */
@@ -46,7 +48,7 @@ const FROM_ALL_GATES = [
     'lock',
     'pin',
   ] as const),
-  ...(['window', 'health', 'checks', 'jobs', 'quarantine', 'soak', 'given-up'] as const),
+  ...(['window', 'health', 'checks', 'jobs', 'soak', 'given-up'] as const),
   // These open for nobody, whatever is written.
   ...(['quorum', 'away', 'busy', 'unknown', 'unbound', 'skew', 'held'] as const),
 ] as const
@@ -261,8 +263,10 @@ export function leftBehind(fleet: Fleet): ReadonlyMap<string, Over> {
   ].toSorted((a, b) => a.record.startedMs - b.record.startedMs)
   for (const { record, over } of all) {
     if (record.action !== 'apply' && record.action !== 'rollback') continue
+    const isMute = record.action === 'rollback' && (over?.state === 'failed' || over?.state === 'aborted')
     for (const { host, grants } of record.hosts) {
       const begun = grants.some(({ step, end }) => step === 'act' && end?.outcome !== 'again')
+      if (isMute && !begun) continue
       const failed = grants.some(({ end }) => end?.outcome === 'failed')
       const left = record.action === 'apply' && over?.state === 'succeeded' && !begun && !failed
       last.set(host, { over, left })
@@ -291,30 +295,46 @@ export function isForbidden({ clusters }: Fleet, box: Box, { action }: RolloutRe
   )
 }
 
-/** Whoever was left behind and is here now follows, by a rollout of its own. Says whether anybody will. */
+/**
+ * Whoever was left behind and is here now follows, those of one rollout together: not while others prove it, nor after it failed. Says
+ * whether anybody will.
+ */
 function beginCatchUps(fleet: Fleet, options: SimulationOptions, plan: Planner): boolean {
-  const left = leftBehind(fleet)
   let pending = false
-  const candidates: RolloutRecord[] = []
-  for (const [host, { record }] of left) {
+  const groups = new Map<string, Box[]>()
+  for (const [host, { record }] of leftBehind(fleet)) {
     const box = fleet.boxes.get(host)
-    if (!box || isKept(fleet, box, record)) continue
+    if (!box || isKept(fleet, box, record) || isCalledOff(fleet, options)) continue
     pending = true
-    if (!isConnected(fleet, box) || touching(fleet, [box]) !== undefined) continue
-    const id = `${record.id}+${host}`
-    candidates.push(makeRecord(fleet, options, { id, action: 'apply', members: [box] }))
+    const waits = options.canaries > 0 && fleet.rollouts.some(({ id }) => isCatchUp(id))
+    if (waits || !isConnected(fleet, box) || touching(fleet, [box]) !== undefined) continue
+    groups.set(record.id, [...(groups.get(record.id) ?? []), box])
   }
+  const candidates = [...groups].map(([source, members]) => {
+    fleet.counts.begun += 1
+    return makeRecord(fleet, options, { id: `${source}+${fleet.counts.begun}`, action: 'apply', members })
+  })
   if (candidates.length === 0) return pending
   const snapshot = snapshotOf(fleet)
   const thought = { ...snapshot, rollouts: [...snapshot.rollouts, ...candidates] }
   const worth = worthBeginning(candidates, plan(thought, fleet.nowMs))
   for (const record of candidates) {
-    const boxes = record.hosts.flatMap(({ host }) => fleet.boxes.get(host) ?? [])
-    if (!worth.has(record.id) || touching(fleet, boxes) !== undefined) continue
-    fleet.rollouts = [...fleet.rollouts, record]
+    const hosts = record.hosts.filter(({ host }) => worth.get(record.id)?.has(host))
+    const boxes = hosts.flatMap(({ host }) => fleet.boxes.get(host) ?? [])
+    if (hosts.length === 0 || touching(fleet, boxes) !== undefined) continue
+    fleet.rollouts = [...fleet.rollouts, { ...record, hosts }]
     fleet.counts.caughtUp += 1
   }
   return pending
+}
+
+function isCatchUp(id: string): boolean {
+  return id.includes('+')
+}
+
+/** Somebody failed who caught up, and nobody follows. */
+export function isCalledOff({ over }: Fleet, { onFailure }: SimulationOptions): boolean {
+  return onFailure !== 'continue' && [...over].some(([id, { state }]) => isCatchUp(id) && state === 'failed')
 }
 
 /** A rollout that is not over and has one of these hosts, or touches one of their clusters: nothing is begun beside it. */
@@ -375,7 +395,7 @@ function makeRecord(
       ...{ onFailure: options.onFailure, maxFailures: options.maxFailures },
       ...{ spread: options.spread ? 'rack' : undefined, drainLimitMs: 300_000 },
       prefetch: fleet.random.chance(0.5),
-      ...{ direct: false, awayMs: 600_000 },
+      ...{ direct: options.byHand, awayMs: 600_000 },
     },
   }
 }

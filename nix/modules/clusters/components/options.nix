@@ -102,7 +102,7 @@ in
         type = types.str;
         default = "${shared.kubernetesDir}/manifests";
         readOnly = true;
-        description = "Where the kubelet reads them. `muster-static-pods.service` copies them there when the agent starts it.";
+        description = "Where the kubelet reads them. `muster-static-pods.service` copies them there when the agent starts it, and the agent takes them away when it stops Kubernetes.";
       };
     };
 

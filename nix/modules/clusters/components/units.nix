@@ -15,6 +15,7 @@ let
   inherit (lib) mkIf;
   inherit (shared) pkiDir kubernetesDir softlyDeep;
   bash = lib.getExe' pkgs.bash "bash";
+  guard = "${bash} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member ${components.etcd.dataDir}/member";
   podsInUnits = !components.staticPods.enable;
   staticParts = "/etc/muster/kubernetes/manifests";
 
@@ -50,17 +51,6 @@ let
       ]
     );
 
-  # The tenth address is that of the name service, by custom.
-  dnsAddress =
-    let
-      base = lib.head (lib.splitString "/" cfg.networks.services);
-      octets = lib.splitString "." base;
-    in
-    if lib.hasInfix ":" base then
-      "${base}a"
-    else
-      lib.concatStringsSep "." (lib.take 3 octets ++ [ (toString (lib.toInt (lib.last octets) + 10)) ]);
-
   kubelet = lib.recursiveUpdate {
     apiVersion = "kubelet.config.k8s.io/v1beta1";
     kind = "KubeletConfiguration";
@@ -71,7 +61,7 @@ let
     };
     authorization.mode = "Webhook";
     cgroupDriver = "systemd";
-    clusterDNS = [ dnsAddress ];
+    clusterDNS = [ (shared.dnsAddressIn cfg.networks.services) ];
     inherit (cfg) clusterDomain;
     containerRuntimeEndpoint = components.runtime.endpoint;
     inherit (components.kubelet) rotateCertificates;
@@ -119,6 +109,14 @@ let
       none = [ ];
     }
     .${components.runtime.kind};
+  # A configuration of before Muster may have another one than the option says.
+  runtimeIsOurs =
+    {
+      containerd = config.virtualisation.containerd.enable;
+      cri-o = config.virtualisation.cri-o.enable;
+      none = false;
+    }
+    .${components.runtime.kind};
   used = lib.filter (part: part.enable) [
     components.apiserver
     components.controllerManager
@@ -130,233 +128,261 @@ let
   etcdElsewhere = shared.etcdElsewhere (lib.concatMap (lib.splitString ",") (lib.remove null etcdServers));
 in
 {
-  config = mkIf (cfg.enable && cfg.distribution == "components") {
-    assertions =
-      map (packages.assertion "muster.kubernetes.components (package)") (
-        lib.optionals (!shared.isApart) (lib.unique (map (part: part.package) used))
-      )
-      ++ [
-        {
-          assertion = components.etcd.enable == shared.isServer;
-          message = ''
-            muster.kubernetes.components.etcd.enable: in a cluster of Muster's every server is a member of its etcd, and nobody else is.
-            Muster counts servers by its members; it founds and joins nobody beside an etcd of another kind. Leave enable alone.
-          '';
-        }
-        {
-          assertion = shared.isServer -> etcdElsewhere == [ ];
-          message = ''
-            muster.kubernetes.components: the API server would keep its state in ${lib.concatStringsSep ", " etcdElsewhere}, and no
-            server of [clusters.${toString config.muster.cluster}] is there. Muster counts servers by the members of their own etcd, and
-            neither copies nor restores another one. Name servers of the cluster only, or leave etcd.endpoints and etcd-servers alone.
-          '';
-        }
-        {
-          assertion = components.staticPods.enable -> cfg.version != null;
-          message = ''
-            muster.kubernetes.components.staticPods needs the version whose images it runs: write version in
-            [clusters.${toString config.muster.cluster}] of fleet.toml.
-          '';
-        }
-        {
-          assertion = components.staticPods.enable -> components.staticPods.repository != null;
-          message = ''
-            muster.kubernetes.components.staticPods is enabled, but nothing says where its images are: set
-            muster.kubernetes.components.staticPods.repository.
-          '';
-        }
-        {
-          assertion = components.staticPods.enable -> !shared.isDynamic;
-          message = ''
-            muster.kubernetes.components.staticPods needs the node's address beforehand: give ${toString cfg.nodeName} a fixed address in
-            fleet.toml, or set muster.kubernetes.nodeAddress.
-          '';
-        }
-      ];
-
-    muster.kubernetes = {
-      networks = {
-        pods = if cfg.podCidr != null then cfg.podCidr else "10.244.0.0/16";
-        services = if cfg.serviceCidr != null then cfg.serviceCidr else "10.96.0.0/12";
-      };
-      programs = lib.unique (
-        lib.optional components.etcd.enable components.etcd.package ++ [ components.package ] ++ map (part: part.package) used ++ cfg.tools
-      );
-      units =
-        lib.optional components.etcd.enable "etcd.service"
-        ++ lib.optional (components.staticPods.enable && shared.isServer) "muster-static-pods.service"
-        ++ lib.optionals podsInUnits (
-          lib.optional components.apiserver.enable "kube-apiserver.service"
-          ++ lib.optional components.controllerManager.enable "kube-controller-manager.service"
-          ++ lib.optional components.scheduler.enable "kube-scheduler.service"
-        )
-        ++ lib.optional components.kubelet.enable "kubelet.service"
-        ++ lib.optional components.proxy.enable "kube-proxy.service";
-    };
-
-    boot.kernelModules = mkIf components.kubelet.enable [
-      "br_netfilter"
-      "overlay"
-    ];
-    boot.kernel.sysctl = mkIf components.kubelet.enable (
-      shared.softly {
-        "net.bridge.bridge-nf-call-iptables" = 1;
-        "net.bridge.bridge-nf-call-ip6tables" = 1;
-        "net.ipv4.ip_forward" = 1;
-      }
-    );
-
-    environment.etc =
-      lib.optionalAttrs components.kubelet.enable {
-        "muster/kubernetes/kubelet.json".source = asFile "kubelet.json" kubelet;
-        "muster/cluster/cni-links.sh".source = ../scripts/cni-links.sh;
-      }
-      // lib.optionalAttrs components.proxy.enable {
-        "muster/kubernetes/kube-proxy.json".source = asFile "kube-proxy.json" proxy;
-      }
-      // lib.optionalAttrs (components.kubelet.enable && components.cni.config != null) {
-        "cni/net.d/10-muster.conflist".source = asFile "10-muster.conflist" components.cni.config;
-      }
-      // lib.optionalAttrs (components.staticPods.enable && shared.isServer) (
-        lib.mapAttrs' (name: pod: lib.nameValuePair "muster/kubernetes/manifests/${name}.json" { source = asFile "${name}.json" pod; }) pods
-        // {
-          "muster/cluster/static-pods.sh".source = ../scripts/static-pods.sh;
-        }
-      );
-
-    virtualisation.containerd = mkIf (components.kubelet.enable && components.runtime.kind == "containerd") {
-      enable = shared.soft true;
-      settings = softlyDeep {
-        version = 2;
-        plugins."io.containerd.grpc.v1.cri" = {
-          cni = {
-            bin_dir = components.cni.binDir;
-            conf_dir = "/etc/cni/net.d";
+  config = mkIf (cfg.enable && cfg.distribution == "components") (
+    lib.mkMerge [
+      {
+        muster.kubernetes = {
+          networks = {
+            pods = if cfg.podCidr != null then cfg.podCidr else "10.244.0.0/16";
+            services = if cfg.serviceCidr != null then cfg.serviceCidr else "10.96.0.0/12";
           };
-          containerd.runtimes.runc = {
-            runtime_type = "io.containerd.runc.v2";
-            options.SystemdCgroup = kubelet.cgroupDriver == "systemd";
-          };
+          programs = lib.unique (
+            lib.optional components.etcd.enable components.etcd.package ++ [ components.package ] ++ map (part: part.package) used ++ cfg.tools
+          );
+          files = shared.filesBelow [ "muster/kubernetes/" ];
+          runtimeUnits = lib.optionals (components.kubelet.enable && runtimeIsOurs) runtimeUnit;
+          runtimeFiles = lib.optionals components.kubelet.enable (shared.runtimeFiles components.runtime.kind);
+          # Somebody's own have other names, perhaps.
+          units = lib.mkDefault (
+              lib.optional components.etcd.enable "etcd.service"
+              ++ lib.optional (components.staticPods.enable && shared.isServer) "muster-static-pods.service"
+              ++ lib.optionals podsInUnits (
+                lib.optional components.apiserver.enable "kube-apiserver.service"
+                ++ lib.optional components.controllerManager.enable "kube-controller-manager.service"
+                ++ lib.optional components.scheduler.enable "kube-scheduler.service"
+              )
+              ++ lib.optional components.kubelet.enable "kubelet.service"
+              ++ lib.optional components.proxy.enable "kube-proxy.service"
+          );
         };
-      };
-    };
-    virtualisation.cri-o = mkIf (components.kubelet.enable && components.runtime.kind == "cri-o") {
-      enable = shared.soft true;
-      settings.crio = softlyDeep {
-        network = {
-          network_dir = "/etc/cni/net.d/";
-          plugin_dirs = [ components.cni.binDir ];
-        };
-        runtime.cgroup_manager = kubelet.cgroupDriver;
-      };
-    };
+      }
 
-    systemd.services = {
-      etcd = unit {
-        part = "etcd";
-        name = "etcd";
-        description = "etcd, the state of Kubernetes";
-        after = [ "network-online.target" ];
-        environmentFiles = [ shared.startFile ];
-        service = {
-          Type = "notify";
-          # A member waits for the others, however long they are away.
-          TimeoutStartSec = 0;
-          UMask = "0077";
-          ExecStartPre = [
-            "${bash} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member ${components.etcd.dataDir}/member"
-          ];
-        };
-      };
-
-      kube-apiserver = mkIf podsInUnits (unit {
-        part = "apiserver";
-        name = "kube-apiserver";
-        description = "Kubernetes API server";
-        after = [ "etcd.service" ];
-        # It tells systemd when it is ready.
-        service = {
-          Type = "notify";
-          TimeoutStartSec = 0;
-          TimeoutStopSec = shared.apiserverStop.timeout;
-        };
-      });
-
-      kube-controller-manager = mkIf podsInUnits (unit {
-        part = "controllerManager";
-        name = "kube-controller-manager";
-        description = "Kubernetes controller manager";
-        after = [ "kube-apiserver.service" ];
-      });
-
-      kube-scheduler = mkIf podsInUnits (unit {
-        part = "scheduler";
-        name = "kube-scheduler";
-        description = "Kubernetes scheduler";
-        after = [ "kube-apiserver.service" ];
-      });
-
-      kubelet = unit {
-        part = "kubelet";
-        name = "kubelet";
-        description = "Kubernetes kubelet";
-        after = runtimeUnit ++ [ "kube-apiserver.service" ];
-        path = [
-          pkgs.util-linux
-          pkgs.iproute2
-          pkgs.iptables
-          pkgs.ethtool
-          pkgs.socat
-          pkgs.coreutils
-        ]
-        ++ components.kubelet.path;
-        service = {
-          # Pods stay when it goes.
-          KillMode = "process";
-          Delegate = true;
-          TasksMax = "infinity";
-          ExecStartPre = mkIf (components.cni.packages != [ ]) [
-            "${bash} /etc/muster/cluster/cni-links.sh ${components.cni.binDir} ${lib.concatMapStringsSep " " toString components.cni.packages}"
-          ];
-        };
-      };
-
-      kube-proxy = unit {
-        part = "proxy";
-        name = "kube-proxy";
-        description = "Kubernetes proxy";
-        after = [ "kubelet.service" ];
-        path = [
-          pkgs.iptables
-          pkgs.conntrack-tools
-          pkgs.kmod
-        ];
-      };
-
-      muster-static-pods = mkIf (components.staticPods.enable && shared.isServer) (
-        lib.mkMerge [
-          shared.held
+      (mkIf cfg.existing {
+        assertions = [
           {
-            description = "Static pods of the control plane";
-            before = [ "kubelet.service" ];
-            path = [ pkgs.coreutils ];
-            serviceConfig = {
-              Type = "oneshot";
-              RemainAfterExit = true;
-              UMask = "0077";
-              ExecStart = "${bash} /etc/muster/cluster/static-pods.sh ${staticParts} ${components.staticPods.directory}";
-            };
+            assertion = shared.isServer -> lib.elem "etcd.service" cfg.units;
+            message = ''
+              muster.kubernetes.existing: no etcd.service is among muster.kubernetes.units, and a server of single components is adopted with
+              the etcd that runs on it alone: without its data that would found another cluster, and nothing would keep it from that. Call
+              its unit etcd, and name it in units.
+            '';
           }
-        ]
-      );
-    }
-    // lib.optionalAttrs (components.runtime.kind == "containerd") {
-      # A restart of the runtime is one for every pod of the node.
-      containerd = mkIf components.kubelet.enable { restartIfChanged = false; };
-    }
-    // lib.optionalAttrs (components.runtime.kind == "cri-o") {
-      crio = mkIf components.kubelet.enable { restartIfChanged = false; };
-    };
-    systemd.slices.kubernetes.description = "Kubernetes";
-  };
+        ];
+        systemd.services = lib.mkMerge [
+          (lib.genAttrs (map (lib.removeSuffix ".service") cfg.units) (_: shared.asItWas))
+          # Whoever the unit runs as may not look into the agent's directory.
+          (mkIf shared.isServer { etcd.serviceConfig.ExecStartPre = [ "+${guard}" ]; })
+        ];
+      })
+
+      (mkIf (!cfg.existing) {
+        assertions =
+          map (packages.assertion "muster.kubernetes.components (package)") (
+            lib.optionals (!shared.isApart) (lib.unique (map (part: part.package) used))
+          )
+          ++ [
+            {
+              assertion = components.etcd.enable == shared.isServer;
+              message = ''
+                muster.kubernetes.components.etcd.enable: in a cluster of Muster's every server is a member of its etcd, and nobody else is.
+                Muster counts servers by its members; it founds and joins nobody beside an etcd of another kind. Leave enable alone.
+              '';
+            }
+            {
+              assertion = shared.isServer -> etcdElsewhere == [ ];
+              message = ''
+                muster.kubernetes.components: the API server would keep its state in ${lib.concatStringsSep ", " etcdElsewhere}, and no
+                server of [clusters.${toString config.muster.cluster}] is there. Muster counts servers by the members of their own etcd, and
+                neither copies nor restores another one. Name servers of the cluster only, or leave etcd.endpoints and etcd-servers alone.
+              '';
+            }
+            {
+              assertion = components.staticPods.enable -> cfg.version != null;
+              message = ''
+                muster.kubernetes.components.staticPods needs the version whose images it runs: write version in
+                [clusters.${toString config.muster.cluster}] of fleet.toml.
+              '';
+            }
+            {
+              assertion = components.staticPods.enable -> components.staticPods.repository != null;
+              message = ''
+                muster.kubernetes.components.staticPods is enabled, but nothing says where its images are: set
+                muster.kubernetes.components.staticPods.repository.
+              '';
+            }
+            {
+              assertion = components.staticPods.enable -> !shared.isDynamic;
+              message = ''
+                muster.kubernetes.components.staticPods needs the node's address beforehand: give ${toString cfg.nodeName} a fixed address in
+                fleet.toml, or set muster.kubernetes.nodeAddress.
+              '';
+            }
+          ];
+
+        boot.kernelModules = mkIf components.kubelet.enable [
+          "br_netfilter"
+          "overlay"
+        ];
+        boot.kernel.sysctl = mkIf components.kubelet.enable (
+          shared.softly {
+            "net.bridge.bridge-nf-call-iptables" = 1;
+            "net.bridge.bridge-nf-call-ip6tables" = 1;
+            "net.ipv4.ip_forward" = 1;
+          }
+        );
+
+        environment.etc =
+          lib.optionalAttrs components.kubelet.enable {
+            "muster/kubernetes/kubelet.json".source = asFile "kubelet.json" kubelet;
+            "muster/cluster/cni-links.sh".source = ../scripts/cni-links.sh;
+          }
+          // lib.optionalAttrs components.proxy.enable {
+            "muster/kubernetes/kube-proxy.json".source = asFile "kube-proxy.json" proxy;
+          }
+          // lib.optionalAttrs (components.kubelet.enable && components.cni.config != null) {
+            "cni/net.d/10-muster.conflist".source = asFile "10-muster.conflist" components.cni.config;
+          }
+          # nixpkgs brings networks of cri-o's own, and cri-o takes the first by its name: before the one above, before most that a
+          # DaemonSet lays there, and where there is none yet.
+          // lib.optionalAttrs (components.kubelet.enable && components.runtime.kind == "cri-o") (
+            lib.genAttrs [
+              "cni/net.d/10-crio-bridge.conflist"
+              "cni/net.d/99-loopback.conflist"
+            ] (_: { enable = shared.soft false; })
+          )
+          // lib.optionalAttrs (components.staticPods.enable && shared.isServer) (
+            lib.mapAttrs' (name: pod: lib.nameValuePair "muster/kubernetes/manifests/${name}.json" { source = asFile "${name}.json" pod; }) pods
+            // {
+              "muster/cluster/static-pods.sh".source = ../scripts/static-pods.sh;
+            }
+          );
+
+        virtualisation.containerd = mkIf (components.kubelet.enable && components.runtime.kind == "containerd") {
+          enable = shared.soft true;
+          settings = softlyDeep {
+            version = 2;
+            plugins."io.containerd.grpc.v1.cri" = {
+              cni = {
+                bin_dir = components.cni.binDir;
+                conf_dir = "/etc/cni/net.d";
+              };
+              containerd.runtimes.runc = {
+                runtime_type = "io.containerd.runc.v2";
+                options.SystemdCgroup = kubelet.cgroupDriver == "systemd";
+              };
+            };
+          };
+        };
+        virtualisation.cri-o = mkIf (components.kubelet.enable && components.runtime.kind == "cri-o") {
+          enable = shared.soft true;
+          settings.crio = softlyDeep {
+            network = {
+              network_dir = "/etc/cni/net.d/";
+              plugin_dirs = [ components.cni.binDir ];
+            };
+            runtime.cgroup_manager = kubelet.cgroupDriver;
+          };
+        };
+
+        systemd.services = {
+          etcd = unit {
+            part = "etcd";
+            name = "etcd";
+            description = "etcd, the state of Kubernetes";
+            after = [ "network-online.target" ];
+            environmentFiles = [ shared.startFile ];
+            service = {
+              Type = "notify";
+              # A member waits for the others, however long they are away.
+              TimeoutStartSec = 0;
+              UMask = "0077";
+              ExecStartPre = [ guard ];
+            };
+          };
+
+          kube-apiserver = mkIf podsInUnits (unit {
+            part = "apiserver";
+            name = "kube-apiserver";
+            description = "Kubernetes API server";
+            after = [ "etcd.service" ];
+            # It tells systemd when it is ready.
+            service = {
+              Type = "notify";
+              TimeoutStartSec = 0;
+              TimeoutStopSec = shared.apiserverStop.timeout;
+            };
+          });
+
+          kube-controller-manager = mkIf podsInUnits (unit {
+            part = "controllerManager";
+            name = "kube-controller-manager";
+            description = "Kubernetes controller manager";
+            after = [ "kube-apiserver.service" ];
+          });
+
+          kube-scheduler = mkIf podsInUnits (unit {
+            part = "scheduler";
+            name = "kube-scheduler";
+            description = "Kubernetes scheduler";
+            after = [ "kube-apiserver.service" ];
+          });
+
+          kubelet = unit {
+            part = "kubelet";
+            name = "kubelet";
+            description = "Kubernetes kubelet";
+            after = runtimeUnit ++ [ "kube-apiserver.service" ];
+            path = [
+              pkgs.util-linux
+              pkgs.iproute2
+              pkgs.iptables
+              pkgs.ethtool
+              pkgs.socat
+              pkgs.coreutils
+            ]
+            ++ components.kubelet.path;
+            service = {
+              # Pods stay when it goes.
+              KillMode = "process";
+              Delegate = true;
+              TasksMax = "infinity";
+              ExecStartPre = mkIf (components.cni.packages != [ ]) [
+                "${bash} /etc/muster/cluster/cni-links.sh ${components.cni.binDir} ${lib.concatMapStringsSep " " toString components.cni.packages}"
+              ];
+            };
+          };
+
+          kube-proxy = unit {
+            part = "proxy";
+            name = "kube-proxy";
+            description = "Kubernetes proxy";
+            after = [ "kubelet.service" ];
+            path = [
+              pkgs.iptables
+              pkgs.conntrack-tools
+              pkgs.kmod
+            ];
+          };
+
+          muster-static-pods = mkIf (components.staticPods.enable && shared.isServer) (
+            lib.mkMerge [
+              shared.held
+              {
+                description = "Static pods of the control plane";
+                before = [ "kubelet.service" ];
+                path = [ pkgs.coreutils ];
+                serviceConfig = {
+                  Type = "oneshot";
+                  RemainAfterExit = true;
+                  UMask = "0077";
+                  ExecStart = "${bash} /etc/muster/cluster/static-pods.sh ${staticParts} ${components.staticPods.directory}";
+                };
+              }
+            ]
+          );
+        };
+        systemd.slices.kubernetes.description = "Kubernetes";
+      })
+    ]
+  );
 }

@@ -104,6 +104,15 @@ in
       description = "k0s' own configuration; keys that are not listed here may be written, too.";
     };
 
+    configuration = mkOption {
+      type = types.package;
+      default = configuration;
+      defaultText = lib.literalMD "made from `spec`";
+      internal = true;
+      readOnly = true;
+      description = "The file that `spec` makes.";
+    };
+
     configFile = mkOption {
       type = types.str;
       default = "${configuration}";
@@ -145,7 +154,8 @@ in
         }
       ];
 
-      environment.etc."k0s/k0s.yaml".source = configuration;
+      # Where k0s' own commands look for it, whatever a controller is started with.
+      environment.etc."k0s/k0s.yaml".source = lib.mkDefault configuration;
 
       systemd.services.k0s = {
         description = "k0s";

@@ -1,22 +1,52 @@
-# Waits for the node's address and writes it for the units of Kubernetes: node-address.sh DIRECTORY [INTERFACE].
-# Without an interface it is the one of the default route. An IPv4 address is preferred to an IPv6 one.
+# Waits for the node's address and writes it for the units of Kubernetes: node-address.sh DIRECTORY [INTERFACE [NAME]].
+# With a name it is one of the name's addresses that this machine has, on any interface but where one is given. Without both
+# it is that of the default route's interface. An IPv4 address is preferred to an IPv6 one.
 set -eu
 directory=$1
 wanted=${2:-}
+name=${3:-}
 
 default_interface() {
   { ip -o -4 route show default; ip -o -6 route show default; } 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1
 }
 
-first_address() {
-  { ip -o -4 addr show dev "$1" scope global; ip -o -6 addr show dev "$1" scope global -temporary -tentative; } 2>/dev/null |
-    sed -n 's/.* inet6\{0,1\} \([0-9a-f.:]*\)\/.*/\1/p' | head -n 1
+# Lines INTERFACE ADDRESS, of one interface or of all.
+addresses() {
+  { ip -o -4 addr show ${1:+dev "$1"} scope global; ip -o -6 addr show ${1:+dev "$1"} scope global -temporary -tentative; } 2>/dev/null |
+    sed -n 's/^[0-9]*: \([^ @]*\)[^ ]* .*inet6\{0,1\} \([0-9a-f.:]*\)\/.*/\1 \2/p'
+}
+
+# What the name stands for, each once.
+known_addresses() {
+  getent ahosts "$name" | sed 's/ .*//' | sort -u
+}
+
+# The first of this machine's that the name stands for. What it stands for elsewhere is no address of this node.
+named_address() {
+  known=$(known_addresses) || known=
+  addresses "$wanted" | while read -r interface address; do
+    for one in $known; do
+      if [ "$one" = "$address" ]; then
+        echo "$interface $address"
+        return
+      fi
+    done
+  done
+}
+
+find_address() {
+  if [ -n "$name" ]; then
+    named_address
+    return
+  fi
+  interface=${wanted:-$(default_interface)}
+  [ -z "$interface" ] || addresses "$interface" | head -n 1
 }
 
 for _ in $(seq 240); do
-  interface=${wanted:-$(default_interface)}
-  address=
-  [ -z "$interface" ] || address=$(first_address "$interface")
+  found=$(find_address)
+  interface=${found%% *}
+  address=${found#* }
   if [ -n "$address" ]; then
     host=$address
     case $address in *:*) host="[$address]" ;; esac
@@ -26,10 +56,6 @@ for _ in $(seq 240); do
     printf 'ETCD_LISTEN_CLIENT_URLS=https://127.0.0.1:2379,https://%s:2379\nETCD_ADVERTISE_CLIENT_URLS=https://%s:2379\nETCD_LISTEN_PEER_URLS=https://%s:2380\nETCD_INITIAL_ADVERTISE_PEER_URLS=https://%s:2380\n' \
       "$host" "$host" "$host" "$host" >"$directory/etcd.env.new"
     mv "$directory/etcd.env.new" "$directory/etcd.env"
-    if [ -e /etc/k0s/k0s.yaml ]; then
-      sed "s/@node-address@/$address/g" /etc/k0s/k0s.yaml >"$directory/k0s.yaml.new"
-      mv "$directory/k0s.yaml.new" "$directory/k0s.yaml"
-    fi
     printf '%s\n' "$address" >"$directory/address.new"
     mv "$directory/address.new" "$directory/address"
     echo "the node's address is $address, of $interface"
@@ -37,5 +63,9 @@ for _ in $(seq 240); do
   fi
   sleep 1
 done
+if [ -n "$name" ]; then
+  echo "$name stands for no address of ${wanted:-this machine} in four minutes, but for: $(known_addresses | tr '\n' ' ')" >&2
+  exit 1
+fi
 echo "no address on ${wanted:-the interface of the default route} in four minutes: bring the interface up, or write node-interface in fleet.toml" >&2
 exit 1

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file muster/v1/agent.proto.
  */
 export const file_muster_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSL3AwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIABIyCg5jbHVzdGVyX3JlcG9ydBgKIAEoCzIYLm11c3Rlci52MS5DbHVzdGVyUmVwb3J0SAASMAoNY2x1c3Rlcl9zdGF0ZRgLIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyU3RhdGVIAEIJCgdtZXNzYWdlIt8CCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIusBCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbhIUCgxmYWlsZWRfdW5pdHMYByADKAkSEgoKdW5pdHNfcmVhZBgIIAEoCCJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIIoAGCg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSAASMAoNY2x1c3Rlcl9vcmRlchgNIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyT3JkZXJIABI5ChJjbHVzdGVyX3JlcG9ydF9hY2sYDiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclJlcG9ydEFja0gAEj8KFWNsdXN0ZXJfc3RhdGVfcmVxdWVzdBgPIAEoCzIeLm11c3Rlci52MS5DbHVzdGVyU3RhdGVSZXF1ZXN0SAASKgoKYXVkaXRfaGVhZBgQIAEoCzIULm11c3Rlci52MS5BdWRpdEhlYWRIAEIJCgdtZXNzYWdlIuIBCgdXZWxjb21lEhAKCHByb3RvY29sGAEgASgNEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCgNub3cYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKCmFzc2lnbm1lbnQYBCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudBIPCgd2ZXJzaW9uGAUgASgJEhcKD29wZW5fb3BlcmF0aW9ucxgGIAMoCRIQCgh0ZWxsX2FsbBgHIAEoCCIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAkihQQKBU9yZGVyEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkSKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFYXBwbHkYBSABKAsyFi5tdXN0ZXIudjEuQXBwbHlBY3Rpb25IABItCghyb2xsYmFjaxgGIAEoCzIZLm11c3Rlci52MS5Sb2xsYmFja0FjdGlvbkgAEikKBnJlYm9vdBgHIAEoCzIXLm11c3Rlci52MS5SZWJvb3RBY3Rpb25IABIlCgRob2xkGAggASgLMhUubXVzdGVyLnYxLkhvbGRBY3Rpb25IABIpCgZyZXN1bWUYCSABKAsyFy5tdXN0ZXIudjEuUmVzdW1lQWN0aW9uSAASJwoFcmV0cnkYCiABKAsyFi5tdXN0ZXIudjEuUmV0cnlBY3Rpb25IABIrCgd1cGdyYWRlGAsgASgLMhgubXVzdGVyLnYxLlVwZ3JhZGVBY3Rpb25IABIrCgdyZXN0YXJ0GAwgASgLMhgubXVzdGVyLnYxLlJlc3RhcnRBY3Rpb25IABIsCgdyb2xsb3V0GA0gASgLMhsubXVzdGVyLnYxLlJvbGxvdXRSZWZlcmVuY2VCCAoGYWN0aW9uIiAKC0FwcGx5QWN0aW9uEhEKCXBsYW5fb25seRgBIAEoCCI2Cg5Sb2xsYmFja0FjdGlvbhIUCgxvcGVyYXRpb25faWQYASABKAkSDgoGYmVmb3JlGAIgASgIIg4KDFJlYm9vdEFjdGlvbiIPCg1SZXN0YXJ0QWN0aW9uIhwKCkhvbGRBY3Rpb24SDgoGcmVhc29uGAEgASgJIg4KDFJlc3VtZUFjdGlvbiINCgtSZXRyeUFjdGlvbiIjCg1VcGdyYWRlQWN0aW9uEhIKCmZldGNoX29ubHkYASABKAgiPAoNUmVzdGFydE5vdGljZRIrCghleHBlY3RlZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIOCgxGYWN0c1JlcXVlc3QiGgoIRmFjdHNBY2sSDgoGZGlnZXN0GAEgASgJIkcKDE9wZXJhdGlvbkFjaxIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSDwoHb3V0Y29tZRgDIAEoCCIlCglBdWRpdEhlYWQSCgoCaWQYASABKAQSDAoEaGFzaBgCIAEoCSJZChJBdWRpdEhlYWRTdGF0ZW1lbnQSDwoHbWFjaGluZRgBIAEoCRINCgVub25jZRgCIAEoCRIjCgVoZWFkcxgDIAMoCzIULm11c3Rlci52MS5BdWRpdEhlYWQiSwoPU2lnbmVkQXVkaXRIZWFkEhEKCXN0YXRlbWVudBgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwSEgoKcHVibGljX2tleRgDIAEoDCJoCgVQcm9iZRIQCghwcm9iZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEisKCGRlYWRsaW5lGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnBhcmFtZXRlcnMYBCABKAkiNwoLVHJ1c3ROb3RpY2USDgoGbnVtYmVyGAEgASgEEhgKEGNvbmZpcm1lZF9kaWdlc3QYAiABKAkiGwoJQ2hhbGxlbmdlEg4KBnJlYXNvbhgBIAEoCSI3CgxIZWFydGJlYXRBY2sSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJgCg5SZXZpc2lvbk5vdGljZRIOCgZudW1iZXIYASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEiUKCGVudmVsb3BlGAMgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIiIKDFJlbmV3UmVxdWVzdBISCgpwdWJsaWNfa2V5GAEgASgMIlEKDVJlbmV3UmVzcG9uc2USEQoJY2hhaW5fcGVtGAEgASgJEi0KCW5vdF9hZnRlchgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJAoSR2V0UmV2aXNpb25SZXF1ZXN0Eg4KBm51bWJlchgBIAEoBCJMChNHZXRSZXZpc2lvblJlc3BvbnNlEiUKCGVudmVsb3BlGAEgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEg4KBnRhcmdldBgCIAEoDCI1ChNEb3dubG9hZFRyZWVSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBIOCgZvZmZzZXQYAiABKAQiJQoURG93bmxvYWRUcmVlUmVzcG9uc2USDQoFY2h1bmsYASABKAwiEQoPR2V0VHJ1c3RSZXF1ZXN0IjgKEEdldFRydXN0UmVzcG9uc2USJAoFdHJ1c3QYASABKAsyFS5tdXN0ZXIudjEuVHJ1c3RDaGFpbjLTAwoMQWdlbnRTZXJ2aWNlEkQKB1Nlc3Npb24SGS5tdXN0ZXIudjEuU2Vzc2lvblJlcXVlc3QaGi5tdXN0ZXIudjEuU2Vzc2lvblJlc3BvbnNlKAEwARI6CgVSZW5ldxIXLm11c3Rlci52MS5SZW5ld1JlcXVlc3QaGC5tdXN0ZXIudjEuUmVuZXdSZXNwb25zZRJMCgtHZXRSZXZpc2lvbhIdLm11c3Rlci52MS5HZXRSZXZpc2lvblJlcXVlc3QaHi5tdXN0ZXIudjEuR2V0UmV2aXNpb25SZXNwb25zZRJRCgxEb3dubG9hZFRyZWUSHi5tdXN0ZXIudjEuRG93bmxvYWRUcmVlUmVxdWVzdBofLm11c3Rlci52MS5Eb3dubG9hZFRyZWVSZXNwb25zZTABEkMKCEdldFRydXN0EhoubXVzdGVyLnYxLkdldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5HZXRUcnVzdFJlc3BvbnNlElsKEENvbmZpcm1PcGVyYXRpb24SIi5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlcXVlc3QaIy5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
+  fileDesc("ChVtdXN0ZXIvdjEvYWdlbnQucHJvdG8SCW11c3Rlci52MSL3AwoOU2Vzc2lvblJlcXVlc3QSIQoFaGVsbG8YASABKAsyEC5tdXN0ZXIudjEuSGVsbG9IABIpCgloZWFydGJlYXQYAiABKAsyFC5tdXN0ZXIudjEuSGVhcnRiZWF0SAASJwoFZmFjdHMYAyABKAsyFi5tdXN0ZXIudjEuRmFjdHNSZXBvcnRIABIvCglvcGVyYXRpb24YBCABKAsyGi5tdXN0ZXIudjEuT3BlcmF0aW9uUmVwb3J0SAASIgoDbG9nGAUgASgLMhMubXVzdGVyLnYxLkxvZ0xpbmVzSAASLgoMcHJvYmVfYW5zd2VyGAYgASgLMhYubXVzdGVyLnYxLlByb2JlQW5zd2VySAASJgoFZXZlbnQYByABKAsyFS5tdXN0ZXIudjEuQWdlbnRFdmVudEgAEicKBXRydXN0GAggASgLMhYubXVzdGVyLnYxLlRydXN0UmVwb3J0SAASJwoGc3RhdHVzGAkgASgLMhUubXVzdGVyLnYxLk5vZGVTdGF0dXNIABIyCg5jbHVzdGVyX3JlcG9ydBgKIAEoCzIYLm11c3Rlci52MS5DbHVzdGVyUmVwb3J0SAASMAoNY2x1c3Rlcl9zdGF0ZRgLIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyU3RhdGVIAEIJCgdtZXNzYWdlIssDCgVIZWxsbxIUCgxwcm90b2NvbF9taW4YASABKA0SFAoMcHJvdG9jb2xfbWF4GAIgASgNEg8KB3ZlcnNpb24YAyABKAkSFAoMZmFjdHNfZGlnZXN0GAQgASgJEg8KB2Jvb3RfaWQYBSABKAkSEgoKYm9vdF9jb3VudBgGIAEoBBIYChBqb3VybmFsX3NlcXVlbmNlGAcgASgEEhgKEGhpZ2hlc3RfcmV2aXNpb24YCCABKAQSEAoIaW5zdGFuY2UYCSABKAkSJQoFdHJ1c3QYCiABKAsyFi5tdXN0ZXIudjEuVHJ1c3RSZXBvcnQSJwoDbm93GAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhbGxvd2VkGAwgAygJEhEKCXNpbXVsYXRlZBgNIAEoCBIMCgRob3N0GA4gASgJEhYKDmhpZ2hlc3RfZGlnZXN0GA8gASgJEhQKDGFja25vd2xlZGdlZBgQIAEoBBIoCgphdWRpdF9oZWFkGBEgASgLMhQubXVzdGVyLnYxLkF1ZGl0SGVhZBIqCgZ1bnRvbGQYEiADKAsyGi5tdXN0ZXIudjEuVW50b2xkT3BlcmF0aW9uIlUKD1VudG9sZE9wZXJhdGlvbhIUCgxvcGVyYXRpb25faWQYASABKAkSLAoIYWNjZXB0ZWQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIoQBCglIZWFydGJlYXQSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgRsb2FkGAIgASgBSACIAQESHQoQbWVtb3J5X2F2YWlsYWJsZRgDIAEoBEgBiAEBQgcKBV9sb2FkQhMKEV9tZW1vcnlfYXZhaWxhYmxlIhwKC0ZhY3RzUmVwb3J0Eg0KBWZhY3RzGAEgASgMIk8KCExvZ0xpbmVzEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRINCgVmaXJzdBgCIAEoBBINCgVsaW5lcxgDIAMoCRIPCgdkcm9wcGVkGAQgASgEIjwKC1Byb2JlQW5zd2VyEhAKCHByb2JlX2lkGAEgASgJEgwKBGpzb24YAiABKAkSDQoFZXJyb3IYAyABKAkiUwoKQWdlbnRFdmVudBINCgVjbGFzcxgBIAEoCRIOCgZyZWFzb24YAiABKAkSJgoCYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIoMCCgpOb2RlU3RhdHVzEh0KBGhlbGQYASABKAsyDy5tdXN0ZXIudjEuSGVsZBIrCgtxdWFyYW50aW5lZBgCIAMoCzIWLm11c3Rlci52MS5RdWFyYW50aW5lZBIPCgdwcm9ncmFtGAMgASgJEhMKC2Jvb3RfbG9hZGVyGAQgASgJEhUKDW9uZV9zaG90X2Jvb3QYBSABKAgSKgoLZ2VuZXJhdGlvbnMYBiADKAsyFS5tdXN0ZXIudjEuR2VuZXJhdGlvbhIUCgxmYWlsZWRfdW5pdHMYByADKAkSEgoKdW5pdHNfcmVhZBgIIAEoCBIWCg5jdXJyZW50X3N5c3RlbRgJIAEoCSJBCgRIZWxkEg4KBnJlYXNvbhgBIAEoCRIpCgVzaW5jZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigQEKC1F1YXJhbnRpbmVkEhIKCnN0b3JlX3BhdGgYASABKAkSDgoGcmVhc29uGAIgASgJEhQKDG9wZXJhdGlvbl9pZBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoBBImCgJhdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKCkdlbmVyYXRpb24SDgoGbnVtYmVyGAEgASgNEhIKCnN0b3JlX3BhdGgYAiABKAkSKwoHY3JlYXRlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGYm9vdGVkGAQgASgIEg8KB2N1cnJlbnQYBSABKAgSDwoHcHJvZmlsZRgGIAEoCCJmChdDb25maXJtT3BlcmF0aW9uUmVxdWVzdBIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIaW5zdGFuY2UYAiABKAkSDwoHYm9vdF9pZBgDIAEoCRISCgpzdG9yZV9wYXRoGAQgASgJIj0KGENvbmZpcm1PcGVyYXRpb25SZXNwb25zZRIRCgljb25maXJtZWQYASABKAgSDgoGcmVhc29uGAIgASgJIkAKC1RydXN0UmVwb3J0Eg4KBm51bWJlchgBIAEoBBIOCgZkaWdlc3QYAiABKAkSEQoJZmlyc3RfdXNlGAMgASgIIoAGCg9TZXNzaW9uUmVzcG9uc2USJQoHd2VsY29tZRgBIAEoCzISLm11c3Rlci52MS5XZWxjb21lSAASIQoFb3JkZXIYAiABKAsyEC5tdXN0ZXIudjEuT3JkZXJIABIwCg1mYWN0c19yZXF1ZXN0GAMgASgLMhcubXVzdGVyLnYxLkZhY3RzUmVxdWVzdEgAEigKCWZhY3RzX2FjaxgEIAEoCzITLm11c3Rlci52MS5GYWN0c0Fja0gAEjAKDW9wZXJhdGlvbl9hY2sYBSABKAsyFy5tdXN0ZXIudjEuT3BlcmF0aW9uQWNrSAASIQoFcHJvYmUYBiABKAsyEC5tdXN0ZXIudjEuUHJvYmVIABInCgV0cnVzdBgHIAEoCzIWLm11c3Rlci52MS5UcnVzdE5vdGljZUgAEisKCmFzc2lnbm1lbnQYCCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudEgAEikKCWNoYWxsZW5nZRgJIAEoCzIULm11c3Rlci52MS5DaGFsbGVuZ2VIABIwCg1oZWFydGJlYXRfYWNrGAogASgLMhcubXVzdGVyLnYxLkhlYXJ0YmVhdEFja0gAEi0KCHJldmlzaW9uGAsgASgLMhkubXVzdGVyLnYxLlJldmlzaW9uTm90aWNlSAASKwoHcmVzdGFydBgMIAEoCzIYLm11c3Rlci52MS5SZXN0YXJ0Tm90aWNlSAASMAoNY2x1c3Rlcl9vcmRlchgNIAEoCzIXLm11c3Rlci52MS5DbHVzdGVyT3JkZXJIABI5ChJjbHVzdGVyX3JlcG9ydF9hY2sYDiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclJlcG9ydEFja0gAEj8KFWNsdXN0ZXJfc3RhdGVfcmVxdWVzdBgPIAEoCzIeLm11c3Rlci52MS5DbHVzdGVyU3RhdGVSZXF1ZXN0SAASKgoKYXVkaXRfaGVhZBgQIAEoCzIULm11c3Rlci52MS5BdWRpdEhlYWRIAEIJCgdtZXNzYWdlIuIBCgdXZWxjb21lEhAKCHByb3RvY29sGAEgASgNEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCgNub3cYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKCmFzc2lnbm1lbnQYBCABKAsyFS5tdXN0ZXIudjEuQXNzaWdubWVudBIPCgd2ZXJzaW9uGAUgASgJEhcKD29wZW5fb3BlcmF0aW9ucxgGIAMoCRIQCgh0ZWxsX2FsbBgHIAEoCCIpCgpBc3NpZ25tZW50EgwKBGhvc3QYASABKAkSDQoFZ3JvdXAYAiABKAkihQQKBU9yZGVyEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIXCg9tYW5pZmVzdF9kaWdlc3QYAyABKAkSKwoHZXhwaXJlcxgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoFYXBwbHkYBSABKAsyFi5tdXN0ZXIudjEuQXBwbHlBY3Rpb25IABItCghyb2xsYmFjaxgGIAEoCzIZLm11c3Rlci52MS5Sb2xsYmFja0FjdGlvbkgAEikKBnJlYm9vdBgHIAEoCzIXLm11c3Rlci52MS5SZWJvb3RBY3Rpb25IABIlCgRob2xkGAggASgLMhUubXVzdGVyLnYxLkhvbGRBY3Rpb25IABIpCgZyZXN1bWUYCSABKAsyFy5tdXN0ZXIudjEuUmVzdW1lQWN0aW9uSAASJwoFcmV0cnkYCiABKAsyFi5tdXN0ZXIudjEuUmV0cnlBY3Rpb25IABIrCgd1cGdyYWRlGAsgASgLMhgubXVzdGVyLnYxLlVwZ3JhZGVBY3Rpb25IABIrCgdyZXN0YXJ0GAwgASgLMhgubXVzdGVyLnYxLlJlc3RhcnRBY3Rpb25IABIsCgdyb2xsb3V0GA0gASgLMhsubXVzdGVyLnYxLlJvbGxvdXRSZWZlcmVuY2VCCAoGYWN0aW9uIiAKC0FwcGx5QWN0aW9uEhEKCXBsYW5fb25seRgBIAEoCCI2Cg5Sb2xsYmFja0FjdGlvbhIUCgxvcGVyYXRpb25faWQYASABKAkSDgoGYmVmb3JlGAIgASgIIg4KDFJlYm9vdEFjdGlvbiIPCg1SZXN0YXJ0QWN0aW9uIhwKCkhvbGRBY3Rpb24SDgoGcmVhc29uGAEgASgJIg4KDFJlc3VtZUFjdGlvbiINCgtSZXRyeUFjdGlvbiIjCg1VcGdyYWRlQWN0aW9uEhIKCmZldGNoX29ubHkYASABKAgiPAoNUmVzdGFydE5vdGljZRIrCghleHBlY3RlZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIOCgxGYWN0c1JlcXVlc3QiGgoIRmFjdHNBY2sSDgoGZGlnZXN0GAEgASgJIkcKDE9wZXJhdGlvbkFjaxIUCgxvcGVyYXRpb25faWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSDwoHb3V0Y29tZRgDIAEoCCIlCglBdWRpdEhlYWQSCgoCaWQYASABKAQSDAoEaGFzaBgCIAEoCSJZChJBdWRpdEhlYWRTdGF0ZW1lbnQSDwoHbWFjaGluZRgBIAEoCRINCgVub25jZRgCIAEoCRIjCgVoZWFkcxgDIAMoCzIULm11c3Rlci52MS5BdWRpdEhlYWQiSwoPU2lnbmVkQXVkaXRIZWFkEhEKCXN0YXRlbWVudBgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwSEgoKcHVibGljX2tleRgDIAEoDCJoCgVQcm9iZRIQCghwcm9iZV9pZBgBIAEoCRIMCgRraW5kGAIgASgJEisKCGRlYWRsaW5lGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnBhcmFtZXRlcnMYBCABKAkiNwoLVHJ1c3ROb3RpY2USDgoGbnVtYmVyGAEgASgEEhgKEGNvbmZpcm1lZF9kaWdlc3QYAiABKAkiGwoJQ2hhbGxlbmdlEg4KBnJlYXNvbhgBIAEoCSI3CgxIZWFydGJlYXRBY2sSJwoDbm93GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJgCg5SZXZpc2lvbk5vdGljZRIOCgZudW1iZXIYASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEiUKCGVudmVsb3BlGAMgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIiIKDFJlbmV3UmVxdWVzdBISCgpwdWJsaWNfa2V5GAEgASgMIlEKDVJlbmV3UmVzcG9uc2USEQoJY2hhaW5fcGVtGAEgASgJEi0KCW5vdF9hZnRlchgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiJAoSR2V0UmV2aXNpb25SZXF1ZXN0Eg4KBm51bWJlchgBIAEoBCJMChNHZXRSZXZpc2lvblJlc3BvbnNlEiUKCGVudmVsb3BlGAEgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEg4KBnRhcmdldBgCIAEoDCI1ChNEb3dubG9hZFRyZWVSZXF1ZXN0Eg4KBm51bWJlchgBIAEoBBIOCgZvZmZzZXQYAiABKAQiJQoURG93bmxvYWRUcmVlUmVzcG9uc2USDQoFY2h1bmsYASABKAwiEQoPR2V0VHJ1c3RSZXF1ZXN0IjgKEEdldFRydXN0UmVzcG9uc2USJAoFdHJ1c3QYASABKAsyFS5tdXN0ZXIudjEuVHJ1c3RDaGFpbjLTAwoMQWdlbnRTZXJ2aWNlEkQKB1Nlc3Npb24SGS5tdXN0ZXIudjEuU2Vzc2lvblJlcXVlc3QaGi5tdXN0ZXIudjEuU2Vzc2lvblJlc3BvbnNlKAEwARI6CgVSZW5ldxIXLm11c3Rlci52MS5SZW5ld1JlcXVlc3QaGC5tdXN0ZXIudjEuUmVuZXdSZXNwb25zZRJMCgtHZXRSZXZpc2lvbhIdLm11c3Rlci52MS5HZXRSZXZpc2lvblJlcXVlc3QaHi5tdXN0ZXIudjEuR2V0UmV2aXNpb25SZXNwb25zZRJRCgxEb3dubG9hZFRyZWUSHi5tdXN0ZXIudjEuRG93bmxvYWRUcmVlUmVxdWVzdBofLm11c3Rlci52MS5Eb3dubG9hZFRyZWVSZXNwb25zZTABEkMKCEdldFRydXN0EhoubXVzdGVyLnYxLkdldFRydXN0UmVxdWVzdBobLm11c3Rlci52MS5HZXRUcnVzdFJlc3BvbnNlElsKEENvbmZpcm1PcGVyYXRpb24SIi5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlcXVlc3QaIy5tdXN0ZXIudjEuQ29uZmlybU9wZXJhdGlvblJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_trust]);
 
 /**
  * @generated from message muster.v1.SessionRequest
@@ -225,7 +225,7 @@ export type Hello = Message<"muster.v1.Hello"> & {
   simulated: boolean;
 
   /**
-   * The host this node last acted as; empty before the first operation.
+   * The host this node acts as; before its first operation the one that it was told last. Empty: none. A claim, by which nobody is bound.
    *
    * @generated from field: string host = 14;
    */
@@ -237,6 +237,28 @@ export type Hello = Message<"muster.v1.Hello"> & {
    * @generated from field: string highest_digest = 15;
    */
   highestDigest: string;
+
+  /**
+   * Newest record of the node's journal that a coordinator acknowledged: it had committed everything up to there. A store that
+   * does not know of it was set back. 0: none.
+   *
+   * @generated from field: uint64 acknowledged = 16;
+   */
+  acknowledged: bigint;
+
+  /**
+   * The newest link of the record of events that the node was shown; absent: none. One that is not in the record means the same.
+   *
+   * @generated from field: muster.v1.AuditHead audit_head = 17;
+   */
+  auditHead?: AuditHead | undefined;
+
+  /**
+   * Operations that a coordinator ordered and that it has not acknowledged to their end, at most 64.
+   *
+   * @generated from field: repeated muster.v1.UntoldOperation untold = 18;
+   */
+  untold: UntoldOperation[];
 };
 
 /**
@@ -245,6 +267,34 @@ export type Hello = Message<"muster.v1.Hello"> & {
  */
 export const HelloSchema: GenMessage<Hello> = /*@__PURE__*/
   messageDesc(file_muster_v1_agent, 1);
+
+/**
+ * An operation of which the node still has something to tell.
+ *
+ * @generated from message muster.v1.UntoldOperation
+ */
+export type UntoldOperation = Message<"muster.v1.UntoldOperation"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+
+  /**
+   * When the node took it, by its clock.
+   *
+   * @generated from field: google.protobuf.Timestamp accepted = 2;
+   */
+  accepted?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message muster.v1.UntoldOperation.
+ * Use `create(UntoldOperationSchema)` to create a new message.
+ */
+export const UntoldOperationSchema: GenMessage<UntoldOperation> = /*@__PURE__*/
+  messageDesc(file_muster_v1_agent, 2);
 
 /**
  * Signs of life, written in batches and never one by one.
@@ -279,7 +329,7 @@ export type Heartbeat = Message<"muster.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 2);
+  messageDesc(file_muster_v1_agent, 3);
 
 /**
  * What the machine says of itself, whole.
@@ -300,7 +350,7 @@ export type FactsReport = Message<"muster.v1.FactsReport"> & {
  * Use `create(FactsReportSchema)` to create a new message.
  */
 export const FactsReportSchema: GenMessage<FactsReport> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 3);
+  messageDesc(file_muster_v1_agent, 4);
 
 /**
  * Output of an operation, in order.
@@ -342,7 +392,7 @@ export type LogLines = Message<"muster.v1.LogLines"> & {
  * Use `create(LogLinesSchema)` to create a new message.
  */
 export const LogLinesSchema: GenMessage<LogLines> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 4);
+  messageDesc(file_muster_v1_agent, 5);
 
 /**
  * The answer to a question asked live.
@@ -377,7 +427,7 @@ export type ProbeAnswer = Message<"muster.v1.ProbeAnswer"> & {
  * Use `create(ProbeAnswerSchema)` to create a new message.
  */
 export const ProbeAnswerSchema: GenMessage<ProbeAnswer> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 5);
+  messageDesc(file_muster_v1_agent, 6);
 
 /**
  * Something an operator should see, by itself.
@@ -412,7 +462,7 @@ export type AgentEvent = Message<"muster.v1.AgentEvent"> & {
  * Use `create(AgentEventSchema)` to create a new message.
  */
 export const AgentEventSchema: GenMessage<AgentEvent> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 6);
+  messageDesc(file_muster_v1_agent, 7);
 
 /**
  * What a node holds on to by itself: whole, sent again when it changes.
@@ -475,6 +525,13 @@ export type NodeStatus = Message<"muster.v1.NodeStatus"> & {
    * @generated from field: bool units_read = 8;
    */
   unitsRead: boolean;
+
+  /**
+   * Store path of the system that runs, which may be none of the generations: `nixos-rebuild test` makes none. Empty: not known.
+   *
+   * @generated from field: string current_system = 9;
+   */
+  currentSystem: string;
 };
 
 /**
@@ -482,7 +539,7 @@ export type NodeStatus = Message<"muster.v1.NodeStatus"> & {
  * Use `create(NodeStatusSchema)` to create a new message.
  */
 export const NodeStatusSchema: GenMessage<NodeStatus> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 7);
+  messageDesc(file_muster_v1_agent, 8);
 
 /**
  * Why and since when a node obeys nothing.
@@ -510,7 +567,7 @@ export type Held = Message<"muster.v1.Held"> & {
  * Use `create(HeldSchema)` to create a new message.
  */
 export const HeldSchema: GenMessage<Held> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 8);
+  messageDesc(file_muster_v1_agent, 9);
 
 /**
  * A system that failed on this node.
@@ -559,7 +616,7 @@ export type Quarantined = Message<"muster.v1.Quarantined"> & {
  * Use `create(QuarantinedSchema)` to create a new message.
  */
 export const QuarantinedSchema: GenMessage<Quarantined> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 9);
+  messageDesc(file_muster_v1_agent, 10);
 
 /**
  * One generation of the system profile.
@@ -615,7 +672,7 @@ export type Generation = Message<"muster.v1.Generation"> & {
  * Use `create(GenerationSchema)` to create a new message.
  */
 export const GenerationSchema: GenMessage<Generation> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 10);
+  messageDesc(file_muster_v1_agent, 11);
 
 /**
  * @generated from message muster.v1.ConfirmOperationRequest
@@ -655,7 +712,7 @@ export type ConfirmOperationRequest = Message<"muster.v1.ConfirmOperationRequest
  * Use `create(ConfirmOperationRequestSchema)` to create a new message.
  */
 export const ConfirmOperationRequestSchema: GenMessage<ConfirmOperationRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 11);
+  messageDesc(file_muster_v1_agent, 12);
 
 /**
  * @generated from message muster.v1.ConfirmOperationResponse
@@ -681,7 +738,7 @@ export type ConfirmOperationResponse = Message<"muster.v1.ConfirmOperationRespon
  * Use `create(ConfirmOperationResponseSchema)` to create a new message.
  */
 export const ConfirmOperationResponseSchema: GenMessage<ConfirmOperationResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 12);
+  messageDesc(file_muster_v1_agent, 13);
 
 /**
  * The trust set a node goes by.
@@ -716,7 +773,7 @@ export type TrustReport = Message<"muster.v1.TrustReport"> & {
  * Use `create(TrustReportSchema)` to create a new message.
  */
 export const TrustReportSchema: GenMessage<TrustReport> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 13);
+  messageDesc(file_muster_v1_agent, 14);
 
 /**
  * @generated from message muster.v1.SessionResponse
@@ -861,7 +918,7 @@ export type SessionResponse = Message<"muster.v1.SessionResponse"> & {
  * Use `create(SessionResponseSchema)` to create a new message.
  */
 export const SessionResponseSchema: GenMessage<SessionResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 14);
+  messageDesc(file_muster_v1_agent, 15);
 
 /**
  * Opens a session.
@@ -925,7 +982,7 @@ export type Welcome = Message<"muster.v1.Welcome"> & {
  * Use `create(WelcomeSchema)` to create a new message.
  */
 export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 15);
+  messageDesc(file_muster_v1_agent, 16);
 
 /**
  * Which host this machine is, as the coordinator has it bound.
@@ -953,7 +1010,7 @@ export type Assignment = Message<"muster.v1.Assignment"> & {
  * Use `create(AssignmentSchema)` to create a new message.
  */
 export const AssignmentSchema: GenMessage<Assignment> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 16);
+  messageDesc(file_muster_v1_agent, 17);
 
 /**
  * "Operation O: do this." What is installed is taken from the signed manifest or from the node's own journal alone: an order
@@ -1072,7 +1129,7 @@ export type Order = Message<"muster.v1.Order"> & {
  * Use `create(OrderSchema)` to create a new message.
  */
 export const OrderSchema: GenMessage<Order> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 17);
+  messageDesc(file_muster_v1_agent, 18);
 
 /**
  * Go to what a revision names for this host.
@@ -1093,7 +1150,7 @@ export type ApplyAction = Message<"muster.v1.ApplyAction"> & {
  * Use `create(ApplyActionSchema)` to create a new message.
  */
 export const ApplyActionSchema: GenMessage<ApplyAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 18);
+  messageDesc(file_muster_v1_agent, 19);
 
 /**
  * Go to a system that this node's own journal knows.
@@ -1121,7 +1178,7 @@ export type RollbackAction = Message<"muster.v1.RollbackAction"> & {
  * Use `create(RollbackActionSchema)` to create a new message.
  */
 export const RollbackActionSchema: GenMessage<RollbackAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 19);
+  messageDesc(file_muster_v1_agent, 20);
 
 /**
  * Boot anew.
@@ -1136,7 +1193,7 @@ export type RebootAction = Message<"muster.v1.RebootAction"> & {
  * Use `create(RebootActionSchema)` to create a new message.
  */
 export const RebootActionSchema: GenMessage<RebootAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 20);
+  messageDesc(file_muster_v1_agent, 21);
 
 /**
  * Stop and start the units of this node's Kubernetes, and wait until they are well again. Nothing is changed, and other units are none of
@@ -1152,7 +1209,7 @@ export type RestartAction = Message<"muster.v1.RestartAction"> & {
  * Use `create(RestartActionSchema)` to create a new message.
  */
 export const RestartActionSchema: GenMessage<RestartAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 21);
+  messageDesc(file_muster_v1_agent, 22);
 
 /**
  * Obey nothing but to resume, to retry and to plan.
@@ -1173,7 +1230,7 @@ export type HoldAction = Message<"muster.v1.HoldAction"> & {
  * Use `create(HoldActionSchema)` to create a new message.
  */
 export const HoldActionSchema: GenMessage<HoldAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 22);
+  messageDesc(file_muster_v1_agent, 23);
 
 /**
  * Obey again.
@@ -1188,7 +1245,7 @@ export type ResumeAction = Message<"muster.v1.ResumeAction"> & {
  * Use `create(ResumeActionSchema)` to create a new message.
  */
 export const ResumeActionSchema: GenMessage<ResumeAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 23);
+  messageDesc(file_muster_v1_agent, 24);
 
 /**
  * Let what failed here be tried again.
@@ -1203,7 +1260,7 @@ export type RetryAction = Message<"muster.v1.RetryAction"> & {
  * Use `create(RetryActionSchema)` to create a new message.
  */
 export const RetryActionSchema: GenMessage<RetryAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 24);
+  messageDesc(file_muster_v1_agent, 25);
 
 /**
  * Go to the Kubernetes that the revision names for this host, from a profile of its own: the system stays as it is. Refused
@@ -1225,7 +1282,7 @@ export type UpgradeAction = Message<"muster.v1.UpgradeAction"> & {
  * Use `create(UpgradeActionSchema)` to create a new message.
  */
 export const UpgradeActionSchema: GenMessage<UpgradeAction> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 25);
+  messageDesc(file_muster_v1_agent, 26);
 
 /**
  * The coordinator stops and means to be back: waiting for its answer is extended once, within the node's own bound.
@@ -1246,7 +1303,7 @@ export type RestartNotice = Message<"muster.v1.RestartNotice"> & {
  * Use `create(RestartNoticeSchema)` to create a new message.
  */
 export const RestartNoticeSchema: GenMessage<RestartNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 26);
+  messageDesc(file_muster_v1_agent, 27);
 
 /**
  * Asks for the facts, because the coordinator has others or none.
@@ -1261,7 +1318,7 @@ export type FactsRequest = Message<"muster.v1.FactsRequest"> & {
  * Use `create(FactsRequestSchema)` to create a new message.
  */
 export const FactsRequestSchema: GenMessage<FactsRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 27);
+  messageDesc(file_muster_v1_agent, 28);
 
 /**
  * Facts were stored; they need not be sent again.
@@ -1282,7 +1339,7 @@ export type FactsAck = Message<"muster.v1.FactsAck"> & {
  * Use `create(FactsAckSchema)` to create a new message.
  */
 export const FactsAckSchema: GenMessage<FactsAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 28);
+  messageDesc(file_muster_v1_agent, 29);
 
 /**
  * Reports up to here are committed, and need not be repeated.
@@ -1317,7 +1374,7 @@ export type OperationAck = Message<"muster.v1.OperationAck"> & {
  * Use `create(OperationAckSchema)` to create a new message.
  */
 export const OperationAckSchema: GenMessage<OperationAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 29);
+  messageDesc(file_muster_v1_agent, 30);
 
 /**
  * A link of the chain of events.
@@ -1345,7 +1402,7 @@ export type AuditHead = Message<"muster.v1.AuditHead"> & {
  * Use `create(AuditHeadSchema)` to create a new message.
  */
 export const AuditHeadSchema: GenMessage<AuditHead> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 30);
+  messageDesc(file_muster_v1_agent, 31);
 
 /**
  * What a machine says it was shown of the chain of events.
@@ -1381,7 +1438,7 @@ export type AuditHeadStatement = Message<"muster.v1.AuditHeadStatement"> & {
  * Use `create(AuditHeadStatementSchema)` to create a new message.
  */
 export const AuditHeadStatementSchema: GenMessage<AuditHeadStatement> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 31);
+  messageDesc(file_muster_v1_agent, 32);
 
 /**
  * The same under the machine's own key.
@@ -1416,7 +1473,7 @@ export type SignedAuditHead = Message<"muster.v1.SignedAuditHead"> & {
  * Use `create(SignedAuditHeadSchema)` to create a new message.
  */
 export const SignedAuditHeadSchema: GenMessage<SignedAuditHead> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 32);
+  messageDesc(file_muster_v1_agent, 33);
 
 /**
  * A question asked live: "facts" (an object with the facts, read afresh), "audit-head" (`parameters` is {"nonce": "..."}; a
@@ -1460,7 +1517,7 @@ export type Probe = Message<"muster.v1.Probe"> & {
  * Use `create(ProbeSchema)` to create a new message.
  */
 export const ProbeSchema: GenMessage<Probe> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 33);
+  messageDesc(file_muster_v1_agent, 34);
 
 /**
  * The newest trust set's number; the node fetches what it lacks.
@@ -1488,7 +1545,7 @@ export type TrustNotice = Message<"muster.v1.TrustNotice"> & {
  * Use `create(TrustNoticeSchema)` to create a new message.
  */
 export const TrustNoticeSchema: GenMessage<TrustNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 34);
+  messageDesc(file_muster_v1_agent, 35);
 
 /**
  * Sent to every live holder of one key: renew the session from the machine that really has it. Nothing else is acted on.
@@ -1509,7 +1566,7 @@ export type Challenge = Message<"muster.v1.Challenge"> & {
  * Use `create(ChallengeSchema)` to create a new message.
  */
 export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 35);
+  messageDesc(file_muster_v1_agent, 36);
 
 /**
  * Answers a Heartbeat.
@@ -1530,7 +1587,7 @@ export type HeartbeatAck = Message<"muster.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 36);
+  messageDesc(file_muster_v1_agent, 37);
 
 /**
  * A revision was published.
@@ -1565,7 +1622,7 @@ export type RevisionNotice = Message<"muster.v1.RevisionNotice"> & {
  * Use `create(RevisionNoticeSchema)` to create a new message.
  */
 export const RevisionNoticeSchema: GenMessage<RevisionNotice> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 37);
+  messageDesc(file_muster_v1_agent, 38);
 
 /**
  * @generated from message muster.v1.RenewRequest
@@ -1584,7 +1641,7 @@ export type RenewRequest = Message<"muster.v1.RenewRequest"> & {
  * Use `create(RenewRequestSchema)` to create a new message.
  */
 export const RenewRequestSchema: GenMessage<RenewRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 38);
+  messageDesc(file_muster_v1_agent, 39);
 
 /**
  * @generated from message muster.v1.RenewResponse
@@ -1610,7 +1667,7 @@ export type RenewResponse = Message<"muster.v1.RenewResponse"> & {
  * Use `create(RenewResponseSchema)` to create a new message.
  */
 export const RenewResponseSchema: GenMessage<RenewResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 39);
+  messageDesc(file_muster_v1_agent, 40);
 
 /**
  * @generated from message muster.v1.GetRevisionRequest
@@ -1629,7 +1686,7 @@ export type GetRevisionRequest = Message<"muster.v1.GetRevisionRequest"> & {
  * Use `create(GetRevisionRequestSchema)` to create a new message.
  */
 export const GetRevisionRequestSchema: GenMessage<GetRevisionRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 40);
+  messageDesc(file_muster_v1_agent, 41);
 
 /**
  * @generated from message muster.v1.GetRevisionResponse
@@ -1655,7 +1712,7 @@ export type GetRevisionResponse = Message<"muster.v1.GetRevisionResponse"> & {
  * Use `create(GetRevisionResponseSchema)` to create a new message.
  */
 export const GetRevisionResponseSchema: GenMessage<GetRevisionResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 41);
+  messageDesc(file_muster_v1_agent, 42);
 
 /**
  * @generated from message muster.v1.DownloadTreeRequest
@@ -1681,7 +1738,7 @@ export type DownloadTreeRequest = Message<"muster.v1.DownloadTreeRequest"> & {
  * Use `create(DownloadTreeRequestSchema)` to create a new message.
  */
 export const DownloadTreeRequestSchema: GenMessage<DownloadTreeRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 42);
+  messageDesc(file_muster_v1_agent, 43);
 
 /**
  * @generated from message muster.v1.DownloadTreeResponse
@@ -1700,7 +1757,7 @@ export type DownloadTreeResponse = Message<"muster.v1.DownloadTreeResponse"> & {
  * Use `create(DownloadTreeResponseSchema)` to create a new message.
  */
 export const DownloadTreeResponseSchema: GenMessage<DownloadTreeResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 43);
+  messageDesc(file_muster_v1_agent, 44);
 
 /**
  * @generated from message muster.v1.GetTrustRequest
@@ -1713,7 +1770,7 @@ export type GetTrustRequest = Message<"muster.v1.GetTrustRequest"> & {
  * Use `create(GetTrustRequestSchema)` to create a new message.
  */
 export const GetTrustRequestSchema: GenMessage<GetTrustRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 44);
+  messageDesc(file_muster_v1_agent, 45);
 
 /**
  * @generated from message muster.v1.GetTrustResponse
@@ -1732,7 +1789,7 @@ export type GetTrustResponse = Message<"muster.v1.GetTrustResponse"> & {
  * Use `create(GetTrustResponseSchema)` to create a new message.
  */
 export const GetTrustResponseSchema: GenMessage<GetTrustResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_agent, 45);
+  messageDesc(file_muster_v1_agent, 46);
 
 /**
  * For enrolled machines, on the fleet listener over mutual TLS. A machine's certificate reaches only what concerns that

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file muster/v1/cluster.proto.
  */
 export const file_muster_v1_cluster: GenFile = /*@__PURE__*/
-  fileDesc("ChdtdXN0ZXIvdjEvY2x1c3Rlci5wcm90bxIJbXVzdGVyLnYxIvYBChZTdGFydENsdXN0ZXJBY3RSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRILCgNhY3QYAyABKAkSDAoEaG9zdBgEIAEoCRIjCgVkcmFpbhgFIAEoCzIULm11c3Rlci52MS5EcmFpbk5vZGUSEQoJcGFyYW1ldGVyGAYgASgJEgwKBGRlYWQYByABKAgSEwoLYWxsb3dfZW1wdHkYCCABKAgSKQoMc2lnbmVkX29yZGVyGAkgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEhYKDnNlcnZlcl9hZGRyZXNzGAogASgJIlEKF1N0YXJ0Q2x1c3RlckFjdFJlc3BvbnNlEiIKA2FjdBgBIAEoCzIVLm11c3Rlci52MS5DbHVzdGVyQWN0EhIKCnJvbGxvdXRfaWQYAiABKAkiJAoWV2F0Y2hDbHVzdGVyQWN0UmVxdWVzdBIKCgJpZBgBIAEoCSI9ChdXYXRjaENsdXN0ZXJBY3RSZXNwb25zZRIiCgNhY3QYASABKAsyFS5tdXN0ZXIudjEuQ2x1c3RlckFjdCI4ChZMaXN0Q2x1c3RlckFjdHNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbGltaXQYAiABKA0iPgoXTGlzdENsdXN0ZXJBY3RzUmVzcG9uc2USIwoEYWN0cxgBIAMoCzIVLm11c3Rlci52MS5DbHVzdGVyQWN0IvsBCgpDbHVzdGVyQWN0EgoKAmlkGAEgASgJEg8KB2NsdXN0ZXIYAiABKAkSCwoDYWN0GAMgASgJEgwKBGhvc3QYBCABKAkSEAoIZXhlY3V0b3IYBSABKAkSEAoIYXNrZWRfYnkYBiABKAkSKQoFYXNrZWQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBWVuZGVkGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YCSABKAkSKwoGcmVzdWx0GAogASgLMhsubXVzdGVyLnYxLkNsdXN0ZXJTdGVwRW5kZWQilQIKDVNlY3JldEJpbmRpbmcSKQoHcHVycG9zZRgBIAEoDjIYLm11c3Rlci52MS5TZWNyZXRQdXJwb3NlEhAKCGZsZWV0X2lkGAIgASgJEg8KB2NsdXN0ZXIYAyABKAkSJAoEcm9sZRgEIAEoDjIWLm11c3Rlci52MS5DbHVzdGVyUm9sZRIRCglyZWNpcGllbnQYBSABKAkSDgoGbWludGVyGAYgASgJEhQKDG9wZXJhdGlvbl9pZBgHIAEoCRIqCgZtaW50ZWQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEisKB2V4cGlyZXMYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIm8KClNlYWxlZEJvZHkSKQoHYmluZGluZxgBIAEoCzIYLm11c3Rlci52MS5TZWNyZXRCaW5kaW5nEhMKC3dyYXBwZWRfa2V5GAIgASgMEg0KBW5vbmNlGAMgASgMEhIKCmNpcGhlcnRleHQYBCABKAwiQwoMU2VhbGVkU2VjcmV0EgwKBGJvZHkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEhIKCm1pbnRlcl9rZXkYAyABKAwiqgcKDENsdXN0ZXJPcmRlchIUCgxvcGVyYXRpb25faWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRIrCgdleHBpcmVzGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIoCgVmb3VuZBgEIAEoCzIXLm11c3Rlci52MS5Gb3VuZENsdXN0ZXJIABIlCgRtaW50GAUgASgLMhUubXVzdGVyLnYxLk1pbnRTZWNyZXRIABImCgRqb2luGAYgASgLMhYubXVzdGVyLnYxLkpvaW5DbHVzdGVySAASMAoNZGVsZXRlX3NlY3JldBgHIAEoCzIXLm11c3Rlci52MS5EZWxldGVTZWNyZXRIABIqCgpjbGVhcl9ub2RlGAggASgLMhQubXVzdGVyLnYxLkNsZWFyTm9kZUgAEigKBWxlYXZlGAkgASgLMhcubXVzdGVyLnYxLkxlYXZlQ2x1c3RlckgAEiYKBHN0b3AYCiABKAsyFi5tdXN0ZXIudjEuU3RvcEpvaW5pbmdIABIlCgVkcmFpbhgLIAEoCzIULm11c3Rlci52MS5EcmFpbk5vZGVIABIrCgh1bmNvcmRvbhgMIAEoCzIXLm11c3Rlci52MS5VbmNvcmRvbk5vZGVIABIlCgVwcm92ZRgNIAEoCzIULm11c3Rlci52MS5Qcm92ZU5vZGVIABIrCghzbmFwc2hvdBgOIAEoCzIXLm11c3Rlci52MS5UYWtlU25hcHNob3RIABItCgdyZXN0b3JlGA8gASgLMhoubXVzdGVyLnYxLlJlc3RvcmVTbmFwc2hvdEgAEioKBnJvdGF0ZRgQIAEoCzIYLm11c3Rlci52MS5Sb3RhdGVTZWNyZXRzSAASMAoKa3ViZWNvbmZpZxgRIAEoCzIaLm11c3Rlci52MS5Jc3N1ZUt1YmVjb25maWdIABIzCgxjZXJ0aWZpY2F0ZXMYEiABKAsyGy5tdXN0ZXIudjEuTGlzdENlcnRpZmljYXRlc0gAEiUKBWFkb3B0GBMgASgLMhQubXVzdGVyLnYxLkFkb3B0Tm9kZUgAEi4KCW1hbmlmZXN0cxgUIAEoCzIZLm11c3Rlci52MS5BcHBseU1hbmlmZXN0c0gAEi0KCXNuYXBzaG90cxgVIAEoCzIYLm11c3Rlci52MS5MaXN0U25hcHNob3RzSAASIwoEd2lwZRgWIAEoCzITLm11c3Rlci52MS5XaXBlTm9kZUgAQggKBmFjdGlvbiIOCgxGb3VuZENsdXN0ZXIipgEKCk1pbnRTZWNyZXQSDAoEaG9zdBgBIAEoCRIkCgRyb2xlGAIgASgOMhYubXVzdGVyLnYxLkNsdXN0ZXJSb2xlEhIKCmpvaW5lcl9rZXkYAyABKAwSKwoIbGlmZXRpbWUYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHYWRkcmVzcxgFIAEoCRISCgptYWNoaW5lX2lkGAYgASgJIk4KC0pvaW5DbHVzdGVyEicKBnNlY3JldBgBIAEoCzIXLm11c3Rlci52MS5TZWFsZWRTZWNyZXQSFgoOc2VydmVyX2FkZHJlc3MYAiABKAkiIAoMRGVsZXRlU2VjcmV0EhAKCHRva2VuX2lkGAEgASgJIg0KC1N0b3BKb2luaW5nIioKCUNsZWFyTm9kZRIMCgRub2RlGAEgASgJEg8KB21hY2hpbmUYAiABKAkiVQoMTGVhdmVDbHVzdGVyEgwKBG5vZGUYASABKAkSDAoEZGVhZBgCIAEoCBIpCgxzaWduZWRfb3JkZXIYAyABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUijAEKCURyYWluTm9kZRIMCgRub2RlGAEgASgJEigKBWxpbWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEGRlbGV0ZV9lbXB0eV9kaXIYAyABKAgSGAoQZGVsZXRlX3VubWFuYWdlZBgEIAEoCBITCgtjb3Jkb25fb25seRgFIAEoCCIxCgxVbmNvcmRvbk5vZGUSDAoEbm9kZRgBIAEoCRITCgtjb3Jkb25lZF9ieRgCIAEoCSJUCglQcm92ZU5vZGUSDAoEbm9kZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEigKBWxpbWl0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhwKDFRha2VTbmFwc2hvdBIMCgRuYW1lGAEgASgJIkoKD1Jlc3RvcmVTbmFwc2hvdBIMCgRuYW1lGAEgASgJEikKDHNpZ25lZF9vcmRlchgCIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZSJICg1Sb3RhdGVTZWNyZXRzEgwKBHdoYXQYASABKAkSKQoMc2lnbmVkX29yZGVyGAIgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIlQKD0lzc3VlS3ViZWNvbmZpZxIWCg5zZXJ2ZXJfYWRkcmVzcxgBIAEoCRIpCgxzaWduZWRfb3JkZXIYAiABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUiEgoQTGlzdENlcnRpZmljYXRlcyIPCg1MaXN0U25hcHNob3RzIh4KCUFkb3B0Tm9kZRIRCglhdXRob3JpdHkYASABKAkiUAoOQXBwbHlNYW5pZmVzdHMSEAoIcmV2aXNpb24YASABKAQSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgJEhMKC2FsbG93X2VtcHR5GAMgASgIIjUKCFdpcGVOb2RlEikKDHNpZ25lZF9vcmRlchgBIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZSL8AQoNT3BlcmF0b3JPcmRlchIKCgJpZBgBIAEoCRIQCghmbGVldF9pZBgCIAEoCRIPCgdjbHVzdGVyGAMgASgJEgsKA2FjdBgEIAEoCRIMCgRub2RlGAUgASgJEg8KB21hY2hpbmUYBiABKAkSDAoEZGVhZBgHIAEoCBIRCglwYXJhbWV0ZXIYCCABKAkSFQoNcmVjaXBpZW50X2tleRgJIAEoDBIrCgdjcmVhdGVkGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdleHBpcmVzGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCL1AQoNQ2x1c3RlclJlcG9ydBIUCgxvcGVyYXRpb25faWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRIpCgZtaW50ZWQYAyABKAsyFy5tdXN0ZXIudjEuU2VjcmV0TWludGVkSAASLQoIcmVjZWl2ZWQYBCABKAsyGS5tdXN0ZXIudjEuU2VjcmV0UmVjZWl2ZWRIABIrCgdkZWxldGVkGAUgASgLMhgubXVzdGVyLnYxLlNlY3JldERlbGV0ZWRIABIsCgVlbmRlZBgGIAEoCzIbLm11c3Rlci52MS5DbHVzdGVyU3RlcEVuZGVkSABCCAoGcmVzdWx0IkkKDFNlY3JldE1pbnRlZBInCgZzZWNyZXQYASABKAsyFy5tdXN0ZXIudjEuU2VhbGVkU2VjcmV0EhAKCHRva2VuX2lkGAIgASgJIhAKDlNlY3JldFJlY2VpdmVkIjsKDVNlY3JldERlbGV0ZWQSKgoGbGlzdGVkGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCL8AQoQQ2x1c3RlclN0ZXBFbmRlZBIMCgRkb25lGAEgASgIEg0KBWNsYXNzGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIRCglhdXRob3JpdHkYBCABKAkSLQoKa3ViZWNvbmZpZxgFIAEoCzIXLm11c3Rlci52MS5TZWFsZWRTZWNyZXRIABIsCglzbmFwc2hvdHMYBiABKAsyFy5tdXN0ZXIudjEuU25hcHNob3RMaXN0SAASMgoMY2VydGlmaWNhdGVzGAcgASgLMhoubXVzdGVyLnYxLkNlcnRpZmljYXRlTGlzdEgAEg4KBHRleHQYCCABKAlIAEIHCgV2YWx1ZSI/CgxTbmFwc2hvdExpc3QSLwoJc25hcHNob3RzGAEgAygLMhwubXVzdGVyLnYxLkRhdGFzdG9yZVNuYXBzaG90ImgKEURhdGFzdG9yZVNuYXBzaG90EgwKBG5hbWUYASABKAkSDAoEcGF0aBgCIAEoCRINCgVieXRlcxgDIAEoBBIoCgRtYWRlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJDCg9DZXJ0aWZpY2F0ZUxpc3QSMAoMY2VydGlmaWNhdGVzGAEgAygLMhoubXVzdGVyLnYxLk5vZGVDZXJ0aWZpY2F0ZSJyCg9Ob2RlQ2VydGlmaWNhdGUSDAoEcGF0aBgBIAEoCRIPCgdzdWJqZWN0GAIgASgJEi0KCW5vdF9hZnRlchgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJYXV0aG9yaXR5GAQgASgIIj8KEENsdXN0ZXJSZXBvcnRBY2sSFAoMb3BlcmF0aW9uX2lkGAEgASgJEhUKDXJlcG9ydF9kaWdlc3QYAiABKAkiKQoTQ2x1c3RlclN0YXRlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJIs0CCgxDbHVzdGVyU3RhdGUSDwoHY2x1c3RlchgBIAEoCRISCgpyZXF1ZXN0X2lkGAggASgJEigKBG5vbmUYAiABKAsyGC5tdXN0ZXIudjEuTm9DbHVzdGVyRGF0YUgAEikKB3ByZXNlbnQYAyABKAsyFi5tdXN0ZXIudjEuQ2x1c3RlckRhdGFIABIvCgp1bmZpbmlzaGVkGAQgASgLMhkubXVzdGVyLnYxLlVuZmluaXNoZWREYXRhSAASLwoKdW5yZWFkYWJsZRgFIAEoCzIZLm11c3Rlci52MS5VbnJlYWRhYmxlRGF0YUgAEg8KB3ZlcnNpb24YBiABKAkSIwoEdmlldxgHIAEoCzIVLm11c3Rlci52MS5TZXJ2ZXJWaWV3Eg8KB2FkZHJlc3MYCSABKAkSEgoKbWFjaGluZV9pZBgKIAEoCUIGCgRkYXRhIg8KDU5vQ2x1c3RlckRhdGEiRgoLQ2x1c3RlckRhdGESEQoJYXV0aG9yaXR5GAEgASgJEhQKDGRpc3RyaWJ1dGlvbhgCIAEoCRIOCgZzZXJ2ZXIYAyABKAgiJgoOVW5maW5pc2hlZERhdGESFAoMb3BlcmF0aW9uX2lkGAEgASgJIiAKDlVucmVhZGFibGVEYXRhEg4KBnJlYXNvbhgBIAEoCSJuCgpTZXJ2ZXJWaWV3Eg0KBXJlYWR5GAEgASgIEisKB21lbWJlcnMYAiADKAsyGi5tdXN0ZXIudjEuRGF0YXN0b3JlTWVtYmVyEiQKBW5vZGVzGAMgAygLMhUubXVzdGVyLnYxLk5vZGVPYmplY3QiQQoPRGF0YXN0b3JlTWVtYmVyEgwKBG5hbWUYASABKAkSDwoHbGVhcm5lchgCIAEoCBIPCgdoZWFsdGh5GAMgASgIIk8KCk5vZGVPYmplY3QSDAoEbmFtZRgBIAEoCRILCgN1aWQYAiABKAkSDQoFcmVhZHkYAyABKAgSFwoPa3ViZWxldF92ZXJzaW9uGAQgASgJIhUKE0xpc3RDbHVzdGVyc1JlcXVlc3QiQwoUTGlzdENsdXN0ZXJzUmVzcG9uc2USKwoIY2x1c3RlcnMYASADKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnki0gEKDkNsdXN0ZXJTdW1tYXJ5EgwKBG5hbWUYASABKAkSFAoMZGlzdHJpYnV0aW9uGAIgASgJEiwKCHN0YW5kaW5nGAMgASgOMhoubXVzdGVyLnYxLkNsdXN0ZXJTdGFuZGluZxIRCglhdXRob3JpdHkYBCABKAkSFAoMZmlyc3Rfc2VydmVyGAUgASgJEg4KBnZvdGVycxgGIAEoDRIWCg5oZWFsdGh5X3ZvdGVycxgHIAEoDRINCgVob3N0cxgIIAEoDRIOCgZqb2luZWQYCSABKA0iIQoRR2V0Q2x1c3RlclJlcXVlc3QSDAoEbmFtZRgBIAEoCSKrAQoSR2V0Q2x1c3RlclJlc3BvbnNlEioKB3N1bW1hcnkYASABKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnkSJQoFaG9zdHMYAiADKAsyFi5tdXN0ZXIudjEuQ2x1c3Rlckhvc3QSEQoJd2FpdHNfZm9yGAMgAygJEi8KCW1hbmlmZXN0cxgEIAEoCzIcLm11c3Rlci52MS5NYW5pZmVzdHNTdGFuZGluZyJPChFNYW5pZmVzdHNTdGFuZGluZxIQCghyZXZpc2lvbhgBIAEoBBIYChBhcHBsaWVkX3JldmlzaW9uGAIgASgEEg4KBnJlYXNvbhgDIAEoCSKqAQoLQ2x1c3Rlckhvc3QSDAoEaG9zdBgBIAEoCRIPCgdtYWNoaW5lGAIgASgJEiQKBHJvbGUYAyABKA4yFi5tdXN0ZXIudjEuQ2x1c3RlclJvbGUSDgoGam9pbmVkGAQgASgIEg8KB3ZlcnNpb24YBSABKAkSEQoJd2FpdHNfZm9yGAYgAygJEg0KBXJlYWR5GAcgASgIEhMKC2NvcmRvbmVkX2J5GAggASgJIjQKE0Fkb3B0Q2x1c3RlclJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgdkcnlfcnVuGAIgASgIImMKFEFkb3B0Q2x1c3RlclJlc3BvbnNlEioKB3N1bW1hcnkYASABKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnkSDQoFaG9zdHMYAiADKAkSEAoId2FybmluZ3MYAyADKAkqgQEKC0NsdXN0ZXJSb2xlEhwKGENMVVNURVJfUk9MRV9VTlNQRUNJRklFRBAAEhcKE0NMVVNURVJfUk9MRV9TRVJWRVIQARIXChNDTFVTVEVSX1JPTEVfV09SS0VSEAISIgoeQ0xVU1RFUl9ST0xFX1NFUlZFUl9BTkRfV09SS0VSEAMqhQEKDVNlY3JldFB1cnBvc2USHgoaU0VDUkVUX1BVUlBPU0VfVU5TUEVDSUZJRUQQABIXChNTRUNSRVRfUFVSUE9TRV9KT0lOEAESHAoYU0VDUkVUX1BVUlBPU0VfQVVUSE9SSVRZEAISHQoZU0VDUkVUX1BVUlBPU0VfS1VCRUNPTkZJRxADKqkBCg9DbHVzdGVyU3RhbmRpbmcSIAocQ0xVU1RFUl9TVEFORElOR19VTlNQRUNJRklFRBAAEhgKFENMVVNURVJfU1RBTkRJTkdfTkVXEAESHQoZQ0xVU1RFUl9TVEFORElOR19GT1VORElORxACEhwKGENMVVNURVJfU1RBTkRJTkdfRk9VTkRFRBADEh0KGUNMVVNURVJfU1RBTkRJTkdfVE9fQURPUFQQBDKNBAoOQ2x1c3RlclNlcnZpY2USTwoMTGlzdENsdXN0ZXJzEh4ubXVzdGVyLnYxLkxpc3RDbHVzdGVyc1JlcXVlc3QaHy5tdXN0ZXIudjEuTGlzdENsdXN0ZXJzUmVzcG9uc2USSQoKR2V0Q2x1c3RlchIcLm11c3Rlci52MS5HZXRDbHVzdGVyUmVxdWVzdBodLm11c3Rlci52MS5HZXRDbHVzdGVyUmVzcG9uc2USTwoMQWRvcHRDbHVzdGVyEh4ubXVzdGVyLnYxLkFkb3B0Q2x1c3RlclJlcXVlc3QaHy5tdXN0ZXIudjEuQWRvcHRDbHVzdGVyUmVzcG9uc2USWAoPU3RhcnRDbHVzdGVyQWN0EiEubXVzdGVyLnYxLlN0YXJ0Q2x1c3RlckFjdFJlcXVlc3QaIi5tdXN0ZXIudjEuU3RhcnRDbHVzdGVyQWN0UmVzcG9uc2USWgoPV2F0Y2hDbHVzdGVyQWN0EiEubXVzdGVyLnYxLldhdGNoQ2x1c3RlckFjdFJlcXVlc3QaIi5tdXN0ZXIudjEuV2F0Y2hDbHVzdGVyQWN0UmVzcG9uc2UwARJYCg9MaXN0Q2x1c3RlckFjdHMSIS5tdXN0ZXIudjEuTGlzdENsdXN0ZXJBY3RzUmVxdWVzdBoiLm11c3Rlci52MS5MaXN0Q2x1c3RlckFjdHNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
+  fileDesc("ChdtdXN0ZXIvdjEvY2x1c3Rlci5wcm90bxIJbXVzdGVyLnYxIvYBChZTdGFydENsdXN0ZXJBY3RSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRILCgNhY3QYAyABKAkSDAoEaG9zdBgEIAEoCRIjCgVkcmFpbhgFIAEoCzIULm11c3Rlci52MS5EcmFpbk5vZGUSEQoJcGFyYW1ldGVyGAYgASgJEgwKBGRlYWQYByABKAgSEwoLYWxsb3dfZW1wdHkYCCABKAgSKQoMc2lnbmVkX29yZGVyGAkgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlEhYKDnNlcnZlcl9hZGRyZXNzGAogASgJIlEKF1N0YXJ0Q2x1c3RlckFjdFJlc3BvbnNlEiIKA2FjdBgBIAEoCzIVLm11c3Rlci52MS5DbHVzdGVyQWN0EhIKCnJvbGxvdXRfaWQYAiABKAkiJAoWV2F0Y2hDbHVzdGVyQWN0UmVxdWVzdBIKCgJpZBgBIAEoCSI9ChdXYXRjaENsdXN0ZXJBY3RSZXNwb25zZRIiCgNhY3QYASABKAsyFS5tdXN0ZXIudjEuQ2x1c3RlckFjdCI4ChZMaXN0Q2x1c3RlckFjdHNSZXF1ZXN0Eg8KB2NsdXN0ZXIYASABKAkSDQoFbGltaXQYAiABKA0iPgoXTGlzdENsdXN0ZXJBY3RzUmVzcG9uc2USIwoEYWN0cxgBIAMoCzIVLm11c3Rlci52MS5DbHVzdGVyQWN0IvsBCgpDbHVzdGVyQWN0EgoKAmlkGAEgASgJEg8KB2NsdXN0ZXIYAiABKAkSCwoDYWN0GAMgASgJEgwKBGhvc3QYBCABKAkSEAoIZXhlY3V0b3IYBSABKAkSEAoIYXNrZWRfYnkYBiABKAkSKQoFYXNrZWQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBWVuZGVkGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YCSABKAkSKwoGcmVzdWx0GAogASgLMhsubXVzdGVyLnYxLkNsdXN0ZXJTdGVwRW5kZWQilQIKDVNlY3JldEJpbmRpbmcSKQoHcHVycG9zZRgBIAEoDjIYLm11c3Rlci52MS5TZWNyZXRQdXJwb3NlEhAKCGZsZWV0X2lkGAIgASgJEg8KB2NsdXN0ZXIYAyABKAkSJAoEcm9sZRgEIAEoDjIWLm11c3Rlci52MS5DbHVzdGVyUm9sZRIRCglyZWNpcGllbnQYBSABKAkSDgoGbWludGVyGAYgASgJEhQKDG9wZXJhdGlvbl9pZBgHIAEoCRIqCgZtaW50ZWQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEisKB2V4cGlyZXMYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIm8KClNlYWxlZEJvZHkSKQoHYmluZGluZxgBIAEoCzIYLm11c3Rlci52MS5TZWNyZXRCaW5kaW5nEhMKC3dyYXBwZWRfa2V5GAIgASgMEg0KBW5vbmNlGAMgASgMEhIKCmNpcGhlcnRleHQYBCABKAwiQwoMU2VhbGVkU2VjcmV0EgwKBGJvZHkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMEhIKCm1pbnRlcl9rZXkYAyABKAwivAcKDENsdXN0ZXJPcmRlchIUCgxvcGVyYXRpb25faWQYASABKAkSDwoHY2x1c3RlchgCIAEoCRIrCgdleHBpcmVzGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIoCgVmb3VuZBgEIAEoCzIXLm11c3Rlci52MS5Gb3VuZENsdXN0ZXJIABIlCgRtaW50GAUgASgLMhUubXVzdGVyLnYxLk1pbnRTZWNyZXRIABImCgRqb2luGAYgASgLMhYubXVzdGVyLnYxLkpvaW5DbHVzdGVySAASMAoNZGVsZXRlX3NlY3JldBgHIAEoCzIXLm11c3Rlci52MS5EZWxldGVTZWNyZXRIABIqCgpjbGVhcl9ub2RlGAggASgLMhQubXVzdGVyLnYxLkNsZWFyTm9kZUgAEigKBWxlYXZlGAkgASgLMhcubXVzdGVyLnYxLkxlYXZlQ2x1c3RlckgAEiYKBHN0b3AYCiABKAsyFi5tdXN0ZXIudjEuU3RvcEpvaW5pbmdIABIlCgVkcmFpbhgLIAEoCzIULm11c3Rlci52MS5EcmFpbk5vZGVIABIrCgh1bmNvcmRvbhgMIAEoCzIXLm11c3Rlci52MS5VbmNvcmRvbk5vZGVIABIrCghzbmFwc2hvdBgOIAEoCzIXLm11c3Rlci52MS5UYWtlU25hcHNob3RIABItCgdyZXN0b3JlGA8gASgLMhoubXVzdGVyLnYxLlJlc3RvcmVTbmFwc2hvdEgAEioKBnJvdGF0ZRgQIAEoCzIYLm11c3Rlci52MS5Sb3RhdGVTZWNyZXRzSAASMAoKa3ViZWNvbmZpZxgRIAEoCzIaLm11c3Rlci52MS5Jc3N1ZUt1YmVjb25maWdIABIzCgxjZXJ0aWZpY2F0ZXMYEiABKAsyGy5tdXN0ZXIudjEuTGlzdENlcnRpZmljYXRlc0gAEiUKBWFkb3B0GBMgASgLMhQubXVzdGVyLnYxLkFkb3B0Tm9kZUgAEi4KCW1hbmlmZXN0cxgUIAEoCzIZLm11c3Rlci52MS5BcHBseU1hbmlmZXN0c0gAEi0KCXNuYXBzaG90cxgVIAEoCzIYLm11c3Rlci52MS5MaXN0U25hcHNob3RzSAASIwoEd2lwZRgWIAEoCzITLm11c3Rlci52MS5XaXBlTm9kZUgAEioKCnN0YW5kX2Rvd24YFyABKAsyFC5tdXN0ZXIudjEuU3RhbmREb3duSABCCAoGYWN0aW9uSgQIDRAOUgVwcm92ZSIOCgxGb3VuZENsdXN0ZXIipgEKCk1pbnRTZWNyZXQSDAoEaG9zdBgBIAEoCRIkCgRyb2xlGAIgASgOMhYubXVzdGVyLnYxLkNsdXN0ZXJSb2xlEhIKCmpvaW5lcl9rZXkYAyABKAwSKwoIbGlmZXRpbWUYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHYWRkcmVzcxgFIAEoCRISCgptYWNoaW5lX2lkGAYgASgJIk4KC0pvaW5DbHVzdGVyEicKBnNlY3JldBgBIAEoCzIXLm11c3Rlci52MS5TZWFsZWRTZWNyZXQSFgoOc2VydmVyX2FkZHJlc3MYAiABKAkiIAoMRGVsZXRlU2VjcmV0EhAKCHRva2VuX2lkGAEgASgJIg0KC1N0b3BKb2luaW5nIioKCUNsZWFyTm9kZRIMCgRub2RlGAEgASgJEg8KB21hY2hpbmUYAiABKAkiVQoMTGVhdmVDbHVzdGVyEgwKBG5vZGUYASABKAkSDAoEZGVhZBgCIAEoCBIpCgxzaWduZWRfb3JkZXIYAyABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUioAEKCURyYWluTm9kZRIMCgRub2RlGAEgASgJEigKBWxpbWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEGRlbGV0ZV9lbXB0eV9kaXIYAyABKAgSGAoQZGVsZXRlX3VubWFuYWdlZBgEIAEoCBITCgtjb3Jkb25fb25seRgFIAEoCBISCgp0YWtlc19vdmVyGAYgASgJIjEKDFVuY29yZG9uTm9kZRIMCgRub2RlGAEgASgJEhMKC2NvcmRvbmVkX2J5GAIgASgJIhwKDFRha2VTbmFwc2hvdBIMCgRuYW1lGAEgASgJIl0KD1Jlc3RvcmVTbmFwc2hvdBIMCgRuYW1lGAEgASgJEikKDHNpZ25lZF9vcmRlchgCIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZRIRCglhdXRob3JpdHkYAyABKAkiSAoNUm90YXRlU2VjcmV0cxIMCgR3aGF0GAEgASgJEikKDHNpZ25lZF9vcmRlchgCIAEoCzITLm11c3Rlci52MS5FbnZlbG9wZSJUCg9Jc3N1ZUt1YmVjb25maWcSFgoOc2VydmVyX2FkZHJlc3MYASABKAkSKQoMc2lnbmVkX29yZGVyGAIgASgLMhMubXVzdGVyLnYxLkVudmVsb3BlIhIKEExpc3RDZXJ0aWZpY2F0ZXMiDwoNTGlzdFNuYXBzaG90cyIeCglBZG9wdE5vZGUSEQoJYXV0aG9yaXR5GAEgASgJIlAKDkFwcGx5TWFuaWZlc3RzEhAKCHJldmlzaW9uGAEgASgEEhcKD21hbmlmZXN0X2RpZ2VzdBgCIAEoCRITCgthbGxvd19lbXB0eRgDIAEoCCJNCghXaXBlTm9kZRIpCgxzaWduZWRfb3JkZXIYASABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUSFgoOa2VlcF9zbmFwc2hvdHMYAiABKAgiMQoJU3RhbmREb3duEiQKB3Jlc3RvcmUYASABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGUi/AEKDU9wZXJhdG9yT3JkZXISCgoCaWQYASABKAkSEAoIZmxlZXRfaWQYAiABKAkSDwoHY2x1c3RlchgDIAEoCRILCgNhY3QYBCABKAkSDAoEbm9kZRgFIAEoCRIPCgdtYWNoaW5lGAYgASgJEgwKBGRlYWQYByABKAgSEQoJcGFyYW1ldGVyGAggASgJEhUKDXJlY2lwaWVudF9rZXkYCSABKAwSKwoHY3JlYXRlZBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoHZXhwaXJlcxgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi9QEKDUNsdXN0ZXJSZXBvcnQSFAoMb3BlcmF0aW9uX2lkGAEgASgJEg8KB2NsdXN0ZXIYAiABKAkSKQoGbWludGVkGAMgASgLMhcubXVzdGVyLnYxLlNlY3JldE1pbnRlZEgAEi0KCHJlY2VpdmVkGAQgASgLMhkubXVzdGVyLnYxLlNlY3JldFJlY2VpdmVkSAASKwoHZGVsZXRlZBgFIAEoCzIYLm11c3Rlci52MS5TZWNyZXREZWxldGVkSAASLAoFZW5kZWQYBiABKAsyGy5tdXN0ZXIudjEuQ2x1c3RlclN0ZXBFbmRlZEgAQggKBnJlc3VsdCJJCgxTZWNyZXRNaW50ZWQSJwoGc2VjcmV0GAEgASgLMhcubXVzdGVyLnYxLlNlYWxlZFNlY3JldBIQCgh0b2tlbl9pZBgCIAEoCSIQCg5TZWNyZXRSZWNlaXZlZCI7Cg1TZWNyZXREZWxldGVkEioKBmxpc3RlZBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAipgIKEENsdXN0ZXJTdGVwRW5kZWQSDAoEZG9uZRgBIAEoCBINCgVjbGFzcxgCIAEoCRIOCgZyZWFzb24YAyABKAkSEQoJYXV0aG9yaXR5GAQgASgJEi0KCmt1YmVjb25maWcYBSABKAsyFy5tdXN0ZXIudjEuU2VhbGVkU2VjcmV0SAASLAoJc25hcHNob3RzGAYgASgLMhcubXVzdGVyLnYxLlNuYXBzaG90TGlzdEgAEjIKDGNlcnRpZmljYXRlcxgHIAEoCzIaLm11c3Rlci52MS5DZXJ0aWZpY2F0ZUxpc3RIABIOCgR0ZXh0GAggASgJSAASGAoLY29yZG9uZWRfYnkYCSABKAlIAYgBAUIHCgV2YWx1ZUIOCgxfY29yZG9uZWRfYnkiPwoMU25hcHNob3RMaXN0Ei8KCXNuYXBzaG90cxgBIAMoCzIcLm11c3Rlci52MS5EYXRhc3RvcmVTbmFwc2hvdCJoChFEYXRhc3RvcmVTbmFwc2hvdBIMCgRuYW1lGAEgASgJEgwKBHBhdGgYAiABKAkSDQoFYnl0ZXMYAyABKAQSKAoEbWFkZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiQwoPQ2VydGlmaWNhdGVMaXN0EjAKDGNlcnRpZmljYXRlcxgBIAMoCzIaLm11c3Rlci52MS5Ob2RlQ2VydGlmaWNhdGUicgoPTm9kZUNlcnRpZmljYXRlEgwKBHBhdGgYASABKAkSDwoHc3ViamVjdBgCIAEoCRItCglub3RfYWZ0ZXIYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWF1dGhvcml0eRgEIAEoCCI/ChBDbHVzdGVyUmVwb3J0QWNrEhQKDG9wZXJhdGlvbl9pZBgBIAEoCRIVCg1yZXBvcnRfZGlnZXN0GAIgASgJIikKE0NsdXN0ZXJTdGF0ZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCSKlBAoMQ2x1c3RlclN0YXRlEg8KB2NsdXN0ZXIYASABKAkSEgoKcmVxdWVzdF9pZBgIIAEoCRIoCgRub25lGAIgASgLMhgubXVzdGVyLnYxLk5vQ2x1c3RlckRhdGFIABIpCgdwcmVzZW50GAMgASgLMhYubXVzdGVyLnYxLkNsdXN0ZXJEYXRhSAASLwoKdW5maW5pc2hlZBgEIAEoCzIZLm11c3Rlci52MS5VbmZpbmlzaGVkRGF0YUgAEi8KCnVucmVhZGFibGUYBSABKAsyGS5tdXN0ZXIudjEuVW5yZWFkYWJsZURhdGFIABIoCgRsb3N0GBAgASgLMhgubXVzdGVyLnYxLkxvc3REYXRhc3RvcmVIABIPCgd2ZXJzaW9uGAYgASgJEiMKBHZpZXcYByABKAsyFS5tdXN0ZXIudjEuU2VydmVyVmlldxIPCgdhZGRyZXNzGAkgASgJEhIKCm1hY2hpbmVfaWQYCiABKAkSDwoHYm9vdF9pZBgLIAEoCRIzCg9rdWJlbGV0X3N0YXJ0ZWQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhkKEWluc3RhbGxlZF92ZXJzaW9uGA0gASgJEjgKEGNlcnRpZmljYXRlX2VuZHMYDiABKAsyHi5tdXN0ZXIudjEuTm9kZUNlcnRpZmljYXRlRW5kcxIRCglzbmFwc2hvdHMYDyADKAlCBgoEZGF0YSJRChNOb2RlQ2VydGlmaWNhdGVFbmRzEiYKB3Nvb25lc3QYASADKAsyFS5tdXN0ZXIudjEuU29vbmVzdEVuZBISCgp1bnJlYWRhYmxlGAIgASgJIqMBCgpTb29uZXN0RW5kEigKBGtpbmQYASABKA4yGi5tdXN0ZXIudjEuQ2VydGlmaWNhdGVLaW5kEgwKBHBhdGgYAiABKAkSLgoKbm90X2JlZm9yZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbm90X2FmdGVyGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIPCg1Ob0NsdXN0ZXJEYXRhIkYKC0NsdXN0ZXJEYXRhEhEKCWF1dGhvcml0eRgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSDgoGc2VydmVyGAMgASgIIiYKDlVuZmluaXNoZWREYXRhEhQKDG9wZXJhdGlvbl9pZBgBIAEoCSIgCg5VbnJlYWRhYmxlRGF0YRIOCgZyZWFzb24YASABKAkiRgoNTG9zdERhdGFzdG9yZRIRCglhdXRob3JpdHkYASABKAkSFAoMZGlzdHJpYnV0aW9uGAIgASgJEgwKBHBhdGgYAyABKAkibgoKU2VydmVyVmlldxINCgVyZWFkeRgBIAEoCBIrCgdtZW1iZXJzGAIgAygLMhoubXVzdGVyLnYxLkRhdGFzdG9yZU1lbWJlchIkCgVub2RlcxgDIAMoCzIVLm11c3Rlci52MS5Ob2RlT2JqZWN0IlAKD0RhdGFzdG9yZU1lbWJlchIMCgRuYW1lGAEgASgJEg8KB2xlYXJuZXIYAiABKAgSDwoHaGVhbHRoeRgDIAEoCBINCgVsZWFkcxgEIAEoCCLQAQoKTm9kZU9iamVjdBIMCgRuYW1lGAEgASgJEgsKA3VpZBgCIAEoCRINCgVyZWFkeRgDIAEoCBIXCg9rdWJlbGV0X3ZlcnNpb24YBCABKAkSKwoHcmVuZXdlZBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYm9vdF9pZBgGIAEoCRIaCg11bnNjaGVkdWxhYmxlGAcgASgISACIAQESEwoLY29yZG9uZWRfYnkYCCABKAlCEAoOX3Vuc2NoZWR1bGFibGUiFQoTTGlzdENsdXN0ZXJzUmVxdWVzdCJDChRMaXN0Q2x1c3RlcnNSZXNwb25zZRIrCghjbHVzdGVycxgBIAMoCzIZLm11c3Rlci52MS5DbHVzdGVyU3VtbWFyeSLSAQoOQ2x1c3RlclN1bW1hcnkSDAoEbmFtZRgBIAEoCRIUCgxkaXN0cmlidXRpb24YAiABKAkSLAoIc3RhbmRpbmcYAyABKA4yGi5tdXN0ZXIudjEuQ2x1c3RlclN0YW5kaW5nEhEKCWF1dGhvcml0eRgEIAEoCRIUCgxmaXJzdF9zZXJ2ZXIYBSABKAkSDgoGdm90ZXJzGAYgASgNEhYKDmhlYWx0aHlfdm90ZXJzGAcgASgNEg0KBWhvc3RzGAggASgNEg4KBmpvaW5lZBgJIAEoDSIhChFHZXRDbHVzdGVyUmVxdWVzdBIMCgRuYW1lGAEgASgJIqsBChJHZXRDbHVzdGVyUmVzcG9uc2USKgoHc3VtbWFyeRgBIAEoCzIZLm11c3Rlci52MS5DbHVzdGVyU3VtbWFyeRIlCgVob3N0cxgCIAMoCzIWLm11c3Rlci52MS5DbHVzdGVySG9zdBIRCgl3YWl0c19mb3IYAyADKAkSLwoJbWFuaWZlc3RzGAQgASgLMhwubXVzdGVyLnYxLk1hbmlmZXN0c1N0YW5kaW5nIk8KEU1hbmlmZXN0c1N0YW5kaW5nEhAKCHJldmlzaW9uGAEgASgEEhgKEGFwcGxpZWRfcmV2aXNpb24YAiABKAQSDgoGcmVhc29uGAMgASgJIsYBCgtDbHVzdGVySG9zdBIMCgRob3N0GAEgASgJEg8KB21hY2hpbmUYAiABKAkSJAoEcm9sZRgDIAEoDjIWLm11c3Rlci52MS5DbHVzdGVyUm9sZRIOCgZqb2luZWQYBCABKAgSDwoHdmVyc2lvbhgFIAEoCRIRCgl3YWl0c19mb3IYBiADKAkSDQoFcmVhZHkYByABKAgSEwoLY29yZG9uZWRfYnkYCCABKAkSGgoSY29yZG9uZWRfYnlfb3RoZXJzGAkgASgIIjQKE0Fkb3B0Q2x1c3RlclJlcXVlc3QSDAoEbmFtZRgBIAEoCRIPCgdkcnlfcnVuGAIgASgIImMKFEFkb3B0Q2x1c3RlclJlc3BvbnNlEioKB3N1bW1hcnkYASABKAsyGS5tdXN0ZXIudjEuQ2x1c3RlclN1bW1hcnkSDQoFaG9zdHMYAiADKAkSEAoId2FybmluZ3MYAyADKAkqgQEKC0NsdXN0ZXJSb2xlEhwKGENMVVNURVJfUk9MRV9VTlNQRUNJRklFRBAAEhcKE0NMVVNURVJfUk9MRV9TRVJWRVIQARIXChNDTFVTVEVSX1JPTEVfV09SS0VSEAISIgoeQ0xVU1RFUl9ST0xFX1NFUlZFUl9BTkRfV09SS0VSEAMqpAEKDVNlY3JldFB1cnBvc2USHgoaU0VDUkVUX1BVUlBPU0VfVU5TUEVDSUZJRUQQABIXChNTRUNSRVRfUFVSUE9TRV9KT0lOEAESHAoYU0VDUkVUX1BVUlBPU0VfQVVUSE9SSVRZEAISHQoZU0VDUkVUX1BVUlBPU0VfS1VCRUNPTkZJRxADEh0KGVNFQ1JFVF9QVVJQT1NFX05FWFRfVE9LRU4QBCqxAQoPQ2VydGlmaWNhdGVLaW5kEiAKHENFUlRJRklDQVRFX0tJTkRfVU5TUEVDSUZJRUQQABIcChhDRVJUSUZJQ0FURV9LSU5EX09SREVSRUQQARIcChhDRVJUSUZJQ0FURV9LSU5EX1JFTkVXRUQQAhIgChxDRVJUSUZJQ0FURV9LSU5EX1NFTEZfU0lHTkVEEAMSHgoaQ0VSVElGSUNBVEVfS0lORF9BVVRIT1JJVFkQBCqpAQoPQ2x1c3RlclN0YW5kaW5nEiAKHENMVVNURVJfU1RBTkRJTkdfVU5TUEVDSUZJRUQQABIYChRDTFVTVEVSX1NUQU5ESU5HX05FVxABEh0KGUNMVVNURVJfU1RBTkRJTkdfRk9VTkRJTkcQAhIcChhDTFVTVEVSX1NUQU5ESU5HX0ZPVU5ERUQQAxIdChlDTFVTVEVSX1NUQU5ESU5HX1RPX0FET1BUEAQyjQQKDkNsdXN0ZXJTZXJ2aWNlEk8KDExpc3RDbHVzdGVycxIeLm11c3Rlci52MS5MaXN0Q2x1c3RlcnNSZXF1ZXN0Gh8ubXVzdGVyLnYxLkxpc3RDbHVzdGVyc1Jlc3BvbnNlEkkKCkdldENsdXN0ZXISHC5tdXN0ZXIudjEuR2V0Q2x1c3RlclJlcXVlc3QaHS5tdXN0ZXIudjEuR2V0Q2x1c3RlclJlc3BvbnNlEk8KDEFkb3B0Q2x1c3RlchIeLm11c3Rlci52MS5BZG9wdENsdXN0ZXJSZXF1ZXN0Gh8ubXVzdGVyLnYxLkFkb3B0Q2x1c3RlclJlc3BvbnNlElgKD1N0YXJ0Q2x1c3RlckFjdBIhLm11c3Rlci52MS5TdGFydENsdXN0ZXJBY3RSZXF1ZXN0GiIubXVzdGVyLnYxLlN0YXJ0Q2x1c3RlckFjdFJlc3BvbnNlEloKD1dhdGNoQ2x1c3RlckFjdBIhLm11c3Rlci52MS5XYXRjaENsdXN0ZXJBY3RSZXF1ZXN0GiIubXVzdGVyLnYxLldhdGNoQ2x1c3RlckFjdFJlc3BvbnNlMAESWAoPTGlzdENsdXN0ZXJBY3RzEiEubXVzdGVyLnYxLkxpc3RDbHVzdGVyQWN0c1JlcXVlc3QaIi5tdXN0ZXIudjEuTGlzdENsdXN0ZXJBY3RzUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_envelope]);
 
 /**
  * @generated from message muster.v1.StartClusterActRequest
@@ -57,7 +57,7 @@ export type StartClusterActRequest = Message<"muster.v1.StartClusterActRequest">
   drain?: DrainNode | undefined;
 
   /**
-   * Name of the snapshot; "tokens" or "certificates" with rotate.
+   * Name of the snapshot; "tokens" or "certificates" with rotate; "keep-snapshots" or nothing with wipe.
    *
    * @generated from field: string parameter = 6;
    */
@@ -322,7 +322,7 @@ export type SecretBinding = Message<"muster.v1.SecretBinding"> & {
   cluster: string;
 
   /**
-   * The role that the recipient joins with; unspecified for a kubeconfig.
+   * The role that the recipient joins with or has; unspecified for a kubeconfig.
    *
    * @generated from field: muster.v1.ClusterRole role = 4;
    */
@@ -343,7 +343,7 @@ export type SecretBinding = Message<"muster.v1.SecretBinding"> & {
   minter: string;
 
   /**
-   * The operation it was minted for.
+   * The operation it was minted for; of a next token the id of that rotation.
    *
    * @generated from field: string operation_id = 7;
    */
@@ -557,14 +557,6 @@ export type ClusterOrder = Message<"muster.v1.ClusterOrder"> & {
     case: "uncordon";
   } | {
     /**
-     * Wait until a node is Ready on evidence newer than the order.
-     *
-     * @generated from field: muster.v1.ProveNode prove = 13;
-     */
-    value: ProveNode;
-    case: "prove";
-  } | {
-    /**
      * Copy the datastore.
      *
      * @generated from field: muster.v1.TakeSnapshot snapshot = 14;
@@ -635,6 +627,14 @@ export type ClusterOrder = Message<"muster.v1.ClusterOrder"> & {
      */
     value: WipeNode;
     case: "wipe";
+  } | {
+    /**
+     * Stop serving what there was before the datastore was set back.
+     *
+     * @generated from field: muster.v1.StandDown stand_down = 23;
+     */
+    value: StandDown;
+    case: "standDown";
   } | { case: undefined; value?: undefined };
 };
 
@@ -887,6 +887,13 @@ export type DrainNode = Message<"muster.v1.DrainNode"> & {
    * @generated from field: bool cordon_only = 5;
    */
   cordonOnly: boolean;
+
+  /**
+   * The operation of ours whose cordon this one takes over. That of any other stays its own, as does one that nobody of us set.
+   *
+   * @generated from field: string takes_over = 6;
+   */
+  takesOver: string;
 };
 
 /**
@@ -925,41 +932,6 @@ export const UncordonNodeSchema: GenMessage<UncordonNode> = /*@__PURE__*/
   messageDesc(file_muster_v1_cluster, 19);
 
 /**
- * Wait until a node is Ready, at a version, on evidence that is newer than the order.
- *
- * @generated from message muster.v1.ProveNode
- */
-export type ProveNode = Message<"muster.v1.ProveNode"> & {
-  /**
-   * The node's name.
-   *
-   * @generated from field: string node = 1;
-   */
-  node: string;
-
-  /**
-   * "1.34.3"; empty: any.
-   *
-   * @generated from field: string version = 2;
-   */
-  version: string;
-
-  /**
-   * How long, from a second to an hour.
-   *
-   * @generated from field: google.protobuf.Duration limit = 3;
-   */
-  limit?: Duration | undefined;
-};
-
-/**
- * Describes the message muster.v1.ProveNode.
- * Use `create(ProveNodeSchema)` to create a new message.
- */
-export const ProveNodeSchema: GenMessage<ProveNode> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 20);
-
-/**
  * Copy the datastore into a folder for root alone on this server.
  *
  * @generated from message muster.v1.TakeSnapshot
@@ -978,7 +950,7 @@ export type TakeSnapshot = Message<"muster.v1.TakeSnapshot"> & {
  * Use `create(TakeSnapshotSchema)` to create a new message.
  */
 export const TakeSnapshotSchema: GenMessage<TakeSnapshot> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 21);
+  messageDesc(file_muster_v1_cluster, 20);
 
 /**
  * Make this server the only one, from a copy; the others are wiped and join anew. Carries an operator's signature.
@@ -999,6 +971,14 @@ export type RestoreSnapshot = Message<"muster.v1.RestoreSnapshot"> & {
    * @generated from field: muster.v1.Envelope signed_order = 2;
    */
   signedOrder?: Envelope | undefined;
+
+  /**
+   * SHA-256 (hex) of the SubjectPublicKeyInfo of the cluster's authority: a snapshot of another one is refused; empty: it is not known,
+   * since the cluster was never founded here.
+   *
+   * @generated from field: string authority = 3;
+   */
+  authority: string;
 };
 
 /**
@@ -1006,7 +986,7 @@ export type RestoreSnapshot = Message<"muster.v1.RestoreSnapshot"> & {
  * Use `create(RestoreSnapshotSchema)` to create a new message.
  */
 export const RestoreSnapshotSchema: GenMessage<RestoreSnapshot> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 22);
+  messageDesc(file_muster_v1_cluster, 21);
 
 /**
  * Make secrets anew. Carries an operator's signature.
@@ -1034,7 +1014,7 @@ export type RotateSecrets = Message<"muster.v1.RotateSecrets"> & {
  * Use `create(RotateSecretsSchema)` to create a new message.
  */
 export const RotateSecretsSchema: GenMessage<RotateSecrets> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 23);
+  messageDesc(file_muster_v1_cluster, 22);
 
 /**
  * Make an administrator's kubeconfig and seal it to the key that the signed order names.
@@ -1062,7 +1042,7 @@ export type IssueKubeconfig = Message<"muster.v1.IssueKubeconfig"> & {
  * Use `create(IssueKubeconfigSchema)` to create a new message.
  */
 export const IssueKubeconfigSchema: GenMessage<IssueKubeconfig> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 24);
+  messageDesc(file_muster_v1_cluster, 23);
 
 /**
  * Tell when this node's certificates end.
@@ -1077,7 +1057,7 @@ export type ListCertificates = Message<"muster.v1.ListCertificates"> & {
  * Use `create(ListCertificatesSchema)` to create a new message.
  */
 export const ListCertificatesSchema: GenMessage<ListCertificates> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 25);
+  messageDesc(file_muster_v1_cluster, 24);
 
 /**
  * List the copies of the datastore on this server.
@@ -1092,7 +1072,7 @@ export type ListSnapshots = Message<"muster.v1.ListSnapshots"> & {
  * Use `create(ListSnapshotsSchema)` to create a new message.
  */
 export const ListSnapshotsSchema: GenMessage<ListSnapshots> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 26);
+  messageDesc(file_muster_v1_cluster, 25);
 
 /**
  * Take in a node of a running cluster as it is. Refused unless the data on the disk is of this authority.
@@ -1113,7 +1093,7 @@ export type AdoptNode = Message<"muster.v1.AdoptNode"> & {
  * Use `create(AdoptNodeSchema)` to create a new message.
  */
 export const AdoptNodeSchema: GenMessage<AdoptNode> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 27);
+  messageDesc(file_muster_v1_cluster, 26);
 
 /**
  * Bring the manifests of the fleet directory to the cluster, and prune what the directory no longer holds.
@@ -1148,7 +1128,7 @@ export type ApplyManifests = Message<"muster.v1.ApplyManifests"> & {
  * Use `create(ApplyManifestsSchema)` to create a new message.
  */
 export const ApplyManifestsSchema: GenMessage<ApplyManifests> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 28);
+  messageDesc(file_muster_v1_cluster, 27);
 
 /**
  * Take the cluster's data off this machine, after it left. Carries an operator's signature.
@@ -1162,6 +1142,13 @@ export type WipeNode = Message<"muster.v1.WipeNode"> & {
    * @generated from field: muster.v1.Envelope signed_order = 1;
    */
   signedOrder?: Envelope | undefined;
+
+  /**
+   * Copies of the datastore stay, with the keys of the cluster beside them. The signed order says the same by its parameter.
+   *
+   * @generated from field: bool keep_snapshots = 2;
+   */
+  keepSnapshots: boolean;
 };
 
 /**
@@ -1169,6 +1156,29 @@ export type WipeNode = Message<"muster.v1.WipeNode"> & {
  * Use `create(WipeNodeSchema)` to create a new message.
  */
 export const WipeNodeSchema: GenMessage<WipeNode> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 28);
+
+/**
+ * Stop Kubernetes on a server that came back with data from before the datastore was set back to a snapshot, and keep it from starting
+ * until the machine is wiped. The node does so only when an operator ordered that restore on another machine after this one had become
+ * a server, and another server of its authority lists members of the datastore among which it is not.
+ *
+ * @generated from message muster.v1.StandDown
+ */
+export type StandDown = Message<"muster.v1.StandDown"> & {
+  /**
+   * What an operator signed for the restore: an Envelope around an OperatorOrder, whose time may be over.
+   *
+   * @generated from field: muster.v1.Envelope restore = 1;
+   */
+  restore?: Envelope | undefined;
+};
+
+/**
+ * Describes the message muster.v1.StandDown.
+ * Use `create(StandDownSchema)` to create a new message.
+ */
+export const StandDownSchema: GenMessage<StandDown> = /*@__PURE__*/
   messageDesc(file_muster_v1_cluster, 29);
 
 /**
@@ -1229,7 +1239,7 @@ export type OperatorOrder = Message<"muster.v1.OperatorOrder"> & {
   dead: boolean;
 
   /**
-   * Name of the snapshot with restore, "tokens" or "certificates" with rotate; else empty.
+   * Name of the snapshot with restore, "tokens" or "certificates" with rotate, "keep-snapshots" or nothing with wipe; else empty.
    *
    * @generated from field: string parameter = 8;
    */
@@ -1465,6 +1475,14 @@ export type ClusterStepEnded = Message<"muster.v1.ClusterStepEnded"> & {
     value: string;
     case: "text";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * With DrainNode and UncordonNode, also where they failed: the operation of ours whose cordon the node was left with; empty: none
+   * of ours; absent: the node was not looked at.
+   *
+   * @generated from field: optional string cordoned_by = 9;
+   */
+  cordonedBy?: string | undefined;
 };
 
 /**
@@ -1704,6 +1722,14 @@ export type ClusterState = Message<"muster.v1.ClusterState"> & {
      */
     value: UnreadableData;
     case: "unreadable";
+  } | {
+    /**
+     * A server that has been a member, without its datastore: it does not start, and founds or joins nothing until it is wiped.
+     *
+     * @generated from field: muster.v1.LostDatastore lost = 16;
+     */
+    value: LostDatastore;
+    case: "lost";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -1733,6 +1759,42 @@ export type ClusterState = Message<"muster.v1.ClusterState"> & {
    * @generated from field: string machine_id = 10;
    */
   machineId: string;
+
+  /**
+   * The boot in which this is said; empty: it cannot be read.
+   *
+   * @generated from field: string boot_id = 11;
+   */
+  bootId: string;
+
+  /**
+   * When the kubelet that runs was started, by the node's own clock; absent: none runs, or nobody can say.
+   *
+   * @generated from field: google.protobuf.Timestamp kubelet_started = 12;
+   */
+  kubeletStarted?: Timestamp | undefined;
+
+  /**
+   * What the installed program says that it is, "1.34.3", whether it runs or not; empty: none is installed, or it does not answer.
+   *
+   * @generated from field: string installed_version = 13;
+   */
+  installedVersion: string;
+
+  /**
+   * When its certificates end, read within the last hour; absent: not read yet, or it has no data of a cluster.
+   *
+   * @generated from field: muster.v1.NodeCertificateEnds certificate_ends = 14;
+   */
+  certificateEnds?: NodeCertificateEnds | undefined;
+
+  /**
+   * Snapshots of this cluster's datastore that lie on a server without data of any cluster, at most 16: whoever put them there means to
+   * go back to one, so that nothing is founded meanwhile.
+   *
+   * @generated from field: repeated string snapshots = 15;
+   */
+  snapshots: string[];
 };
 
 /**
@@ -1741,6 +1803,76 @@ export type ClusterState = Message<"muster.v1.ClusterState"> & {
  */
 export const ClusterStateSchema: GenMessage<ClusterState> = /*@__PURE__*/
   messageDesc(file_muster_v1_cluster, 42);
+
+/**
+ * When a node's certificates in its cluster end.
+ *
+ * @generated from message muster.v1.NodeCertificateEnds
+ */
+export type NodeCertificateEnds = Message<"muster.v1.NodeCertificateEnds"> & {
+  /**
+   * Of each kind that is there the one that ends first.
+   *
+   * @generated from field: repeated muster.v1.SoonestEnd soonest = 1;
+   */
+  soonest: SoonestEnd[];
+
+  /**
+   * Why they cannot be told, for people; empty: they can.
+   *
+   * @generated from field: string unreadable = 2;
+   */
+  unreadable: string;
+};
+
+/**
+ * Describes the message muster.v1.NodeCertificateEnds.
+ * Use `create(NodeCertificateEndsSchema)` to create a new message.
+ */
+export const NodeCertificateEndsSchema: GenMessage<NodeCertificateEnds> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 43);
+
+/**
+ * The certificate of its kind that ends first.
+ *
+ * @generated from message muster.v1.SoonestEnd
+ */
+export type SoonestEnd = Message<"muster.v1.SoonestEnd"> & {
+  /**
+   * What makes it anew.
+   *
+   * @generated from field: muster.v1.CertificateKind kind = 1;
+   */
+  kind: CertificateKind;
+
+  /**
+   * Its file.
+   *
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * Its beginning.
+   *
+   * @generated from field: google.protobuf.Timestamp not_before = 3;
+   */
+  notBefore?: Timestamp | undefined;
+
+  /**
+   * Its end.
+   *
+   * @generated from field: google.protobuf.Timestamp not_after = 4;
+   */
+  notAfter?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message muster.v1.SoonestEnd.
+ * Use `create(SoonestEndSchema)` to create a new message.
+ */
+export const SoonestEndSchema: GenMessage<SoonestEnd> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 44);
 
 /**
  * No data of any distribution is on the disk.
@@ -1755,7 +1887,7 @@ export type NoClusterData = Message<"muster.v1.NoClusterData"> & {
  * Use `create(NoClusterDataSchema)` to create a new message.
  */
 export const NoClusterDataSchema: GenMessage<NoClusterData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 43);
+  messageDesc(file_muster_v1_cluster, 45);
 
 /**
  * The node belongs to a cluster.
@@ -1790,7 +1922,7 @@ export type ClusterData = Message<"muster.v1.ClusterData"> & {
  * Use `create(ClusterDataSchema)` to create a new message.
  */
 export const ClusterDataSchema: GenMessage<ClusterData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 44);
+  messageDesc(file_muster_v1_cluster, 46);
 
 /**
  * A founding or joining of ours was begun and not finished.
@@ -1811,7 +1943,7 @@ export type UnfinishedData = Message<"muster.v1.UnfinishedData"> & {
  * Use `create(UnfinishedDataSchema)` to create a new message.
  */
 export const UnfinishedDataSchema: GenMessage<UnfinishedData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 45);
+  messageDesc(file_muster_v1_cluster, 47);
 
 /**
  * What is on the disk cannot be told.
@@ -1832,7 +1964,42 @@ export type UnreadableData = Message<"muster.v1.UnreadableData"> & {
  * Use `create(UnreadableDataSchema)` to create a new message.
  */
 export const UnreadableDataSchema: GenMessage<UnreadableData> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 46);
+  messageDesc(file_muster_v1_cluster, 48);
+
+/**
+ * A server has been a member of its cluster's datastore, and its datastore is not there.
+ *
+ * @generated from message muster.v1.LostDatastore
+ */
+export type LostDatastore = Message<"muster.v1.LostDatastore"> & {
+  /**
+   * SHA-256 (hex) of the SubjectPublicKeyInfo of the authority that the machine belonged to.
+   *
+   * @generated from field: string authority = 1;
+   */
+  authority: string;
+
+  /**
+   * As in ClusterData.
+   *
+   * @generated from field: string distribution = 2;
+   */
+  distribution: string;
+
+  /**
+   * Where its datastore should be.
+   *
+   * @generated from field: string path = 3;
+   */
+  path: string;
+};
+
+/**
+ * Describes the message muster.v1.LostDatastore.
+ * Use `create(LostDatastoreSchema)` to create a new message.
+ */
+export const LostDatastoreSchema: GenMessage<LostDatastore> = /*@__PURE__*/
+  messageDesc(file_muster_v1_cluster, 49);
 
 /**
  * The cluster as one server sees it.
@@ -1867,7 +2034,7 @@ export type ServerView = Message<"muster.v1.ServerView"> & {
  * Use `create(ServerViewSchema)` to create a new message.
  */
 export const ServerViewSchema: GenMessage<ServerView> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 47);
+  messageDesc(file_muster_v1_cluster, 50);
 
 /**
  * A member of the datastore.
@@ -1895,6 +2062,13 @@ export type DatastoreMember = Message<"muster.v1.DatastoreMember"> & {
    * @generated from field: bool healthy = 3;
    */
   healthy: boolean;
+
+  /**
+   * It leads the datastore, as the server's own member says. Where no member leads, that is not known.
+   *
+   * @generated from field: bool leads = 4;
+   */
+  leads: boolean;
 };
 
 /**
@@ -1902,7 +2076,7 @@ export type DatastoreMember = Message<"muster.v1.DatastoreMember"> & {
  * Use `create(DatastoreMemberSchema)` to create a new message.
  */
 export const DatastoreMemberSchema: GenMessage<DatastoreMember> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 48);
+  messageDesc(file_muster_v1_cluster, 51);
 
 /**
  * A Node object, and what lies beside it.
@@ -1925,7 +2099,7 @@ export type NodeObject = Message<"muster.v1.NodeObject"> & {
   uid: string;
 
   /**
-   * The condition Ready is True, and its lease has been renewed since this server began to look.
+   * The condition Ready is True, and its lease was renewed since this server began to look, and not longer ago than it lasts.
    *
    * @generated from field: bool ready = 3;
    */
@@ -1937,6 +2111,34 @@ export type NodeObject = Message<"muster.v1.NodeObject"> & {
    * @generated from field: string kubelet_version = 4;
    */
   kubeletVersion: string;
+
+  /**
+   * When the kubelet last renewed its lease, by the node's own clock; absent: never.
+   *
+   * @generated from field: google.protobuf.Timestamp renewed = 5;
+   */
+  renewed?: Timestamp | undefined;
+
+  /**
+   * The boot in which the kubelet last spoke of its node, as it says itself; empty: it does not.
+   *
+   * @generated from field: string boot_id = 6;
+   */
+  bootId: string;
+
+  /**
+   * It takes no new pods, whoever cordoned it; absent: not said.
+   *
+   * @generated from field: optional bool unschedulable = 7;
+   */
+  unschedulable?: boolean | undefined;
+
+  /**
+   * The operation of ours whose mark is on it; empty: none.
+   *
+   * @generated from field: string cordoned_by = 8;
+   */
+  cordonedBy: string;
 };
 
 /**
@@ -1944,7 +2146,7 @@ export type NodeObject = Message<"muster.v1.NodeObject"> & {
  * Use `create(NodeObjectSchema)` to create a new message.
  */
 export const NodeObjectSchema: GenMessage<NodeObject> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 49);
+  messageDesc(file_muster_v1_cluster, 52);
 
 /**
  * @generated from message muster.v1.ListClustersRequest
@@ -1957,7 +2159,7 @@ export type ListClustersRequest = Message<"muster.v1.ListClustersRequest"> & {
  * Use `create(ListClustersRequestSchema)` to create a new message.
  */
 export const ListClustersRequestSchema: GenMessage<ListClustersRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 50);
+  messageDesc(file_muster_v1_cluster, 53);
 
 /**
  * @generated from message muster.v1.ListClustersResponse
@@ -1976,7 +2178,7 @@ export type ListClustersResponse = Message<"muster.v1.ListClustersResponse"> & {
  * Use `create(ListClustersResponseSchema)` to create a new message.
  */
 export const ListClustersResponseSchema: GenMessage<ListClustersResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 51);
+  messageDesc(file_muster_v1_cluster, 54);
 
 /**
  * A cluster in one line.
@@ -2053,7 +2255,7 @@ export type ClusterSummary = Message<"muster.v1.ClusterSummary"> & {
  * Use `create(ClusterSummarySchema)` to create a new message.
  */
 export const ClusterSummarySchema: GenMessage<ClusterSummary> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 52);
+  messageDesc(file_muster_v1_cluster, 55);
 
 /**
  * @generated from message muster.v1.GetClusterRequest
@@ -2072,7 +2274,7 @@ export type GetClusterRequest = Message<"muster.v1.GetClusterRequest"> & {
  * Use `create(GetClusterRequestSchema)` to create a new message.
  */
 export const GetClusterRequestSchema: GenMessage<GetClusterRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 53);
+  messageDesc(file_muster_v1_cluster, 56);
 
 /**
  * @generated from message muster.v1.GetClusterResponse
@@ -2112,7 +2314,7 @@ export type GetClusterResponse = Message<"muster.v1.GetClusterResponse"> & {
  * Use `create(GetClusterResponseSchema)` to create a new message.
  */
 export const GetClusterResponseSchema: GenMessage<GetClusterResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 54);
+  messageDesc(file_muster_v1_cluster, 57);
 
 /**
  * How far the manifests of the fleet directory have come.
@@ -2147,7 +2349,7 @@ export type ManifestsStanding = Message<"muster.v1.ManifestsStanding"> & {
  * Use `create(ManifestsStandingSchema)` to create a new message.
  */
 export const ManifestsStandingSchema: GenMessage<ManifestsStanding> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 55);
+  messageDesc(file_muster_v1_cluster, 58);
 
 /**
  * One host of a cluster.
@@ -2210,6 +2412,13 @@ export type ClusterHost = Message<"muster.v1.ClusterHost"> & {
    * @generated from field: string cordoned_by = 8;
    */
   cordonedBy: string;
+
+  /**
+   * A server saw its node cordoned a short while ago, without our mark: whoever did it lifts it, nobody else.
+   *
+   * @generated from field: bool cordoned_by_others = 9;
+   */
+  cordonedByOthers: boolean;
 };
 
 /**
@@ -2217,7 +2426,7 @@ export type ClusterHost = Message<"muster.v1.ClusterHost"> & {
  * Use `create(ClusterHostSchema)` to create a new message.
  */
 export const ClusterHostSchema: GenMessage<ClusterHost> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 56);
+  messageDesc(file_muster_v1_cluster, 59);
 
 /**
  * @generated from message muster.v1.AdoptClusterRequest
@@ -2243,7 +2452,7 @@ export type AdoptClusterRequest = Message<"muster.v1.AdoptClusterRequest"> & {
  * Use `create(AdoptClusterRequestSchema)` to create a new message.
  */
 export const AdoptClusterRequestSchema: GenMessage<AdoptClusterRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 57);
+  messageDesc(file_muster_v1_cluster, 60);
 
 /**
  * @generated from message muster.v1.AdoptClusterResponse
@@ -2276,7 +2485,7 @@ export type AdoptClusterResponse = Message<"muster.v1.AdoptClusterResponse"> & {
  * Use `create(AdoptClusterResponseSchema)` to create a new message.
  */
 export const AdoptClusterResponseSchema: GenMessage<AdoptClusterResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_cluster, 58);
+  messageDesc(file_muster_v1_cluster, 61);
 
 /**
  * What a machine does in its cluster.
@@ -2355,6 +2564,13 @@ export const SecretPurpose = {
    * @generated from enum value: SECRET_PURPOSE_KUBECONFIG = 3;
    */
   KUBECONFIG: 3,
+
+  /**
+   * The next token of k3s' servers, from the one that makes it to the others. It travels in the cluster itself.
+   *
+   * @generated from enum value: SECRET_PURPOSE_NEXT_TOKEN = 4;
+   */
+  NEXT_TOKEN: 4,
 } as const;
 
 /**
@@ -2369,6 +2585,59 @@ export type SecretPurpose = (typeof SecretPurpose)[keyof typeof SecretPurpose] |
  */
 export const SecretPurposeSchema: GenEnum<SecretPurpose> = /*@__PURE__*/
   enumDesc(file_muster_v1_cluster, 1);
+
+/**
+ * What makes a certificate on a node anew.
+ *
+ * @generated from enum muster.v1.CertificateKind
+ */
+export const CertificateKind = {
+  /**
+   * @generated from enum value: CERTIFICATE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Somebody's order, or a start of what uses it.
+   *
+   * @generated from enum value: CERTIFICATE_KIND_ORDERED = 1;
+   */
+  ORDERED: 1,
+
+  /**
+   * The kubelet, by itself, before nine tenths of its time are over.
+   *
+   * @generated from enum value: CERTIFICATE_KIND_RENEWED = 2;
+   */
+  RENEWED: 2,
+
+  /**
+   * The kubelet at a start, when it is missing: it signed it itself.
+   *
+   * @generated from enum value: CERTIFICATE_KIND_SELF_SIGNED = 3;
+   */
+  SELF_SIGNED: 3,
+
+  /**
+   * An authority's own.
+   *
+   * @generated from enum value: CERTIFICATE_KIND_AUTHORITY = 4;
+   */
+  AUTHORITY: 4,
+} as const;
+
+/**
+ * What makes a certificate on a node anew.
+ *
+ * @generated from enum muster.v1.CertificateKind
+ */
+export type CertificateKind = (typeof CertificateKind)[keyof typeof CertificateKind] | UnknownEnum;
+
+/**
+ * Describes the enum muster.v1.CertificateKind.
+ */
+export const CertificateKindSchema: GenEnum<CertificateKind> = /*@__PURE__*/
+  enumDesc(file_muster_v1_cluster, 2);
 
 /**
  * Where a cluster stands.
@@ -2421,7 +2690,7 @@ export type ClusterStanding = (typeof ClusterStanding)[keyof typeof ClusterStand
  * Describes the enum muster.v1.ClusterStanding.
  */
 export const ClusterStandingSchema: GenEnum<ClusterStanding> = /*@__PURE__*/
-  enumDesc(file_muster_v1_cluster, 2);
+  enumDesc(file_muster_v1_cluster, 3);
 
 /**
  * Kubernetes clusters: what servers and joiners are asked, what they answer, and what operators see of it.

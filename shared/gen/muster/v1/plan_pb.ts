@@ -10,7 +10,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file muster/v1/plan.proto.
  */
 export const file_muster_v1_plan: GenFile = /*@__PURE__*/
-  fileDesc("ChRtdXN0ZXIvdjEvcGxhbi5wcm90bxIJbXVzdGVyLnYxIswCCgRQbGFuEgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkSIQoEbW9kZRgDIAEoDjITLm11c3Rlci52MS5QbGFuTW9kZRIvCg5yZWJvb3RfcmVhc29ucxgEIAMoCzIXLm11c3Rlci52MS5SZWJvb3RSZWFzb24SDQoFc3RvcHMYBSADKAkSDgoGc3RhcnRzGAYgAygJEhAKCHJlc3RhcnRzGAcgAygJEg8KB3JlbG9hZHMYCCADKAkSEQoJdW50b3VjaGVkGAkgAygJEhUKDWNsb3N1cmVfYnl0ZXMYCiABKAQSEgoKZnJlZV9ieXRlcxgLIAEoBBIVCg1hZ2VudF9jaGFuZ2VzGAwgASgIEhAKCHdhcm5pbmdzGA0gAygJEhAKCGxlZnRfb3V0GA4gASgNEhsKE2t1YmVybmV0ZXNfcmVzdGFydHMYDyABKAgiWgoMUmVib290UmVhc29uEgwKBGtpbmQYASABKAkSCwoDa2V5GAIgASgJEg4KBmJlZm9yZRgDIAEoCRINCgVhZnRlchgEIAEoCRIQCghyZXF1aXJlZBgFIAEoCCqhAQoIUGxhbk1vZGUSGQoVUExBTl9NT0RFX1VOU1BFQ0lGSUVEEAASFQoRUExBTl9NT0RFX05PVEhJTkcQARIUChBQTEFOX01PREVfU1dJVENIEAISGAoUUExBTl9NT0RFX1RSSUFMX0JPT1QQAxIUChBQTEFOX01PREVfUkVCT09UEAQSHQoZUExBTl9NT0RFX1JFQk9PVF9SRVFVSVJFRBAFYgZwcm90bzM");
+  fileDesc("ChRtdXN0ZXIvdjEvcGxhbi5wcm90bxIJbXVzdGVyLnYxIuYCCgRQbGFuEgwKBGZyb20YASABKAkSCgoCdG8YAiABKAkSIQoEbW9kZRgDIAEoDjITLm11c3Rlci52MS5QbGFuTW9kZRIvCg5yZWJvb3RfcmVhc29ucxgEIAMoCzIXLm11c3Rlci52MS5SZWJvb3RSZWFzb24SDQoFc3RvcHMYBSADKAkSDgoGc3RhcnRzGAYgAygJEhAKCHJlc3RhcnRzGAcgAygJEg8KB3JlbG9hZHMYCCADKAkSEQoJdW50b3VjaGVkGAkgAygJEhUKDWNsb3N1cmVfYnl0ZXMYCiABKAQSEgoKZnJlZV9ieXRlcxgLIAEoBBIVCg1hZ2VudF9jaGFuZ2VzGAwgASgIEhAKCHdhcm5pbmdzGA0gAygJEhAKCGxlZnRfb3V0GA4gASgNEhsKE2t1YmVybmV0ZXNfcmVzdGFydHMYDyABKAgSGAoQcnVudGltZV9yZXN0YXJ0cxgQIAEoCCJaCgxSZWJvb3RSZWFzb24SDAoEa2luZBgBIAEoCRILCgNrZXkYAiABKAkSDgoGYmVmb3JlGAMgASgJEg0KBWFmdGVyGAQgASgJEhAKCHJlcXVpcmVkGAUgASgIKqEBCghQbGFuTW9kZRIZChVQTEFOX01PREVfVU5TUEVDSUZJRUQQABIVChFQTEFOX01PREVfTk9USElORxABEhQKEFBMQU5fTU9ERV9TV0lUQ0gQAhIYChRQTEFOX01PREVfVFJJQUxfQk9PVBADEhQKEFBMQU5fTU9ERV9SRUJPT1QQBBIdChlQTEFOX01PREVfUkVCT09UX1JFUVVJUkVEEAViBnByb3RvMw");
 
 /**
  * What an operation would change, found by comparing files: the program that switches is never run for it.
@@ -123,6 +123,14 @@ export type Plan = Message<"muster.v1.Plan"> & {
    * @generated from field: bool kubernetes_restarts = 15;
    */
   kubernetesRestarts: boolean;
+
+  /**
+   * Units of the container runtime are among those that would be restarted. The switch leaves them running: the operation restarts
+   * them after it, before the target is proved, and does so again when it goes back.
+   *
+   * @generated from field: bool runtime_restarts = 16;
+   */
+  runtimeRestarts: boolean;
 };
 
 /**

@@ -16,13 +16,15 @@ import type { Outcome, Phase } from "./operation_pb.ts";
 import { file_muster_v1_operation } from "./operation_pb.ts";
 import type { SelectorError } from "./operator_pb.ts";
 import { file_muster_v1_operator } from "./operator_pb.ts";
+import type { PlanMode, RebootReason } from "./plan_pb.ts";
+import { file_muster_v1_plan } from "./plan_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file muster/v1/rollout.proto.
  */
 export const file_muster_v1_rollout: GenFile = /*@__PURE__*/
-  fileDesc("ChdtdXN0ZXIvdjEvcm9sbG91dC5wcm90bxIJbXVzdGVyLnYxIrMDChNTdGFydFJvbGxvdXRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEhAKCHJldmlzaW9uGAMgASgEEgwKBHJlZnMYBCADKAkSDQoFd2hlcmUYBSABKAkSKwoIcm9sbGJhY2sYBiABKAsyGS5tdXN0ZXIudjEuUm9sbGJhY2tBY3Rpb24SLgoDYWN0GAcgASgLMiEubXVzdGVyLnYxLlN0YXJ0Q2x1c3RlckFjdFJlcXVlc3QSLAoIc2V0dGluZ3MYCCABKAsyGi5tdXN0ZXIudjEuUm9sbG91dFNldHRpbmdzEg0KBWFmdGVyGAkgAygJEg8KB2RyeV9ydW4YCiABKAgSCwoDd2h5GAsgASgJEkcKDXNpZ25lZF9vcmRlcnMYDCADKAsyMC5tdXN0ZXIudjEuU3RhcnRSb2xsb3V0UmVxdWVzdC5TaWduZWRPcmRlcnNFbnRyeRpIChFTaWduZWRPcmRlcnNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGU6AjgBIpQCCg9Sb2xsb3V0U2V0dGluZ3MSFwoPbWF4X3VuYXZhaWxhYmxlGAEgASgJEhAKCGNhbmFyaWVzGAIgAygJEhMKC2NhbmFyeV9zaXplGAMgASgJEi4KC2NhbmFyeV9zb2FrGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKBHNvYWsYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKb25fZmFpbHVyZRgGIAEoCRIUCgxtYXhfZmFpbHVyZXMYByABKA0SDgoGc3ByZWFkGAggASgJEi4KC2RyYWluX2xpbWl0GAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIowBChRTdGFydFJvbGxvdXRSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIubXVzdGVyLnYxLlJvbGxvdXQSJQoFb3JkZXIYAiADKAsyFi5tdXN0ZXIudjEuUGxhbm5lZEhvc3QSKAoGZXJyb3JzGAMgAygLMhgubXVzdGVyLnYxLlNlbGVjdG9yRXJyb3IiWAoLUGxhbm5lZEhvc3QSDAoEaG9zdBgBIAEoCRIMCgR3YXZlGAIgASgNEg0KBXN0ZXBzGAMgAygJEg0KBXdhaXRzGAQgAygJEg8KB2NsdXN0ZXIYBSABKAki/AMKB1JvbGxvdXQSCgoCaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEhAKCHJldmlzaW9uGAMgASgEEiYKBXN0YXRlGAQgASgOMhcubXVzdGVyLnYxLlJvbGxvdXRTdGF0ZRIOCgZyZWFzb24YBSABKAkSEgoKc3RhcnRlZF9ieRgGIAEoCRIrCgdzdGFydGVkGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgVlbmRlZBgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDd2h5GAkgASgJEg8KB3JldmVydHMYCiABKAkSDQoFYWZ0ZXIYCyADKAkSLAoIc2V0dGluZ3MYDCABKAsyGi5tdXN0ZXIudjEuUm9sbG91dFNldHRpbmdzEiUKBWhvc3RzGA0gAygLMhYubXVzdGVyLnYxLlJvbGxvdXRIb3N0Ei4KBmNvdW50cxgOIAMoCzIeLm11c3Rlci52MS5Sb2xsb3V0LkNvdW50c0VudHJ5EgwKBHNpemUYDyABKA0SMAoMZXhwZWN0ZWRfZW5kGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBotCgtDb3VudHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIuICCgtSb2xsb3V0SG9zdBIMCgRob3N0GAEgASgJEg8KB21hY2hpbmUYAiABKAkSDwoHY2x1c3RlchgDIAEoCRIMCgRyb2xlGAQgASgJEgwKBHdhdmUYBSABKA0SKgoFc3RhdGUYBiABKA4yGy5tdXN0ZXIudjEuUm9sbG91dEhvc3RTdGF0ZRIMCgRzdGVwGAcgASgJEikKBXNpbmNlGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgV3YWl0cxgJIAMoCzITLm11c3Rlci52MS5HYXRlV2FpdBIUCgxvcGVyYXRpb25faWQYCiABKAkSHwoFcGhhc2UYCyABKA4yEC5tdXN0ZXIudjEuUGhhc2USDgoGcmVhc29uGAwgASgJEiMKB291dGNvbWUYDSABKAsyEi5tdXN0ZXIudjEuT3V0Y29tZRISCgpvdmVycmlkZGVuGA4gAygJImIKCEdhdGVXYWl0EgwKBGdhdGUYASABKAkSDgoGcmVhc29uGAIgASgJEg0KBW9wZW5zGAMgASgJEikKBXNpbmNlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIyChNMaXN0Um9sbG91dHNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgNEgwKBG9wZW4YAiABKAgiTAoUTGlzdFJvbGxvdXRzUmVzcG9uc2USJAoIcm9sbG91dHMYASADKAsyEi5tdXN0ZXIudjEuUm9sbG91dBIOCgZoYWx0ZWQYAiABKAkiHwoRR2V0Um9sbG91dFJlcXVlc3QSCgoCaWQYASABKAkiSQoSR2V0Um9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5tdXN0ZXIudjEuUm9sbG91dBIOCgZoYWx0ZWQYAiABKAkiIQoTV2F0Y2hSb2xsb3V0UmVxdWVzdBIKCgJpZBgBIAEoCSJLChRXYXRjaFJvbGxvdXRSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIubXVzdGVyLnYxLlJvbGxvdXQSDgoGaGFsdGVkGAIgASgJIi4KE1BhdXNlUm9sbG91dFJlcXVlc3QSCgoCaWQYASABKAkSCwoDd2h5GAIgASgJIjsKFFBhdXNlUm9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5tdXN0ZXIudjEuUm9sbG91dCIiChRSZXN1bWVSb2xsb3V0UmVxdWVzdBIKCgJpZBgBIAEoCSI8ChVSZXN1bWVSb2xsb3V0UmVzcG9uc2USIwoHcm9sbG91dBgBIAEoCzISLm11c3Rlci52MS5Sb2xsb3V0Ii4KE0Fib3J0Um9sbG91dFJlcXVlc3QSCgoCaWQYASABKAkSCwoDd2h5GAIgASgJIjsKFEFib3J0Um9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5tdXN0ZXIudjEuUm9sbG91dCJDChRSZXZlcnRSb2xsb3V0UmVxdWVzdBIKCgJpZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEgsKA3doeRgDIAEoCSI8ChVSZXZlcnRSb2xsb3V0UmVzcG9uc2USIwoHcm9sbG91dBgBIAEoCzISLm11c3Rlci52MS5Sb2xsb3V0IkoKE092ZXJyaWRlR2F0ZVJlcXVlc3QSCgoCaWQYASABKAkSDAoEaG9zdBgCIAEoCRIMCgRnYXRlGAMgASgJEgsKA3doeRgEIAEoCSI7ChRPdmVycmlkZUdhdGVSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIubXVzdGVyLnYxLlJvbGxvdXQiYAoISG9zdExvY2sSDAoEaG9zdBgBIAEoCRILCgN3aHkYAiABKAkSEQoJbG9ja2VkX2J5GAMgASgJEiYKAmF0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKcAQoHSG9zdFBpbhIMCgRob3N0GAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgsKA3doeRgDIAEoCRIRCglwaW5uZWRfYnkYBCABKAkSJgoCYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXVudGlsGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIsCg9Mb2NrSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRILCgN3aHkYAiABKAkiNQoQTG9ja0hvc3RSZXNwb25zZRIhCgRsb2NrGAEgASgLMhMubXVzdGVyLnYxLkhvc3RMb2NrIiEKEVVubG9ja0hvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkiFAoSVW5sb2NrSG9zdFJlc3BvbnNlImgKDlBpbkhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSEAoIcmV2aXNpb24YAiABKAQSCwoDd2h5GAMgASgJEikKBXVudGlsGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIyCg9QaW5Ib3N0UmVzcG9uc2USHwoDcGluGAEgASgLMhIubXVzdGVyLnYxLkhvc3RQaW4iIAoQVW5waW5Ib3N0UmVxdWVzdBIMCgRob3N0GAEgASgJIhMKEVVucGluSG9zdFJlc3BvbnNlIhIKEExpc3RMb2Nrc1JlcXVlc3QiWQoRTGlzdExvY2tzUmVzcG9uc2USIgoFbG9ja3MYASADKAsyEy5tdXN0ZXIudjEuSG9zdExvY2sSIAoEcGlucxgCIAMoCzISLm11c3Rlci52MS5Ib3N0UGluIiMKFEFjY2VwdFJlc3RvcmVSZXF1ZXN0EgsKA3doeRgBIAEoCSIpChVBY2NlcHRSZXN0b3JlUmVzcG9uc2USEAoIYWNjZXB0ZWQYASADKAkqzgEKDFJvbGxvdXRTdGF0ZRIdChlST0xMT1VUX1NUQVRFX1VOU1BFQ0lGSUVEEAASGQoVUk9MTE9VVF9TVEFURV9SVU5OSU5HEAESGAoUUk9MTE9VVF9TVEFURV9QQVVTRUQQAhIYChRST0xMT1VUX1NUQVRFX0VORElORxADEhsKF1JPTExPVVRfU1RBVEVfU1VDQ0VFREVEEAQSGAoUUk9MTE9VVF9TVEFURV9GQUlMRUQQBRIZChVST0xMT1VUX1NUQVRFX0FCT1JURUQQBirOAQoQUm9sbG91dEhvc3RTdGF0ZRIiCh5ST0xMT1VUX0hPU1RfU1RBVEVfVU5TUEVDSUZJRUQQABIeChpST0xMT1VUX0hPU1RfU1RBVEVfV0FJVElORxABEh0KGVJPTExPVVRfSE9TVF9TVEFURV9NT1ZJTkcQAhIbChdST0xMT1VUX0hPU1RfU1RBVEVfRE9ORRADEh0KGVJPTExPVVRfSE9TVF9TVEFURV9GQUlMRUQQBBIbChdST0xMT1VUX0hPU1RfU1RBVEVfTEVGVBAFMqEJCg5Sb2xsb3V0U2VydmljZRJPCgxTdGFydFJvbGxvdXQSHi5tdXN0ZXIudjEuU3RhcnRSb2xsb3V0UmVxdWVzdBofLm11c3Rlci52MS5TdGFydFJvbGxvdXRSZXNwb25zZRJPCgxMaXN0Um9sbG91dHMSHi5tdXN0ZXIudjEuTGlzdFJvbGxvdXRzUmVxdWVzdBofLm11c3Rlci52MS5MaXN0Um9sbG91dHNSZXNwb25zZRJJCgpHZXRSb2xsb3V0EhwubXVzdGVyLnYxLkdldFJvbGxvdXRSZXF1ZXN0Gh0ubXVzdGVyLnYxLkdldFJvbGxvdXRSZXNwb25zZRJRCgxXYXRjaFJvbGxvdXQSHi5tdXN0ZXIudjEuV2F0Y2hSb2xsb3V0UmVxdWVzdBofLm11c3Rlci52MS5XYXRjaFJvbGxvdXRSZXNwb25zZTABEk8KDFBhdXNlUm9sbG91dBIeLm11c3Rlci52MS5QYXVzZVJvbGxvdXRSZXF1ZXN0Gh8ubXVzdGVyLnYxLlBhdXNlUm9sbG91dFJlc3BvbnNlElIKDVJlc3VtZVJvbGxvdXQSHy5tdXN0ZXIudjEuUmVzdW1lUm9sbG91dFJlcXVlc3QaIC5tdXN0ZXIudjEuUmVzdW1lUm9sbG91dFJlc3BvbnNlEk8KDEFib3J0Um9sbG91dBIeLm11c3Rlci52MS5BYm9ydFJvbGxvdXRSZXF1ZXN0Gh8ubXVzdGVyLnYxLkFib3J0Um9sbG91dFJlc3BvbnNlElIKDVJldmVydFJvbGxvdXQSHy5tdXN0ZXIudjEuUmV2ZXJ0Um9sbG91dFJlcXVlc3QaIC5tdXN0ZXIudjEuUmV2ZXJ0Um9sbG91dFJlc3BvbnNlEk8KDE92ZXJyaWRlR2F0ZRIeLm11c3Rlci52MS5PdmVycmlkZUdhdGVSZXF1ZXN0Gh8ubXVzdGVyLnYxLk92ZXJyaWRlR2F0ZVJlc3BvbnNlEkMKCExvY2tIb3N0EhoubXVzdGVyLnYxLkxvY2tIb3N0UmVxdWVzdBobLm11c3Rlci52MS5Mb2NrSG9zdFJlc3BvbnNlEkkKClVubG9ja0hvc3QSHC5tdXN0ZXIudjEuVW5sb2NrSG9zdFJlcXVlc3QaHS5tdXN0ZXIudjEuVW5sb2NrSG9zdFJlc3BvbnNlEkAKB1Bpbkhvc3QSGS5tdXN0ZXIudjEuUGluSG9zdFJlcXVlc3QaGi5tdXN0ZXIudjEuUGluSG9zdFJlc3BvbnNlEkYKCVVucGluSG9zdBIbLm11c3Rlci52MS5VbnBpbkhvc3RSZXF1ZXN0GhwubXVzdGVyLnYxLlVucGluSG9zdFJlc3BvbnNlEkYKCUxpc3RMb2NrcxIbLm11c3Rlci52MS5MaXN0TG9ja3NSZXF1ZXN0GhwubXVzdGVyLnYxLkxpc3RMb2Nrc1Jlc3BvbnNlElIKDUFjY2VwdFJlc3RvcmUSHy5tdXN0ZXIudjEuQWNjZXB0UmVzdG9yZVJlcXVlc3QaIC5tdXN0ZXIudjEuQWNjZXB0UmVzdG9yZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_agent, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_operator]);
+  fileDesc("ChdtdXN0ZXIvdjEvcm9sbG91dC5wcm90bxIJbXVzdGVyLnYxIrMDChNTdGFydFJvbGxvdXRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEhAKCHJldmlzaW9uGAMgASgEEgwKBHJlZnMYBCADKAkSDQoFd2hlcmUYBSABKAkSKwoIcm9sbGJhY2sYBiABKAsyGS5tdXN0ZXIudjEuUm9sbGJhY2tBY3Rpb24SLgoDYWN0GAcgASgLMiEubXVzdGVyLnYxLlN0YXJ0Q2x1c3RlckFjdFJlcXVlc3QSLAoIc2V0dGluZ3MYCCABKAsyGi5tdXN0ZXIudjEuUm9sbG91dFNldHRpbmdzEg0KBWFmdGVyGAkgAygJEg8KB2RyeV9ydW4YCiABKAgSCwoDd2h5GAsgASgJEkcKDXNpZ25lZF9vcmRlcnMYDCADKAsyMC5tdXN0ZXIudjEuU3RhcnRSb2xsb3V0UmVxdWVzdC5TaWduZWRPcmRlcnNFbnRyeRpIChFTaWduZWRPcmRlcnNFbnRyeRILCgNrZXkYASABKAkSIgoFdmFsdWUYAiABKAsyEy5tdXN0ZXIudjEuRW52ZWxvcGU6AjgBIpQCCg9Sb2xsb3V0U2V0dGluZ3MSFwoPbWF4X3VuYXZhaWxhYmxlGAEgASgJEhAKCGNhbmFyaWVzGAIgAygJEhMKC2NhbmFyeV9zaXplGAMgASgJEi4KC2NhbmFyeV9zb2FrGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKBHNvYWsYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKb25fZmFpbHVyZRgGIAEoCRIUCgxtYXhfZmFpbHVyZXMYByABKA0SDgoGc3ByZWFkGAggASgJEi4KC2RyYWluX2xpbWl0GAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIqkBChRTdGFydFJvbGxvdXRSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIubXVzdGVyLnYxLlJvbGxvdXQSJQoFb3JkZXIYAiADKAsyFi5tdXN0ZXIudjEuUGxhbm5lZEhvc3QSKAoGZXJyb3JzGAMgAygLMhgubXVzdGVyLnYxLlNlbGVjdG9yRXJyb3ISGwoTbm90X3Rob3VnaHRfdGhyb3VnaBgEIAEoDSLcAQoLUGxhbm5lZEhvc3QSDAoEaG9zdBgBIAEoCRIMCgR3YXZlGAIgASgNEg0KBXN0ZXBzGAMgAygJEg0KBXdhaXRzGAQgAygJEg8KB2NsdXN0ZXIYBSABKAkSKAoGY2hhbmdlGAYgASgLMhgubXVzdGVyLnYxLlBsYW5uZWRDaGFuZ2USDwoHbm9fcGxhbhgHIAEoCRIUCgdkcmFpbmVkGAggASgISACIAQESDwoHdmVyc2lvbhgJIAEoCRIUCgxuZXh0X3ZlcnNpb24YCiABKAlCCgoIX2RyYWluZWQilAIKDVBsYW5uZWRDaGFuZ2USFAoMb3BlcmF0aW9uX2lkGAEgASgJEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIhCgRtb2RlGAMgASgOMhMubXVzdGVyLnYxLlBsYW5Nb2RlEi8KDnJlYm9vdF9yZWFzb25zGAQgAygLMhcubXVzdGVyLnYxLlJlYm9vdFJlYXNvbhINCgVzdG9wcxgFIAMoCRIOCgZzdGFydHMYBiADKAkSEAoIcmVzdGFydHMYByADKAkSDwoHcmVsb2FkcxgIIAMoCRISCgptb3JlX3VuaXRzGAkgASgNEhsKE2t1YmVybmV0ZXNfcmVzdGFydHMYCiABKAgi/AMKB1JvbGxvdXQSCgoCaWQYASABKAkSDgoGYWN0aW9uGAIgASgJEhAKCHJldmlzaW9uGAMgASgEEiYKBXN0YXRlGAQgASgOMhcubXVzdGVyLnYxLlJvbGxvdXRTdGF0ZRIOCgZyZWFzb24YBSABKAkSEgoKc3RhcnRlZF9ieRgGIAEoCRIrCgdzdGFydGVkGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgVlbmRlZBgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDd2h5GAkgASgJEg8KB3JldmVydHMYCiABKAkSDQoFYWZ0ZXIYCyADKAkSLAoIc2V0dGluZ3MYDCABKAsyGi5tdXN0ZXIudjEuUm9sbG91dFNldHRpbmdzEiUKBWhvc3RzGA0gAygLMhYubXVzdGVyLnYxLlJvbGxvdXRIb3N0Ei4KBmNvdW50cxgOIAMoCzIeLm11c3Rlci52MS5Sb2xsb3V0LkNvdW50c0VudHJ5EgwKBHNpemUYDyABKA0SMAoMZXhwZWN0ZWRfZW5kGBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBotCgtDb3VudHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKA06AjgBIuICCgtSb2xsb3V0SG9zdBIMCgRob3N0GAEgASgJEg8KB21hY2hpbmUYAiABKAkSDwoHY2x1c3RlchgDIAEoCRIMCgRyb2xlGAQgASgJEgwKBHdhdmUYBSABKA0SKgoFc3RhdGUYBiABKA4yGy5tdXN0ZXIudjEuUm9sbG91dEhvc3RTdGF0ZRIMCgRzdGVwGAcgASgJEikKBXNpbmNlGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgV3YWl0cxgJIAMoCzITLm11c3Rlci52MS5HYXRlV2FpdBIUCgxvcGVyYXRpb25faWQYCiABKAkSHwoFcGhhc2UYCyABKA4yEC5tdXN0ZXIudjEuUGhhc2USDgoGcmVhc29uGAwgASgJEiMKB291dGNvbWUYDSABKAsyEi5tdXN0ZXIudjEuT3V0Y29tZRISCgpvdmVycmlkZGVuGA4gAygJImIKCEdhdGVXYWl0EgwKBGdhdGUYASABKAkSDgoGcmVhc29uGAIgASgJEg0KBW9wZW5zGAMgASgJEikKBXNpbmNlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIyChNMaXN0Um9sbG91dHNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgNEgwKBG9wZW4YAiABKAgiTAoUTGlzdFJvbGxvdXRzUmVzcG9uc2USJAoIcm9sbG91dHMYASADKAsyEi5tdXN0ZXIudjEuUm9sbG91dBIOCgZoYWx0ZWQYAiABKAkiHwoRR2V0Um9sbG91dFJlcXVlc3QSCgoCaWQYASABKAkicwoSR2V0Um9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5tdXN0ZXIudjEuUm9sbG91dBIOCgZoYWx0ZWQYAiABKAkSKAoHcGVuZGluZxgDIAMoCzIXLm11c3Rlci52MS5Ib3N0U3RhbmRpbmciJAoUTGlzdFN0YW5kaW5nc1JlcXVlc3QSDAoEaG9zdBgBIAEoCSJDChVMaXN0U3RhbmRpbmdzUmVzcG9uc2USKgoJc3RhbmRpbmdzGAEgAygLMhcubXVzdGVyLnYxLkhvc3RTdGFuZGluZyLfAQoMSG9zdFN0YW5kaW5nEgwKBGhvc3QYASABKAkSDwoHbWFjaGluZRgCIAEoCRIPCgdyb2xsb3V0GAMgASgJEg4KBmFjdGlvbhgEIAEoCRIQCghyZXZpc2lvbhgFIAEoBBIPCgdwZW5kaW5nGAYgASgIEg4KBmJlaGluZBgHIAEoCRIqCgVzdGF0ZRgIIAEoDjIbLm11c3Rlci52MS5Sb2xsb3V0SG9zdFN0YXRlEgwKBHN0ZXAYCSABKAkSIgoFd2FpdHMYCiADKAsyEy5tdXN0ZXIudjEuR2F0ZVdhaXQiIQoTV2F0Y2hSb2xsb3V0UmVxdWVzdBIKCgJpZBgBIAEoCSJ1ChRXYXRjaFJvbGxvdXRSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIubXVzdGVyLnYxLlJvbGxvdXQSDgoGaGFsdGVkGAIgASgJEigKB3BlbmRpbmcYAyADKAsyFy5tdXN0ZXIudjEuSG9zdFN0YW5kaW5nIi4KE1BhdXNlUm9sbG91dFJlcXVlc3QSCgoCaWQYASABKAkSCwoDd2h5GAIgASgJIjsKFFBhdXNlUm9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5tdXN0ZXIudjEuUm9sbG91dCIiChRSZXN1bWVSb2xsb3V0UmVxdWVzdBIKCgJpZBgBIAEoCSI8ChVSZXN1bWVSb2xsb3V0UmVzcG9uc2USIwoHcm9sbG91dBgBIAEoCzISLm11c3Rlci52MS5Sb2xsb3V0Ii4KE0Fib3J0Um9sbG91dFJlcXVlc3QSCgoCaWQYASABKAkSCwoDd2h5GAIgASgJIjsKFEFib3J0Um9sbG91dFJlc3BvbnNlEiMKB3JvbGxvdXQYASABKAsyEi5tdXN0ZXIudjEuUm9sbG91dCJDChRSZXZlcnRSb2xsb3V0UmVxdWVzdBIKCgJpZBgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJEgsKA3doeRgDIAEoCSI8ChVSZXZlcnRSb2xsb3V0UmVzcG9uc2USIwoHcm9sbG91dBgBIAEoCzISLm11c3Rlci52MS5Sb2xsb3V0IkoKE092ZXJyaWRlR2F0ZVJlcXVlc3QSCgoCaWQYASABKAkSDAoEaG9zdBgCIAEoCRIMCgRnYXRlGAMgASgJEgsKA3doeRgEIAEoCSI7ChRPdmVycmlkZUdhdGVSZXNwb25zZRIjCgdyb2xsb3V0GAEgASgLMhIubXVzdGVyLnYxLlJvbGxvdXQiYAoISG9zdExvY2sSDAoEaG9zdBgBIAEoCRILCgN3aHkYAiABKAkSEQoJbG9ja2VkX2J5GAMgASgJEiYKAmF0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKcAQoHSG9zdFBpbhIMCgRob3N0GAEgASgJEhAKCHJldmlzaW9uGAIgASgEEgsKA3doeRgDIAEoCRIRCglwaW5uZWRfYnkYBCABKAkSJgoCYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXVudGlsGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIsCg9Mb2NrSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRILCgN3aHkYAiABKAkiNQoQTG9ja0hvc3RSZXNwb25zZRIhCgRsb2NrGAEgASgLMhMubXVzdGVyLnYxLkhvc3RMb2NrIiEKEVVubG9ja0hvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkiFAoSVW5sb2NrSG9zdFJlc3BvbnNlImgKDlBpbkhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSEAoIcmV2aXNpb24YAiABKAQSCwoDd2h5GAMgASgJEikKBXVudGlsGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIyCg9QaW5Ib3N0UmVzcG9uc2USHwoDcGluGAEgASgLMhIubXVzdGVyLnYxLkhvc3RQaW4iIAoQVW5waW5Ib3N0UmVxdWVzdBIMCgRob3N0GAEgASgJIhMKEVVucGluSG9zdFJlc3BvbnNlIhIKEExpc3RMb2Nrc1JlcXVlc3QiWQoRTGlzdExvY2tzUmVzcG9uc2USIgoFbG9ja3MYASADKAsyEy5tdXN0ZXIudjEuSG9zdExvY2sSIAoEcGlucxgCIAMoCzISLm11c3Rlci52MS5Ib3N0UGluIiMKFEFjY2VwdFJlc3RvcmVSZXF1ZXN0EgsKA3doeRgBIAEoCSIpChVBY2NlcHRSZXN0b3JlUmVzcG9uc2USEAoIYWNjZXB0ZWQYASADKAkqzgEKDFJvbGxvdXRTdGF0ZRIdChlST0xMT1VUX1NUQVRFX1VOU1BFQ0lGSUVEEAASGQoVUk9MTE9VVF9TVEFURV9SVU5OSU5HEAESGAoUUk9MTE9VVF9TVEFURV9QQVVTRUQQAhIYChRST0xMT1VUX1NUQVRFX0VORElORxADEhsKF1JPTExPVVRfU1RBVEVfU1VDQ0VFREVEEAQSGAoUUk9MTE9VVF9TVEFURV9GQUlMRUQQBRIZChVST0xMT1VUX1NUQVRFX0FCT1JURUQQBirOAQoQUm9sbG91dEhvc3RTdGF0ZRIiCh5ST0xMT1VUX0hPU1RfU1RBVEVfVU5TUEVDSUZJRUQQABIeChpST0xMT1VUX0hPU1RfU1RBVEVfV0FJVElORxABEh0KGVJPTExPVVRfSE9TVF9TVEFURV9NT1ZJTkcQAhIbChdST0xMT1VUX0hPU1RfU1RBVEVfRE9ORRADEh0KGVJPTExPVVRfSE9TVF9TVEFURV9GQUlMRUQQBBIbChdST0xMT1VUX0hPU1RfU1RBVEVfTEVGVBAFMvUJCg5Sb2xsb3V0U2VydmljZRJPCgxTdGFydFJvbGxvdXQSHi5tdXN0ZXIudjEuU3RhcnRSb2xsb3V0UmVxdWVzdBofLm11c3Rlci52MS5TdGFydFJvbGxvdXRSZXNwb25zZRJPCgxMaXN0Um9sbG91dHMSHi5tdXN0ZXIudjEuTGlzdFJvbGxvdXRzUmVxdWVzdBofLm11c3Rlci52MS5MaXN0Um9sbG91dHNSZXNwb25zZRJJCgpHZXRSb2xsb3V0EhwubXVzdGVyLnYxLkdldFJvbGxvdXRSZXF1ZXN0Gh0ubXVzdGVyLnYxLkdldFJvbGxvdXRSZXNwb25zZRJSCg1MaXN0U3RhbmRpbmdzEh8ubXVzdGVyLnYxLkxpc3RTdGFuZGluZ3NSZXF1ZXN0GiAubXVzdGVyLnYxLkxpc3RTdGFuZGluZ3NSZXNwb25zZRJRCgxXYXRjaFJvbGxvdXQSHi5tdXN0ZXIudjEuV2F0Y2hSb2xsb3V0UmVxdWVzdBofLm11c3Rlci52MS5XYXRjaFJvbGxvdXRSZXNwb25zZTABEk8KDFBhdXNlUm9sbG91dBIeLm11c3Rlci52MS5QYXVzZVJvbGxvdXRSZXF1ZXN0Gh8ubXVzdGVyLnYxLlBhdXNlUm9sbG91dFJlc3BvbnNlElIKDVJlc3VtZVJvbGxvdXQSHy5tdXN0ZXIudjEuUmVzdW1lUm9sbG91dFJlcXVlc3QaIC5tdXN0ZXIudjEuUmVzdW1lUm9sbG91dFJlc3BvbnNlEk8KDEFib3J0Um9sbG91dBIeLm11c3Rlci52MS5BYm9ydFJvbGxvdXRSZXF1ZXN0Gh8ubXVzdGVyLnYxLkFib3J0Um9sbG91dFJlc3BvbnNlElIKDVJldmVydFJvbGxvdXQSHy5tdXN0ZXIudjEuUmV2ZXJ0Um9sbG91dFJlcXVlc3QaIC5tdXN0ZXIudjEuUmV2ZXJ0Um9sbG91dFJlc3BvbnNlEk8KDE92ZXJyaWRlR2F0ZRIeLm11c3Rlci52MS5PdmVycmlkZUdhdGVSZXF1ZXN0Gh8ubXVzdGVyLnYxLk92ZXJyaWRlR2F0ZVJlc3BvbnNlEkMKCExvY2tIb3N0EhoubXVzdGVyLnYxLkxvY2tIb3N0UmVxdWVzdBobLm11c3Rlci52MS5Mb2NrSG9zdFJlc3BvbnNlEkkKClVubG9ja0hvc3QSHC5tdXN0ZXIudjEuVW5sb2NrSG9zdFJlcXVlc3QaHS5tdXN0ZXIudjEuVW5sb2NrSG9zdFJlc3BvbnNlEkAKB1Bpbkhvc3QSGS5tdXN0ZXIudjEuUGluSG9zdFJlcXVlc3QaGi5tdXN0ZXIudjEuUGluSG9zdFJlc3BvbnNlEkYKCVVucGluSG9zdBIbLm11c3Rlci52MS5VbnBpbkhvc3RSZXF1ZXN0GhwubXVzdGVyLnYxLlVucGluSG9zdFJlc3BvbnNlEkYKCUxpc3RMb2NrcxIbLm11c3Rlci52MS5MaXN0TG9ja3NSZXF1ZXN0GhwubXVzdGVyLnYxLkxpc3RMb2Nrc1Jlc3BvbnNlElIKDUFjY2VwdFJlc3RvcmUSHy5tdXN0ZXIudjEuQWNjZXB0UmVzdG9yZVJlcXVlc3QaIC5tdXN0ZXIudjEuQWNjZXB0UmVzdG9yZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_muster_v1_agent, file_muster_v1_cluster, file_muster_v1_envelope, file_muster_v1_operation, file_muster_v1_operator, file_muster_v1_plan]);
 
 /**
  * @generated from message muster.v1.StartRolloutRequest
@@ -222,6 +224,13 @@ export type StartRolloutResponse = Message<"muster.v1.StartRolloutResponse"> & {
    * @generated from field: repeated muster.v1.SelectorError errors = 3;
    */
   errors: SelectorError[];
+
+  /**
+   * With `dry_run`: so many hosts were not thought through as far as their turn, because it would have taken too long. Their wave is 0.
+   *
+   * @generated from field: uint32 not_thought_through = 4;
+   */
+  notThoughtThrough: number;
 };
 
 /**
@@ -271,6 +280,41 @@ export type PlannedHost = Message<"muster.v1.PlannedHost"> & {
    * @generated from field: string cluster = 5;
    */
   cluster: string;
+
+  /**
+   * With apply: what the revision would change there, by the newest plan of its machine for it; absent: no such plan is known.
+   *
+   * @generated from field: muster.v1.PlannedChange change = 6;
+   */
+  change?: PlannedChange | undefined;
+
+  /**
+   * With apply: why there is no plan, one sentence; empty: there is one.
+   *
+   * @generated from field: string no_plan = 7;
+   */
+  noPlan: string;
+
+  /**
+   * Whether its pods are moved off before; absent: only its plan would tell.
+   *
+   * @generated from field: optional bool drained = 8;
+   */
+  drained?: boolean | undefined;
+
+  /**
+   * The Kubernetes that it runs; empty: not known, or none.
+   *
+   * @generated from field: string version = 9;
+   */
+  version: string;
+
+  /**
+   * The Kubernetes that it would run afterwards; empty: the rollout brings none.
+   *
+   * @generated from field: string next_version = 10;
+   */
+  nextVersion: string;
 };
 
 /**
@@ -279,6 +323,90 @@ export type PlannedHost = Message<"muster.v1.PlannedHost"> & {
  */
 export const PlannedHostSchema: GenMessage<PlannedHost> = /*@__PURE__*/
   messageDesc(file_muster_v1_rollout, 3);
+
+/**
+ * What an operation found that a revision would change on a host. See Plan.
+ *
+ * @generated from message muster.v1.PlannedChange
+ */
+export type PlannedChange = Message<"muster.v1.PlannedChange"> & {
+  /**
+   * The operation that found it.
+   *
+   * @generated from field: string operation_id = 1;
+   */
+  operationId: string;
+
+  /**
+   * When that ended.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 2;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * How the system would be reached.
+   *
+   * @generated from field: muster.v1.PlanMode mode = 3;
+   */
+  mode: PlanMode;
+
+  /**
+   * Why a reboot is needed, or what takes effect only at the next one.
+   *
+   * @generated from field: repeated muster.v1.RebootReason reboot_reasons = 4;
+   */
+  rebootReasons: RebootReason[];
+
+  /**
+   * Units that would be stopped, and not started again. Each list of units is shorter the more hosts there are.
+   *
+   * @generated from field: repeated string stops = 5;
+   */
+  stops: string[];
+
+  /**
+   * Units that would be started.
+   *
+   * @generated from field: repeated string starts = 6;
+   */
+  starts: string[];
+
+  /**
+   * Units that would be restarted, or stopped and started.
+   *
+   * @generated from field: repeated string restarts = 7;
+   */
+  restarts: string[];
+
+  /**
+   * Units that would be reloaded.
+   *
+   * @generated from field: repeated string reloads = 8;
+   */
+  reloads: string[];
+
+  /**
+   * How many more units there are than these lists name.
+   *
+   * @generated from field: uint32 more_units = 9;
+   */
+  moreUnits: number;
+
+  /**
+   * Kubernetes restarts once the target is confirmed.
+   *
+   * @generated from field: bool kubernetes_restarts = 10;
+   */
+  kubernetesRestarts: boolean;
+};
+
+/**
+ * Describes the message muster.v1.PlannedChange.
+ * Use `create(PlannedChangeSchema)` to create a new message.
+ */
+export const PlannedChangeSchema: GenMessage<PlannedChange> = /*@__PURE__*/
+  messageDesc(file_muster_v1_rollout, 4);
 
 /**
  * A rollout.
@@ -404,7 +532,7 @@ export type Rollout = Message<"muster.v1.Rollout"> & {
  * Use `create(RolloutSchema)` to create a new message.
  */
 export const RolloutSchema: GenMessage<Rollout> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 4);
+  messageDesc(file_muster_v1_rollout, 5);
 
 /**
  * A host of a rollout.
@@ -462,7 +590,7 @@ export type RolloutHost = Message<"muster.v1.RolloutHost"> & {
   step: string;
 
   /**
-   * Since when it stands so.
+   * Since when it stands so. How long a gate holds it stands with the gate.
    *
    * @generated from field: google.protobuf.Timestamp since = 8;
    */
@@ -490,7 +618,7 @@ export type RolloutHost = Message<"muster.v1.RolloutHost"> & {
   phase: Phase;
 
   /**
-   * Why it failed or was left, for people.
+   * Why it failed or was left, or why its node stays cordoned though it is done, for people.
    *
    * @generated from field: string reason = 12;
    */
@@ -516,7 +644,7 @@ export type RolloutHost = Message<"muster.v1.RolloutHost"> & {
  * Use `create(RolloutHostSchema)` to create a new message.
  */
 export const RolloutHostSchema: GenMessage<RolloutHost> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 5);
+  messageDesc(file_muster_v1_rollout, 6);
 
 /**
  * A gate that holds a host.
@@ -525,7 +653,8 @@ export const RolloutHostSchema: GenMessage<RolloutHost> = /*@__PURE__*/
  */
 export type GateWait = Message<"muster.v1.GateWait"> & {
   /**
-   * Its name: "budget", "order", "canary", "quorum", "skew", "health", "window", "lock", "pin", "silence", and others.
+   * Its name: "budget", "order", "canary", "quorum", "skew", "health", "window", "lock", "pin", "silence", and others; "catch-up" outside
+   * of rollouts alone.
    *
    * @generated from field: string gate = 1;
    */
@@ -558,7 +687,7 @@ export type GateWait = Message<"muster.v1.GateWait"> & {
  * Use `create(GateWaitSchema)` to create a new message.
  */
 export const GateWaitSchema: GenMessage<GateWait> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 6);
+  messageDesc(file_muster_v1_rollout, 7);
 
 /**
  * @generated from message muster.v1.ListRolloutsRequest
@@ -584,7 +713,7 @@ export type ListRolloutsRequest = Message<"muster.v1.ListRolloutsRequest"> & {
  * Use `create(ListRolloutsRequestSchema)` to create a new message.
  */
 export const ListRolloutsRequestSchema: GenMessage<ListRolloutsRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 7);
+  messageDesc(file_muster_v1_rollout, 8);
 
 /**
  * @generated from message muster.v1.ListRolloutsResponse
@@ -610,7 +739,7 @@ export type ListRolloutsResponse = Message<"muster.v1.ListRolloutsResponse"> & {
  * Use `create(ListRolloutsResponseSchema)` to create a new message.
  */
 export const ListRolloutsResponseSchema: GenMessage<ListRolloutsResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 8);
+  messageDesc(file_muster_v1_rollout, 9);
 
 /**
  * @generated from message muster.v1.GetRolloutRequest
@@ -629,7 +758,7 @@ export type GetRolloutRequest = Message<"muster.v1.GetRolloutRequest"> & {
  * Use `create(GetRolloutRequestSchema)` to create a new message.
  */
 export const GetRolloutRequestSchema: GenMessage<GetRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 9);
+  messageDesc(file_muster_v1_rollout, 10);
 
 /**
  * @generated from message muster.v1.GetRolloutResponse
@@ -648,6 +777,13 @@ export type GetRolloutResponse = Message<"muster.v1.GetRolloutResponse"> & {
    * @generated from field: string halted = 2;
    */
   halted: string;
+
+  /**
+   * Hosts that would catch up with it, or be taken back from it, and those that wait because of it; at most 1,000.
+   *
+   * @generated from field: repeated muster.v1.HostStanding pending = 3;
+   */
+  pending: HostStanding[];
 };
 
 /**
@@ -655,7 +791,129 @@ export type GetRolloutResponse = Message<"muster.v1.GetRolloutResponse"> & {
  * Use `create(GetRolloutResponseSchema)` to create a new message.
  */
 export const GetRolloutResponseSchema: GenMessage<GetRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 10);
+  messageDesc(file_muster_v1_rollout, 11);
+
+/**
+ * @generated from message muster.v1.ListStandingsRequest
+ */
+export type ListStandingsRequest = Message<"muster.v1.ListStandingsRequest"> & {
+  /**
+   * A host; empty: all hosts that more holds than that others go before them.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+};
+
+/**
+ * Describes the message muster.v1.ListStandingsRequest.
+ * Use `create(ListStandingsRequestSchema)` to create a new message.
+ */
+export const ListStandingsRequestSchema: GenMessage<ListStandingsRequest> = /*@__PURE__*/
+  messageDesc(file_muster_v1_rollout, 12);
+
+/**
+ * @generated from message muster.v1.ListStandingsResponse
+ */
+export type ListStandingsResponse = Message<"muster.v1.ListStandingsResponse"> & {
+  /**
+   * At most 1,000, by host.
+   *
+   * @generated from field: repeated muster.v1.HostStanding standings = 1;
+   */
+  standings: HostStanding[];
+};
+
+/**
+ * Describes the message muster.v1.ListStandingsResponse.
+ * Use `create(ListStandingsResponseSchema)` to create a new message.
+ */
+export const ListStandingsResponseSchema: GenMessage<ListStandingsResponse> = /*@__PURE__*/
+  messageDesc(file_muster_v1_rollout, 13);
+
+/**
+ * What a host waits for.
+ *
+ * @generated from message muster.v1.HostStanding
+ */
+export type HostStanding = Message<"muster.v1.HostStanding"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * The machine that it is; empty: none.
+   *
+   * @generated from field: string machine = 2;
+   */
+  machine: string;
+
+  /**
+   * The rollout that has it; with `pending` the one that it would catch up with, or be taken back from.
+   *
+   * @generated from field: string rollout = 3;
+   */
+  rollout: string;
+
+  /**
+   * What is to be done to it; see StartRolloutRequest.
+   *
+   * @generated from field: string action = 4;
+   */
+  action: string;
+
+  /**
+   * Where it goes; 0: the action has none.
+   *
+   * @generated from field: uint64 revision = 5;
+   */
+  revision: bigint;
+
+  /**
+   * No rollout has it: one is begun by itself when nothing holds it any more.
+   *
+   * @generated from field: bool pending = 6;
+   */
+  pending: boolean;
+
+  /**
+   * With `pending` the rollout because of which it waits; empty: none.
+   *
+   * @generated from field: string behind = 7;
+   */
+  behind: string;
+
+  /**
+   * How it stands in the rollout that has it; LEFT with `pending`.
+   *
+   * @generated from field: muster.v1.RolloutHostState state = 8;
+   */
+  state: RolloutHostState;
+
+  /**
+   * The step that runs, or is the next; empty with `pending`.
+   *
+   * @generated from field: string step = 9;
+   */
+  step: string;
+
+  /**
+   * What it waits for; none: nothing.
+   *
+   * @generated from field: repeated muster.v1.GateWait waits = 10;
+   */
+  waits: GateWait[];
+};
+
+/**
+ * Describes the message muster.v1.HostStanding.
+ * Use `create(HostStandingSchema)` to create a new message.
+ */
+export const HostStandingSchema: GenMessage<HostStanding> = /*@__PURE__*/
+  messageDesc(file_muster_v1_rollout, 14);
 
 /**
  * @generated from message muster.v1.WatchRolloutRequest
@@ -674,7 +932,7 @@ export type WatchRolloutRequest = Message<"muster.v1.WatchRolloutRequest"> & {
  * Use `create(WatchRolloutRequestSchema)` to create a new message.
  */
 export const WatchRolloutRequestSchema: GenMessage<WatchRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 11);
+  messageDesc(file_muster_v1_rollout, 15);
 
 /**
  * @generated from message muster.v1.WatchRolloutResponse
@@ -693,6 +951,13 @@ export type WatchRolloutResponse = Message<"muster.v1.WatchRolloutResponse"> & {
    * @generated from field: string halted = 2;
    */
   halted: string;
+
+  /**
+   * As GetRolloutResponse has them, each time whole.
+   *
+   * @generated from field: repeated muster.v1.HostStanding pending = 3;
+   */
+  pending: HostStanding[];
 };
 
 /**
@@ -700,7 +965,7 @@ export type WatchRolloutResponse = Message<"muster.v1.WatchRolloutResponse"> & {
  * Use `create(WatchRolloutResponseSchema)` to create a new message.
  */
 export const WatchRolloutResponseSchema: GenMessage<WatchRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 12);
+  messageDesc(file_muster_v1_rollout, 16);
 
 /**
  * @generated from message muster.v1.PauseRolloutRequest
@@ -726,7 +991,7 @@ export type PauseRolloutRequest = Message<"muster.v1.PauseRolloutRequest"> & {
  * Use `create(PauseRolloutRequestSchema)` to create a new message.
  */
 export const PauseRolloutRequestSchema: GenMessage<PauseRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 13);
+  messageDesc(file_muster_v1_rollout, 17);
 
 /**
  * @generated from message muster.v1.PauseRolloutResponse
@@ -745,7 +1010,7 @@ export type PauseRolloutResponse = Message<"muster.v1.PauseRolloutResponse"> & {
  * Use `create(PauseRolloutResponseSchema)` to create a new message.
  */
 export const PauseRolloutResponseSchema: GenMessage<PauseRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 14);
+  messageDesc(file_muster_v1_rollout, 18);
 
 /**
  * @generated from message muster.v1.ResumeRolloutRequest
@@ -764,7 +1029,7 @@ export type ResumeRolloutRequest = Message<"muster.v1.ResumeRolloutRequest"> & {
  * Use `create(ResumeRolloutRequestSchema)` to create a new message.
  */
 export const ResumeRolloutRequestSchema: GenMessage<ResumeRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 15);
+  messageDesc(file_muster_v1_rollout, 19);
 
 /**
  * @generated from message muster.v1.ResumeRolloutResponse
@@ -783,7 +1048,7 @@ export type ResumeRolloutResponse = Message<"muster.v1.ResumeRolloutResponse"> &
  * Use `create(ResumeRolloutResponseSchema)` to create a new message.
  */
 export const ResumeRolloutResponseSchema: GenMessage<ResumeRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 16);
+  messageDesc(file_muster_v1_rollout, 20);
 
 /**
  * @generated from message muster.v1.AbortRolloutRequest
@@ -809,7 +1074,7 @@ export type AbortRolloutRequest = Message<"muster.v1.AbortRolloutRequest"> & {
  * Use `create(AbortRolloutRequestSchema)` to create a new message.
  */
 export const AbortRolloutRequestSchema: GenMessage<AbortRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 17);
+  messageDesc(file_muster_v1_rollout, 21);
 
 /**
  * @generated from message muster.v1.AbortRolloutResponse
@@ -828,7 +1093,7 @@ export type AbortRolloutResponse = Message<"muster.v1.AbortRolloutResponse"> & {
  * Use `create(AbortRolloutResponseSchema)` to create a new message.
  */
 export const AbortRolloutResponseSchema: GenMessage<AbortRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 18);
+  messageDesc(file_muster_v1_rollout, 22);
 
 /**
  * @generated from message muster.v1.RevertRolloutRequest
@@ -861,7 +1126,7 @@ export type RevertRolloutRequest = Message<"muster.v1.RevertRolloutRequest"> & {
  * Use `create(RevertRolloutRequestSchema)` to create a new message.
  */
 export const RevertRolloutRequestSchema: GenMessage<RevertRolloutRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 19);
+  messageDesc(file_muster_v1_rollout, 23);
 
 /**
  * @generated from message muster.v1.RevertRolloutResponse
@@ -880,7 +1145,7 @@ export type RevertRolloutResponse = Message<"muster.v1.RevertRolloutResponse"> &
  * Use `create(RevertRolloutResponseSchema)` to create a new message.
  */
 export const RevertRolloutResponseSchema: GenMessage<RevertRolloutResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 20);
+  messageDesc(file_muster_v1_rollout, 24);
 
 /**
  * @generated from message muster.v1.OverrideGateRequest
@@ -920,7 +1185,7 @@ export type OverrideGateRequest = Message<"muster.v1.OverrideGateRequest"> & {
  * Use `create(OverrideGateRequestSchema)` to create a new message.
  */
 export const OverrideGateRequestSchema: GenMessage<OverrideGateRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 21);
+  messageDesc(file_muster_v1_rollout, 25);
 
 /**
  * @generated from message muster.v1.OverrideGateResponse
@@ -939,7 +1204,7 @@ export type OverrideGateResponse = Message<"muster.v1.OverrideGateResponse"> & {
  * Use `create(OverrideGateResponseSchema)` to create a new message.
  */
 export const OverrideGateResponseSchema: GenMessage<OverrideGateResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 22);
+  messageDesc(file_muster_v1_rollout, 26);
 
 /**
  * A host that rollouts pass by.
@@ -981,7 +1246,7 @@ export type HostLock = Message<"muster.v1.HostLock"> & {
  * Use `create(HostLockSchema)` to create a new message.
  */
 export const HostLockSchema: GenMessage<HostLock> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 23);
+  messageDesc(file_muster_v1_rollout, 27);
 
 /**
  * A host that is kept at a revision.
@@ -1037,7 +1302,7 @@ export type HostPin = Message<"muster.v1.HostPin"> & {
  * Use `create(HostPinSchema)` to create a new message.
  */
 export const HostPinSchema: GenMessage<HostPin> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 24);
+  messageDesc(file_muster_v1_rollout, 28);
 
 /**
  * @generated from message muster.v1.LockHostRequest
@@ -1063,7 +1328,7 @@ export type LockHostRequest = Message<"muster.v1.LockHostRequest"> & {
  * Use `create(LockHostRequestSchema)` to create a new message.
  */
 export const LockHostRequestSchema: GenMessage<LockHostRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 25);
+  messageDesc(file_muster_v1_rollout, 29);
 
 /**
  * @generated from message muster.v1.LockHostResponse
@@ -1082,7 +1347,7 @@ export type LockHostResponse = Message<"muster.v1.LockHostResponse"> & {
  * Use `create(LockHostResponseSchema)` to create a new message.
  */
 export const LockHostResponseSchema: GenMessage<LockHostResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 26);
+  messageDesc(file_muster_v1_rollout, 30);
 
 /**
  * @generated from message muster.v1.UnlockHostRequest
@@ -1101,7 +1366,7 @@ export type UnlockHostRequest = Message<"muster.v1.UnlockHostRequest"> & {
  * Use `create(UnlockHostRequestSchema)` to create a new message.
  */
 export const UnlockHostRequestSchema: GenMessage<UnlockHostRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 27);
+  messageDesc(file_muster_v1_rollout, 31);
 
 /**
  * @generated from message muster.v1.UnlockHostResponse
@@ -1114,7 +1379,7 @@ export type UnlockHostResponse = Message<"muster.v1.UnlockHostResponse"> & {
  * Use `create(UnlockHostResponseSchema)` to create a new message.
  */
 export const UnlockHostResponseSchema: GenMessage<UnlockHostResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 28);
+  messageDesc(file_muster_v1_rollout, 32);
 
 /**
  * @generated from message muster.v1.PinHostRequest
@@ -1154,7 +1419,7 @@ export type PinHostRequest = Message<"muster.v1.PinHostRequest"> & {
  * Use `create(PinHostRequestSchema)` to create a new message.
  */
 export const PinHostRequestSchema: GenMessage<PinHostRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 29);
+  messageDesc(file_muster_v1_rollout, 33);
 
 /**
  * @generated from message muster.v1.PinHostResponse
@@ -1173,7 +1438,7 @@ export type PinHostResponse = Message<"muster.v1.PinHostResponse"> & {
  * Use `create(PinHostResponseSchema)` to create a new message.
  */
 export const PinHostResponseSchema: GenMessage<PinHostResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 30);
+  messageDesc(file_muster_v1_rollout, 34);
 
 /**
  * @generated from message muster.v1.UnpinHostRequest
@@ -1192,7 +1457,7 @@ export type UnpinHostRequest = Message<"muster.v1.UnpinHostRequest"> & {
  * Use `create(UnpinHostRequestSchema)` to create a new message.
  */
 export const UnpinHostRequestSchema: GenMessage<UnpinHostRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 31);
+  messageDesc(file_muster_v1_rollout, 35);
 
 /**
  * @generated from message muster.v1.UnpinHostResponse
@@ -1205,7 +1470,7 @@ export type UnpinHostResponse = Message<"muster.v1.UnpinHostResponse"> & {
  * Use `create(UnpinHostResponseSchema)` to create a new message.
  */
 export const UnpinHostResponseSchema: GenMessage<UnpinHostResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 32);
+  messageDesc(file_muster_v1_rollout, 36);
 
 /**
  * @generated from message muster.v1.ListLocksRequest
@@ -1218,7 +1483,7 @@ export type ListLocksRequest = Message<"muster.v1.ListLocksRequest"> & {
  * Use `create(ListLocksRequestSchema)` to create a new message.
  */
 export const ListLocksRequestSchema: GenMessage<ListLocksRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 33);
+  messageDesc(file_muster_v1_rollout, 37);
 
 /**
  * @generated from message muster.v1.ListLocksResponse
@@ -1244,7 +1509,7 @@ export type ListLocksResponse = Message<"muster.v1.ListLocksResponse"> & {
  * Use `create(ListLocksResponseSchema)` to create a new message.
  */
 export const ListLocksResponseSchema: GenMessage<ListLocksResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 34);
+  messageDesc(file_muster_v1_rollout, 38);
 
 /**
  * @generated from message muster.v1.AcceptRestoreRequest
@@ -1263,7 +1528,7 @@ export type AcceptRestoreRequest = Message<"muster.v1.AcceptRestoreRequest"> & {
  * Use `create(AcceptRestoreRequestSchema)` to create a new message.
  */
 export const AcceptRestoreRequestSchema: GenMessage<AcceptRestoreRequest> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 35);
+  messageDesc(file_muster_v1_rollout, 39);
 
 /**
  * @generated from message muster.v1.AcceptRestoreResponse
@@ -1282,7 +1547,7 @@ export type AcceptRestoreResponse = Message<"muster.v1.AcceptRestoreResponse"> &
  * Use `create(AcceptRestoreResponseSchema)` to create a new message.
  */
 export const AcceptRestoreResponseSchema: GenMessage<AcceptRestoreResponse> = /*@__PURE__*/
-  messageDesc(file_muster_v1_rollout, 36);
+  messageDesc(file_muster_v1_rollout, 40);
 
 /**
  * How a rollout stands.
@@ -1449,6 +1714,16 @@ export const RolloutService: GenService<{
     methodKind: "unary";
     input: typeof GetRolloutRequestSchema;
     output: typeof GetRolloutResponseSchema;
+  },
+  /**
+   * What hosts wait for: in rollouts that are not over, and those for which a rollout would be begun by itself and is not yet.
+   *
+   * @generated from rpc muster.v1.RolloutService.ListStandings
+   */
+  listStandings: {
+    methodKind: "unary";
+    input: typeof ListStandingsRequestSchema;
+    output: typeof ListStandingsResponseSchema;
   },
   /**
    * Sends a rollout, then what changes of it; ends when it is over.

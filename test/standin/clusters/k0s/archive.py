@@ -40,12 +40,16 @@ def backup(folders: Folders, save_path: str) -> int:
         raise Problem(f"unable to detect cluster status {problem}") from None
     if running["Role"] != "controller":
         raise Problem(f"backup command must be run on the controller node, have `{running['Role']}`")
-    config = running["ClusterConfig"]
+    # Not with what it was started: with what lies at the usual place.
+    config = settings.load(None)
     with tempfile.TemporaryDirectory(prefix="k0s-backup") as scratch:
         snapshot = os.path.join(scratch, SNAPSHOT)
         etcd_of(config, folders).save_snapshot(snapshot)
         kept = os.path.join(scratch, CONFIG)
-        write_file(kept, yaml.safe_dump(config))
+        try:
+            shutil.copyfile(settings.DEFAULT_FILE, kept)
+        except OSError as error:
+            raise Problem(f"failed to create archive: failed to open file: {error}") from None
         archive = os.path.join(scratch, "archive.tar.gz")
         with tarfile.open(archive, "w:gz") as tar:
             for path, name in ((snapshot, SNAPSHOT), (kept, CONFIG), (folders.pki, "pki"), (folders.manifests, "manifests"), (folders.images, "images")):
@@ -79,21 +83,20 @@ def restore(folders: Folders, path: str, config_out: str | None) -> int:
             with source, tarfile.open(fileobj=source, mode="r|gz") as tar:
                 tar.extractall(scratch, filter="data") if hasattr(tarfile, "data_filter") else tar.extractall(scratch)
             with open(os.path.join(scratch, CONFIG), encoding="utf8") as file:
-                config = yaml.safe_load(file)
+                config = settings.load(file.name)
         except (OSError, tarfile.TarError, EOFError, yaml.YAMLError) as error:
             raise Problem(f"failed to unpack backup archive `{path}`: {error}") from None
-        if os.path.isdir(folders.etcd) and os.listdir(folders.etcd):
-            raise Problem(f'failed to restore on step `etcd`: data-dir "{folders.etcd}" not empty or could not be read')
-        for name in ("pki", "manifests", "images"):
-            target = os.path.join(folders.data, name)
-            if name == "pki" and os.path.exists(os.path.join(target, "ca.key")):
-                raise Problem(f"failed to restore on step `filesystem path {target}`: it is there already: restore on a fresh controller")
-            if os.path.isdir(os.path.join(scratch, name)):
-                shutil.copytree(os.path.join(scratch, name), target, dirs_exist_ok=True)
         if os.path.isdir(folders.etcd):
+            if os.listdir(folders.etcd):
+                raise Problem(f'failed to restore on step `etcd`: data-dir "{folders.etcd}" not empty or could not be read')
             os.rmdir(folders.etcd)
+        # At the address that the archive says, whatever this machine has.
         etcd_of(config, folders).restore_snapshot(os.path.join(scratch, SNAPSHOT))
+        # Over what is there, without a word.
+        for name in ("pki", "manifests", "images"):
+            if os.path.isdir(os.path.join(scratch, name)):
+                shutil.copytree(os.path.join(scratch, name), os.path.join(folders.data, name), dirs_exist_ok=True)
         stamp = os.path.basename(path).split(".")[0].removeprefix("k0s_backup_")
-        write_file(config_out or f"k0s_{stamp}.yaml", yaml.safe_dump(config))
+        shutil.copyfile(os.path.join(scratch, CONFIG), config_out or f"k0s_{stamp}.yaml")
     say("restored; start this controller, then join the others anew")
     return 0

@@ -18,9 +18,11 @@ from options import LIST, SWITCH, TEXT
 from programs import find, own_version, read_text, run
 from say import Problem, call_me, say
 
-HERE = {"data-dir": TEXT, "status-socket": TEXT, "debug": SWITCH, "verbose": SWITCH, "config": TEXT}
+HERE = {"data-dir": TEXT, "status-socket": TEXT, "debug": SWITCH, "verbose": SWITCH}
+# Of few commands; the others read what lies at the usual place.
+CONFIG = {"config": TEXT}
 WORKER = {
-    **HERE, "token-file": TEXT, "labels": LIST, "taints": LIST, "kubelet-extra-args": TEXT, "profile": TEXT,
+    **HERE, **CONFIG, "token-file": TEXT, "labels": LIST, "taints": LIST, "kubelet-extra-args": TEXT, "profile": TEXT,
     "kubelet-root-dir": TEXT, "cri-socket": TEXT, "iptables-mode": TEXT, "ignore-pre-flight-checks": SWITCH,
     "enable-cloud-provider": SWITCH, "logging": TEXT,
 }
@@ -164,7 +166,7 @@ def _status(_version: str, rest: list[str]) -> int:
 def _etcd(_version: str, rest: list[str]) -> int:
     action, rest = (rest[0], rest[1:]) if rest else ("", [])
     values, _, folders = _parse(rest, {**HERE, "peer-address": TEXT})
-    config = settings.load(values.get("config") or _running_config(folders))
+    config = settings.load(None)
     etcd = archive.etcd_of(config, folders)
     if not os.path.exists(etcd.ca):
         raise Problem(f"can't list etcd cluster members: open {etcd.ca}: no such file or directory")
@@ -183,25 +185,17 @@ def _etcd(_version: str, rest: list[str]) -> int:
     raise Problem(f'unknown command "{action}" for "k0s etcd": member-list, leave')
 
 
-def _running_config(folders: Folders) -> str | None:
-    """The file with which the k0s of this machine was started."""
-    try:
-        values, _ = options.parse(status.ask(folders.socket)["Args"][2:], CONTROLLER, SHORT)
-        return values.get("config")
-    except Problem:
-        return None
-
-
 def _kubeconfig(_version: str, rest: list[str]) -> int:
     action, rest = (rest[0], rest[1:]) if rest else ("", [])
-    flags = {**HERE, "groups": TEXT, "certificate-expires-after": TEXT, "context-name": TEXT}
+    own = {**CONFIG, "groups": TEXT, "certificate-expires-after": TEXT, "context-name": TEXT}
+    flags = {**HERE, **(own if action == "create" else {})}
     values, words, folders = _parse(rest, flags, 1)
     ca = Pair.at(folders.pki, "ca")
-    server = settings.api_url(settings.load(values.get("config") or _running_config(folders)))
+    server = settings.api_url(settings.load(values.get("config")))
     if action == "admin":
         pair = Pair.at(folders.pki, "admin")
         if not os.path.exists(pair.crt):
-            raise Problem(f'admin PKI file "{pair.crt}" not found, check if the control plane is initialized on this node')
+            raise Problem(f'admin config "{folders.admin_conf}" not found, check if the control plane is initialized on this node')
         print(kubeconfig_text(server, ca.crt, user_of(pair.crt, pair.key)), end="")
         return 0
     if action == "create" and words:
@@ -231,7 +225,7 @@ def _restore(_version: str, rest: list[str]) -> int:
 
 
 def _reset(_version: str, rest: list[str]) -> int:
-    values, _, folders = _parse(rest, {**HERE, "cri-socket": TEXT, "kubelet-root-dir": TEXT})
+    values, _, folders = _parse(rest, {**HERE, **CONFIG, "cri-socket": TEXT, "kubelet-root-dir": TEXT})
     try:
         status.ask(_socket(values, folders))
     except Problem:
@@ -240,7 +234,8 @@ def _reset(_version: str, rest: list[str]) -> int:
         raise Problem("k0s seems to be running, please stop k0s before reset")
     config = settings.load(values.get("config"))
     for step, work in (
-        ("containers steps", lambda: cleanup.end_containers(folders.containerd_socket)),
+        # It would start a runtime of its own for that, and writes its configuration also where no container ever ran.
+        ("containers steps", lambda: (worker.keep_runtime_config(folders), cleanup.end_containers(folders.containerd_socket))),
         ("remove k0s users step:", lambda: cleanup.delete_users(settings.users(config))),
         ("remove directories step", lambda: (cleanup.empty(folders.data), cleanup.empty(folders.run))),
         ("CNI leftovers cleanup step", cleanup.forget_network),
@@ -256,7 +251,7 @@ def _config(_version: str, rest: list[str]) -> int:
     import yaml
 
     action, rest = (rest[0], rest[1:]) if rest else ("", [])
-    values, _, _ = _parse(rest, HERE)
+    values, _, _ = _parse(rest, {**HERE, **CONFIG})
     if action in ("create", "validate"):
         config = settings.load(values.get("config"))
         print(yaml.safe_dump(config) if action == "create" else "OK", end="\n" if action == "validate" else "")

@@ -17,6 +17,8 @@ from programs import check_version, read_text, write_file
 from say import Problem, say
 from supervise import Stopped, Supervisor
 
+RUNTIME_CONFIG = "/etc/k0s/containerd.toml"
+OF_K0S = "# k0s_managed=true"
 # What waits double without end, as k0s's do.
 FOR_EVER = 3600
 
@@ -139,6 +141,17 @@ def _certificate(client: Api, name: str) -> tuple[bytes, bytes]:
     return key, base64.b64decode(found)
 
 
+def _runtime_part(folders: Folders) -> str:
+    return os.path.join(folders.run, "containerd-cri.toml")
+
+
+def keep_runtime_config(folders: Folders) -> str:
+    """The file that containerd is started with: k0s writes it, unless one without its mark is there."""
+    if not os.path.exists(RUNTIME_CONFIG) or OF_K0S in read_text(RUNTIME_CONFIG).split("\n"):
+        write_file(RUNTIME_CONFIG, f'{OF_K0S}\nimports = ["{_runtime_part(folders)}"]\nversion = 2\n', 0o644)
+    return RUNTIME_CONFIG
+
+
 def start(version: str, flags: dict, folders: Folders, supervisor: Supervisor, kubeconfig: str) -> None:
     client = from_kubeconfig(read_text(kubeconfig))
     name = profile_name(flags.get("profile", "default"), version)
@@ -149,8 +162,8 @@ def start(version: str, flags: dict, folders: Folders, supervisor: Supervisor, k
     except ApiError as error:
         why = "the k0s worker node credentials are invalid, the node needs to be rejoined into the cluster with a fresh bootstrap token: "
         raise Problem(f"{why if error.status == 401 else ''}{error}") from None
-    containerd_file = os.path.join(folders.run, "containerd.toml")
-    node.containerd_config(containerd_file, found["pauseImage"], "/etc/cni/net.d", node.cni_programs(), "/etc/k0s/containerd.d/*.toml")
+    containerd_file = keep_runtime_config(folders)
+    node.containerd_config(_runtime_part(folders), found["pauseImage"], "/etc/cni/net.d", node.cni_programs(), "/etc/k0s/containerd.d/*.toml")
     socket_path = folders.containerd_socket
     state = os.path.join(folders.run, "containerd")
     supervisor.start("containerd", node.containerd(containerd_file, folders.containerd, state, socket_path))

@@ -15,7 +15,6 @@ from certificates import Pair, new_request
 from k3s import flannel, tokens
 from k3s.config import NODE_PASSWORD, Folders, pairs
 from k3s.log import error, info
-from k3s.tokens import explain
 from programs import check_version, read_text, run as run_program, write_file
 from say import Problem
 from supervise import Stopped, Supervisor
@@ -99,10 +98,8 @@ def _again(supervisor: Supervisor, work, before: str):
     while not supervisor.stopping:
         try:
             return work()
-        except ApiError as failure:
-            error(before + explain(failure))
-        except Problem as problem:
-            error(f"{before}{problem}")
+        except (ApiError, Problem) as failure:
+            error(f"{before}{failure}")
         end = time.monotonic() + RETRY
         while time.monotonic() < end and not supervisor.stopping:
             supervisor.check()
@@ -127,7 +124,7 @@ def _configuration(there: Api, folders: Folders) -> tuple[dict, Api]:
     except ApiError as failure:
         crt, key = _kubelet_pair(folders)
         if failure.status != 401 or not os.path.exists(crt):
-            raise ApiError(failure.status, f"{there.server}/v1-k3s/config: {failure.status} Unauthorized" if failure.status == 401 else str(failure)) from None
+            raise ApiError(failure.status, f"failed to retrieve configuration from server: {failure}") from None
         by_certificate = Api(there.server, there.ca, crt, key)
         return by_certificate.get("/v1-k3s/config"), by_certificate
 

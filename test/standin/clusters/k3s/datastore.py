@@ -16,8 +16,9 @@ from certificates import Pair, ensure_ca, ensure_certificate
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from etcd import Etcd
+from k3s import passwords
 from k3s.config import Folders, pairs
-from k3s.log import info
+from k3s.log import info, warn
 from k3s.supervisor import put_shared_files, shared_files
 from programs import find, read_text, run, write_file
 from say import Problem
@@ -61,14 +62,74 @@ def _key_of(token: str) -> str:
     return "/bootstrap/" + hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
-def keep_authorities(etcd: Etcd, folders: Folders, token: str) -> None:
-    """Puts the authorities' keys into the datastore: a snapshot and the token are then all that a new server needs."""
+def bootstrap_data(folders: Folders) -> dict:
+    """What a server needs that joins, or comes back to a snapshot, as it lies here."""
+    return {"files": shared_files(folders), "passwords": passwords.copy_of(folders)}
+
+
+def keep_bootstrap_data(etcd: Etcd, folders: Folders, token: str) -> None:
+    """Puts it into the datastore where it is not: a snapshot and the token are then all that a new server needs."""
+    if _key_of(token) not in _kept(etcd):
+        _put(etcd, token, bootstrap_data(folders))
+
+
+def rotate_token(etcd: Etcd, folders: Folders, old: str, new: str) -> None:
+    """
+    Encrypts anew what is there, takes the old one away, and then writes what lies here over it. The new one is there before the old one
+    goes, so that a server that is killed in between starts again.
+    """
+    kept = _kept(etcd)
+    if _key_of(old) in kept and old != new:
+        _put(etcd, new, _read(kept, old))
+        etcd.ctl("del", _key_of(old))
+    elif _key_of(new) not in kept:
+        raise Problem(DIFFERENT_TOKEN)
+    _put(etcd, new, bootstrap_data(folders))
+
+
+def check_token(etcd: Etcd, folders: Folders, token: str) -> None:
+    """A server that starts with another token than the cluster's keys are encrypted with ends."""
+    kept = _kept(etcd)
+    write_file(_seen(folders), json.dumps(kept))
+    _judge(kept, token)
+
+
+def read_own_copy(folders: Folders, token: str) -> dict:
+    """The same by this server's own copy of the datastore, before its etcd serves anybody; that may lag behind. What it has."""
+    kept = json.loads(read_text(_seen(folders))) if os.path.exists(_seen(folders)) else {}
+    _judge(kept, token)
+    return _read(kept, token) if kept else {}
+
+
+def read_for_joiner(etcd: Etcd, folders: Folders, token: str) -> dict:
+    """What a server is told that shows this token: by the datastore, or, where that is under another one, by this server's disk."""
+    try:
+        return _read(_kept(etcd), token)
+    except Problem as problem:
+        warn(f"Failed to retrieve HTTP bootstrap data from datastore; falling back to disk: {problem}")
+        return bootstrap_data(folders)
+
+
+def _judge(kept: dict, token: str) -> None:
+    if kept and _key_of(token) not in kept:
+        raise Problem(f"starting kubernetes: preparing server: failed to bootstrap cluster data: {DIFFERENT_TOKEN}")
+
+
+def _seen(folders: Folders) -> str:
+    return folders.server("db", "etcd", "seen-bootstrap-keys")
+
+
+def see_keys(etcd: Etcd, folders: Folders) -> None:
+    """What a copy of the datastore has of it."""
+    kept = json.dumps(_kept(etcd))
+    if not os.path.exists(_seen(folders)) or read_text(_seen(folders)) != kept:
+        write_file(_seen(folders), kept)
+
+
+def _put(etcd: Etcd, token: str, data: dict) -> None:
     salt, nonce = secrets.token_bytes(8), secrets.token_bytes(12)
-    files = gzip.compress(json.dumps(shared_files(folders)).encode())
-    text = ":".join(base64.b64encode(part).decode() for part in (salt, nonce, _lock(token, salt).encrypt(nonce, files, None)))
-    for other in _kept(etcd):
-        if other != _key_of(token):
-            etcd.ctl("del", other)
+    packed = gzip.compress(json.dumps(data).encode())
+    text = ":".join(base64.b64encode(part).decode() for part in (salt, nonce, _lock(token, salt).encrypt(nonce, packed, None)))
     run([*etcd.command(), "put", _key_of(token)], 30, input=text)
 
 
@@ -77,8 +138,7 @@ def _kept(etcd: Etcd) -> dict:
     return {base64.b64decode(one["key"]).decode(): base64.b64decode(one["value"]).decode() for one in found}
 
 
-def read_authorities(etcd: Etcd, token: str) -> dict:
-    kept = _kept(etcd)
+def _read(kept: dict, token: str) -> dict:
     text = kept.get(_key_of(token))
     if text is None:
         raise Problem(DIFFERENT_TOKEN if kept else "no bootstrap data in this datastore")
@@ -126,7 +186,11 @@ def reset(folders: Folders, flags: dict, address: str, token: str) -> None:
             if time.monotonic() > end or child.poll() is not None:
                 raise Problem("etcd did not come up after its reset")
             time.sleep(0.3)
-        put_shared_files(folders, read_authorities(etcd, token))
+        data = _read(_kept(etcd), token)
+        put_shared_files(folders, data["files"])
+        passwords.put_copy(folders, data["passwords"])
+        # The next start compares with what the datastore has now.
+        see_keys(etcd, folders)
     finally:
         child.terminate()
         child.wait()
@@ -141,13 +205,15 @@ def snapshot_folder(folders: Folders, flags: dict) -> str:
     return flags.get("etcd-snapshot-dir") or flags.get("dir") or folders.server("db", "snapshots")
 
 
-def save(folders: Folders, flags: dict, etcd: Etcd, name: str) -> str:
-    folder = snapshot_folder(folders, flags)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = os.path.join(folder, f"{name}-{socket.gethostname()}-{int(time.time())}")
+def save(folders: Folders, etcd: Etcd, name: str, node: str, folder: str | None) -> str:
+    """Called by the server that runs, whom the command asks. The name that the snapshot has."""
+    where = folder or snapshot_folder(folders, {})
+    os.makedirs(where, mode=0o700, exist_ok=True)
+    full = f"{name}-{node}-{int(time.time())}"
+    path = os.path.join(where, full)
     etcd.save_snapshot(path)
     os.chmod(path, 0o600)
-    return path
+    return full
 
 
 def snapshots(folders: Folders, flags: dict) -> list[str]:

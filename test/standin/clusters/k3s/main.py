@@ -101,7 +101,8 @@ def _print_tokens(found: list, output: str | None) -> None:
     if output == "json":
         rows = [
             {
-                "token": token.text,
+                # k3s leaves both its id and its secret out of this form.
+                "token": {},
                 **({"description": token.description} if token.description else {}),
                 **({"expires": token.expires_text} if token.expires else {}),
                 "usages": usages(token),
@@ -130,7 +131,7 @@ def _rotate_token(folders: Folders, given: dict) -> int:
         api = tokens.reach(url, tokens.parse(text, "server"), "/run/k3s/rotate-ca.crt")
         api.ask("PUT", "/v1-k3s/token", {"newToken": tokens.parse(new, "server").secret})
     except ApiError as error:
-        raise Problem(f"{url}/v1-k3s/token: {tokens.explain(error)}") from None
+        raise Problem(str(error)) from None
     print("Token rotated, restart k3s nodes with new token")
     return 0
 
@@ -141,11 +142,7 @@ def _snapshot(_version: str, rest: list[str]) -> int:
     given, words = options.parse(rest, SNAPSHOT, settings.SHORT, settings.UNKNOWN)
     folders = Folders(given.get("data-dir", settings.DEFAULT_DATA))
     if action == "save":
-        if not os.path.exists(folders.server("db", "etcd", "member", "snap", "db")):
-            raise Problem(f"etcd database not found in {folders.server()}")
-        etcd = datastore.etcd_of(folders, {}, "127.0.0.1")
-        path = datastore.save(folders, given, etcd, given.get("name") or given.get("etcd-snapshot-name") or "on-demand")
-        info(f"Snapshot {os.path.basename(path)} saved.")
+        _save_snapshot(folders, given)
         return 0
     files = datastore.snapshots(folders, given)
     if action == "delete":
@@ -165,6 +162,25 @@ def _snapshot(_version: str, rest: list[str]) -> int:
         return 0
     _print_snapshots(files, given.get("output"))
     return 0
+
+
+def _save_snapshot(folders: Folders, given: dict) -> None:
+    """The running server is asked for it, by the token that it has written down; what that takes it says itself."""
+    shown = folders.server("token")
+    if not given.get("etcd-token") and not os.path.exists(shown):
+        raise Problem(f"open {shown}: no such file or directory")
+    credential = tokens.parse(given.get("etcd-token") or read_text(shown), "server")
+    asked = {"operation": "save", "name": [given.get("name") or "on-demand"]}
+    folder = given.get("dir") or given.get("etcd-snapshot-dir")
+    if folder:
+        asked["dir"] = folder
+    try:
+        there = tokens.reach(given.get("etcd-server", "https://127.0.0.1:6443"), credential, "/run/k3s/snapshot-ca.crt")
+        made = json.loads(there.ask("POST", "/db/snapshot", asked, timeout=120))
+    except ApiError as failure:
+        raise Problem(f"see server log for details: {failure}") from None
+    for name in made["created"]:
+        info(f"Snapshot {name} saved.")
 
 
 def _print_snapshots(files: list[str], output: str | None) -> None:

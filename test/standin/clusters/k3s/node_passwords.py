@@ -10,6 +10,8 @@ from api import Api, ApiError
 
 _SECRETS = "/api/v1/namespaces/kube-system/secrets"
 _SUFFIX = ".node-password.k3s"
+# Since November 2025; before it was none of their own.
+_TYPE = "k3s.cattle.io/node-password"
 ORPHAN_SECONDS = 600
 
 
@@ -27,7 +29,7 @@ def accepts(api: Api, node: str, password: str) -> bool:
         if error.status != 404:
             raise
         metadata = {"name": name, "namespace": "kube-system"}
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "immutable": True}
+        secret = {"apiVersion": "v1", "kind": "Secret", "type": _TYPE, "metadata": metadata, "immutable": True}
         api.create(_SECRETS, {**secret, "stringData": {"hash": _hash(password, os.urandom(8))}})
         return True
     return hmac.compare_digest(kept, _hash(password, bytes.fromhex(kept.split(":")[1])))

@@ -10,14 +10,13 @@ import certificates
 from api import Api, ApiError, until, user_of, write_kubeconfig
 from certificates import Pair
 from control_plane import KUBERNETES_NAMES, ControlPlane, first_address
-from k3s import agent, datastore, node_passwords, tokens
+from k3s import agent, datastore, node_passwords, passwords, tokens
 from k3s.config import Folders, pairs
 from k3s.quick import KUBECONFIG
 from k3s.front import Front
-from k3s.log import error, info
-from k3s.supervisor import passwords, put_shared_files, write_credentials
+from k3s.log import error, info, warn
+from k3s.supervisor import put_shared_files
 from k3s.supervisor import Supervisor as Routes
-from k3s.tokens import explain
 from programs import check_version, read_text, write_file
 from say import Problem, say
 from supervise import Stopped, Supervisor, tell_systemd
@@ -32,10 +31,17 @@ def run(version: str, flags: dict) -> int:
     folders = Folders(flags.get("data-dir", "/var/lib/rancher/k3s"))
     address = (flags.get("advertise-address") or (flags.get("node-ip") or [None])[0]) or agent.own_address()
     if flags.get("cluster-reset"):
+        shown = folders.server("token")
+        # It looks for its own file, whatever file it is told of.
+        if flags.get("cluster-reset-restore-path") and not flags.get("server") and not flags.get("token") and not os.path.exists(shown):
+            raise Problem(f"{shown} does not exist, please pass --token to complete the restoration")
         text = tokens.given(flags) or (read_text(folders.server("token")) if os.path.exists(folders.server("token")) else None)
         if text is None:
             raise Problem("--token is required to reset a cluster whose token is not on this server")
-        datastore.reset(folders, flags, address, tokens.parse(text, "server").secret)
+        server, agents = tokens.parse(text, "server").secret, tokens.given(flags, "agent-token")
+        datastore.reset(folders, flags, address, server)
+        # As at every start: where it is not told of the agents' token, that of servers is theirs from here on.
+        passwords.ensure(folders, server, passwords.of_agents(agents) if agents else server)
         return 0
     say("this stand-in does not run kube-proxy, coredns, traefik, servicelb, metrics-server, local-storage")
     supervisor = Supervisor("/run/k3s", die_with_me=True)
@@ -44,7 +50,7 @@ def run(version: str, flags: dict) -> int:
     except Stopped:
         pass
     except ApiError as failure:
-        raise Problem(explain(failure)) from None
+        raise Problem(str(failure)) from None
     finally:
         supervisor.stop()
     if supervisor.why:
@@ -69,8 +75,10 @@ class Server:
         self.make_certificates()
         self.supervisor.on_end["etcd"] = self.etcd_ended
         datastore.start(self.supervisor, self.etcd, joins)
+        own = passwords.read(self.folders)
+        datastore.check_token(self.etcd, self.folders, own["server"])
         self.start_control_plane()
-        datastore.keep_authorities(self.etcd, self.folders, passwords(self.folders)["server"])
+        datastore.keep_bootstrap_data(self.etcd, self.folders, own["server"])
         until("this server's rights in the cluster", self.put_rights, 120)
         flag = self.folders.server("db", "reset-flag")
         if os.path.exists(flag):
@@ -79,9 +87,9 @@ class Server:
         info("k3s is up and running")
         tell_systemd("READY=1")
         if not self.flags.get("disable-agent"):
-            credential = f"node:{passwords(self.folders)['node']}"
-            own = {**self.flags, "server": f"https://127.0.0.1:{self.port}", "token": tokens.secure(self.folders.tls("server-ca.crt"), credential)}
-            agent.start(self.version, own, self.folders, self.supervisor, beside_server=True)
+            credential = f"node:{own['node']}"
+            node_flags = {**self.flags, "server": f"https://127.0.0.1:{self.port}", "token": tokens.secure(self.folders.tls("server-ca.crt"), credential)}
+            agent.start(self.version, node_flags, self.folders, self.supervisor, beside_server=True)
         self.supervisor.watch()
 
     def prepare(self, text: str | None, agent_text: str | None) -> str | None:
@@ -91,15 +99,14 @@ class Server:
             info("etcd: tombstone file has been detected, removing data dir to rejoin the cluster")
             datastore.set_aside(self.folders)
         given = tokens.parse(text, "server") if text is not None else None
-        agent_secret = tokens.parse(agent_text, "node").secret if agent_text is not None else None
+        agent_secret = passwords.of_agents(agent_text) if agent_text else None
         if os.path.exists(os.path.join(db, "member", "snap", "db")):
-            kept = passwords(self.folders) if os.path.exists(self.folders.server("cred", "passwd")) else {}
-            server = given.secret if given else kept.get("server")
+            server = given.secret if given else passwords.read(self.folders).get("server")
             if server is None:
                 raise Problem("--token is required")
-            if kept and kept["server"] != server:
-                raise Problem(f"starting kubernetes: preparing server: failed to bootstrap cluster data: {datastore.DIFFERENT_TOKEN}")
-            write_credentials(self.folders, server, agent_secret or kept.get("node") or server)
+            passwords.reconcile(self.folders, self.kept_data(given, server).get("passwords"))
+            # What it is given counts, whatever it had before: whether that is the cluster's the datastore says.
+            self.ensure_passwords(server, agent_secret)
             return None
         url = self.flags.get("server")
         if url and not self.flags.get("cluster-init"):
@@ -112,19 +119,50 @@ class Server:
         for name, title in (("server-ca", "k3s-server-ca"), ("client-ca", "k3s-client-ca"), ("request-header-ca", "k3s-request-header-ca")):
             certificates.ensure_ca(Pair.at(self.folders.tls(), name), title)
         certificates.ensure_key_pair(self.folders.tls("service.key"), self.folders.tls("service.pub"))
-        write_credentials(self.folders, server, agent_secret or server)
+        self.ensure_passwords(server, agent_secret)
         return None
 
+    def kept_data(self, given: tokens.Credential | None, server: str) -> dict:
+        """What the datastore has of bootstrap data: as another server tells it, or else as this server's own copy has it."""
+        url = self.flags.get("server")
+        if url and given:
+            try:
+                return tokens.reach(url, given, self.folders.server("joined-ca.crt")).get("/v1-k3s/server-bootstrap", timeout=15)
+            except (ApiError, Problem, OSError) as failure:
+                warn(f"Unable to reconcile with remote datastore: {failure}")
+        return datastore.read_own_copy(self.folders, server)
+
+    def ensure_passwords(self, server: str, agent_secret: str | None) -> None:
+        passwords.ensure(self.folders, server, agent_secret or server)
+        passwords.show_server(self.folders, server)
+        passwords.show_node(self.folders, agent_secret or server, own=agent_secret is not None)
+
     def fetch(self, url: str, given: tokens.Credential, agent_secret: str | None) -> str:
+        ca = self.folders.server("joined-ca.crt")
+        begin = "starting kubernetes: preparing server: failed to bootstrap cluster data"
         try:
-            there = tokens.reach(url, given, self.folders.server("joined-ca.crt"))
-            put_shared_files(self.folders, there.get("/v1-k3s/server-bootstrap"))
+            there = tokens.reach(url, given, ca)
+        except (ApiError, Problem) as failure:
+            raise Problem(f"{begin}: failed to check if bootstrap data has been initialized: failed to validate token: {failure}") from None
+        try:
+            tokens.reach(url, tokens.Credential(given.ca_hash, "node", agent_secret or given.secret), ca).get("/v1-k3s/config")
         except ApiError as failure:
-            raise Problem(f"starting kubernetes: preparing server: failed to get CA certs: {url}/v1-k3s/server-bootstrap: {explain(failure)}") from None
-        except Problem as problem:
-            raise Problem(f"starting kubernetes: preparing server: failed to validate server configuration: {problem}") from None
-        write_credentials(self.folders, given.secret, agent_secret or given.secret)
-        return urllib.parse.urlsplit(url).hostname or url
+            warn(f"Skipping cluster configuration validation: {failure}")
+        try:
+            data = there.get("/v1-k3s/server-bootstrap")
+            put_shared_files(self.folders, data["files"])
+            passwords.put_copy(self.folders, data["passwords"])
+            members = there.get("/db/info")["members"]
+        except (ApiError, Problem) as failure:
+            raise Problem(f"{begin}: {failure}") from None
+        self.ensure_passwords(given.secret, agent_secret)
+        # The URL may be one of several servers together: where etcd is, its members say.
+        hosts = [urllib.parse.urlsplit(one).hostname for each in members if not each["isLearner"] for one in each["clientURLs"]]
+        asked = urllib.parse.urlsplit(url).hostname
+        others = [host for host in hosts if host and host != self.address]
+        if not others:
+            raise Problem(f"starting kubernetes: preparing server: no member of etcd but this one is known at {url}")
+        return asked if asked in others else others[0]
 
     def make_certificates(self) -> None:
         tls, folders = self.folders.tls(), self.folders
@@ -169,7 +207,11 @@ class Server:
         settings = {"version": self.version, "standIn": True, "clusterCIDR": self.pods, "serviceCIDR": self.services,
                     "clusterDNS": (flags.get("cluster-dns") or [first_address(self.services).rsplit(".", 1)[0] + ".10"])[0],
                     "clusterDomain": flags.get("cluster-domain", "cluster.local"), "flannelBackend": flags.get("flannel-backend", "vxlan")}
-        self.routes = Routes(self.folders, self.api, settings, self.rotate)
+        self.routes = Routes(
+            self.folders, self.api, settings, self.rotate,
+            lambda token: datastore.read_for_joiner(self.etcd, self.folders, token), self.etcd.members,
+            lambda name, folder: datastore.save(self.folders, self.etcd, name, self.name, folder),
+        )
         front = Front(self.routes, Pair.at(tls(), "serving-kube-apiserver"), tls("client-ca.crt"), tls("server-ca.crt"), Pair.at(tls(), "client-auth-proxy"), API_PORT)
         front.serve(flags.get("bind-address", "0.0.0.0"), self.port)
         if not flags.get("disable-scheduler"):
@@ -187,16 +229,23 @@ class Server:
         return True
 
     def rotate(self, new: str) -> None:
-        """Takes another server token; whoever restarts needs it from then on."""
-        kept = passwords(self.folders)
-        node = new if kept["node"] == kept["server"] else kept["node"]
-        datastore.keep_authorities(self.etcd, self.folders, new)
-        write_credentials(self.folders, new, node)
+        """
+        Puts the datastore under another server token. Whoever starts needs it from then on; this server, too, takes the old one until
+        it is started anew. Agents' is changed where it is the same and was not given.
+        """
+        kept = passwords.read(self.folders)
+        if "server" not in kept:
+            raise Problem("server token not found")
+        shared = kept["node"] == kept["server"] and tokens.given(self.flags, "agent-token") is None
+        passwords.ensure(self.folders, new, new if shared else kept["node"])
+        passwords.show_server(self.folders, new)
+        datastore.rotate_token(self.etcd, self.folders, kept["server"], new)
 
     def keep(self) -> None:
         while True:
             time.sleep(3)
             try:
+                datastore.see_keys(self.etcd, self.folders)
                 self.etcd.promote_learners()
                 nodes = {node["metadata"]["name"]: node for node in self.api.get("/api/v1/nodes")["items"]}
                 self.mark_own(nodes.get(self.name))

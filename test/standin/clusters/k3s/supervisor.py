@@ -3,14 +3,13 @@
 import base64
 import hmac
 import json
-import os
 
 import bootstrap_tokens
 import certificates
 from api import Api, ApiError
 from certificates import Pair
 from cryptography import x509
-from k3s import node_passwords
+from k3s import node_passwords, passwords
 from k3s.config import Folders
 from programs import read_text, write_file
 
@@ -34,18 +33,20 @@ def put_shared_files(folders: Folders, files: dict) -> None:
         write_file(folders.tls(name), files[name], 0o644 if name.endswith((".crt", ".pub")) else 0o600)
 
 
-def passwords(folders: Folders) -> dict:
-    """Password by user: server, node."""
-    lines = (line.split(",") for line in read_text(folders.server("cred", "passwd")).splitlines() if line)
-    return {user: password for password, user, *_ in lines}
+def _status(code: int, reason: str, message: str) -> dict:
+    """What a client of k3s shows of it is the message alone."""
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code}
 
 
 class Supervisor:
-    def __init__(self, folders: Folders, api: Api, settings: dict, rotate):
-        self.folders, self.api, self.settings, self.rotate = folders, api, settings, rotate
+    def __init__(self, folders: Folders, api: Api, settings: dict, rotate, bootstrap, members, snapshot):
+        self.folders, self.api, self.settings, self.rotate, self.members = folders, api, settings, rotate, members
+        self.bootstrap, self.snapshot = bootstrap, snapshot
+        # Read once: until it ends, a server takes what it was started with.
+        self.known = passwords.read(folders)
 
     def is_mine(self, path: str) -> bool:
-        return path.startswith("/v1-k3s/") or path in ("/cacerts", "/ping")
+        return path.startswith("/v1-k3s/") or path in ("/cacerts", "/ping", "/db/info", "/db/snapshot")
 
     def role(self, headers: dict, subject: tuple[str, list[str]] | None) -> str | None:
         """"server", "node" (may get a node's certificates), "member" (has one), or None."""
@@ -55,7 +56,7 @@ class Supervisor:
                 user, _, password = base64.b64decode(value).decode().partition(":")
             except ValueError:
                 return None
-            known = passwords(self.folders).get(user)
+            known = self.known.get(user)
             return user if known and hmac.compare_digest(known, password) else None
         if kind == "Bearer":
             return "node" if bootstrap_tokens.is_good(self.api, value, "bootstrap-authentication") else None
@@ -69,12 +70,22 @@ class Supervisor:
             return 200, "pong"
         role = self.role(headers, subject)
         if role is None:
-            return 401, {"kind": "Status", "status": "Failure", "message": "Unauthorized", "reason": "Unauthorized", "code": 401}
+            return 401, _status(401, "Unauthorized", "not authorized")
         what = path.removeprefix("/v1-k3s/")
-        if what in ("server-bootstrap", "token") and role != "server":
-            return 403, {"kind": "Status", "status": "Failure", "message": f"forbidden: only k3s:server reaches {path}", "code": 403}
+        # Only k3s:server reaches the ones, and only agents the others.
+        if what in ("server-bootstrap", "token", "/db/info", "/db/snapshot") and role != "server":
+            return 403, _status(403, "Forbidden", "forbidden")
+        if what in ("config", "readyz") and role == "server":
+            return 403, _status(403, "Forbidden", "forbidden")
         if what == "readyz":
             return (200, "ok") if self.api.ready() else (503, "not ready")
+        if what == "/db/info":
+            return 200, {
+                "members": [
+                    {"name": one.name, "peerURLs": [one.peer], "clientURLs": [one.client] if one.client else [], "isLearner": one.learner}
+                    for one in self.members()
+                ]
+            }
         if what == "config":
             return 200, self.settings
         if what in ("client-ca.crt", "server-ca.crt"):
@@ -82,10 +93,13 @@ class Supervisor:
         if what == "apiservers":
             return 200, self.servers()
         if what == "server-bootstrap":
-            return 200, shared_files(self.folders)
+            return 200, self.bootstrap(base64.b64decode(headers["authorization"].partition(" ")[2]).decode().partition(":")[2])
         if (method, what) == ("PUT", "token"):
             self.rotate(json.loads(body)["newToken"])
             return 200, ""
+        if (method, what) == ("POST", "/db/snapshot"):
+            asked = json.loads(body)
+            return 200, {"created": [self.snapshot(asked["name"][0], asked.get("dir"))]}
         if method == "POST" and what in ("client-kubelet.crt", "serving-kubelet.crt", "client-k3s-controller.crt"):
             return self.certificate(what, headers, body, role, subject)
         return 404, "not found"
@@ -119,17 +133,3 @@ class Supervisor:
     def _signed(self, authority: str, key, name: str, organisations: list[str], names=()) -> bytes:
         ca = Pair.at(self.folders.tls(), authority)
         return certificates.pem(certificates.sign(ca, key, name, organisations, names))
-
-
-def write_credentials(folders: Folders, server: str, node: str) -> None:
-    """The files that say which tokens this server takes."""
-    from k3s.tokens import secure
-
-    lines = [f"{server},server,server,k3s:server", f"{node},node,node,k3s:agent", ""]
-    write_file(folders.server("cred", "passwd"), "\n".join(lines))
-    ca = folders.tls("server-ca.crt")
-    write_file(folders.server("token"), secure(ca, f"server:{server}") + "\n")
-    write_file(folders.server("agent-token"), secure(ca, f"node:{node}") + "\n")
-    link = folders.server("node-token")
-    if not os.path.islink(link):
-        os.symlink(folders.server("token"), link)

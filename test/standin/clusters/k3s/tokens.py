@@ -86,7 +86,3 @@ def reach(url: str, credential: Credential, ca_file: str) -> Api:
 
 def new_password() -> str:
     return secrets.token_hex(16)
-
-
-def explain(error: ApiError) -> str:
-    return f"{error.status} {error}" if error.status else str(error)

@@ -1,0 +1,56 @@
+# What fleet.toml says of one host or group, as Muster's own options have it, and the agent: all that is added where the
+# configuration is somebody's own. Every value is a default.
+{
+  fleet,
+  kind,
+  entry,
+}:
+{ config, lib, ... }:
+let
+  inherit (lib) mkDefault mkIf;
+  isHost = kind == "host";
+  fixed = entry.address != "dhcp";
+  cluster = if entry.cluster == null then null else fleet.clusters.${entry.cluster};
+  # Another interface, or a name, has another address than the one that is fixed in the file.
+  elsewhere =
+    config.muster.kubernetes.nodeDnsName != null
+    || (cluster.nodeInterface != null && cluster.nodeInterface != entry.interface);
+in
+{
+  _file = "fleet.toml, [${kind}s.${entry.name}]";
+
+  config = {
+    muster = {
+      fleet = {
+        inherit (fleet) name id;
+      };
+      host = if isHost then entry.name else null;
+      inherit (entry)
+        group
+        role
+        cluster
+        labels
+        extra
+        interface
+        external
+        ;
+      kubernetes = mkIf (cluster != null) {
+        distribution = mkDefault cluster.distribution;
+        version = mkDefault cluster.version;
+        life = mkDefault cluster.life;
+        endpoint = mkDefault cluster.endpoint;
+        endpointKeeper = mkDefault cluster.endpointKeeper;
+        nodeInterface = mkDefault cluster.nodeInterface;
+        podCidr = mkDefault cluster.podCidr;
+        serviceCidr = mkDefault cluster.serviceCidr;
+        nodeAddress = mkIf (fixed && !elsewhere) (mkDefault entry.address);
+        servers = mkDefault (
+          builtins.mapAttrs (_: host: if host.address == "dhcp" || elsewhere then null else host.address) (
+            lib.filterAttrs (_: host: host.cluster == entry.cluster && lib.hasPrefix "server" host.role) fleet.hosts
+          )
+        );
+      };
+    };
+    services.muster.agent.enable = mkDefault true;
+  };
+}
