@@ -1,8 +1,10 @@
 import type { Leave } from './cluster-record.ts'
 import {
+  belongs,
   type ClusterSnapshot,
   freshObservation,
   liveServers,
+  type NodeData,
   settledObservation,
 } from './cluster-snapshot.ts'
 import type { Decision } from './decide-cluster.ts'
@@ -10,6 +12,7 @@ import { lostDatastore } from './decide-joins.ts'
 import { readQuorum, whyNotRemove } from './quorum.ts'
 import type { Reason, Waiting } from './reasons.ts'
 import { serverChangeOf } from './server-change.ts'
+import { isOfDatastore } from './set-back.ts'
 import type { Step } from './steps.ts'
 
 /** When a leave that an operator asked for may begin: a server only when the datastore agrees without it afterwards. */
@@ -59,7 +62,8 @@ function choose(
   const { host, machine } = leave
   // A machine whose disk is empty has nothing to leave with; what is left of it is taken out like that of a dead one.
   const data = settledObservation(snapshot, machine, now)?.data
-  const dead = leave.dead || data?.kind === 'none'
+  // So is one of before the datastore was set back: by itself it would take its member out of a datastore that is no more.
+  const dead = leave.dead || data?.kind === 'none' || isSetBack(snapshot, leave, data)
   // It can take out nothing of its own, and that another one does it has to be asked for in so many words.
   if (data?.kind === 'lost' && !dead) return { reason: lostDatastore(snapshot, host, data, now) }
   if (snapshot.record.founding?.state !== 'founded') return { reason: { gate: 'no-server' } }
@@ -78,6 +82,14 @@ function choose(
   }
   if (dead) return { executor: server.machine }
   return settledObservation(snapshot, machine, now) ? { executor: machine } : { reason: { gate: 'away' } }
+}
+
+function isSetBack(
+  snapshot: ClusterSnapshot,
+  { machine, server }: Leave,
+  data: NodeData | undefined,
+): boolean {
+  return server && data !== undefined && belongs(snapshot, data) && !isOfDatastore(snapshot.record, machine)
 }
 
 function isOnlyServer(snapshot: ClusterSnapshot, { machine, host }: Leave, now: number): boolean {

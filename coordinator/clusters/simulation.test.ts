@@ -90,7 +90,15 @@ describe('clusters all of whose servers were lost', () => {
         expect(result.unsettled).toEqual([])
         if (result.broughtBack) broughtBack += 1
       }),
-      { seed, numRuns: 40 },
+      // Worlds in which a server of before is to leave, and in which a token is owed by one when the restore is not heard of yet.
+      {
+        seed,
+        numRuns: 40,
+        examples: [
+          [{ seed: 2213799804, servers: 3, workers: 0, distribution: 'k3s' }, 214],
+          [{ seed: 1361161863, servers: 5, workers: 5, distribution: 'components' }, 68],
+        ],
+      },
     )
     expect(broughtBack).toBeGreaterThan(20)
   })

@@ -6,6 +6,7 @@ import type { ClusterRecord, Founding, Join } from '../cluster-record.ts'
 import { type ClusterSnapshot, liveServers } from '../cluster-snapshot.ts'
 import { decideCluster } from '../decide-cluster.ts'
 import { joinedHosts } from '../decide-joins.ts'
+import { askToLeave } from '../operator-changes.ts'
 import { ordersFor } from '../orders-for.ts'
 import { applyStep } from '../steps.ts'
 import {
@@ -136,6 +137,17 @@ describe('after such a restore', () => {
     const minters = steps.flatMap(step => (step.kind === 'mint' ? [step.minter] : []))
     expect(minters.filter(minter => minter !== 'm-new')).toEqual([])
     expect(joinedHosts(snapshot)).toEqual(['a', 'd'])
+  })
+
+  it('a server of before that is to leave is taken out by one of the datastore, never by itself', () => {
+    const a: HostChange = { machine: 'm-new', data: clusterData(true), agoMs: 5_000 }
+    const old: HostChange = { agoMs: 1_000, member: undefined }
+    const asked = { host: 'b', machine: 'm-b', server: true, dead: false, signed: undefined }
+    const snapshot = sampleSnapshot({ a, b: old, c: old }, askToLeave(record, asked, 'leave-b'))
+    const { steps } = decideCluster(snapshot, NOW)
+    expect(steps).toContainEqual(
+      expect.objectContaining({ kind: 'leave', request: 'leave-b', executor: 'm-new' }),
+    )
   })
 
   it('a server is of the datastore again as soon as it was minted for', () => {

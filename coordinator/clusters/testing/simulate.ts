@@ -8,7 +8,7 @@ import { describeReason, type Reason } from '../reasons.ts'
 import { applyStep } from '../steps.ts'
 import { checkSteps, runningChanges } from './check-steps.ts'
 import { LostServers } from './lost-servers.ts'
-import { takeOrder, work } from './simulated-node.ts'
+import { register, takeOrder, work } from './simulated-node.ts'
 import {
   addBox,
   type Box,
@@ -110,6 +110,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
   let tick = FAULTY_TICKS
   for (; tick < FAULTY_TICKS + QUIET_TICKS && unsettled.length > 0; tick += 1) {
     if (tick % 20 === 0) finishUpgrade(world, centre)
+    if (tick === FAULTY_TICKS + 100) restartKubelets(world, centre)
     turn(world, centre, deciders, tick)
     if (world.violations.length > 0) break
     unsettled = whatIsUnsettled(world, centre)
@@ -167,7 +168,10 @@ function turn(
     else rebindHost(world, rebind)
   }
   for (const box of world.boxes.values()) {
-    if (!box.up && !box.gone && box.upAt <= world.now && box.upAt >= 0) box.up = true
+    if (!box.up && !box.gone && box.upAt <= world.now && box.upAt >= 0) {
+      box.up = true
+      register(world, box)
+    }
     if (box.up) work(world, box)
   }
   deliver(world, centre)
@@ -408,6 +412,14 @@ function rebindHost(world: World, { host, old, next }: { host: string; old: stri
   const box = world.boxes.get(old)
   if (box) box.gone = true
   for (const each of world.hosts) if (each.host === host) each.machine = next
+}
+
+/** Somebody restarts the kubelets whose Nodes were taken away while they ran. */
+function restartKubelets(world: World, { record }: Centre): void {
+  for (const { host, machine } of world.hosts) {
+    const box = world.boxes.get(machine)
+    if (box?.up && record.left.get(host) !== machine) register(world, box)
+  }
 }
 
 function hasData(world: World, machine: string, authority: string): boolean {

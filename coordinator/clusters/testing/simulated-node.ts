@@ -104,6 +104,14 @@ export function takeOrder(world: World, box: Box, intent: ClusterIntent, sealed:
   }
 }
 
+/** A kubelet that starts makes its Node where there is none, with the certificate that it has; one that runs does not. */
+export function register(world: World, box: Box): void {
+  const cluster = clusterOf(world, box)
+  if (!cluster || box.gone || box.fork || !hasKubelet(roleOf(world, box))) return
+  if (!hasQuorum(world, cluster) || cluster.nodes.has(box.host)) return
+  cluster.nodes.set(box.host, { uid: `u-${box.id}-${world.now}`, machine: box.id })
+}
+
 /** A tick of work on everything that runs here. */
 export function work(world: World, box: Box): void {
   for (const [operation, job] of box.journal) {
