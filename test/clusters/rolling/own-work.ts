@@ -4,6 +4,7 @@ import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import type { Rollout } from '../../../shared/gen/muster/v1/rollout_pb.ts'
 import { millisOf } from '../../../shared/time.ts'
 import type { ClusterFleet } from '../muster/cluster-fleet.ts'
+import type { NodeChange } from './seen.ts'
 
 /** A stretch of time in which a node did something of a rollout, by its own journal. */
 export interface Work {
@@ -48,6 +49,22 @@ async function actsOf(made: ClusterFleet, host: string): Promise<readonly Work[]
       ? []
       : [{ host, what: `act: ${action}`, fromMs: begunMs, toMs: endedMs }],
   )
+}
+
+/**
+ * How long kubelets took from the end of their restart until their Nodes were seen Ready with another version. A worker
+ * cannot ask the cluster and ends its step before; what its kubelet needs to start is the node's own work all the same.
+ */
+export function kubeletStarts(work: readonly Work[], nodes: readonly NodeChange[]): readonly Work[] {
+  return work.flatMap(({ host, what, fromMs: begunMs, toMs: fromMs }) => {
+    if (what !== 'apply: kubernetes') return []
+    const own = nodes.filter(({ node }) => node === host)
+    const before = own.findLast(({ atMs }) => atMs < begunMs)
+    const ready = own.find(each => each.atMs > begunMs && each.ready && each.version !== before?.version)
+    return before && ready && ready.atMs > fromMs
+      ? [{ host, what: 'kubelet: until Ready', fromMs, toMs: ready.atMs }]
+      : []
+  })
 }
 
 /** How long anybody worked: what was done at the same time counts once. */

@@ -6,7 +6,7 @@ import { waitUntil } from '../../support/wait-until.ts'
 import { type ClusterFleet, startClusterFleet } from '../muster/cluster-fleet.ts'
 import { HOSTS, type Host, WORKERS } from '../muster/rendered-system.ts'
 import { untilReady } from '../muster/seen-cluster.ts'
-import { idleTimes, unionMs, workOf } from './own-work.ts'
+import { idleTimes, kubeletStarts, unionMs, workOf } from './own-work.ts'
 import type { Seen } from './seen.ts'
 import { APP, workload } from './workload.ts'
 
@@ -111,7 +111,8 @@ export async function printFigures(
   seen: Seen,
 ): Promise<void> {
   const [from = 0, to = 0] = [millisOf(rollout.started), millisOf(rollout.ended)]
-  const work = await workOf(made, rollout)
+  const done = await workOf(made, rollout)
+  const work = [...done, ...kubeletStarts(done, seen.nodes)].toSorted((a, b) => a.fromMs - b.fromMs)
   const own = unionMs(work)
   const wall = to - from
   const soakOfEach = rollout.settings?.soak
