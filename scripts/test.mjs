@@ -75,14 +75,7 @@ const PARTS = {
     kind: 'node24',
     runs: [
       { folders: UNITS, args: UNIT_ARGS },
-      // What rests on Node's own TLS, HTTP/2 and processes; everything with MUSTER_WALK=whole.
-      {
-        folders:
-          process.env.MUSTER_WALK === 'whole' || process.argv.includes('all')
-            ? ['test/e2e']
-            : ['enrolment', 'security', 'sessions', 'trust'].map(folder => `test/e2e/${folder}`),
-        args: E2E_ARGS,
-      },
+      { folders: ['test/e2e'], args: E2E_ARGS },
     ],
   },
 }
