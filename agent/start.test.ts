@@ -274,7 +274,8 @@ describe('a session', () => {
     await poll(() => test.state()).toMatchObject({ factsDigest: digest })
     hub.newest?.out.close()
     await poll(() => hub.sessions.length).toBe(3)
-    await poll(() => hub.newest?.of('heartbeat').length).toBeGreaterThan(1)
+    // Facts would be sent before the first.
+    await poll(() => hub.newest?.of('heartbeat').length).toBeGreaterThan(0)
     expect(hub.newest?.of('facts')).toEqual([])
     hub.newest?.send({ case: 'factsRequest', value: {} })
     await poll(() => hub.newest?.of('facts').length).toBe(1)
@@ -312,12 +313,15 @@ describe('a session', () => {
   it('gives up a connection on which nobody answers its heartbeats', async () => {
     await using hub = await Hub.start(keys, made => {
       made.acknowledges = false
+      made.heartbeatMs = 100
     })
     await using test = await agentOf(hub)
     await test.start()
     await poll(() => hub.sessions.length).toBeGreaterThan(1)
     expect(test.lines.join('')).toContain('was silent for')
     hub.acknowledges = true
+    // Where the session that is open is given up too, the next one has time for its answers.
+    hub.heartbeatMs = 500
     const { length } = hub.sessions
     await poll(() => hub.newest?.of('heartbeat').length).toBeGreaterThan(6)
     expect(hub.sessions.length).toBeLessThanOrEqual(length + 1)

@@ -27,8 +27,11 @@ it('slows a machine that sends ever new facts, and loses none of them', async ()
   const id = idOf(key)
   await approveMachine(fleet.deps)(create(ApproveMachineRequestSchema, { ref: id }), { kind: 'local' })
   await fleet.ask({ key, facts: facts('S0') })
+  // On a busy machine as much time could pass as lets one more through.
+  const now = new Date()
   const hooks = sessionHooks({
     ...fleet.deps,
+    clock: { now: () => now },
     operationFeed: new ChangeFeed(),
     auditHeads: { shown: undefined },
     clusters: { began: () => {}, report: async () => {}, state: async () => {} },
@@ -40,7 +43,7 @@ it('slows a machine that sends ever new facts, and loses none of them', async ()
   }
   const first: number[] = []
   for (let count = 1; count <= 20; count++) first.push((await send(`S${count}`)).tookMs)
-  expect(Math.max(...first)).toBeLessThan(1_000)
+  expect(Math.max(...first)).toBeLessThan(1_500)
   // One every two seconds from here on: its stream is read no faster.
   const slowed = await send('S21')
   expect(slowed.tookMs).toBeGreaterThan(1_500)

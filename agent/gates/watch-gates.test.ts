@@ -1,9 +1,10 @@
 import { getEventListeners } from 'node:events'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { freePort } from '../../scripts/start/ports.ts'
 import type { Gate, Safety } from '../../shared/revision/safety.ts'
 import { createRealSystem } from '../system/real-system.ts'
 import type { GateAnswer } from './gate-answer.ts'
@@ -92,10 +93,7 @@ describe('watchGates', () => {
   it('waits for a service that starts late', async () => {
     const { lines, watch } = machine()
     const server = createServer(socket => socket.end())
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-    // What listens on TCP has an address of this kind.
-    const { port } = server.address() as AddressInfo
-    await new Promise(resolve => server.close(resolve))
+    const port = await freePort('127.0.0.1')
     const timer = setTimeout(() => server.listen(port, '127.0.0.1'), 2_500)
     onTestFinished(() => {
       clearTimeout(timer)

@@ -240,8 +240,8 @@ describe('the way back', () => {
 describe('the way back waits', () => {
   it('until the deadline, and no longer', async () => {
     await switched()
-    await due(700)
     const startedMs = performance.now()
+    await due(700)
     expect(await walk()).toMatchObject({ kind: 'returned' })
     expect(performance.now() - startedMs).toBeGreaterThan(600)
     expect(await readVerdict(folder)).toEqual({ kind: 'returned', claim: { by: 'deadline' } })
@@ -249,7 +249,7 @@ describe('the way back waits', () => {
 
   it('and gives way to a confirmation that comes before it', async () => {
     await switched()
-    await due(1_500)
+    await due(60_000)
     const walked = walk()
     await claimConfirmed(folder)
     expect(await walked).toBe('nothing')
@@ -258,11 +258,12 @@ describe('the way back waits', () => {
 
   it('for a promotion that began in time, by the deadline of that', async () => {
     await switched()
-    await due(300)
+    // Longer than any machine takes to begin it.
+    await due(1_500)
     const walked = walk()
     await due(60_000, 'promotion')
     await beginPromotion(folder)
-    await new Promise(resolve => setTimeout(resolve, 600))
+    await new Promise(resolve => setTimeout(resolve, 1_800))
     expect(await readVerdict(folder)).toEqual({ kind: 'none' })
     await claimConfirmed(folder)
     expect(await walked).toBe('nothing')

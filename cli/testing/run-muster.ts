@@ -1,5 +1,5 @@
 // For tests: runs one command line in this process, with its output kept.
-import { systemClock } from '../../shared/clock.ts'
+import { type Clock, systemClock } from '../../shared/clock.ts'
 import type { Settings } from '../config.ts'
 import { runCli } from '../run-cli.ts'
 
@@ -23,6 +23,8 @@ export interface RunOptions {
   readonly screen?: () => { readonly columns: number; readonly rows: number }
   /** Is given what to call when that size has changed. */
   readonly onResize?: (changed: () => void) => void
+  /** What ages are told by; the system's clock where nothing is said. */
+  readonly clock?: Clock
 }
 
 export async function runMuster(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
@@ -68,7 +70,7 @@ export async function runMuster(words: readonly string[], options: RunOptions = 
     },
     settings,
     signal: options.signal ?? new AbortController().signal,
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
   })
   return { code, out, err }
 }

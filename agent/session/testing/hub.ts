@@ -99,7 +99,8 @@ export class Hub implements AsyncDisposable {
   tree: (offset: bigint) => AsyncIterable<Uint8Array> = async function* () {}
   acknowledges = true
   renews = true
-  heartbeatMs = 100
+  /** An agent gives a session up after some of them without an answer: a busy machine must not seem silent. */
+  heartbeatMs = 2_000
   certificateMs = 10 * DAY_MS
   authority: Authority
   enrolmentPort = 0

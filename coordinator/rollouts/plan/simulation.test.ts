@@ -23,7 +23,8 @@ describe('rollouts in a made-up world of crashes, partitions, lies and restarts 
           counts[name] = (counts[name] ?? 0) + count
         }
       }),
-      { seed, numRuns: 20 },
+      // A host fails in one of seven worlds, so in some twenty of them none does; in this one each of these things happens.
+      { seed, numRuns: 20, examples: [[SMALL_WORLD]] },
     )
     // A world in which nothing happens would prove nothing.
     for (const name of ['crashes', 'restarts', 'lost', 'acts', 'failures', 'succeeded', 'failed']) {

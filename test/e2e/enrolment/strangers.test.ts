@@ -54,11 +54,14 @@ describe('strangers are bounded', () => {
   it('so many requests a second and no more; a valid token is not throttled', async () => {
     const raw = await RawMachine.make(fleet)
     const requests = await Promise.all(Array.from({ length: 20 }, () => raw.request()))
+    const began = performance.now()
     const answers = await Promise.all(requests.map(request => raw.send(request)))
+    // A busy machine takes its time to answer them, in which more may ask.
+    const seconds = (performance.now() - began) / 1_000
     const slowed = answers.filter(
       answer => answer.case === 'refusal' && answer.value.reason.startsWith('too many machines'),
     )
-    expect(slowed.length).toBeGreaterThanOrEqual(20 - 3 * PER_SECOND)
+    expect(slowed.length).toBeGreaterThanOrEqual(20 - (2 + seconds) * PER_SECOND)
     const token = await makeToken(fleet, { uses: 1 })
     const valued = await RawMachine.make(fleet)
     expect((await valued.enrol({ token })).case).toBe('certificate')

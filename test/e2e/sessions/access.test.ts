@@ -180,8 +180,8 @@ describe('the certificate of an operator', () => {
       ...{ refs: ['olaf'], requestId: randomId(), action: APPLY_NEWEST },
     })
     const operationId = operations[0]?.operationId ?? ''
+    let reports = 0
     const heard = (async () => {
-      let reports = 0
       try {
         for await (const { operation } of remote.watchOperations({ operationIds: [operationId] })) {
           if (operation) reports += 1
@@ -195,6 +195,7 @@ describe('the certificate of an operator', () => {
     void heard.then(() => {
       isOver = true
     })
+    await until('a report', () => (reports > 0 ? true : undefined))
     await new Promise(resolve => setTimeout(resolve, 1_000))
     expect(isOver).toBe(false)
     await fleet.api.removeOperator({ name: 'ada' })
