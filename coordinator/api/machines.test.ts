@@ -200,6 +200,10 @@ describe('operators’ verbs', () => {
     ).rejects.toThrow('nothing holds')
     await expect(approve(fleet, { ref: 'no-such-host' })).rejects.toThrow('no machine is host no-such-host')
     await expect(approve(fleet, { ref: '' })).rejects.toThrow('ref')
+    await fleet.target(1, [targetOf({ host: 'nas' })])
+    await expect(approve(fleet, { ref: 'nas' })).rejects.toThrow(
+      /host nas of the fleet file yet; .*muster bind nas/,
+    )
     await expect(approve(fleet, { ref: id(2), labels: { 'bad key': 'x' } })).rejects.toThrow('labels bad key')
   })
 
