@@ -97,7 +97,12 @@ async function main(argv: readonly string[]): Promise<number> {
         import('./start.ts'),
         import('./parts.ts'),
       ])
-      await using agent = await startAgent(config, createParts(config))
+      await using agent = await startAgent(config, createParts(config)).catch(async (error: unknown) => {
+        const { ConsoleWriter, failedStartText } = await import('./identity/console.ts')
+        const { createLog } = await import('./log.ts')
+        await new ConsoleWriter(config.console, createLog(config.logLevel)).show(failedStartText(error))
+        throw error
+      })
       await Promise.race([untilAborted(signal), agent.ended])
       return 0
     }

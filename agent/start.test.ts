@@ -1,5 +1,8 @@
+import { once } from 'node:events'
 import { readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream'
 import { create, fromBinary } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { credentials, status } from '@grpc/grpc-js'
@@ -129,6 +132,27 @@ describe('enrolment', () => {
     admitted = true
     await poll(() => test.phase).toBe('connected')
     expect(await test.console()).toContain('this machine is enrolled')
+  })
+
+  it('says on the console, once, when it was given the address of the listener for those who have enrolled', async () => {
+    await using hub = await Hub.start(keys)
+    let connections = 0
+    const counting = createServer(socket => {
+      connections += 1
+      socket.on('error', () => {})
+      pipeline(socket, connect(hub.fleetPort, '127.0.0.1'), socket, () => {})
+    })
+    counting.listen(0, '127.0.0.1')
+    await once(counting, 'listening')
+    const bound = counting.address()
+    const coordinator = `127.0.0.1:${typeof bound === 'object' && bound ? bound.port : 0}`
+    await using test = await agentOf(hub, { coordinator })
+    await test.start()
+    await poll(() => test.console()).toContain('give the address where machines enrol')
+    const before = connections
+    await poll(() => connections).toBeGreaterThan(before + 5)
+    expect((await test.console()).split('Muster:')).toHaveLength(2)
+    counting.close()
   })
 
   it('N45: sends nothing at all to a server of another authority', async () => {

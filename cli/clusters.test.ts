@@ -555,6 +555,10 @@ describe('kubeconfig', () => {
     expect(await readFile(file, 'utf8')).toBe(KUBECONFIG)
     expect((await stat(file)).mode & 0o777).toBe(0o600)
     expect((await run('cluster', 'kubeconfig', 'home', '--out', file)).code).toBe(exitCodes.conflict.code)
+    const nowhere = await run('cluster', 'kubeconfig', 'home', '--out', join(home, 'no-folder', 'file'))
+    expect(nowhere.code).toBe(exitCodes.notFound.code)
+    // Nobody was made an administrator for what could not be kept.
+    expect(requests()).toHaveLength(2)
     expect((await run('cluster', 'kubeconfig', 'home', '--out', file, '--force')).code).toBe(0)
     expect((await stat(file)).mode & 0o777).toBe(0o600)
   })

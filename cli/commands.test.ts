@@ -249,11 +249,29 @@ describe('tokens', () => {
     expect((await run('token', 'create', '--ttl', '1h', '--uses', '1', '--out', file)).code).toBe(
       exitCodes.conflict.code,
     )
+    expect(await readFile(file, 'utf8')).toContain('.secret.')
+    const nowhere = await run(
+      'token',
+      'create',
+      '--ttl',
+      '1h',
+      '--uses',
+      '1',
+      '--out',
+      join(home, 'none', 'token'),
+    )
+    expect(nowhere).toMatchObject({
+      code: exitCodes.notFound.code,
+      err: expect.stringContaining('its folder'),
+    })
+    // No token is left behind that nobody was told.
+    expect(coordinator.tokens).toHaveLength(1)
   })
 
   it('wants a lifetime and a number of uses', async () => {
     expect((await run('token', 'create', '--uses', '1')).code).toBe(exitCodes.usage.code)
     expect((await run('token', 'create', '--ttl', 'soon', '--uses', '1')).err).toContain('duration')
+    expect((await run('token', 'create', '--ttl', '9999d', '--uses', '1')).err).toContain('at most 3660d')
     expect((await run('token', 'create', '--ttl', '1h', '--uses', '0')).code).toBe(exitCodes.usage.code)
   })
 })

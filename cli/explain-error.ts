@@ -41,13 +41,9 @@ export function explainCallError(error: unknown, place: string, cure: string): u
   const exit = exitForStatus(error.code)
   const text = escapeLines(error.message)
   if (error.code === status.UNAVAILABLE) {
-    return new CliError(
-      exit,
-      `no answer from the coordinator at ${place}: ${whyNoConnection(text)}\n${cure}`,
-      {
-        cause: error,
-      },
-    )
+    return new CliError(exit, `no answer from the coordinator at ${place}: ${text}\n${cure}`, {
+      cause: error,
+    })
   }
   if (error.code === status.DEADLINE_EXCEEDED) {
     return new CliError(exit, `the coordinator at ${place} did not answer in time\n${cure}`, { cause: error })
@@ -65,13 +61,6 @@ export function explainCallError(error: unknown, place: string, cure: string): u
 /** Line breaks are meant where problems are listed; machines' own words come without. */
 function escapeLines(text: string): string {
   return text.split('\n').map(escapeText).join('\n')
-}
-
-/** The cause alone of what the library wraps in words of its own. */
-function whyNoConnection(text: string): string {
-  const [, cause, note = ''] =
-    /^No connection established\. Last error: (?:Error: )?(.*)\. Resolution note: ?(.*)$/.exec(text) ?? []
-  return cause === undefined ? text : note === '' ? cause : `${cause} (${note})`
 }
 
 /** What to print and how to exit for anything that was thrown. */

@@ -48,7 +48,8 @@ function parseSeconds(text: string): number {
 
 export function parseTime(text: string): number {
   const ms = parseDuration(text)
-  if (ms === undefined) throw new InvalidArgumentError('must be a duration such as 90s, 5m, 1h30m, 7d or 2w.')
+  if (ms === undefined)
+    throw new InvalidArgumentError('must be a duration such as 90s, 5m, 1h30m, 7d or 2w, of at most 3660d.')
   return ms
 }
 
@@ -75,6 +76,8 @@ export function collectLabel(
 ): Readonly<Record<string, string>> {
   const [, key, value] = /^([A-Za-z0-9][A-Za-z0-9._/-]{0,62})=(.{0,253})$/.exec(text) ?? []
   if (key === undefined || value === undefined) throw new InvalidArgumentError('must be KEY=VALUE.')
+  if (before !== undefined && Object.hasOwn(before, key))
+    throw new InvalidArgumentError(`gives ${key} a second value.`)
   return { ...before, [key]: value }
 }
 

@@ -116,6 +116,7 @@ describe('from an empty folder to a published revision', () => {
     const checked = await muster('check', ruled)
     expect(checked.code).toBe(1)
     expect(checked.out).toContain('groups.g.admit')
+    expect(checked.out).toContain('\n  facts.x ==\n          ^\n')
     await writeFile(file, `${text}\n[groups.g]\nadmit = "facts.sytem.product == 'x'"\nname = "g-{serial}"\n`)
     expect((await muster('check', ruled)).out).toContain('did you mean system?')
   })

@@ -26,6 +26,11 @@ export function consoleText(
   return `\nMuster: ${lines.join('\n')}\n`
 }
 
+/** The same of an agent that cannot even begin to enrol, such as with a token file that everybody can read. */
+export function failedStartText(error: unknown): string {
+  return `\nMuster: the agent of this machine does not start; trying again\n  reason       ${clean(reasonOf(error))}\n`
+}
+
 /** What an operator's approval overrules; of anything else only the coordinator knows what helps. */
 const APPROVED: ReadonlySet<string> = new Set(['evicted', 'rejected'])
 

@@ -136,7 +136,7 @@ async function ask(
     await deps.certificates.keep(chainPem, deps.clock.now())
     return { kind: 'admitted' }
   } catch (error) {
-    return fromError(error)
+    return fromError(error, deps.coordinator)
   }
 }
 
@@ -187,11 +187,18 @@ function readNo(answer: Exclude<EnrolResponse['answer'], { case: 'certificate' }
   }
 }
 
-function fromError(error: unknown): EnrolmentOutcome {
+function fromError(error: unknown, coordinator: string): EnrolmentOutcome {
+  if (error instanceof RpcError && WANTS_CERTIFICATE.test(error.message)) {
+    const reason = `${coordinator} wants a certificate of its callers, as the fleet listener does: give the address where machines enrol, which \`muster status\` shows`
+    return { kind: 'away', reason }
+  }
   if (error instanceof DeadlineError) return { kind: 'away', reason: error.message }
   if (!(error instanceof RpcError)) return failed('local', reasonOf(error))
   return MAY_PASS.has(error.code) ? { kind: 'away', reason: error.message } : failed('call', error.message)
 }
+
+/** What TLS says of a listener that only those reach who have enrolled. */
+const WANTS_CERTIFICATE = /alert certificate required/
 
 /** What a coordinator answers while it starts, is busy, or is cut off. */
 const MAY_PASS: ReadonlySet<status> = new Set([

@@ -26,7 +26,7 @@ export async function backup(
   }
   const partial = `${file}.partial`
   await withCoordinator(cli, async ({ client, call }) => {
-    const handle = await openNew(partial)
+    const handle = await openNew(file, partial)
     let bytes = 0
     using progress = startProgress(cli, 'backup')
     try {
@@ -58,7 +58,7 @@ export async function backup(
   })
 }
 
-async function openNew(path: string) {
+async function openNew(file: string, path: string) {
   try {
     return await open(path, 'wx', 0o600)
   } catch (error) {
@@ -68,7 +68,7 @@ async function openNew(path: string) {
         `${path}: is there already, from a backup that runs or was cut off; remove it`,
       )
     }
-    if (hasCode(error, 'ENOENT')) throw new CliError('notFound', `${path}: its folder does not exist`)
+    if (hasCode(error, 'ENOENT')) throw new CliError('notFound', `${file}: its folder does not exist`)
     throw error
   }
 }

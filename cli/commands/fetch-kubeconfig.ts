@@ -13,7 +13,7 @@ import { showAct } from '../clusters/show-act.ts'
 import { openSigner, type Signer, signAct } from '../clusters/signer.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
-import { writeNewFile } from '../fleets/private-file.ts'
+import { makeNewFile } from '../fleets/private-file.ts'
 
 export interface KubeconfigOptions {
   readonly out?: string | undefined
@@ -40,17 +40,26 @@ export async function fetchKubeconfig(cli: Cli, cluster: string, options: Kubeco
     const signer = await openSigner(cli, connection, key)
     const minters = mintersOf(signer, cluster)
     const own = await recipientKey(connection)
-    const signedOrder = signAct(cli, signer, { act: 'kubeconfig', cluster, recipientKey: own.publicKeyDer })
-    const act = await runAct(
-      cli,
-      connection,
-      { act: 'kubeconfig', cluster, host: on, serverAddress: server, signedOrder },
-      timeout,
-    )
-    if (!isDone(act)) return showAct(cli, act, undefined)
-    const text = await open(cli, act, signer, own, minters)
-    if (out === undefined) return cli.io.out(text)
-    await (force ? writeFileDurably(out, text, 0o600) : writeNewFile(out, text, 0o600))
+    const make = async () => {
+      const signedOrder = signAct(cli, signer, { act: 'kubeconfig', cluster, recipientKey: own.publicKeyDer })
+      const act = await runAct(
+        cli,
+        connection,
+        { act: 'kubeconfig', cluster, host: on, serverAddress: server, signedOrder },
+        timeout,
+      )
+      if (isDone(act)) return await open(cli, act, signer, own, minters)
+      await showAct(cli, act, undefined)
+      return undefined
+    }
+    if (out !== undefined && !force) {
+      if (!(await makeNewFile(out, 0o600, make))) return
+    } else {
+      const text = await make()
+      if (text === undefined) return
+      if (out === undefined) return cli.io.out(text)
+      await writeFileDurably(out, text, 0o600)
+    }
     cli.io.err(
       `cluster ${cluster}: kubeconfig of an administrator written to ${out}; use it with KUBECONFIG=${out}\n`,
     )

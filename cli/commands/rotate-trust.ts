@@ -92,28 +92,36 @@ export async function rotateKeys(cli: Cli, options: RotateOptions): Promise<void
     await adoptKey(fleet.folder, next.trust)
     const kept = `${ownPath}.${fleet.trust.number}`
     const replaced = (await isThere(kept)) ? kept : options.key?.[0]
-    const record = {
-      ...describeTrust(next),
-      keys: keys.length,
-      threshold,
-      signingKey: ownPath,
-      replacedKey: options.recoveryKey === undefined ? (replaced ?? null) : null,
-    }
-    await showResult(
-      cli.io,
-      'trust rotate keys',
-      record,
-      options.output,
-      () =>
-        `trust set ${next.trust.number} is in force; the trust pin is ${next.trust.digest}\n` +
-        `The new signing key is ${ownPath}.\n` +
-        'Machines take the set over when they connect; `muster machines -o json` tells which have it (trust.number).\n' +
-        'Publish once more (`muster publish --renew`), so that the newest revision is signed by the new key. ' +
+    const old = options.recoveryKey === undefined ? (replaced ?? null) : null
+    await showKeys(cli, fleet, next, { replacedKey: old, output: options.output }, () => [
+      `The new signing key is ${ownPath}.`,
+      'Machines take the set over when they connect; `muster machines -o json` tells which have it (trust.number).',
+      'Publish once more (`muster publish --renew`), so that the newest revision is signed by the new key. ' +
         (options.recoveryKey === undefined
-          ? `When every machine has the new set, destroy the old key (${replaced}).\n`
-          : 'Every earlier signing key is out of the set. Put the recovery key back where it is offline.\n'),
-    )
+          ? `When every machine has the new set, destroy the old key (${replaced}).`
+          : 'Every earlier signing key is out of the set. Put the recovery key back where it is offline.'),
+    ])
   })
+}
+
+/** What came of new keys, whichever way they were changed; `advice` is the lines for people after the first. */
+async function showKeys(
+  { io }: Cli,
+  { folder }: FleetKnowledge,
+  next: SignedTrust,
+  { replacedKey, output }: { readonly replacedKey: string | null; readonly output: Format | undefined },
+  advice: () => readonly string[],
+): Promise<void> {
+  const { number, digest, keys, set } = next.trust
+  const record = {
+    ...describeTrust(next),
+    keys: keys.length,
+    threshold: set.threshold,
+    signingKey: join(folder, FLEET_FILES.signingKey),
+    replacedKey,
+  }
+  const first = `trust set ${number} is in force; the trust pin is ${digest}`
+  await showResult(io, 'trust rotate keys', record, output, () => [first, ...advice(), ''].join('\n'))
 }
 
 function describeTrust({ trust }: SignedTrust) {
@@ -163,22 +171,9 @@ async function changeKeys(
   const threshold = options.threshold ?? Math.min(set.threshold, keys.length)
   const next = makeNext(cli, fleet, { keys, threshold }, signers)
   await push(connection, fleet, next)
-  const record = {
-    ...describeTrust(next),
-    keys: keys.length,
-    threshold,
-    signingKey: join(fleet.folder, FLEET_FILES.signingKey),
-    replacedKey: null,
-  }
-  await showResult(
-    cli.io,
-    'trust rotate keys',
-    record,
-    options.output,
-    () =>
-      `trust set ${next.trust.number} is in force; the trust pin is ${next.trust.digest}\n` +
-      `${threshold} of ${keys.length} ${keys.length === 1 ? 'key' : 'keys'} must sign. Whoever signs needs this trust.bin: ${fleet.folder}/${FLEET_FILES.trust}\n`,
-  )
+  await showKeys(cli, fleet, next, { replacedKey: null, output: options.output }, () => [
+    `${threshold} of ${keys.length} ${keys.length === 1 ? 'key' : 'keys'} must sign. Whoever signs needs this trust.bin: ${fleet.folder}/${FLEET_FILES.trust}`,
+  ])
 }
 
 async function readVerifyingKey(file: string, comment: string | undefined): Promise<TrustedKey> {

@@ -23,7 +23,7 @@ export async function showHistory(cli: Cli, ref: string, options: HistoryOptions
     if (more) cli.io.err('there are more; --limit shows them\n')
     cli.io.err(
       sets < 2
-        ? `${sets === 0 ? 'no' : 'only one set of'} facts of it are kept: there is nothing to compare\n`
+        ? `${sets === 0 ? 'no facts of it are' : 'only one set of its facts is'} kept: there is nothing to compare\n`
         : `compared ${sets} sets of facts, the oldest of ${isoOfMillis(millisOf(since)) ?? 'an unknown time'}\n`,
     )
   })

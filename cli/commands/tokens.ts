@@ -4,7 +4,7 @@ import { durationFromMs, millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
 import { formatDuration, formatRemaining } from '../duration.ts'
-import { writeNewFile } from '../fleets/private-file.ts'
+import { makeNewFile } from '../fleets/private-file.ts'
 import type { Format } from '../output/format.ts'
 import { plainOf } from '../output/plain.ts'
 import { type Listing, showList, showOne } from '../output/show-list.ts'
@@ -35,17 +35,21 @@ export interface CreateTokenOptions {
 /** Makes a token. It is told once: on standard output alone, or into a new file that only its owner may read. */
 export async function createToken(cli: Cli, options: CreateTokenOptions): Promise<void> {
   await withCoordinator(cli, async ({ client, call }) => {
-    const { token, info } = await client.createToken(
-      {
-        lifetime: durationFromMs(options.ttl),
-        uses: options.uses,
-        labels: { ...options.label },
-        host: options.host ?? '',
-      },
-      call,
-    )
     const { out } = options
-    if (out !== undefined) await writeNewFile(out, `${token}\n`, 0o600)
+    let { token, info }: { token: string; info?: Token | undefined } = { token: '' }
+    const make = async () => {
+      ;({ token, info } = await client.createToken(
+        {
+          lifetime: durationFromMs(options.ttl),
+          uses: options.uses,
+          labels: { ...options.label },
+          host: options.host ?? '',
+        },
+        call,
+      ))
+      return `${token}\n`
+    }
+    await (out === undefined ? make() : makeNewFile(out, 0o600, make))
     const about = info ? plainOf(TokenSchema, info) : {}
     await showOne(
       cli.io,

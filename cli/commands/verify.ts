@@ -87,7 +87,13 @@ async function isFile(path: string): Promise<boolean> {
 async function rootOf(cli: Cli, found: Evidence, trustPin: string | undefined): Promise<TrustRoot> {
   if (trustPin !== undefined) return { kind: 'pin', pin: trustPin }
   const [first] = found.trust?.envelopes ?? []
-  const read = readTrustSet(first?.payload ?? new Uint8Array())
+  if (!first) {
+    throw new CliError(
+      'refused',
+      'verify: the evidence holds no trust set, so there is nothing to trust it by: the fleet has none yet',
+    )
+  }
+  const read = readTrustSet(first.payload)
   if (read.kind === 'refused') throw new CliError('error', `verify: the evidence: ${read.reason}`)
   const { fleetId } = read.trust.set
   const known = await readFleet(cli.settings.configHome, fleetId)

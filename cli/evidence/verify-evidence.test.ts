@@ -243,5 +243,10 @@ describe('muster verify', () => {
     expect((await offline(file, '--trust-pin', 'abc')).code).toBe(2)
     coordinator.evidence = evidence({ outcomes: [] })
     expect((await run(coordinator.socket, 'evidence')).code).toBe(3)
+    coordinator.evidence = evidence({ trust: { envelopes: [] } })
+    expect(await run(coordinator.socket, 'verify')).toMatchObject({
+      code: 4,
+      err: expect.stringContaining('holds no trust set'),
+    })
   })
 })

@@ -1,4 +1,4 @@
-import { open, readFile, stat } from 'node:fs/promises'
+import { open, readFile, rm, stat } from 'node:fs/promises'
 import { hasCode } from '../../shared/errors.ts'
 import { CliError } from '../exit-codes.ts'
 
@@ -22,6 +22,18 @@ export async function readPrivateFile(path: string, missing: string): Promise<st
 
 /** Writes a new file durably; one that is there already is never replaced. */
 export async function writeNewFile(path: string, data: string | Uint8Array, mode: number): Promise<void> {
+  await makeNewFile(path, mode, async () => data)
+}
+
+/**
+ * The same for what is made once its place is taken, so that nothing is made that could not be kept. Without data, and after a
+ * failure, there is no file. Says whether there is one.
+ */
+export async function makeNewFile(
+  path: string,
+  mode: number,
+  make: () => Promise<string | Uint8Array | undefined>,
+): Promise<boolean> {
   let handle: Awaited<ReturnType<typeof open>>
   try {
     handle = await open(path, 'wx', mode)
@@ -31,10 +43,16 @@ export async function writeNewFile(path: string, data: string | Uint8Array, mode
     if (hasCode(error, 'ENOENT')) throw new CliError('notFound', `${path}: its folder does not exist`)
     throw error
   }
+  let isKept = false
   try {
+    const data = await make()
+    if (data === undefined) return false
     await handle.writeFile(data)
     await handle.sync()
+    isKept = true
+    return true
   } finally {
     await handle.close()
+    if (!isKept) await rm(path, { force: true })
   }
 }

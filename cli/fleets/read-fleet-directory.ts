@@ -42,7 +42,7 @@ export function checkText(
     ...files,
     checkRule: rule => {
       const compiled = compileSelector(rule)
-      return compiled.kind === 'refused' ? compiled.reason : undefined
+      return compiled.kind === 'refused' ? compiled : undefined
     },
   })
 }

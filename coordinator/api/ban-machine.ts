@@ -14,7 +14,7 @@ export function banMachine(deps: ChangeStateDeps) {
     const machine = await sendAway(deps, id, {
       state: 'banned',
       from: ['pending', 'enrolled', 'active', 'rejected', 'evicted'],
-      otherwise: 'it cannot be banned',
+      otherwise: () => 'it cannot be banned',
       reason: request.reason,
       actor: actorOf(caller),
     })

@@ -17,7 +17,10 @@ export function evictMachine(deps: ChangeStateDeps) {
     const machine = await sendAway(deps, id, {
       state: 'evicted',
       from: ['enrolled', 'active'],
-      otherwise: 'only a machine that was let in is evicted; use `muster reject` or `muster ban`',
+      otherwise: state =>
+        state === 'pending'
+          ? 'only a machine that was let in is evicted; use `muster reject` or `muster ban`'
+          : 'it has no identity that could be taken from it; `muster ban` keeps it away for good',
       reason: request.reason,
       actor: actorOf(caller),
     })

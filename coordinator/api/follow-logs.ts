@@ -11,7 +11,7 @@ import type { Caller } from './caller.ts'
 
 export interface FollowLogsDeps {
   readonly store: Store
-  readonly directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants'>
+  readonly directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants' | 'targets'>
   readonly operationFeed: ChangeFeed
 }
 

@@ -20,7 +20,11 @@ export function getHealth(deps: GetHealthDeps) {
   ): Promise<MessageInitShape<typeof GetHealthResponseSchema>> => {
     const now = deps.clock.now()
     const problems = judgeFleet(await readFleetLife(deps), now.getTime())
-    const own = [...fleetProblems(await readFleetHealth(deps), now), ...deps.otherProblems()]
+    // What is an invariant as well is told once.
+    const told = new Set(problems.map(({ reason }) => reason))
+    const own = [...fleetProblems(await readFleetHealth(deps), now), ...deps.otherProblems()].filter(
+      reason => !told.has(reason),
+    )
     return {
       problems: [
         ...problems.map(({ sinceMs, ...rest }) => ({ ...rest, since: timestampFromMs(sinceMs) })),

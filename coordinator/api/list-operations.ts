@@ -18,7 +18,7 @@ const MOST_IN_FULL = 100
 
 export interface ListOperationsDeps {
   readonly store: Store
-  readonly directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants'>
+  readonly directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants' | 'targets'>
 }
 
 /** Operations by id, of one machine, or of all; newest first. */

@@ -3,6 +3,7 @@ import { status } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   ApproveMachineRequestSchema,
+  BanMachineRequestSchema,
   BindHostRequestSchema,
   CreateTokenRequestSchema,
   EvictMachineRequestSchema,
@@ -30,6 +31,7 @@ import {
 } from '../machines/testing/test-fleet.ts'
 import { insertMachine, newMachineRow } from '../store/machines.ts'
 import { approveMachine } from './approve-machine.ts'
+import { banMachine } from './ban-machine.ts'
 import { bindHost } from './bind-host.ts'
 import type { Caller } from './caller.ts'
 import { createToken } from './create-token.ts'
@@ -184,11 +186,24 @@ describe('operators’ verbs', () => {
     await expect(
       evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: id(2) }), ann),
     ).rejects.toThrow('muster reject')
+    await evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: id(0) }), ann)
+    await expect(reject(id(0))).rejects.toThrow('is evicted; it has no identity')
+    await banMachine(fleet.deps)(create(BanMachineRequestSchema, { ref: id(0) }), ann)
+    for (const sendAway of [
+      reject(id(0)),
+      evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: id(0) }), ann),
+    ]) {
+      await expect(sendAway).rejects.toThrow(/was banned, which is for good: it has nothing to lose$/)
+    }
     await expect(
       releaseMachine(fleet.deps)(create(ReleaseMachineRequestSchema, { ref: id(0) }), ann),
     ).rejects.toThrow('nothing holds')
     await expect(approve(fleet, { ref: 'no-such-host' })).rejects.toThrow('no machine is host no-such-host')
     await expect(approve(fleet, { ref: '' })).rejects.toThrow('ref')
+    await fleet.target(1, [targetOf({ host: 'nas' })])
+    await expect(approve(fleet, { ref: 'nas' })).rejects.toThrow(
+      /host nas of the fleet file yet; .*muster bind nas/,
+    )
     await expect(approve(fleet, { ref: id(2), labels: { 'bad key': 'x' } })).rejects.toThrow('labels bad key')
   })
 

@@ -17,7 +17,10 @@ export function rejectMachine(deps: ChangeStateDeps) {
     const machine = await sendAway(deps, id, {
       state: 'rejected',
       from: ['pending'],
-      otherwise: 'only a waiting machine is rejected; use `muster evict` for one that was let in',
+      otherwise: state =>
+        state === 'evicted'
+          ? 'it has no identity, and returns by your hand or a new token alone; `muster ban` keeps it away for good'
+          : 'only a waiting machine is rejected; use `muster evict` for one that was let in',
       reason: request.reason,
       actor: actorOf(caller),
     })

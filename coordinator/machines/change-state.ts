@@ -32,7 +32,7 @@ export async function sendAway(
     readonly state: 'rejected' | 'evicted' | 'banned'
     /** States from which this verb leads there, and what to say of the others. */
     readonly from: readonly MachineState[]
-    readonly otherwise: string
+    readonly otherwise: (state: MachineState) => string
     readonly reason: string
     readonly actor: string
   },
@@ -44,7 +44,11 @@ export async function sendAway(
     const row = await requireMachine(tx, machineId)
     const state = readState(row.state)
     if (state === input.state) return { settled: [], ended: [] }
-    if (!input.from.includes(state)) throw precondition(`ref: the machine is ${state}; ${input.otherwise}`)
+    if (state === 'banned')
+      throw precondition('ref: the machine was banned, which is for good: it has nothing to lose')
+    if (!input.from.includes(state)) {
+      throw precondition(`ref: the machine is ${state}; ${input.otherwise(state)}`)
+    }
     const change: MachineChange = {
       state: input.state,
       ...(input.state === 'rejected'

@@ -6,7 +6,7 @@ const LEAST_PREFIX_CHARS = 4
 
 /** A machine by its host's name, its id, or an unambiguous start of its id. Throws with what is wrong with the reference. */
 export function resolveMachine(
-  directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants'>,
+  directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants' | 'targets'>,
   ref: string,
 ): MachineEntry {
   if (ref === '') throw invalid('ref: must name a host or a machine')
@@ -19,6 +19,11 @@ export function resolveMachine(
   }
   const exact = directory.get(claimants[0] ?? ref)
   if (exact) return exact
+  if (directory.targets.hosts.has(ref)) {
+    throw notFound(
+      `ref: no machine is host ${ref} of the fleet file yet; \`muster pending\` shows those that wait, \`muster bind ${ref} MACHINE\` binds one by hand`,
+    )
+  }
   if (ref.length < LEAST_PREFIX_CHARS || !/^[0-9a-f]+$/.test(ref)) {
     throw notFound(`ref: no machine is host ${ref}, and it is no start of an id of at least 4 hex characters`)
   }

@@ -1,9 +1,12 @@
 import { groupLayers, isOwn, pick } from './layers.ts'
 import { quote, type Report } from './problem.ts'
 import type { GroupTable, Sections } from './read-sections.ts'
+import { findSecret } from './secrets.ts'
 
-/** Says what is wrong with the syntax of a CEL rule; undefined when nothing is. */
-export type CheckRule = (rule: string) => string | undefined
+/** Says what is wrong with a CEL rule, and in two lines where in it; undefined when nothing is. */
+export type CheckRule = (
+  rule: string,
+) => { readonly reason: string; readonly place?: string | undefined } | undefined
 
 /** Checks whom groups admit, and as what. */
 export function checkGroups(sections: Sections, report: Report, checkRule: CheckRule | undefined): void {
@@ -22,7 +25,16 @@ export function checkGroups(sections: Sections, report: Report, checkRule: Check
     const { admit } = table.values
     if (admit === undefined) continue
     const wrong = checkRule?.(admit.value)
-    if (wrong !== undefined) report(admit.at, admit.path, `the rule cannot be read: ${wrong}`)
+    if (wrong !== undefined) {
+      const text = `the rule cannot be read: ${wrong.reason}`
+      report(
+        admit.at,
+        admit.path,
+        text,
+        'error',
+        findSecret(admit.value) === undefined ? wrong.place : undefined,
+      )
+    }
     if (admit.value.trim() === 'true') {
       report(
         admit.at,

@@ -15,12 +15,20 @@ export interface Problem extends Place {
   /** A file with an error is not used at all; a warning is only shown. */
   readonly severity: 'error' | 'warning'
   readonly message: string
+  /** Lines that show the place within the value, for people; never of a value that holds a secret. */
+  readonly excerpt?: string | undefined
 }
 
 export type Path = readonly string[]
 
 /** Takes down a problem. Everything that reads a part of the file is given one of these. */
-export type Report = (at: Place, path: Path, message: string, severity?: Problem['severity']) => void
+export type Report = (
+  at: Place,
+  path: Path,
+  message: string,
+  severity?: Problem['severity'],
+  excerpt?: string | undefined,
+) => void
 
 const mostProblems = 1_000
 
@@ -39,7 +47,7 @@ export class ProblemList {
     return this.#errors > 0
   }
 
-  readonly report: Report = (at, path, message, severity = 'error') => {
+  readonly report: Report = (at, path, message, severity = 'error', excerpt) => {
     if (severity === 'error') this.#errors += 1
     if (this.#problems.length >= mostProblems) {
       this.#leftOut += 1
@@ -52,6 +60,7 @@ export class ProblemList {
       path: pathText(path),
       severity,
       message,
+      ...(excerpt !== undefined && { excerpt }),
     })
   }
 
@@ -66,12 +75,15 @@ export class ProblemList {
   }
 }
 
-/** Problems as lines that editors and people understand: `fleet.toml:12:5: error: hosts.olaf.address: ...`. */
+/** Problems as lines that editors and people understand: `fleet.toml:12:5: error: hosts.olaf.address: ...`, what shows the place below. */
 export function formatProblems(problems: readonly Problem[]): string {
   return problems
-    .map(({ file, line, column, severity, path, message }) => {
+    .map(({ file, line, column, severity, path, message, excerpt }) => {
       const where = path === '' ? '' : `${path}: `
-      return `${escapeText(`${file}:${line}:${column}: ${severity}: ${where}${message}`)}\n`
+      const shown = excerpt === undefined ? [] : excerpt.split('\n')
+      return [`${file}:${line}:${column}: ${severity}: ${where}${message}`, ...shown]
+        .map(text => `${escapeText(text)}\n`)
+        .join('')
     })
     .join('')
 }

@@ -619,10 +619,20 @@ describe('a single mistake', () => {
   })
 
   it('in a rule is named at the rule by whoever can read rules', () => {
-    const { ok, problems } = readFleetFile(example, 'fleet.toml', { checkRule: () => 'unexpected end' })
+    const { ok, problems } = readFleetFile(example, 'fleet.toml', {
+      checkRule: () => ({ reason: 'unexpected end' }),
+    })
     expect(ok).toBe(false)
     expect(formatProblems(problems)).toBe(
       'fleet.toml:19:9: error: groups.edge.admit: the rule cannot be read: unexpected end\n',
+    )
+  })
+
+  it('in a rule is shown in two lines where whoever can read rules tells the place', () => {
+    const checkRule = () => ({ reason: 'unexpected end', place: '  facts.x ==\n           \u001b^' })
+    expect(formatProblems(readFleetFile(example, 'fleet.toml', { checkRule }).problems)).toBe(
+      'fleet.toml:19:9: error: groups.edge.admit: the rule cannot be read: unexpected end\n' +
+        '  facts.x ==\n           \\u001b^\n',
     )
   })
 })

@@ -58,6 +58,14 @@ describe('T9: a secret in the fleet file', () => {
     expect(printed).not.toContain(secret)
   })
 
+  it.each(secrets)('that is %s is not shown with the place in a rule', (_, secret) => {
+    const text = `${head}[groups.g]\nname = "g-{serial}"\nadmit = "facts.x == '${secret}' +"\n`
+    const checkRule = (rule: string) => ({ reason: 'unexpected end', place: `  ${rule}\n  ^` })
+    const printed = formatProblems(readFleetFile(text, 'f', { checkRule }).problems)
+    expect(printed).toContain('groups.g.admit: the rule cannot be read')
+    expect(printed).not.toContain(secret)
+  })
+
   it('in text over several lines is found once', () => {
     const text = `${head}[hosts.a]\nextra.key = """\nfirst\n${secrets[0]?.[1]}\n"""\n`
     const { problems } = readFleetFile(text, 'f')

@@ -21,6 +21,7 @@ import {
 } from '@grpc/grpc-js'
 import { serviceDefinition } from './definition.ts'
 import { RpcError } from './rpc-error.ts'
+import { whyNoConnection } from './why-no-connection.ts'
 
 /** Bounds of one call. */
 export interface CallOptions {
@@ -112,7 +113,8 @@ function deadline(call: CallOptions | undefined, fallbackMs?: number): { deadlin
 function toRpcError(error: unknown): unknown {
   if (error instanceof Error && 'code' in error && typeof error.code === 'number') {
     const { code, details } = error as ServiceError
-    return new RpcError(code, details || status[code] || 'unknown', { cause: error })
+    const text = code === status.UNAVAILABLE ? whyNoConnection(details) : details
+    return new RpcError(code, text || status[code] || 'unknown', { cause: error })
   }
   return error
 }

@@ -51,6 +51,15 @@ describe('tokens that are worth nothing', () => {
     expect(await shownMachine(fleet, raw.id)).toBeUndefined()
   })
 
+  it('a damaged token keeps the agent from starting, which its console says without a word of it', async () => {
+    const [id = '', secret = ''] = (await token()).split('.')
+    const agent = await fleet.addAgent('damaged', { token: `${id}.${secret}` })
+    const console = await untilConsole(agent, /the agent of this machine does not start/)
+    expect(console).toMatch(/reason .*token: has 2 parts between dots instead of 4; .*muster token create/)
+    expect(console).not.toContain(secret)
+    await until('its end', () => (agent.program?.running === false ? true : undefined))
+  })
+
   it('a used-up token is refused as such', async () => {
     const text = await token()
     const first = await RawMachine.make(fleet)
