@@ -59,7 +59,7 @@ Options of run, each also a field of the file; they win over it and are taken by
   --ca-pin HEX               SHA-256 of the coordinator's authority
   --trust-pin HEX            SHA-256 of the fleet's trust set
   --token-file FILE          a root-only file with an enrolment token
-  --state-dir DIR            the one directory that must survive a reboot
+  --state-dir DIR            the one directory that must survive a reboot; on a file system with hard links
   --socket PATH              the agent's own socket, for root
   --allow VERB,VERB          what a coordinator may order here (default: apply,join)
   --source-build BOOL        whether this node may build revisions itself

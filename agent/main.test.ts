@@ -9,7 +9,7 @@ import { TrustChainSchema } from '../shared/gen/muster/v1/trust_pb.ts'
 import { makeFirstTrustSet } from '../shared/trust/make-trust-set.ts'
 import { writeArmRecord } from './safety/arm-record.ts'
 import { armFolder, prepareArmFolder } from './safety/operation-folder.ts'
-import { claimConfirmed, prepareClaims } from './safety/verdict.ts'
+import { claimConfirmed, prepareClaims, readVerdict } from './safety/verdict.ts'
 import { Hub, makeHubKeys } from './session/testing/hub.ts'
 
 const children: ChildProcess[] = []
@@ -164,4 +164,44 @@ it('settles at a boot what was armed before, also with a configuration that no a
   expect([agent.code, agent.stderr]).toEqual([1, expect.stringContaining('broken.json')])
   const deadMan = await run('dead-man', '--config', broken).ended
   expect([deadMan.code, deadMan.stderr]).toEqual([0, expect.stringContaining('operation op: nothing')])
+})
+
+it('has a newer program walk back what only that one can read, when a boot brings this one', async () => {
+  const stateDir = join(folder, 'newer')
+  const round = armFolder(stateDir, 'op', 1)
+  await prepareArmFolder(round, stateDir)
+  await prepareClaims(round)
+  const newer = {
+    ...{
+      v: 2,
+      operation: 'op',
+      round: 1,
+      mode: 'trial',
+      target: '/n',
+      previous: '/o',
+      way: ['unheard', 'of'],
+    },
+    // Says how it was started.
+    ...{
+      program: ['/bin/sh', '-c', 'echo "$@"', 'newer'],
+      toolPath: '/bin',
+      systemRoot: '/',
+      units: 'processes',
+    },
+  }
+  await writeFile(join(round.path, 'arm.json'), JSON.stringify(newer))
+  const deadMan = await run('dead-man', '--config', join(folder, 'none.json'), '--state-dir', stateDir).ended
+  expect([deadMan.code, deadMan.stderr]).toEqual([
+    0,
+    expect.stringContaining(
+      'a newer agent wrote it (v: 2, this one knows 1): the program that wrote it walks back',
+    ),
+  ])
+  expect(await readVerdict(round)).toEqual({ kind: 'returned', claim: { by: 'boot' } })
+  const words = ['return', '--state-dir', stateDir, '--operation', 'op', '--round', '1'].join('","')
+  await expect
+    .poll(() => readFile(join(stateDir, 'units/muster-return-op-1.log'), 'utf8'), { timeout: 10_000 })
+    .toContain(words)
+  const limit = await run('trial-limit', '--config', join(folder, 'none.json'), '--state-dir', stateDir).ended
+  expect(limit.code).toBe(0)
 })

@@ -64,6 +64,23 @@ describe('the lock of a folder', () => {
     },
   )
 
+  it.each(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])(
+    'is refused, with the place and the cure, on a file system without hard links, which answers %s',
+    async code => {
+      const makeLink = () => Promise.reject(Object.assign(new Error(`${code}: link`), { code }))
+      const refused = lockDirectory(folder, 'muster-agent', makeLink)
+      await expect(refused).rejects.toThrow(LockError)
+      await expect(refused).rejects.toThrow(`${folder}: its file system makes no hard links (${code}: link)`)
+      await expect(refused).rejects.toThrow('put it on a file system with owners and hard links')
+      expect(await readdir(folder)).toEqual([])
+    },
+  )
+
+  it('passes on what else keeps a link from being made', async () => {
+    const full = Object.assign(new Error('no room'), { code: 'ENOSPC' })
+    await expect(lockDirectory(folder, 'muster-agent', () => Promise.reject(full))).rejects.toBe(full)
+  })
+
   it.each(['', '\0'.repeat(80)])('T47: takes over one whose content was lost with the power', async text => {
     await writeFile(lockPath(), text)
     const lock = await lockDirectory(folder, 'muster-agent')

@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { link, open, readdir, readFile, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { readFileIfThere, writeFileDurably } from './durable-file.ts'
-import { hasCode } from './errors.ts'
+import { hasCode, reasonOf } from './errors.ts'
 
 /** The directory belongs to another process, or nobody can tell. */
 export class LockError extends Error {
   override readonly name = 'LockError'
 }
+
+/** Gives a file a second name; tests bring one of a file system that cannot. */
+export type MakeLink = (from: string, to: string) => Promise<void>
 
 /** Who holds the lock: a process is the same one only when its start time and the boot are the same too. */
 interface Holder {
@@ -31,7 +34,11 @@ const RELEASED = 'released\n'
  * number again that was removed sees the higher one and gives way. A disk that is full keeps nobody out: whoever holds the lock keeps
  * room for the next one.
  */
-export async function lockDirectory(directory: string, name: string): Promise<AsyncDisposable> {
+export async function lockDirectory(
+  directory: string,
+  name: string,
+  makeLink: MakeLink = link,
+): Promise<AsyncDisposable> {
   const own = join(directory, `.lock.${randomBytes(6).toString('hex')}`)
   const text = JSON.stringify({
     pid: process.pid,
@@ -44,7 +51,7 @@ export async function lockDirectory(directory: string, name: string): Promise<As
       const highest = (await lockNumbers(directory)).at(-1) ?? 0
       await refuseLive(directory, highest, name)
       const path = lockPath(directory, highest + 1)
-      if (!(await linkOnce(own, path))) continue
+      if (!(await linkOnce(own, path, makeLink))) continue
       const numbers = await lockNumbers(directory)
       if (numbers.at(-1) !== highest + 1) {
         await rm(path, { force: true })
@@ -127,13 +134,24 @@ async function release(path: string, text: string): Promise<void> {
   if (current?.toString() === text) await writeFileDurably(path, RELEASED)
 }
 
-async function linkOnce(from: string, to: string): Promise<boolean> {
+/** What a file system answers that has no hard links, such as FAT; which of them differs. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']
+
+/** What a folder's file system must be for state to lie on it, for messages. */
+export const OWN_FILE_SYSTEM =
+  'put it on a file system with owners and hard links, such as ext4, XFS, btrfs or ZFS; FAT, exFAT and some shares of a network have none'
+
+async function linkOnce(from: string, to: string, makeLink: MakeLink): Promise<boolean> {
   try {
-    await link(from, to)
+    await makeLink(from, to)
     return true
   } catch (error) {
     if (hasCode(error, 'EEXIST')) return false
-    throw error
+    if (!NO_LINKS.some(code => hasCode(error, code))) throw error
+    throw new LockError(
+      `${dirname(to)}: its file system makes no hard links (${reasonOf(error)}), with which what may be decided only once is decided: ${OWN_FILE_SYSTEM}`,
+      { cause: error },
+    )
   }
 }
 

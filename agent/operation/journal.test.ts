@@ -234,6 +234,7 @@ describe('an operation cut off after any record', () => {
     returnEnd: undefined,
     deadline: { bootId: 'boot-1', uptimeMs: 60_000, of: 'proof' },
     recordProblem: undefined,
+    newerRecord: undefined,
   }
 
   it('goes on where it was cut: what was not touched from the start, what was by what became of it', () => {

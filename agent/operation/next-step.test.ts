@@ -38,7 +38,7 @@ const running = [...begun, activated, restart]
 
 const seen = (change: Partial<Observed> = {}): Observed => ({
   ...{ now: { bootId: 'boot-1', uptimeMs: 1_000 }, instance: 'B', current: NEW, booted: OLD },
-  ...{ verdict: { kind: 'none' }, returnEnd: undefined, recordProblem: undefined },
+  ...{ verdict: { kind: 'none' }, returnEnd: undefined, recordProblem: undefined, newerRecord: undefined },
   deadline: { bootId: 'boot-1', uptimeMs: 60_000, of: 'proof' },
   ...change,
 })
@@ -274,6 +274,18 @@ describe('the next step', () => {
       'rolled back, after unknown',
     ],
     ['ends where nothing is known of what was armed', running, seen({ recordProblem: 'gone' }), 'unknown'],
+    [
+      'goes back at once where only a newer agent can read what was armed',
+      running,
+      seen({ newerRecord: 'v: 2' }),
+      'claim by agent',
+    ],
+    [
+      'and waits for the end of that',
+      running,
+      seen({ newerRecord: 'v: 2', verdict: { kind: 'returned', claim: { by: 'deadline' } } }),
+      'await-return',
+    ],
     [
       'but not what was confirmed',
       running,

@@ -23,6 +23,8 @@ export interface Observed {
   readonly deadline: Deadline | undefined
   /** Why the record of what was armed cannot be used; undefined: it can, or nothing is armed. */
   readonly recordProblem: string | undefined
+  /** Why the record of what was armed can be used by a newer program alone; undefined: it is none of a newer one. */
+  readonly newerRecord: string | undefined
 }
 
 export interface Conclusion {
@@ -131,6 +133,11 @@ export function nextStep(state: OperationState, seen: Observed): Step {
     // replaced by another decision either, so this stands for one.
     const reason = `what was decided cannot be read: ${seen.verdict.reason}`
     return nextOfReturn(state, round, seen, { by: 'agent', class: OutcomeClass.UNKNOWN, reason })
+  }
+  if (seen.newerRecord !== undefined) {
+    // It cannot be proved nor promoted by what cannot read it, and who wrote it runs in the system before.
+    const reason = `the agent of ${round.target} is too old to go on with this change: ${seen.newerRecord}`
+    return claim(OutcomeClass.UNKNOWN, reason)
   }
   return nextOfRound(round, seen)
 }

@@ -10,6 +10,7 @@ import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/o
 import { outcomeName } from '../../shared/operation-names.ts'
 import { verifyOutcome } from '../../shared/outcome/signed-outcome.ts'
 import { sampleTarget } from '../../shared/revision/testing/sample-fleet.ts'
+import { ScriptedKubernetes } from '../kubernetes/testing/scripted-kubernetes.ts'
 import type { AgentUnit } from '../units/units.ts'
 import { cutTooOften } from './conclude.ts'
 import type { OperationsConfig } from './context.ts'
@@ -331,6 +332,62 @@ describe('an order to a node', () => {
     await node.start()
     const outcome = await node.outcome(id)
     expect([inWords(outcome), outcome.storePath]).toEqual(['succeeded', OLD])
+  })
+
+  /** A server of a cluster of this fleet; how often it asked for its boot. */
+  async function server(why: (look: number) => string | undefined, kubernetesDeadlineMs = 60_000) {
+    const system = sampleMachine()
+    const node = await start(system, { kubernetesDeadlineMs })
+    const part = { version: '1.34.3' }
+    const kubernetes = await ScriptedKubernetes.on(system, part, part)
+    await node.stop()
+    node.kubernetes = kubernetes
+    await node.start()
+    const seen = { looks: 0, boots: 0 }
+    kubernetes.onWhyNotStop = () => {
+      seen.looks += 1
+      return why(seen.looks)
+    }
+    node.units.onReboot = async () => {
+      seen.boots += 1
+    }
+    return { node, system, kubernetes, seen }
+  }
+
+  it('to reboot a server waits while its datastore cannot do without it, and boots when it can', async () => {
+    const { node, system, seen } = await server(look => (look < 3 ? '1 of 3 voters would answer' : undefined))
+    await using _ = node
+    const id = await node.operations.acceptLocal(
+      create(OrderSchema, { action: { case: 'reboot', value: {} } }),
+    )
+    await expect.poll(() => seen.boots, { timeout: 15_000 }).toBe(1)
+    expect(seen.looks).toBe(3)
+    await node.stop()
+    bootAnew(system)
+    // A boot that was asked for is not asked about again.
+    seen.looks = 0
+    await node.start()
+    expect([inWords(await node.outcome(id)), seen.looks]).toEqual(['succeeded', 0])
+  }, 30_000)
+
+  it('to reboot a server is refused where it stays so, and the machine runs on', async () => {
+    const { node, seen } = await server(() => '1 of 2 voters would answer without it', 50)
+    await using _ = node
+    const outcome = await local(node, { case: 'reboot', value: {} })
+    expect([inWords(outcome), seen.boots]).toEqual(['refused quorum', 0])
+    expect(outcome.reason).toContain('may not boot anew now: 1 of 2 voters would answer without it')
+    expect(node.output.join()).toContain('the reboot waits on this node: 1 of 2 voters would answer')
+  })
+
+  it.each([
+    ['whose datastore does not say', () => Promise.reject(new Error('no answer'))],
+    ['that is none of this fleet’s', async () => false],
+  ])('to reboot a server %s waits for nothing', async (_name, isOurs) => {
+    const { node, kubernetes, seen } = await server(() => 'no')
+    await using _ = node
+    kubernetes.isOurs = isOurs
+    await node.operations.acceptLocal(create(OrderSchema, { action: { case: 'reboot', value: {} } }))
+    await expect.poll(() => seen).toEqual({ looks: 0, boots: 1 })
   })
 
   it('of root on the machine itself can not be to apply, and needs no coordinator', async () => {

@@ -117,6 +117,7 @@ async function observe(
         : armed?.kind === 'unreadable'
           ? `the record of what was armed cannot be read: ${armed.reason}`
           : undefined,
+    newerRecord: armed?.kind === 'newer' ? armed.reason : undefined,
   }
 }
 

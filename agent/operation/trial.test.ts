@@ -7,6 +7,7 @@ import { RebootPolicy, SafetySchema } from '../../shared/gen/muster/v1/manifest_
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { sampleTarget } from '../../shared/revision/testing/sample-fleet.ts'
 import { durationFromMs } from '../../shared/time.ts'
+import { ScriptedKubernetes } from '../kubernetes/testing/scripted-kubernetes.ts'
 import { rearmUnder } from './testing/boot-under-test.ts'
 import { inWords, NodeUnderTest } from './testing/node-under-test.ts'
 import {
@@ -272,6 +273,87 @@ describe('a trial boot', () => {
     const { outcome } = await tried(system, [])
     expect(inWords(outcome)).toBe('reboot required')
     expect(written(system)).toEqual([])
+  })
+})
+
+describe('a trial boot of a server', () => {
+  const safety = create(SafetySchema, { soak: durationFromMs(0), reboot: RebootPolicy.REQUIRED })
+  const part = { version: '1.34.3' }
+
+  async function server(kubernetesDeadlineMs: number) {
+    const system = trialMachine()
+    const config = { allow: ['apply', 'reboot'], kubernetesDeadlineMs }
+    const node = await NodeUnderTest.start(system, config)
+    const kubernetes = await ScriptedKubernetes.on(system, part, part)
+    await node.stop()
+    node.kubernetes = kubernetes
+    await node.start()
+    const boots: string[] = []
+    node.units.onReboot = async () => void boots.push(system.files.get(CHOICE) ?? 'the default')
+    const apply = async () =>
+      await node.order(await node.publish(tree, { targets: [sampleTarget({ safety })] }))
+    return { node, system, kubernetes, boots, apply }
+  }
+
+  it('waits while its datastore cannot do without it, with the boot loader as it was', async () => {
+    const { node, system, kubernetes, boots, apply } = await server(60_000)
+    await using _ = node
+    let looks = 0
+    kubernetes.onWhyNotStop = () => {
+      looks += 1
+      if (looks > 2) return undefined
+      expect(written(system)).toEqual([])
+      return '1 of 3 voters would answer without it'
+    }
+    await apply()
+    await expect.poll(() => boots, { timeout: 15_000 }).toEqual(['nixos-generation-2.conf'])
+    // Once more after the boot loader was written.
+    expect(looks).toBe(4)
+  }, 30_000)
+
+  it('is not begun where it stays so, and nothing was touched', async () => {
+    const { node, system, kubernetes, boots, apply } = await server(50)
+    await using _ = node
+    kubernetes.onWhyNotStop = () => '1 of 2 voters would answer without it'
+    const outcome = await node.outcome(await apply())
+    expect([inWords(outcome), outcome.reason]).toEqual([
+      'refused quorum',
+      expect.stringContaining('may not boot anew now: 1 of 2 voters would answer without it'),
+    ])
+    expect([boots, written(system)]).toEqual([[], []])
+    await expect.poll(() => node.units.armed).toEqual([])
+  })
+
+  it('is taken back where another server fails while the boot loader is written', async () => {
+    const { node, system, kubernetes, boots, apply } = await server(50)
+    await using _ = node
+    kubernetes.onWhyNotStop = () =>
+      written(system).length > 0 ? '1 of 3 voters would answer without it' : undefined
+    const outcome = await node.outcome(await apply())
+    expect([inWords(outcome), outcome.firstCause]).toEqual(['rolled back', OutcomeClass.REFUSED])
+    expect(outcome.reason).toContain('1 of 3 voters would answer without it')
+    expect([boots, bootDefault(system), system.files.has(CHOICE)]).toEqual([[], OLD, false])
+    expect(node.operations.nodeStatus().quarantined).toEqual([])
+  })
+
+  it('is taken back as well where an earlier process had prepared the boot', async () => {
+    const { node, system, kubernetes, boots, apply } = await server(50)
+    await using _ = node
+    const choose = system.scripts.get('bootctl')
+    let killed: Promise<void> | undefined
+    system.scripts.set('bootctl', async (...args) => {
+      const end = (await choose?.(...args)) ?? {}
+      killed ??= node.kill()
+      return end
+    })
+    const id = await apply()
+    await vi.waitUntil(() => killed !== undefined, { timeout: 10_000 })
+    await killed
+    expect(system.files.has(CHOICE)).toBe(true)
+    kubernetes.onWhyNotStop = () => '1 of 3 voters would answer without it'
+    await node.start()
+    expect(inWords(await node.outcome(id))).toBe('rolled back')
+    expect([boots, bootDefault(system), system.files.has(CHOICE)]).toEqual([[], OLD, false])
   })
 })
 

@@ -86,6 +86,48 @@ describe('T20: the record of what is armed', () => {
     }
   })
 
+  it('of version 1 is read as that version wrote it, whatever a later one writes', () => {
+    const text =
+      '{"v":1,"operation":"op","round":1,"mode":"switch","target":"/n","previous":"/o","profile":"/o","generation":3,"bootId":"b","confirmMs":5,"switchMs":6,"program":["/node","/agent"],"toolPath":"/bin","systemRoot":"/","units":"systemd"}\n'
+    expect(parseArmRecord(text)).toEqual({
+      ...{
+        operation: 'op',
+        round: 1,
+        mode: 'switch',
+        target: '/n',
+        previous: '/o',
+        profile: '/o',
+        generation: 3,
+      },
+      ...{ bootId: 'b', confirmMs: 5, switchMs: 6, program: ['/node', '/agent'], toolPath: '/bin' },
+      ...{ systemRoot: '/', units: 'systemd' },
+    })
+  })
+
+  it('of a newer version says who wrote it, and no more is taken from it', async () => {
+    const folder = armFolder(dir, 'newer', 1)
+    await mkdir(folder.path, { recursive: true })
+    const core = {
+      ...{ operation: 'newer', round: 1, mode: 'sideways', target: '/n', previous: '/o' },
+      ...{ program: ['/newer/agent'], toolPath: '/bin', systemRoot: '/', units: 'systemd' },
+    }
+    const write = async (record: object) => {
+      await writeFile(join(folder.path, 'arm.json'), JSON.stringify(record))
+      return await readArmRecord(folder)
+    }
+    expect(await write({ v: 2, ...core, profile: { of: 'another kind' } })).toEqual({
+      ...{ kind: 'newer', core },
+      reason: expect.stringMatching(/arm\.json: a newer agent wrote it \(v: 2, this one knows 1\)$/),
+    })
+    // Who does not even say that is damaged, and so is a version that is none.
+    for (const name of Object.keys(core)) {
+      expect(await write({ v: 2, ...core, [name]: undefined }), name).toMatchObject({ kind: 'unreadable' })
+    }
+    for (const v of [0, -1, 1.5, '2', null, undefined]) {
+      expect(await write({ ...core, v }), String(v)).toMatchObject({ kind: 'unreadable' })
+    }
+  })
+
   it('that is missing is told from one that cannot be read', async () => {
     const folder = armFolder(dir, 'other', 1)
     expect(await readArmRecord(folder)).toEqual({ kind: 'missing' })

@@ -54,7 +54,20 @@ export interface ArmedRuntime {
 }
 
 const FILE = 'arm.json'
+/**
+ * Raised where a program that knows only lower ones would do wrong by the record. What it need not know is merely added. All versions
+ * that ever were are read, and every one keeps the names of `ArmCore`.
+ */
 const VERSION = 1
+
+/**
+ * What every version says under the same names, so that a program that is too old for the record, as where a change goes to a
+ * system of before, can have the program that wrote it walk back: that one takes `return --state-dir --operation --round`.
+ */
+export type ArmCore = Pick<
+  ArmRecord,
+  'operation' | 'round' | 'target' | 'previous' | 'program' | 'toolPath' | 'systemRoot' | 'units'
+> & { readonly mode: string }
 
 /** Durable when it returns. */
 export async function writeArmRecord(folder: ArmFolder, record: ArmRecord): Promise<void> {
@@ -63,6 +76,8 @@ export async function writeArmRecord(folder: ArmFolder, record: ArmRecord): Prom
 
 export type ArmReading =
   | { readonly kind: 'armed'; readonly record: ArmRecord }
+  /** A newer program wrote it, and only that one knows the way back. */
+  | { readonly kind: 'newer'; readonly core: ArmCore; readonly reason: string }
   | { readonly kind: 'missing' }
   | { readonly kind: 'unreadable'; readonly reason: string }
 
@@ -71,55 +86,80 @@ export async function readArmRecord(folder: ArmFolder): Promise<ArmReading> {
   try {
     const bytes = await readFileIfThere(path)
     if (bytes === undefined) return { kind: 'missing' }
-    return { kind: 'armed', record: parseArmRecord(bytes.toString('utf8')) }
+    const text = bytes.toString('utf8')
+    const version = fieldsOf(text).get('v')
+    if (typeof version === 'number' && Number.isSafeInteger(version) && version > VERSION) {
+      const reason = `${path}: a newer agent wrote it (v: ${version}, this one knows ${VERSION})`
+      return { kind: 'newer', core: parseCore(text), reason }
+    }
+    return { kind: 'armed', record: parseArmRecord(text) }
   } catch (error) {
     return { kind: 'unreadable', reason: `${path}: ${reasonOf(error)}` }
   }
 }
 
 export function parseArmRecord(text: string): ArmRecord {
-  const parsed: unknown = JSON.parse(text)
-  if (typeof parsed !== 'object' || parsed === null) throw new Error('not an object')
-  const fields = new Map<string, unknown>(Object.entries(parsed))
+  const fields = fieldsOf(text)
   if (fields.get('v') !== VERSION) throw new Error(`v: this program knows ${VERSION}`)
-  const text_ = (name: string): string => {
-    const value = fields.get(name)
-    if (typeof value !== 'string' || value === '') throw new Error(`${name}: must be text`)
-    return value
+  const read = reader(fields)
+  return {
+    ...parseCore(text),
+    mode: read.choice('mode', ARM_MODES),
+    profile: read.text('profile'),
+    generation: fields.has('generation') ? read.integer('generation') : undefined,
+    ...(fields.get('defaultMoves') === true && { defaultMoves: true }),
+    ...(fields.has('runtime') && { runtime: runtimeOf(fields.get('runtime')) }),
+    bootId: read.text('bootId'),
+    confirmMs: read.integer('confirmMs'),
+    switchMs: read.integer('switchMs'),
   }
-  const integer = (name: string): number => {
-    const value = fields.get(name)
-    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
-      throw new Error(`${name}: must be a whole number`)
-    }
-    return value
-  }
-  const choice = <const T extends string>(name: string, among: readonly T[]): T => {
-    const value = among.find(one => one === fields.get(name))
-    if (value === undefined) throw new Error(`${name}: must be one of ${among.join(', ')}`)
-    return value
-  }
+}
+
+function parseCore(text: string): ArmCore {
+  const fields = fieldsOf(text)
+  const read = reader(fields)
   const program = fields.get('program')
   if (!Array.isArray(program) || program.length === 0 || !program.every(word => typeof word === 'string')) {
     throw new Error('program: must be a list of words')
   }
   return {
-    operation: text_('operation'),
-    round: integer('round'),
-    mode: choice('mode', ARM_MODES),
-    target: text_('target'),
-    previous: text_('previous'),
-    profile: text_('profile'),
-    generation: fields.has('generation') ? integer('generation') : undefined,
-    ...(fields.get('defaultMoves') === true && { defaultMoves: true }),
-    ...(fields.has('runtime') && { runtime: runtimeOf(fields.get('runtime')) }),
-    bootId: text_('bootId'),
-    confirmMs: integer('confirmMs'),
-    switchMs: integer('switchMs'),
+    operation: read.text('operation'),
+    round: read.integer('round'),
+    mode: read.text('mode'),
+    target: read.text('target'),
+    previous: read.text('previous'),
     program,
-    toolPath: text_('toolPath'),
-    systemRoot: text_('systemRoot'),
-    units: choice('units', ['systemd', 'processes']),
+    toolPath: read.text('toolPath'),
+    systemRoot: read.text('systemRoot'),
+    units: read.choice('units', ['systemd', 'processes']),
+  }
+}
+
+function fieldsOf(text: string): ReadonlyMap<string, unknown> {
+  const parsed: unknown = JSON.parse(text)
+  if (typeof parsed !== 'object' || parsed === null) throw new Error('not an object')
+  return new Map<string, unknown>(Object.entries(parsed))
+}
+
+function reader(fields: ReadonlyMap<string, unknown>) {
+  return {
+    text: (name: string): string => {
+      const value = fields.get(name)
+      if (typeof value !== 'string' || value === '') throw new Error(`${name}: must be text`)
+      return value
+    },
+    integer: (name: string): number => {
+      const value = fields.get(name)
+      if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+        throw new Error(`${name}: must be a whole number`)
+      }
+      return value
+    },
+    choice: <const T extends string>(name: string, among: readonly T[]): T => {
+      const value = among.find(one => one === fields.get(name))
+      if (value === undefined) throw new Error(`${name}: must be one of ${among.join(', ')}`)
+      return value
+    },
   }
 }
 

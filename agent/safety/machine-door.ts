@@ -5,13 +5,10 @@ import type { System } from '../system/system.ts'
 import { processUnits } from '../units/process-units.ts'
 import { systemdUnits } from '../units/systemd-units.ts'
 import type { Units } from '../units/units.ts'
-import type { ArmRecord } from './arm-record.ts'
+import type { ArmCore } from './arm-record.ts'
 
 /** The doors through which the dead man acts: the same that armed it, by what the record says. */
-export function doorsOf(
-  arm: ArmRecord,
-  stateDir: string,
-): { readonly system: System; readonly units: Units } {
+export function doorsOf(arm: ArmCore, stateDir: string): { readonly system: System; readonly units: Units } {
   const system = createRealSystem({ root: '/', path: arm.toolPath, env: toolEnvironment() })
   if (arm.units === 'systemd') return { system, units: systemdUnits(system) }
   return {

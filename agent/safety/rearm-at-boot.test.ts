@@ -10,10 +10,10 @@ import { ScriptedUnits } from '../operation/testing/scripted-units.ts'
 import { ARM_MODES, type ArmMode, type ArmRecord } from './arm-record.ts'
 import { readDeadline, writeDeadline } from './deadline.ts'
 import { type ArmFolder, armFolder, prepareArmFolder } from './operation-folder.ts'
-import { type BootFinding, judgeAtBoot, settleAtBoot } from './rearm-at-boot.ts'
+import { type BootFinding, judgeAtBoot, returnNewer, settleAtBoot } from './rearm-at-boot.ts'
 import type { ReturnEnd } from './return-end.ts'
 import { readBootTime } from './uptime.ts'
-import { prepareClaims, type Verdict } from './verdict.ts'
+import { prepareClaims, readVerdict, type Verdict } from './verdict.ts'
 
 const OLD = '/nix/store/old'
 const NEW = '/nix/store/new'
@@ -49,6 +49,8 @@ describe('a boot that finds an armed change', () => {
     ],
     ['takes it back when nobody can tell whether it was armed', { armedFor: undefined }, 'claim-and-return'],
     ['gives no time twice in one boot', { armedFor: 'boot-2' }, 'keep'],
+    ['takes it back at once where only a newer agent can read it', { arm: undefined }, 'claim-and-return'],
+    ['also in the boot that armed it', { arm: undefined, armedFor: 'boot-2' }, 'claim-and-return'],
     ['leaves alone what is confirmed', { verdict: { kind: 'confirmed' } }, 'nothing'],
     ['leaves alone what was never touched', { verdict: untouched }, 'nothing'],
     ['walks on a way back that was cut', { verdict: returned }, 'return'],
@@ -72,7 +74,7 @@ describe('a boot that finds an armed change', () => {
   it('T52: gives time once, only to the system that was to be tried, and never leaves an open change alone', () => {
     const boots = fc.constantFrom('boot-1', 'boot-2', 'boot-3')
     const arbitrary = fc.record({
-      arm: fc.constantFrom(...ARM_MODES).map(arm),
+      arm: fc.option(fc.constantFrom(...ARM_MODES).map(arm), { nil: undefined }),
       verdict: fc.constantFrom<Verdict>(
         ...[{ kind: 'none' } as const, { kind: 'confirmed' } as const, returned, untouched],
         { kind: 'unreadable', reason: '' },
@@ -92,7 +94,7 @@ describe('a boot that finds an armed change', () => {
         const { verdict, bootId, armedFor, booted } = given
         if (verdict.kind === 'confirmed' || verdict.kind === 'untouched') expect(step.kind).toBe('nothing')
         if (step.kind === 'arm') {
-          expect([booted, armedFor, verdict.kind]).toEqual([NEW, given.arm.bootId, 'none'])
+          expect([booted, armedFor, verdict.kind]).toEqual([NEW, given.arm?.bootId, 'none'])
           expect(armedFor).not.toBe(bootId)
         }
         if (verdict.kind === 'none') expect(step.kind).not.toBe('nothing')
@@ -162,6 +164,28 @@ describe('what a boot does about an armed change', () => {
     expect(await readDeadline(folder)).toEqual(before)
     // And changes nothing where the timer is there.
     expect(await settle()).toBe(true)
+  })
+
+  it('has a newer program, which armed it, walk back where this one cannot read it', async () => {
+    bootAnew(system, NEW)
+    const commands: (readonly string[])[] = []
+    units.start = async unit => {
+      commands.push(unit.command)
+      return { kind: 'started' }
+    }
+    const newer = { ...record, program: ['/newer/agent'] }
+    expect(await returnNewer({ system, units }, folder, newer, stateDir, () => {})).toBe(true)
+    expect(commands).toEqual([
+      ['/newer/agent', 'return', '--state-dir', stateDir, '--operation', 'op', '--round', '1'],
+    ])
+    expect(await readVerdict(folder)).toEqual({ kind: 'returned', claim: { by: 'boot' } })
+    // Also where its claims lie elsewhere; and again and again until it starts.
+    await rm(join(folder.path, 'verdict'))
+    await rm(join(folder.path, 'claim.boot'))
+    expect(await returnNewer({ system, units }, folder, newer, stateDir, () => {})).toBe(true)
+    expect(commands).toHaveLength(2)
+    refuseTimers(0)
+    expect(await returnNewer({ system, units }, folder, newer, stateDir, () => {})).toBe(false)
   })
 
   it('has the way back itself wait where of the timer only the name is left', async () => {

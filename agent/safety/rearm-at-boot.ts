@@ -2,7 +2,7 @@ import { reasonOf } from '../../shared/errors.ts'
 import type { System } from '../system/system.ts'
 import { bootedSystem } from '../system/system-links.ts'
 import type { Units } from '../units/units.ts'
-import { type ArmRecord, readArmRecord } from './arm-record.ts'
+import { type ArmCore, type ArmRecord, readArmRecord } from './arm-record.ts'
 import { leftUntil, readDeadline } from './deadline.ts'
 import { doorsOf } from './machine-door.ts'
 import { type ArmFolder, listArmFolders } from './operation-folder.ts'
@@ -13,7 +13,8 @@ import { beginProof, claimReturned, readVerdict, type Verdict } from './verdict.
 
 /** What a boot finds of a change that was armed before. */
 export interface BootFinding {
-  readonly arm: ArmRecord
+  /** Undefined: a newer program wrote it, and this one cannot read it. */
+  readonly arm: ArmRecord | undefined
   readonly verdict: Verdict
   readonly end: ReturnEnd | undefined
   readonly bootId: string
@@ -43,6 +44,8 @@ export function judgeAtBoot({ arm, verdict, end, bootId, booted, armedFor }: Boo
       ? { kind: 'return' }
       : { kind: 'nothing' }
   }
+  // The agent of this system cannot read it either, so nobody is going to confirm it.
+  if (arm === undefined) return { kind: 'claim-and-return' }
   if (bootId === armedFor) return { kind: 'keep' }
   // Once: a second boot without a word is a machine that keeps falling over.
   if (booted === arm.target && armedFor === arm.bootId) return { kind: 'arm' }
@@ -62,6 +65,12 @@ export async function rearmAtBoot(stateDir: string, say: (line: string) => void)
       continue
     }
     try {
+      if (reading.kind === 'newer') {
+        say(`${reading.reason}: the program that wrote it walks back`)
+        good =
+          (await returnNewer(doorsOf(reading.core, stateDir), folder, reading.core, stateDir, say)) && good
+        continue
+      }
       good =
         (await settleAtBoot(doorsOf(reading.record, stateDir), folder, reading.record, stateDir, say)) && good
     } catch (error) {
@@ -73,9 +82,14 @@ export async function rearmAtBoot(stateDir: string, say: (line: string) => void)
   return good
 }
 
+interface Doors {
+  readonly system: System
+  readonly units: Units
+}
+
 /** Does what a boot has to do for one armed change; false: it could not, and is to be called again. */
 export async function settleAtBoot(
-  { system, units }: { readonly system: System; readonly units: Units },
+  { system, units }: Doors,
   folder: ArmFolder,
   arm: ArmRecord,
   stateDir: string,
@@ -114,6 +128,36 @@ export async function settleAtBoot(
       problem = await startReturn(units, folder, arm, stateDir)
       break
   }
+  if (problem !== undefined) say(`operation ${arm.operation}: ${problem}`)
+  return problem === undefined
+}
+
+/**
+ * Does it for a change of which only a newer program can read what was armed, such as where the system that is tried is one of before: it is
+ * taken back at once, by that program. False: it is to be called again.
+ */
+export async function returnNewer(
+  { system, units }: Doors,
+  folder: ArmFolder,
+  arm: ArmCore,
+  stateDir: string,
+  say: (line: string) => void,
+): Promise<boolean> {
+  const step = judgeAtBoot({
+    arm: undefined,
+    verdict: await readVerdict(folder),
+    end: await readReturnEnd(folder),
+    bootId: (await readBootTime(system)).bootId,
+    booted: await bootedSystem(system, arm.systemRoot),
+    armedFor: (await readDeadline(folder))?.bootId,
+  })
+  say(`operation ${arm.operation}: ${step.kind}`)
+  if (step.kind === 'nothing') return true
+  // Where the newer one keeps its claims elsewhere, it claims what it takes back itself: nothing of this boot was armed.
+  if (step.kind === 'claim-and-return') {
+    await claimReturned(folder, { by: 'boot' }).catch((error: unknown) => say(reasonOf(error)))
+  }
+  const problem = await startReturn(units, folder, arm, stateDir)
   if (problem !== undefined) say(`operation ${arm.operation}: ${problem}`)
   return problem === undefined
 }

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../shared/errors.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import type { UnitSpec, Units } from '../units/units.ts'
-import { type ArmRecord, readArmRecord } from './arm-record.ts'
+import { type ArmCore, type ArmRecord, readArmRecord } from './arm-record.ts'
 import { changeDeadline, writeDeadline } from './deadline.ts'
 import { doorsOf } from './machine-door.ts'
 import { type ArmFolder, armFolder } from './operation-folder.ts'
@@ -15,7 +15,7 @@ export const BROKEN_OFF = 75
 const BROKEN_OFF_PAUSE_MS = 10_000
 
 /** The unit that walks back. Its name is the lock of the way back: whoever starts it, there is one. */
-export function returnUnit(folder: ArmFolder, arm: ArmRecord, stateDir: string): UnitSpec {
+export function returnUnit(folder: ArmFolder, arm: ArmCore, stateDir: string): UnitSpec {
   return {
     name: unitName('return', folder),
     description: `Muster operation ${arm.operation}: back to ${arm.previous} unless it is confirmed`,
@@ -107,7 +107,7 @@ export async function disarmDeadMan(units: Units, folder: ArmFolder): Promise<vo
 export async function startReturn(
   units: Units,
   folder: ArmFolder,
-  arm: ArmRecord,
+  arm: ArmCore,
   stateDir: string,
 ): Promise<string | undefined> {
   const loaded = await units.startLoaded(unitName('return', folder))
@@ -132,7 +132,7 @@ export async function runReturn(
   const folder = armFolder(stateDir, operation, round)
   const reading = await readArmRecord(folder)
   if (reading.kind !== 'armed') {
-    say(`nothing is armed: ${reading.kind === 'unreadable' ? reading.reason : 'no record'}`)
+    say(`nothing is armed: ${reading.kind === 'missing' ? 'no record' : reading.reason}`)
     return 1
   }
   const { system, units } = doorsOf(reading.record, stateDir)

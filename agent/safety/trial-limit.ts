@@ -2,7 +2,7 @@ import { pause } from '../../shared/lifecycle.ts'
 import type { System } from '../system/system.ts'
 import { bootedSystem } from '../system/system-links.ts'
 import type { Units } from '../units/units.ts'
-import { type ArmRecord, readArmRecord } from './arm-record.ts'
+import { type ArmCore, readArmRecord } from './arm-record.ts'
 import { readDeadline } from './deadline.ts'
 import { doorsOf } from './machine-door.ts'
 import { type ArmFolder, listArmFolders } from './operation-folder.ts'
@@ -15,7 +15,13 @@ const LOOK_MS = 2_000
 const ORDERLY_MS = 5 * 60_000
 
 /** Whether this boot tries a system and the dead man, who gives it its time, has not been started yet. */
-export function isUnseenTrial({ arm, verdict, bootId, booted, armedFor }: Omit<BootFinding, 'end'>): boolean {
+export function isUnseenTrial({
+  arm,
+  verdict,
+  bootId,
+  booted,
+  armedFor,
+}: Omit<BootFinding, 'end' | 'arm'> & { readonly arm: ArmCore }): boolean {
   return arm.mode === 'trial' && verdict.kind === 'none' && booted === arm.target && armedFor !== bootId
 }
 
@@ -33,9 +39,9 @@ export async function limitTrial(
   const until = performance.now() + limitMs
   for (const folder of await listArmFolders(stateDir)) {
     const reading = await readArmRecord(folder)
-    if (reading.kind !== 'armed') continue
-    const doors = doorsOf(reading.record, stateDir)
-    await endUnseenTrial(doors, folder, reading.record, { until, say, signal })
+    if (reading.kind !== 'armed' && reading.kind !== 'newer') continue
+    const arm = reading.kind === 'armed' ? reading.record : reading.core
+    await endUnseenTrial(doorsOf(arm, stateDir), folder, arm, { until, say, signal })
   }
 }
 
@@ -52,7 +58,7 @@ export interface TrialWatch {
 export async function endUnseenTrial(
   { system, units }: { readonly system: System; readonly units: Units },
   folder: ArmFolder,
-  arm: ArmRecord,
+  arm: ArmCore,
   { until, say, signal, lookMs = LOOK_MS, orderlyMs = ORDERLY_MS }: TrialWatch,
 ): Promise<void> {
   const unseen = async () =>

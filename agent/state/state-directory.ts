@@ -2,7 +2,7 @@ import { chmod, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makePrivateDirectory, readFileIfThere, writeFileDurably } from '../../shared/durable-file.ts'
 import { hasCode, reasonOf } from '../../shared/errors.ts'
-import { lockDirectory, readBootId } from '../../shared/process-lock.ts'
+import { lockDirectory, OWN_FILE_SYSTEM, readBootId } from '../../shared/process-lock.ts'
 import { type MachineIdentity, makeIdentity, readIdentity } from '../identity/machine-identity.ts'
 import { AgentStateFile, countBoot } from './agent-state.ts'
 import { StateError } from './state-error.ts'
@@ -29,8 +29,8 @@ export interface OpenStateOptions {
  */
 export async function openStateDirectory(path: string, options: OpenStateOptions): Promise<StateDirectory> {
   await makePrivateDirectory(path)
-  const mode = (await stat(path)).mode & 0o777
-  if ((mode & 0o077) !== 0) await chmod(path, 0o700)
+  await closeToOthers(path)
+  // Which also proves that the file system makes hard links: verdicts of operations rest on them.
   const lock = await lockDirectory(path, 'muster-agent')
   try {
     await proveRoom(path)
@@ -43,6 +43,20 @@ export async function openStateDirectory(path: string, options: OpenStateOptions
     await lock[Symbol.asyncDispose]()
     throw error
   }
+}
+
+async function closeToOthers(path: string): Promise<void> {
+  const isOpen = async () => ((await stat(path)).mode & 0o077) !== 0
+  if (!(await isOpen())) return
+  try {
+    await chmod(path, 0o700)
+  } catch (error) {
+    throw new StateError(`${path}: cannot be closed to others (${reasonOf(error)}): ${OWN_FILE_SYSTEM}`, {
+      cause: error,
+    })
+  }
+  // Some file systems take it and do nothing.
+  if (await isOpen()) throw new StateError(`${path}: stays open to others: ${OWN_FILE_SYSTEM}`)
 }
 
 /** A machine that has its certificate starts on a full disk, too: what it must write meanwhile has its room already, and it can be helped. */

@@ -143,7 +143,8 @@ in
       default = "/var/lib/muster-agent";
       description = ''
         The one directory that must survive a reboot: the machine's key, certificates, the highest revision accepted and the
-        journal of operations. It lies below `/var/lib`. A machine that loses it comes back as a stranger.
+        journal of operations. It lies below `/var/lib`, on a file system with owners and hard links (not FAT): elsewhere the
+        agent does not start. A machine that loses it comes back as a stranger.
       '';
     };
 

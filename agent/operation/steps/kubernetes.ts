@@ -1,7 +1,6 @@
 import { OutcomeClass, Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { isServerRole } from '../../drivers/cluster-facts.ts'
 import type { ClusterDriver } from '../../drivers/driver.ts'
-import { waitFor } from '../../drivers/node/services.ts'
 import { installProfile } from '../../kubernetes/profile.ts'
 import { proveKubernetes } from '../../kubernetes/prove-kubernetes.ts'
 import { newestSnapshot } from '../../kubernetes/snapshots-of.ts'
@@ -9,6 +8,7 @@ import { endHold, holderOf } from '../../safety/kubernetes-hold.ts'
 import { failed, type PhaseResult, refused, STOPPED } from '../context.ts'
 import { actionOf } from '../fold.ts'
 import { AGAIN, STOP, type StepContext, type StepEnd } from './step-context.ts'
+import { untilSpared } from './until-spared.ts'
 import { end } from './verify-revision.ts'
 
 /**
@@ -19,7 +19,7 @@ export async function startKubernetes(context: StepContext): Promise<StepEnd> {
   const { phase, record } = context
   let untouched = false
   const result = await phase(Phase.KUBERNETES, async inner => {
-    const alone = isAlone(context) ? await untilSpared(context, inner.signal) : undefined
+    const alone = isAlone(context) ? await whyNotSpared(context, inner.signal) : undefined
     if (inner.signal.aborted) return STOPPED
     if (alone !== undefined) {
       untouched = true
@@ -42,36 +42,10 @@ function isAlone({ state }: StepContext): boolean {
   return (action === 'upgrade' || action === 'restart') && !state.kubernetes?.started
 }
 
-const LOOK_EVERY_MS = 2_000
-
-/**
- * Waits until the datastore bears that this server restarts; says why it does not. What was asked when the operation began is long ago: since
- * then all was fetched, and another server may have failed or begun to join. Where it cannot be told the server is ill, and a
- * restart is what may mend it.
- */
-async function untilSpared(
-  { deps, input, state }: StepContext,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  const opened = await deps.kubernetes.open()
-  if (opened.kind !== 'driver' || !isServerRole(opened.driver.facts.role)) return undefined
-  const { cluster } = opened.driver
-  let why: string | undefined
-  const spared = await waitFor(
-    deps.config.kubernetesDeadlineMs,
-    signal,
-    async () => {
-      const asked = await cluster.whyNotStop(signal)
-      const now = asked.kind === 'done' ? asked.value : undefined
-      if (now === undefined) return true
-      if (why === undefined)
-        input.say(`Kubernetes waits with its restart on ${state.host || 'this node'}: ${now}`)
-      why = now
-      return undefined
-    },
-    LOOK_EVERY_MS,
-  )
-  return spared || signal.aborted ? undefined : why
+/** Says why the datastore does not bear that this server restarts, where it did not for as long as a start may take. */
+async function whyNotSpared(context: StepContext, signal: AbortSignal): Promise<string | undefined> {
+  const patienceMs = context.deps.config.kubernetesDeadlineMs
+  return await untilSpared(context, { waits: 'Kubernetes waits with its restart', patienceMs, signal })
 }
 
 /** Of a move of Kubernetes alone: until it was started, its profile is what was recorded. Says what is in the way. */
@@ -106,7 +80,7 @@ async function startAndProve(context: StepContext, signal: AbortSignal): Promise
       const detail = 'Kubernetes is kept down on this machine by somebody else, so it was not started'
       return { kind: 'ok', value: undefined, detail }
     }
-    const alone = isAlone(context) ? undefined : await untilSpared(context, signal)
+    const alone = isAlone(context) ? undefined : await whyNotSpared(context, signal)
     if (signal.aborted) return STOPPED
     if (alone !== undefined) {
       const reason = `Kubernetes was not restarted: ${alone}. What ran goes on; mend the other servers, then \`muster resume ${state.host || 'HOST'}\` and \`muster restart ${state.host || 'HOST'}\``

@@ -6,7 +6,7 @@ import { unitName } from '../../safety/switch-unit.ts'
 import { readBootTime } from '../../safety/uptime.ts'
 import { claimReturned, claimUntouched, type ReturnClaim } from '../../safety/verdict.ts'
 import { type PhaseFailure, STOPPED } from '../context.ts'
-import { roundOf } from './round.ts'
+import { folderOf, wayBackOf } from './round.ts'
 import { AGAIN, STOP, type StepContext, type StepEnd } from './step-context.ts'
 
 const POLL_MS = 250
@@ -14,8 +14,7 @@ const STARTS = 3
 
 /** Decides that the old system must come back, unless something was decided before. */
 export async function claimReturn(context: StepContext, claim: ReturnClaim): Promise<void> {
-  const { folder } = await roundOf(context)
-  const verdict = await claimReturned(folder, claim)
+  const verdict = await claimReturned(folderOf(context), claim)
   if (verdict.kind === 'returned') {
     const why = claim.by === 'agent' ? claim.reason : 'not confirmed in time'
     context.input.say(`goes back to what ran before: ${why}`)
@@ -28,7 +27,7 @@ export async function claimReturn(context: StepContext, claim: ReturnClaim): Pro
  */
 export async function awaitReturn(context: StepContext): Promise<StepEnd> {
   const { deps, phase } = context
-  const { folder, arm } = await roundOf(context)
+  const { folder, arm } = await wayBackOf(context)
   const result = await phase(Phase.RETURN, async ({ signal, say }) => {
     let starts = 0
     const startedMs = performance.now()
@@ -70,9 +69,8 @@ export async function awaitReturn(context: StepContext): Promise<StepEnd> {
 
 /** Ends a round in which nothing was touched: there is nothing to take back, and the dead man must not. */
 export async function giveUpUntouched(context: StepContext, failure: PhaseFailure): Promise<StepEnd> {
-  const { folder } = await roundOf(context)
   const { kind: _, ...why } = failure
   // When the dead man was faster, it has looked at the machine, and its word is waited for.
-  await claimUntouched(folder, { ...why, exitCode: why.exitCode })
+  await claimUntouched(folderOf(context), { ...why, exitCode: why.exitCode })
   return AGAIN
 }

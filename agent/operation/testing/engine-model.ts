@@ -162,7 +162,13 @@ export class EngineModel {
   #observe(): Observed {
     return {
       ...{ now: this.#time(), instance: String(this.#instance), current: this.current, booted: this.#booted },
-      ...{ verdict: this.verdict, returnEnd: this.#end, deadline: this.#deadline, recordProblem: undefined },
+      ...{
+        verdict: this.verdict,
+        returnEnd: this.#end,
+        deadline: this.#deadline,
+        recordProblem: undefined,
+        newerRecord: undefined,
+      },
     }
   }
 

@@ -1,6 +1,6 @@
 import { type ArmRecord, readArmRecord } from '../../safety/arm-record.ts'
 import { writeEndMark, writeStartMark } from '../../safety/marks.ts'
-import { armFolder } from '../../safety/operation-folder.ts'
+import { type ArmFolder, armFolder } from '../../safety/operation-folder.ts'
 import { startReturn } from '../../safety/return-unit.ts'
 import { walkBack } from '../../safety/walk-back.ts'
 import type { Ending, System } from '../../system/system.ts'
@@ -27,6 +27,11 @@ export class ScriptedUnits implements Units {
   /** Called when somebody asks for a restart of the agent, or for a boot. */
   onRestart: () => Promise<void> = async () => {}
   onReboot: () => Promise<void> = async () => {}
+  /** How the program that walks back reads what was armed; a test may have it be a newer one. */
+  readRecord: (folder: ArmFolder) => Promise<ArmRecord | undefined> = async folder => {
+    const reading = await readArmRecord(folder)
+    return reading.kind === 'armed' ? reading.record : undefined
+  }
   readonly #system: System
   readonly #running = new Map<string, Running>()
   /** All that was launched and has not come to its end, also what a cut took. */
@@ -163,9 +168,8 @@ export class ScriptedUnits implements Units {
     const value = (flag: string) => unit.command[unit.command.indexOf(flag) + 1] ?? ''
     const stateDir = value('--state-dir')
     const folder = armFolder(stateDir, value('--operation'), Number(value('--round')))
-    const reading = await readArmRecord(folder)
-    if (reading.kind !== 'armed') return
-    const record: ArmRecord = reading.record
+    const record = await this.readRecord(folder)
+    if (!record) return
     if (unit.command.includes('trigger')) {
       await startReturn(this, folder, record, stateDir)
       return
