@@ -499,6 +499,14 @@ describe('leaving', () => {
     expect(decide(alone, leaving('a')).words).toContainEqual(expect.stringContaining('last server'))
   })
 
+  it('waits while the machine is held or at work on its system, and is not begun with it', () => {
+    const waits = decide({ c: { occupied: true } }, leaving('c'))
+    expect([waits.steps, waits.why('c')]).toEqual([[], ['occupied', 'leaving']])
+    // Another one does it for a machine that is gone.
+    const dead = { connected: false, occupied: true, member: { healthy: false }, ready: false } as const
+    expect(decide({ c: dead }, leaving('c', true)).steps).toMatchObject([{ executor: 'm-a' }])
+  })
+
   it('refuses to take out as dead what lives', () => {
     expect(decide({}, leaving('c', true)).why('c')).toContain('member-alive')
   })
