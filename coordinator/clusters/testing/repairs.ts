@@ -52,13 +52,7 @@ export class Repairs {
     box.data = { kind: 'lost', authority, distribution, path: PATH }
     box.wipedAt = world.now
     this.lostDatastores += 1
-    // What it was doing for others came to nothing.
-    for (const [operation, job] of box.journal) {
-      if (job.state !== 'running') continue
-      job.state = 'failed'
-      const report = { kind: 'ended', done: false, authority: '' } as const
-      box.outbox.set(`${operation} ended`, { operation, report, sealed: undefined })
-    }
+    breakOff(box)
   }
 
   /** A tick of what the coordinator tells servers of before, and of what the operator does by what is shown. */
@@ -127,11 +121,23 @@ export class Repairs {
       world.violations.push(`wipes a member: ${box.id}`)
       return
     }
+    // A wipe runs alone: what was before it ran out of time.
+    breakOff(box)
     box.data = { kind: 'none' }
     box.fork = undefined
     box.stoodDown = false
     this.wiped += 1
     const record = noteSuccess(centre.record, box.id, world.now)
     centre.record = record.left.get(box.host) === box.id ? letReturn(record, box.host) : record
+  }
+}
+
+/** What a machine was doing comes to nothing. */
+function breakOff(box: Box): void {
+  for (const [operation, job] of box.journal) {
+    if (job.state !== 'running') continue
+    job.state = 'failed'
+    const report = { kind: 'ended', done: false, authority: '' } as const
+    box.outbox.set(`${operation} ended`, { operation, report, sealed: undefined })
   }
 }
