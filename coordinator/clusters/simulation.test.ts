@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { planActs } from './acts/plan-acts.ts'
 import type { ClusterSnapshot, MachineView } from './cluster-snapshot.ts'
 import { DECIDERS, type Decider } from './decide-cluster.ts'
 import { type SimulationOptions, simulate } from './testing/simulate.ts'
@@ -266,6 +267,20 @@ describe('the made-up world', () => {
     }
     for (const part of ['founding', 'leaves', 'clears', 'joins'] as const)
       expect(isNoticed(part), part).toBe(true)
+  })
+
+  it('notices a planner that tells members of the datastore to stand down', () => {
+    const world = { servers: 3, workers: 0, distribution: 'k3s', repairs: true } as const
+    const { violations } = simulate({
+      ...{ ...world, seed: 1, serversLostAtTick: 80 },
+      planActs: (input, now) => {
+        const { snapshot } = input
+        // As if nobody had joined since the datastore was set back.
+        const record = { ...snapshot.record, setBackAt: Number.MAX_SAFE_INTEGER }
+        return planActs({ ...input, snapshot: { ...snapshot, record } }, now)
+      },
+    })
+    expect(violations).toContainEqual(expect.stringMatching(/^stands down a member/))
   })
 
   it('shrinks what fails to a small cluster, whose seed and path are printed', () => {

@@ -22,8 +22,13 @@ export class Repairs {
   stoodDown = 0
   wiped = 0
   readonly #told = new Set<string>()
+  readonly #planActs: typeof planActs
   /** When each wipe that was ordered comes to its machine. */
   readonly #wipes = new Map<Box, number>()
+
+  constructor(plan: typeof planActs = planActs) {
+    this.#planActs = plan
+  }
 
   cause(world: World, { record }: RepairCentre): void {
     const { random, now } = world
@@ -66,7 +71,7 @@ export class Repairs {
   }
 
   #standDown(world: World, snapshot: ClusterSnapshot): void {
-    const steps = planActs(
+    const steps = this.#planActs(
       { snapshot, waiting: [], open: [], adopted: new Set(), stoodDown: this.#told, manifests: undefined },
       world.now,
     )

@@ -1,4 +1,5 @@
 import { absorbReport } from '../absorb-report.ts'
+import type { planActs } from '../acts/plan-acts.ts'
 import { type ClusterRecord, type Distribution, emptyRecord, isJoining } from '../cluster-record.ts'
 import type { ClusterSnapshot, MachineView, Observation } from '../cluster-snapshot.ts'
 import { DECIDERS, type Decider, decideCluster } from '../decide-cluster.ts'
@@ -40,6 +41,8 @@ export interface SimulationOptions {
   readonly serversLostAtTick?: number
   /** Datastores are lost alone, machines are held or at work, and servers of before a restore are told to stop; a person mends it. */
   readonly repairs?: boolean
+  /** Another planner of acts, where there are repairs. */
+  readonly planActs?: typeof planActs
 }
 
 export interface SimulationResult {
@@ -95,7 +98,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     startedMs: 0,
     halted: undefined,
     lost: new LostServers(),
-    repairs: options.repairs ? new Repairs() : undefined,
+    repairs: options.repairs ? new Repairs(options.planActs) : undefined,
   }
   const deciders = options.deciders ?? DECIDERS
   for (let tick = 0; tick < FAULTY_TICKS; tick += 1) {
