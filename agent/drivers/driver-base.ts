@@ -1,4 +1,5 @@
 import type { Clock } from '../../shared/clock.ts'
+import { EASY_CERTS } from '../../shared/kubernetes/distributions.ts'
 import { readObject, textAt } from '../../shared/read-value.ts'
 import type { System } from '../system/system.ts'
 import { type ClusterFacts, isServerRole, isWorkerRole, NODE_ADDRESS } from './cluster-facts.ts'
@@ -248,6 +249,12 @@ export async function adoptData(
   if (data.kind === 'none') return failed('precondition', 'no data of any cluster is on this disk')
   if (data.authority !== authority) {
     return failed('data-present', `the data here is of authority ${data.authority}, not of ${authority}`)
+  }
+  if (data.distribution === EASY_CERTS) {
+    return failed(
+      'unsupported',
+      "the certificates of this node are nixpkgs' own (easyCerts), which let nobody else join and end within days without their issuer: such a cluster is not adopted; found one beside it, and move what runs there",
+    )
   }
   if (!isDataOf(data, facts.distribution)) {
     return failed(

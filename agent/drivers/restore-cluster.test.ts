@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { chmod, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -42,8 +42,11 @@ const SNAPSHOT: Readonly<Record<Distribution, Readonly<Record<string, string>>>>
 class FreshMachine implements AsyncDisposable {
   readonly made: DriverFixture
   #runs = false
+  #resets = 0
   /** What is done besides when a line is run, such as to kill whoever runs it. */
   onRun: (ran: Ran) => void = () => {}
+  /** What fails, after it did what it does. */
+  fails: RegExp | undefined
 
   readonly members: SeenMember[]
 
@@ -59,7 +62,8 @@ class FreshMachine implements AsyncDisposable {
         /./,
         ran => {
           machine.onRun(ran)
-          return machine.#answer(ran)
+          const answer = machine.#answer(ran)
+          return machine.fails?.test(ran.line) ? { exitCode: 1, stderr: 'no room' } : answer
         },
       ],
     ]
@@ -94,6 +98,9 @@ class FreshMachine implements AsyncDisposable {
           exitCode: 1,
           stderr: `${K3S_TOKEN} does not exist, please pass --token to complete the restoration`,
         }
+      const etcd = `${this.made.root}/var/lib/rancher/k3s/server/db/etcd`
+      this.#resets += 1
+      if (existsSync(etcd)) renameSync(etcd, `${etcd}-old-${1_700_000_000 + this.#resets}`)
       this.write('/var/lib/rancher/k3s/server/db/etcd/member/wal', 'restored')
       this.write('/var/lib/rancher/k3s/server/tls/server-ca.crt', AUTHORITY_PEM)
     }
@@ -117,6 +124,10 @@ class FreshMachine implements AsyncDisposable {
   write(path: string, text: string): void {
     mkdirSync(dirname(`${this.made.root}${path}`), { recursive: true })
     writeFileSync(`${this.made.root}${path}`, text)
+  }
+
+  get runs(): boolean {
+    return this.#runs
   }
 
   get lines(): readonly string[] {
@@ -278,6 +289,101 @@ describe('a snapshot on a server', () => {
       expect(await machine.made.read(`${aside}/member/wal`)).toBe('of before')
     },
   )
+})
+
+describe('a restore that comes to nothing on a server', () => {
+  const DATA = {
+    components: '/var/lib/etcd/member/snap/db',
+    kubernetes: '/var/lib/etcd/member/snap/db',
+    k3s: '/var/lib/rancher/k3s/server/db/etcd/member/wal',
+    k0s: '/var/lib/k0s/etcd/member/wal',
+  } as const
+
+  /** With data of its own, which is newer than its snapshot. */
+  async function serving(distribution: Distribution): Promise<FreshMachine> {
+    const machine = await FreshMachine.start(distribution)
+    expect(await machine.restore('first-time')).toMatchObject({ kind: 'done' })
+    machine.write(DATA[distribution], 'of before')
+    return machine
+  }
+
+  const secrets = async ({ made: { files } }: FreshMachine) =>
+    await Promise.all((['token', 'agent-token', 'next-token', 'start.env'] as const).map(files.get))
+
+  it.each([
+    ['components', /^etcdutl snapshot restore/],
+    ['kubernetes', /^etcdutl snapshot restore/],
+    ['kubernetes', /^chown/],
+    ['k3s', /^k3s server --cluster-reset/],
+    ['k0s', /^k0s restore/],
+    ['k3s', /^systemctl stop/],
+  ] as const)('starts %s again with what it had, and says so (%s)', async (distribution, fails) => {
+    await using machine = await serving(distribution)
+    await machine.made.files.put('token', 'K10abc::server:newer')
+    const had = await secrets(machine)
+    machine.fails = fails
+    for (const operation of ['later', 'later', 'latest']) {
+      expect(await machine.restore(operation)).toMatchObject({
+        class: 'command',
+        reason: expect.stringMatching(/no room.*; this server was started again with what it had$/s),
+      })
+      expect(machine.runs).toBe(true)
+      expect(await machine.made.read(DATA[distribution])).toBe('of before')
+      expect(await secrets(machine)).toEqual(had)
+    }
+    machine.fails = undefined
+    expect(await machine.restore('at-last')).toMatchObject({ kind: 'done' })
+    expect(await machine.made.read(DATA[distribution])).toBe('restored')
+  })
+
+  it.each(['components', 'k3s', 'k0s'] as const)(
+    'starts %s again also where the agent itself fails, and gives up in the end',
+    async distribution => {
+      const whole = await serving(distribution)
+      const first = whole.lines.length
+      await whole.restore('later')
+      const lines = whole.lines.slice(first)
+      const started = lines.findLastIndex(line => line.startsWith('systemctl start'))
+      await whole[Symbol.asyncDispose]()
+      const stopped = lines.findIndex(line => line.startsWith('systemctl stop'))
+      for (let at = stopped; at < started; at += 1) {
+        await using machine = await serving(distribution)
+        const from = machine.lines.length
+        machine.onRun = () => {
+          if (machine.lines.length === from + at + 1) throw new Error('a bug')
+        }
+        await expect(machine.restore('later'), lines[at]).rejects.toThrow('a bug')
+        // What comes after the snapshot is in place is its start.
+        if ((await machine.made.files.readMark('restored')) === 'later') continue
+        expect(machine.runs, lines[at]).toBe(true)
+        expect(await machine.made.read(DATA[distribution]), lines[at]).toBe('of before')
+      }
+    },
+  )
+
+  it('names what is to be done where it cannot be started again, and leaves one stopped that was to stay so', async () => {
+    await using machine = await serving('components')
+    machine.fails = /^etcdutl snapshot restore|^systemctl start/
+    expect(await machine.restore('later')).toMatchObject({
+      reason: expect.stringMatching(/cannot be started again \(.*no room.*\): `muster restart n1`$/s),
+    })
+    await machine.made.files.mark('stood-down')
+    const before = machine.lines.length
+    expect(await machine.restore('later')).toMatchObject({
+      reason: expect.stringMatching(/stays stopped as it was before$/),
+    })
+    expect(machine.lines.slice(before).filter(line => line.startsWith('systemctl start'))).toEqual([])
+  })
+
+  it('says that the snapshot is in place where only the start fails, and what is to be done', async () => {
+    await using machine = await serving('components')
+    machine.fails = /--raw \/readyz/
+    expect(await machine.restore('later')).toMatchObject({
+      class: 'timed-out',
+      reason: expect.stringContaining('`muster cluster restore home first --on n1` was given again'),
+    })
+    expect(await machine.made.read(DATA.components)).toBe('restored')
+  })
 })
 
 describe('a snapshot is refused', () => {

@@ -54,11 +54,21 @@ it('gives way to the next operation', async () => {
 it('puts all back where nothing came in its place', async () => {
   await setAside(files, 'a', DATA)
   await files.write('/data/etcd/file', 'half made')
-  await putBack(files, DATA)
+  await putBack(files, 'a', DATA)
   expect([await asides(), await folders()]).toEqual([
     [undefined, undefined],
     ['of before', 'of before'],
   ])
-  await putBack(files, DATA)
+  await putBack(files, 'a', DATA)
   expect(await folders()).toEqual(['of before', 'of before'])
+})
+
+it('puts back nothing that another operation set aside, which is older than what is there', async () => {
+  await setAside(files, 'a', DATA)
+  for (const [folder] of DATA) await files.write(`${folder}/file`, 'restored')
+  await putBack(files, 'b', DATA)
+  expect([await asides(), await folders()]).toEqual([
+    ['of before', 'of before'],
+    ['restored', 'restored'],
+  ])
 })

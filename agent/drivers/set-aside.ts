@@ -22,8 +22,13 @@ export async function setAside(
   }
 }
 
-/** Puts back what was set aside, when nothing came in its place. */
-export async function putBack(files: ClusterFiles, folders: readonly Aside[]): Promise<void> {
+/** Puts back what this operation set aside, when nothing came in its place; what another one set aside is older, and stays there. */
+export async function putBack(
+  files: ClusterFiles,
+  operation: string,
+  folders: readonly Aside[],
+): Promise<void> {
+  if ((await files.readMark('set-aside')) !== operation) return
   for (const [folder, aside] of folders) {
     if ((await files.list(aside)).length === 0) continue
     await files.remove(folder)

@@ -17,6 +17,8 @@ import {
   sampleSnapshot,
 } from './testing/sample-snapshot.ts'
 
+import { WaitingBook } from './waiting-book.ts'
+
 const NONE: NodeData = { kind: 'none' }
 const empty = { data: NONE }
 const allEmpty = { a: empty, b: empty, c: empty, d: empty, e: empty }
@@ -427,6 +429,45 @@ describe('a machine that was installed anew under its name', () => {
   })
 })
 
+describe('a worker that has joined, and whose Node somebody deleted', () => {
+  const deleted = { ready: undefined } as const
+
+  it('is named with what mends it, and nothing is done to it nor kept from anybody else', () => {
+    const { steps, why, words } = decide({ d: deleted, e: empty })
+    expect(why('d')).toEqual(['no-node'])
+    expect(words.join()).toContain('`muster leave d`, then `muster rejoin d`')
+    expect(steps).toMatchObject([{ kind: 'mint', host: 'e' }])
+    expect(decide({ b: { ...deleted, role: 'server+worker' } }).why('b')).toEqual(['no-node'])
+    // A server without pods may have none.
+    expect(decide({ b: deleted }).why('b')).toEqual([])
+  })
+
+  it('is told of in `health` when it stays so', () => {
+    const book = new WaitingBook({ afterMs: 60_000 })
+    const { waiting } = decideCluster(sampleSnapshot({ d: deleted }), NOW)
+    book.set('home', waiting, NOW)
+    expect(book.problems(NOW)).toEqual([])
+    book.set('home', waiting, NOW + 60_000)
+    expect(book.problems(NOW + 60_000)).toEqual([
+      expect.stringContaining('d: it has joined, and the cluster'),
+    ])
+  })
+
+  it('is not told of by what was seen before its join was over, nor where nobody sees', () => {
+    const joinedAt = (overMs: number) => ({
+      attempts: new Map([['m-d', { failures: 0, notBeforeMs: 0, reason: '', overMs }]]),
+    })
+    const old = { agoMs: 20_000 }
+    const seen = { a: old, b: old, c: old, d: deleted }
+    expect(decide(seen, joinedAt(NOW - 15_000)).why('d')).toEqual([])
+    expect(decide(seen, joinedAt(NOW - 25_000)).why('d')).toEqual(['no-node'])
+    const away = { connected: false }
+    expect(decide({ a: away, b: away, c: away, d: deleted }).why('d')).toEqual([])
+    // That it left by an operator's word, and came back, is another matter.
+    expect(decide({ d: deleted }, { left: new Map([['d', 'm-d']]) }).why('d')).toEqual([])
+  })
+})
+
 describe('leaving', () => {
   const leaving = (host: string, dead = false, server = host < 'd') =>
     askToLeave(
@@ -456,6 +497,14 @@ describe('leaving', () => {
     expect(decide({}, both).why('b')).toContain('server-change')
     const alone = { b: { role: 'worker' }, c: { role: 'worker' } } as const
     expect(decide(alone, leaving('a')).words).toContainEqual(expect.stringContaining('last server'))
+  })
+
+  it('waits while the machine is held or at work on its system, and is not begun with it', () => {
+    const waits = decide({ c: { occupied: true } }, leaving('c'))
+    expect([waits.steps, waits.why('c')]).toEqual([[], ['occupied', 'leaving']])
+    // Another one does it for a machine that is gone.
+    const dead = { connected: false, occupied: true, member: { healthy: false }, ready: false } as const
+    expect(decide({ c: dead }, leaving('c', true)).steps).toMatchObject([{ executor: 'm-a' }])
   })
 
   it('refuses to take out as dead what lives', () => {

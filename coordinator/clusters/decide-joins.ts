@@ -4,6 +4,7 @@ import {
   type ClusterSnapshot,
   liveServers,
   type NodeData,
+  type NodeObject,
   newestView,
   settledObservation,
   type WantedHost,
@@ -101,7 +102,8 @@ function standingOf(
   if (data.kind === 'cluster') {
     if (!belongs(snapshot, data)) return { gate: 'foreign-data', authority: data.authority }
     if (isServer(role) && !isOfDatastore(record, machine)) return { gate: 'set-back', host }
-    return isServer(role) ? standingOfServer(snapshot, host, now) : 'joined'
+    const standing = isServer(role) ? standingOfServer(snapshot, host, now) : 'joined'
+    return standing === 'joined' && hasNoNode(snapshot, wanted, now) ? { gate: 'no-node', host } : standing
   }
   if (data.kind === 'lost') return lostDatastore(snapshot, host, data, now)
   if (record.left.get(host) === machine) return { gate: 'left' }
@@ -138,6 +140,23 @@ function standingOfServer(snapshot: ClusterSnapshot, host: string, now: number):
   const reading = readQuorum(snapshot, now)
   if (reading.kind === 'unknown') return 'joined'
   return reading.quorum.members.some(({ name }) => name === host) ? 'joined' : { gate: 'not-a-member', host }
+}
+
+/**
+ * Pods are to run on it, and no server knows a Node of its name, by what each saw after it had joined: somebody deleted it while its
+ * kubelet ran, which makes one only when it starts. Servers without pods may have none.
+ */
+function hasNoNode(
+  snapshot: ClusterSnapshot,
+  { host, machine = '', role }: WantedHost,
+  now: number,
+): boolean {
+  const { record } = snapshot
+  if (role === 'server' || record.left.get(host) === machine) return false
+  const sinceMs = Math.max(record.attempts.get(machine)?.overMs ?? 0, record.settledMs)
+  const seen = liveServers(snapshot, now).filter(({ asOfMs }) => asOfMs > sinceMs)
+  const isNode = ({ name, uid }: NodeObject) => name === host && uid !== ''
+  return seen.length > 0 && !seen.some(({ view }) => view.nodes.some(isNode))
 }
 
 function whyNotNow(snapshot: ClusterSnapshot, wanted: WantedHost, now: number): Reason | undefined {

@@ -81,7 +81,9 @@ function choose(
     if (reason) return { reason }
   }
   if (dead) return { executor: server.machine }
-  return settledObservation(snapshot, machine, now) ? { executor: machine } : { reason: { gate: 'away' } }
+  if (!settledObservation(snapshot, machine, now)) return { reason: { gate: 'away' } }
+  // It would refuse the order, and be said to have failed.
+  return snapshot.machines.get(machine)?.occupied ? { reason: { gate: 'occupied' } } : { executor: machine }
 }
 
 function isSetBack(

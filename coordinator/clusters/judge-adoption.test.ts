@@ -50,6 +50,22 @@ describe('adopting a running cluster', () => {
     expect(before.waiting).toEqual([{ host: '', reason: { gate: 'adopt-first', host: 'a' } }])
   })
 
+  it('names easyCerts where that is why, and what to do, and not what follows from it', () => {
+    const data = { ...clusterData(true), distribution: 'easyCerts' }
+    const worker = { ...data, server: false }
+    const changes = { a: { data }, b: { data: worker, role: 'worker' }, c: { role: 'worker' } } as const
+    const easy = {
+      ...sampleSnapshot({ ...changes, d: { data: worker } }, fresh),
+      distribution: 'kubernetes',
+    } as const
+    const hosts = easy.hosts.filter(({ host }) => ['a', 'b', 'd'].includes(host))
+    const verdict = judgeAdoption({ ...easy, hosts }, NOW)
+    expect(verdict).toEqual({
+      kind: 'refused',
+      problems: [expect.stringMatching(/^a, b, d: services\.kubernetes with easyCerts.*out of fleet\.toml/)],
+    })
+  })
+
   it('names everything that does not fit, at once', () => {
     const text = problems({
       b: { data: clusterData(true, 'b'.repeat(64)) },

@@ -1,4 +1,4 @@
-import { layoutOf } from '../../shared/kubernetes/distributions.ts'
+import { EASY_CERTS, layoutOf } from '../../shared/kubernetes/distributions.ts'
 import { type ClusterRecord, isServer } from './cluster-record.ts'
 import {
   type ClusterSnapshot,
@@ -83,7 +83,7 @@ export function judgeAdoption(snapshot: ClusterSnapshot, now: number): AdoptionV
       problems.push(`${wanted.host} has another authority than ${first.wanted.host}`)
     }
     const layout = layoutOf(distribution)
-    if (data.distribution !== layout) {
+    if (data.distribution !== layout && data.distribution !== EASY_CERTS) {
       const expected = layout === distribution ? '' : `, which would look like ${layout}`
       problems.push(
         `${wanted.host} runs ${data.distribution || 'what has no name'}, the fleet file says ${distribution}${expected}`,
@@ -94,6 +94,14 @@ export function judgeAdoption(snapshot: ClusterSnapshot, now: number): AdoptionV
         `${wanted.host} has data of a ${data.server ? 'server' : 'worker'}, its role is ${wanted.role}`,
       )
     }
+  }
+  const easyCerts = holders.filter(({ data }) => data.distribution === EASY_CERTS)
+  if (easyCerts.length > 0) {
+    const names = easyCerts.map(({ wanted }) => wanted.host).join(', ')
+    problems.push(
+      `${names}: services.kubernetes with easyCerts, whose certificates let no other server join and end without their issuer; such a cluster is not adopted: found one on other machines and move what runs there, or take role and cluster of these hosts out of fleet.toml (docs/clusters.md, kubernetes)`,
+    )
+    return { kind: 'refused', problems }
   }
   const servers = holders.filter(({ view }) => view?.ready && view.members.length > 0)
   const [server] = servers

@@ -57,6 +57,7 @@ export type Reason =
       readonly name: string
     }
   | { readonly gate: 'not-ready' }
+  | { readonly gate: 'no-node'; readonly host: string }
   | { readonly gate: 'version'; readonly reason: string }
   | { readonly gate: 'version-unknown'; readonly host: string }
   | { readonly gate: 'slots'; readonly limit: number }
@@ -144,6 +145,8 @@ export function describeReason(reason: Reason): string {
       return `${reason.host} has snapshot ${reason.name} of the cluster: go back to it (\`muster cluster restore ${reason.cluster} ${reason.name} --on ${reason.host}\`), or take it away; until then nothing is founded`
     case 'not-ready':
       return 'it has joined, and its node is not Ready'
+    case 'no-node':
+      return `it has joined, and the cluster has no Node of its name, so that no pod comes to it; its kubelet makes one when it starts: \`muster-agent restart\` on that machine, or \`muster leave ${reason.host}\`, then \`muster rejoin ${reason.host}\``
     case 'version':
       return `its Kubernetes does not fit the cluster: ${reason.reason}`
     case 'version-unknown':

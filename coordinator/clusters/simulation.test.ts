@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { planActs } from './acts/plan-acts.ts'
 import type { ClusterSnapshot, MachineView } from './cluster-snapshot.ts'
 import { DECIDERS, type Decider } from './decide-cluster.ts'
 import { type SimulationOptions, simulate } from './testing/simulate.ts'
@@ -11,6 +12,7 @@ const options: fc.Arbitrary<SimulationOptions> = fc.record({
   servers: fc.constantFrom(1, 2, 3, 3, 5),
   workers: fc.integer({ min: 0, max: 25 }),
   distribution: fc.constantFrom('k3s', 'k0s', 'kubernetes', 'components'),
+  repairs: fc.boolean(),
 })
 
 // What fails is repeated by the seed and path that fast-check prints.
@@ -21,6 +23,7 @@ describe('clusters in a made-up world of crashes, lost messages, wrong clocks an
   it('T39, T40, T50: never have two founders, lose quorum or give a token to the wrong machine, and are whole in the end', () => {
     let reinstalled = 0
     let saidDead = 0
+    const mended = { lostDatastores: 0, wiped: 0 }
     fc.assert(
       fc.property(options, each => {
         const result = simulate(each)
@@ -28,12 +31,16 @@ describe('clusters in a made-up world of crashes, lost messages, wrong clocks an
         expect(result.unsettled).toEqual([])
         reinstalled += result.reinstalled
         saidDead += result.saidDead
+        mended.lostDatastores += result.repairs?.lostDatastores ?? 0
+        mended.wiped += result.repairs?.wiped ?? 0
       }),
       { seed, numRuns: 60 },
     )
     // A world in which nothing happens would prove nothing.
     expect(reinstalled).toBeGreaterThan(30)
     expect(saidDead).toBeGreaterThan(0)
+    expect(mended.lostDatastores).toBeGreaterThan(0)
+    expect(mended.wiped).toBeGreaterThan(0)
   })
 
   it('N21: are not founded again by a coordinator that lost its store', () => {
@@ -83,12 +90,14 @@ describe('clusters whose coordinator is put back to a copy of its store', () => 
 describe('clusters all of whose servers were lost', () => {
   it('are brought back on one machine, never twice, by nobody who comes back with what there was, and are whole in the end', () => {
     let broughtBack = 0
+    let stoodDown = 0
     fc.assert(
       fc.property(options, fc.integer({ min: 60, max: 250 }), (each, serversLostAtTick) => {
         const result = simulate({ ...each, serversLostAtTick })
         expect(result.violations).toEqual([])
         expect(result.unsettled).toEqual([])
         if (result.broughtBack) broughtBack += 1
+        stoodDown += result.repairs?.stoodDown ?? 0
       }),
       // Worlds in which a server of before is to leave, and in which a token is owed by one when the restore is not heard of yet.
       {
@@ -101,10 +110,14 @@ describe('clusters all of whose servers were lost', () => {
       },
     )
     expect(broughtBack).toBeGreaterThan(20)
+    expect(stoodDown).toBeGreaterThan(0)
   })
 })
 
-const LARGE: SimulationOptions = { seed: 3, servers: 5, workers: 20, distribution: 'components' }
+// Whole, or it would not be made smaller.
+const LARGE: SimulationOptions = {
+  ...{ seed: 3, servers: 5, workers: 20, distribution: 'components', repairs: false },
+}
 
 /** The real decider, with another world before its eyes. */
 const blind =
@@ -238,6 +251,36 @@ describe('the made-up world', () => {
       )
     }
     expect(seeds.some(isNoticed)).toBe(true)
+  })
+
+  it('notices a planner that begins with machines that are held or at work', () => {
+    const free = (decide: Decider) =>
+      blind(decide, snapshot => changeMachines(snapshot, view => ({ ...view, occupied: false })))
+    const isNoticed = (part: keyof typeof DECIDERS) => {
+      const deciders = { ...DECIDERS, [part]: free(DECIDERS[part]) }
+      const seeds = Array.from({ length: 200 }, (_, seed) => seed)
+      return seeds.some(seed => {
+        const world = { seed, servers: 3, workers: 3, distribution: 'components', repairs: true } as const
+        const { violations } = simulate({ ...world, deciders })
+        return violations.some(text => text.startsWith('begins with one that is occupied'))
+      })
+    }
+    for (const part of ['founding', 'leaves', 'clears', 'joins'] as const)
+      expect(isNoticed(part), part).toBe(true)
+  })
+
+  it('notices a planner that tells members of the datastore to stand down', () => {
+    const world = { servers: 3, workers: 0, distribution: 'k3s', repairs: true } as const
+    const { violations } = simulate({
+      ...{ ...world, seed: 1, serversLostAtTick: 80 },
+      planActs: (input, now) => {
+        const { snapshot } = input
+        // As if nobody had joined since the datastore was set back.
+        const record = { ...snapshot.record, setBackAt: Number.MAX_SAFE_INTEGER }
+        return planActs({ ...input, snapshot: { ...snapshot, record } }, now)
+      },
+    })
+    expect(violations).toContainEqual(expect.stringMatching(/^stands down a member/))
   })
 
   it('shrinks what fails to a small cluster, whose seed and path are printed', () => {

@@ -2,7 +2,6 @@ import { isServerRole } from '../cluster-facts.ts'
 import { type Distributed, hostOf, ownAddress } from '../driver-base.ts'
 import { SPENT_TOKEN } from '../kubernetes/bootstrap-tokens.ts'
 import { authorityInKubeconfig } from '../node/certificates.ts'
-import { EASY_CERTS_AUTHORITY } from '../node/disk-data.ts'
 import { DONE, failed, type Result } from '../result.ts'
 import { peerUrl, startEnvironment } from './initial-cluster.ts'
 import { AUTHORITY_FILES, bootstrapKubeconfig, giveToUsers, KUBERNETES_DIR, PKI } from './pki.ts'
@@ -22,12 +21,6 @@ export async function giveBackFiles(of: Distributed, hasKubelet: boolean): Promi
   await copyFromKubeadm(of)
   const kubeletConf = (await files.read(`${KUBERNETES_DIR}/kubelet.conf`))?.toString('utf8') ?? ''
   const held = (await files.read(`${PKI}/ca.crt`)) ?? authorityInKubeconfig(kubeletConf)
-  if (!held && (await files.read(EASY_CERTS_AUTHORITY)) !== undefined) {
-    return failed(
-      'unsupported',
-      `the certificates of this node are nixpkgs' own (easyCerts, ${EASY_CERTS_AUTHORITY}), which let nobody else join and end within days without their issuer: such a cluster is not adopted; found one beside it, and move what runs there`,
-    )
-  }
   if (!held) return failed('unreadable', `no authority in ${PKI}/ca.crt or ${KUBERNETES_DIR}/kubelet.conf`)
   const authority = held.toString('utf8')
   if ((await files.read(`${PKI}/ca.crt`)) === undefined) await files.write(`${PKI}/ca.crt`, authority, 0o644)

@@ -5,7 +5,7 @@ import type { WaitOptions } from '../kubernetes/wait-options.ts'
 import { type OpenSnapshot, restoreCluster } from '../restore-cluster.ts'
 import { DONE, failed, failedEnding, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
-import { setAside } from '../set-aside.ts'
+import { type Aside, putBack, setAside } from '../set-aside.ts'
 import { listSnapshots, makeSnapshot } from '../snapshots.ts'
 import { peerUrl, startEnvironment } from './initial-cluster.ts'
 import { AUTHORITY_FILES, KUBERNETES_DIR, PKI } from './pki.ts'
@@ -58,6 +58,7 @@ export function componentsSnapshots(
           const taken = fresh ? await takeAuthorities(of, snapshot, first, options) : DONE
           return taken.kind === 'failed' ? taken : await placeDatastore(of, snapshot, restoring, options)
         },
+        undo: async operation => await putBack(files, operation, dataOf(of)),
         start: async fresh => {
           if (fresh) return await first.start('the restored server', restoring.operation, options)
           const started = await startWithFiles(of, options.signal)
@@ -87,12 +88,18 @@ async function takeAuthorities(
   return made.kind === 'failed' ? made : DONE
 }
 
+function dataOf({ deps }: Distributed): readonly Aside[] {
+  const data = deps.facts.etcdDataDir
+  return [[`${data}/member`, `${data}/before-restore`]]
+}
+
 async function placeDatastore(
-  { deps, programs }: Distributed,
+  of: Distributed,
   snapshot: OpenSnapshot,
   { operation }: Restoring,
   options: WaitOptions,
 ): Promise<Result<void>> {
+  const { deps, programs } = of
   const { system, files, facts, nodeName } = deps
   const data = facts.etcdDataDir
   const address = await ownAddress(deps)
@@ -113,7 +120,7 @@ async function placeDatastore(
   const deadlineMs = Math.max(options.deadlineMs, LEAST_MS)
   const restored = await runProgram(programs, 'etcdutl', { args, deadlineMs, signal: options.signal })
   if (restored.kind === 'failed') return restored
-  await setAside(files, operation, [[`${data}/member`, `${data}/before-restore`]])
+  await setAside(files, operation, dataOf(of))
   await files.move(`${fresh}/member`, `${data}/member`)
   await files.remove(fresh)
   if (facts.distribution === 'kubernetes') {

@@ -43,13 +43,14 @@ export function k0sSnapshots(
           const { deadlineMs, signal } = options
           const restored = await runProgram(programs, 'k0s', { args, deadlineMs, signal, cwd: files.runDir })
           if (restored.kind === 'failed') {
-            // So that it can be ordered again, or the server be started as it was.
-            await putBack(files, DATA)
+            // So that it can be ordered again.
+            await putBack(files, restoring.operation, DATA)
             return restored
           }
           await files.put('start.env', FOUNDING)
           return DONE
         },
+        undo: async operation => await putBack(files, operation, DATA),
         start: async () => {
           const started = await startWithFiles(of, options.signal)
           if (started.kind === 'failed') return started

@@ -282,7 +282,7 @@ describe('the driver of k3s', () => {
     expect(await made.files.get('token')).toBe(`K10${HASH}::server:old`)
     expect(await made.files.get('start.env')).toBe('K3S_CLUSTER_INIT=true\n')
     expect(made.system.ran.map(({ line }) => line)).toContain(
-      'k3s server --cluster-reset --cluster-reset-restore-path=/state/snapshots/s1/s1-n1-1 --token-file=/run/muster-cluster/token --node-name=n1 --node-ip=10.91.0.10',
+      'k3s server --cluster-reset --cluster-reset-restore-path=/state/snapshots/s1/s1-n1-1 --token-file=/run/muster-cluster/restore-token --node-name=n1 --node-ip=10.91.0.10',
     )
   })
 

@@ -7,5 +7,7 @@ export const SERVER_TOKEN = `${K3S_SERVER}/token`
 export const AGENT_TOKEN = `${K3S_SERVER}/agent-token`
 /** The administrator's. */
 export const K3S_KUBECONFIG = '/etc/rancher/k3s/k3s.yaml'
+/** The datastore is `etcd` in it; what k3s takes out of the way for another one is `etcd-old-SECONDS`. */
+export const K3S_DATASTORES = `${K3S_SERVER}/db`
 /** Where a reset of the datastore says that it was done; gone with the next start. */
-export const RESET_FLAG = `${K3S_SERVER}/db/reset-flag`
+export const RESET_FLAG = `${K3S_DATASTORES}/reset-flag`

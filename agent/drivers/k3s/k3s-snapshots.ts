@@ -1,11 +1,12 @@
 import type { ClusterActs } from '../driver.ts'
 import { type Distributed, ownAddress, startWithFiles, untilUp } from '../driver-base.ts'
 import type { WaitOptions } from '../kubernetes/wait-options.ts'
+import type { ClusterFiles } from '../node/cluster-files.ts'
 import { type OpenSnapshot, restoreCluster } from '../restore-cluster.ts'
 import { DONE, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
 import { listSnapshots, makeSnapshot } from '../snapshots.ts'
-import { RESET_FLAG, SERVER_TOKEN } from './k3s-places.ts'
+import { K3S_DATASTORES, RESET_FLAG, SERVER_TOKEN } from './k3s-places.ts'
 import { tokensOfDatastore, whyNoSnapshot } from './server-token.ts'
 import { isSameToken } from './token-pair.ts'
 
@@ -53,7 +54,8 @@ export function k3sSnapshots(
       await restoreCluster(of, restoring, options, {
         // What workers know is in no datastore.
         needed: ['token', 'agent-token'],
-        place: async snapshot => await placeDatastore(of, snapshot, options),
+        place: async snapshot => await placeDatastore(of, snapshot, restoring.operation, options),
+        undo: async operation => await undoReset(files, operation),
         start: async fresh => {
           const started = await startWithFiles(of, options.signal)
           if (started.kind === 'failed') return started
@@ -69,6 +71,7 @@ export function k3sSnapshots(
 async function placeDatastore(
   { deps, programs }: Distributed,
   { name, folder, path }: OpenSnapshot,
+  operation: string,
   options: WaitOptions,
 ): Promise<Result<void>> {
   const { files, nodeName, facts } = deps
@@ -77,27 +80,61 @@ async function placeDatastore(
   const token = await beside('token')
   if (token === '')
     return failed('unreadable', `snapshot ${name}: without the token of its time it cannot be read`)
+  // k3s looks for its own file, whatever file it is told of: on a machine that has none it would refuse ("please pass --token").
+  if ((await files.read(SERVER_TOKEN)) === undefined) await files.write(SERVER_TOKEN, `${token}\n`)
+  // Left by a reset that was cut off before the start that takes it away: k3s would refuse another one.
+  await files.remove(RESET_FLAG)
+  if (!(await files.readMark('set-aside'))?.startsWith(`${operation} `))
+    await files.mark('set-aside', `${operation} ${(await oldDatastores(files)).join(' ')}`)
+  // What the unit reads stays as it was until the snapshot is in place, so that it can be started with that again.
+  const tokenFile = `${files.runDir}/restore-token`
+  await files.makeFolder(files.runDir)
+  await files.write(tokenFile, token)
+  const address = await ownAddress(deps)
+  const args = [
+    ...['server', '--cluster-reset', `--cluster-reset-restore-path=${path}`],
+    ...[`--token-file=${tokenFile}`, `--node-name=${nodeName}`],
+    ...(address === undefined ? [] : [`--node-ip=${address}`]),
+    // It listens while it does so.
+    ...(facts.apiPort === 6443 ? [] : [`--https-listen-port=${facts.apiPort}`]),
+  ]
+  const deadlineMs = Math.max(options.deadlineMs, SNAPSHOT_MS)
+  let reset: Result<unknown>
+  try {
+    reset = await runProgram(programs, 'k3s', { args, deadlineMs, signal: options.signal })
+  } finally {
+    await files.remove(tokenFile)
+  }
+  if (reset.kind === 'failed') return reset
   await files.put('token', token)
   // That of agents only where none is kept: what was made anew since then stays so.
   if ((await files.get('agent-token')) === undefined)
     await files.put('agent-token', await beside('agent-token'))
   // What was being made anew was so in another datastore.
   await files.drop('next-token')
-  // Refused while a server to join is configured.
+  // There is nobody to join any more.
   await files.put('start.env', 'K3S_CLUSTER_INIT=true\n')
-  // k3s looks for its own file, whatever file it is told of: on a machine that has none it would refuse ("please pass --token").
-  if ((await files.read(SERVER_TOKEN)) === undefined) await files.write(SERVER_TOKEN, `${token}\n`)
-  // Left by a reset that was cut off before the start that takes it away: k3s would refuse another one.
+  return DONE
+}
+
+/** Where k3s moved datastores when others took their place, by the second in which it did. */
+async function oldDatastores(files: ClusterFiles): Promise<readonly string[]> {
+  const secondsOf = (name: string) => Number(name.slice(OLD_DATASTORE.length))
+  return (await files.list(K3S_DATASTORES))
+    .filter(name => /^etcd-old-\d+$/.test(name))
+    .sort((a, b) => secondsOf(a) - secondsOf(b))
+}
+
+const OLD_DATASTORE = 'etcd-old-'
+
+/** What lay there before the first of the resets of this operation, which k3s keeps. */
+async function undoReset(files: ClusterFiles, operation: string): Promise<void> {
+  const [by, ...before] = (await files.readMark('set-aside'))?.split(' ') ?? []
+  if (by !== operation) return
+  const [own] = (await oldDatastores(files)).filter(name => !before.includes(name))
+  if (own !== undefined) {
+    await files.remove(`${K3S_DATASTORES}/etcd`)
+    await files.move(`${K3S_DATASTORES}/${own}`, `${K3S_DATASTORES}/etcd`)
+  }
   await files.remove(RESET_FLAG)
-  const address = await ownAddress(deps)
-  const args = [
-    ...['server', '--cluster-reset', `--cluster-reset-restore-path=${path}`],
-    ...[`--token-file=${files.runDir}/token`, `--node-name=${nodeName}`],
-    ...(address === undefined ? [] : [`--node-ip=${address}`]),
-    // It listens while it does so.
-    ...(facts.apiPort === 6443 ? [] : [`--https-listen-port=${facts.apiPort}`]),
-  ]
-  const deadlineMs = Math.max(options.deadlineMs, SNAPSHOT_MS)
-  const reset = await runProgram(programs, 'k3s', { args, deadlineMs, signal: options.signal })
-  return reset.kind === 'failed' ? reset : DONE
 }

@@ -85,15 +85,15 @@ describe('data on a disk', () => {
     ['kubernetes', true, '/var/lib/etcd/member/x', '/var/lib/kubernetes/pki/ca.crt'],
     ['kubernetes', true, '/etc/kubernetes/pki/ca.key', '/etc/kubernetes/pki/ca.crt'],
     ['kubernetes', false, '/var/lib/kubernetes/kubelet.conf', '/var/lib/kubernetes/pki/ca.crt'],
-    ['kubernetes', true, '/var/lib/cfssl/ca-key.pem', '/var/lib/cfssl/ca.pem'],
+    ['easyCerts', true, '/var/lib/cfssl/ca-key.pem', '/var/lib/cfssl/ca.pem'],
     [
-      'kubernetes',
+      'easyCerts',
       true,
       '/var/lib/kubernetes/secrets/kube-apiserver.pem',
       '/var/lib/kubernetes/secrets/ca.pem',
     ],
     [
-      'kubernetes',
+      'easyCerts',
       false,
       '/var/lib/kubernetes/secrets/kubelet-client.pem',
       '/var/lib/kubernetes/secrets/ca.pem',
@@ -114,7 +114,7 @@ describe('data on a disk', () => {
     await put('/var/lib/etcd/member/wal', 'x')
     await put('/var/lib/cfssl/ca-key.pem', 'x')
     await put('/var/lib/kubernetes/secrets/ca.pem', AUTHORITY_PEM)
-    expect(await read()).toMatchObject({ kind: 'cluster', distribution: 'kubernetes', server: true })
+    expect(await read()).toMatchObject({ kind: 'cluster', distribution: 'easyCerts', server: true })
   })
 
   it('of easyCerts does not count beside that of a cluster of ours: somebody left it there', async () => {

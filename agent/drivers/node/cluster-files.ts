@@ -22,7 +22,7 @@ export type ClusterMark =
   | 'ours'
   /** This server's own member was taken out by an operation; holds its id. */
   | 'left'
-  /** What a restore would write over was set aside; holds the operation's id. */
+  /** What a restore would write over was set aside; holds the operation's id, of k3s also the names of what k3s had set aside before. */
   | 'set-aside'
   /** The operation that made this cluster's tokens anew by this server; holds its id. */
   | 'rotated'

@@ -1,4 +1,4 @@
-import { layoutOf } from '../../../shared/kubernetes/distributions.ts'
+import { EASY_CERTS, layoutOf } from '../../../shared/kubernetes/distributions.ts'
 import type { System } from '../../system/system.ts'
 import type { Distribution } from '../cluster-facts.ts'
 import { authorityIdIn } from './certificates.ts'
@@ -8,8 +8,8 @@ export type DiskData =
   | { readonly kind: 'none' }
   | {
       readonly kind: 'cluster'
-      /** Whose layout it is; "kubernetes" stands for `components` and kubeadm's too, which share theirs, and for easyCerts. */
-      readonly distribution: Distribution
+      /** Whose layout it is; "kubernetes" stands for `components` and kubeadm's too, which share theirs. */
+      readonly distribution: LaidOut
       readonly server: boolean
       /** SHA-256 (hex) of the SubjectPublicKeyInfo of its authority. */
       readonly authority: string
@@ -17,8 +17,10 @@ export type DiskData =
   /** It is treated as a cluster that nobody may touch. */
   | { readonly kind: 'unreadable'; readonly reason: string }
 
+export type LaidOut = Distribution | typeof EASY_CERTS
+
 interface Layout {
-  readonly distribution: Distribution
+  readonly distribution: LaidOut
   /** Any of these: data of a server. */
   readonly server: readonly string[]
   /** Any of these: the machine has joined as a worker. */
@@ -28,8 +30,8 @@ interface Layout {
 }
 
 /** Where nixpkgs' module keeps what its own authority signs. */
-const EASY_CERTS = '/var/lib/kubernetes/secrets'
-export const EASY_CERTS_AUTHORITY = `${EASY_CERTS}/ca.pem`
+const EASY_CERTS_DIR = '/var/lib/kubernetes/secrets'
+const EASY_CERTS_AUTHORITY = `${EASY_CERTS_DIR}/ca.pem`
 
 /** Of all distributions, whatever the machine is to run: nobody founds or joins over what another one left. */
 const LAYOUTS: readonly Layout[] = [
@@ -53,9 +55,9 @@ const LAYOUTS: readonly Layout[] = [
   },
   // nixpkgs' services.kubernetes with easyCerts; after the one before, whose data counts where both lie there.
   {
-    distribution: 'kubernetes',
-    server: ['/var/lib/cfssl/ca-key.pem', `${EASY_CERTS}/kube-apiserver.pem`],
-    worker: [`${EASY_CERTS}/kubelet-client.pem`, EASY_CERTS_AUTHORITY],
+    distribution: EASY_CERTS,
+    server: ['/var/lib/cfssl/ca-key.pem', `${EASY_CERTS_DIR}/kube-apiserver.pem`],
+    worker: [`${EASY_CERTS_DIR}/kubelet-client.pem`, EASY_CERTS_AUTHORITY],
     authority: [EASY_CERTS_AUTHORITY, '/var/lib/cfssl/ca.pem'],
   },
 ]

@@ -23,6 +23,9 @@ export function checkSteps(world: World, record: ClusterRecord, steps: readonly 
     const isUnheard = step.kind === 'delete-token' && record.setBackAt === 0
     if (world.boxes.get(asked)?.fork && !isUnheard)
       complain(`asks a server of before: ${asked} for ${step.kind}`)
+    for (const machine of startsWith(record, step))
+      if ((world.boxes.get(machine)?.occupiedUntil ?? 0) > world.now)
+        complain(`begins with one that is occupied: ${machine} for ${step.kind}`)
     switch (step.kind) {
       case 'found':
         if (record.founding?.state === 'founded') complain(`founded again: ${step.machine}`)
@@ -95,11 +98,35 @@ export function checkSteps(world: World, record: ClusterRecord, steps: readonly 
   }
 }
 
+/** With whom something new begins by a step; what ends or is taken back is for everybody. */
+function startsWith({ left }: ClusterRecord, step: Step): readonly string[] {
+  switch (step.kind) {
+    case 'found':
+      return [step.machine]
+    case 'mint':
+      return [step.machine, step.minter]
+    case 'clear':
+      // Of a machine that left only the Node is taken away, without it.
+      return left.get(step.host) === step.machine ? [step.server] : [step.machine, step.server]
+    case 'leave':
+      return [step.executor]
+    case 'end-join':
+    case 'delete-token':
+    case 'forget-join':
+    case 'forget-clear':
+    case 'retry-leave':
+    case 'forget-leave':
+    case 'move-first':
+      return []
+  }
+}
+
 /** What changes the servers at this moment, in truth. */
 export function runningChanges(world: World): string[] {
   const running: string[] = []
   for (const box of world.boxes.values()) {
-    if (box.gone || box.fork) continue
+    // Of what there was before, or without its datastore, a server changes nothing any more.
+    if (box.gone || box.fork || box.data.kind === 'lost') continue
     for (const [operation, { intent, state, sealed }] of box.journal) {
       if (state !== 'running') continue
       const worker = world.hosts.some(

@@ -96,6 +96,8 @@ export class LostServers {
     for (const [box, atMs] of this.#old) {
       if (world.now < atMs) continue
       this.#old.delete(box)
+      // It was wiped meanwhile, and joins anew as it is.
+      if (!box.fork) continue
       const wanted = world.hosts.find(({ machine }) => machine === box.id)
       if (wanted) wanted.machine = anew(world, box).id
     }

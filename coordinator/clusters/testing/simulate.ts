@@ -1,4 +1,5 @@
 import { absorbReport } from '../absorb-report.ts'
+import type { planActs } from '../acts/plan-acts.ts'
 import { type ClusterRecord, type Distribution, emptyRecord, isJoining } from '../cluster-record.ts'
 import type { ClusterSnapshot, MachineView, Observation } from '../cluster-snapshot.ts'
 import { DECIDERS, type Decider, decideCluster } from '../decide-cluster.ts'
@@ -8,6 +9,7 @@ import { describeReason, type Reason } from '../reasons.ts'
 import { applyStep } from '../steps.ts'
 import { checkSteps, runningChanges } from './check-steps.ts'
 import { LostServers } from './lost-servers.ts'
+import { Repairs } from './repairs.ts'
 import { register, takeOrder, work } from './simulated-node.ts'
 import {
   addBox,
@@ -37,6 +39,10 @@ export interface SimulationOptions {
   readonly putBack?: { readonly copiedAtTick: number; readonly atTick: number; readonly lookTicks: number }
   /** From this tick on all servers lose their disks at once, as soon as there is a cluster. */
   readonly serversLostAtTick?: number
+  /** Datastores are lost alone, machines are held or at work, and servers of before a restore are told to stop; a person mends it. */
+  readonly repairs?: boolean
+  /** Another planner of acts, where there are repairs. */
+  readonly planActs?: typeof planActs
 }
 
 export interface SimulationResult {
@@ -50,6 +56,7 @@ export interface SimulationResult {
   readonly ticks: number
   /** The cluster was brought back from a snapshot. */
   readonly broughtBack: boolean
+  readonly repairs: Pick<Repairs, 'lostDatastores' | 'stoodDown' | 'wiped'> | undefined
 }
 
 const FAULTY_TICKS = 360
@@ -72,6 +79,7 @@ interface Centre {
   /** Why nothing is granted: the store is a copy, and no operator has looked. */
   halted: string | undefined
   readonly lost: LostServers
+  readonly repairs: Repairs | undefined
 }
 
 /** Half an hour of everything that can go wrong, then quiet: says what was violated and what did not settle. */
@@ -90,10 +98,12 @@ export function simulate(options: SimulationOptions): SimulationResult {
     startedMs: 0,
     halted: undefined,
     lost: new LostServers(),
+    repairs: options.repairs ? new Repairs(options.planActs) : undefined,
   }
   const deciders = options.deciders ?? DECIDERS
   for (let tick = 0; tick < FAULTY_TICKS; tick += 1) {
     causeTrouble(world, centre)
+    centre.repairs?.cause(world, centre)
     if (tick === options.lossAtTick) loseStore(centre)
     if (options.putBack) putBack(world, centre, options.putBack, tick)
     if (tick >= (options.serversLostAtTick ?? FAULTY_TICKS) && centre.rebinds.length === 0)
@@ -104,6 +114,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
   for (const box of world.boxes.values()) {
     if (box.upAt >= 0) box.upAt = 0
     box.skewMs = 0
+    box.occupiedUntil = 0
   }
   centre.upAt = 0
   let unsettled = ['nothing was tried']
@@ -124,6 +135,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     saidDead: world.saidDead,
     ticks: tick,
     broughtBack: centre.lost.state === 'over',
+    repairs: centre.repairs,
   }
 }
 
@@ -180,9 +192,10 @@ function turn(
   if (centre.upAt > world.now) return
   centre.lost.follow(world, centre, snapshotOf(world, centre))
   const snapshot = snapshotOf(world, centre)
-  const { steps } = decideCluster(snapshot, world.now, deciders)
+  const { steps, waiting } = decideCluster(snapshot, world.now, deciders)
   checkSteps(world, centre.record, steps)
   for (const step of steps) centre.record = applyStep(centre.record, step, world.now)
+  centre.repairs?.follow(world, centre, snapshot, waiting)
   for (const box of world.boxes.values()) {
     if (!box.up || box.gone) continue
     // Every fifteen seconds, as after each start of a session.
@@ -244,9 +257,15 @@ function deliver(world: World, centre: Centre): void {
 
 function snapshotOf(world: World, centre: Centre): ClusterSnapshot {
   const machines = new Map<string, MachineView>()
-  for (const { id, up, gone, sinceMs } of world.boxes.values()) {
+  for (const { id, up, gone, sinceMs, occupiedUntil } of world.boxes.values()) {
     const observation = centre.observations.get(id)
-    machines.set(id, { connected: up && !gone, gone, sinceMs, occupied: false, observation })
+    machines.set(id, {
+      connected: up && !gone,
+      gone,
+      sinceMs,
+      occupied: occupiedUntil > world.now,
+      observation,
+    })
   }
   const { record, rebuilding, halted } = centre
   return { distribution: world.distribution, hosts: world.hosts, record, machines, rebuilding, halted }
@@ -435,6 +454,11 @@ function whatIsUnsettled(world: World, centre: Centre): string[] {
   if (!hasQuorum(world, cluster)) return ['the datastore has no quorum']
   const { waiting } = decideCluster(snapshotOf(world, centre), world.now)
   for (const { host, machine, role } of world.hosts) {
+    const box = world.boxes.get(machine)
+    if (centre.repairs && (box?.data.kind === 'lost' || box?.fork)) {
+      const shown = waiting.filter(each => each.host === host).map(r => describeReason(r.reason))
+      problems.push(`${host} (${machine}) is not mended: ${shown.join('; ')}`)
+    }
     if (record.left.get(host) === machine) continue
     const member = cluster.members.find(each => each.machine === machine)
     const votes = role === 'worker' || (member !== undefined && !member.learner)

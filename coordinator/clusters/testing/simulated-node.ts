@@ -20,6 +20,10 @@ export function takeOrder(world: World, box: Box, intent: ClusterIntent, sealed:
   const { operation } = intent
   const known = box.journal.get(operation)
   const fail = () => end(box, intent, sealed, false)
+  if (!known && box.occupiedUntil > world.now && !['stop', 'delete'].includes(intent.kind)) {
+    if (box.held && (intent.kind !== 'join' || sealed)) fail()
+    return
+  }
   switch (intent.kind) {
     case 'found':
       if (known) {
@@ -64,7 +68,7 @@ export function takeOrder(world: World, box: Box, intent: ClusterIntent, sealed:
         fail()
         return
       }
-      if (box.data.kind === 'cluster' || box.data.kind === 'unreadable') {
+      if (box.data.kind !== 'none' && box.data.kind !== 'unfinished') {
         fail()
         return
       }
@@ -128,6 +132,12 @@ export function work(world: World, box: Box): void {
 
 function step(world: World, box: Box, operation: string, job: Work): void {
   const { intent, sealed } = job
+  // A server without its datastore says so, or runs out of time.
+  if (box.data.kind === 'lost') {
+    job.state = 'failed'
+    reportEnd(box, operation, false)
+    return
+  }
   switch (intent.kind) {
     case 'found':
       foundCluster(world, box, job)

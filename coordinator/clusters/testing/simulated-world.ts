@@ -36,6 +36,12 @@ export interface Box {
   data: NodeData
   /** What its data is of, where that is another datastore than the cluster's: it was off when that was set back. */
   fork: Cluster | undefined
+  /** It was told that its data is from before a restore, and does not start any more. */
+  stoodDown: boolean
+  /** Until then it is held, or its system is being changed. */
+  occupiedUntil: number
+  /** Of the two: it refuses what is new, where it only comes to it later otherwise. */
+  held: boolean
   skewMs: number
   /** The Kubernetes that is on it, and the one that runs since it founded, joined or was moved. */
   installed: SimulatedVersion
@@ -141,6 +147,7 @@ export function addBox(world: World, host: string, id: string): Box {
     gone: false,
     data: { kind: 'none' },
     fork: undefined,
+    ...{ stoodDown: false, occupiedUntil: 0, held: false },
     skewMs: 0,
     ...{ installed: VERSIONS[0], runs: VERSIONS[0], sinceMs: 0 },
     journal: new Map(),
@@ -166,7 +173,7 @@ export function clusterOf(world: World, box: Box): Cluster | undefined {
 /** The member's own machine runs and has the data. A learner has data before its join is finished. */
 export function isHealthy(world: World, cluster: Cluster, member: Cluster['members'][number]): boolean {
   const box = world.boxes.get(member.machine)
-  if (!box?.up) return false
+  if (!box?.up || box.stoodDown) return false
   if (box.data.kind === 'cluster') return clusterOf(world, box) === cluster
   return member.learner && box.data.kind === 'unfinished'
 }
@@ -182,7 +189,7 @@ export function observe(world: World, box: Box): Omit<Observation, 'asOfMs'> {
   const cluster = clusterOf(world, box)
   const member = cluster?.members.find(({ machine }) => machine === box.id)
   const view =
-    cluster && member && !member.learner
+    cluster && member && !member.learner && !box.stoodDown
       ? {
           ready: hasQuorum(world, cluster),
           members: cluster.members.map(each => ({

@@ -125,13 +125,14 @@ in
               clusterDomain = soft cfg.clusterDomain;
             };
           };
+          # k0s takes one flag for all of them, so that they are joined with a person's.
+          kubeletArguments = lib.optional isWorker "--node-ip=${shared.nodeAddress}";
           # Added to what a person writes, which the option joins with blanks.
           arguments =
             # It replaces its own program, which lies in the store.
             lib.optional isServer "--disable-components=${lib.concatStringsSep "," ([ "autopilot" ] ++ k0s.disableComponents)}"
             ++ lib.optionals isWorker (
-              [ "--kubelet-extra-args=--node-ip=${shared.nodeAddress}" ]
-              ++ lib.optional (cfg.nodeLabels != { }) "--labels=${
+              lib.optional (cfg.nodeLabels != { }) "--labels=${
                 lib.concatStringsSep "," (lib.mapAttrsToList (name: value: "${name}=${value}") cfg.nodeLabels)
               }"
               ++ lib.optional (cfg.nodeTaints != [ ]) "--taints=${lib.concatStringsSep "," cfg.nodeTaints}"

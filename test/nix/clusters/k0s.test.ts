@@ -20,7 +20,7 @@ describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
       'k0s controller --data-dir=/var/lib/k0s --config=/etc/k0s/k0s.yaml --enable-worker --no-taints $MUSTER_K0S_JOIN --disable-components=autopilot --kubelet-extra-args=--node-ip=10.0.0.13',
     )
     expect(words(machineOf(made, 'w1'))).toBe(
-      'k0s worker --data-dir=/var/lib/k0s --token-file=/run/muster-cluster/token --kubelet-extra-args=--node-ip=10.0.0.21 --labels=rack=a',
+      'k0s worker --data-dir=/var/lib/k0s --token-file=/run/muster-cluster/token --labels=rack=a --kubelet-extra-args=--node-ip=10.0.0.21',
     )
     expect(
       unitSection(machineOf(made, 'w1').units['k0s.service'], 'Unit').get('ConditionPathExists'),
@@ -89,6 +89,40 @@ describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
   ])('K6, K15: refuses %s', (settings, message) => {
     expect(configurationsOf({ distribution: 'k0s', settings }).n1?.failedAssertions).toEqual([
       expect.stringContaining(message),
+    ])
+  })
+
+  const kubeletOf = (extraArgs: string) => {
+    const settings = `services.k0s.extraArgs = ${JSON.stringify(extraArgs)};`
+    const { w1 } = configurationsOf({ distribution: 'k0s', settings })
+    return w1 && [words(w1)?.split('/run/muster-cluster/token ')[1], w1.failedAssertions]
+  }
+
+  test.each([
+    ['--kubelet-extra-args=--max-pods=200', '"--kubelet-extra-args=--node-ip=10.0.0.21 --max-pods=200"'],
+    [
+      '--profile=large --kubelet-extra-args="--max-pods=200 --v=2" --debug',
+      '"--kubelet-extra-args=--node-ip=10.0.0.21 --max-pods=200 --v=2" --profile=large --debug',
+    ],
+    [
+      `--kubelet-extra-args '--node-ip=::1 --node-labels="a=b"'`,
+      `'--kubelet-extra-args=--node-ip=10.0.0.21 --node-ip=::1 --node-labels="a=b"'`,
+    ],
+    ['--kubelet-extra-args --node-ip=[::1]', '"--kubelet-extra-args=--node-ip=10.0.0.21 --node-ip=[::1]"'],
+    ['--profile=large', '--kubelet-extra-args=--node-ip=10.0.0.21 --profile=large'],
+  ])('joins a person’s kubelet arguments with its own, for k0s takes one flag alone: %s', (given, made) => {
+    expect(kubeletOf(given)).toEqual([made, []])
+  })
+
+  test.each([
+    '"--kubelet-extra-args=--max-pods=200 --v=2"',
+    '--kubelet-extra-args=--v=2 --kubelet-extra-args=--max-pods=200',
+    '--kubelet-extra-args=--node-labels="a=b"',
+  ])('refuses kubelet arguments that it cannot join, and names both: %s', given => {
+    expect(kubeletOf(given)?.[1]).toEqual([
+      expect.stringMatching(
+        /services\.k0s\.extraArgs: its --kubelet-extra-args .* --kubelet-extra-args=--node-ip=10\.0\.0\.21/,
+      ),
     ])
   })
 

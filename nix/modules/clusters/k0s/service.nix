@@ -19,6 +19,33 @@ let
     "--token-file"
   ];
 
+  # Of two --kubelet-extra-args k0s takes the last one alone, so that what stands in extraArgs is joined with what is wanted here; its own
+  # come last, and win.
+  kubeletFlag = "--kubelet-extra-args";
+  kubeletParts = builtins.match "(|.* )${kubeletFlag}(=| +)(\"[^\"]*\"|'[^']*'|[^\\ \"']+)(| .*)" cfg.extraArgs;
+  kubeletFlags = lib.length (lib.splitString kubeletFlag cfg.extraArgs) - 1;
+  isJoined = cfg.kubeletArguments != [ ] && kubeletFlags == 1 && kubeletParts != null;
+  givenKubelet = lib.elemAt kubeletParts 2;
+  quote = if lib.hasPrefix "'" givenKubelet then "'" else "\"";
+  ownKubelet = lib.concatStringsSep " " cfg.kubeletArguments;
+  kubeletWord =
+    if isJoined then
+      "${quote}${kubeletFlag}=${ownKubelet} ${lib.removePrefix quote (lib.removeSuffix quote givenKubelet)}${quote}"
+    else if lib.hasInfix " " ownKubelet then
+      "\"${kubeletFlag}=${ownKubelet}\""
+    else
+      "${kubeletFlag}=${ownKubelet}";
+  extraArgs =
+    if isJoined then
+      lib.concatStringsSep " " (
+        lib.filter (part: part != "") [
+          (lib.removeSuffix " " (lib.elemAt kubeletParts 0))
+          (lib.removePrefix " " (lib.elemAt kubeletParts 3))
+        ]
+      )
+    else
+      cfg.extraArgs;
+
   # k0s refuses what belongs to another kind of store or network.
   withoutOthers =
     spec:
@@ -135,10 +162,21 @@ in
       description = "Arguments before `extraArgs`.";
     };
 
+    kubeletArguments = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      internal = true;
+      description = "Arguments of the kubelet, before those of `--kubelet-extra-args` in `extraArgs`.";
+    };
+
     extraArgs = mkOption {
       type = types.str;
       default = "";
-      description = "More arguments of `k0s controller` or `k0s worker`.";
+      example = "--profile=large --kubelet-extra-args=\"--max-pods=200 --v=2\"";
+      description = ''
+        More arguments of `k0s controller` or `k0s worker`. `--kubelet-extra-args` among them is joined with what a cluster's node needs
+        (`--node-ip`), for of two k0s takes the last one alone; what is written here wins.
+      '';
     };
   };
 
@@ -151,6 +189,13 @@ in
         {
           assertion = !(lib.any (word: lib.hasInfix word cfg.extraArgs) forbidden);
           message = "services.k0s.extraArgs must not hold ${lib.concatStringsSep ", " forbidden}: options of their own say that.";
+        }
+        {
+          assertion = cfg.kubeletArguments == [ ] || kubeletFlags == 0 || isJoined;
+          message = ''
+            services.k0s.extraArgs: its ${kubeletFlag} cannot be joined with ${kubeletFlag}=${ownKubelet}, which this node needs, and of two k0s takes
+            the last one alone. Write it once, and what it says in one pair of quotes: ${kubeletFlag}="--max-pods=200 --v=2".
+          '';
         }
       ];
 
@@ -193,7 +238,8 @@ in
                 lib.optional needsToken "--token-file=${cfg.tokenFile}"
             )
             ++ cfg.arguments
-            ++ lib.optional (cfg.extraArgs != "") cfg.extraArgs
+            ++ lib.optional (cfg.kubeletArguments != [ ]) kubeletWord
+            ++ lib.optional (extraArgs != "") extraArgs
           );
           Restart = "always";
           RestartSec = 120;

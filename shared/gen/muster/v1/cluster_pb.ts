@@ -1903,7 +1903,8 @@ export type ClusterData = Message<"muster.v1.ClusterData"> & {
   authority: string;
 
   /**
-   * What the data was made by: "k3s", "k0s", "kubernetes", "components".
+   * What the data was made by: "k3s", "k0s", "kubernetes" (also for components and kubeadm), "easyCerts" (nixpkgs' module with
+   * certificates of its own, which is never adopted).
    *
    * @generated from field: string distribution = 2;
    */
