@@ -56,7 +56,7 @@ describe('rollouts in a made-up world of crashes, partitions, lies and restarts 
     }
     for (const name of [
       ...['overridden', 'caughtUp', 'restart', 'rotate', 'leave', 'restore', 'takenBack', 'cancelled'],
-      'pastBudget',
+      ...['pastBudget', 'unwilling', 'triedAgain'],
     ]) {
       expect(counts[name], name).toBeGreaterThan(0)
     }
