@@ -459,6 +459,8 @@ function* budgetProblems(
 ): Iterable<Problem> {
   const isOut = (one: Box) => {
     if (ledger.holder(one.host) !== undefined || !snapshot.hosts.get(one.host)?.connected) return true
+    // What somebody else changes may be away at any moment.
+    if (isBusy(fleet, one)) return true
     const member = snapshot.clusters.get(one.cluster ?? '')?.members.get(one.host)
     return member?.joined === true && (member.ready !== true || member.cordonedBy !== undefined)
   }
@@ -479,10 +481,11 @@ function* budgetProblems(
       : Math.max(1, Math.floor((amount.percent / 100) * pool.length + 1e-9))
   // Whom somebody named does not wait for machines that nobody named and nothing moves; that is written down.
   const waitedFor = away.filter(
-    ({ host }) =>
-      ledger.holder(host) !== undefined ||
-      snapshot.hosts.get(host)?.connected ||
-      rollout.hosts.some(one => one.host === host),
+    one =>
+      ledger.holder(one.host) !== undefined ||
+      snapshot.hosts.get(one.host)?.connected ||
+      isBusy(fleet, one) ||
+      rollout.hosts.some(({ host }) => host === one.host),
   )
   const mayPass = settings.direct && place?.cluster === undefined && waitedFor.length < most
   if (past && (out < most || !mayPass)) yield ['records an override of nothing']

@@ -208,7 +208,12 @@ function placed({ placements }: Decision, { id }: RolloutRecord, host: HostRecor
 
 function onlyLocked(fleet: Fleet): ReadonlySet<string> {
   const boxes = [...fleet.boxes.values()].filter(
-    box => box.lock !== undefined && isConnected(fleet, box) && (box.pin?.untilMs ?? 0) <= fleet.nowMs,
+    box =>
+      box.lock !== undefined &&
+      isConnected(fleet, box) &&
+      (box.pin?.untilMs ?? 0) <= fleet.nowMs &&
+      !isHeld(fleet, box) &&
+      !isTargetless(fleet, box),
   )
   return new Set(boxes.map(({ host }) => host))
 }

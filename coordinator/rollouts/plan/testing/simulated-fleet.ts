@@ -72,7 +72,7 @@ export interface Over {
   readonly record: RolloutRecord
   /** By its failure policy it is to be taken back. */
   readonly revert: boolean
-  /** Hosts that were locked when it ended, and neither away nor pinned. */
+  /** Hosts that were locked when it ended, and neither away, pinned nor held, and had a target. */
   readonly onlyLocked: ReadonlySet<string>
 }
 
