@@ -90,18 +90,27 @@ describe('plan', () => {
 
 describe('apply --plan', () => {
   it('T59: orders exactly what was looked at, once somebody said yes', async () => {
-    const { code, err } = await muster(['apply', '--where', 'true', '--plan'], { answer: 'y' })
+    coordinator.newestNumber = 7
+    const { code, err } = await muster(['apply', '--where', 'true', '--plan'], {
+      answer: 'y',
+      // Somebody publishes another one, and enrols a machine, while the plans are looked at.
+      onErr: () => {
+        if (coordinator.newestNumber === 8) return
+        coordinator.newestNumber = 8
+        coordinator.machines.push(sampleMachine({ id: 'ef'.repeat(32), host: 'late' }))
+      },
+    })
     expect(code).toBe(0)
-    expect(err).toContain('Apply revision 0 on these 2 hosts? [y/N]')
+    expect(err).toContain('Apply revision 7 on these 2 hosts? [y/N]')
     expect(orders()).toMatchObject([
-      { request: { where: 'true', action: { value: { planOnly: true } } } },
+      { request: { where: 'true', action: { value: { revision: 0n, planOnly: true } } } },
       {
         request: {
           refs: ['ab'.repeat(32), 'cd'.repeat(32)],
           where: '',
           // Nobody has named them: they go through as many gates as without --plan.
           selected: true,
-          action: { value: { planOnly: false } },
+          action: { value: { revision: 7n, planOnly: false } },
         },
       },
     ])

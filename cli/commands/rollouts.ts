@@ -26,7 +26,7 @@ import { showResult } from '../output/show-result.ts'
 import { atGates, standingColumns, standingRecord } from '../output/standing-listing.ts'
 import { renderFields, renderTable, tableLook } from '../output/table.ts'
 import { watch } from '../output/watch.ts'
-import { exitForRollout, followRollout, lookOf } from '../rollouts/follow-rollout.ts'
+import { exitForRollout, followRollout, lookOf, watchLookOf } from '../rollouts/follow-rollout.ts'
 import { rolloutStateName, rolloutStyle, whatItDoes } from '../rollouts/rollout-words.ts'
 import { signForHosts } from '../rollouts/sign-acts.ts'
 import { reportSelectorErrors } from './list-machines.ts'
@@ -265,7 +265,7 @@ export async function watchRollout(cli: Cli, id: string | undefined, { output }:
   }
   await withCoordinator(cli, async connection => {
     const rollout = id ?? (await newestOpen(connection))
-    const look = output === 'json' ? 'json' : lookOf(cli)
+    const look = output === 'json' ? 'json' : watchLookOf(cli)
     exitForRollout(await followRollout(cli, connection, rollout, { look, timeoutMs: undefined }))
   })
 }

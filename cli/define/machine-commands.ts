@@ -234,7 +234,11 @@ Examples:
     .command('query')
     .description('Ask a question of every machine: over what is stored, or of each node now.')
     .argument('<expr>', 'a CEL expression that is true for the machines wanted')
-    .option('--select <expr>', 'also tell its value; count(), sum(X), min(X), max(X) of groups', collectText)
+    .option(
+      '--select <expr>',
+      'also tell its value, count(), sum(X), min(X) or max(X) of groups; several times',
+      collectText,
+    )
     .option('--group-by <expr>', 'one row for all machines that have the same value', collectText)
     .option('--sort <expr>', 'sort by it; -EXPR: the greatest first; several times', collectText)
     .option('--limit <n>', 'only so many rows', numberBetween(1, 1_000_000))

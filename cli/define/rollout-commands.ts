@@ -173,8 +173,8 @@ function defineShow(rollout: Command, cli: Cli): void {
     .addHelpText(
       'after',
       `
-On a terminal it is one screen: bars, phases, the gate that holds, time left. Elsewhere it is a line for each change, and with
--o json one JSON object a line: first the whole rollout, then the hosts that changed.
+On a terminal it is one screen: bars, phases, the gate that holds, time left. Elsewhere, as in a pipe, it is a line for each change,
+and with -o json one JSON object a line: first the whole rollout, then the hosts that changed.
 `,
     )
     .action(async (id, options) => {

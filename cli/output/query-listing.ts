@@ -17,8 +17,12 @@ export function nameOfRow(row: QueryRow): string {
 /** Machines with their values, or groups of them. */
 export function queryListing({ columns, groups }: AnswerTable): Listing<QueryRow> {
   const own = groups ? [] : ['host', 'machine']
+  // What every row begins with stands there once, also where it was selected.
+  const further = columns
+    .map((title, at) => ({ title, at }))
+    .filter(({ title }) => groups || title !== 'host')
   return {
-    fields: [...own, ...columns],
+    fields: [...own, ...further.map(({ title }) => title)],
     record: row => recordOf(row, { columns, groups }),
     empty: 'nothing matches',
     columns: [
@@ -28,7 +32,7 @@ export function queryListing({ columns, groups }: AnswerTable): Listing<QueryRow
             { title: 'HOST', text: (row: QueryRow) => row.host },
             { title: 'MACHINE', text: (row: QueryRow) => shortId(row.machine) },
           ]),
-      ...columns.map((title, at) => ({
+      ...further.map(({ title, at }) => ({
         title,
         text: (row: QueryRow) => shown(valueFrom(row.values[at])),
       })),

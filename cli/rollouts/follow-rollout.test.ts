@@ -119,10 +119,17 @@ describe('rollout watch on a terminal', () => {
 })
 
 describe('rollout watch elsewhere', () => {
-  it('tells each change on a line of its own', async () => {
-    const { err } = await watch([])
-    expect(err).toContain('node07: drain\nnode07: done\nnode08: drain\n')
-    expect(err).not.toContain('\u001b')
+  it('tells each change on a line of its own, on standard output', async () => {
+    const { out, err } = await watch([])
+    expect(out).toContain('node07: drain\nnode07: done\nnode08: drain\n')
+    expect(out).not.toContain('\u001b')
+    expect(err).toBe('')
+  })
+
+  it('does so into a file or a pipe also where errors go to a terminal', async () => {
+    const { out, err } = await watch([], { errTerminal: true })
+    expect(out).toContain('node07: drain\nnode07: done\nnode08: drain\n')
+    expect(err).toBe('')
   })
 
   it('is JSON lines with -o json: the rollout whole, then with the hosts that changed', async () => {

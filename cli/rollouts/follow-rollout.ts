@@ -21,8 +21,8 @@ import { plainOf } from '../output/plain.ts'
 import { renderRollout } from './rollout-screen.ts'
 import { hostWords, isRolloutOver, pendingWords, rolloutStateName, whatItDoes } from './rollout-words.ts'
 
-/** How a rollout is shown while it goes on. */
-export type FollowLook = 'screen' | 'lines' | 'json' | 'quiet'
+/** How a rollout is shown while it goes on. `told`: lines on standard output, for whoever asked for nothing else. */
+export type FollowLook = 'screen' | 'lines' | 'told' | 'json' | 'quiet'
 
 const REDRAW_MS = 1_000
 
@@ -31,8 +31,13 @@ export function lookOf({ io }: Pick<Cli, 'io'>): FollowLook {
   return io.errIsTerminal ? 'screen' : 'lines'
 }
 
+/** The same where the rollout is all that is shown: whoever takes the output elsewhere is told it there. */
+export function watchLookOf({ io }: Pick<Cli, 'io'>): FollowLook {
+  return io.errIsTerminal && io.outIsTerminal ? 'screen' : 'told'
+}
+
 /**
- * Follows a rollout until it is over, and shows it on standard error, or as JSON lines on standard output. A coordinator that goes away
+ * Follows a rollout until it is over, and shows it on standard error, or on standard output as lines that are told or as JSON. A coordinator that goes away
  * is waited for, until the deadline. The answer is the rollout at its end.
  */
 export async function followRollout(
@@ -121,7 +126,10 @@ class View implements Disposable {
         this.#screen?.draw()
         break
       case 'lines':
-        this.#lines(rollout)
+        this.#lines(rollout, text => this.#cli.io.err(text))
+        break
+      case 'told':
+        this.#lines(rollout, text => this.#cli.io.out(text))
         break
       case 'quiet':
         break
@@ -134,11 +142,11 @@ class View implements Disposable {
     this.#screen?.[Symbol.dispose]()
   }
 
-  #lines(rollout: Rollout): void {
+  #lines(rollout: Rollout, write: (text: string) => void): void {
     const say = (key: string, text: string) => {
       if (this.#said.get(key) === text) return
       this.#said.set(key, text)
-      this.#cli.io.err(`${escapeText(text)}\n`)
+      write(`${escapeText(text)}\n`)
     }
     const reason = rollout.reason === '' ? '' : `: ${rollout.reason}`
     say('', `rollout ${rollout.id} (${whatItDoes(rollout)}): ${rolloutStateName(rollout.state)}${reason}`)

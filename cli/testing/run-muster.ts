@@ -12,6 +12,8 @@ export interface Ran {
 export interface RunOptions {
   readonly settings?: Partial<Settings>
   readonly terminal?: boolean
+  /** Of standard error alone; absent: as `terminal`. */
+  readonly errTerminal?: boolean
   readonly signal?: AbortSignal
   /** Fires when nobody reads what is printed any more. */
   readonly readerGone?: AbortSignal
@@ -50,7 +52,7 @@ export async function runMuster(words: readonly string[], options: RunOptions = 
         options.onErr?.(text)
       },
       outIsTerminal: terminal,
-      errIsTerminal: terminal,
+      errIsTerminal: options.errTerminal ?? terminal,
       columns: options.screen?.().columns ?? 100,
       get screen() {
         return options.screen?.() ?? { columns: 80, rows: 24 }

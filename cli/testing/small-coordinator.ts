@@ -66,6 +66,8 @@ export interface SmallCoordinator extends AsyncDisposable {
   readonly factsChanges: FactsChange[]
   readonly operations: Map<string, OperationSummary>
   readonly revisions: StoredRevision[]
+  /** Number of the newest revision while none of them is stored here. */
+  newestNumber: number
   readonly clusters: SmallClusters
   readonly rollouts: SmallRollouts
   readonly authorities: { pin: string; current: boolean; certificatePem: string }[]
@@ -127,6 +129,7 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
     factsChanges: [],
     operations: new Map(),
     revisions: [],
+    newestNumber: 0,
     clusters: startSmallClusters(),
     rollouts: startSmallRollouts(),
     authorities: [{ pin: 'c'.repeat(64), current: true, certificatePem: '' }],
@@ -379,7 +382,8 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
         request.refs.length > 0 ? { machines: request.refs.map(find), errors: [] } : selected(request.where)
       const { action } = request
       const revision = action.case === 'apply' ? action.value.revision : 0n
-      const newestNumber = action.case === 'apply' ? BigInt(newest()?.manifest.number ?? 0) : 0n
+      const newestNumber =
+        action.case === 'apply' ? BigInt(newest()?.manifest.number ?? state.newestNumber) : 0n
       const word = action.case === 'apply' && action.value.planOnly ? 'plan' : (action.case ?? '')
       const operations = machines.map(machine =>
         create(OperationSummarySchema, {

@@ -233,7 +233,15 @@ describe('questions to the store', () => {
       [{ select: ['sum(max(facts.cpu.cores))'] }, /^select\[0\]: an aggregate stands alone/],
       [{ select: ['host == "" ? count() : 0'] }, /^select\[0\]: an aggregate stands alone/],
       [{ select: ['sum()'] }, /^select\[0\]: sum\(\) wants an expression/],
-      [{ select: ['min(facts.()'] }, /^select\[0\]: /],
+      [{ select: ['min(facts.()'] }, /^select\[0\]: .*\n {2}min\(facts\.\(\)\n {2} +\^$/],
+      [
+        { select: ['count(),max(facts.cpu.cores)'] },
+        /^select\[0\]: column 8: found , .*; each column is an expression of its own\n {2}count\(\),max\(facts\.cpu\.cores\)\n {9}\^$/,
+      ],
+      [
+        { select: ['host,machine'] },
+        /^select\[0\]: column 5: .*; each column is an expression of its own\n {2}host,machine\n {6}\^$/,
+      ],
       [{ groupBy: ['count()'] }, /^group_by\[0\]: is an aggregate/],
       [{ select: ['count()', 'host'] }, /^select\[1\]: host may differ within a group: group by it/],
       [{ select: ['count()'], sort: ['host'] }, /^sort\[0\]: host is no column of the groups: count\(\)$/],

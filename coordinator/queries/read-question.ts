@@ -1,6 +1,11 @@
 import type { QueryRequest } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { type AggregateName, readAggregate } from '../../shared/query/aggregate.ts'
-import { type CompiledExpression, compileSelector } from '../../shared/query/expression.ts'
+import {
+  type Compilation,
+  type CompiledExpression,
+  compileExpression,
+  compileSelector,
+} from '../../shared/query/expression.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { compileField } from './evaluate-fleet.ts'
 
@@ -60,11 +65,19 @@ function readColumn(field: string, raw: string): Column {
   const reading = readAggregate(text)
   if (reading.kind === 'refused') throw invalid(`${field}: ${reading.reason}`)
   if (reading.kind === 'none') {
-    return { text, aggregate: undefined, expression: compileField(field, text) }
+    return { text, aggregate: undefined, expression: compileField(field, text, compileColumn) }
   }
   const { name, argument } = reading.aggregate
   const expression = argument === undefined ? undefined : compileField(field, argument)
   return { text, aggregate: name, expression }
+}
+
+/** A comma where an expression has ended is somebody's who wants several columns. */
+function compileColumn(text: string): Compilation {
+  const compiled = compileExpression(text)
+  return compiled.kind === 'refused' && compiled.reason.includes('found , but expecting end of input')
+    ? { ...compiled, reason: `${compiled.reason}; each column is an expression of its own` }
+    : compiled
 }
 
 type Rest = Pick<Question, 'where' | 'limit'>

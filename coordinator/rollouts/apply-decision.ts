@@ -3,6 +3,7 @@ import type { Transaction } from 'kysely'
 import { cutText } from '../../shared/cut-text.ts'
 import { type StartRolloutRequest, StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { operationId } from '../../shared/ids.ts'
+import { drainId } from '../clusters/acts/drain-id.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { needsRevision, type WantedAction } from '../operations/order-action.ts'
 import { type NewOrders, writeOrders } from '../operations/write-orders.ts'
@@ -146,7 +147,8 @@ async function give(
   if (action?.word === 'rollback' && row.reverts !== '') return await takeBack(tx, input, row, grant, now)
   if (!action) {
     // An act of a cluster: its id is written first, and whoever comes after asks for it until it is known.
-    await insertGrant(tx, { ...base, operation: operationId(now) })
+    const operation = step === 'drain' ? drainId(now, rollout) : operationId(now)
+    await insertGrant(tx, { ...base, operation })
     return { machine: '', ended: [] }
   }
   return await order(tx, input, row, grant, action, now)

@@ -51,8 +51,16 @@ export function withClaim(
       ? [...lost, { id, action, revision, hosts: [host], sinceMs: nowMs }]
       : lost
   }
-  if (known.hosts.includes(host) || known.hosts.length >= MOST_HOSTS) return lost
-  return lost.map(one => (one === known ? { ...one, hosts: [...one.hosts, host] } : one))
+  // Who was only found drained did not say what that was for.
+  const isFuller = known.action === 'drain' && action !== 'drain'
+  const isTold = known.hosts.includes(host) || known.hosts.length >= MOST_HOSTS
+  if (isTold && !isFuller) return lost
+  const next = {
+    ...known,
+    ...(isFuller && { action, revision }),
+    hosts: isTold ? known.hosts : [...known.hosts, host],
+  }
+  return lost.map(one => (one === known ? next : one))
 }
 
 /** Takes down that a node tells of a rollout, unless it is on record. Said once of each rollout in the events. */

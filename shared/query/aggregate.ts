@@ -25,19 +25,17 @@ export function readAggregate(text: string): AggregateReading {
   // What no parser is to be given is refused by whoever compiles it.
   if (!MENTION.test(text) || text.length > MAX_CHARS || tooDeep(text) !== undefined) return { kind: 'none' }
   const calls = aggregateCalls(text)
-  // What does not parse is told by whoever compiles it: the argument of a call, or the whole.
-  const outermost = calls === undefined || calls === 'outermost'
-  if (calls === 'none') return { kind: 'none' }
+  // What does not parse is told by whoever compiles the whole, with its place in that.
+  if (calls === undefined || calls === 'none') return { kind: 'none' }
   const [, word, inner = ''] = CALL.exec(text) ?? []
   const name = AGGREGATES.find(known => known === word)
-  if (!outermost || (name === undefined && calls !== undefined)) {
+  if (calls !== 'outermost' || name === undefined) {
     const shown = name ?? MENTION.exec(text)?.[1] ?? 'sum'
     return {
       kind: 'refused',
       reason: `an aggregate stands alone: ${shown}(EXPR), as in sum(facts.cpu.cores)`,
     }
   }
-  if (name === undefined) return { kind: 'none' }
   const argument = inner.trim()
   if (argument !== '') return { kind: 'aggregate', aggregate: { name, argument } }
   if (name === 'count') return { kind: 'aggregate', aggregate: { name, argument: undefined } }

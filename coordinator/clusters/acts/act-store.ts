@@ -9,6 +9,7 @@ import {
   type CordonAfter,
   OWN_WORDS,
 } from './cluster-act.ts'
+import { rolloutOfDrain } from './drain-id.ts'
 
 type Db = Kysely<Database>
 type Tx = Transaction<Database>
@@ -147,10 +148,11 @@ export async function listCordons(db: Db, cluster?: string): Promise<readonly Co
     .select(['cordon.cluster', 'cordon.host', 'cordon.act', 'cordon.asked_by', 'cordon.at', 'grant.rollout'])
   if (cluster !== undefined) query = query.where('cordon.cluster', '=', cluster)
   const rows = await query.orderBy('cordon.cluster').orderBy('cordon.host').execute()
-  return rows.map(({ asked_by: askedBy, at: atMs, rollout, ...row }) => ({
-    ...{ ...row, askedBy, atMs },
-    ...(rollout !== null && { rollout }),
-  }))
+  return rows.map(({ asked_by: askedBy, at: atMs, rollout: granted, ...row }) => {
+    // Where the grant is not on record the act itself says it.
+    const rollout = granted ?? rolloutOfDrain(row.act)
+    return { ...row, askedBy, atMs, ...(rollout !== undefined && { rollout }) }
+  })
 }
 
 /** Takes down a cordon before it is ordered. One that is there stays as it is: it began earlier. */

@@ -1,6 +1,7 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ClusterOrderSchema } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { operationId } from '../../../shared/ids.ts'
 import { signOperatorOrder } from '../../../shared/operator-order/sign-operator-order.ts'
 import { sampleFleetId, sampleKey, sampleTrust } from '../../../shared/revision/testing/sample-fleet.ts'
 import { type SampleFleet, sampleFleet } from '../../revisions/testing/sample-fleet.ts'
@@ -10,7 +11,8 @@ import { applyAdoption } from '../judge-adoption.ts'
 import { loadRecord, saveRecord } from '../record-store.ts'
 import { AUTHORITY, NOW, sampleSnapshot } from '../testing/sample-snapshot.ts'
 import { forgottenCordon } from './act-problems.ts'
-import { findAct, listCordons, openActs, updateAct } from './act-store.ts'
+import { findAct, listCordons, openActs, putCordon, updateAct } from './act-store.ts'
+import { drainId } from './drain-id.ts'
 import { type GrantDeps, grantAct, withPort } from './grant-act.ts'
 import { askFor } from './testing/sample-act.ts'
 
@@ -171,6 +173,16 @@ describe('a cordon of ours', () => {
     expect(await listCordons(fleet.store.db)).toMatchObject([{ act: 'left', rollout: 'before' }])
     expect(await orderOf('step', 'drain', true)).toMatchObject({ takesOver: 'left' })
     expect(await orderOf('step-back', 'uncordon', true)).toMatchObject({ cordonedBy: 'left' })
+  })
+
+  it('T62: that a rollout set is one that rollouts lift also where the store was set back and has neither act nor grant', async () => {
+    const act = drainId(new Date(NOW), operationId(new Date(NOW - 1_000)))
+    const cordon = { cluster: 'home', host: 'd', act, askedBy: '', atMs: NOW - 1_000 }
+    // As it is taken down when it is found on the node.
+    await fleet.store.transact(tx => putCordon(tx, cordon))
+    expect(await listCordons(fleet.store.db)).toMatchObject([{ act, rollout: act.split('.')[1] }])
+    expect(await orderOf('step', 'drain', true)).toMatchObject({ takesOver: act })
+    expect(await orderOf('step-back', 'uncordon', true)).toMatchObject({ cordonedBy: act })
   })
 
   it('that is older than its operation is told, after an hour for a drain and a day for a cordon that was meant', async () => {

@@ -1,12 +1,15 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ClusterOrderSchema } from '../../../shared/gen/muster/v1/cluster_pb.ts'
+import { operationId } from '../../../shared/ids.ts'
 import { type SampleFleet, sampleFleet } from '../../revisions/testing/sample-fleet.ts'
+import { noteLostRollout, readLostRollouts, textOfLost } from '../../rollouts/lost-rollouts.ts'
 import type { ClusterSnapshot, NodeObject } from '../cluster-snapshot.ts'
 import { NOW, sampleSnapshot } from '../testing/sample-snapshot.ts'
 import { forgottenCordon } from './act-problems.ts'
 import { insertAct, listCordons, openActs } from './act-store.ts'
 import type { ClusterAct } from './cluster-act.ts'
+import { drainId } from './drain-id.ts'
 import { settleCordons } from './settle-cordons.ts'
 import { openAct } from './testing/sample-act.ts'
 
@@ -68,6 +71,20 @@ describe('cordons of ours after a store or a datastore was set back', () => {
     expect(order.action).toMatchObject({ case: 'uncordon', value: { node: 'd', cordonedBy: 'act-1' } })
     expect(await settle(ours)).toBe(false)
     expect(await openActs(fleet.store.db, 'home')).toHaveLength(1)
+  })
+
+  it('T62: name the rollout that drained the node and is lost with the store, by the mark on the node', async () => {
+    const rollout = operationId(new Date(NOW - 60_000))
+    expect(await settle({ unschedulable: true, cordonedBy: drainId(new Date(NOW), rollout) })).toBe(true)
+    expect(await cordons()).toMatchObject([{ host: 'd', rollout }])
+    const lost = async () => (await readLostRollouts(fleet.store.db)).map(textOfLost)
+    expect(await lost()).toEqual([`rollout ${rollout} (drain) is not in the store: d had orders of it`])
+    // A node that had an order of it says what it was about.
+    const told = { id: rollout, action: 'apply', revision: 7, host: 'd' }
+    await fleet.store.transact(tx => noteLostRollout(tx, told, 'd', new Date(NOW)))
+    expect(await lost()).toEqual([
+      `rollout ${rollout} (apply revision 7) is not in the store: d had orders of it`,
+    ])
   })
 
   it('of anybody else are none of ours', async () => {

@@ -2,6 +2,7 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import type { Clock } from '../../../shared/clock.ts'
 import { ClusterOrderSchema } from '../../../shared/gen/muster/v1/cluster_pb.ts'
 import { operationId } from '../../../shared/ids.ts'
+import { noteLostRollout } from '../../rollouts/lost-rollouts.ts'
 import { recordEvent } from '../../store/events.ts'
 import type { Store } from '../../store/store.ts'
 import { type ClusterSnapshot, liveServers, newestView } from '../cluster-snapshot.ts'
@@ -15,6 +16,7 @@ import {
 } from './act-store.ts'
 import { plainAct } from './cluster-act.ts'
 import { type CordonStep, decideCordon, differingCordons, type SeenNodes } from './decide-cordons.ts'
+import { rolloutOfDrain } from './drain-id.ts'
 
 /** The newest that a live server saw of the nodes; undefined: nobody can say. */
 export function seenNodes(snapshot: ClusterSnapshot, now: number): SeenNodes | undefined {
@@ -49,6 +51,12 @@ export async function settleCordons(
       const { host, act } = step
       if (step.kind === 'gone') await dropCordon(tx, cluster, host, act)
       else await noteCordon(tx, { cluster, host }, { kind: 'of', act }, at.getTime())
+      const rollout = step.kind === 'found' ? rolloutOfDrain(act) : undefined
+      // What it was on its way to no mark says.
+      if (rollout !== undefined) {
+        const claim = { id: rollout, action: 'drain', revision: 0, host }
+        await noteLostRollout(tx, claim, host, at)
+      }
       if (step.kind === 'lift') {
         const value = { node: host, cordonedBy: act }
         const order = create(ClusterOrderSchema, { action: { case: 'uncordon', value } })

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { planRollouts } from './plan-rollouts.ts'
 import { SMALL_WORLD } from './testing/broken-planners.ts'
-import { simulateRollouts } from './testing/simulate-rollouts.ts'
+import { type Kill, simulateRollouts } from './testing/simulate-rollouts.ts'
 import type { SimulationOptions } from './testing/simulated-operators.ts'
 import { options } from './testing/simulation-options.ts'
 
@@ -57,9 +57,23 @@ describe('rollouts in a made-up world of crashes, partitions, lies and restarts 
     }
     for (const name of [
       ...['overridden', 'caughtUp', 'restart', 'rotate', 'leave', 'restore', 'takenBack', 'cancelled'],
-      'pastBudget',
+      ...['pastBudget', 'unwilling', 'triedAgain'],
     ]) {
       expect(counts[name], name).toBeGreaterThan(0)
+    }
+  })
+
+  it('do so wherever the coordinator is killed: at each decision in turn, before it is written and after', () => {
+    const run = (kill?: Kill) => simulateRollouts(TINY, planRollouts, kill)
+    const { decisions, counts } = run()
+    expect(decisions).toBeGreaterThan(20)
+    expect(counts.acts).toBeGreaterThan(5)
+    for (let decision = 1; decision <= decisions; decision++) {
+      for (const written of [false, true]) {
+        const result = run({ decision, written })
+        const all = { violations: [], unsettled: [] }
+        expect(result, `killed at decision ${decision}, written ${written}`).toMatchObject(all)
+      }
     }
   })
 
@@ -73,6 +87,14 @@ describe('rollouts in a made-up world of crashes, partitions, lies and restarts 
     expect(acts).toBeGreaterThan(10)
   })
 })
+
+/** Few machines, so that it can be run for each decision. */
+const TINY: SimulationOptions = {
+  ...SMALL_WORLD,
+  alone: 2,
+  clusters: [{ servers: 3, workers: 1 }],
+  actions: ['apply', 'reboot', 'reboot'],
+}
 
 const LARGE: SimulationOptions = {
   seed: 1,

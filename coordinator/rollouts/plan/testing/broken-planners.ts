@@ -1,7 +1,16 @@
-import { OVERRIDABLE } from '../decision.ts'
+import { type GateName, OVERRIDABLE } from '../decision.ts'
+import { nextAttempt, progressOf } from '../host-steps.ts'
+import { nextStep } from '../next-step.ts'
 import { planRollouts } from '../plan-rollouts.ts'
 import type { HostRecord, RolloutRecord } from '../rollout-record.ts'
-import type { ClusterView, GatesView, HostView, MemberView, RolloutSnapshot } from '../rollout-snapshot.ts'
+import type {
+  ClusterView,
+  GatesView,
+  HostView,
+  MemberView,
+  OperationView,
+  RolloutSnapshot,
+} from '../rollout-snapshot.ts'
 import type { Planner, SimulationOptions } from './simulated-operators.ts'
 
 /** A world that gives every mistake its chance. */
@@ -98,6 +107,34 @@ const withoutMemory = (): Planner => {
     return decision
   }
 }
+
+/** Grants what is held by this gate alone as well. */
+const goingPast =
+  (gate: GateName): Planner =>
+  (snapshot, nowMs) => {
+    const decision = planRollouts(snapshot, nowMs)
+    const ends = new Map(decision.closings.map(({ grant, end }) => [grant, { ...end, atMs: nowMs }]))
+    const more = snapshot.rollouts.flatMap(rollout =>
+      rollout.hosts.flatMap(record => {
+        const held = decision.waits.get(rollout.id)?.get(record.host) ?? []
+        if (held.length === 0 || held.some(wait => wait.gate !== gate)) return []
+        const grants = record.grants.map(one => ({ ...one, end: one.end ?? ends.get(one.id) }))
+        const host = { ...record, grants }
+        const step = nextStep(snapshot, rollout, host, progressOf(rollout, host))
+        const machine = snapshot.hosts.get(host.host)?.machine
+        if (step === undefined || machine === undefined) return []
+        const attempt = nextAttempt(host, step)
+        return [{ rollout: rollout.id, host: host.host, machine, step, attempt, skipped: undefined }]
+      }),
+    )
+    return { ...decision, grants: [...decision.grants, ...more] }
+  }
+
+const withOperations = (change: (operation: OperationView) => OperationView) =>
+  blind(snapshot => ({
+    ...snapshot,
+    operations: new Map([...snapshot.operations].map(([id, operation]) => [id, change(operation)])),
+  }))
 
 /** Planners with one mistake each, as others made them, and what the world must notice. */
 export const BROKEN_PLANNERS: readonly {
@@ -713,6 +750,49 @@ export const BROKEN_PLANNERS: readonly {
       actions: ['reboot', 'reboot', 'reboot'],
       later: ['reboot', 'reboot', 'reboot'],
     },
+  },
+  {
+    name: 'has everybody fetch and build at once',
+    notices: /fetch at once/,
+    planner: () => goingPast('fetching'),
+    options: { alone: 0, clusters: [{ servers: 1, workers: 130 }] },
+  },
+  {
+    name: 'tries again at once what did not hold',
+    notices: /tried again too early/,
+    planner: () => goingPast('retry'),
+    options: { clusters: [], alone: 30, actions: ['apply', 'apply', 'apply'], retrying: 0.5 },
+  },
+  {
+    name: 'tries again without end what does not hold',
+    notices: /tried too often/,
+    planner: () =>
+      withOperations(view => ({
+        ...view,
+        retryDelaysMs: view.state === 'retry' ? [...view.retryDelaysMs, ...view.retryDelaysMs] : [],
+      })),
+    options: { clusters: [], alone: 30, actions: ['apply', 'apply', 'apply'], retrying: 0.7 },
+  },
+  {
+    name: 'has those soak anew that are not well again',
+    notices: /soaks anew while not well/,
+    planner: () => goingPast('retry'),
+    options: {
+      ...{ clusters: [], alone: 40, maxUnavailable: { kind: 'percent', percent: 100 } },
+      actions: ['reboot', 'reboot', 'reboot'],
+    },
+  },
+  {
+    name: 'gives up at once what a cluster would not begin',
+    notices: /given up too early/,
+    planner: () => withOperations(view => (view.state === 'unwilling' ? { ...view, state: 'failed' } : view)),
+    options: { ...BUSY, mishaps: true, actions: ['reboot', 'restart', 'reboot'] },
+  },
+  {
+    name: 'asks for ever what a cluster would not begin',
+    notices: /asked for ever/,
+    planner: () => withOperations(view => (view.state === 'unwilling' ? { ...view, state: 'open' } : view)),
+    options: { ...BUSY, mishaps: true, actions: ['reboot', 'restart', 'reboot'] },
   },
 ]
 

@@ -15,6 +15,18 @@ const ONE_ACT = ['rotate', 'leave', 'restore']
 /** Who was drained and handed back so often is left to a person. */
 const MOST_HAND_BACKS = 10
 
+/** So many hosts fetch and build at once, over all rollouts. */
+const MOST_FETCHING = 100
+
+/** How long what did not hold waits before each time that it is tried again; it is not tried more often. */
+const RETRY_AFTER_MS = [60_000, 300_000]
+
+/** So long a cluster is asked to begin what was granted. */
+const ASKED_MS = 600_000
+
+/** So long a host that ceased to be well is waited for before it soaks anew. */
+const UNWELL_MS = 900_000
+
 /** Gates that an operator may open. */
 const OPENABLE = [
   ...['rollout', 'cluster', 'order', 'servers', 'canary', 'budget', 'spread', 'silence'],
@@ -147,6 +159,8 @@ export function checkDecision(fleet: Fleet, snapshot: RolloutSnapshot, decision:
   }))
   const ledger = new Ledger(fleet.rollouts, over, decision, nowMs)
   checkClosings(fleet, snapshot, decision)
+  checkAsking(fleet, snapshot, decision)
+  checkFetching(fleet, decision)
   checkEnds(fleet, decision)
   const failedNow = new Map(
     fleet.rollouts.map(({ id, hosts }) => [
@@ -207,6 +221,7 @@ function* problemsOf(
     if (!booted && skipped !== undefined) yield ['does not boot']
   }
   if (isHalted(fleet) && skipped === undefined) yield ['while halted']
+  if (skipped === undefined) yield* retryProblems(fleet, snapshot, host, step)
   const begins = step === 'prefetch' || step === 'snapshot' || step === 'drain' || step === 'act'
   if (!begins || skipped !== undefined) return
   if (rollout.state !== 'running') yield ['not running']
@@ -246,6 +261,28 @@ function* problemsOf(
   if (isBegun || step === 'snapshot') return
   yield* orderProblems(snapshot, ledger, rollout, host)
   yield* budgetProblems(fleet, snapshot, ledger, rollout, box, past)
+}
+
+/** What did not hold waits before it is tried again, and who ceased to be well before it soaks anew. */
+function* retryProblems(
+  fleet: Fleet,
+  { hosts, clusters }: RolloutSnapshot,
+  { host, cluster, grants }: HostRecord,
+  step: string,
+): Iterable<Problem> {
+  const before = grants.findLast(grant => grant.step === step)
+  if (before?.end?.outcome !== 'again') return
+  const sinceMs = fleet.nowMs - before.end.atMs
+  if (step === 'soak') {
+    const member = clusters.get(cluster ?? '')?.members.get(host)
+    const isWell = hosts.get(host)?.connected && (!member?.joined || member.ready === true)
+    if (!isWell && sinceMs < UNWELL_MS) yield ['soaks anew while not well']
+    return
+  }
+  fleet.counts.triedAgain += 1
+  // All its steps begin anew once it was handed back.
+  if (grants.findLast(grant => grant.step === 'uncordon' || grant === before) !== before) return
+  if (sinceMs < (RETRY_AFTER_MS[before.attempt - 1] ?? 0)) yield ['tried again too early']
 }
 
 /** A node is well each time that it is touched, and so are the other servers when one of them that was drained is. */
@@ -422,6 +459,8 @@ function* budgetProblems(
 ): Iterable<Problem> {
   const isOut = (one: Box) => {
     if (ledger.holder(one.host) !== undefined || !snapshot.hosts.get(one.host)?.connected) return true
+    // What somebody else changes may be away at any moment.
+    if (isBusy(fleet, one)) return true
     const member = snapshot.clusters.get(one.cluster ?? '')?.members.get(one.host)
     return member?.joined === true && (member.ready !== true || member.cordonedBy !== undefined)
   }
@@ -442,10 +481,11 @@ function* budgetProblems(
       : Math.max(1, Math.floor((amount.percent / 100) * pool.length + 1e-9))
   // Whom somebody named does not wait for machines that nobody named and nothing moves; that is written down.
   const waitedFor = away.filter(
-    ({ host }) =>
-      ledger.holder(host) !== undefined ||
-      snapshot.hosts.get(host)?.connected ||
-      rollout.hosts.some(one => one.host === host),
+    one =>
+      ledger.holder(one.host) !== undefined ||
+      snapshot.hosts.get(one.host)?.connected ||
+      isBusy(fleet, one) ||
+      rollout.hosts.some(({ host }) => host === one.host),
   )
   const mayPass = settings.direct && place?.cluster === undefined && waitedFor.length < most
   if (past && (out < most || !mayPass)) yield ['records an override of nothing']
@@ -454,6 +494,37 @@ function* budgetProblems(
   if (settings.spread === undefined) return
   const mate = seen.find(one => one !== box && one.rack === box.rack && isOut(one))
   if (mate) yield [`not spread (${mate.host})`, 'spread']
+}
+
+/** A cluster that would not begin what was granted is asked for ten minutes, and no longer. */
+function checkAsking(fleet: Fleet, { operations }: RolloutSnapshot, { closings }: Decision): void {
+  const { rollouts, jobs, nowMs, violations } = fleet
+  const ends = new Map(closings.map(({ grant, end }) => [grant, end]))
+  for (const { id, hosts } of rollouts) {
+    for (const { host, grants } of hosts) {
+      const open = grants.at(-1)
+      if (!open || open.end || open.operation === '' || jobs.has(open.operation)) continue
+      const isUnwilling = operations.get(open.operation)?.state === 'unwilling'
+      const isLong = nowMs - open.grantedMs >= ASKED_MS
+      const isGivenUp = ends.get(open.id)?.outcome === 'failed'
+      const where = `${id} ${host} ${open.step}`
+      if (isUnwilling && isLong && !isGivenUp) violations.push(`asked for ever: ${where}`)
+      if (isGivenUp && !(isUnwilling && isLong)) violations.push(`given up too early: ${where}`)
+    }
+  }
+}
+
+/** What is fetched from bears so many at once. */
+function checkFetching(fleet: Fleet, { closings, grants }: Decision): void {
+  const closed = new Set(closings.map(({ grant }) => grant))
+  const open = fleet.rollouts.flatMap(({ hosts }) =>
+    hosts.flatMap(host =>
+      host.grants.filter(({ id, step, end }) => step === 'prefetch' && !end && !closed.has(id)),
+    ),
+  )
+  const fresh = grants.filter(({ step, skipped }) => step === 'prefetch' && skipped === undefined)
+  const count = open.length + fresh.length
+  if (fresh.length > 0 && count > MOST_FETCHING) fleet.violations.push(`${count} fetch at once`)
 }
 
 /** Who is left behind was away for ten minutes in a row, or only a person lets it go on. */
@@ -512,6 +583,8 @@ function checkClosings(
       violations.push(`closes nothing: ${id} ${name} ${row}`)
       continue
     }
+    const isRetry = end.outcome === 'again' && grant.step !== 'soak'
+    if (isRetry && grant.attempt > RETRY_AFTER_MS.length) violations.push(`tried too often: ${id} ${name}`)
     if (end.outcome !== 'done') continue
     if (grant.step === 'prove') {
       const member = snapshot.clusters.get(box.cluster ?? '')?.members.get(name)

@@ -33,6 +33,12 @@ export function isBusy(fleet: Fleet, box: Box): boolean {
   return isTurnOf(fleet, box, 1)
 }
 
+/** Its cluster would begin nothing that is asked of it about this node, for longer than it is asked. */
+export function isUnwilling(fleet: Fleet, box: Box): boolean {
+  // One turn after the other: each follows the one before it by five.
+  return box.cluster !== undefined && [3, 8, 13].some(kind => isTurnOf(fleet, box, kind))
+}
+
 /** No revision has a target for it. */
 export function isTargetless(fleet: Fleet, box: Box): boolean {
   return isTurnOf(fleet, box, 2)

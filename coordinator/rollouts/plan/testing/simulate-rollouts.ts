@@ -1,3 +1,4 @@
+import type { Decision } from '../decision.ts'
 import { jobsAwaited } from '../job-gates.ts'
 import { gatesAwaited } from '../own-gates.ts'
 import type { RolloutRecord } from '../rollout-record.ts'
@@ -24,6 +25,14 @@ export interface SimulationResult {
   readonly unsettled: readonly string[]
   readonly counts: Fleet['counts']
   readonly ended: Readonly<Record<string, number>>
+  /** Decisions in which anything was granted, closed or ended. */
+  readonly decisions: number
+}
+
+/** The coordinator is killed at this decision, counted from 1, before or after it was written. */
+export interface Kill {
+  readonly decision: number
+  readonly written: boolean
 }
 
 const FAULTY_TICKS = 300
@@ -37,7 +46,8 @@ const BEGIN_EVERY_TICKS = 3
 const IDLE_MS = 120_000
 
 /** A hundred minutes of everything that can go wrong while rollouts go on, then quiet: says what was violated, and what did not end. */
-export function simulateRollouts(options: SimulationOptions, plan: Planner): SimulationResult {
+export function simulateRollouts(options: SimulationOptions, plan: Planner, kill?: Kill): SimulationResult {
+  let decisions = 0
   const fleet = makeFleet(options)
   beginFirst(fleet, options)
   const asked = { count: 0 }
@@ -51,7 +61,11 @@ export function simulateRollouts(options: SimulationOptions, plan: Planner): Sim
     if (tick === FAULTY_TICKS) becomeQuiet(fleet)
     if (fleet.upAtMs > fleet.nowMs) continue
     if (tick % BEGIN_EVERY_TICKS === 0 || still > 0) more = beginMore(fleet, options, plan, asked)
-    const decided = turn(fleet, plan)
+    const decided = turn(fleet, plan, decision => {
+      const isOne = decision.grants.length + decision.closings.length + decision.moves.length > 0
+      if (isOne) decisions += 1
+      return written => isOne && kill?.decision === decisions && kill.written === written
+    })
     const underWay = [...fleet.jobs.values()].some(({ state }) => state === 'open')
     still = decided || underWay ? 0 : still + 1
     // Where something ended somebody may have something to begin.
@@ -66,16 +80,22 @@ export function simulateRollouts(options: SimulationOptions, plan: Planner): Sim
     unsettled: whatIsUnsettled(fleet, options, plan),
     counts: fleet.counts,
     ended,
+    decisions,
   }
 }
 
-function turn(fleet: Fleet, plan: Planner): boolean {
+function turn(
+  fleet: Fleet,
+  plan: Planner,
+  decided: (decision: Decision) => (written: boolean) => boolean,
+): boolean {
   const { random, counts } = fleet
   const snapshot = snapshotOf(fleet)
   const decision = plan(snapshot, fleet.nowMs)
   checkDecision(fleet, snapshot, decision)
+  const isKilled = decided(decision)
   // Killed before it was written: nothing of it has happened.
-  if (fleet.faulty && random.chance(0.05)) {
+  if ((fleet.faulty && random.chance(0.05)) || isKilled(false)) {
     counts.lost += 1
     restart(fleet)
     return true
@@ -90,7 +110,7 @@ function turn(fleet: Fleet, plan: Planner): boolean {
   const jobs = fleet.askJobs ? jobsAwaited(snapshot, decision) : new Set<string>()
   askJobs(fleet, jobs)
   // Killed after it was written: whoever starts next asks for what was granted.
-  if (fleet.faulty && random.chance(0.05)) restart(fleet)
+  if ((fleet.faulty && random.chance(0.05)) || isKilled(true)) restart(fleet)
   else giveJobs(fleet)
   // An answer comes within moments: while one is waited for, time does not leap over it.
   return (

@@ -1,7 +1,7 @@
 import type { Decision, NewGrant } from '../decision.ts'
 import type { Grant, HostRecord, RolloutRecord } from '../rollout-record.ts'
 import type { ClusterView, HostView, JobsView, OperationView, RolloutSnapshot } from '../rollout-snapshot.ts'
-import { isBusy, isHalted, isHeld, isTargetless } from './mishaps.ts'
+import { isBusy, isHalted, isHeld, isTargetless, isUnwilling } from './mishaps.ts'
 import {
   type Box,
   FLEET_WINDOWS,
@@ -13,6 +13,7 @@ import {
 } from './simulated-fleet.ts'
 
 const SILENT_FOR_MS = 600_000
+/** Of an apply that ended without fault of its target: how long it waits before each time that it is tried again. */
 const RETRY_DELAYS_MS = [60_000, 300_000]
 
 /** What the coordinator can know of the fleet now. */
@@ -114,8 +115,8 @@ function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): Clust
   }
 }
 
-function operationsOf({ jobs }: Fleet): ReadonlyMap<string, OperationView> {
-  const views = [...jobs.values()].map(
+function operationsOf(fleet: Fleet): ReadonlyMap<string, OperationView> {
+  const views = [...fleet.jobs.values()].map(
     ({ id, state, untouched, plan, disturbed }): [string, OperationView] => [
       id,
       {
@@ -126,7 +127,32 @@ function operationsOf({ jobs }: Fleet): ReadonlyMap<string, OperationView> {
       },
     ],
   )
-  return new Map(views)
+  const unwilling = unwillingGrants(fleet).map(({ operation: id }): [string, OperationView] => [
+    id,
+    {
+      ...{ id, state: 'unwilling', reason: 'made up', endedMs: undefined, retryDelaysMs: [] },
+      ...{ untouched: true, plan: undefined },
+    },
+  ])
+  return new Map([...views, ...unwilling])
+}
+
+/** Acts that were granted, and that their clusters would not begin if they were asked now. */
+export function unwillingGrants(fleet: Fleet): readonly Grant[] {
+  return fleet.rollouts.flatMap(({ action, hosts }) =>
+    hosts.flatMap(({ host, grants }) => {
+      const open = grants.at(-1)
+      const box = fleet.boxes.get(host)
+      const isAsked = open && !open.end && open.operation !== '' && isActOfCluster(action, open.step)
+      return isAsked && box && isUnwilling(fleet, box) && !fleet.jobs.has(open.operation) ? [open] : []
+    }),
+  )
+}
+
+/** A server does it, and the planner of its cluster is asked to begin it. */
+function isActOfCluster(action: RolloutRecord['action'], step: Grant['step']): boolean {
+  if (step === 'act') return action === 'rotate' || action === 'leave' || action === 'restore'
+  return step === 'snapshot' || step === 'drain' || step === 'uncordon'
 }
 
 function silenceOf(fleet: Fleet) {
@@ -182,7 +208,12 @@ function placed({ placements }: Decision, { id }: RolloutRecord, host: HostRecor
 
 function onlyLocked(fleet: Fleet): ReadonlySet<string> {
   const boxes = [...fleet.boxes.values()].filter(
-    box => box.lock !== undefined && isConnected(fleet, box) && (box.pin?.untilMs ?? 0) <= fleet.nowMs,
+    box =>
+      box.lock !== undefined &&
+      isConnected(fleet, box) &&
+      (box.pin?.untilMs ?? 0) <= fleet.nowMs &&
+      !isHeld(fleet, box) &&
+      !isTargetless(fleet, box),
   )
   return new Set(boxes.map(({ host }) => host))
 }
@@ -228,15 +259,21 @@ function whyNotTakenBack(fleet: Fleet, { reverts }: RolloutRecord, name: string)
 /** Orders and acts that were granted are given, sometimes late, sometimes again: by their ids they are done once. */
 export function giveJobs(fleet: Fleet): void {
   const { random, jobs, faulty } = fleet
+  const unwilling = new Set(unwillingGrants(fleet).map(({ operation }) => operation))
   for (const { id: rollout, action, hosts } of fleet.rollouts) {
     for (const { host, grants } of hosts) {
       const open = grants.at(-1)
       if (!open || open.end || open.operation === '' || jobs.has(open.operation)) continue
+      if (unwilling.has(open.operation)) {
+        fleet.counts.unwilling += 1
+        continue
+      }
       if (faulty && random.chance(0.2)) continue
       const box = fleet.boxes.get(host)
       const { step } = open
       const failing = faulty && random.chance(step === 'act' ? 0.03 : 0.004)
-      const retry = !failing && faulty && step === 'act' && action === 'apply' && random.chance(0.1)
+      const retry =
+        !failing && faulty && step === 'act' && action === 'apply' && random.chance(fleet.retrying)
       const job: Job = {
         ...{ id: open.operation, host, step, rollout, begun: false, state: 'open' },
         end: failing && step !== 'uncordon' ? 'failed' : retry ? 'retry' : 'done',

@@ -39,6 +39,7 @@ export interface Fleet {
   readonly jobsIllUntilMs: Map<string, number>
   readonly askJobs: boolean
   readonly mishaps: boolean
+  readonly retrying: number
   upAtMs: number
   /** Until then nobody has looked at clusters since the coordinator started. */
   blindUntilMs: number
@@ -62,6 +63,7 @@ export type Count =
       | 'begun'
     )
   | ('restart' | 'rotate' | 'leave' | 'restore' | 'takenBack' | 'cancelled' | 'pastBudget')
+  | ('unwilling' | 'triedAgain')
 
 /** A rollout that is over. */
 export interface Over {
@@ -70,7 +72,7 @@ export interface Over {
   readonly record: RolloutRecord
   /** By its failure policy it is to be taken back. */
   readonly revert: boolean
-  /** Hosts that were locked when it ended, and neither away nor pinned. */
+  /** Hosts that were locked when it ended, and neither away, pinned nor held, and had a target. */
   readonly onlyLocked: ReadonlySet<string>
 }
 
@@ -170,8 +172,10 @@ export interface FleetOptions {
   readonly askGates: boolean
   /** Clusters have Jobs that are asked before each step. */
   readonly askJobs: boolean
-  /** Machines are held, busy or without a target for a while, and the coordinator is halted. */
+  /** Machines are held, busy or without a target for a while, clusters begin nothing about a node, and the coordinator is halted. */
   readonly mishaps?: boolean
+  /** How likely it is that a change is to be tried again, from 0 to 1. Absent: 0.1. */
+  readonly retrying?: number
   /** How likely it is that a host outside of clusters is enrolled only while rollouts go on: from 0 to 1. */
   readonly late: number
   /** How likely it is that a worker joins its cluster only while rollouts go on: from 0 to 1. */
@@ -275,6 +279,7 @@ export function makeFleet(options: FleetOptions): Fleet {
       jobsIllUntilMs: new Map(),
       askJobs,
       mishaps: options.mishaps ?? false,
+      retrying: options.retrying ?? 0.1,
       upAtMs: 0,
       blindUntilMs: 0,
     },
@@ -283,7 +288,7 @@ export function makeFleet(options: FleetOptions): Fleet {
     counts: {
       ...{ crashes: 0, restarts: 0, lost: 0, acts: 0, failures: 0, handedBack: 0, overridden: 0 },
       ...{ caughtUp: 0, restart: 0, rotate: 0, leave: 0, restore: 0, takenBack: 0, cancelled: 0 },
-      ...{ pastBudget: 0, begun: 0 },
+      ...{ pastBudget: 0, begun: 0, unwilling: 0, triedAgain: 0 },
     },
   }
 }

@@ -37,6 +37,7 @@ export function options(most: number): fc.Arbitrary<SimulationOptions> {
     askGates: fc.boolean(),
     askJobs: fc.boolean(),
     calamity: fc.boolean(),
+    mishaps: fc.boolean(),
     clusters: fc.array(
       fc.record({
         servers: fc.constantFrom(1, 3, 3, 5),
