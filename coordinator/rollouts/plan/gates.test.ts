@@ -62,6 +62,18 @@ describe('gates of rollouts', () => {
     },
   )
 
+  it('T42: nobody can say how the cluster of a host stands, so no other one of its rack goes', () => {
+    const labels = { rack: 'one' }
+    const alone = sampleHost('a', { labels })
+    const hosts = [alone, ...clusterHosts(1, 0).map(host => ({ ...host, labels }))]
+    const rollouts = [reboot([alone], { settings: { spread: 'rack' } })]
+    const snapshot = sampleSnapshot({ hosts, rollouts })
+    expect(waits(snapshot, 'a')).toMatchObject([
+      { gate: 'spread', reason: 's1 has rack one too and is away: nobody can say how its cluster stands' },
+    ])
+    expect(grants({ ...snapshot, clusters: inCluster(hosts.slice(1)) })).toEqual(['r1 a act'])
+  })
+
   it('T42: a window whose clock cannot be read is closed and says so', () => {
     const windows = [{ days: [1, 2, 3, 4, 5, 6, 7], fromMinute: 0, toMinute: 0, timeZone: 'Mars/Base' }]
     const hosts = [sampleHost('a', { windows })]
