@@ -39,6 +39,8 @@ export class Availability {
       const pool = this.#pool(view)
       pool.size += 1
       if (why !== undefined) this.#take(view, why)
+      // Its own cluster waits until somebody has looked at it; others with the same label must not take it for being there.
+      else if (view.cluster !== undefined && !snapshot.clusters.has(view.cluster)) this.#mark(view)
     }
     for (const standing of standings) {
       for (const name of standing.names()) {
@@ -130,7 +132,7 @@ export class Availability {
       if (other === host.host) continue
       return {
         gate: 'spread',
-        reason: `${other} has ${label} ${value} too and is away: ${this.#away.get(other)}`,
+        reason: `${other} has ${label} ${value} too and is away: ${this.#away.get(other) ?? 'nobody can say how its cluster stands'}`,
         opens: `${other} is back and has stayed well`,
       }
     }
@@ -170,6 +172,10 @@ export class Availability {
     if (this.#away.has(view.host)) return
     this.#away.set(view.host, why)
     this.#pool(view).away.push(view.host)
+    this.#mark(view)
+  }
+
+  #mark(view: HostView): void {
     for (const label of this.#labels) {
       const value = view.labels[label]
       if (value === undefined) continue

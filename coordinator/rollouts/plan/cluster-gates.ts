@@ -52,8 +52,14 @@ export function* health({ snapshot, rollout, host, view, fresh }: GateInput): It
 export function* datastore(input: GateInput): Iterable<Wait> {
   const { snapshot, rollout, host, availability } = input
   const cluster = snapshot.clusters.get(host.cluster ?? '')
-  const member = cluster?.members.get(host.host)
-  if (!cluster || !member?.joined) return
+  // Who leaves waits at no other gate for what nobody can say: a machine that is gone may never say it again.
+  const leaves = rollout.action === 'leave'
+  if (!cluster) {
+    if (leaves && host.server && host.cluster !== undefined) yield unseen(host.cluster)
+    return
+  }
+  const joined = cluster.members.get(host.host)?.joined
+  if (!joined && (joined === false || !leaves)) return
   if (host.server) {
     const other = availability.otherServer(host)
     const opens = 'the datastore agrees without this server'
@@ -64,11 +70,16 @@ export function* datastore(input: GateInput): Iterable<Wait> {
         opens: 'it is done',
       }
     } else {
-      const stop = cluster.serverChange ?? whyNotServer(cluster, host, rollout.action === 'leave')
+      const stop = cluster.serverChange ?? whyNotServer(cluster, host, leaves)
       if (stop !== undefined) yield { gate: 'quorum', reason: stop, opens }
     }
   }
   yield* skew(input, cluster)
+}
+
+function unseen(cluster: string): Wait {
+  const reason = `nobody can say whether the datastore of cluster ${cluster} agrees without it`
+  return { gate: 'quorum', reason, opens: 'its servers say what they see' }
 }
 
 function whyNotServer(

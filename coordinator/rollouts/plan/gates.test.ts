@@ -36,6 +36,44 @@ describe('gates of rollouts', () => {
     expect(gates({ ...snapshot, clusters: strange }, 'w1')).toContain('unknown')
   })
 
+  it.each([undefined, 'dead'] as const)(
+    'T42: nobody can say whether a datastore agrees, so no server leaves it: %s',
+    how => {
+      const hosts = clusterHosts(3, 1)
+      const leaving = (name: string, clusters: RolloutSnapshot['clusters']) => {
+        const change = { action: 'leave', how } as const
+        const rollouts = [sampleRollout({ hosts: hosts.filter(({ host }) => host === name), change })]
+        return sampleSnapshot({ hosts, rollouts, clusters })
+      }
+      expect(waits(leaving('s2', new Map()), 's2')).toEqual([
+        {
+          gate: 'quorum',
+          reason: 'nobody can say whether the datastore of cluster home agrees without it',
+          opens: 'its servers say what they see',
+        },
+      ])
+      // What is not on record of a machine that is gone holds nothing by itself, but the others must agree without it.
+      const strange = { s2: { joined: undefined } }
+      expect(gates(leaving('s2', inCluster(hosts, { ...strange, s3: { healthy: false } })), 's2')).toEqual([
+        'quorum',
+      ])
+      expect(grants(leaving('s2', inCluster(hosts, strange)))).toEqual(['r1 s2 act'])
+      expect(grants(leaving('w1', new Map()))).toEqual(['r1 w1 act'])
+    },
+  )
+
+  it('T42: nobody can say how the cluster of a host stands, so no other one of its rack goes', () => {
+    const labels = { rack: 'one' }
+    const alone = sampleHost('a', { labels })
+    const hosts = [alone, ...clusterHosts(1, 0).map(host => ({ ...host, labels }))]
+    const rollouts = [reboot([alone], { settings: { spread: 'rack' } })]
+    const snapshot = sampleSnapshot({ hosts, rollouts })
+    expect(waits(snapshot, 'a')).toMatchObject([
+      { gate: 'spread', reason: 's1 has rack one too and is away: nobody can say how its cluster stands' },
+    ])
+    expect(grants({ ...snapshot, clusters: inCluster(hosts.slice(1)) })).toEqual(['r1 a act'])
+  })
+
   it('T42: a window whose clock cannot be read is closed and says so', () => {
     const windows = [{ days: [1, 2, 3, 4, 5, 6, 7], fromMinute: 0, toMinute: 0, timeZone: 'Mars/Base' }]
     const hosts = [sampleHost('a', { windows })]

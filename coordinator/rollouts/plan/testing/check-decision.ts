@@ -390,6 +390,7 @@ function* clusterProblems(
   const view = snapshot.clusters.get(box.cluster)
   if (!view) {
     yield ['nothing is known of its cluster', 'unknown']
+    if (action === 'leave' && box.server) yield ['leaves a cluster of which nothing is known', 'quorum']
     return
   }
   if (!view.members.get(box.host)?.joined) return
