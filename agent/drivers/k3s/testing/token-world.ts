@@ -1,6 +1,6 @@
 import { agentTokenAfter, writesToStartWith } from '../agent-token.ts'
 import { type FollowStep, type FollowView, nextFollowStep } from '../decide-follow.ts'
-import { whyNoJoiners } from '../decide-joiners.ts'
+import { isBetween, whyNoJoiners } from '../decide-joiners.ts'
 import {
   nextRotationStep,
   type OtherServer,
@@ -204,7 +204,7 @@ export class TokenWorld {
     const { token, agents, printed, started, pair } = machine
     return this.planners.joiners({
       ...{ token, agents, printed: started.agents },
-      between: pair !== undefined && this.now <= pair.until + OVER,
+      between: isBetween(pair, { token, agents }, pair !== undefined && this.now > pair.until + OVER),
       current: this.keys.has(printed),
       taken: started.token === printed,
     })
