@@ -46,7 +46,7 @@ function findWrong(planners: Planners, runs: number, seed?: number): string | un
     // A mistake that is looked for need not be made small.
     { numRuns: runs, ...(seed !== undefined && { seed, endOnFailure: true }) },
   )
-  return checked.failed ? String(checked.errorInstance) : undefined
+  return checked.failed ? fc.defaultReportMessage(checked) : undefined
 }
 
 const broken = (name: string, planners: Partial<Planners>) => ({ name, planners: { ...REAL, ...planners } })
@@ -107,7 +107,9 @@ describe('a token of servers that is made anew while they run', () => {
   })
 
   it('leaves no machine without one that starts it, whatever befalls whom and when, and is the same on all of them at last', () => {
-    expect(findWrong(REAL, 1_500)).toBeUndefined()
+    const wrong = findWrong(REAL, 1_500)
+    // Whole, with the seed that repeats it.
+    expect(wrong, wrong).toBeUndefined()
   })
 
   it.each([
@@ -152,8 +154,9 @@ describe('a token of servers that is made anew while they run', () => {
     broken('never starts with the other one', {
       follow: view => (nextFollowStep(view) === 'exchange' ? 'wait' : nextFollowStep(view)),
     }),
-    broken('writes the token of servers first', {
+    broken('writes the token of servers first, and has a server join between the two once the time is over', {
       writes: (...given) => REAL.writes(...given).toReversed(),
+      between: (pair, _, over) => pair !== undefined && !over,
     }),
     broken('leaves agents the old one', {
       writes: (...given) => REAL.writes(...given).filter(({ name }) => name === 'token'),
