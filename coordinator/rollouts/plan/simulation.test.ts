@@ -13,74 +13,71 @@ console.log(`simulated rollouts: seed ${seed}`)
 
 // Nothing is waited for here but the processor, and a busy machine gives little of it.
 const PATIENT = { timeout: 900_000 }
+const WORLD =
+  'rollouts in a made-up world of crashes, partitions, lies and restarts of the coordinator at every step'
 
-describe(
-  'rollouts in a made-up world of crashes, partitions, lies and restarts of the coordinator at every step',
-  PATIENT,
-  () => {
-    it('T39, T40, T41, T45, T46, N27, N28, N29, N31, N32, N33: keep budget, quorum, order, locks and windows, grant once, and end', () => {
-      const counts: Record<string, number> = {}
-      fc.assert(
-        fc.property(options(25), each => {
-          const result = simulateRollouts(each, planRollouts)
-          expect(result.violations).toEqual([])
-          expect(result.unsettled).toEqual([])
-          for (const [name, count] of Object.entries({ ...result.counts, ...result.ended })) {
-            counts[name] = (counts[name] ?? 0) + count
-          }
-        }),
-        // A host fails in one of seven worlds, so in some twenty of them none does; in this one each of these things happens.
-        { seed, numRuns: 20, examples: [[SMALL_WORLD]] },
-      )
-      // A world in which nothing happens would prove nothing.
-      for (const name of ['crashes', 'restarts', 'lost', 'acts', 'failures', 'succeeded', 'failed']) {
-        expect(counts[name], name).toBeGreaterThan(0)
-      }
-    })
-
-    it('do so where gates are opened, hosts are named by hand or come late, rollouts are taken back, and clusters lose servers and datastores', () => {
-      const counts: Record<string, number> = {}
-      const runs: readonly Partial<SimulationOptions>[] = [
-        { late: 0.5, actions: ['apply', 'apply', 'apply'] },
-        { late: 0.7, actions: ['apply', 'apply', 'apply'] },
-        { joining: 0.7, actions: ['reboot', 'apply', 'reboot'] },
-        { actions: ['restart', 'restart', 'rotate'], later: ['restart', 'restart', 'restart'] },
-        {
-          onFailure: 'revert',
-          actions: ['apply', 'apply', 'apply'],
-          later: ['rollback', 'rollback', 'rollback'],
-        },
-        { calamity: true, actions: ['rotate', 'apply', 'restart'], later: ['leave', 'restart', 'leave'] },
-        { mishaps: true, actions: ['apply', 'reboot', 'apply'] },
-        { byHand: true, alone: 25, maxUnavailable: { kind: 'number', number: 1 }, clusters: [] },
-      ]
-      for (const change of runs) {
-        for (let run = 1; run <= 4; run++) {
-          const result = simulateRollouts({ ...SMALL_WORLD, ...change, seed: run }, planRollouts)
-          expect(result, `${Object.keys(change)} ${run}`).toMatchObject({ violations: [], unsettled: [] })
-          for (const [name, count] of Object.entries(result.counts))
-            counts[name] = (counts[name] ?? 0) + count
+describe(WORLD, PATIENT, () => {
+  it('T39, T40, T41, T45, T46, N27, N28, N29, N31, N32, N33: keep budget, quorum, order, locks and windows, grant once, and end', () => {
+    const counts: Record<string, number> = {}
+    fc.assert(
+      fc.property(options(25), each => {
+        const result = simulateRollouts(each, planRollouts)
+        expect(result.violations).toEqual([])
+        expect(result.unsettled).toEqual([])
+        for (const [name, count] of Object.entries({ ...result.counts, ...result.ended })) {
+          counts[name] = (counts[name] ?? 0) + count
         }
-      }
-      for (const name of [
-        ...['overridden', 'caughtUp', 'restart', 'rotate', 'leave', 'restore', 'takenBack', 'cancelled'],
-        'pastBudget',
-      ]) {
-        expect(counts[name], name).toBeGreaterThan(0)
-      }
-    })
+      }),
+      // A host fails in one of seven worlds, so in some twenty of them none does; in this one each of these things happens.
+      { seed, numRuns: 20, examples: [[SMALL_WORLD]] },
+    )
+    // A world in which nothing happens would prove nothing.
+    for (const name of ['crashes', 'restarts', 'lost', 'acts', 'failures', 'succeeded', 'failed']) {
+      expect(counts[name], name).toBeGreaterThan(0)
+    }
+  })
 
-    it('do so over hundreds of hosts', () => {
-      let acts = 0
-      for (let more = 0; more < 2; more++) {
-        const result = simulateRollouts({ ...LARGE, seed: seed + more }, planRollouts)
-        expect(result).toMatchObject({ violations: [], unsettled: [] })
-        acts += result.counts.acts
+  it('do so where gates are opened, hosts are named by hand or come late, rollouts are taken back, and clusters lose servers and datastores', () => {
+    const counts: Record<string, number> = {}
+    const runs: readonly Partial<SimulationOptions>[] = [
+      { late: 0.5, actions: ['apply', 'apply', 'apply'] },
+      { late: 0.7, actions: ['apply', 'apply', 'apply'] },
+      { joining: 0.7, actions: ['reboot', 'apply', 'reboot'] },
+      { actions: ['restart', 'restart', 'rotate'], later: ['restart', 'restart', 'restart'] },
+      {
+        onFailure: 'revert',
+        actions: ['apply', 'apply', 'apply'],
+        later: ['rollback', 'rollback', 'rollback'],
+      },
+      { calamity: true, actions: ['rotate', 'apply', 'restart'], later: ['leave', 'restart', 'leave'] },
+      { mishaps: true, actions: ['apply', 'reboot', 'apply'] },
+      { byHand: true, alone: 25, maxUnavailable: { kind: 'number', number: 1 }, clusters: [] },
+    ]
+    for (const change of runs) {
+      for (let run = 1; run <= 4; run++) {
+        const result = simulateRollouts({ ...SMALL_WORLD, ...change, seed: run }, planRollouts)
+        expect(result, `${Object.keys(change)} ${run}`).toMatchObject({ violations: [], unsettled: [] })
+        for (const [name, count] of Object.entries(result.counts)) counts[name] = (counts[name] ?? 0) + count
       }
-      expect(acts).toBeGreaterThan(10)
-    })
-  },
-)
+    }
+    for (const name of [
+      ...['overridden', 'caughtUp', 'restart', 'rotate', 'leave', 'restore', 'takenBack', 'cancelled'],
+      'pastBudget',
+    ]) {
+      expect(counts[name], name).toBeGreaterThan(0)
+    }
+  })
+
+  it('do so over hundreds of hosts', () => {
+    let acts = 0
+    for (let more = 0; more < 2; more++) {
+      const result = simulateRollouts({ ...LARGE, seed: seed + more }, planRollouts)
+      expect(result).toMatchObject({ violations: [], unsettled: [] })
+      acts += result.counts.acts
+    }
+    expect(acts).toBeGreaterThan(10)
+  })
+})
 
 const LARGE: SimulationOptions = {
   seed: 1,
