@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { agentTokenAfter, isSomebodyElses, writesToStartWith } from './agent-token.ts'
-import { type JoinersView, whyNoJoiners } from './decide-joiners.ts'
+import { isBetween, type JoinersView, whyNoJoiners } from './decide-joiners.ts'
 
 const NEW = 'K10abc::server:new'
 const AFTER = agentTokenAfter(NEW)
@@ -21,6 +21,23 @@ describe('what another server is to join with', () => {
     ['is given where agents were never given another', { agents: 'a', printed: 'K10abc::node:a' }, undefined],
   ] as const)('%s', (_, change, why) => {
     expect(whyNoJoiners({ ...VIEW, ...change })).toBe(why)
+  })
+})
+
+describe('a token of servers', () => {
+  const PAIR = { old: 'K10abc::server:old', next: NEW, agents: 'agents' }
+
+  it.each([
+    ['is being made anew until its time is over', PAIR, PAIR.old, 'agents', false, true],
+    ['is not where no pair is kept', undefined, NEW, 'agents', false, false],
+    ['is not after its time, with the old one', PAIR, PAIR.old, 'agents', true, false],
+    ['is not after its time, with the new one', PAIR, NEW, AFTER, true, false],
+    ['is where that of agents alone was written', PAIR, PAIR.old, AFTER, true, true],
+    ['is where that of agents alone was written back', PAIR, NEW, 'agents', true, true],
+    ['is not where agents use the servers’', { ...PAIR, agents: PAIR.old }, PAIR.old, undefined, true, false],
+    ['is not where agents use a person’s own', { ...PAIR, agents: '' }, NEW, 'own', true, false],
+  ] as const)('%s', (_, pair, token, agents, over, between) => {
+    expect(isBetween(pair, { token, agents }, over)).toBe(between)
   })
 })
 

@@ -46,7 +46,7 @@ function findWrong(planners: Planners, runs: number, seed?: number): string | un
     // A mistake that is looked for need not be made small.
     { numRuns: runs, ...(seed !== undefined && { seed, endOnFailure: true }) },
   )
-  return checked.failed ? String(checked.errorInstance) : undefined
+  return checked.failed ? fc.defaultReportMessage(checked) : undefined
 }
 
 const broken = (name: string, planners: Partial<Planners>) => ({ name, planners: { ...REAL, ...planners } })
@@ -89,8 +89,27 @@ describe('a token of servers that is made anew while they run', () => {
     expect([...world.keys]).toEqual(['t0'])
   })
 
+  it('is given to no joining server beside one of agents that does not go with it, however late it is written and by whom cut off', () => {
+    const world = new TokenWorld(1)
+    const look = (cut = false) => world.happen({ kind: 'look', at: 0, lost: 'no', cut })
+    world.happen({ kind: 'rotate', at: 0 })
+    for (let looks = 0; looks < 3; looks += 1) look()
+    // While k3s is at it: the datastore is under both. Nobody is there until the rotation is long over.
+    world.happen({ kind: 'power', at: 0 })
+    world.happen({ kind: 'pass', steps: 50 })
+    world.happen({ kind: 'boot', at: 0 })
+    look(true)
+    expect(world.steps).toEqual(['n1 choose', 'n1 offer', 'n1 ask', 'n1 take'])
+    world.happen({ kind: 'join', at: 0 })
+    expect(world.wrong).toBeUndefined()
+    world.settle()
+    expect(world.unsettled).toBeUndefined()
+  })
+
   it('leaves no machine without one that starts it, whatever befalls whom and when, and is the same on all of them at last', () => {
-    expect(findWrong(REAL, 1_500)).toBeUndefined()
+    const wrong = findWrong(REAL, 1_500)
+    // Whole, with the seed that repeats it.
+    expect(wrong, wrong).toBeUndefined()
   })
 
   it.each([
@@ -135,8 +154,9 @@ describe('a token of servers that is made anew while they run', () => {
     broken('never starts with the other one', {
       follow: view => (nextFollowStep(view) === 'exchange' ? 'wait' : nextFollowStep(view)),
     }),
-    broken('writes the token of servers first', {
+    broken('writes the token of servers first, and has a server join between the two once the time is over', {
       writes: (...given) => REAL.writes(...given).toReversed(),
+      between: (pair, _, over) => pair !== undefined && !over,
     }),
     broken('leaves agents the old one', {
       writes: (...given) => REAL.writes(...given).filter(({ name }) => name === 'token'),

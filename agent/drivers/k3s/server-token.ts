@@ -3,7 +3,7 @@ import type { ClusterFiles } from '../node/cluster-files.ts'
 import { readUnit, startUnits } from '../node/services.ts'
 import { done, type Failure, failed, type Result } from '../result.ts'
 import { agentsWith, isSomebodyElses, type SeenAgents, writesToStartWith } from './agent-token.ts'
-import { whyNoJoiners } from './decide-joiners.ts'
+import { isBetween, whyNoJoiners } from './decide-joiners.ts'
 import { AGENT_TOKEN, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
 import {
   isOver,
@@ -139,7 +139,7 @@ export async function tokensForJoiners(
   const agents = await seeAgents(files)
   const why = whyNoJoiners({
     ...agents,
-    between: pair !== undefined && !isOver(pair.untilMs, clock.now().getTime()),
+    between: isBetween(pair, agents, pair !== undefined && isOver(pair.untilMs, clock.now().getTime())),
     current: keys.value.length === 0 || keys.value.includes(keyOfToken(printed)),
     taken: taken.value,
   })

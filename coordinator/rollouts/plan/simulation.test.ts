@@ -11,7 +11,12 @@ import { options } from './testing/simulation-options.ts'
 const seed = randomInt(2 ** 31)
 console.log(`simulated rollouts: seed ${seed}`)
 
-describe('rollouts in a made-up world of crashes, partitions, lies and restarts of the coordinator at every step', () => {
+// Nothing is waited for here but the processor, and a busy machine gives little of it.
+const PATIENT = { timeout: 900_000 }
+const WORLD =
+  'rollouts in a made-up world of crashes, partitions, lies and restarts of the coordinator at every step'
+
+describe(WORLD, PATIENT, () => {
   it('T39, T40, T41, T45, T46, N27, N28, N29, N31, N32, N33: keep budget, quorum, order, locks and windows, grant once, and end', () => {
     const counts: Record<string, number> = {}
     fc.assert(

@@ -1,6 +1,6 @@
 import { agentTokenAfter, writesToStartWith } from '../agent-token.ts'
 import { type FollowStep, type FollowView, nextFollowStep } from '../decide-follow.ts'
-import { whyNoJoiners } from '../decide-joiners.ts'
+import { isBetween, whyNoJoiners } from '../decide-joiners.ts'
 import {
   nextRotationStep,
   type OtherServer,
@@ -15,12 +15,14 @@ export interface Planners {
   readonly follow: (view: FollowView) => FollowStep
   readonly writes: typeof writesToStartWith
   readonly joiners: typeof whyNoJoiners
+  readonly between: typeof isBetween
 }
 export const REAL: Planners = {
   rotate: nextRotationStep,
   follow: nextFollowStep,
   writes: writesToStartWith,
   joiners: whyNoJoiners,
+  between: isBetween,
 }
 
 /** Times are in steps of the world. */
@@ -204,7 +206,11 @@ export class TokenWorld {
     const { token, agents, printed, started, pair } = machine
     return this.planners.joiners({
       ...{ token, agents, printed: started.agents },
-      between: pair !== undefined && this.now <= pair.until + OVER,
+      between: this.planners.between(
+        pair,
+        { token, agents },
+        pair !== undefined && this.now > pair.until + OVER,
+      ),
       current: this.keys.has(printed),
       taken: started.token === printed,
     })
