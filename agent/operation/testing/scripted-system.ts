@@ -1,4 +1,3 @@
-import { untilAborted } from '../../../shared/lifecycle.ts'
 import type { Ending, OutputLine, RunResult, System } from '../../system/system.ts'
 
 /** What a scripted command does: what it changes of the machine, what it says, how it ends. */
@@ -121,13 +120,22 @@ export class ScriptedSystem implements System {
       ending,
       stdout = [],
       stderr = [],
-    } = await (signal ? Promise.race([played, untilCancelled(signal)]) : played)
+    } = await (signal ? untilCancelled(played, signal) : played)
     return { ending: ending ?? ({ kind: 'exited', exitCode } as const), stdout, stderr }
   }
 }
 
 /** A script that hangs ends when it is told to, as a process does. */
-async function untilCancelled(signal: AbortSignal): Promise<ScriptedRun> {
-  await untilAborted(signal)
-  return { ending: { kind: 'cancelled' } }
+async function untilCancelled(played: Promise<ScriptedRun>, signal: AbortSignal): Promise<ScriptedRun> {
+  let cancel = () => {}
+  const cancelled = new Promise<ScriptedRun>(resolve => {
+    cancel = () => resolve({ ending: { kind: 'cancelled' } })
+    if (signal.aborted) cancel()
+    signal.addEventListener('abort', cancel, { once: true })
+  })
+  try {
+    return await Promise.race([played, cancelled])
+  } finally {
+    signal.removeEventListener('abort', cancel)
+  }
 }
