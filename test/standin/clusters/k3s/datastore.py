@@ -121,7 +121,11 @@ def _seen(folders: Folders) -> str:
 
 def see_keys(etcd: Etcd, folders: Folders) -> None:
     """What a copy of the datastore has of it."""
-    kept = json.dumps(_kept(etcd))
+    _note(folders, _kept(etcd))
+
+
+def _note(folders: Folders, keys: dict) -> None:
+    kept = json.dumps(keys)
     if not os.path.exists(_seen(folders)) or read_text(_seen(folders)) != kept:
         write_file(_seen(folders), kept)
 
@@ -186,11 +190,13 @@ def reset(folders: Folders, flags: dict, address: str, token: str) -> None:
             if time.monotonic() > end or child.poll() is not None:
                 raise Problem("etcd did not come up after its reset")
             time.sleep(0.3)
-        data = _read(_kept(etcd), token)
+        kept = _kept(etcd)
+        data = _read(kept, token)
+        # On another machine etcd is asked no more from here on: it runs with certificates of the authority that was made for this reset.
         put_shared_files(folders, data["files"])
         passwords.put_copy(folders, data["passwords"])
         # The next start compares with what the datastore has now.
-        see_keys(etcd, folders)
+        _note(folders, kept)
     finally:
         child.terminate()
         child.wait()
