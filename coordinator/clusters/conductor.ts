@@ -20,7 +20,7 @@ import type { Store } from '../store/store.ts'
 import { actProblems } from './acts/act-problems.ts'
 import { withPort } from './acts/grant-act.ts'
 import { Kubeconfigs } from './acts/kubeconfigs.ts'
-import { type ActsDeps, rebuildingIn, runActs, takeActReport } from './acts/run-acts.ts'
+import { type ActsDeps, actsUnderWay, rebuildingIn, runActs, takeActReport } from './acts/run-acts.ts'
 import { settleCordons } from './acts/settle-cordons.ts'
 import { ManifestBook, type ManifestsState } from './acts/wanted-manifests.ts'
 import { readReport, readState } from './cluster-messages.ts'
@@ -296,6 +296,7 @@ export class Conductor {
     const rebuilding = await rebuildingIn(this.#acts, name)
     const firstAbsentMs = this.#firstAbsentMs.get(name) ?? now
     const around = { rebuilding, firstAbsentMs, halted: this.#deps.halted() }
+    const acts = await actsUnderWay(this.#acts, name)
     const turn = await runCluster(this.#cluster, name, around)
     if (!turn) return this.#drop(name)
     for (const [machine, { gone }] of turn.snapshot.machines) if (gone) this.#forget(machine)
@@ -304,7 +305,7 @@ export class Conductor {
     this.#waiting.set(name, turn.waiting, now)
     const manifests = await this.manifests(name)
     const settled = await settleCordons(this.#deps, turn.snapshot)
-    const { orders, nextMs, moved } = await runActs(this.#acts, turn.snapshot, turn.waiting, manifests)
+    const { orders, nextMs, moved } = await runActs(this.#acts, turn.snapshot, turn.waiting, manifests, acts)
     this.#left.set(name, await actProblems(this.#deps.store.db, name, manifests, now))
     for (const { machine, order } of orders) {
       await this.#sender.send(machine, `${order.operationId} act`, order)

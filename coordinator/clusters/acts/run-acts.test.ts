@@ -4,11 +4,11 @@ import { ClusterStepEndedSchema } from '../../../shared/gen/muster/v1/cluster_pb
 import { ChangeFeed } from '../../operations/change-feed.ts'
 import { type SampleFleet, sampleFleet } from '../../revisions/testing/sample-fleet.ts'
 import { loadRecord } from '../record-store.ts'
-import { AUTHORITY, NOW } from '../testing/sample-snapshot.ts'
+import { AUTHORITY, NOW, sampleSnapshot } from '../testing/sample-snapshot.ts'
 import { dropCordon, findAct, insertAct, listCordons, putCordon } from './act-store.ts'
 import type { ClusterAct } from './cluster-act.ts'
 import { Kubeconfigs } from './kubeconfigs.ts'
-import { type ActsDeps, takeActReport } from './run-acts.ts'
+import { type ActsDeps, actsUnderWay, runActs, takeActReport } from './run-acts.ts'
 import { openAct } from './testing/sample-act.ts'
 
 let fleet: SampleFleet
@@ -23,6 +23,26 @@ afterEach(() => fleet[Symbol.asyncDispose]())
 const ended = (change: MessageInitShape<typeof ClusterStepEndedSchema> = {}) =>
   create(ClusterStepEndedSchema, { done: true, ...change })
 const write = (change: Partial<ClusterAct> = {}) => fleet.store.transact(tx => insertAct(tx, openAct(change)))
+
+describe('a leave that is asked for while a turn of the planner runs', () => {
+  // The turn's record is from before: what was asked for since is not in it.
+  const stale = sampleSnapshot()
+  const leave = { act: 'leave', host: 'c', machine: 'm-c', executor: '', executorHost: '' } as const
+
+  it('is not taken for one that was given up, and the next turn comes at once', async () => {
+    const before = await actsUnderWay(deps, 'home')
+    await write(leave)
+    const { moved } = await runActs(deps, stale, [], undefined, before)
+    expect(moved).toBe(true)
+    expect((await findAct(fleet.store.db, 'act-1'))?.endedMs).toBeUndefined()
+  })
+
+  it('that was there before and is in no record was given up', async () => {
+    await write(leave)
+    await runActs(deps, stale, [], undefined, await actsUnderWay(deps, 'home'))
+    expect(await findAct(fleet.store.db, 'act-1')).toMatchObject({ done: false, class: 'given-up' })
+  })
+})
 
 describe('how an act ended', () => {
   it('counts from the machine that was asked alone, and the first time alone', async () => {

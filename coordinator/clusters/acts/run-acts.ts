@@ -53,19 +53,31 @@ export interface WantedManifests extends ManifestsWish {
   readonly manifestDigest: string
 }
 
+/** The acts that are under way. Read before the planner's turn reads its record, which has the leave of each of them then. */
+export async function actsUnderWay(
+  { store }: Pick<ActsDeps, 'store'>,
+  cluster: string,
+): Promise<ReadonlySet<string>> {
+  return new Set((await openActs(store.db, cluster)).map(({ id }) => id))
+}
+
 /**
  * Follows the acts of a cluster after its planner's turn: writes what is next, and says which machines are to be told what.
- * Told again until it is answered; a node counts an operation once.
+ * Told again until it is answered; a node counts an operation once. `before` are the acts that were under way when the turn began: a leave
+ * that was asked for since is not in its record, and would be taken for one that was given up.
  */
 export async function runActs(
   deps: ActsDeps,
   snapshot: ClusterSnapshot,
   waiting: readonly Waiting[],
   manifests: WantedManifests | undefined,
+  before: ReadonlySet<string>,
 ): Promise<ActsTurn> {
   const { store, clock, feed } = deps
   const cluster = snapshot.record.name
-  const open = await openActs(store.db, cluster)
+  const all = await openActs(store.db, cluster)
+  const open = all.filter(({ act, id }) => act !== 'leave' || before.has(id))
+  const isLate = open.length < all.length
   const isAdopted = snapshot.record.founding?.adopted ?? false
   const adopted = isAdopted ? await requestsOf(store.db, cluster, 'adopt') : new Set<string>()
   const { setBackAt, founding } = snapshot.record
@@ -78,7 +90,7 @@ export async function runActs(
   )
   // Without what an operator signed for the restore no machine would stand down.
   const steps = wanted.filter(step => step.kind !== 'new' || step.act !== 'stand-down' || restored)
-  if (steps.length === 0) return turnOf(open, at.getTime(), false)
+  if (steps.length === 0) return turnOf(open, at.getTime(), isLate)
   const changed = await store.transact(async tx => {
     const changed: ClusterAct[] = []
     for (const step of steps) {
@@ -98,7 +110,7 @@ export async function runActs(
     return changed
   })
   for (const { id } of changed) feed.notify(id)
-  return turnOf(await openActs(store.db, cluster), at.getTime(), changed.length > 0)
+  return turnOf(await openActs(store.db, cluster), at.getTime(), isLate || changed.length > 0)
 }
 
 function newAct(
