@@ -51,6 +51,14 @@ const hasty = (confirmMs: number) =>
     safety: create(SafetySchema, { soak: durationFromMs(0), confirmWithin: durationFromMs(confirmMs) }),
   })
 
+/** From here on what is built is the old system. */
+function buildsOld(system: ScriptedSystem): void {
+  system.scripts.set('nixos-rebuild', (_, cwd) => {
+    system.links.set(join(cwd ?? '', 'result'), OLD)
+    return { stdout: [OLD] }
+  })
+}
+
 describe('an order to a node', () => {
   it('to hold has it obey nothing else, over a restart, until it resumes', async () => {
     await using node = await start(sampleMachine())
@@ -112,10 +120,7 @@ describe('an order to a node', () => {
     await using node = await start(system)
     const first = await node.order(await node.publish(tree))
     await node.outcome(first)
-    system.scripts.set('nixos-rebuild', (_, cwd) => {
-      system.links.set(join(cwd ?? '', 'result'), OLD)
-      return { stdout: [OLD] }
-    })
+    buildsOld(system)
     const second = await node.order(await node.publish(tree, { number: 6, floor: 6 }))
     expect(inWords(await node.outcome(second))).toBe('succeeded')
     const switched = () => system.commands.filter(line => /switch-to|--set/.test(line)).length
@@ -134,10 +139,7 @@ describe('an order to a node', () => {
     await using node = await start(system)
     const first = await node.order(await node.publish(tree))
     await node.outcome(first)
-    system.scripts.set('nixos-rebuild', (_, cwd) => {
-      system.links.set(join(cwd ?? '', 'result'), OLD)
-      return { stdout: [OLD] }
-    })
+    buildsOld(system)
     const second = await node.order(await node.publish(tree, { number: 6 }))
     expect(inWords(await node.outcome(second))).toBe('succeeded')
     expect(system.links.get(CURRENT)).toBe(OLD)
@@ -155,10 +157,7 @@ describe('an order to a node', () => {
     await using node = await start(system)
     const first = await node.order(await node.publish(tree))
     await node.outcome(first)
-    system.scripts.set('nixos-rebuild', (_, cwd) => {
-      system.links.set(join(cwd ?? '', 'result'), OLD)
-      return { stdout: [OLD] }
-    })
+    buildsOld(system)
     const second = await node.order(await node.publish(tree, { number: 6 }))
     await node.outcome(second)
     const target = hasty(60_000)
