@@ -56,3 +56,9 @@ it('a test that CI skips and no issue names fails the run; the line of each part
   expect(person.status, person.stdout).toBe(0)
   expect(person.stdout.trim().split('\n').at(-1)).toBe('1 passed, 0 failed, 1 skipped')
 })
+
+it('the end of a run says of each failure what it was, with the lines that follow the first, and not where', () => {
+  const bad = test('bad', "throw new Error('exit 6\\n\\nn5: its reason\\nand more')")
+  const failing = runOver({ 'a.test.ts': bad })
+  expect(failing.stdout).toContain('failed in nix: bad: Error: exit 6\n  n5: its reason\n  and more\n\nnix: ')
+})

@@ -89,6 +89,10 @@ const ALL = [...DEFAULT, 'vm', 'drivers', 'rolling']
  */
 const BESIDE = { clusters: 'node24' }
 
+/** So much of a failure is named once more at the end. */
+const FAILURE_LINES = 20
+const FAILURE_CHARACTERS = 2_000
+
 const PROGRAMS = [
   {
     program: 'git',
@@ -153,7 +157,7 @@ async function runVitest(part, folders, { node = process.execPath, extra = [], o
     if (status !== 0 && counts.failed === 0) counts.failed = 1
     if (tests.length === 0) counts.failed += 1
     const failures = tests.filter(test => test.status === 'failed')
-    counts.failures = failures.map(test => `${test.fullName}: ${firstLine(test.failureMessages[0])}`)
+    counts.failures = failures.map(test => `${test.fullName}: ${whatFailed(test.failureMessages[0])}`)
     const mayBe = ({ fullName }) => MAY_SKIP.some(rule => rule.part === part && fullName.includes(rule.says))
     const skipped = tests.filter(test => !['passed', 'failed'].includes(test.status) && !mayBe(test))
     if (skipped.length > 0 && process.env.CI === 'true') {
@@ -167,7 +171,13 @@ async function runVitest(part, folders, { node = process.execPath, extra = [], o
   }
 }
 
-const firstLine = (text = '') => stripVTControlCharacters(text).split('\n', 1)[0]
+/** What a failure says, without where: of a program that failed the reason stands in the lines after the first. */
+function whatFailed(text = '') {
+  const lines = stripVTControlCharacters(text).split('\n')
+  const where = lines.findIndex(line => /^\s+at /.test(line))
+  const said = lines.slice(0, where < 0 ? undefined : where).filter(line => line.trim() !== '')
+  return said.slice(0, FAILURE_LINES).join('\n  ').slice(0, FAILURE_CHARACTERS)
+}
 
 /** The same tests on Node 24, which NixOS ships: an npm package brings the program. */
 async function runNode24(runs, out) {
