@@ -98,6 +98,35 @@ describe('a restore on a machine that has nothing', () => {
     expect(why({ b: isAnew }, { joins: [server] })).toEqual([expect.stringContaining('b is joining')])
   })
 
+  it('says of all that is under way what it is and whose turn it is', () => {
+    const join: Join = {
+      ...{ operation: 'j1', machine: 'm-d', host: 'd', role: 'worker', minter: 'm-b', atMs: NOW - 9_000 },
+      ...{ expiresMs: NOW + 60_000, state: 'joined', joinedMs: NOW - 5_000, tokenId: 't', end: undefined },
+      ...{ joinerDone: false, deleter: undefined, tokenGone: false },
+    }
+    const asked = { host: 'b', machine: 'm-b', server: true, dead: false, signed: undefined }
+    const changes: HostChange = { agoMs: 1_000, member: undefined }
+    const of = (record: Partial<ClusterRecord>) =>
+      whyNotRestore(
+        sampleSnapshot({ b: changes, c: changes }, { ...foundedRecord(), ...record }),
+        { host: 'a', machine: 'm-a' },
+        NOW,
+      ).filter(reason => reason.includes('not set back meanwhile'))
+    const { leaves } = askToLeave(foundedRecord(), asked, 'leave-b')
+    expect(of({ joins: [join] })).toEqual([expect.stringMatching(/^d is joining \(operation j1\): /)])
+    expect(of({ joins: [{ ...join, end: 'joined', deleter: 'm-b' }] })).toEqual([
+      expect.stringMatching(
+        /^the token that d joined with is not known to be deleted by b \(operation j1\): /,
+      ),
+    ])
+    expect(
+      of({ clears: [{ operation: 'c1', host: 'e', machine: 'm-e', server: 'm-x', atMs: NOW }] }),
+    ).toEqual([expect.stringMatching(/^machine m-x takes an older e away \(operation c1\): /)])
+    expect(of({ leaves })).toEqual([expect.stringMatching(/^b is to leave, and waits: /)])
+    const begun = leaves.map(leave => ({ ...leave, attempt: { operation: 'l1', executor: 'm-c' } }))
+    expect(of({ leaves: begun })).toEqual([expect.stringMatching(/^b is leaving \(operation l1\): /)])
+  })
+
   it('needs a system that is made for the cluster', () => {
     const snapshot = sampleSnapshot(LOST)
     const hosts = snapshot.hosts.map(each =>

@@ -55,20 +55,38 @@ function whyServed(snapshot: ClusterSnapshot, host: string, now: number): string
  * What is under way. Where all servers are lost only what a machine may still be at: no token of a datastore that is no more brings
  * a worker in, nobody answers who was to take something away, and a leave that waits goes on waiting.
  */
-function whatChanges({ record, machines, distribution }: ClusterSnapshot, areLost: boolean): string[] {
+function whatChanges(snapshot: ClusterSnapshot, areLost: boolean): string[] {
+  const { record, machines, hosts, distribution } = snapshot
   const { joins, clears, leaves } = record
   const mayGoOn = (machine: string) =>
     !areLost || ((machines.get(machine)?.connected ?? false) && !machines.get(machine)?.gone)
+  const nameOf = (machine: string) =>
+    hosts.find(host => host.machine === machine)?.host ?? `machine ${machine.slice(0, 12)}`
   const busy = [
-    ...joins.filter(
-      join => !areLost || (isServer(join.role) && !isSpent(join, distribution) && mayGoOn(join.machine)),
-    ),
-    ...clears.filter(({ server }) => mayGoOn(server)),
-    ...leaves.filter(({ attempt }) => !areLost || (attempt && mayGoOn(attempt.executor))),
+    ...joins
+      .filter(
+        join => !areLost || (isServer(join.role) && !isSpent(join, distribution) && mayGoOn(join.machine)),
+      )
+      .map(({ host, operation, end, minter, deleter }) =>
+        end === undefined
+          ? `${host} is joining (operation ${operation})`
+          : `the token that ${host} joined with is not known to be deleted by ${nameOf(deleter ?? minter)} (operation ${operation})`,
+      ),
+    ...clears
+      .filter(({ server }) => mayGoOn(server))
+      .map(
+        ({ host, operation, server }) =>
+          `${nameOf(server)} takes an older ${host} away (operation ${operation})`,
+      ),
+    ...leaves
+      .filter(({ attempt }) => !areLost || (attempt && mayGoOn(attempt.executor)))
+      .map(({ host, attempt }) =>
+        attempt
+          ? `${host} is leaving (operation ${attempt.operation})`
+          : `${host} is to leave, and waits: \`muster cluster show\` says for what`,
+      ),
   ]
-  return busy.map(
-    ({ host }) => `${host} is joining, leaving or cleared away: a datastore is not set back meanwhile`,
-  )
+  return busy.map(what => `${what}: a datastore is not set back meanwhile, ask again once that is over`)
 }
 
 /** Servers that have the cluster's data, or had when they were last heard, and may come up with it at any moment. */
