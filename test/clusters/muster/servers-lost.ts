@@ -37,8 +37,9 @@ export async function expectServersLost(made: ClusterFleet, authority: string): 
   const names = await made.kubectl(first, 'get', 'configmaps', '-o', 'name')
   expect(names).toContain('configmap/carried')
   expect(names).not.toContain('configmap/never-carried')
-  // What runs there now was told to it by the server that came back.
-  await made.createObject(first, webDeployment('after'))
+  // What runs there now was told to it by the server that came back. Of nodes that are no more a cluster says so only after a while.
+  const [worker] = WORKERS
+  await made.createObject(first, webDeployment('after', worker))
   expect(await untilAnswers(made, first, 'after')).toBe(WEB_ANSWER)
   await waitUntil('workers are Ready', async () => {
     const seen = await readNodes(made, first)

@@ -1,5 +1,5 @@
-/** A web server of one replica from an image that every lab machine has. */
-export const webDeployment = (name: string): object => ({
+/** A web server of one replica from an image that every lab machine has; `host`: the only one whose node it may run on. */
+export const webDeployment = (name: string, host?: string): object => ({
   apiVersion: 'apps/v1',
   kind: 'Deployment',
   metadata: { name },
@@ -11,6 +11,7 @@ export const webDeployment = (name: string): object => ({
       spec: {
         // It ignores SIGTERM.
         terminationGracePeriodSeconds: 1,
+        ...(host !== undefined && { nodeSelector: { 'kubernetes.io/hostname': host } }),
         containers: [{ name: 'web', image: 'docker.io/lab/web:1', imagePullPolicy: 'Never' }],
       },
     },
