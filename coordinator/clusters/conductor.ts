@@ -195,6 +195,8 @@ export class Conductor {
   /** A machine's session was welcomed. */
   began(machine: string): void {
     this.#sender.began(machine)
+    // Nobody answers what was asked in the session before.
+    this.#questions.forget(machine)
     const names = this.#clustersOf(machine)
     if (names.length === 0) return
     this.#askNow(machine)
@@ -343,8 +345,7 @@ export class Conductor {
   /** Whatever it was asked last, and when. */
   #askNow(machine: string): void {
     this.#questions.hurry(machine)
-    this.#questions.due(machine, this.#deps.askMs, this.#deps.clock.now().getTime())
-    this.#ask(machine)
+    if (this.#questions.due(machine, this.#deps.askMs, this.#deps.clock.now().getTime())) this.#ask(machine)
   }
 
   #ask(machine: string): void {

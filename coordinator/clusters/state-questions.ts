@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { randomId } from '../../shared/ids.ts'
 
-/** Questions of one machine that may still be answered. */
+/** A machine that has so many questions to answer is asked nothing more: whatever it answers next counts, however long it takes. */
 const MOST_OPEN = 4
 /** An answer that takes longer is of no use: it would be old before it came. */
 const LONGEST_MS = 60_000
@@ -19,8 +19,12 @@ export class StateQuestions {
   readonly #open = new Map<string, readonly Asked[]>()
   readonly #dueMs = new Map<string, number>()
 
-  /** Whether the machine is to be asked now; when it is, it is taken to be asked, and next in `everyMs` or so. */
+  /**
+   * Whether the machine is to be asked now; when it is, it is taken to be asked, and next in `everyMs` or so. One that is slow is waited for:
+   * where each question took the place of an older one, none of its answers would ever count.
+   */
   due(machine: string, everyMs: number, nowMs: number): boolean {
+    if (this.#openOf(machine, nowMs).length >= MOST_OPEN) return false
     const due = this.#dueMs.get(machine)
     const next = nowMs + everyMs * ((80 + randomInt(41)) / 100)
     if (due !== undefined && due > nowMs) {
@@ -42,12 +46,15 @@ export class StateQuestions {
     return (this.#open.get(machine)?.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY) > sinceMs
   }
 
-  /** The id of a new question. */
+  /** The id of a new question, to a machine that may be asked (`due`). */
   ask(machine: string, nowMs: number): string {
     const id = randomId()
-    const open = (this.#open.get(machine) ?? []).filter(({ atMs }) => nowMs - atMs < LONGEST_MS)
-    this.#open.set(machine, [...open.slice(1 - MOST_OPEN), { id, atMs: nowMs }])
+    this.#open.set(machine, [...this.#openOf(machine, nowMs), { id, atMs: nowMs }])
     return id
+  }
+
+  #openOf(machine: string, nowMs: number): readonly Asked[] {
+    return (this.#open.get(machine) ?? []).filter(({ atMs }) => nowMs - atMs < LONGEST_MS)
   }
 
   /** When the question was sent that this answers; undefined: it answers none. Each is answered once. */
