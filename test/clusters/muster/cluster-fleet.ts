@@ -264,7 +264,7 @@ export class ClusterFleet implements AsyncDisposable {
       return accept(last) ? last : undefined
     }
     return await waitUntil(what, look, { timeoutMs, everyMs: 500 }).catch(async (error: Error) => {
-      throw new Error(`${error.message}\n${last ? describeCluster(last) : ''}\n${await this.lastWords()}`)
+      throw new Error(`${error.message}\n${await this.lastWords(last)}`)
     })
   }
 
@@ -314,7 +314,8 @@ export class ClusterFleet implements AsyncDisposable {
   }
 
   /** The last lines of what the coordinator and the agents said, for a test that failed. */
-  async lastWords(): Promise<string> {
+  async lastWords(seen?: GetClusterResponse): Promise<string> {
+    const cluster = seen ?? (await this.shown().catch(() => undefined))
     const said = await Promise.all(
       HOSTS.map(async host => {
         const machine = this.machine(host)
@@ -323,7 +324,11 @@ export class ClusterFleet implements AsyncDisposable {
       }),
     )
     const coordinator = this.lab.fleet.coordinator
-    return [...said, `== coordinator\n${coordinator?.stdout.slice(-8_000)}`].join('\n')
+    return [
+      cluster ? describeCluster(cluster) : 'nobody shows the cluster',
+      ...said,
+      `== coordinator\n${coordinator?.stdout.slice(-8_000)}`,
+    ].join('\n')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
