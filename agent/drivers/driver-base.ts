@@ -106,10 +106,12 @@ export async function checkPreconditions(of: Distributed): Promise<readonly Shor
 
 export async function readState(of: Distributed, signal?: AbortSignal): Promise<DriverState> {
   const { system, facts, files } = of.deps
+  // At once: a server is asked for its state every moment, and each of these is a program of its own.
+  const states = await Promise.all(facts.units.map(async unit => await readUnit(system, unit, signal)))
   const units = new Map<string, ServiceState>()
-  for (const unit of facts.units) {
-    const state = await readUnit(system, unit, signal)
-    if (state.kind === 'done') units.set(unit, state.value)
+  for (const [index, unit] of facts.units.entries()) {
+    const state = states[index]
+    if (state?.kind === 'done') units.set(unit, state.value)
   }
   const data = await readDiskData(system)
   const lost = await readLostDatastore(system, files, facts, of.datastore, data)
