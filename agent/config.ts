@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { reasonOf } from '../shared/errors.ts'
 import { parseHostPort } from '../shared/host-port.ts'
 import { isDigest } from '../shared/ids.ts'
+import { MAX_SOCKET_BYTES } from '../shared/rpc/private-socket.ts'
 import { ConfigError, ConfigFields } from './config-fields.ts'
 import { LOG_LEVELS, type LogLevel } from './log.ts'
 
@@ -79,8 +80,6 @@ export const DEFAULT_STATE_DIR = '/var/lib/muster-agent'
 export const DEFAULT_BOOT_MS = 600_000
 export const DEFAULT_CONFIG = '/etc/muster/agent.json'
 export const DEFAULT_SOCKET = '/run/muster-agent/agent.sock'
-/** sockaddr_un.sun_path holds 108 bytes with its end. */
-const MAX_SOCKET_BYTES = 107
 const GIB = 1024 ** 3
 export const NIX_STORE = '/nix/store'
 

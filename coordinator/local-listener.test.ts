@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -34,17 +34,57 @@ async function ask() {
 }
 
 describe('the socket of root', () => {
-  it('is closed to others whatever the mask of the process is, and leaves the mask alone', async () => {
+  it('is closed to others whatever the mask of the process is', async () => {
     const before = process.umask(0)
     try {
       await using _listener = await open()
       expect((await stat(path)).mode & 0o777).toBe(0o600)
       expect((await stat(join(folder, 'run'))).mode & 0o777).toBe(0o700)
-      expect(process.umask()).toBe(0)
       expect(await ask()).toBe(Serving.SERVING)
     } finally {
       process.umask(before)
     }
+  })
+
+  it('comes to its place with nothing beside it, goes with its listener, and leaves what is made meanwhile alone', async () => {
+    const before = process.umask(0o022)
+    try {
+      const opening = open()
+      const modes: number[] = []
+      let isOpen = false
+      opening.finally(() => {
+        isOpen = true
+      })
+      for (let n = 0; !isOpen; n += 1) {
+        await mkdir(join(folder, `made-${n}`))
+        modes.push((await stat(join(folder, `made-${n}`))).mode & 0o777)
+      }
+      const listener = await opening
+      expect(modes.length).toBeGreaterThan(1)
+      expect([...new Set(modes)]).toEqual([0o755])
+      expect(process.umask()).toBe(0o022)
+      expect(await readdir(join(folder, 'run'))).toEqual(['c.sock'])
+      await listener[Symbol.asyncDispose]()
+      expect(await readdir(join(folder, 'run'))).toEqual([])
+    } finally {
+      process.umask(before)
+    }
+  })
+
+  it('two that are opened at once in one folder are both there', async () => {
+    await using _first = await open()
+    path = join(folder, 'run/d.sock')
+    await using _second = await open()
+    const opened = ['e', 'f', 'g'].map(name => {
+      path = join(folder, `run/${name}.sock`)
+      return open()
+    })
+    const listeners = await Promise.all(opened)
+    expect((await readdir(join(folder, 'run'))).sort()).toEqual(
+      ['c', 'd', 'e', 'f', 'g'].map(name => `${name}.sock`),
+    )
+    expect(await ask()).toBe(Serving.SERVING)
+    await Promise.all(listeners.map(async listener => await listener[Symbol.asyncDispose]()))
   })
 
   it('is not opened in a folder that others may write, where they could put their own in its place', async () => {

@@ -1,13 +1,11 @@
-import { chmod, rm, stat } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { type Server, ServerCredentials } from '@grpc/grpc-js'
 import { hasCode } from '../shared/errors.ts'
 import { makeDirectories } from '../shared/make-directories.ts'
+import { bindPrivately } from '../shared/rpc/private-socket.ts'
 import { type Listener, openListener } from './listener.ts'
-
-/** The longest path of a unix socket that Linux takes. */
-const MAX_PATH_BYTES = 107
 
 /**
  * The socket of root on this machine. Whoever may open it is an operator without further ceremony, so its folder and
@@ -17,11 +15,6 @@ export async function openLocalListener(
   path: string,
   addServices: (server: Server) => void,
 ): Promise<Listener> {
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
-    throw new Error(
-      `socket: ${path} is longer than the ${MAX_PATH_BYTES} bytes Linux takes; choose a shorter one`,
-    )
-  }
   const folder = dirname(path)
   await makeDirectories(folder, 0o700)
   if (((await stat(folder)).mode & 0o022) !== 0) {
@@ -30,14 +23,16 @@ export async function openLocalListener(
     )
   }
   await removeStale(path)
-  // grpc-js makes the socket by itself; the mask is the only way to have no moment at which others may open it.
-  const before = process.umask(0o177)
-  try {
-    const listener = await openListener(`unix:${path}`, ServerCredentials.createInsecure(), addServices)
-    await chmod(path, 0o600)
-    return listener
-  } finally {
-    process.umask(before)
+  const listener = await bindPrivately(
+    path,
+    async address => await openListener(address, ServerCredentials.createInsecure(), addServices),
+  )
+  return {
+    ...listener,
+    async [Symbol.asyncDispose]() {
+      await listener[Symbol.asyncDispose]()
+      await rm(path, { force: true })
+    },
   }
 }
 

@@ -1,4 +1,4 @@
-import { chmod, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
@@ -8,6 +8,7 @@ import { makePrivateDirectory } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
 import { LocalService } from '../../shared/gen/muster/v1/local_pb.ts'
 import type { ServiceHandlers } from '../../shared/rpc/definition.ts'
+import { bindPrivately } from '../../shared/rpc/private-socket.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { serve } from '../../shared/rpc/serve.ts'
 import { VERSION } from '../../shared/version.ts'
@@ -48,7 +49,7 @@ export async function serveLocal(deps: LocalDeps, path: string): Promise<AsyncDi
   serve(server, LocalService, localHandlers(deps), {
     onBug: (method, error) => deps.log.error({ method, err: error }, 'local call failed'),
   })
-  await bindPrivately(server, path)
+  await bindPrivately(path, async address => await bind(server, address))
   return {
     async [Symbol.asyncDispose]() {
       await drain(server)
@@ -57,19 +58,12 @@ export async function serveLocal(deps: LocalDeps, path: string): Promise<AsyncDi
   }
 }
 
-/** The socket is never open to others, not even between its making and a chmod. */
-async function bindPrivately(server: Server, path: string): Promise<void> {
-  const before = process.umask(0o177)
-  try {
-    await new Promise<void>((resolve, reject) =>
-      server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), error =>
-        error ? reject(error) : resolve(),
-      ),
-    )
-  } finally {
-    process.umask(before)
-  }
-  await chmod(path, 0o600)
+function bind(server: Server, address: string): Promise<void> {
+  return new Promise((resolve, reject) =>
+    server.bindAsync(address, ServerCredentials.createInsecure(), error =>
+      error ? reject(error) : resolve(),
+    ),
+  )
 }
 
 function drain(server: Server): Promise<void> {
