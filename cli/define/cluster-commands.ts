@@ -334,7 +334,9 @@ ${EXITS}`,
 
   program
     .command('rejoin')
-    .description('Let a host that left its cluster come back: it joins again by itself.')
+    .description(
+      'Let a host that left its cluster come back: it joins again by itself. One whose join failed is tried again at once.',
+    )
     .argument('<host>', HOST)
     .option(
       '--wipe',

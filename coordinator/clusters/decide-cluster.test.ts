@@ -144,7 +144,7 @@ describe('a live server', () => {
     const left = absorbReport(record, 'm-b', operation, ended, NOW - 5_000).record
     expect(left.left.get('b')).toBe('m-b')
     expect(liveWith({}, left)).toEqual(['a', 'c'])
-    expect(liveWith({}, letReturn(left, 'b'))).toEqual(['a', 'c'])
+    expect(liveWith({}, letReturn(left, 'b', 'm-b'))).toEqual(['a', 'c'])
   })
 
   it('is one whose leave failed only as it was seen since', () => {
@@ -288,7 +288,13 @@ describe('joining', () => {
     const operation = `${'0'.repeat(9)}-home-1`
     expect(decide({ d: { data: { kind: 'unfinished', operation }, ready: undefined } }).steps).toHaveLength(1)
     const attempts = new Map([['m-d', { failures: 2, notBeforeMs: NOW + 1, overMs: 0, reason: '' }]])
-    expect(decide({ d: empty }, { attempts }).why('d')).toEqual(['backing-off'])
+    const { why, words } = decide({ d: empty }, { attempts })
+    expect(why('d')).toEqual(['backing-off'])
+    expect(words.join()).toContain('`muster rejoin d` tries it at once')
+    // Somebody mended what it failed for, and does not wait.
+    const again = letReturn({ ...foundedRecord(), attempts }, 'd', 'm-d')
+    expect(again.attempts.get('m-d')).toMatchObject({ failures: 2, notBeforeMs: 0 })
+    expect(decide({ d: empty }, again).steps).toMatchObject([{ kind: 'mint', host: 'd' }])
   })
 })
 
@@ -514,7 +520,7 @@ describe('leaving', () => {
   it('does not bring back by itself who has left', () => {
     const left = new Map([['d', 'm-d']])
     expect(decide({ d: empty }, { left }).why('d')).toEqual(['left'])
-    expect(decide({ d: empty }, letReturn({ ...foundedRecord(), left }, 'd')).steps).toHaveLength(1)
+    expect(decide({ d: empty }, letReturn({ ...foundedRecord(), left }, 'd', 'm-d')).steps).toHaveLength(1)
     // Another machine in its place has not left.
     expect(decide({ d: empty }, { left: new Map([['d', 'm-old']]) }).steps).toHaveLength(1)
   })

@@ -115,7 +115,7 @@ function standingOf(
   if (view.occupied) return { gate: 'occupied' }
   if (attempt && attempt.notBeforeMs > now) {
     const { notBeforeMs: untilMs, failures, reason } = attempt
-    return { gate: 'backing-off', untilMs, failures, why: reason }
+    return { gate: 'backing-off', untilMs, failures, why: reason, host }
   }
   // The token of the attempt before is still to be deleted, or the joiner to say that it has given up.
   return join ? { gate: 'token-owed', operation: join.operation, minter: join.minter } : undefined

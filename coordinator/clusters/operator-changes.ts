@@ -22,9 +22,24 @@ export function askToLeave(
   return { ...record, leaves: [...record.leaves, leave] }
 }
 
-/** The record after an operator let a host that left come back. */
-export function letReturn(record: ClusterRecord, host: string): ClusterRecord {
+/**
+ * The record after an operator let a host come back: one that left is wanted again, and what failed on its machine, and would wait for a
+ * while, may be tried again at once.
+ */
+export function letReturn(record: ClusterRecord, host: string, machine: string | undefined): ClusterRecord {
   const left = new Map(record.left)
   left.delete(host)
-  return { ...record, left }
+  const attempt = record.attempts.get(machine ?? '')
+  if (machine === undefined || attempt === undefined) return { ...record, left }
+  return { ...record, left, attempts: new Map(record.attempts).set(machine, { ...attempt, notBeforeMs: 0 }) }
+}
+
+/** Whether that changes anything: it left by an operator's word, or what failed on its machine waits. */
+export function mayReturn(
+  record: ClusterRecord,
+  host: string,
+  machine: string | undefined,
+  now: number,
+): boolean {
+  return record.left.has(host) || (record.attempts.get(machine ?? '')?.notBeforeMs ?? 0) > now
 }

@@ -20,6 +20,8 @@ export type Reason =
       readonly failures: number
       /** Why the last one failed; empty: nobody said. */
       readonly why: string
+      /** Whose join it is that an operator may have tried at once; undefined: it is something else. */
+      readonly host?: string
     }
   | { readonly gate: 'joining'; readonly operation: string }
   | { readonly gate: 'leaving' }
@@ -104,7 +106,7 @@ export function describeReason(reason: Reason): string {
     case 'founder-data':
       return `founding failed on ${reason.host}, and it has not said that nothing is left on its disk`
     case 'backing-off':
-      return `it failed ${reason.failures === 1 ? 'once' : `${reason.failures} times`}${reason.why === '' ? '' : ` (${reason.why})`}, and is tried again at ${new Date(reason.untilMs).toISOString()}`
+      return `it failed ${reason.failures === 1 ? 'once' : `${reason.failures} times`}${reason.why === '' ? '' : ` (${reason.why})`}, and is tried again at ${new Date(reason.untilMs).toISOString()}${reason.host === undefined ? '' : `; \`muster rejoin ${reason.host}\` tries it at once`}`
     case 'joining':
       return `it is joining (operation ${reason.operation})`
     case 'leaving':

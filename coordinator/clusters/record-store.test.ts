@@ -97,7 +97,7 @@ const changes: fc.Arbitrary<(record: ClusterRecord, now: number) => ClusterRecor
         ? applyStep(asked, { kind: 'leave', request: waiting.request, executor: 'm-a', why: '' }, now)
         : asked
     }),
-  machine.map(host => (record: ClusterRecord) => letReturn(record, host)),
+  machine.map(host => (record: ClusterRecord) => letReturn(record, host, `m-${host}`)),
 )
 
 describe('the record of a cluster in the store', () => {

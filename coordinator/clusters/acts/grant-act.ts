@@ -162,12 +162,12 @@ function actFrom(
   }
 }
 
-function changed(record: ClusterRecord, { change, host }: Grant, act: ClusterAct): ClusterRecord {
+function changed(record: ClusterRecord, { change, host, machine }: Grant, act: ClusterAct): ClusterRecord {
   switch (change?.kind) {
     case 'leave':
       return askToLeave(record, change.leave, act.id)
     case 'return':
-      return letReturn(record, host)
+      return letReturn(record, host, machine)
     case 'found': {
       // On disk before it is told, so that nobody else founds whatever becomes of the act.
       const { executor: machine, operation, askedMs: atMs } = act

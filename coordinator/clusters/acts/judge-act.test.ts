@@ -179,6 +179,23 @@ describe('a leave', () => {
   })
 })
 
+describe('a return', () => {
+  it('is of who left, or whose join failed and waits to be tried again, and of nobody else', () => {
+    const asked = (record: Partial<ClusterRecord>) => problemsOf(contextOf({}, record), 'return', 'd')
+    const failed = (notBeforeMs: number, machine = 'm-d') =>
+      new Map([[machine, { failures: 3, notBeforeMs, overMs: 0, reason: 'no' }]])
+    expect(asked({ left: new Map([['d', 'm-d']]) })).toEqual([])
+    expect(asked({ attempts: failed(NOW + 1) })).toEqual([])
+    const nothing = [expect.stringContaining('d did not leave by an operator’s word, and nothing')]
+    expect(asked({})).toEqual(nothing)
+    expect(asked({ attempts: failed(NOW) })).toEqual(nothing)
+    expect(asked({ attempts: failed(NOW + 1, 'm-old') })).toEqual(nothing)
+    expect(grantOf(contextOf({}, { attempts: failed(NOW + 1) }), 'return', 'd')).toMatchObject({
+      ...{ host: 'd', machine: 'm-d', change: { kind: 'return' }, action: undefined },
+    })
+  })
+})
+
 describe('what rebuilds servers', () => {
   const restore = (context: ActContext, host = 'a') =>
     problemsOf(context, 'restore', host, {

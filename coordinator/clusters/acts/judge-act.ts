@@ -17,7 +17,7 @@ import {
 } from '../cluster-snapshot.ts'
 import { lostDatastore } from '../decide-joins.ts'
 import { decideLeaves } from '../decide-leaves.ts'
-import { askToLeave } from '../operator-changes.ts'
+import { askToLeave, mayReturn } from '../operator-changes.ts'
 import { readQuorum, whyNotStop } from '../quorum.ts'
 import { describeReason, type Reason } from '../reasons.ts'
 import { serverChangeOf } from '../server-change.ts'
@@ -268,7 +268,11 @@ function problemsOfAct(ask: ActAsk, context: ActContext, subject: Subject, now: 
     case 'leave':
       return whyNotLeave(ask, context, subject, now)
     case 'return':
-      return record.left.has(host) ? [] : [`${host} did not leave by an operator’s word`]
+      return mayReturn(record, host, subject.machine, now)
+        ? []
+        : [
+            `${host} did not leave by an operator’s word, and nothing that failed there waits to be tried again`,
+          ]
     case 'restore':
       return subject.server
         ? whyNotRestore(snapshot, { host, machine: subject.machine }, now)

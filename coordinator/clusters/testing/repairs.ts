@@ -133,7 +133,7 @@ export class Repairs {
     box.stoodDown = false
     this.wiped += 1
     const record = noteSuccess(centre.record, box.id, world.now)
-    centre.record = record.left.get(box.host) === box.id ? letReturn(record, box.host) : record
+    centre.record = record.left.get(box.host) === box.id ? letReturn(record, box.host, box.id) : record
   }
 }
 
