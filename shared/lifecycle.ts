@@ -53,7 +53,7 @@ export async function withDeadline<T>(
   signal: AbortSignal | undefined,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const controller = new AbortController()
+  const controller = openToMany()
   const forward = () => controller.abort(signal?.reason)
   if (signal?.aborted) forward()
   signal?.addEventListener('abort', forward, { once: true })

@@ -23,6 +23,8 @@ interface StandingDeps {
   readonly openDriver: () => Promise<DriverReading>
   readonly readDisk: () => Promise<DiskData>
   readonly clock: Clock
+  /** How long a reading may take; absent: as long as an answer. */
+  readonly readingMs?: number
 }
 
 export interface SeenStanding {
@@ -39,7 +41,7 @@ export interface SeenStanding {
 const MAX_MEMBERS = 32
 const MAX_NODES = 5_000
 
-/** Programs of Kubernetes may hang where their server does; a question is not answered for ever. */
+/** Programs of Kubernetes may hang where their server does; a question is not answered for ever, nor does the next one wait for ever. */
 const ANSWER_MS = 3 * 60_000
 
 /**
@@ -91,7 +93,9 @@ export class ClusterStanding {
 
   #begin(): Promise<SeenStanding> {
     this.#next = undefined
-    const reading = this.#read(this.#stop).finally(() => {
+    const { readingMs = ANSWER_MS } = this.#deps
+    const read = withDeadline(readingMs, this.#stop, async signal => await this.#read(signal))
+    const reading = read.finally(() => {
       if (this.#running === reading) this.#running = undefined
     })
     reading.catch(() => {}) // told to whoever waits for it; nobody may, by now

@@ -1,7 +1,8 @@
 import type { System } from '../system/system.ts'
 import { findProgram, type Programs, runProgram } from './run-program.ts'
 
-const CALL_MS = 60_000
+/** The first call reads a hundred megabytes from the disk; one that takes longer is asked again, when these are in memory. */
+const CALL_MS = 20_000
 
 /** What a program file said last, by machine and path. */
 const remembered = new WeakMap<System, Map<string, { readonly file: string; readonly version: string }>>()
