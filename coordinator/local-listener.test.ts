@@ -49,10 +49,9 @@ describe('the socket of root', () => {
   it('comes to its place with nothing beside it, goes with its listener, and leaves what is made meanwhile alone', async () => {
     const before = process.umask(0o022)
     try {
-      const opening = open()
       const modes: number[] = []
       let isOpen = false
-      opening.finally(() => {
+      const opening = open().finally(() => {
         isOpen = true
       })
       for (let n = 0; !isOpen; n += 1) {
