@@ -26,7 +26,7 @@ describe('clusters in a made-up world of crashes, lost messages, wrong clocks an
   it('T39, T40, T50: never have two founders, lose quorum or give a token to the wrong machine, and are whole in the end', () => {
     let reinstalled = 0
     let saidDead = 0
-    const mended = { lostDatastores: 0, wiped: 0 }
+    const mended = { lostDatastores: 0, triedAtOnce: 0, wiped: 0 }
     fc.assert(
       fc.property(options, each => {
         const result = simulate(each)
@@ -35,6 +35,7 @@ describe('clusters in a made-up world of crashes, lost messages, wrong clocks an
         reinstalled += result.reinstalled
         saidDead += result.saidDead
         mended.lostDatastores += result.repairs?.lostDatastores ?? 0
+        mended.triedAtOnce += result.repairs?.triedAtOnce ?? 0
         mended.wiped += result.repairs?.wiped ?? 0
       }),
       { seed, numRuns: 60 },
@@ -43,6 +44,7 @@ describe('clusters in a made-up world of crashes, lost messages, wrong clocks an
     expect(reinstalled).toBeGreaterThan(30)
     expect(saidDead).toBeGreaterThan(0)
     expect(mended.lostDatastores).toBeGreaterThan(0)
+    expect(mended.triedAtOnce).toBeGreaterThan(0)
     expect(mended.wiped).toBeGreaterThan(0)
   })
 

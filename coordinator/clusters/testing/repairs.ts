@@ -1,7 +1,7 @@
 import { planActs } from '../acts/plan-acts.ts'
 import { type ClusterRecord, isServer } from '../cluster-record.ts'
 import { type ClusterSnapshot, newestView } from '../cluster-snapshot.ts'
-import { askToLeave, letReturn } from '../operator-changes.ts'
+import { askToLeave, letReturn, mayReturn } from '../operator-changes.ts'
 import type { Reason, Waiting } from '../reasons.ts'
 import { noteSuccess } from '../steps.ts'
 import { type Box, clusterOf, hasQuorum, type World } from './simulated-world.ts'
@@ -21,6 +21,7 @@ export class Repairs {
   lostDatastores = 0
   stoodDown = 0
   wiped = 0
+  triedAtOnce = 0
   readonly #told = new Set<string>()
   readonly #planActs: typeof planActs
   /** When each wipe that was ordered comes to its machine. */
@@ -101,7 +102,11 @@ export class Repairs {
     const box = world.boxes.get(wanted?.machine ?? '')
     if (!wanted || !box || this.#wipes.has(box)) return
     const { record } = centre
-    if (reason.gate === 'lost-datastore' && reason.standing === 'member') {
+    if (reason.gate === 'backing-off' && reason.host !== undefined) {
+      if (!mayReturn(record, host, box.id, world.now)) return
+      centre.record = letReturn(record, host, box.id)
+      this.triedAtOnce += 1
+    } else if (reason.gate === 'lost-datastore' && reason.standing === 'member') {
       const signed = { envelope: new Uint8Array(), untilMs: world.now + 7 * 86_400_000 }
       const asked = { host, machine: box.id, server: true, dead: true, signed }
       centre.record = askToLeave(record, asked, `repair-${host}-${world.now}`)

@@ -56,7 +56,7 @@ export interface SimulationResult {
   readonly ticks: number
   /** The cluster was brought back from a snapshot. */
   readonly broughtBack: boolean
-  readonly repairs: Pick<Repairs, 'lostDatastores' | 'stoodDown' | 'wiped'> | undefined
+  readonly repairs: Pick<Repairs, 'lostDatastores' | 'stoodDown' | 'triedAtOnce' | 'wiped'> | undefined
 }
 
 const FAULTY_TICKS = 360
