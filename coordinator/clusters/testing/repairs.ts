@@ -64,9 +64,11 @@ export class Repairs {
   /** A tick of what the coordinator tells servers of before, and of what the operator does by what is shown. */
   follow(world: World, centre: RepairCentre, snapshot: ClusterSnapshot, waiting: readonly Waiting[]): void {
     this.#standDown(world, snapshot)
-    for (const { host, reason } of waiting)
-      if (world.random.chance(world.faulty ? 0.02 : 0.2))
-        this.#obeyWhatIsShown(world, centre, snapshot, host, reason)
+    for (const { host, reason } of waiting) {
+      // Nobody who looks waits for a clock; what is to be looked into takes longer.
+      const often = reason.gate === 'backing-off' ? 0.25 : world.faulty ? 0.02 : 0.2
+      if (world.random.chance(often)) this.#obeyWhatIsShown(world, centre, snapshot, host, reason)
+    }
     for (const [box, atMs] of this.#wipes)
       if (world.now >= atMs && box.up && box.occupiedUntil <= world.now) this.#wipe(world, centre, box)
   }
