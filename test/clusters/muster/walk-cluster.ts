@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { generateMachineKey } from '../../../shared/x509/machine-key.ts'
 import { WEB_ANSWER, webDeployment } from '../../lab/clusters/objects.ts'
 import { isReal, whyNoClusters } from '../../lab/clusters/programs.ts'
@@ -54,6 +54,14 @@ export function walkCluster(distribution: LabDistribution): void {
     if (why === undefined) made = await startClusterFleet(distribution, { foreign })
   }, SET_UP_MS)
   afterAll(async () => await made?.[Symbol.asyncDispose](), 120_000)
+  // What follows would wait for minutes, act by act, for what cannot come any more, and say nothing new.
+  let broken: string | undefined
+  beforeEach(({ onTestFailed, task }) => {
+    if (broken !== undefined) throw new Error(`not walked, since an act before failed: ${broken}`)
+    onTestFailed(() => {
+      broken = task.name
+    })
+  })
 
   const expectUntouched = async () => {
     for (const [host, { others, brought }] of untouched) {
