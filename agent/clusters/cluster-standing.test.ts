@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { systemClock } from '../../shared/clock.ts'
 import type { DriverReading } from '../drivers/create-driver.ts'
@@ -43,4 +44,21 @@ it('ends with its agent, whatever hangs', async () => {
   stop.abort(new Error('the agent stops'))
   await expect(asked).rejects.toThrow()
   await standing.idle()
+})
+
+it('what was begun has come to rest when its agent has ended', async () => {
+  let isOver = false
+  const openDriver = async (): Promise<DriverReading> => {
+    await sleep(100)
+    isOver = true
+    return { kind: 'none' }
+  }
+  const stop = new AbortController()
+  const readDisk = async () => ({ kind: 'none' }) as const
+  const standing = new ClusterStanding({ openDriver, readDisk, clock: systemClock }, stop.signal)
+  const asked = standing.read('q1', new AbortController().signal)
+  asked.catch(() => {})
+  stop.abort(new Error('the agent stops'))
+  await standing.idle()
+  expect(isOver).toBe(true)
 })

@@ -43,6 +43,8 @@ const MAX_NODES = 5_000
 
 /** Programs of Kubernetes may hang where their server does; a question is not answered for ever, nor does the next one wait for ever. */
 const ANSWER_MS = 3 * 60_000
+/** So long programs have to end once nobody wants what they say. */
+const REST_MS = 5_000
 
 /**
  * What this node sees of its cluster: read anew for each question, once for all that come while another reading is under way,
@@ -55,6 +57,8 @@ export class ClusterStanding {
   readonly #watch = new NodeWatch()
   readonly #certificates: CertificateWatch
   #running: Promise<SeenStanding> | undefined
+  /** What the running one, or the last one, does: it may go on for a moment after it was given up. */
+  #work: Promise<unknown> | undefined
   /** What begins when the running one is over. */
   #next: Promise<SeenStanding> | undefined
   #nodeName = ''
@@ -94,7 +98,11 @@ export class ClusterStanding {
   #begin(): Promise<SeenStanding> {
     this.#next = undefined
     const { readingMs = ANSWER_MS } = this.#deps
-    const read = withDeadline(readingMs, this.#stop, async signal => await this.#read(signal))
+    const read = withDeadline(readingMs, this.#stop, async signal => {
+      const work = this.#read(signal)
+      this.#work = work
+      return await work
+    })
     const reading = read.finally(() => {
       if (this.#running === reading) this.#running = undefined
     })
@@ -106,6 +114,9 @@ export class ClusterStanding {
   /** What was begun has come to rest when it resolves. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running.catch(() => {})
+    const rest = async () => await this.#work
+    // What never ends is not waited for.
+    await withDeadline(REST_MS, undefined, rest).catch(() => {})
     await this.#certificates.idle()
   }
 
