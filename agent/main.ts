@@ -8,6 +8,9 @@ import { isFactsChild } from './facts/child-arguments.ts'
 // Units start this program several times in one operation, to write a mark or to run a script of a gate: each command reads what it needs, and
 // only the agent that runs, and who asks it on its socket, read gRPC.
 
+// Node's warnings about its own future are for us, and not for whoever reads a node's journal.
+process.noDeprecation = true
+
 /** Runs the agent until a signal, or one of its commands. Gives the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   if (isFactsChild(argv)) {

@@ -7,11 +7,14 @@ import { HELP, OPTIONS } from './arguments.ts'
 import { loadConfig } from './config.ts'
 import { startCoordinator } from './start.ts'
 
+// Node's warnings about its own future are for us, and not for whoever reads the journal.
+process.noDeprecation = true
+
 /** Runs until a signal. A restore ends one coordinator and starts the next on the new state in the same process. */
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: OPTIONS })
   if (values.help) return void process.stdout.write(HELP)
-  if (values.version) return void process.stdout.write(`${VERSION}\n`)
+  if (values.version) return void process.stdout.write(`muster-coordinator ${VERSION}\n`)
   const flags = values['state-dir'] === undefined ? {} : { stateDir: values['state-dir'] }
   const config = await loadConfig(values.config, flags)
   const log = createLogger(config.logLevel)

@@ -1,6 +1,7 @@
 import { cp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { VERSION } from '../../shared/version.ts'
 import { checkout, runProgram } from '../support/program.ts'
 import { pathWithout, temporaryFolder } from './places.ts'
 import { RunningStart } from './running-start.ts'
@@ -28,7 +29,10 @@ test(`in a fresh clone ${fresh ? 'npm ci' : 'a copy of node_modules'} is enough 
   expect(help, help.stderr).toMatchObject({ code: 0 })
   expect(help.stdout).toContain('Usage: muster [options] [command]')
   for (const program of ['muster-agent', 'muster-coordinator']) {
-    expect(await run('npx', program, '--version'), program).toMatchObject({ code: 0 })
+    expect(await run('npx', program, '--version')).toMatchObject({
+      code: 0,
+      stdout: `${program} ${VERSION}\n`,
+    })
   }
   // init and check need neither coordinator, git nor Nix.
   const fleet = join(folder.path, 'fleet')
