@@ -140,23 +140,19 @@ it('settles at a boot what was armed before, also with a configuration that no a
   await prepareArmFolder(round, stateDir)
   await prepareClaims(round)
   await writeArmRecord(round, {
-    ...{
-      operation: 'op',
-      round: 1,
-      mode: 'trial',
-      target: '/n',
-      previous: '/o',
-      profile: '/o',
-      generation: 1,
-    },
-    ...{
-      bootId: 'boot-1',
-      confirmMs: 1_000,
-      switchMs: 1_000,
-      program: ['x'],
-      toolPath: '/',
-      systemRoot: '/',
-    },
+    operation: 'op',
+    round: 1,
+    mode: 'trial',
+    target: '/n',
+    previous: '/o',
+    profile: '/o',
+    generation: 1,
+    bootId: 'boot-1',
+    confirmMs: 1_000,
+    switchMs: 1_000,
+    program: ['x'],
+    toolPath: '/',
+    systemRoot: '/',
     units: 'processes',
   })
   await claimConfirmed(round)
@@ -172,22 +168,18 @@ it('has a newer program walk back what only that one can read, when a boot bring
   await prepareArmFolder(round, stateDir)
   await prepareClaims(round)
   const newer = {
-    ...{
-      v: 2,
-      operation: 'op',
-      round: 1,
-      mode: 'trial',
-      target: '/n',
-      previous: '/o',
-      way: ['unheard', 'of'],
-    },
+    v: 2,
+    operation: 'op',
+    round: 1,
+    mode: 'trial',
+    target: '/n',
+    previous: '/o',
+    way: ['unheard', 'of'],
     // Says how it was started.
-    ...{
-      program: ['/bin/sh', '-c', 'echo "$@"', 'newer'],
-      toolPath: '/bin',
-      systemRoot: '/',
-      units: 'processes',
-    },
+    program: ['/bin/sh', '-c', 'echo "$@"', 'newer'],
+    toolPath: '/bin',
+    systemRoot: '/',
+    units: 'processes',
   }
   await writeFile(join(round.path, 'arm.json'), JSON.stringify(newer))
   const deadMan = await run('dead-man', '--config', join(folder, 'none.json'), '--state-dir', stateDir).ended

@@ -448,7 +448,9 @@ describe('a session', () => {
     hub.newest?.send({
       case: 'order',
       value: {
-        ...{ operationId: 'op-1', revision: 1n, manifestDigest: sha256Hex('x') },
+        operationId: 'op-1',
+        revision: 1n,
+        manifestDigest: sha256Hex('x'),
         expires: timestampFromDate(new Date(Date.now() + 3_600_000)),
       },
     })

@@ -363,7 +363,11 @@ describe('asking', () => {
     expect(JSON.parse(out)).toEqual([{ 'labels.rack': { a: 1 }, 'count()': { a: 1 } }])
     expect((await run(...words, '-o', 'csv')).out.split('\r\n')[0]).toBe('labels.rack,count()')
     expect(coordinator.calls.find(({ method }) => method === 'query')?.request).toMatchObject({
-      ...{ expression: 'true', groupBy: ['labels.rack'], select: ['count()'], sort: ['-count()'], limit: 3 },
+      expression: 'true',
+      groupBy: ['labels.rack'],
+      select: ['count()'],
+      sort: ['-count()'],
+      limit: 3,
     })
   })
 
@@ -414,12 +418,21 @@ describe('asking', () => {
     const at = timestampFromMs(Date.now() - 3_600_000)
     coordinator.factsChanges.push(
       create(FactsChangeSchema, {
-        ...{ at, notBefore: at, part: 'disk', name: 'S1', hardware: true },
+        at,
+        notBefore: at,
+        part: 'disk',
+        name: 'S1',
+        hardware: true,
         before: '{"serial":"S1","model":"WD\\u001b[31m"}',
       }),
       create(FactsChangeSchema, {
-        ...{ at, notBefore: at, part: 'memory', field: 'total', hardware: true },
-        ...{ before: '"17179869184"', after: '"34359738368"' },
+        at,
+        notBefore: at,
+        part: 'memory',
+        field: 'total',
+        hardware: true,
+        before: '"17179869184"',
+        after: '"34359738368"',
       }),
     )
     const { code, out } = await run('history', 'olaf')
@@ -430,7 +443,8 @@ describe('asking', () => {
     expect(gone).toMatchObject({ part: 'disk', before: { serial: 'S1' }, after: null })
     expect(more).toMatchObject({ field: 'total', after: '34359738368' })
     expect(coordinator.calls.findLast(({ method }) => method === 'listFactsChanges')?.request).toMatchObject({
-      ...{ ref: 'olaf', all: true },
+      ref: 'olaf',
+      all: true,
     })
   })
 

@@ -145,14 +145,12 @@ describe.skipIf(!hasNix)('publish --build', () => {
     expect(made).toMatchObject({ code: 0, err: expect.stringContaining('building Kubernetes of box') })
     const { manifest, targets = [] } = coordinator.revisions.at(-1) ?? {}
     expect(manifest?.clusters.get('home')).toEqual({
-      ...{
-        cluster: 'home',
-        distribution: 'k3s',
-        version: '1.34.3',
-        endpoint: undefined,
-        admitsWorkers: false,
-        gates: [],
-      },
+      cluster: 'home',
+      distribution: 'k3s',
+      version: '1.34.3',
+      endpoint: undefined,
+      admitsWorkers: false,
+      gates: [],
       members: [
         { host: 'box', role: 'worker', machine: undefined },
         { host: 'olaf', role: 'server', machine },

@@ -150,8 +150,11 @@ describe('from an empty folder to a published revision', () => {
     expect(published.out).toContain('revision 1 is published')
     const provenance = coordinator.revisions[0]?.manifest.manifest.provenance
     expect(provenance).toMatchObject({
-      ...{ dirty: false, commit: git('rev-parse', 'HEAD').trim(), lockDigest: sha256Hex(lock) },
-      ...{ publisher: `${userInfo().username}@${hostname()}`, tool: `muster ${VERSION}` },
+      dirty: false,
+      commit: git('rev-parse', 'HEAD').trim(),
+      lockDigest: sha256Hex(lock),
+      publisher: `${userInfo().username}@${hostname()}`,
+      tool: `muster ${VERSION}`,
     })
   })
 

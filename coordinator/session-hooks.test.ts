@@ -58,9 +58,20 @@ it('gives no change to a node while nothing is granted, but what moves nothing, 
   await approveMachine(fleet.deps)(approval, { kind: 'local' })
   const nowMs = fleet.deps.clock.now().getTime()
   const order = (word: 'reboot' | 'resume' | 'apply' | 'plan') => ({
-    ...{ id: `o-${word}`, machine: id, host: 'olaf', revision: 0, manifest_digest: '', ordered: nowMs },
-    ...{ ordered_by: 'anna', expires: nowMs + 3_600_000, delivered: null, ended: null, phase: 0 },
-    ...{ outcome: null, outcome_class: 0, ...actionColumns({ word }) },
+    id: `o-${word}`,
+    machine: id,
+    host: 'olaf',
+    revision: 0,
+    manifest_digest: '',
+    ordered: nowMs,
+    ordered_by: 'anna',
+    expires: nowMs + 3_600_000,
+    delivered: null,
+    ended: null,
+    phase: 0,
+    outcome: null,
+    outcome_class: 0,
+    ...actionColumns({ word }),
   })
   await fleet.deps.store.transact(tx =>
     insertOperations(tx, [order('reboot'), order('resume'), order('apply'), order('plan')]),

@@ -169,7 +169,8 @@ async function build(
 
   const clusters: Conductor = new Conductor({
     ...base,
-    ...{ fleetTargets, blobs },
+    fleetTargets,
+    blobs,
     sessions: registry,
     askMs: config.clusterAskSeconds * 1000,
     stuck: { afterMs: conditions.stuckAfterMs },
@@ -250,7 +251,12 @@ async function build(
       registry.endIssuedBy(pin => pins.has(pin))
     },
     onOperatorRemoved: (id: string) => operatorCalls.end(id),
-    ...{ authorities, blobs, fleetTargets, operators, registry, conditions },
+    authorities,
+    blobs,
+    fleetTargets,
+    operators,
+    registry,
+    conditions,
     sessions: registry,
     factsCache: new FactsCache(),
     clusterReader: {

@@ -9,7 +9,11 @@ const NOW = Date.UTC(2026, 10, 20, 12)
 const DAY = 86_400_000
 const MINUTE = 60_000
 const end = (path: string, endsMs: number, authority = false): CertificateEnd => ({
-  ...{ path, subject: 'CN=x', beganMs: 0, endsMs, authority },
+  path,
+  subject: 'CN=x',
+  beganMs: 0,
+  endsMs,
+  authority,
 })
 
 /** A watch whose readings a test counts and answers. */

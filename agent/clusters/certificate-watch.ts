@@ -34,7 +34,8 @@ export function soonestEnds(ends: readonly CertificateEnd[]): NodeCertificateEnd
     return [
       {
         $typeName: 'muster.v1.SoonestEnd' as const,
-        ...{ kind, path: first.path.slice(0, 1_000) },
+        kind,
+        path: first.path.slice(0, 1_000),
         ...(notBefore && { notBefore }),
         ...(notAfter && { notAfter }),
       },

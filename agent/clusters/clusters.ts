@@ -168,12 +168,18 @@ class Engine implements Clusters {
     const nowMs = this.#nowMs()
     const decision = decideOrder(
       {
-        ...{ operation: id, cluster, action: action.case, expiresMs: millisOf(order.expires) },
+        operation: id,
+        cluster,
+        action: action.case,
+        expiresMs: millisOf(order.expires),
         hasSecret: action.case === 'join' && action.value.secret !== undefined,
       },
       known,
       {
-        ...{ nowMs, allow, held: held(), busy: busy() },
+        nowMs,
+        allow,
+        held: held(),
+        busy: busy(),
         open: this.#store.all().filter(isOpen).length,
         running: this.#running.has(id),
       },

@@ -29,11 +29,17 @@ import { whatToForget } from './operation-store.ts'
 const ALL = { nowMs: 0, allow: VERBS, held: undefined, busy: undefined, open: 0, running: false }
 const orderOf = (operationId: string, action: ClusterAction): ClusterOrder =>
   create(ClusterOrderSchema, {
-    ...{ operationId, cluster: 'home', expires: timestampFromMs(1_000) },
+    operationId,
+    cluster: 'home',
+    expires: timestampFromMs(1_000),
     action: { case: action, value: {} },
   })
 const viewOf = (action: ClusterAction, change: Partial<OrderView> = {}): OrderView => ({
-  ...{ operation: 'o1', cluster: 'home', action, expiresMs: 1_000, hasSecret: true },
+  operation: 'o1',
+  cluster: 'home',
+  action,
+  expiresMs: 1_000,
+  hasSecret: true,
   ...change,
 })
 const action = fc.constantFrom(...ACTIONS)
@@ -159,7 +165,9 @@ const RESULTS = {
     case: 'ended',
     value: {
       ...({ $typeName: 'muster.v1.ClusterStepEnded', done: false, class: 'quorum' } as const),
-      ...{ reason: 'none', authority: '', value: { case: undefined } },
+      reason: 'none',
+      authority: '',
+      value: { case: undefined },
     },
   },
 } as const

@@ -3,7 +3,12 @@ import { describe, expect, it } from 'vitest'
 import { NodeWatch } from './cluster-standing.ts'
 
 const node = (renewedMs: number | undefined, leaseMs?: number) => ({
-  ...{ name: 'n4', uid: 'u', saysReady: true, kubeletVersion: 'v1.34.3', renewedMs, leaseMs },
+  name: 'n4',
+  uid: 'u',
+  saysReady: true,
+  kubeletVersion: 'v1.34.3',
+  renewedMs,
+  leaseMs,
 })
 
 describe('T40: a node whose condition says Ready', () => {

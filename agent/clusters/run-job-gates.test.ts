@@ -66,7 +66,10 @@ async function withGates({ files = FILES, revision, host = 'n1', deps }: Wish = 
   const ask = async (change: Partial<typeof question> = {}, signal: AbortSignal = never) =>
     await node.clusters.runJobs(create(JobsProbeSchema, { ...question, ...change }), signal)
   return {
-    ...{ node, folder, fetched, ask },
+    node,
+    folder,
+    fetched,
+    ask,
     async [Symbol.asyncDispose]() {
       await node[Symbol.asyncDispose]()
       await rm(folder, { recursive: true })

@@ -69,15 +69,16 @@ describe('what is told of a failure', () => {
 
 describe('what the configuration says', () => {
   const good = {
-    ...{
-      cluster: 'lab',
-      distribution: 'k0s',
-      role: 'server',
-      life: 'apart',
-      apiPort: 6443,
-      certificateNames: [],
-    },
-    ...{ servers: { n1: '10.0.0.1', n2: null }, units: ['k0s.service'], programs: ['/p/bin'], version: null },
+    cluster: 'lab',
+    distribution: 'k0s',
+    role: 'server',
+    life: 'apart',
+    apiPort: 6443,
+    certificateNames: [],
+    servers: { n1: '10.0.0.1', n2: null },
+    units: ['k0s.service'],
+    programs: ['/p/bin'],
+    version: null,
   }
   it('is read', () => {
     const reading = parseClusterFacts(JSON.stringify(good))

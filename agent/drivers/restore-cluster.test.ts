@@ -389,8 +389,12 @@ describe('a restore that comes to nothing on a server', () => {
 describe('a snapshot is refused', () => {
   const label = (change: object = {}) =>
     writeLabel({
-      ...{ cluster: 'home', distribution: 'components', version: '1.34.3', authority: AUTHORITY },
-      ...{ node: 'n9', made: '2026-11-28T12:00:00Z' },
+      cluster: 'home',
+      distribution: 'components',
+      version: '1.34.3',
+      authority: AUTHORITY,
+      node: 'n9',
+      made: '2026-11-28T12:00:00Z',
       files: new Map(Object.entries(SNAPSHOT.components).map(([path, text]) => [path, text.length])),
       ...change,
     })
@@ -484,8 +488,12 @@ it('a snapshot says of what cluster, version and node it is, and what belongs to
   const text = await made.read(`/state/snapshots/first/${LABEL}`)
   const { files, ...said } = readLabel(text) ?? { files: new Map() }
   expect(said).toEqual({
-    ...{ cluster: 'home', distribution: 'components', version: '1.34.3', authority: AUTHORITY },
-    ...{ node: 'n1', made: '2026-11-28T12:00:00.000Z' },
+    cluster: 'home',
+    distribution: 'components',
+    version: '1.34.3',
+    authority: AUTHORITY,
+    node: 'n1',
+    made: '2026-11-28T12:00:00.000Z',
   })
   expect([...files.keys()].toSorted()).toEqual(
     ['etcd.db', ...AUTHORITY_FILES.map(file => `pki/${file}`)].toSorted(),

@@ -3,10 +3,18 @@ import { describe, expect, it } from 'vitest'
 import { judgeMove, type WantedMove } from './judge-move.ts'
 
 const server = (from: string | undefined, to: string | undefined): WantedMove => ({
-  ...{ host: 'olaf', server: true, from, to, api: undefined },
+  host: 'olaf',
+  server: true,
+  from,
+  to,
+  api: undefined,
 })
 const worker = (from: string | undefined, to: string | undefined, api: string | undefined): WantedMove => ({
-  ...{ host: 'nils', server: false, from, to, api },
+  host: 'nils',
+  server: false,
+  from,
+  to,
+  api,
 })
 
 describe('a move of this node’s Kubernetes', () => {

@@ -8,7 +8,8 @@ const { SUCCEEDED, ACTIVATION_FAILED, ROLLED_BACK, ROLLBACK_FAILED } = OutcomeCl
 const order = create(OrderSchema, { action: { case: 'rollback', value: {} } })
 const report = (operationId: string, kind?: OutcomeClass, phase?: Phase, action = 'apply') =>
   create(OperationReportSchema, {
-    ...{ operationId, action },
+    operationId,
+    action,
     ...(kind !== undefined && { outcome: { class: kind, phase: phase ?? Phase.UNSPECIFIED } }),
   })
 const change = report('change', SUCCEEDED, Phase.DONE)

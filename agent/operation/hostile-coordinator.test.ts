@@ -87,7 +87,9 @@ describe('a coordinator that was taken over', () => {
       const sequence = phases.at(-1)?.sequence ?? 0n
       await node.operations.acknowledge({
         $typeName: 'muster.v1.OperationAck',
-        ...{ operationId, sequence, outcome: true },
+        operationId,
+        sequence,
+        outcome: true,
       })
     }
     await give(100, 1)
@@ -100,7 +102,9 @@ describe('a coordinator that was taken over', () => {
     for (const manifestDigest of ['x'.repeat(1_000_000), '', 'A'.repeat(64)]) {
       await node.operations.accept(
         create(OrderSchema, {
-          ...{ operationId: 'op', revision: 1n, manifestDigest },
+          operationId: 'op',
+          revision: 1n,
+          manifestDigest,
           expires: timestampFromDate(node.now),
         }),
       )
@@ -117,7 +121,9 @@ describe('a coordinator that was taken over', () => {
     fc.assert(
       fc.property(arbitrary, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (time, revision) => {
         const order = create(OrderSchema, {
-          ...{ operationId: 'op', revision, manifestDigest: sha256Hex('x') },
+          operationId: 'op',
+          revision,
+          manifestDigest: sha256Hex('x'),
           expires: { seconds: time.small ? time.seconds % 10n ** 11n : time.seconds, nanos: time.nanos },
         })
         let line: string

@@ -41,7 +41,10 @@ async function made(
   node.kubernetes = kubernetes
   await node.start()
   return {
-    ...{ system, node, kubernetes, hold: join(node.stateDir, 'cluster/hold') },
+    system,
+    node,
+    kubernetes,
+    hold: join(node.stateDir, 'cluster/hold'),
     [Symbol.asyncDispose]: () => node[Symbol.asyncDispose](),
   }
 }

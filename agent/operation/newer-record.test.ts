@@ -21,7 +21,8 @@ beforeAll(async () => {
 afterAll(() => rm(tree, { recursive: true }))
 
 const safety = create(SafetySchema, {
-  ...{ soak: durationFromMs(0), confirmWithin: durationFromMs(60_000) },
+  soak: durationFromMs(0),
+  confirmWithin: durationFromMs(60_000),
   reboot: RebootPolicy.REQUIRED,
 })
 

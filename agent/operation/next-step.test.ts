@@ -13,7 +13,13 @@ type Entry = NewRecord extends infer R ? (R extends NewRecord ? Omit<R, 'operati
 type Action = MessageInitShape<typeof OrderSchema>['action']
 
 const armed = (mode: 'switch' | 'trial' = 'switch', round = 1, kubernetes?: KubernetesMove): Entry => ({
-  ...{ kind: 'armed', round, mode, bootId: 'boot-1', target: NEW, failedBefore: [], kubernetes },
+  kind: 'armed',
+  round,
+  mode,
+  bootId: 'boot-1',
+  target: NEW,
+  failedBefore: [],
+  kubernetes,
 })
 const started = (phase: Phase): Entry => ({ kind: 'started', phase })
 const activated: Entry = { kind: 'activated', instance: 'A', degraded: [] }
@@ -37,8 +43,14 @@ const begun = [armed(), started(Phase.ACTIVATE)]
 const running = [...begun, activated, restart]
 
 const seen = (change: Partial<Observed> = {}): Observed => ({
-  ...{ now: { bootId: 'boot-1', uptimeMs: 1_000 }, instance: 'B', current: NEW, booted: OLD },
-  ...{ verdict: { kind: 'none' }, returnEnd: undefined, recordProblem: undefined, newerRecord: undefined },
+  now: { bootId: 'boot-1', uptimeMs: 1_000 },
+  instance: 'B',
+  current: NEW,
+  booted: OLD,
+  verdict: { kind: 'none' },
+  returnEnd: undefined,
+  recordProblem: undefined,
+  newerRecord: undefined,
   deadline: { bootId: 'boot-1', uptimeMs: 60_000, of: 'proof' },
   ...change,
 })
@@ -56,7 +68,10 @@ function step(entries: readonly Entry[], look: Observed, action: Action = { case
     ...entries,
   ]
   const numbered = records.map((record, index) => ({
-    ...{ ...record, operation: 'op', sequence: index + 1, at: new Date(0) },
+    ...record,
+    operation: 'op',
+    sequence: index + 1,
+    at: new Date(0),
   }))
   const next = nextStep(foldJournal(numbered).get('op')!, look)
   if (next.kind === 'claim-return') return `claim by ${next.claim.by}`
@@ -398,8 +413,14 @@ describe('a machine to which anything happens', () => {
 
   it('left alone comes to the one right end', () => {
     const calm: Scenario = {
-      ...{ mode: 'switch', switchEnds: 0, inTheMiddle: true, gates: 'healthy', coordinator: 'answers' },
-      ...{ trialBoots: true, bootEntryFails: false, kubernetes: 'changes' },
+      mode: 'switch',
+      switchEnds: 0,
+      inTheMiddle: true,
+      gates: 'healthy',
+      coordinator: 'answers',
+      trialBoots: true,
+      bootEntryFails: false,
+      kubernetes: 'changes',
     }
     const end = (change: Partial<Scenario>) => {
       const { outcome } = live({ ...calm, ...change }, [])

@@ -437,7 +437,8 @@ describe('a change that waits for its coordinator', () => {
   const OWN = `/nix/store/${'2'.repeat(32)}-muster-agent/bin/muster-agent`
   const DROP_IN = '/run/systemd/system/muster-agent.service.d/debug.conf'
   const unit = (program: string): AgentUnit => ({
-    ...{ kind: 'unit', program },
+    kind: 'unit',
+    program,
     files: ['/etc/systemd/system/muster-agent.service', DROP_IN],
   })
 
@@ -618,8 +619,13 @@ it('goes back to a system whose Kubernetes failed, for it stayed, and to none th
     { kind: SUCCEEDED, storePath: 'c', previous: 'b', revision: 5 },
     { kind: ACTIVATION_FAILED, phase: Phase.ACTIVATE, storePath: 'd', previous: 'c', revision: 6 },
     {
-      ...{ kind: SUCCEEDED, phase: Phase.PLAN, storePath: 'e', previous: 'c', revision: 7 },
-      ...{ action: { case: 'apply', value: { planOnly: true } } as const, armed: false },
+      kind: SUCCEEDED,
+      phase: Phase.PLAN,
+      storePath: 'e',
+      previous: 'c',
+      revision: 7,
+      action: { case: 'apply', value: { planOnly: true } } as const,
+      armed: false,
     },
   ])
   const choose = (operationId: string, before: boolean) => chooseRollback({ operationId, before }, past, 4)

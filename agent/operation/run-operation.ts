@@ -110,7 +110,13 @@ async function observe(
     folder && readArmRecord(folder),
   ])
   return {
-    ...{ now, instance: instance(), current, booted, verdict, returnEnd, deadline },
+    now,
+    instance: instance(),
+    current,
+    booted,
+    verdict,
+    returnEnd,
+    deadline,
     recordProblem:
       armed?.kind === 'missing'
         ? 'the record of what was armed is gone'

@@ -45,7 +45,10 @@ async function made(old = OLD_ONE, next = NEW_ONE, allow: readonly Verb[] = ['ap
   node.kubernetes = kubernetes
   await node.start()
   const world: Made = {
-    ...{ system, node, kubernetes, restarts: [] },
+    system,
+    node,
+    kubernetes,
+    restarts: [],
     onRestart: () => undefined,
     [Symbol.asyncDispose]: () => node[Symbol.asyncDispose](),
   }
@@ -81,7 +84,9 @@ describe('a system that brings another container runtime', () => {
     expect(restarts).toEqual(['new'])
     const report = node.report(id)
     expect(report?.plan).toMatchObject({
-      ...{ restarts: ['containerd.service'], runtimeRestarts: true, kubernetesRestarts: false },
+      restarts: ['containerd.service'],
+      runtimeRestarts: true,
+      kubernetesRestarts: false,
     })
     expect(report?.plan?.warnings.join()).toContain(
       'the container runtime changes, with /etc/containerd/config.toml: containerd.service restarts right after the switch',
@@ -205,8 +210,10 @@ describe('a system that brings another container runtime', () => {
         asked += 1
       }
       const safety = create(SafetySchema, {
-        ...{ soak: durationFromMs(0), confirmWithin: durationFromMs(20_000) },
-        ...{ reboot: RebootPolicy.REQUIRED, noTrial: true },
+        soak: durationFromMs(0),
+        confirmWithin: durationFromMs(20_000),
+        reboot: RebootPolicy.REQUIRED,
+        noTrial: true,
       })
       const id = await node.order(await node.publish(tree, { targets: [sampleTarget({ safety })] }))
       for (const [number, toplevel] of boots.entries()) {

@@ -68,12 +68,10 @@ async function tried(system: ScriptedSystem, boots: readonly string[], noTrial =
     asked += 1
   }
   const safety = create(SafetySchema, {
-    ...{
-      soak: durationFromMs(0),
-      confirmWithin: durationFromMs(5_000),
-      reboot: RebootPolicy.REQUIRED,
-      noTrial,
-    },
+    soak: durationFromMs(0),
+    confirmWithin: durationFromMs(5_000),
+    reboot: RebootPolicy.REQUIRED,
+    noTrial,
   })
   const id = await node.order(await node.publish(tree, { targets: [sampleTarget({ safety })] }))
   const defaults: (string | undefined)[] = []
@@ -173,8 +171,10 @@ describe('a trial boot', () => {
       asked += 1
     }
     const safety = create(SafetySchema, {
-      ...{ soak: durationFromMs(0), confirmWithin: durationFromMs(60_000) },
-      ...{ reboot: RebootPolicy.REQUIRED, noTrial: true },
+      soak: durationFromMs(0),
+      confirmWithin: durationFromMs(60_000),
+      reboot: RebootPolicy.REQUIRED,
+      noTrial: true,
     })
     system.files.delete(FEATURES)
     const revision = { targets: [sampleTarget({ safety })] }

@@ -7,14 +7,16 @@ import { readToplevel } from './toplevel.ts'
 const facts = (change: object = {}): ClusterFacts => {
   const parsed = parseClusterFacts(
     JSON.stringify({
-      ...{ cluster: 'home', distribution: 'k3s', role: 'server', version: '1.34.3', life: 'with-system' },
-      ...{
-        apiPort: 6443,
-        servers: { n1: null },
-        units: ['k3s.service'],
-        programs: [],
-        certificateNames: ['n1'],
-      },
+      cluster: 'home',
+      distribution: 'k3s',
+      role: 'server',
+      version: '1.34.3',
+      life: 'with-system',
+      apiPort: 6443,
+      servers: { n1: null },
+      units: ['k3s.service'],
+      programs: [],
+      certificateNames: ['n1'],
       ...change,
     }),
   )
@@ -30,7 +32,9 @@ const side = (change: object | undefined, unit = 'ExecStart=/k3s', other = '') =
         ['k3s.service', { kind: 'file' as const, text: `[Service]\n${unit}\n` }],
         ['muster-cluster-secrets.service', { kind: 'file' as const, text: `[Service]\n${other}\n` }],
       ]),
-      ...{ dropIns: new Map(), wants: new Map(), requires: new Map() },
+      dropIns: new Map(),
+      wants: new Map(),
+      requires: new Map(),
     },
   },
 })
@@ -107,7 +111,11 @@ describe('the Kubernetes of a new system', () => {
   it('has changed where one of its files has, whose name stands in the units', () => {
     const files = ['/etc/k0s/k0s.yaml']
     expect(kubernetesChange(side({}), side({}), files)).toEqual({
-      ...{ server: true, apart: false, from: '1.34.3', to: '1.34.3', becomes: undefined },
+      server: true,
+      apart: false,
+      from: '1.34.3',
+      to: '1.34.3',
+      becomes: undefined,
       files,
     })
     expect(kubernetesChange(side({}), side(undefined), files)).toBeUndefined()

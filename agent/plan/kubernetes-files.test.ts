@@ -6,8 +6,16 @@ import { readToplevel } from './toplevel.ts'
 const FILE = '/etc/k0s/k0s.yaml'
 const facts = (files: readonly string[] | undefined) =>
   JSON.stringify({
-    ...{ cluster: 'home', distribution: 'k0s', role: 'server', life: 'apart', apiPort: 6443, servers: {} },
-    ...{ certificateNames: [], units: ['k0s.service'], programs: [], files },
+    cluster: 'home',
+    distribution: 'k0s',
+    role: 'server',
+    life: 'apart',
+    apiPort: 6443,
+    servers: {},
+    certificateNames: [],
+    units: ['k0s.service'],
+    programs: [],
+    files,
   })
 
 /** Which files differ between a system and another one. */

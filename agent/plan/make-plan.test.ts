@@ -159,8 +159,14 @@ describe('a plan as it travels', () => {
 
 describe('a plan of a node', () => {
   const FACTS = {
-    ...{ cluster: 'home', distribution: 'components', role: 'worker', life: 'with-system' },
-    ...{ apiPort: 6443, servers: { n1: null }, certificateNames: [], units: ['kubelet.service'] },
+    cluster: 'home',
+    distribution: 'components',
+    role: 'worker',
+    life: 'with-system',
+    apiPort: 6443,
+    servers: { n1: null },
+    certificateNames: [],
+    units: ['kubelet.service'],
   }
   const node = (version: string) => ({
     [`${UNITS}/kubelet.service`]: `[Service]\nExecStart=/kubernetes-${version}\nX-RestartIfChanged=false\n`,
@@ -337,7 +343,11 @@ describe('a plan refuses a system whose agent would not find the state of this o
     })
     const target = await machine.toplevel('b', after)
     return await makePlan(machine.system, {
-      ...{ root: '/', storeDir: '/nix/store', target, expected: EXPECTED, stateDir: STATE },
+      root: '/',
+      storeDir: '/nix/store',
+      target,
+      expected: EXPECTED,
+      stateDir: STATE,
     })
   }
 

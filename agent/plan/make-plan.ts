@@ -98,7 +98,14 @@ export async function makePlan(system: System, question: PlanQuestion): Promise<
     kubernetes,
     runtime,
     problems: planProblems({
-      ...{ target, current: machine.current, reboot, states, space, forced, stateMoves, expected },
+      target,
+      current: machine.current,
+      reboot,
+      states,
+      space,
+      forced,
+      stateMoves,
+      expected,
     }),
     warnings: planWarnings({
       ...machine,

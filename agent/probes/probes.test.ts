@@ -31,7 +31,10 @@ const never = new AbortController().signal
 
 describe('units', () => {
   const unit = (name: string, active: string) => ({
-    ...{ unit: name, load: 'loaded', active, sub: active === 'failed' ? 'failed' : 'running' },
+    unit: name,
+    load: 'loaded',
+    active,
+    sub: active === 'failed' ? 'failed' : 'running',
     description: `${name} here`,
   })
 
@@ -50,7 +53,10 @@ describe('units', () => {
     // By name, however they were listed.
     expect(units.map(({ name }) => name)).toEqual(['a.service', 'b.service', 'sshd.service'])
     expect(units[2]).toMatchObject({
-      ...{ name: 'sshd.service', active: 'active', sub: 'running', description: 'sshd.service here' },
+      name: 'sshd.service',
+      active: 'active',
+      sub: 'running',
+      description: 'sshd.service here',
     })
   })
 

@@ -90,17 +90,20 @@ describe('T20: the record of what is armed', () => {
     const text =
       '{"v":1,"operation":"op","round":1,"mode":"switch","target":"/n","previous":"/o","profile":"/o","generation":3,"bootId":"b","confirmMs":5,"switchMs":6,"program":["/node","/agent"],"toolPath":"/bin","systemRoot":"/","units":"systemd"}\n'
     expect(parseArmRecord(text)).toEqual({
-      ...{
-        operation: 'op',
-        round: 1,
-        mode: 'switch',
-        target: '/n',
-        previous: '/o',
-        profile: '/o',
-        generation: 3,
-      },
-      ...{ bootId: 'b', confirmMs: 5, switchMs: 6, program: ['/node', '/agent'], toolPath: '/bin' },
-      ...{ systemRoot: '/', units: 'systemd' },
+      operation: 'op',
+      round: 1,
+      mode: 'switch',
+      target: '/n',
+      previous: '/o',
+      profile: '/o',
+      generation: 3,
+      bootId: 'b',
+      confirmMs: 5,
+      switchMs: 6,
+      program: ['/node', '/agent'],
+      toolPath: '/bin',
+      systemRoot: '/',
+      units: 'systemd',
     })
   })
 
@@ -108,15 +111,23 @@ describe('T20: the record of what is armed', () => {
     const folder = armFolder(dir, 'newer', 1)
     await mkdir(folder.path, { recursive: true })
     const core = {
-      ...{ operation: 'newer', round: 1, mode: 'sideways', target: '/n', previous: '/o' },
-      ...{ program: ['/newer/agent'], toolPath: '/bin', systemRoot: '/', units: 'systemd' },
+      operation: 'newer',
+      round: 1,
+      mode: 'sideways',
+      target: '/n',
+      previous: '/o',
+      program: ['/newer/agent'],
+      toolPath: '/bin',
+      systemRoot: '/',
+      units: 'systemd',
     }
     const write = async (record: object) => {
       await writeFile(join(folder.path, 'arm.json'), JSON.stringify(record))
       return await readArmRecord(folder)
     }
     expect(await write({ v: 2, ...core, profile: { of: 'another kind' } })).toEqual({
-      ...{ kind: 'newer', core },
+      kind: 'newer',
+      core,
       reason: expect.stringMatching(/arm\.json: a newer agent wrote it \(v: 2, this one knows 1\)$/),
     })
     // Who does not even say that is damaged, and so is a version that is none.

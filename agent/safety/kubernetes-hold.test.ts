@@ -8,15 +8,16 @@ import { ScriptedSystem } from '../operation/testing/scripted-system.ts'
 import { endHold, holderOf, holdForChange, letKubernetesGo } from './kubernetes-hold.ts'
 
 const FACTS = {
-  ...{
-    cluster: 'home',
-    distribution: 'k3s',
-    role: 'server',
-    life: 'with-system',
-    apiPort: 6443,
-    servers: {},
-  },
-  ...{ certificateNames: [], units: ['a.service', 'k3s.service'], programs: [], version: '1.34.3' },
+  cluster: 'home',
+  distribution: 'k3s',
+  role: 'server',
+  life: 'with-system',
+  apiPort: 6443,
+  servers: {},
+  certificateNames: [],
+  units: ['a.service', 'k3s.service'],
+  programs: [],
+  version: '1.34.3',
 }
 let stateDir: string
 let system: ScriptedSystem

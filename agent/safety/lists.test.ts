@@ -39,7 +39,9 @@ describe('lists that an interrupted switch left', () => {
   it('lose what the next system does not have, and nothing else', () => {
     const kept = ['up.service', 'down.service', 'unasked.service']
     expect(tidyLists({ start: units, restart: units, reload: [] }, describeUnit)).toEqual({
-      ...{ start: kept, restart: kept, reload: [] },
+      start: kept,
+      restart: kept,
+      reload: [],
     })
   })
 

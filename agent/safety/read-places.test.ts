@@ -29,7 +29,9 @@ describe('what a boot reads of the agent’s configuration', () => {
     const least = await written(JSON.stringify({ coordinator: 'c.home:7443' }))
     const usual = await loadConfig(least)
     expect(await readPlaces(least)).toEqual({
-      ...{ stateDir: usual.stateDir, bootMs: usual.deadlines.bootMs, problems: [] },
+      stateDir: usual.stateDir,
+      bootMs: usual.deadlines.bootMs,
+      problems: [],
     })
   })
 

@@ -19,18 +19,37 @@ const OLD = '/nix/store/old'
 const NEW = '/nix/store/new'
 
 const arm = (mode: ArmMode): ArmRecord => ({
-  ...{ operation: 'op', round: 1, mode, target: NEW, previous: OLD, profile: OLD, generation: 1 },
-  ...{ bootId: 'boot-1', confirmMs: 1, switchMs: 1, program: ['x'], toolPath: '/', systemRoot: '/' },
+  operation: 'op',
+  round: 1,
+  mode,
+  target: NEW,
+  previous: OLD,
+  profile: OLD,
+  generation: 1,
+  bootId: 'boot-1',
+  confirmMs: 1,
+  switchMs: 1,
+  program: ['x'],
+  toolPath: '/',
+  systemRoot: '/',
   units: 'systemd',
 })
 const returned: Verdict = { kind: 'returned', claim: { by: 'deadline' } }
 const untouched: Verdict = {
-  ...{ kind: 'untouched', class: OutcomeClass.BUSY, refusal: '', reason: '', exitCode: 11 },
+  kind: 'untouched',
+  class: OutcomeClass.BUSY,
+  refusal: '',
+  reason: '',
+  exitCode: 11,
 }
 const booting = (bootId: string): ReturnEnd => ({ kind: 'booting', bootId, reason: '' })
 
 const finding = (change: Partial<BootFinding> = {}): BootFinding => ({
-  ...{ arm: arm('trial'), verdict: { kind: 'none' }, end: undefined, bootId: 'boot-2', booted: NEW },
+  arm: arm('trial'),
+  verdict: { kind: 'none' },
+  end: undefined,
+  bootId: 'boot-2',
+  booted: NEW,
   armedFor: 'boot-1',
   ...change,
 })

@@ -16,16 +16,19 @@ beforeAll(async () => {
 afterAll(() => rm(stateDir, { recursive: true }))
 
 const arm: ArmRecord = {
-  ...{
-    operation: 'op',
-    round: 1,
-    mode: 'switch',
-    target: '/n',
-    previous: '/o',
-    profile: '/o',
-    generation: 1,
-  },
-  ...{ bootId: 'boot-1', confirmMs: 1, switchMs: 1, program: ['x'], toolPath: '/', systemRoot: '/' },
+  operation: 'op',
+  round: 1,
+  mode: 'switch',
+  target: '/n',
+  previous: '/o',
+  profile: '/o',
+  generation: 1,
+  bootId: 'boot-1',
+  confirmMs: 1,
+  switchMs: 1,
+  program: ['x'],
+  toolPath: '/',
+  systemRoot: '/',
   units: 'systemd',
 }
 

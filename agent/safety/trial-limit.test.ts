@@ -19,8 +19,19 @@ beforeAll(async () => {
 afterAll(() => rm(stateDir, { recursive: true }))
 
 const arm = (mode: ArmMode = 'trial'): ArmRecord => ({
-  ...{ operation: 'op', round: 1, mode, target: NEW, previous: OLD, profile: OLD, generation: 1 },
-  ...{ bootId: 'boot-1', confirmMs: 1, switchMs: 1, program: ['x'], toolPath: '/', systemRoot: '/root' },
+  operation: 'op',
+  round: 1,
+  mode,
+  target: NEW,
+  previous: OLD,
+  profile: OLD,
+  generation: 1,
+  bootId: 'boot-1',
+  confirmMs: 1,
+  switchMs: 1,
+  program: ['x'],
+  toolPath: '/',
+  systemRoot: '/root',
   units: 'processes',
 })
 
@@ -56,8 +67,11 @@ describe('a trial boot', () => {
     const said: string[] = []
     const watch = (limitMs: number, signal = new AbortController().signal) =>
       endUnseenTrial({ system, units }, folder, arm(), {
-        ...{ until: performance.now() + limitMs, say: line => said.push(line), signal },
-        ...{ lookMs: 5, orderlyMs: 5 },
+        until: performance.now() + limitMs,
+        say: line => said.push(line),
+        signal,
+        lookMs: 5,
+        orderlyMs: 5,
       })
     return { system, units, folder, asked, said, watch }
   }

@@ -62,9 +62,20 @@ async function armed(mode: ArmMode = 'switch'): Promise<void> {
   said = []
   folder = armFolder(stateDir, 'op', 1)
   arm = {
-    ...{ operation: 'op', round: 1, mode, target: NEW, previous: OLD, profile: OLD, generation: 1 },
-    ...{ bootId: 'boot-1', confirmMs: 1_000, switchMs: 2_000, program: ['/usr/bin/muster-agent'] },
-    ...{ toolPath: '/usr/bin', systemRoot: '/root', units: 'processes' },
+    operation: 'op',
+    round: 1,
+    mode,
+    target: NEW,
+    previous: OLD,
+    profile: OLD,
+    generation: 1,
+    bootId: 'boot-1',
+    confirmMs: 1_000,
+    switchMs: 2_000,
+    program: ['/usr/bin/muster-agent'],
+    toolPath: '/usr/bin',
+    systemRoot: '/root',
+    units: 'processes',
   }
   await prepareArmFolder(folder, stateDir)
   await prepareClaims(folder)
@@ -139,8 +150,15 @@ describe('the way back', () => {
 
   it('lets the old Kubernetes start again at its end, without an agent', async () => {
     const facts = {
-      ...{ cluster: 'home', distribution: 'k3s', role: 'server', life: 'with-system', apiPort: 6443 },
-      ...{ servers: {}, certificateNames: [], units: ['k3s.service'], programs: [] },
+      cluster: 'home',
+      distribution: 'k3s',
+      role: 'server',
+      life: 'with-system',
+      apiPort: 6443,
+      servers: {},
+      certificateNames: [],
+      units: ['k3s.service'],
+      programs: [],
     }
     system.files.set('/etc/muster/cluster.json', JSON.stringify(facts))
     system.scripts.set('systemctl', () => ({}))

@@ -12,7 +12,11 @@ const sources = (
   jobs: ProbeSources['jobs'],
   gates: ProbeSources['gates'] = async () => [],
 ): ProbeSources => ({
-  ...{ jobs, gates, allow: [], auditHeads: () => [], nowMs: () => 0 },
+  jobs,
+  gates,
+  allow: [],
+  auditHeads: () => [],
+  nowMs: () => 0,
   facts: async () => {
     throw new Error('not asked')
   },
@@ -21,7 +25,9 @@ const sources = (
 })
 const probe = (kind: string, parameters: string, ms?: number) =>
   create(ProbeSchema, {
-    ...{ probeId: 'p1', kind, parameters },
+    probeId: 'p1',
+    kind,
+    parameters,
     ...(ms === undefined ? {} : { deadline: durationFromMs(ms) }),
   })
 
@@ -54,7 +60,9 @@ describe('a question for the Jobs that are gates', () => {
       throw new Error('only a server can')
     }
     expect(await answerProbe(sources(jobs), probe('jobs', PARAMETERS), never)).toEqual({
-      ...{ probeId: 'p1', json: '', error: 'only a server can' },
+      probeId: 'p1',
+      json: '',
+      error: 'only a server can',
     })
   })
 

@@ -42,7 +42,9 @@ async function connected(hub: Hub, machine: MadeUpMachine): Promise<AgentUnderTe
 const foundOrder = (operationId: string): Directive['message'] => ({
   case: 'clusterOrder',
   value: {
-    ...{ operationId, cluster: 'home', expires: timestampFromMs(Date.now() + 600_000) },
+    operationId,
+    cluster: 'home',
+    expires: timestampFromMs(Date.now() + 600_000),
     action: { case: 'found', value: {} },
   },
 })
@@ -81,7 +83,9 @@ describe('clusters over a session', () => {
     hub.newest?.send({ case: 'clusterStateRequest', value: { requestId: 'q1' } })
     await poll(() => hub.newest?.of('clusterState').length).toBe(1)
     expect(hub.newest?.of('clusterState')[0]?.value).toMatchObject({
-      ...{ requestId: 'q1', cluster: 'home', version: '1.34.3' },
+      requestId: 'q1',
+      cluster: 'home',
+      version: '1.34.3',
       data: { case: 'present', value: { authority: machine.authority, server: true } },
     })
 
@@ -98,7 +102,10 @@ describe('clusters over a session', () => {
 
     using local = createClient(LocalService, `unix:${test.socket}`, credentials.createInsecure())
     expect((await local.getStatus({})).cluster).toMatchObject({
-      ...{ cluster: 'home', role: 'server', data: 'member', authority: machine.authority },
+      cluster: 'home',
+      role: 'server',
+      data: 'member',
+      authority: machine.authority,
       operations: [{ operationId: 'o1', action: 'found', state: 'done' }],
     })
     expect(await statusText(test.socket, false)).toContain('home, components server: member, runs 1.34.3')
@@ -138,7 +145,8 @@ describe('clusters over a session', () => {
     await poll(() => answer('p1')).toMatchObject({ json: '{}', error: '' })
     ask('p2', 'f'.repeat(64))
     await poll(() => answer('p2')).toMatchObject({
-      ...{ json: '', error: expect.stringContaining('no signed manifest to judge by') },
+      json: '',
+      error: expect.stringContaining('no signed manifest to judge by'),
     })
   })
 })

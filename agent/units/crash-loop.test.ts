@@ -23,10 +23,18 @@ async function proof(before: readonly string[], after: readonly string[]) {
     { system, failedUnits: () => units.failed(), nowMs, say: () => {}, unwell: () => {} },
     {
       safety: {
-        ...{ soakMs: 0, confirmWithinMs: 60_000, confirmLocally: false, reboot: 'never', trial: 'auto' },
-        ...{ toleratedUnits: [], gates: [] },
+        soakMs: 0,
+        confirmWithinMs: 60_000,
+        confirmLocally: false,
+        reboot: 'never',
+        trial: 'auto',
+        toleratedUnits: [],
+        gates: [],
       },
-      ...{ treeDir: '', failedBefore, activatedAtMs: nowMs(), deadlineMs: nowMs() + 500 },
+      treeDir: '',
+      failedBefore,
+      activatedAtMs: nowMs(),
+      deadlineMs: nowMs() + 500,
     },
     new AbortController().signal,
   )

@@ -17,7 +17,11 @@ let units: Units
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'units-'))
   units = processUnits({
-    ...{ folder: join(home, 'units'), home, program: agent, path: '/usr/bin:/bin', env: {} },
+    folder: join(home, 'units'),
+    home,
+    program: agent,
+    path: '/usr/bin:/bin',
+    env: {},
     restartAgent: async () => {},
   })
 })
@@ -30,7 +34,9 @@ async function unit(script: string) {
   const mark = (which: string) => join(home, `${which}-${number}`)
   for (const which of ['start', 'end']) await reserveSlot(mark(which))
   const spec: UnitSpec = {
-    ...{ name: `unit-${count}`, description: 'x', command: ['/bin/sh', '-c', script] },
+    name: `unit-${count}`,
+    description: 'x',
+    command: ['/bin/sh', '-c', script],
     before: [...agent, 'mark', 'start', mark('start')],
     after: [...agent, 'mark', 'end', mark('end')],
   }

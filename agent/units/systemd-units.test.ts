@@ -43,16 +43,12 @@ it('properties are taken apart at their first sign', () => {
 
 describe('units of systemd', () => {
   const unit: UnitSpec = {
-    ...{
-      name: 'muster-switch-op-1',
-      description: 'x',
-      command: ['/new/bin/switch-to-configuration', 'test'],
-    },
-    ...{
-      before: ['/agent', 'mark', 'start', '/s'],
-      after: ['/agent', 'mark', 'end', '/s'],
-      env: { PATH: '/bin' },
-    },
+    name: 'muster-switch-op-1',
+    description: 'x',
+    command: ['/new/bin/switch-to-configuration', 'test'],
+    before: ['/agent', 'mark', 'start', '/s'],
+    after: ['/agent', 'mark', 'end', '/s'],
+    env: { PATH: '/bin' },
   }
   function machine(command: string, answer: { exitCode?: number; stdout?: string[]; stderr?: string[] }) {
     const system = new ScriptedSystem()

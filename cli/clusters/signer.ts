@@ -71,7 +71,11 @@ export function signAct(
     {
       id: randomId(),
       fleetId: fleet.fleetId,
-      ...{ node: '', machine: '', dead: false, parameter: '', recipientKey: new Uint8Array() },
+      node: '',
+      machine: '',
+      dead: false,
+      parameter: '',
+      recipientKey: new Uint8Array(),
       ...asked,
       createdMs,
       expiresMs: createdMs + lifetimeMs,

@@ -123,7 +123,10 @@ export async function restoreSnapshot(
     const signer = await openSigner(cli, connection, key)
     const told = view.hosts.find(each => each.host === host)?.machine ?? ''
     const signedOrder = signAct(cli, signer, {
-      ...{ act: 'restore', cluster, parameter: name, node: host },
+      act: 'restore',
+      cluster,
+      parameter: name,
+      node: host,
       machine: machineOf(signer, cluster, host, told),
     })
     const act = await runAct(

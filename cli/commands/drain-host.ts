@@ -30,7 +30,9 @@ type DrainChoice = Pick<DrainOptions, 'limit' | 'deleteEmptydirData' | 'deleteUn
 export function drainRequest(host: string, cluster: string, options: DrainChoice): ActRequest {
   const { limit, deleteEmptydirData, deleteUnmanaged } = options
   return {
-    ...{ act: 'drain', host, cluster },
+    act: 'drain',
+    host,
+    cluster,
     drain: {
       limit: durationFromMs(limit),
       deleteEmptyDir: deleteEmptydirData ?? false,

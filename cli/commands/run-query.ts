@@ -129,7 +129,11 @@ function requestOf(expression: string, options: QueryOptions): Request {
   const select =
     options.select ?? (groupBy.length > 0 ? [] : probes.map(({ probe }) => `live.${probe.case ?? ''}`))
   return {
-    ...{ expression, live, groupBy: [...groupBy], probes: [...probes], limit },
+    expression,
+    live,
+    groupBy: [...groupBy],
+    probes: [...probes],
+    limit,
     select: [...select],
     sort: [...sort],
     ...(live ? { deadline: durationFromMs(options.deadline ?? DEFAULT_DEADLINE_MS) } : {}),

@@ -35,8 +35,14 @@ export function actRecord(act: ClusterAct): PlainRecord {
     reason,
   } = plainOf(ClusterActSchema, rest)
   return {
-    ...{ id: id ?? null, cluster: cluster ?? null, act: word ?? null, host: host ?? null },
-    ...{ executor: executor ?? null, askedBy: askedBy ?? null, asked: asked ?? null, ended: ended ?? null },
+    id: id ?? null,
+    cluster: cluster ?? null,
+    act: word ?? null,
+    host: host ?? null,
+    executor: executor ?? null,
+    askedBy: askedBy ?? null,
+    asked: asked ?? null,
+    ended: ended ?? null,
     done: act.ended ? exitForAct(act) === 'ok' : null,
     class: result?.class ?? '',
     reason: result?.reason || (reason ?? null),

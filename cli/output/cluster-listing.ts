@@ -192,7 +192,10 @@ export function certificateListing(now: Date): Listing<HostCertificate> {
     record: ({ host, certificate: { path, subject, notAfter, authority } }) => {
       const end = millisOf(notAfter)
       return {
-        ...{ host, path, subject, authority },
+        host,
+        path,
+        subject,
+        authority,
         notAfter: end === undefined ? null : new Date(end).toISOString(),
       }
     },

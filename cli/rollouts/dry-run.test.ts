@@ -13,19 +13,32 @@ beforeEach(async () => {
   coordinator = await startSmallCoordinator()
   coordinator.rollouts.planned.push(
     create(PlannedHostSchema, {
-      ...{ host: 'olaf', cluster: 'home', wave: 1, steps: ['prefetch', 'drain', 'apply'], drained: true },
-      ...{ version: '1.34.3', nextVersion: '1.35.4' },
+      host: 'olaf',
+      cluster: 'home',
+      wave: 1,
+      steps: ['prefetch', 'drain', 'apply'],
+      drained: true,
+      version: '1.34.3',
+      nextVersion: '1.35.4',
       change: {
-        ...{ operationId: 'op-1', at: timestampFromMs(Date.now() - 7_200_000), mode: PlanMode.TRIAL_BOOT },
+        operationId: 'op-1',
+        at: timestampFromMs(Date.now() - 7_200_000),
+        mode: PlanMode.TRIAL_BOOT,
         rebootReasons: [
           { kind: 'kernel', before: '6.1', after: '6.6', required: true },
           { kind: 'systemd', before: '256', after: '257' },
         ],
-        ...{ stops: ['old.service'], restarts: UNITS, starts: ['new.service'], moreUnits: 2 },
+        stops: ['old.service'],
+        restarts: UNITS,
+        starts: ['new.service'],
+        moreUnits: 2,
       },
     }),
     create(PlannedHostSchema, {
-      ...{ host: 'anna', wave: 0, steps: ['prefetch', 'drain', 'apply'], waits: ['lock: locked: a guest'] },
+      host: 'anna',
+      wave: 0,
+      steps: ['prefetch', 'drain', 'apply'],
+      waits: ['lock: locked: a guest'],
       noPlan: 'nobody has planned this revision there',
     }),
   )
@@ -68,7 +81,11 @@ describe('rollout start --dry-run', () => {
       notThoughtThrough: 7,
       order: [
         {
-          ...{ host: 'olaf', drained: true, version: '1.34.3', nextVersion: '1.35.4', noPlan: '' },
+          host: 'olaf',
+          drained: true,
+          version: '1.34.3',
+          nextVersion: '1.35.4',
+          noPlan: '',
           change: { mode: 'trial-boot', stops: ['old.service'], restarts: UNITS, moreUnits: 2 },
         },
         { host: 'anna', drained: null, change: null, noPlan: 'nobody has planned this revision there' },

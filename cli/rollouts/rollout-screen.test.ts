@@ -19,7 +19,10 @@ const nameOf = (index: number) => `node${String(index + 1).padStart(2, '0')}.rac
 
 type HostInit = MessageInitShape<typeof RolloutHostSchema>
 const wait = (gate: string, reason: string, sinceMs: number) => ({
-  ...{ gate, reason, opens: 'later', since: ago(sinceMs) },
+  gate,
+  reason,
+  opens: 'later',
+  since: ago(sinceMs),
 })
 
 const MOVING: HostInit = {
@@ -56,7 +59,10 @@ function sample(change: MessageInitShape<typeof RolloutSchema> = {}, count = 50)
     return index === 34 ? LOCKED : TURN
   })
   return create(RolloutSchema, {
-    ...{ id: '0k3xq2v1a-5f0c9d1e2b3a', action: 'apply', revision: 7n, state: RolloutState.RUNNING },
+    id: '0k3xq2v1a-5f0c9d1e2b3a',
+    action: 'apply',
+    revision: 7n,
+    state: RolloutState.RUNNING,
     started: ago(1_800_000),
     expectedEnd: timestampFromMs(NOW + 720_000),
     counts: { done: 30, moving: 3, failed: 1, waiting: count - 34 },
@@ -121,7 +127,9 @@ describe('a rollout on a screen', () => {
   it('says of those that are put together what each group does, when all of them are under way', () => {
     const phases = [Phase.FETCH, Phase.BUILD, Phase.ACTIVATE, Phase.REBOOT]
     const hosts = sample().hosts.map((host, at) => ({
-      ...{ ...host, ...create(RolloutSchema, { hosts: [MOVING] }).hosts[0]!, host: host.host },
+      ...host,
+      ...create(RolloutSchema, { hosts: [MOVING] }).hosts[0]!,
+      host: host.host,
       phase: phases[at % 4] ?? Phase.BUILD,
     }))
     const picture = draw(sample({ hosts }), 80, 23)

@@ -14,13 +14,19 @@ it('rollout show tells for each gate that holds a host since when it does, and w
   await using coordinator = await startSmallCoordinator()
   const ago = (minutes: number) => timestampFromMs(Date.now() - minutes * 60_000 - 1_000)
   const wait = (gate: string, minutes: number) => ({
-    ...{ gate, reason: `why ${gate}`, opens: `what opens ${gate}`, since: ago(minutes) },
+    gate,
+    reason: `why ${gate}`,
+    opens: `what opens ${gate}`,
+    since: ago(minutes),
   })
   const rollout = sampleRollout([])
   const since = ago(600)
   rollout.hosts.push(
     create(RolloutHostSchema, {
-      ...{ host: 'olaf', role: 'server', state: RolloutHostState.WAITING, since },
+      host: 'olaf',
+      role: 'server',
+      state: RolloutHostState.WAITING,
+      since,
       waits: [wait('lock', 190), wait('window', 5)],
     }),
     create(RolloutHostSchema, { host: 'anna', state: RolloutHostState.DONE, since }),
@@ -49,8 +55,14 @@ it('status, show and rollout show tell which gate holds a host that is to catch 
   const waits = [{ gate: 'catch-up', reason: 'rollout x failed', opens: 'somebody begins one', since }]
   coordinator.rollouts.standings.push(
     create(HostStandingSchema, {
-      ...{ host: 'olaf', action: 'apply', revision: 7n, rollout: rollout.id, pending: true, behind: 'x' },
-      ...{ state: RolloutHostState.LEFT, waits },
+      host: 'olaf',
+      action: 'apply',
+      revision: 7n,
+      rollout: rollout.id,
+      pending: true,
+      behind: 'x',
+      state: RolloutHostState.LEFT,
+      waits,
     }),
   )
   const muster = async (...words: string[]) =>
@@ -79,7 +91,9 @@ it('rollout show fits the terminal, long reasons and all, and is whole where a p
   rollout.hosts.push(
     create(RolloutHostSchema, { host: 'bolt', state: RolloutHostState.FAILED, since, reason }),
     create(RolloutHostSchema, {
-      ...{ host: 'anna', state: RolloutHostState.WAITING, since },
+      host: 'anna',
+      state: RolloutHostState.WAITING,
+      since,
       waits: [{ gate: 'held', reason: 'the disk', opens, since }],
     }),
   )

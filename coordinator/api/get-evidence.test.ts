@@ -44,8 +44,19 @@ async function items(refs: string[] = [], limit = 0) {
 async function addOutcome(id: string, sign: boolean, ordered: number): Promise<void> {
   const outcome = { class: OutcomeClass.SUCCEEDED, phase: Phase.DONE }
   const row = {
-    ...{ id, machine: SIGNER, host: 'olaf', revision: 1, manifest_digest: '', ordered, ordered_by: 'anna' },
-    ...{ expires: 9e15, delivered: null, phase: 0, outcome: null, outcome_class: 0, ended: null },
+    id,
+    machine: SIGNER,
+    host: 'olaf',
+    revision: 1,
+    manifest_digest: '',
+    ordered,
+    ordered_by: 'anna',
+    expires: 9e15,
+    delivered: null,
+    phase: 0,
+    outcome: null,
+    outcome_class: 0,
+    ended: null,
   }
   await fleet.store.transact(tx => insertOperations(tx, [row]))
   const signedOutcome = signOutcome(privateKey, {

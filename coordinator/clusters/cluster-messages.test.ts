@@ -10,7 +10,12 @@ import { orderFor, readState } from './cluster-messages.ts'
 import type { ClusterIntent } from './orders-for.ts'
 
 const mint: ClusterIntent = {
-  ...{ kind: 'mint', operation: 'j1', host: 'n4', role: 'worker', joiner: 'm4', expiresMs: 1_000 },
+  kind: 'mint',
+  operation: 'j1',
+  host: 'n4',
+  role: 'worker',
+  joiner: 'm4',
+  expiresMs: 1_000,
 }
 
 describe('an order to mint', () => {
@@ -94,7 +99,10 @@ describe('what a machine says of its cluster', () => {
     expect(endsOf({ soonest })).toEqual({
       kind: 'read',
       soonest: ['renewed', 'authority', 'ordered'].map(kind => ({
-        ...{ kind, path: '/x', beganMs: 1_000, endsMs: 9_000 },
+        kind,
+        path: '/x',
+        beganMs: 1_000,
+        endsMs: 9_000,
       })),
     })
     expect(endsOf({ unreadable: 'no such file' })).toEqual({ kind: 'unreadable', reason: 'no such file' })

@@ -118,7 +118,10 @@ export function readState(state: ClusterState, asOfMs: number): Observation | st
   if (snapshots.length > MAX_SNAPSHOTS || snapshots.some(name => name.length > 63))
     return `snapshots: at most ${MAX_SNAPSHOTS} names of at most 63 characters are allowed`
   return {
-    ...{ asOfMs, part, data, view },
+    asOfMs,
+    part,
+    data,
+    view,
     version: version === '' ? undefined : version,
     address: address === '' ? undefined : address,
     machineId: machineId === '' ? undefined : machineId,

@@ -4,7 +4,8 @@ import type { NodeObject, ServerView } from './cluster-snapshot.ts'
 import { dateRenewals, withoutRenewals } from './date-renewals.ts'
 
 const viewOf = (renewedMs: number | undefined, change: Partial<NodeObject> = {}): ServerView => ({
-  ...{ ready: true, members: [] },
+  ready: true,
+  members: [],
   nodes: [{ name: 'n4', uid: 'u', ready: true, version: '1.34.3', renewedMs, ...change }],
 })
 

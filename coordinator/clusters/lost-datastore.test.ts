@@ -16,8 +16,16 @@ const lost: HostChange = { data, member: ill, ready: false }
 const away: HostChange = { connected: false, agoMs: 600_000, member: ill }
 
 const leave: Leave = {
-  ...{ request: 'act-1', host: 'b', machine: 'm-b', server: true, dead: true, attempt: undefined },
-  ...{ failures: 0, notBeforeMs: 0, signed: undefined, reason: '' },
+  request: 'act-1',
+  host: 'b',
+  machine: 'm-b',
+  server: true,
+  dead: true,
+  attempt: undefined,
+  failures: 0,
+  notBeforeMs: 0,
+  signed: undefined,
+  reason: '',
 }
 
 const decide = (changes: Readonly<Record<string, HostChange>>, record: Partial<ClusterRecord> = {}) =>

@@ -23,7 +23,11 @@ export function setBack(
     count,
     setBackAt: count,
     founding: {
-      ...{ state: 'founded', machine: by.machine, host: by.host, operation: by.operation, atMs: now },
+      state: 'founded',
+      machine: by.machine,
+      host: by.host,
+      operation: by.operation,
+      atMs: now,
       attempt: founding?.attempt ?? 1,
       authority: known,
       adopted: founding?.adopted ?? false,

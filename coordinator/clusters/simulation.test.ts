@@ -121,7 +121,11 @@ describe('clusters all of whose servers were lost', PATIENT, () => {
 
 // Whole, or it would not be made smaller.
 const LARGE: SimulationOptions = {
-  ...{ seed: 3, servers: 5, workers: 20, distribution: 'components', repairs: false },
+  seed: 3,
+  servers: 5,
+  workers: 20,
+  distribution: 'components',
+  repairs: false,
 }
 
 /** The real decider, with another world before its eyes. */
@@ -277,7 +281,9 @@ describe('the made-up world', () => {
   it('notices a planner that tells members of the datastore to stand down', () => {
     const world = { servers: 3, workers: 0, distribution: 'k3s', repairs: true } as const
     const { violations } = simulate({
-      ...{ ...world, seed: 1, serversLostAtTick: 80 },
+      ...world,
+      seed: 1,
+      serversLostAtTick: 80,
       planActs: (input, now) => {
         const { snapshot } = input
         // As if nobody had joined since the datastore was set back.

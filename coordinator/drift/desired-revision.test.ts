@@ -2,14 +2,12 @@ import { describe, expect, it } from 'vitest'
 import { desiredRevision, type NamedBy } from './desired-revision.ts'
 
 const apply = (revision: number, change: Partial<NamedBy> = {}): NamedBy => ({
-  ...{
-    rollout: `to-${revision}`,
-    action: 'apply',
-    revision,
-    reverts: '',
-    state: 'succeeded',
-    endedAs: 'done',
-  },
+  rollout: `to-${revision}`,
+  action: 'apply',
+  revision,
+  reverts: '',
+  state: 'succeeded',
+  endedAs: 'done',
   ...change,
 })
 const goBack = (reverts: string, change: Partial<NamedBy> = {}): NamedBy =>

@@ -37,14 +37,26 @@ async function driftAfter(fleet: SampleFleet, outcomeClass: OutcomeClass, phase:
   })
   await fleet.store.transact(async tx => {
     await insertFacts(tx, {
-      ...{ machine: OLAF, digest: 'f', at: now },
+      machine: OLAF,
+      digest: 'f',
+      at: now,
       facts: toBinary(FactsSchema, facts),
     })
     await insertOperations(tx, [
       {
-        ...{ id: 'op-1', machine: OLAF, host: 'olaf', revision: 1, manifest_digest: manifest.digest },
-        ...{ ordered: now - 9_000, ordered_by: 'ann', expires: now, delivered: now - 8_000, phase },
-        ...{ outcome: toBinary(OutcomeSchema, outcome), outcome_class: outcomeClass, ended: now - 1_000 },
+        id: 'op-1',
+        machine: OLAF,
+        host: 'olaf',
+        revision: 1,
+        manifest_digest: manifest.digest,
+        ordered: now - 9_000,
+        ordered_by: 'ann',
+        expires: now,
+        delivered: now - 8_000,
+        phase,
+        outcome: toBinary(OutcomeSchema, outcome),
+        outcome_class: outcomeClass,
+        ended: now - 1_000,
       },
     ])
   })

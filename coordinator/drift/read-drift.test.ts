@@ -13,8 +13,19 @@ it('finds the change that got there behind however many plans and failures came 
   await using fleet = await sampleFleet()
   const { store, clock, fleetTargets } = fleet
   const order = (id: string, at: number, action: string, outcome: OutcomeClass) => ({
-    ...{ id, machine: MACHINE, host: 'olaf', revision: 3, manifest_digest: '', action, ordered: at },
-    ...{ ordered_by: 'anna', expires: 0, delivered: at, phase: 0, outcome_class: outcome, ended: at },
+    id,
+    machine: MACHINE,
+    host: 'olaf',
+    revision: 3,
+    manifest_digest: '',
+    action,
+    ordered: at,
+    ordered_by: 'anna',
+    expires: 0,
+    delivered: at,
+    phase: 0,
+    outcome_class: outcome,
+    ended: at,
     outcome: toBinary(
       OutcomeSchema,
       create(OutcomeSchema, { class: outcome, storePath: `/nix/store/${id}` }),

@@ -31,7 +31,10 @@ export async function findConflicts(
     // What a person let be is let be from both sides.
     .filter(other => other.id !== machineId && !readTexts(other.accepted).includes(machineId))
     .map(({ id, serial, uuid, disks_digest, state }) => ({
-      ...{ id, serial, uuid, disksDigest: disks_digest },
+      id,
+      serial,
+      uuid,
+      disksDigest: disks_digest,
       isStranger: state === 'pending',
     }))
   const known = row && row.facts_digest !== '' ? identityOfRow(row) : undefined
@@ -43,7 +46,9 @@ export async function findConflicts(
     )
   }
   const strangers = judgeIdentity({
-    ...{ claimed, known: undefined, accepted },
+    claimed,
+    known: undefined,
+    accepted,
     others: rivals.filter(rival => rival.isStranger),
   }).flatMap(finding => (finding.class === 'collision' ? [{ ...finding, holds: 'others' } as const] : []))
   return [...judge(rivals.filter(rival => !rival.isStranger)), ...strangers]

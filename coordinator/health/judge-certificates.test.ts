@@ -8,10 +8,17 @@ const DAY = 86_400_000
 const YEAR = 365 * DAY
 
 const end = (kind: SoonestEnd['kind'], leftMs: number, lifeMs = YEAR, path = '/x.crt'): SoonestEnd => ({
-  ...{ kind, path, endsMs: NOW + leftMs, beganMs: NOW + leftMs - lifeMs },
+  kind,
+  path,
+  endsMs: NOW + leftMs,
+  beganMs: NOW + leftMs - lifeMs,
 })
 const node = (soonest: readonly SoonestEnd[], change: Partial<ClusterNodeLife> = {}): ClusterNodeLife => ({
-  ...{ machine: 'm1', host: 'olaf', cluster: 'home', distribution: 'k3s', server: true },
+  machine: 'm1',
+  host: 'olaf',
+  cluster: 'home',
+  distribution: 'k3s',
+  server: true,
   certificates: { kind: 'read', soonest },
   ...change,
 })
@@ -23,7 +30,10 @@ describe('P5: certificates of clusters', () => {
     expect(judge([end('ordered', 30 * DAY)])).toEqual([])
     expect(judge([end('ordered', 30 * DAY - 1, YEAR, '/k3s/serving.crt')])).toEqual([
       {
-        ...{ class: 'cluster-certificate', machine: 'm1', host: 'olaf', sinceMs: NOW - 1 },
+        class: 'cluster-certificate',
+        machine: 'm1',
+        host: 'olaf',
+        sinceMs: NOW - 1,
         reason: 'a certificate of cluster home ends at 2026-12-20T11:59:59.999Z (/k3s/serving.crt)',
         remedy: 'muster cluster rotate home certificates --on olaf',
       },

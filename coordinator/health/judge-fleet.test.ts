@@ -117,7 +117,11 @@ describe('the invariants of a fleet', () => {
         lost: [{ what: 'rollout r1 is not in the store: olaf had orders of it', sinceMs: 0 }],
         clusterNodes: [
           {
-            ...{ machine: 'm1', host: 'olaf', cluster: 'home', distribution: 'k3s', server: true },
+            machine: 'm1',
+            host: 'olaf',
+            cluster: 'home',
+            distribution: 'k3s',
+            server: true,
             certificates: { kind: 'unreadable', reason: 'x.crt: holds no certificate' },
           },
         ],

@@ -79,7 +79,10 @@ describe('events are kept up to a number, so nobody may cause them without end',
       )
       if (taken) kept++
       await fleet.deps.refusals.record({
-        ...{ machine: sha256Hex(String(i)), class: 'proof', reason: 'no', address: '192.0.2.1' },
+        machine: sha256Hex(String(i)),
+        class: 'proof',
+        reason: 'no',
+        address: '192.0.2.1',
       })
     }
     expect(kept).toBeGreaterThan(50)

@@ -77,7 +77,9 @@ function groupArranger({ sort, limit, select }: Question, groups: NonNullable<Qu
     },
     rows() {
       const rows = [...found.values()].map(({ key, sums }) => ({
-        ...{ name: '', machine: '', host: '' },
+        name: '',
+        machine: '',
+        host: '',
         values: [...key, ...sums.map(({ value }) => value)],
       }))
       const byKey = Array.from({ length: keys }, (_, at) => ({ at, descending: false }))

@@ -7,7 +7,11 @@ import { compareFacts } from './compare-facts.ts'
 
 const GIB = 1024n ** 3n
 const disk = (serial: string, name: string, size = 1_000n) => ({
-  ...{ name, path: `/dev/disk/by-id/${name}`, serial, size, model: 'WD' },
+  name,
+  path: `/dev/disk/by-id/${name}`,
+  serial,
+  size,
+  model: 'WD',
 })
 
 const BASE: MessageInitShape<typeof FactsSchema> = {

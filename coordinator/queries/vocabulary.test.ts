@@ -41,7 +41,9 @@ it('docs/reference/query.md documents every variable with its type, and no other
   const entry = directory.get(MACHINE)
   if (!entry) throw new Error('the machine is not there')
   const deps = {
-    ...{ store: fleet.store, directory, clock: fleet.clock },
+    store: fleet.store,
+    directory,
+    clock: fleet.clock,
     sessions: { online: () => true, lastMessage: () => undefined },
     conditions: { stuckAfterMs: 600_000, certificateWarnMs: 86_400_000 },
   }
@@ -52,18 +54,34 @@ it('docs/reference/query.md documents every variable with its type, and no other
     distribution: 'k3s',
     hosts: [{ host: 'olaf', role: 'server', machine: MACHINE }],
     record: {
-      ...{ name: 'home', count: 1, firstServer: MACHINE, joins: [], clears: [], leaves: [] },
-      ...{ left: new Map(), attempts: new Map(), settledMs: 0, setBackAt: 0 },
+      name: 'home',
+      count: 1,
+      firstServer: MACHINE,
+      joins: [],
+      clears: [],
+      leaves: [],
+      left: new Map(),
+      attempts: new Map(),
+      settledMs: 0,
+      setBackAt: 0,
       founding: {
-        ...{ state: 'founded', machine: MACHINE, host: 'olaf', operation: 'x', atMs: 0, attempt: 1 },
-        ...{ authority: 'b'.repeat(64), adopted: false },
+        state: 'founded',
+        machine: MACHINE,
+        host: 'olaf',
+        operation: 'x',
+        atMs: 0,
+        attempt: 1,
+        authority: 'b'.repeat(64),
+        adopted: false,
       },
     },
     machines: new Map([
       [
         MACHINE,
         {
-          ...{ connected: true, gone: false, occupied: false },
+          connected: true,
+          gone: false,
+          occupied: false,
           observation: {
             asOfMs: START.getTime(),
             part: 'home',

@@ -17,13 +17,35 @@ afterEach(() => fleet[Symbol.asyncDispose]())
 
 async function begin(id: string): Promise<void> {
   const rollout = {
-    ...{ id, request: 'r', intent: '', action: 'reboot', asked: Buffer.alloc(0), revision: 0 },
-    ...{ manifest_digest: '', settings: '{}', state: 'running', ends_as: '', reason: '', why: '' },
-    ...{ started: NOW.getTime(), started_by: 'anna', ended: null, reverts: '', after: '[]', generation: 1 },
+    id,
+    request: 'r',
+    intent: '',
+    action: 'reboot',
+    asked: Buffer.alloc(0),
+    revision: 0,
+    manifest_digest: '',
+    settings: '{}',
+    state: 'running',
+    ends_as: '',
+    reason: '',
+    why: '',
+    started: NOW.getTime(),
+    started_by: 'anna',
+    ended: null,
+    reverts: '',
+    after: '[]',
+    generation: 1,
   }
   const host = {
-    ...{ rollout: id, host: 'd', machine: 'm-d', cluster: 'home', role: 'worker', position: 0 },
-    ...{ record: '{}', waits: '[]', ended_as: '' },
+    rollout: id,
+    host: 'd',
+    machine: 'm-d',
+    cluster: 'home',
+    role: 'worker',
+    position: 0,
+    record: '{}',
+    waits: '[]',
+    ended_as: '',
   }
   await fleet.store.transact(tx => insertRollout(tx, rollout, [host]))
 }
@@ -34,7 +56,12 @@ it('names a drain, which is the mark of its cordon on the node, with the rollout
   const id = operationId(NOW)
   await begin(id)
   const grants = (['drain', 'uncordon'] as const).map(step => ({
-    ...{ rollout: id, host: 'd', machine: 'm-d', step, attempt: 1, skipped: undefined },
+    rollout: id,
+    host: 'd',
+    machine: 'm-d',
+    step,
+    attempt: 1,
+    skipped: undefined,
   }))
   const nothing = { placements: [], opened: [], closings: [], moves: [], waits: new Map() }
   const decision: Decision = { ...nothing, grants }

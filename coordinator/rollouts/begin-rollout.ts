@@ -85,7 +85,9 @@ export async function prepareRollout(
   })
   const circle = findOrderCircle(
     ordered.map(member => ({
-      ...{ host: member.host, cluster: member.cluster, after: member.after },
+      host: member.host,
+      cluster: member.cluster,
+      after: member.after,
       server: member.cluster !== undefined && isServerRole(member.role),
     })),
     policy.follows,

@@ -57,9 +57,11 @@ async function prepare() {
   const roleOf = (host: string) => (host === 's1' ? 'server' : 'worker')
   const targets = HOSTS.map((host, index) => ({
     ...targetOf(fleet.fleetId, host, { machine: MACHINES[index] ?? '' }),
-    ...{ role: roleOf(host), cluster: 'home' },
+    role: roleOf(host),
+    cluster: 'home',
     kubernetes: create(KubernetesTargetSchema, {
-      ...{ version: '1.35.4', apart: true },
+      version: '1.35.4',
+      apart: true,
       way: {
         case: 'source',
         value: create(SourceBuildSchema, { attribute: `nixosConfigurations.${host}.${PROFILE}` }),
@@ -94,7 +96,10 @@ async function prepare() {
     ...fleet,
     ...engine,
     ...own,
-    ...{ directory, operationFeed, log, clusters: source },
+    directory,
+    operationFeed,
+    log,
+    clusters: source,
     sessions: { ...sessions, online: () => true, lastMessage: () => undefined, wake: () => {} },
     conditions: { stuckAfterMs: 600_000, certificateWarnMs: 86_400_000 },
     factsCache: new FactsCache(),
@@ -109,7 +114,9 @@ type Deps = Awaited<ReturnType<typeof prepare>>
 async function upgrade(deps: Deps, refs: readonly string[], settings = {}): Promise<string> {
   const soak = { seconds: 0n }
   const request = create(StartRolloutRequestSchema, {
-    ...{ requestId: refs.join(), action: 'upgrade', refs: [...refs] },
+    requestId: refs.join(),
+    action: 'upgrade',
+    refs: [...refs],
     settings: { maxUnavailable: '5', soak, canarySoak: soak, ...settings },
   })
   return (await startRollout(deps)(request, ANNA)).rollout?.id ?? ''

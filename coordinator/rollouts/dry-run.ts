@@ -46,7 +46,9 @@ export async function dryRun(deps: BeginDeps & SnapshotDeps, beginning: Beginnin
       const cluster = clusters.get(host)
       const change = plans.changes.get(host)
       return {
-        ...{ host, cluster: cluster ?? '', wave: wave ?? 0 },
+        host,
+        cluster: cluster ?? '',
+        wave: wave ?? 0,
         steps: steps.map(step => (step === 'act' ? rollout.action : step)),
         waits: waits.map(({ gate, reason }) => `${gate}: ${reason}`),
         ...(change && { change }),

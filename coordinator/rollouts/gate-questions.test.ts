@@ -6,7 +6,11 @@ const answer = (...verdicts: readonly string[]) =>
   JSON.stringify({ gates: verdicts.map((verdict, at) => ({ name: `g${at}`, verdict, reason: 'so it is' })) })
 
 const question: Omit<GateQuestion, 'machine'> = {
-  ...{ kind: 'gates', parameters: '', deadlineMs: 60_000, againMs: 5_000, what: 'its gates' },
+  kind: 'gates',
+  parameters: '',
+  deadlineMs: 60_000,
+  againMs: 5_000,
+  what: 'its gates',
 }
 /** A question to each of these machines. */
 const of = (...machines: readonly string[]) =>
@@ -34,7 +38,9 @@ function prepare() {
     },
   })
   return {
-    ...{ questions, asked, told: () => answered },
+    questions,
+    asked,
+    told: () => answered,
     pass: (ms: number) => {
       nowMs += ms
     },

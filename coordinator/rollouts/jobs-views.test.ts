@@ -3,12 +3,18 @@ import type { JobGate, KnownCluster } from '../../shared/revision/clusters.ts'
 import { jobsParameters, jobsViews } from './jobs-views.ts'
 
 const clusterOf = (cluster: string, ...gates: readonly JobGate[]): KnownCluster => ({
-  ...{ cluster, members: [], admitsWorkers: false, distribution: 'k3s' },
-  ...{ version: undefined, endpoint: undefined, gates },
+  cluster,
+  members: [],
+  admitsWorkers: false,
+  distribution: 'k3s',
+  version: undefined,
+  endpoint: undefined,
+  gates,
 })
 const gate = (name: string, deadlineMs: number): JobGate => ({ name, deadlineMs, path: `gates/${name}.yaml` })
 const revision = (number: number) => ({
-  ...{ number, digest: String(number).repeat(64) },
+  number,
+  digest: String(number).repeat(64),
   clusters: new Map([
     ['home', clusterOf('home', gate('smoke', 5_000), gate('volumes', 9_000))],
     ['bare', clusterOf('bare')],

@@ -3,7 +3,11 @@ import { describe, expect, it } from 'vitest'
 import { type CanaryWish, type Member, orderMembers } from './members.ts'
 
 const member = (host: string, change: Partial<Member> = {}): Member => ({
-  ...{ host, machine: `machine-${host}`, cluster: undefined, role: 'none', after: [] },
+  host,
+  machine: `machine-${host}`,
+  cluster: undefined,
+  role: 'none',
+  after: [],
   drainLimitMs: undefined,
   ...change,
 })

@@ -193,9 +193,14 @@ describe('a rollout', () => {
     const refs = ['n1', 'n2', 'n3', 'n4']
     await giveOrders(give)(create(GiveOrdersRequestSchema, { refs, requestId: 'plans', action }), ANNA)
     const plan = {
-      ...{ from: '/nix/store/old', to: '/nix/store/new', mode: PlanMode.TRIAL_BOOT, leftOut: 2 },
+      from: '/nix/store/old',
+      to: '/nix/store/new',
+      mode: PlanMode.TRIAL_BOOT,
+      leftOut: 2,
       rebootReasons: [{ kind: 'kernel', before: '6.1', after: '6.6', required: true }],
-      ...{ stops: ['a.service'], restarts: ['sshd.service', 'nginx.service'], starts: ['b.service'] },
+      stops: ['a.service'],
+      restarts: ['sshd.service', 'nginx.service'],
+      starts: ['b.service'],
     }
     for (const operation of await openOperations(five.fleet.store.db, MACHINES)) {
       const known = operation.host === 'n4' ? {} : { plan }
@@ -212,10 +217,17 @@ describe('a rollout', () => {
     expect(notThoughtThrough).toBe(0)
     const [first, ...others] = order ?? []
     expect(first).toMatchObject({
-      ...{ host: 'n1', noPlan: '', drained: false, steps: ['prefetch', 'apply', 'soak'] },
+      host: 'n1',
+      noPlan: '',
+      drained: false,
+      steps: ['prefetch', 'apply', 'soak'],
       change: {
-        ...{ mode: PlanMode.TRIAL_BOOT, moreUnits: 2, rebootReasons: [{ kind: 'kernel', required: true }] },
-        ...{ stops: ['a.service'], restarts: ['sshd.service', 'nginx.service'], starts: ['b.service'] },
+        mode: PlanMode.TRIAL_BOOT,
+        moreUnits: 2,
+        rebootReasons: [{ kind: 'kernel', required: true }],
+        stops: ['a.service'],
+        restarts: ['sshd.service', 'nginx.service'],
+        starts: ['b.service'],
       },
     })
     const unplanned = 'nobody has planned this revision there'

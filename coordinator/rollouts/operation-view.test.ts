@@ -14,10 +14,28 @@ import { disturbanceOf, viewOfOperation } from './operation-view.ts'
 /** A plan that succeeded. What the view does not read is left as it is in a new row. */
 function planned(plan: MessageInitShape<typeof PlanSchema>) {
   const row: OperationRow = {
-    ...{ id: 'o1', machine: 'm1', host: 'n1', revision: 1, manifest_digest: '', action: 'plan' },
-    ...{ ordered: 0, ordered_by: 'anna', expires: 1, delivered: 0, phase: 0, ended: 1, activated_by: '' },
-    ...{ order_action: null, rollback_to: '', rollback_before: 0, confirmed: null, signed_outcome: null },
-    ...{ badly_signed: 0, not_before: 0, retry_of: '', outcome_class: OutcomeClass.SUCCEEDED },
+    id: 'o1',
+    machine: 'm1',
+    host: 'n1',
+    revision: 1,
+    manifest_digest: '',
+    action: 'plan',
+    ordered: 0,
+    ordered_by: 'anna',
+    expires: 1,
+    delivered: 0,
+    phase: 0,
+    ended: 1,
+    activated_by: '',
+    order_action: null,
+    rollback_to: '',
+    rollback_before: 0,
+    confirmed: null,
+    signed_outcome: null,
+    badly_signed: 0,
+    not_before: 0,
+    retry_of: '',
+    outcome_class: OutcomeClass.SUCCEEDED,
     outcome: Buffer.from(toBinary(OutcomeSchema, create(OutcomeSchema, { class: OutcomeClass.SUCCEEDED }))),
     plan: Buffer.from(toBinary(PlanSchema, create(PlanSchema, { mode: PlanMode.SWITCH, ...plan }))),
   }
@@ -44,7 +62,8 @@ describe('T40: when an operation disturbed its node', () => {
   const at = (seconds: number) => timestampFromMs(seconds * 1_000)
   const phase = (which: Phase, started: number, ended?: number) =>
     create(PhaseRecordSchema, {
-      ...{ phase: which, started: at(started) },
+      phase: which,
+      started: at(started),
       ...(ended !== undefined && { ended: at(ended) }),
     })
 
@@ -63,7 +82,8 @@ describe('T40: when an operation disturbed its node', () => {
 
   it('was never where it touched nothing, and cannot be told of one without phases, or whose clock was set back', () => {
     expect(disturbanceOf([phase(Phase.VERIFY, 5, 6), phase(Phase.PLAN, 6, 7)], at(9))).toEqual({
-      ...{ startedMs: 5_000, endedMs: 5_000 },
+      startedMs: 5_000,
+      endedMs: 5_000,
     })
     expect(disturbanceOf([], at(9))).toBeUndefined()
     expect(disturbanceOf([phase(Phase.REBOOT, 5)], at(4))).toBeUndefined()

@@ -81,7 +81,12 @@ export function disturbanceOf(
 /** An operation that was ordered and is not on record any more. */
 export function missingOperation(id: string): OperationView {
   return {
-    ...{ id, state: 'missing', reason: '', endedMs: undefined, retryDelaysMs: [], untouched: false },
+    id,
+    state: 'missing',
+    reason: '',
+    endedMs: undefined,
+    retryDelaysMs: [],
+    untouched: false,
     plan: undefined,
   }
 }

@@ -21,8 +21,12 @@ export function hostQuestions(snapshot: RolloutSnapshot, decision: Decision): Qu
   const questions = [...gatesAwaited(snapshot, decision)].map((machine): [string, GateQuestion] => [
     machine,
     {
-      ...{ machine, kind: 'gates', parameters: '', what: 'its gates' },
-      ...{ deadlineMs: GATES_DEADLINE_MS, againMs: GATES_AGAIN_MS },
+      machine,
+      kind: 'gates',
+      parameters: '',
+      what: 'its gates',
+      deadlineMs: GATES_DEADLINE_MS,
+      againMs: GATES_AGAIN_MS,
     },
   ])
   return new Map(questions)
@@ -37,8 +41,11 @@ export function jobQuestions(snapshot: RolloutSnapshot, decision: Decision): Que
     const machine = serverToAsk(servers.of(cluster), snapshot.clusters.get(cluster))?.machine
     if (!jobs || machine === undefined) continue
     questions.set(cluster, {
-      ...{ machine, kind: 'jobs', parameters: jobsParameters(cluster, jobs) },
-      ...{ what: `the Jobs of cluster ${cluster}`, againMs: JOBS_AGAIN_MS },
+      machine,
+      kind: 'jobs',
+      parameters: jobsParameters(cluster, jobs),
+      what: `the Jobs of cluster ${cluster}`,
+      againMs: JOBS_AGAIN_MS,
       deadlineMs: jobs.deadlineMs + JOBS_MARGIN_MS,
     })
   }

@@ -74,9 +74,20 @@ const order = (at: Running, id: string, machine = OLAF) =>
   at.store.transact(tx =>
     insertOperations(tx, [
       {
-        ...{ id, machine, host: 'olaf', revision: 0, manifest_digest: '', ordered: START.getTime() },
-        ...{ ordered_by: 'anna', expires: START.getTime() + 3_600_000, delivered: null, ended: null },
-        ...{ phase: 0, outcome: null, outcome_class: 0, action: 'reboot' },
+        id,
+        machine,
+        host: 'olaf',
+        revision: 0,
+        manifest_digest: '',
+        ordered: START.getTime(),
+        ordered_by: 'anna',
+        expires: START.getTime() + 3_600_000,
+        delivered: null,
+        ended: null,
+        phase: 0,
+        outcome: null,
+        outcome_class: 0,
+        action: 'reboot',
       },
     ]),
   )

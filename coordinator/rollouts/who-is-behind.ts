@@ -72,7 +72,12 @@ async function whoWasLeftBehind(deps: BehindDeps, action: Brings): Promise<reado
     const isAlone = isOne && untilMs > nowMs
     return [
       {
-        ...{ action, host, machine, rollout, revision, together: true },
+        action,
+        host,
+        machine,
+        rollout,
+        revision,
+        together: true,
         ...(isAlone && { alone: { fromMs: ended ?? nowMs, untilMs } }),
       },
     ]
@@ -133,7 +138,11 @@ async function whoMissedUpgrades(deps: BehindDeps): Promise<readonly Behind[]> {
     if (!wanted || !followsUpgrade(host, views.get(target.cluster), wanted)) continue
     if (machineHere(deps, host) !== entry.id) continue
     came.push({
-      ...{ action: 'upgrade', host, machine: entry.id, rollout: last.id, revision: last.revision },
+      action: 'upgrade',
+      host,
+      machine: entry.id,
+      rollout: last.id,
+      revision: last.revision,
       together: false,
     })
   }

@@ -25,7 +25,11 @@ export async function rolloutsOfHosts(
       .execute()
     for (const { host, rollout, action, revision, reverts, state, ended_as: endedAs } of rows) {
       const named: NamedBy = {
-        ...{ rollout, revision, reverts, state, endedAs },
+        rollout,
+        revision,
+        reverts,
+        state,
+        endedAs,
         action: action === 'apply' ? 'apply' : 'rollback',
       }
       const list = found.get(host)

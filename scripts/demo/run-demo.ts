@@ -75,8 +75,11 @@ async function demo(
   })
   // What the person has set for a fleet of their own does not count here.
   const env = {
-    ...{ MUSTER_SOCKET: socket, MUSTER_CONFIG_HOME: operator, MUSTER_PROFILE: '' },
-    ...{ COLUMNS: '110', NO_COLOR: '1' },
+    MUSTER_SOCKET: socket,
+    MUSTER_CONFIG_HOME: operator,
+    MUSTER_PROFILE: '',
+    COLUMNS: '110',
+    NO_COLOR: '1',
   }
   const colour = process.stdout.isTTY === true && !process.env.NO_COLOR
   const walk = new Walk({

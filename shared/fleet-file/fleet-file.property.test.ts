@@ -381,7 +381,13 @@ function asNix(settings: Settings): unknown {
     settings
   return JSON.parse(
     JSON.stringify({
-      ...{ role, address, nameservers, labels, system, nixpkgs, attribute },
+      role,
+      address,
+      nameservers,
+      labels,
+      system,
+      nixpkgs,
+      attribute,
       cluster: cluster ?? null,
       prefixLength: prefixLength ?? null,
       gateway: gateway ?? null,

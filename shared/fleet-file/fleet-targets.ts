@@ -149,7 +149,8 @@ export function clusterEntries(fleet: Fleet): readonly ClusterEntry[] {
         .map(({ name: host, role, binding }) => ({ host, role, machine: binding.machine ?? '' })),
       gates: gates
         .map(({ name: gate, deadlineMs, path }) => ({
-          ...{ name: gate, path },
+          name: gate,
+          path,
           ...(deadlineMs === undefined ? {} : { deadline: durationFromMs(deadlineMs) }),
         }))
         .toSorted((a, b) => (a.name < b.name ? -1 : 1)),

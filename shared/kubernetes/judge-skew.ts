@@ -84,7 +84,10 @@ export function judgeMove(
 ): SkewProblem[] {
   const others = servers.filter(each => each.host !== host)
   const problem = (rule: SkewRule, beside: string, reason: string): SkewProblem => ({
-    ...{ rule, host, reason, beside },
+    rule,
+    host,
+    reason,
+    beside,
   })
   const at = versionText(to)
   if (isServer) {

@@ -21,14 +21,17 @@ describe('the file of a gate that is a Job', () => {
     const wanted = {
       kind: 'ok',
       job: {
-        ...{ apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'smoke', namespace: 'checks' } },
+        apiVersion: 'batch/v1',
+        kind: 'Job',
+        metadata: { name: 'smoke', namespace: 'checks' },
         spec: { template: { spec: { restartPolicy: 'Never', containers } } },
       },
     }
     expect(readGateJob('gates/smoke.yaml', JOB)).toEqual(wanted)
     expect(readGateJob('gates/smoke.yaml', `# asks\n---\n${JOB}---\n# nothing\n`)).toEqual(wanted)
     expect(readGateJob('gates/smoke.json', asJson)).toMatchObject({
-      ...{ kind: 'ok', job: { metadata: { name: 'smoke' } } },
+      kind: 'ok',
+      job: { metadata: { name: 'smoke' } },
     })
   })
 

@@ -61,7 +61,11 @@ const ORDERS: Readonly<Record<(typeof SIGNED_ACTS)[number], OperatorOrder>> = {
   kubeconfig: { ...leave, act: 'kubeconfig', node: '', machine: '', recipientKey },
 }
 const expectedOf = ({ act, cluster, dead, parameter }: OperatorOrder): ExpectedOrder => ({
-  ...{ fleetId, cluster, act, dead, parameter },
+  fleetId,
+  cluster,
+  act,
+  dead,
+  parameter,
   node: 'olaf',
   machine,
 })

@@ -65,8 +65,17 @@ export function readOrder(payload: Uint8Array): OrderReading {
   if (expiresMs === undefined) return bad('expires: missing, or not a time')
   const { id, fleetId, cluster, node, machine, dead, parameter, recipientKey } = message
   const order = {
-    ...{ id, fleetId, cluster, act, node, machine, dead, parameter, recipientKey },
-    ...{ createdMs, expiresMs },
+    id,
+    fleetId,
+    cluster,
+    act,
+    node,
+    machine,
+    dead,
+    parameter,
+    recipientKey,
+    createdMs,
+    expiresMs,
   }
   const problem = orderProblem(order)
   return problem === undefined ? { ok: true, order } : bad(problem)

@@ -73,7 +73,15 @@ export function readManifest(payload: Uint8Array): ReadManifest {
   return {
     kind: 'ok',
     manifest: {
-      ...{ manifest, number, floor, digest, created, expires, hosts, groups, clusters },
+      manifest,
+      number,
+      floor,
+      digest,
+      created,
+      expires,
+      hosts,
+      groups,
+      clusters,
       rollout: rollout.value,
     },
   }

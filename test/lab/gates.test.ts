@@ -100,8 +100,13 @@ describe.skipIf(why !== undefined)(`health gates in a machine ${why ?? ''}`, () 
     const gate: Gate = { name: 'web', deadlineMs: 3_000, probe: units('good.service') }
     const proof = (toleratedUnits: readonly string[]): Promise<ProofResult> => {
       const safety: Safety = {
-        ...{ soakMs: 500, confirmWithinMs: 60_000, confirmLocally: false },
-        ...{ reboot: 'never', trial: 'auto', toleratedUnits, gates: [gate] },
+        soakMs: 500,
+        confirmWithinMs: 60_000,
+        confirmLocally: false,
+        reboot: 'never',
+        trial: 'auto',
+        toleratedUnits,
+        gates: [gate],
       }
       const now = nowMs()
       return watchGates(

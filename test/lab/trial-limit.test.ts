@@ -25,9 +25,20 @@ let lab: Lab
 let machine: LabMachine
 
 const arm: ArmRecord = {
-  ...{ operation: 'op', round: 1, mode: 'trial', target: NEW, previous: OLD, profile: OLD, generation: 1 },
-  ...{ bootId: 'boot-before', confirmMs: 600_000, switchMs: 60_000, program: [PROGRAM] },
-  ...{ toolPath: '/usr/bin:/bin:/opt/muster-lab', systemRoot: '/', units: 'systemd' },
+  operation: 'op',
+  round: 1,
+  mode: 'trial',
+  target: NEW,
+  previous: OLD,
+  profile: OLD,
+  generation: 1,
+  bootId: 'boot-before',
+  confirmMs: 600_000,
+  switchMs: 60_000,
+  program: [PROGRAM],
+  toolPath: '/usr/bin:/bin:/opt/muster-lab',
+  systemRoot: '/',
+  units: 'systemd',
 }
 
 /** Stands for the boot loader: the entry that was chosen once, and the default ever after. The trial's system hangs. */
@@ -73,7 +84,9 @@ beforeAll(async () => {
   await machine.writeFile(
     '/etc/muster/agent.json',
     JSON.stringify({
-      ...{ coordinator: 'c.home:7443', caPin: 'ab'.repeat(32), stateDir: STATE },
+      coordinator: 'c.home:7443',
+      caPin: 'ab'.repeat(32),
+      stateDir: STATE,
       deadlines: { bootMs: LIMIT_MS },
     }),
   )

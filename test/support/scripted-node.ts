@@ -158,7 +158,10 @@ export class ScriptedNode implements AsyncDisposable {
       ready: true,
       members: [...world.members].map(name => ({ name, healthy: true, leads: name === world.leader })),
       nodes: [...world.nodes].map(([name, { version: kubeletVersion }]) => ({
-        ...{ name, uid: `u-${name}`, ready: true, kubeletVersion },
+        name,
+        uid: `u-${name}`,
+        ready: true,
+        kubeletVersion,
         // Renewed with each look: whatever was done to it is over when it is asked.
         renewed: timestampFromDate(new Date()),
       })),
@@ -166,7 +169,11 @@ export class ScriptedNode implements AsyncDisposable {
     const { part: cluster, data, installed: installedVersion, certificateEnds } = this
     const version = this.version === '' && serves ? installedVersion : this.version
     const value = {
-      ...{ cluster, requestId, data, version, installedVersion },
+      cluster,
+      requestId,
+      data,
+      version,
+      installedVersion,
       ...(view && { view }),
       ...(certificateEnds && { certificateEnds }),
     }

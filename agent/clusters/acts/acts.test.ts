@@ -69,7 +69,8 @@ describe('manifests', () => {
       },
     })
     return {
-      ...{ node, fetched },
+      node,
+      fetched,
       async [Symbol.asyncDispose]() {
         await node[Symbol.asyncDispose]()
         await rm(folder, { recursive: true })

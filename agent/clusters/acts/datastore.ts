@@ -52,7 +52,10 @@ function listOf(snapshots: readonly Snapshot[]): ClusterStepEnded['value'] {
       $typeName: 'muster.v1.SnapshotList',
       snapshots: newest.map(({ name, path, bytes, madeMs }) => ({
         $typeName: 'muster.v1.DatastoreSnapshot',
-        ...{ name, path, bytes: BigInt(bytes), made: timestampFromMs(Math.round(madeMs)) },
+        name,
+        path,
+        bytes: BigInt(bytes),
+        made: timestampFromMs(Math.round(madeMs)),
       })),
     },
   }

@@ -44,7 +44,12 @@ export function createHandover(
       const sealed = sealSecret({
         binding: {
           purpose: SecretPurpose.NEXT_TOKEN,
-          ...{ fleetId, cluster, role: wireRole(member.role), operationId: id, mintedMs, expiresMs },
+          fleetId,
+          cluster,
+          role: wireRole(member.role),
+          operationId: id,
+          mintedMs,
+          expiresMs,
         },
         secret,
         recipientKey: key,
@@ -64,7 +69,11 @@ export function createHandover(
       const opened = openSecret(message, identity.privateKeyPem, {
         binding: {
           purpose: SecretPurpose.NEXT_TOKEN,
-          ...{ fleetId, cluster, role: wireRole(role), recipient: identity.id, operationId: id },
+          fleetId,
+          cluster,
+          role: wireRole(role),
+          recipient: identity.id,
+          operationId: id,
         },
         minters: mintersOf(found.named),
         spent,

@@ -23,7 +23,10 @@ async function installedAnew(): Promise<ClusterNode> {
 
 function restoreOn(node: ClusterNode, authority = '') {
   const signedOrder = node.signed({
-    ...{ act: 'restore', node: 'n1', machine: idOf(node.key), parameter: 'first' },
+    act: 'restore',
+    node: 'n1',
+    machine: idOf(node.key),
+    parameter: 'first',
   })
   return { case: 'restore', value: { name: 'first', signedOrder, authority } } as const
 }

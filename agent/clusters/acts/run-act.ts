@@ -24,8 +24,13 @@ import { mintSecret } from './tokens.ts'
 const MINUTE = 60_000
 
 const LIMITS: Partial<Record<ClusterAction, number>> = {
-  ...{ found: 30 * MINUTE, join: 30 * MINUTE, leave: 10 * MINUTE },
-  ...{ restore: 15 * MINUTE, manifests: 15 * MINUTE, snapshot: 15 * MINUTE, rotate: 15 * MINUTE },
+  found: 30 * MINUTE,
+  join: 30 * MINUTE,
+  leave: 10 * MINUTE,
+  restore: 15 * MINUTE,
+  manifests: 15 * MINUTE,
+  snapshot: 15 * MINUTE,
+  rotate: 15 * MINUTE,
 }
 const OTHER_LIMIT = 5 * MINUTE
 
@@ -110,7 +115,9 @@ async function listCertificates(driver: ClusterDriver): Promise<ActEnd> {
     .slice(0, MAX_CERTIFICATES)
     .map(({ path, subject, endsMs, authority }) => ({
       $typeName: 'muster.v1.NodeCertificate' as const,
-      ...{ path, subject: subject.slice(0, 300), authority },
+      path,
+      subject: subject.slice(0, 300),
+      authority,
       notAfter: timestampFromMs(endsMs),
     }))
   return {

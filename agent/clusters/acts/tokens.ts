@@ -34,7 +34,11 @@ export async function mintSecret(context: ActContext<'mint'>): Promise<ActEnd> {
   if (found.kind === 'failed') return found
   const lifetimeMs = lifetime ? msFromDuration(lifetime) : 0
   const verdict = judgeMint(found.named, deps.identity.id, {
-    ...{ cluster: order.cluster, host, role, joinerKey, lifetimeMs },
+    cluster: order.cluster,
+    host,
+    role,
+    joinerKey,
+    lifetimeMs,
   })
   if (verdict.kind === 'refused') return failedAct(`mint-${verdict.class}`, verdict.reason)
   const joins = nodeRole(role)
@@ -80,8 +84,12 @@ export async function mintSecret(context: ActContext<'mint'>): Promise<ActEnd> {
   const sealed = sealSecret({
     binding: {
       purpose: SecretPurpose.JOIN,
-      ...{ fleetId, cluster: order.cluster, role, operationId: order.operationId },
-      ...{ mintedMs, expiresMs: mintedMs + lifetimeMs },
+      fleetId,
+      cluster: order.cluster,
+      role,
+      operationId: order.operationId,
+      mintedMs,
+      expiresMs: mintedMs + lifetimeMs,
     },
     secret,
     recipientKey: joinerKey,

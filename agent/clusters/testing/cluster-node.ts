@@ -73,13 +73,19 @@ export function revisionOf({
   gates = [],
 }: RevisionChange): Envelope {
   const members = Object.entries(machines).map(([host, machine]) => ({
-    ...{ host, machine, role: host === 'n4' || host === 'n5' ? 'worker' : 'server' },
+    host,
+    machine,
+    role: host === 'n4' || host === 'n5' ? 'worker' : 'server',
   }))
   const targets = members.map(({ host, role, machine }) =>
     sampleTarget({ host, role, binding: machine === '' ? { serial: 'S5' } : { machine } }),
   )
   const cluster = {
-    ...{ name: 'home', distribution: 'components', version: '1.34.3', members, admitsWorkers },
+    name: 'home',
+    distribution: 'components',
+    version: '1.34.3',
+    members,
+    admitsWorkers,
     gates,
   }
   const expires = new Date(created.getTime() + 86_400_000)
@@ -222,13 +228,16 @@ export class ClusterNode implements AsyncDisposable {
   signed(change: Partial<OperatorOrder> & Pick<OperatorOrder, 'act'>, key = sampleKey): Envelope {
     return signOperatorOrder(
       {
-        ...{ id: randomId(), fleetId: sampleFleetId, cluster: 'home', node: '', machine: '', dead: false },
-        ...{
-          parameter: '',
-          recipientKey: new Uint8Array(),
-          createdMs: this.nowMs,
-          expiresMs: this.nowMs + 3_600_000,
-        },
+        id: randomId(),
+        fleetId: sampleFleetId,
+        cluster: 'home',
+        node: '',
+        machine: '',
+        dead: false,
+        parameter: '',
+        recipientKey: new Uint8Array(),
+        createdMs: this.nowMs,
+        expiresMs: this.nowMs + 3_600_000,
         ...change,
       },
       key,

@@ -160,7 +160,12 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
       const { data, begun, held, adopted, lost, stoodDown } = machine
       const runs = data.kind === 'cluster' && data.server && !lost && !stoodDown
       return {
-        ...{ data, held, adopted, stoodDown, unfinished: begun, units: new Map() },
+        data,
+        held,
+        adopted,
+        stoodDown,
+        unfinished: begun,
+        units: new Map(),
         ...(lost && { lost }),
         installedVersion: machine.installedVersion,
         address: facts.nodeAddress,
@@ -258,7 +263,9 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
         await act('list', [], () =>
           done(
             [...machine.tokens].map(([id, { operation, node }]) => ({
-              ...{ id, expiresMs: 0, description: `muster ${operation} for ${node}` },
+              id,
+              expiresMs: 0,
+              description: `muster ${operation} for ${node}`,
             })),
           ),
         ),
@@ -285,10 +292,17 @@ export function madeUpDriver(machine: MadeUpMachine): ClusterDriver {
           if (seen) return seen()
           return done({
             node: {
-              ...{ name: node, uid: 'u', resourceVersion: '1', unschedulable: machine.cordonedBy.has(node) },
-              ...{ cordonedBy: markOf(machine.cordonedBy.get(node)), ready: undefined },
+              name: node,
+              uid: 'u',
+              resourceVersion: '1',
+              unschedulable: machine.cordonedBy.has(node),
+              cordonedBy: markOf(machine.cordonedBy.get(node)),
+              ready: undefined,
               kubeletVersion: 'v1.34.3',
-              ...{ bootId: '', machineId: '', addresses: [], deleting: false },
+              bootId: '',
+              machineId: '',
+              addresses: [],
+              deleting: false,
             },
             renewedMs: 1,
           })

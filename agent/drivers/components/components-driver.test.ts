@@ -263,8 +263,14 @@ describe('what etcd is started with', () => {
 
 it('kubeadm is told this server’s own address, names and networks', () => {
   const text = kubeadmConfig({
-    ...{ node: 'n1', address: 'fd00::1', port: 6443, version: '1.34.3', names: ['vip', 'n1'] },
-    ...{ podCidr: '10.1.0.0/16', serviceCidr: undefined, domain: 'cluster.local' },
+    node: 'n1',
+    address: 'fd00::1',
+    port: 6443,
+    version: '1.34.3',
+    names: ['vip', 'n1'],
+    podCidr: '10.1.0.0/16',
+    serviceCidr: undefined,
+    domain: 'cluster.local',
     etcdDataDir: '/srv/etcd',
   })
   const [, cluster] = text.split('\n---\n').map(part => JSON.parse(part) as unknown)

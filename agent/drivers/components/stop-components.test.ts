@@ -14,11 +14,16 @@ const SECRET = `${PODS}/uid/volumes/kubernetes.io~secret/s`
 const RUNTIME = 'unix:///run/containerd/containerd.sock'
 const kubelet = { folder: '/var/lib/kubelet', runtime: RUNTIME } as const
 const worker: Partial<ClusterFacts> = {
-  ...{ distribution: 'components', role: 'worker', nodeName: 'n4', kubelet },
+  distribution: 'components',
+  role: 'worker',
+  nodeName: 'n4',
+  kubelet,
   units: ['kubelet.service'],
 }
 const staticServer: Partial<ClusterFacts> = {
-  ...{ distribution: 'components', role: 'server', kubelet },
+  distribution: 'components',
+  role: 'server',
+  kubelet,
   units: ['etcd.service', 'muster-static-pods.service', 'kubelet.service'],
 }
 const CONTROL_PLANE = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler']

@@ -5,8 +5,12 @@ import { isBetween, type JoinersView, whyNoJoiners } from './decide-joiners.ts'
 const NEW = 'K10abc::server:new'
 const AFTER = agentTokenAfter(NEW)
 const VIEW: JoinersView = {
-  ...{ between: false, current: true, taken: true },
-  ...{ token: NEW, agents: AFTER, printed: `K10abc::node:${AFTER}\n` },
+  between: false,
+  current: true,
+  taken: true,
+  token: NEW,
+  agents: AFTER,
+  printed: `K10abc::node:${AFTER}\n`,
 }
 
 describe('what another server is to join with', () => {

@@ -385,7 +385,12 @@ describe('the token of k3s’ servers, made anew while several run', () => {
 
 describe('a server that is between two tokens', () => {
   const PAIR = {
-    ...{ id: 'r1', operation: '', old: OLD, next: 'K10abc::server:new', agents: 'agents', asked: false },
+    id: 'r1',
+    operation: '',
+    old: OLD,
+    next: 'K10abc::server:new',
+    agents: 'agents',
+    asked: false,
     untilMs: Date.parse('2026-11-28T12:00:00Z'),
   }
   /** k3s that starts with the new one alone, and a datastore that nobody can ask while it is down. */
@@ -433,7 +438,8 @@ describe('a server that is between two tokens', () => {
     await using made = await Servers.make()
     const joiner = {
       ...({ operation: 'o9', node: 'n3', role: 'server', address: '10.91.0.12' } as const),
-      ...{ machineId: undefined, lifetimeMs: 600_000 },
+      machineId: undefined,
+      lifetimeMs: 600_000,
     }
     const mint = async () => await made.n2.driver.cluster.mint(joiner)
     await made.n2.files.put('next-token', JSON.stringify(PAIR))

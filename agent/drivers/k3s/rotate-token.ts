@@ -222,7 +222,10 @@ class Run {
     const kept = pair === undefined ? 'none' : pair.operation === '' ? 'other' : 'own'
     this.#missing = pair && under === 'old' ? others.filter(each => !each.kept).map(({ node }) => node) : []
     const step = nextRotationStep({
-      ...{ pair: kept, token: which, under, others },
+      pair: kept,
+      token: which,
+      under,
+      others,
       offer: read?.kind === 'done' ? stateOf(offer, pair, nowMs) : undefined,
       mayAsk: pair !== undefined && nowMs < pair.untilMs && passedMs < Math.min(KEEP_MS, deadlineMs / 2),
       quiet: this.#isQuiet(pair),
@@ -290,7 +293,10 @@ class Run {
       if (!shown || sealed) continue
       const key = Buffer.from(offer.said('key', machine) ?? '', 'base64')
       const made = await handover.seal({
-        ...{ id: pair.id, node, key, expiresMs: pair.untilMs },
+        id: pair.id,
+        node,
+        key,
+        expiresMs: pair.untilMs,
         text: passwordOf(pair.next),
       })
       if (made.kind === 'failed') return made

@@ -38,7 +38,8 @@ export async function seeTokens(of: Distributed, signal: AbortSignal | undefined
   const both = pair ?? { old: token ?? '', next: token ?? '' }
   const found = keys.kind === 'done' ? underWhich(both, keys.value) : undefined
   return {
-    ...{ pair, token },
+    pair,
+    token,
     which: pair && token !== undefined && isSameToken(token, pair.next) ? 'next' : 'old',
     // Of one token both are the same.
     under: found === 'both' && !pair ? 'old' : found,

@@ -54,7 +54,10 @@ export function parseOffer(object: JsonObject): TokenOffer | undefined {
   if (textAt(object, 'type') !== TYPE || uid === undefined || id === undefined || untilMs === undefined)
     return undefined
   return {
-    ...{ uid, id, untilMs, server: annotation(SERVER) ?? '' },
+    uid,
+    id,
+    untilMs,
+    server: annotation(SERVER) ?? '',
     cancelled: annotation(CANCELLED) === id,
     said: (word, machine) => annotation(wordOf(word, machine)),
     sealedFor: machine => {

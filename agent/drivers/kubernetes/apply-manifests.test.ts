@@ -89,7 +89,9 @@ class MadeUpApi {
 }
 
 const map = (name: string, namespace = 'app'): JsonObject => ({
-  ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace } },
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: { name, namespace },
 })
 const space: JsonObject = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'app' } }
 const IN_APP = '/api/v1/namespaces/app/configmaps'

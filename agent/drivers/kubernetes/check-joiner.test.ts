@@ -10,7 +10,10 @@ const judgeJoiner = (
 ) => judge(joiner, nodes, members, 'components')
 const ID = 'a'.repeat(32)
 const joiner = (change: Partial<Joiner> = {}): Joiner => ({
-  ...{ node: 'n5', role: 'worker', address: '10.91.0.14', machineId: 'b'.repeat(32) },
+  node: 'n5',
+  role: 'worker',
+  address: '10.91.0.14',
+  machineId: 'b'.repeat(32),
   ...change,
 })
 const n4 = nodeReading({ name: 'n4', machineId: ID, addresses: ['10.91.0.13'] })

@@ -18,15 +18,24 @@ describe('the Job that is made for one asking', () => {
       { namespace: 'checks', labels: { team: 'a' }, annotations: { why: 'b' } },
     )
     expect(gateRun(written, gate, SUFFIX)).toEqual({
-      ...{ namespace: 'checks', name: 'ask-0123abcd', shown: 'Job checks/ask', limitMs: 90_500 },
+      namespace: 'checks',
+      name: 'ask-0123abcd',
+      shown: 'Job checks/ask',
+      limitMs: 90_500,
       object: {
-        ...{ apiVersion: 'batch/v1', kind: 'Job' },
+        apiVersion: 'batch/v1',
+        kind: 'Job',
         metadata: {
-          ...{ name: 'ask-0123abcd', namespace: 'checks', annotations: { why: 'b' } },
+          name: 'ask-0123abcd',
+          namespace: 'checks',
+          annotations: { why: 'b' },
           labels: { team: 'a', 'muster/gate': 'smoke' },
         },
         spec: {
-          ...{ completions: 2, backoffLimit: 0, activeDeadlineSeconds: 91, ttlSecondsAfterFinished: 600 },
+          completions: 2,
+          backoffLimit: 0,
+          activeDeadlineSeconds: 91,
+          ttlSecondsAfterFinished: 600,
           template: {
             metadata: { labels: { app: 'x', 'muster/gate': 'smoke' } },
             spec: { restartPolicy: 'Never' },
@@ -39,14 +48,17 @@ describe('the Job that is made for one asking', () => {
 
   it('is in the namespace default where it names none', () => {
     expect(gateRun(job(), gate, SUFFIX)).toMatchObject({
-      ...{ namespace: 'default', shown: 'Job default/ask', object: { metadata: { namespace: 'default' } } },
+      namespace: 'default',
+      shown: 'Job default/ask',
+      object: { metadata: { namespace: 'default' } },
     })
   })
 
   it('keeps how often it is tried, and the shorter of both ends', () => {
     const shorter = gateRun(job({ backoffLimit: 3, activeDeadlineSeconds: 20 }), gate, SUFFIX)
     expect(shorter).toMatchObject({
-      ...{ limitMs: 20_000, object: { spec: { backoffLimit: 3, activeDeadlineSeconds: 20 } } },
+      limitMs: 20_000,
+      object: { spec: { backoffLimit: 3, activeDeadlineSeconds: 20 } },
     })
     const longer = gateRun(job({ activeDeadlineSeconds: 3_600 }), gate, SUFFIX)
     expect(longer).toMatchObject({ limitMs: 90_500, object: { spec: { activeDeadlineSeconds: 91 } } })

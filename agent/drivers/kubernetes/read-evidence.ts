@@ -27,7 +27,8 @@ export async function readEvidence(
   if (lease.kind === 'failed') return done({ node, renewedMs: undefined })
   const seconds = at(lease.value, 'spec', 'leaseDurationSeconds')
   return done({
-    ...{ node, renewedMs: timeAt(lease.value, 'spec', 'renewTime') },
+    node,
+    renewedMs: timeAt(lease.value, 'spec', 'renewTime'),
     leaseMs: typeof seconds === 'number' ? seconds * 1_000 : undefined,
   })
 }

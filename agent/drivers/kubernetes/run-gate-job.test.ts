@@ -278,7 +278,8 @@ describe('the Job of a gate', () => {
       if (look === at) controller.abort()
     }
     expect(await api.run({ signal: controller.signal })).toMatchObject({
-      ...{ verdict: 'unavailable', reason: 'it was no longer asked for' },
+      verdict: 'unavailable',
+      reason: 'it was no longer asked for',
     })
     expect(api.looks).toBe(at)
     expect(api.did).toHaveLength(2)
@@ -299,7 +300,8 @@ describe('the Job of a gate', () => {
     }
     const gate = { name: 'smoke', deadlineMs: 60_000 }
     expect(await runGateJob(kubectl, gate, JOB, { signal: controller.signal, everyMs: 1 })).toEqual({
-      ...{ verdict: 'unavailable', reason: 'it was no longer asked for' },
+      verdict: 'unavailable',
+      reason: 'it was no longer asked for',
     })
     expect(api.did.map(each => each.split(' ')[0])).toEqual(['create', 'remove'])
     expect(api.jobs.size).toBe(0)

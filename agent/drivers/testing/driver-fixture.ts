@@ -208,8 +208,15 @@ export async function makeDriver(
     files,
     asked,
     driver: createDriver({
-      ...{ system, facts: all, nodeName: all.nodeName ?? '', files, connectEtcd, connectRuntime },
-      ...{ putToken, takesToken, clock },
+      system,
+      facts: all,
+      nodeName: all.nodeName ?? '',
+      files,
+      connectEtcd,
+      connectRuntime,
+      putToken,
+      takesToken,
+      clock,
     }),
     put,
     putSnapshot: async (name, contents) => {

@@ -44,6 +44,9 @@ export function madeUpRuntime(...pods: PodSandbox[]): MadeUpRuntime {
 }
 
 export const pod = (id: string, name: string, change: Partial<PodSandbox> = {}): PodSandbox => ({
-  ...{ id, name, namespace: 'default', isStatic: false },
+  id,
+  name,
+  namespace: 'default',
+  isStatic: false,
   ...change,
 })

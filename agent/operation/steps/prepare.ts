@@ -169,7 +169,12 @@ async function plan(context: StepContext, wanted: Wanted): Promise<Planned | Ste
     const expected = { system: wanted.system, ...(wanted.host !== '' && { host: wanted.host }) }
     const simulated = deps.units.kind === 'processes'
     const question = {
-      ...{ root, storeDir: config.storeDir, target: storePath, expected, signal, simulated },
+      root,
+      storeDir: config.storeDir,
+      target: storePath,
+      expected,
+      signal,
+      simulated,
       // A simulated machine keeps it beside the folder that stands for its root.
       ...(!simulated && { stateDir: deps.stateDir }),
       leavesRuntime: await deps.kubernetes.isForeign(signal),

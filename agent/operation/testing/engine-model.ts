@@ -161,14 +161,15 @@ export class EngineModel {
 
   #observe(): Observed {
     return {
-      ...{ now: this.#time(), instance: String(this.#instance), current: this.current, booted: this.#booted },
-      ...{
-        verdict: this.verdict,
-        returnEnd: this.#end,
-        deadline: this.#deadline,
-        recordProblem: undefined,
-        newerRecord: undefined,
-      },
+      now: this.#time(),
+      instance: String(this.#instance),
+      current: this.current,
+      booted: this.#booted,
+      verdict: this.verdict,
+      returnEnd: this.#end,
+      deadline: this.#deadline,
+      recordProblem: undefined,
+      newerRecord: undefined,
     }
   }
 
@@ -434,9 +435,20 @@ export class EngineModel {
     this.#promoting = false
     this.#mark = { began: false, ended: undefined }
     this.#arm = {
-      ...{ operation: 'op', round: number, mode, target: NEW, previous: this.current, profile: this.profile },
-      ...{ generation: 1, bootId, confirmMs: CONFIRM_MS, switchMs: SWITCH_MS, program: ['agent'] },
-      ...{ toolPath: '/', systemRoot: '/', units: 'systemd' },
+      operation: 'op',
+      round: number,
+      mode,
+      target: NEW,
+      previous: this.current,
+      profile: this.profile,
+      generation: 1,
+      bootId,
+      confirmMs: CONFIRM_MS,
+      switchMs: SWITCH_MS,
+      program: ['agent'],
+      toolPath: '/',
+      systemRoot: '/',
+      units: 'systemd',
     }
     this.#setDeadline(FIRST_MS, 'proof')
     this.#timers.push({ dueMs: this.#nowMs + FIRST_MS })
@@ -444,7 +456,12 @@ export class EngineModel {
     const changes = this.scenario.kubernetes !== 'stays'
     if (changes) this.held = 'down'
     this.#record({
-      ...{ kind: 'armed', round: number, mode, bootId, target: NEW, failedBefore: [] },
+      kind: 'armed',
+      round: number,
+      mode,
+      bootId,
+      target: NEW,
+      failedBefore: [],
       ...(changes && { kubernetes: { server: true, from: '1.34.3', to: '1.35.4' } }),
     })
     this.rounds = number
@@ -476,10 +493,21 @@ export class EngineModel {
     ]
     const judged = judgeSwitch({
       seen: {
-        ...{ began, end: ended === undefined ? undefined : end, overdue, alive: undefined, lines },
-        ...{ opening: moved, closing: false, listsLeft: false, currentAfter: this.current },
+        began,
+        end: ended === undefined ? undefined : end,
+        overdue,
+        alive: undefined,
+        lines,
+        opening: moved,
+        closing: false,
+        listsLeft: false,
+        currentAfter: this.current,
       },
-      ...{ target: NEW, currentBefore: OLD, failedBefore: new Set(), failedAfter: new Set(), tolerated: [] },
+      target: NEW,
+      currentBefore: OLD,
+      failedBefore: new Set(),
+      failedAfter: new Set(),
+      tolerated: [],
     })
     yield
     if (judged.kind === 'good') {

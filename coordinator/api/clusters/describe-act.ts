@@ -15,7 +15,12 @@ export function describeAct(
   const { id, cluster, host, askedBy, askedMs, endedMs, reason, result } = act
   const ended = secret ?? (result && fromBinary(ClusterStepEndedSchema, result))
   return {
-    ...{ id, cluster, act: act.act, host, askedBy, reason },
+    id,
+    cluster,
+    act: act.act,
+    host,
+    askedBy,
+    reason,
     executor: act.executorHost,
     asked: timestampFromMs(askedMs),
     ...(endedMs !== undefined && {

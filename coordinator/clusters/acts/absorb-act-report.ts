@@ -65,7 +65,8 @@ export function absorbActReport(
     const again = { operation: '', executor: '', executorHost: '', attempts, class: kind, reason }
     return {
       act: { ...act, ...again, notBeforeMs: now + retryAfterMs(attempts) },
-      ...{ record, cordon: AS_BEFORE },
+      record,
+      cordon: AS_BEFORE,
     }
   }
   const next: ClusterAct = { ...act, endedMs: now, done, class: kind, reason, result: keptOf(ended) }

@@ -9,7 +9,11 @@ import { decideCordon, differingCordons, isCordonedByOthers } from './decide-cor
 import { openAct } from './testing/sample-act.ts'
 
 const node = (change: Partial<NodeObject> = {}): NodeObject => ({
-  ...{ name: 'd', uid: 'u-d', ready: true, version: '1.34.3', unschedulable: false },
+  name: 'd',
+  uid: 'u-d',
+  ready: true,
+  version: '1.34.3',
+  unschedulable: false,
   ...change,
 })
 const ours = node({ unschedulable: true, cordonedBy: 'act-1' })
@@ -47,7 +51,10 @@ describe('what is written down of cordons', () => {
 
   it('lifts one again that was lifted, and came back with the datastore', () => {
     expect(decideCordon(ours, NOW, undefined, [uncordon, ended()])).toEqual({
-      ...{ kind: 'lift', host: 'd', act: 'act-1', lifted: 'act-2' },
+      kind: 'lift',
+      host: 'd',
+      act: 'act-1',
+      lifted: 'act-2',
     })
     // Lifted was another one, or it failed: whoever set this one may mean it to stay.
     for (const acts of [[uncordon], [{ ...uncordon, done: false }, ended()], [ended(), ended({ id: 'x' })]])

@@ -58,16 +58,17 @@ describe('an act that is granted', () => {
     const trust = sampleTrust.trust
     const signedOrder = signOperatorOrder(
       {
-        ...{
-          id: 'ab'.repeat(16),
-          fleetId: sampleFleetId,
-          cluster: 'home',
-          act: 'restore',
-          node: '',
-          machine: '',
-        },
-        ...{ dead: false, parameter: 'snap', recipientKey: new Uint8Array() },
-        ...{ createdMs: NOW - 1000, expiresMs: NOW + 3_600_000 },
+        id: 'ab'.repeat(16),
+        fleetId: sampleFleetId,
+        cluster: 'home',
+        act: 'restore',
+        node: '',
+        machine: '',
+        dead: false,
+        parameter: 'snap',
+        recipientKey: new Uint8Array(),
+        createdMs: NOW - 1000,
+        expiresMs: NOW + 3_600_000,
       },
       sampleKey,
     )
@@ -85,7 +86,11 @@ describe('an act that is granted', () => {
     if (granted.kind !== 'granted') throw new Error(JSON.stringify(granted))
     const { record: after } = await loadRecord(fleet.store.db, 'home')
     expect(after.founding).toMatchObject({
-      ...{ state: 'ordered', machine: 'm-a', host: 'a', operation: granted.act.id, attempt: 1 },
+      state: 'ordered',
+      machine: 'm-a',
+      host: 'a',
+      operation: granted.act.id,
+      attempt: 1,
     })
   })
 
@@ -144,19 +149,48 @@ describe('a cordon of ours', () => {
   const drainedBy = (operation: string) =>
     fleet.store.transact(async tx => {
       const rollout = {
-        ...{ id: 'before', request: 'b', intent: '', action: 'reboot', asked: Buffer.alloc(0), revision: 0 },
-        ...{ manifest_digest: '', settings: '{}', state: 'failed', ends_as: '', reason: '', why: '' },
-        ...{ started: NOW, started_by: 'anna', ended: NOW, reverts: '', after: '[]', generation: 1 },
+        id: 'before',
+        request: 'b',
+        intent: '',
+        action: 'reboot',
+        asked: Buffer.alloc(0),
+        revision: 0,
+        manifest_digest: '',
+        settings: '{}',
+        state: 'failed',
+        ends_as: '',
+        reason: '',
+        why: '',
+        started: NOW,
+        started_by: 'anna',
+        ended: NOW,
+        reverts: '',
+        after: '[]',
+        generation: 1,
       }
       const host = {
-        ...{ rollout: 'before', host: 'd', machine: 'm-d', cluster: 'home', role: 'worker', position: 0 },
-        ...{ record: '{}', waits: '[]', ended_as: 'failed' },
+        rollout: 'before',
+        host: 'd',
+        machine: 'm-d',
+        cluster: 'home',
+        role: 'worker',
+        position: 0,
+        record: '{}',
+        waits: '[]',
+        ended_as: 'failed',
       }
       await insertRollout(tx, rollout, [host])
       await insertGrant(tx, {
-        ...{ rollout: 'before', host: 'd', step: 'drain', attempt: 1, machine: 'm-d', granted: NOW },
-        ...{ operation, closed: NOW, outcome: 'done', reason: '' },
+        rollout: 'before',
+        host: 'd',
+        step: 'drain',
+        attempt: 1,
+        machine: 'm-d',
+        granted: NOW,
+        operation,
       })
+      const end = { closed: NOW, outcome: 'done' }
+      await tx.updateTable('rollout_grants').set(end).where('operation', '=', operation).execute()
     })
 
   it('that an operator asked for is neither taken over nor lifted on a rollout’s way; an operator may do both', async () => {

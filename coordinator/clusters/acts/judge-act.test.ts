@@ -191,7 +191,10 @@ describe('a return', () => {
     expect(asked({ attempts: failed(NOW) })).toEqual(nothing)
     expect(asked({ attempts: failed(NOW + 1, 'm-old') })).toEqual(nothing)
     expect(grantOf(contextOf({}, { attempts: failed(NOW + 1) }), 'return', 'd')).toMatchObject({
-      ...{ host: 'd', machine: 'm-d', change: { kind: 'return' }, action: undefined },
+      host: 'd',
+      machine: 'm-d',
+      change: { kind: 'return' },
+      action: undefined,
     })
   })
 })

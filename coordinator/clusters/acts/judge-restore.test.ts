@@ -33,7 +33,11 @@ const why = (changes: Readonly<Record<string, HostChange>>, record: Partial<Clus
 /** The record after the restore on a's new machine was reported. */
 function reported(record: ClusterRecord, { done = true, authority = AUTHORITY } = {}, ended = false) {
   const act = openAct({
-    ...{ act: 'restore', host: 'a', machine: 'm-new', executor: 'm-new', executorHost: 'a' },
+    act: 'restore',
+    host: 'a',
+    machine: 'm-new',
+    executor: 'm-new',
+    executorHost: 'a',
     ...(ended && { endedMs: NOW - 1, class: 'expired' }),
   })
   const said = create(ClusterStepEndedSchema, { done, authority, ...(!done && { class: 'timed-out' }) })
@@ -81,15 +85,34 @@ describe('a restore on a machine that has nothing', () => {
 
   it('waits for no token, leave or clear of servers that are no more, and for a server that may still join', () => {
     const join: Join = {
-      ...{ operation: 'j1', machine: 'm-d', host: 'd', role: 'worker', minter: 'm-b', atMs: NOW - 9_000 },
-      ...{ expiresMs: NOW + 60_000, state: 'received', joinedMs: undefined, tokenId: 't', end: undefined },
-      ...{ joinerDone: false, deleter: undefined, tokenGone: false },
+      operation: 'j1',
+      machine: 'm-d',
+      host: 'd',
+      role: 'worker',
+      minter: 'm-b',
+      atMs: NOW - 9_000,
+      expiresMs: NOW + 60_000,
+      state: 'received',
+      joinedMs: undefined,
+      tokenId: 't',
+      end: undefined,
+      joinerDone: false,
+      deleter: undefined,
+      tokenGone: false,
     }
     const clears = [{ operation: 'c1', host: 'e', machine: 'm-e', server: 'm-b', atMs: NOW }]
     const leaves = [
       {
-        ...{ request: 'l1', host: 'e', machine: 'm-e', server: false, dead: true, attempt: undefined },
-        ...{ failures: 0, notBeforeMs: 0, signed: undefined, reason: '' },
+        request: 'l1',
+        host: 'e',
+        machine: 'm-e',
+        server: false,
+        dead: true,
+        attempt: undefined,
+        failures: 0,
+        notBeforeMs: 0,
+        signed: undefined,
+        reason: '',
       },
     ]
     expect(why({}, { joins: [join], clears, leaves })).toEqual([])
@@ -100,9 +123,20 @@ describe('a restore on a machine that has nothing', () => {
 
   it('says of all that is under way what it is and whose turn it is', () => {
     const join: Join = {
-      ...{ operation: 'j1', machine: 'm-d', host: 'd', role: 'worker', minter: 'm-b', atMs: NOW - 9_000 },
-      ...{ expiresMs: NOW + 60_000, state: 'joined', joinedMs: NOW - 5_000, tokenId: 't', end: undefined },
-      ...{ joinerDone: false, deleter: undefined, tokenGone: false },
+      operation: 'j1',
+      machine: 'm-d',
+      host: 'd',
+      role: 'worker',
+      minter: 'm-b',
+      atMs: NOW - 9_000,
+      expiresMs: NOW + 60_000,
+      state: 'joined',
+      joinedMs: NOW - 5_000,
+      tokenId: 't',
+      end: undefined,
+      joinerDone: false,
+      deleter: undefined,
+      tokenGone: false,
     }
     const asked = { host: 'b', machine: 'm-b', server: true, dead: false, signed: undefined }
     const changes: HostChange = { agoMs: 1_000, member: undefined }
@@ -146,7 +180,8 @@ describe('after such a restore', () => {
     expect(record).toMatchObject({
       founding: { state: 'founded', machine: 'm-new', host: 'a', authority: AUTHORITY, adopted: false },
       firstServer: 'm-new',
-      ...{ joins: [], clears: [] },
+      joins: [],
+      clears: [],
     })
     const alone: HostChange = { machine: 'm-new', data: clusterData(true), agoMs: 5_000 }
     const snapshot = sampleSnapshot({ ...LOST, a: alone }, record)
@@ -210,8 +245,14 @@ describe('after such a restore', () => {
 describe('of a cluster that nobody knows any more', () => {
   const nobody = { founding: undefined, firstServer: undefined, count: 0 }
   const ordered: Founding = {
-    ...{ state: 'ordered', machine: 'm-new', host: 'a', operation: 'act-1', atMs: NOW, attempt: 1 },
-    ...{ authority: undefined, adopted: false },
+    state: 'ordered',
+    machine: 'm-new',
+    host: 'a',
+    operation: 'act-1',
+    atMs: NOW,
+    attempt: 1,
+    authority: undefined,
+    adopted: false,
   }
   const fresh = { ...LOST, b: none, c: none }
 

@@ -90,7 +90,10 @@ describe('after an adoption', () => {
     const act = openAct({
       act: 'adopt',
       request: adoptRequest('home', 'm-d', AUTHORITY),
-      ...{ executor: '', executorHost: '', operation: '', expiresMs: undefined },
+      executor: '',
+      executorHost: '',
+      operation: '',
+      expiresMs: undefined,
     })
     expect(plan({ changes: { d: { connected: false } }, open: [act] })).toEqual([])
     expect(plan({ open: [act] })).toMatchObject([{ kind: 'begin', executor: 'm-d', executorHost: 'd' }])
@@ -106,7 +109,10 @@ describe('manifests', () => {
     machine: '',
     request: 'manifests home 2',
     parameter: 'w',
-    ...{ executor: '', executorHost: '', operation: '', expiresMs: undefined },
+    executor: '',
+    executorHost: '',
+    operation: '',
+    expiresMs: undefined,
   })
 
   it('are brought for a revision that is due, and an older attempt is given up for it', () => {
@@ -137,8 +143,15 @@ describe('a server that comes back with what there was before the datastore was 
   const record = { count: 5, setBackAt: 5 }
   const request = standDownRequest({ ...foundedRecord(), ...record }, 'm-b')
   const act = openAct({
-    ...{ act: 'stand-down', host: 'b', machine: 'm-b', request, parameter: '' },
-    ...{ executor: '', executorHost: '', operation: '', expiresMs: undefined },
+    act: 'stand-down',
+    host: 'b',
+    machine: 'm-b',
+    request,
+    parameter: '',
+    executor: '',
+    executorHost: '',
+    operation: '',
+    expiresMs: undefined,
   })
   const others = ['m-c'].map(machine => standDownRequest({ ...foundedRecord(), ...record }, machine))
 

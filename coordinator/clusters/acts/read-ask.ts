@@ -72,7 +72,13 @@ export function readAsk(request: StartClusterActRequest, now: Date): ActAsk {
   return {
     requestId,
     intent: intentOf(request),
-    ...{ cluster, act, host, parameter, dead, allowEmpty, serverAddress },
+    cluster,
+    act,
+    host,
+    parameter,
+    dead,
+    allowEmpty,
+    serverAddress,
     drain: readDrain(request),
     signed: signedOrder,
   }

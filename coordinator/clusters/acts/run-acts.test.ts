@@ -70,7 +70,9 @@ describe('how an act ended', () => {
     for (const _ of [1, 2]) expect(await takeActReport(deps, 'm-a', 'act-1', said)).toBe(true)
     expect((await loadRecord(fleet.store.db, 'home')).record).toMatchObject({
       founding: { state: 'founded', machine: 'm-a', authority: AUTHORITY, operation: 'act-1' },
-      ...{ firstServer: 'm-a', count: 1, setBackAt: 1 },
+      firstServer: 'm-a',
+      count: 1,
+      setBackAt: 1,
     })
     expect(await findAct(fleet.store.db, 'act-1')).toMatchObject({ done: false, class: 'expired' })
   })

@@ -124,7 +124,11 @@ function newAct(
     action && {
       ...plainAct({ id: operationId(at), cluster, askedBy: 'coordinator', askedMs: at.getTime() }),
       order: toBinary(ClusterOrderSchema, create(ClusterOrderSchema, { action })),
-      ...{ request, act, host, machine, parameter },
+      request,
+      act,
+      host,
+      machine,
+      parameter,
     }
   )
 }

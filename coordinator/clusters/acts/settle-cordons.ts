@@ -63,7 +63,9 @@ export async function settleCordons(
         const lifts = { request: requestOf(cluster, step), act: 'uncordon', host, machine: '' } as const
         await insertAct(tx, {
           ...plainAct({ id: operationId(at), cluster, askedBy: 'coordinator', askedMs: at.getTime() }),
-          ...{ ...lifts, parameter: act, order: toBinary(ClusterOrderSchema, order) },
+          ...lifts,
+          parameter: act,
+          order: toBinary(ClusterOrderSchema, order),
         })
       }
       const reason = `${cluster}: ${describeStep(step)}`

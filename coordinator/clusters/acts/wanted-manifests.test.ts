@@ -49,14 +49,13 @@ async function brought(askedMs: number): Promise<void> {
   const wanted = await book.of('home')
   if (!wanted) throw new Error('nothing was published')
   await write({
-    ...{
-      id: `brought-${askedMs}`,
-      act: 'manifests',
-      parameter: wanted.digest,
-      askedMs,
-      endedMs: askedMs + 1,
-    },
-    ...{ request: manifestsRequest('home', wanted), operation: `brought-${askedMs}` },
+    id: `brought-${askedMs}`,
+    act: 'manifests',
+    parameter: wanted.digest,
+    askedMs,
+    endedMs: askedMs + 1,
+    request: manifestsRequest('home', wanted),
+    operation: `brought-${askedMs}`,
   })
 }
 

@@ -76,7 +76,9 @@ export function standingOfPending(one: PendingHost): StandingInit {
     behind: one.behind,
     state: RolloutHostState.LEFT,
     waits: one.waits.map(({ gate, reason, opens, sinceMs }) => ({
-      ...{ gate, reason, opens },
+      gate,
+      reason,
+      opens,
       since: timestampFromMs(sinceMs),
     })),
   }

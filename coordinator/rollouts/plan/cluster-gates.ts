@@ -115,7 +115,9 @@ function* skew({ rollout, host, view, versions, standing }: GateInput, cluster: 
   yield never
     ? { gate: 'target', reason, opens: 'a revision that names another' }
     : {
-        ...{ gate: 'skew', reason, opens: 'the versions of the others fit' },
+        gate: 'skew',
+        reason,
+        opens: 'the versions of the others fit',
         // One that is stuck itself does not move, and then nobody waits for it for ever.
         ...(beside !== undefined && standing.host(beside) && { on: beside }),
       }

@@ -11,8 +11,14 @@ describe('what rollouts see of a cluster', () => {
   it('is each host with its part, whether it is Ready, and what it runs', () => {
     const { members, datastore, first } = view()
     expect(members.get('d')).toMatchObject({
-      ...{ joined: true, server: false, ready: true, version: '1.34.3', kubelet: '1.34.3' },
-      ...{ asOfMs: NOW - 10_000, nodeless: false, cordonedBy: undefined },
+      joined: true,
+      server: false,
+      ready: true,
+      version: '1.34.3',
+      kubelet: '1.34.3',
+      asOfMs: NOW - 10_000,
+      nodeless: false,
+      cordonedBy: undefined,
     })
     expect(members.get('a')).toMatchObject({ joined: true, server: true, ready: true })
     expect(datastore).toMatchObject({ kind: 'read', quorum: { voters: 3, healthy: 3 } })
@@ -71,7 +77,10 @@ describe('what rollouts see of a cluster', () => {
         if (!observation) return [id, machine]
         const seen = observation.view
         const nodes = seen?.nodes.map(node => ({
-          ...{ ...node, renewedMs: 9, bootId: 'boot-2', renewedAfterMs: renewedAfterMs.get(id) },
+          ...node,
+          renewedMs: 9,
+          bootId: 'boot-2',
+          renewedAfterMs: renewedAfterMs.get(id),
         }))
         const own = { bootId: 'boot-3', kubeletStartedMs: 8 }
         return [
@@ -84,7 +93,11 @@ describe('what rollouts see of a cluster', () => {
       }),
     )
     expect(viewOfCluster({ ...whole, machines }, new Map(), NOW).members.get('d')?.evidence).toEqual({
-      ...{ renewedMs: 9, renewedAfterMs: 7, startedMs: 8, bootId: 'boot-2', ownBootId: 'boot-3' },
+      renewedMs: 9,
+      renewedAfterMs: 7,
+      startedMs: 8,
+      bootId: 'boot-2',
+      ownBootId: 'boot-3',
     })
   })
 

@@ -51,7 +51,12 @@ describe('the order of a rollout that is only thought through', () => {
     const plan = (id: string, reboots: boolean): [string, OperationView] => [
       id,
       {
-        ...{ id, state: 'done', reason: '', endedMs: 0, retryDelaysMs: [], untouched: false },
+        id,
+        state: 'done',
+        reason: '',
+        endedMs: 0,
+        retryDelaysMs: [],
+        untouched: false,
         plan: { reboots, touchesKubernetes: false },
       },
     ]
@@ -121,7 +126,8 @@ const fleets = fc
       hosts,
       canaries: hosts.slice(-counts.canaries || hosts.length).map(({ host }) => host),
       settings: {
-        ...{ maxUnavailable: amount, maxUnavailableAlone: amount },
+        maxUnavailable: amount,
+        maxUnavailableAlone: amount,
         ...(racks > 0 && { spread: 'rack' }),
       },
     })

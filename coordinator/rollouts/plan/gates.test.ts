@@ -158,7 +158,8 @@ describe('gates of rollouts', () => {
     const decide = (grants: readonly ReturnType<typeof sampleGrant>[], change = {}, nowMs = NOW) =>
       planRollouts(
         sampleSnapshot({
-          ...{ hosts, clusters: inCluster(hosts, { w1: member }) },
+          hosts,
+          clusters: inCluster(hosts, { w1: member }),
           rollouts: [reboot(hosts, { grants: { w1: grants }, change })],
         }),
         nowMs,
@@ -268,7 +269,9 @@ describe('gates of rollouts', () => {
       expect(decision.grants.map(({ host }) => host)).toEqual(['a'])
       expect(decision.opened).toEqual([
         {
-          ...{ rollout: 'r1', host: 'a', gate: 'budget' },
+          rollout: 'r1',
+          host: 'a',
+          gate: 'budget',
           why: 'named by hand, and does not wait for who is off by itself: gone',
         },
       ])
@@ -583,8 +586,13 @@ describe('gates of rollouts', () => {
             [
               'p',
               {
-                ...{ id: 'p', state: 'done' as const, reason: '', endedMs: NOW, retryDelaysMs: [] },
-                ...{ untouched: true, plan },
+                id: 'p',
+                state: 'done' as const,
+                reason: '',
+                endedMs: NOW,
+                retryDelaysMs: [],
+                untouched: true,
+                plan,
               },
             ],
           ]),
@@ -617,7 +625,12 @@ describe('gates of rollouts', () => {
     const plan = (id: string, reboots: boolean): [string, OperationView] => [
       id,
       {
-        ...{ id, state: 'done', reason: '', endedMs: NOW, retryDelaysMs: [], untouched: true },
+        id,
+        state: 'done',
+        reason: '',
+        endedMs: NOW,
+        retryDelaysMs: [],
+        untouched: true,
         plan: { reboots, touchesKubernetes: false },
       },
     ]
@@ -727,8 +740,13 @@ describe('gates of rollouts', () => {
     const hosts = clusterHosts(1, 1)
     const operation = 'act-1'
     const unwilling: OperationView = {
-      ...{ id: operation, state: 'unwilling', reason: 'a restore is under way', endedMs: undefined },
-      ...{ retryDelaysMs: [], untouched: true, plan: undefined },
+      id: operation,
+      state: 'unwilling',
+      reason: 'a restore is under way',
+      endedMs: undefined,
+      retryDelaysMs: [],
+      untouched: true,
+      plan: undefined,
     }
     const given = { w1: [sampleGrant('act', undefined, NOW, { operation })] }
     const snapshot = sampleSnapshot({

@@ -72,7 +72,10 @@ describe('the Jobs of a cluster', () => {
     expect(does('leave')).toEqual(silent)
     expect(does('leave', 'dead')).toEqual([])
     const snapshot = sampleSnapshot({
-      ...{ hosts, clusters: inCluster(hosts), jobs: view(), rollouts: [reboot(hosts)] },
+      hosts,
+      clusters: inCluster(hosts),
+      jobs: view(),
+      rollouts: [reboot(hosts)],
     })
     expect(waits(snapshot, 'a').map(({ gate }) => gate)).not.toContain('jobs')
   })
@@ -88,7 +91,9 @@ describe('the Jobs of a cluster', () => {
     expect(cluster).toBe('home')
     expect(question).toMatchObject({ machine: 'machine-s1', kind: 'jobs', deadlineMs: 165_000 })
     expect(JSON.parse(question?.parameters ?? '')).toEqual({
-      ...{ cluster: 'home', revision: '3', manifestDigest: 'd' },
+      cluster: 'home',
+      revision: '3',
+      manifestDigest: 'd',
     })
     const chosen = (change: Parameters<typeof sampleCluster>[1]) => {
       const servers = more.filter(({ server }) => server).toReversed()

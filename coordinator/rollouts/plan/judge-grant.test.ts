@@ -16,11 +16,19 @@ function proof(member: Partial<MemberView>, disturbed?: OperationView['disturbed
   const grants = { w1: [sampleGrant('act', 'done', ACTED), proving] }
   const rollout = sampleRollout({ hosts, grants, change: { action: 'reboot', revision: 0 } })
   const operation: OperationView = {
-    ...{ id: 'act-1', state: 'done', reason: '', endedMs: ACTED, retryDelaysMs: [], untouched: false },
-    ...{ plan: undefined, disturbed },
+    id: 'act-1',
+    state: 'done',
+    reason: '',
+    endedMs: ACTED,
+    retryDelaysMs: [],
+    untouched: false,
+    plan: undefined,
+    disturbed,
   }
   const snapshot = sampleSnapshot({
-    ...{ hosts, rollouts: [rollout], operations: new Map([['act-1', operation]]) },
+    hosts,
+    rollouts: [rollout],
+    operations: new Map([['act-1', operation]]),
     clusters: new Map([['home', sampleCluster(hosts, { w1: { asOfMs: NOW - 1, ...member } })]]),
   })
   const host = rollout.hosts.find(one => one.host === 'w1')
@@ -29,7 +37,11 @@ function proof(member: Partial<MemberView>, disturbed?: OperationView['disturbed
 }
 
 const evidence = (change: Partial<NodeEvidence> = {}): NodeEvidence => ({
-  ...{ renewedMs: 50, renewedAfterMs: undefined, bootId: 'b', ownBootId: 'b', startedMs: undefined },
+  renewedMs: 50,
+  renewedAfterMs: undefined,
+  bootId: 'b',
+  ownBootId: 'b',
+  startedMs: undefined,
   ...change,
 })
 
@@ -78,8 +90,14 @@ describe('an uncordon', () => {
     const host = rollout.hosts.find(one => one.host === 'w1')
     const end = (othersCordon: boolean) => {
       const operation: OperationView = {
-        ...{ id: grant.operation, state: 'failed', reason: 'it stays', endedMs: ACTED, retryDelaysMs: [] },
-        ...{ untouched: true, plan: undefined, othersCordon },
+        id: grant.operation,
+        state: 'failed',
+        reason: 'it stays',
+        endedMs: ACTED,
+        retryDelaysMs: [],
+        untouched: true,
+        plan: undefined,
+        othersCordon,
       }
       const operations = new Map([[grant.operation, operation]])
       return host && judgeGrant(sampleSnapshot({ hosts, operations }), rollout, host, grant, NOW)

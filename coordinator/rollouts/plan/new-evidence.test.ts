@@ -7,8 +7,11 @@ const ACTED = 1_000_000
 const STEP: Disturbance = { startedMs: -2_700_000, endedMs: -2_600_000 }
 
 const evidence = (change: Partial<NodeEvidence> = {}): NodeEvidence => ({
-  ...{ renewedMs: STEP.startedMs - 5_000, renewedAfterMs: undefined, startedMs: undefined },
-  ...{ bootId: 'boot-2', ownBootId: 'boot-2' },
+  renewedMs: STEP.startedMs - 5_000,
+  renewedAfterMs: undefined,
+  startedMs: undefined,
+  bootId: 'boot-2',
+  ownBootId: 'boot-2',
   ...change,
 })
 
@@ -67,9 +70,11 @@ describe('T40: a lease that was renewed since a step', () => {
         // The kubelet was stopped, and was perhaps started again, and never renewed anything since.
         const own = (ms: number) => ms + clockMs
         const seen: NodeEvidence = {
-          ...{ renewedMs: own(stoppedMs - agoMs), renewedAfterMs: stoppedMs - agoMs - 1 },
+          renewedMs: own(stoppedMs - agoMs),
+          renewedAfterMs: stoppedMs - agoMs - 1,
           startedMs: startsMs === undefined ? undefined : own(Math.min(stoppedMs + startsMs, seenMs)),
-          ...{ bootId: undefined, ownBootId: undefined },
+          bootId: undefined,
+          ownBootId: undefined,
         }
         const step = { startedMs: own(stoppedMs - 60_000), endedMs: own(Math.max(stoppedMs, ACTED - 1)) }
         expect(whyNotRenewed(seen, ACTED, told ? step : undefined)).toBeDefined()

@@ -24,7 +24,12 @@ function opened(plans: readonly Planned[], minutesAgo: number | undefined): Roll
   const operations = plans.map(({ plan }, at): [string, OperationView] => [
     `p${at}`,
     {
-      ...{ id: `p${at}`, state: 'done', reason: '', endedMs: NOW, retryDelaysMs: [], untouched: true },
+      id: `p${at}`,
+      state: 'done',
+      reason: '',
+      endedMs: NOW,
+      retryDelaysMs: [],
+      untouched: true,
       plan,
     },
   ])
@@ -53,7 +58,10 @@ const acts = (snapshot: RolloutSnapshot) =>
 const reason = (snapshot: RolloutSnapshot) =>
   planRollouts(snapshot, NOW).waits.get('r1')?.get('a')?.[0]?.reason
 const plan = (units: readonly string[], change: Partial<PlanView> = {}): PlanView => ({
-  ...{ reboots: false, touchesKubernetes: false, units, leftOut: 0 },
+  reboots: false,
+  touchesKubernetes: false,
+  units,
+  leftOut: 0,
   ...change,
 })
 

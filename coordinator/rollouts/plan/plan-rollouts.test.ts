@@ -119,7 +119,12 @@ describe('the planner of rollouts', () => {
     const all = hosts(2).map(host => (host.host === 'n11' ? { ...host, connected: false } : host))
     const done = { outcome: 'done', reason: '', atMs: NOW - 1_000 } as const
     const steps = (['act', 'soak'] as const).map((step, index) => ({
-      ...{ id: index, step, attempt: 1, grantedMs: NOW - 2_000, operation: '', end: done },
+      id: index,
+      step,
+      attempt: 1,
+      grantedMs: NOW - 2_000,
+      operation: '',
+      end: done,
     }))
     const rollout = sampleRollout({ hosts: hosts(2), grants: { n10: steps }, settings: { awayMs: 60_000 } })
     const snapshot = sampleSnapshot({ hosts: all, rollouts: [rollout] })

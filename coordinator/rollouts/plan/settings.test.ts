@@ -19,7 +19,11 @@ function grant(
   const { outcome, ...rest } = change
   ids += 1
   return {
-    ...{ id: ids, step, attempt: 1, grantedMs: NOW - 5 * MINUTE, operation: '' },
+    id: ids,
+    step,
+    attempt: 1,
+    grantedMs: NOW - 5 * MINUTE,
+    operation: '',
     end: outcome && { outcome, reason: outcome === 'failed' ? 'rolled back' : '', atMs: NOW - 2 * MINUTE },
     ...rest,
   }

@@ -104,7 +104,11 @@ describe.skipIf(why !== undefined)(`the driver of bare components ${why ?? ''}`,
     expect(tokenId).toMatch(/^member-[0-9a-f]+$/)
     expect(await voters('n1')).toEqual(['n1'])
     const refused = await made.answer('n1', 'mint', {
-      ...{ operation: 'op-n2', node: 'n2', role: 'server', address: made.address('n2'), lifetimeMs: 600_000 },
+      operation: 'op-n2',
+      node: 'n2',
+      role: 'server',
+      address: made.address('n2'),
+      lifetimeMs: 600_000,
     })
     expect(refused).toMatchObject({ kind: 'failed', class: 'quorum' })
     await made.done('n1', 'deleteToken', tokenId)

@@ -21,8 +21,11 @@ describe('the figures of a rolling upgrade', () => {
 
   it('count the start of a kubelet as work of its node, from the end of its restart until it is Ready', () => {
     const seen = (atMs: number, version: string, ready = true) => ({
-      ...{ atMs, node: 'n1', schedulable: true },
-      ...{ ready, version },
+      atMs,
+      node: 'n1',
+      schedulable: true,
+      ready,
+      version,
     })
     const restart = work(10, 12, 'apply: kubernetes')
     const nodes = [seen(0, 'v1'), seen(11, 'v1', false), seen(13, 'v2', false), seen(15, 'v2')]

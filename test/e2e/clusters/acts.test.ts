@@ -173,7 +173,9 @@ describe('the gates of the planner', () => {
       { gate: 'jobs', reason: 'gate smoke is unhealthy: Job smoke failed: replicas are missing' },
     ])
     expect(JSON.parse(asked()[0] ?? '')).toEqual({
-      ...{ cluster: 'home', revision: String(number), manifestDigest: digest },
+      cluster: 'home',
+      revision: String(number),
+      manifestDigest: digest,
     })
     expect(drainsOf('w1')).toBe(before)
     // What failed is asked again after a while, and opens by itself.

@@ -33,7 +33,8 @@ describe('certificates that nobody asked about', () => {
   }
   const ends = (kind: CertificateKind, leftMs: number, path: string) =>
     create(SoonestEndSchema, {
-      ...{ kind, path },
+      kind,
+      path,
       notBefore: timestampFromMs(Date.now() + leftMs - 365 * DAY),
       notAfter: timestampFromMs(Date.now() + leftMs),
     })

@@ -18,12 +18,17 @@ async function put(agent: AgentProcess, path: string, text: string): Promise<voi
 }
 
 const unit = (name: string, active: string) => ({
-  ...{ unit: name, load: 'loaded', active, sub: active, description: name },
+  unit: name,
+  load: 'loaded',
+  active,
+  sub: active,
+  description: name,
 })
 
 async function add(name: string, options: { readonly product: string; readonly allow?: readonly string[] }) {
   const agent = await fleet.addAgent(name, {
-    ...{ token: await makeToken(fleet, { labels: { rack: name } }), start: false },
+    token: await makeToken(fleet, { labels: { rack: name } }),
+    start: false,
     hardware: { product: options.product },
     ...(options.allow ? { config: { allow: options.allow } } : {}),
   })
@@ -126,7 +131,8 @@ describe('questions asked live of a real fleet', () => {
     const logs = await fleet.muster('query', 'true', '--probe', 'journal=k3s', '-o', 'json')
     expect(JSON.parse(logs.stdout)).toEqual([
       {
-        ...{ host: '', machine: idOf('anna') },
+        host: '',
+        machine: idOf('anna'),
         'live.journal': [{ at: '2026-01-02T03:04:05.000Z', priority: 6, identifier: '', text: 'I am anna' }],
       },
     ])
@@ -165,7 +171,11 @@ it('T58: the history of a machine tells a disk that was swapped, and not a boot 
   const { agent } = agents.get('anna') ?? {}
   if (!agent) throw new Error('the agent is not there')
   const disk = (name: string, serial: string) => ({
-    ...{ name, serial, model: 'Made Up', bytes: 1_000_204_886_016, transport: 'sata' as const },
+    name,
+    serial,
+    model: 'Made Up',
+    bytes: 1_000_204_886_016,
+    transport: 'sata' as const,
   })
   const restartWith = async (disks: readonly ReturnType<typeof disk>[]) => {
     await agent.kill()

@@ -22,7 +22,8 @@ afterEach(() => vi.unstubAllEnvs())
 async function operator(name: string, seconds: number): Promise<RpcClient<typeof OperatorService>> {
   const { publicKeyDer, privateKeyPem } = await generateMachineKey(2048)
   const { chainPem, authorityPem } = await fleet.api.addOperator({
-    ...{ name, publicKey: publicKeyDer },
+    name,
+    publicKey: publicKeyDer,
     lifetime: { seconds: BigInt(seconds), nanos: 0 },
   })
   const credentials = createClientCredentials({

@@ -177,7 +177,9 @@ describe('the certificate of an operator', () => {
 
     // What ada hears now: the output of an operation that waits for its machine, which goes on until somebody ends it.
     const { operations } = await fleet.api.giveOrders({
-      ...{ refs: ['olaf'], requestId: randomId(), action: APPLY_NEWEST },
+      refs: ['olaf'],
+      requestId: randomId(),
+      action: APPLY_NEWEST,
     })
     const operationId = operations[0]?.operationId ?? ''
     let reports = 0

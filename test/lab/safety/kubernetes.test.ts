@@ -31,8 +31,16 @@ function worker(version: string, readyAfterS = 0): SystemOptions {
   return {
     etc: {
       'muster/cluster.json': JSON.stringify({
-        ...{ cluster: 'home', distribution: 'k3s', role: 'worker', version, life: 'with-system' },
-        ...{ apiPort: 6443, servers: {}, certificateNames: [], units: ['k3s.service'], programs: [] },
+        cluster: 'home',
+        distribution: 'k3s',
+        role: 'worker',
+        version,
+        life: 'with-system',
+        apiPort: 6443,
+        servers: {},
+        certificateNames: [],
+        units: ['k3s.service'],
+        programs: [],
       }),
     },
     units: {

@@ -28,14 +28,16 @@ const system = (version: string): SystemOptions => ({
   kubernetes: `/opt/k3s-${version}`,
   etc: {
     'muster/cluster.json': JSON.stringify({
-      ...{ cluster: 'home', distribution: 'k3s', role: 'worker', version: '1.34.1', life: 'apart' },
-      ...{
-        apiPort: 6443,
-        servers: {},
-        certificateNames: [],
-        units: ['k3s.service'],
-        programs: [`${PROFILE}/bin`],
-      },
+      cluster: 'home',
+      distribution: 'k3s',
+      role: 'worker',
+      version: '1.34.1',
+      life: 'apart',
+      apiPort: 6443,
+      servers: {},
+      certificateNames: [],
+      units: ['k3s.service'],
+      programs: [`${PROFILE}/bin`],
     }),
   },
   units: {

@@ -34,7 +34,9 @@ async function planBetween(before: Described, after: Described): Promise<Plan> {
   await machine.states('systemd-logind.service', 'containerd.service', 'crio.service', 'kubelet.service')
   await machine.runs(await machine.toplevel('a', system(before)))
   return await makePlan(machine.system, {
-    ...{ root: '/', storeDir: '/nix/store', expected: { host: 'n1', system: 'x86_64-linux' } },
+    root: '/',
+    storeDir: '/nix/store',
+    expected: { host: 'n1', system: 'x86_64-linux' },
     target: await machine.toplevel('b', system(after)),
   })
 }

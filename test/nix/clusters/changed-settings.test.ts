@@ -19,7 +19,9 @@ async function changeBetween(before: Described, after: Described): Promise<Kuber
   })
   await machine.runs(await machine.toplevel('a', system(before)))
   const plan = await makePlan(machine.system, {
-    ...{ root: '/', storeDir: '/nix/store', expected: { host: 'n1', system: 'x86_64-linux' } },
+    root: '/',
+    storeDir: '/nix/store',
+    expected: { host: 'n1', system: 'x86_64-linux' },
     target: await machine.toplevel('b', system(after)),
   })
   return plan.kubernetes

@@ -90,7 +90,9 @@ describe.skipIf(why !== undefined)(
         },
         storage: { type: 'etcd', etcd: { peerAddress: '127.0.0.1', extraArgs: {}, externalCluster: null } },
         network: {
-          ...{ provider: 'kuberouter', podCIDR: '10.244.0.0/16', serviceCIDR: '10.96.0.0/12' },
+          provider: 'kuberouter',
+          podCIDR: '10.244.0.0/16',
+          serviceCIDR: '10.96.0.0/12',
           clusterDomain: 'cluster.local',
           kuberouter: {
             autoMTU: true,
@@ -106,11 +108,16 @@ describe.skipIf(why !== undefined)(
         },
         konnectivity: { adminPort: 8133, agentPort: 8132 },
         telemetry: { enabled: false },
-        ...{ workerProfiles: [], featureGates: [], images: {} },
+        workerProfiles: [],
+        featureGates: [],
+        images: {},
         installConfig: {
           users: {
-            ...{ etcdUser: 'etcd', kineUser: 'kube-apiserver', konnectivityUser: 'konnectivity-server' },
-            ...{ kubeAPIserverUser: 'kube-apiserver', kubeSchedulerUser: 'kube-scheduler' },
+            etcdUser: 'etcd',
+            kineUser: 'kube-apiserver',
+            konnectivityUser: 'konnectivity-server',
+            kubeAPIserverUser: 'kube-apiserver',
+            kubeSchedulerUser: 'kube-scheduler',
           },
         },
       })
@@ -122,8 +129,15 @@ describe.skipIf(why !== undefined)(
       const calico = configurationOf('spec.api.address = "10.0.0.11"; spec.network.provider = "calico";')
       expect(calico.spec.network).toMatchObject({
         calico: {
-          ...{ mode: 'vxlan', overlay: 'Always', vxlanPort: 4789, vxlanVNI: 4096, mtu: 0, wireguard: false },
-          ...{ ipAutodetectionMethod: '', ipV6AutodetectionMethod: '', envVars: {} },
+          mode: 'vxlan',
+          overlay: 'Always',
+          vxlanPort: 4789,
+          vxlanVNI: 4096,
+          mtu: 0,
+          wireguard: false,
+          ipAutodetectionMethod: '',
+          ipV6AutodetectionMethod: '',
+          envVars: {},
         },
       })
     })
@@ -131,60 +145,82 @@ describe.skipIf(why !== undefined)(
     test('takes every option that the public module has, and writes it down', () => {
       const written = {
         api: {
-          ...{ address: '10.0.0.1', externalAddress: 'k.home', k0sApiPort: 9444, port: 6444 },
-          ...{ extraArgs: { v: '2' }, sans: ['a'] },
+          address: '10.0.0.1',
+          externalAddress: 'k.home',
+          k0sApiPort: 9444,
+          port: 6444,
+          extraArgs: { v: '2' },
+          sans: ['a'],
         },
         storage: {
           type: 'etcd',
           etcd: {
-            ...{ peerAddress: '10.0.0.1', extraArgs: { a: 'b' } },
+            peerAddress: '10.0.0.1',
+            extraArgs: { a: 'b' },
             externalCluster: {
-              ...{ endpoints: ['https://e:2379'], etcdPrefix: 'p' },
-              ...{ caFile: '/ca', clientCertFile: '/crt', clientKeyFile: '/key' },
+              endpoints: ['https://e:2379'],
+              etcdPrefix: 'p',
+              caFile: '/ca',
+              clientCertFile: '/crt',
+              clientKeyFile: '/key',
             },
           },
         },
         network: {
-          ...{
-            provider: 'calico',
-            podCIDR: '10.1.0.0/16',
-            serviceCIDR: '10.2.0.0/16',
-            clusterDomain: 'home',
-          },
+          provider: 'calico',
+          podCIDR: '10.1.0.0/16',
+          serviceCIDR: '10.2.0.0/16',
+          clusterDomain: 'home',
           calico: {
-            ...{ mode: 'bird', overlay: 'Never', vxlanPort: 1, vxlanVNI: 2, mtu: 3, wireguard: true },
-            ...{ flexVolumeDriverPath: '/d', ipAutodetectionMethod: 'm', ipV6AutodetectionMethod: 'n' },
+            mode: 'bird',
+            overlay: 'Never',
+            vxlanPort: 1,
+            vxlanVNI: 2,
+            mtu: 3,
+            wireguard: true,
+            flexVolumeDriverPath: '/d',
+            ipAutodetectionMethod: 'm',
+            ipV6AutodetectionMethod: 'n',
             envVars: { A: 'b' },
           },
           dualStack: { enabled: true, IPv6podCIDR: 'fd00::/108', IPv6serviceCIDR: 'fd01::/108' },
           kubeProxy: {
-            ...{
-              disabled: true,
-              mode: 'ipvs',
-              metricsBindAddress: '[::]:1',
-              nodePortAddresses: ['10.0.0.0/8'],
-            },
-            ...{ iptables: { syncPeriod: '1s' }, ipvs: { scheduler: 'rr' } },
+            disabled: true,
+            mode: 'ipvs',
+            metricsBindAddress: '[::]:1',
+            nodePortAddresses: ['10.0.0.0/8'],
+            iptables: { syncPeriod: '1s' },
+            ipvs: { scheduler: 'rr' },
           },
           nodeLocalLoadBalancing: {
-            ...{ enabled: true, type: 'EnvoyProxy' },
+            enabled: true,
+            type: 'EnvoyProxy',
             envoyProxy: {
-              ...{ image: { image: 'i', version: 'v' }, imagePullPolicy: 'Never' },
-              ...{ apiServerBindPort: 7444, konnectivityServerBindPort: 7133 },
+              image: { image: 'i', version: 'v' },
+              imagePullPolicy: 'Never',
+              apiServerBindPort: 7444,
+              konnectivityServerBindPort: 7133,
             },
           },
           controlPlaneLoadBalancing: {
-            ...{ enabled: true, type: 'Keepalived' },
+            enabled: true,
+            type: 'Keepalived',
             keepalived: {
               vrrpInstances: [
                 {
-                  ...{ virtualIPs: ['10.0.0.9/24'], interface: 'eth0', virtualRouterID: 51 },
-                  ...{ advertIntervalSeconds: 1, authPass: 'x' },
+                  virtualIPs: ['10.0.0.9/24'],
+                  interface: 'eth0',
+                  virtualRouterID: 51,
+                  advertIntervalSeconds: 1,
+                  authPass: 'x',
                 },
               ],
               virtualServers: [
                 {
-                  ...{ ipAddress: '10.0.0.9', delayLoop: '1m', lbAlgo: 'rr', lbKind: 'DR' },
+                  ipAddress: '10.0.0.9',
+                  delayLoop: '1m',
+                  lbAlgo: 'rr',
+                  lbKind: 'DR',
                   persistenceTimeoutSeconds: 1,
                 },
               ],
@@ -198,8 +234,13 @@ describe.skipIf(why !== undefined)(
             repositories: [{ name: 'r', url: 'https://r', insecure: false, username: 'u', password: 'p' }],
             charts: [
               {
-                ...{ name: 'c', chartname: 'r/c', values: 'a: 1', version: '1.0.0', namespace: 'n' },
-                ...{ timeout: '1m', order: 1 },
+                name: 'c',
+                chartname: 'r/c',
+                values: 'a: 1',
+                version: '1.0.0',
+                namespace: 'n',
+                timeout: '1m',
+                order: 1,
               },
             ],
           },

@@ -126,10 +126,14 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
     expect(n1.failedAssertions).toEqual([])
     const flags = {
       'kube-apiserver': {
-        ...{ 'authorization-mode': 'RBAC', 'audit-log-path': '/var/log/audit', 'secure-port': '7443' },
-        ...{ 'etcd-servers': 'https://10.0.0.12:2379', 'tls-private-key-file': '/run/keys/own.key' },
+        'authorization-mode': 'RBAC',
+        'audit-log-path': '/var/log/audit',
+        'secure-port': '7443',
+        'etcd-servers': 'https://10.0.0.12:2379',
+        'tls-private-key-file': '/run/keys/own.key',
         // Ours, beside them.
-        ...{ 'enable-bootstrap-token-auth': 'true', 'client-ca-file': `${P}/pki/ca.crt` },
+        'enable-bootstrap-token-auth': 'true',
+        'client-ca-file': `${P}/pki/ca.crt`,
       },
       'kube-controller-manager': {
         v: '4',

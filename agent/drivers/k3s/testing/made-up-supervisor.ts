@@ -36,7 +36,9 @@ export class MadeUpSupervisor implements AsyncDisposable {
       generateMachineKey(2048),
     ])
     const { certificatePem } = issueCertificate({
-      ...{ authority, publicKeyDer: key.publicKeyDer, ...DATES },
+      authority,
+      publicKeyDer: key.publicKeyDer,
+      ...DATES,
       subject: { kind: 'server', id: sha256Hex(key.publicKeyDer) },
       sans: [{ kind: 'ip', value: '127.0.0.1' }],
     })

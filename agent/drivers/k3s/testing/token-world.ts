@@ -124,9 +124,17 @@ export class TokenWorld {
   constructor(count: number, planners: Planners = REAL) {
     this.planners = planners
     this.machines = Array.from({ length: count }, (_, index) => ({
-      ...{ name: `n${index + 1}`, on: true, up: true, refused: false, pair: undefined },
-      ...{ token: 't0', agents: 'a0', started: { token: 't0', agents: 'a0' }, printed: 't0' },
-      ...{ rotated: '', act: undefined },
+      name: `n${index + 1}`,
+      on: true,
+      up: true,
+      refused: false,
+      pair: undefined,
+      token: 't0',
+      agents: 'a0',
+      started: { token: 't0', agents: 'a0' },
+      printed: 't0',
+      rotated: '',
+      act: undefined,
     }))
   }
 
@@ -205,7 +213,9 @@ export class TokenWorld {
   whyNoJoiners(machine: Machine): ReturnType<typeof whyNoJoiners> {
     const { token, agents, printed, started, pair } = machine
     return this.planners.joiners({
-      ...{ token, agents, printed: started.agents },
+      token,
+      agents,
+      printed: started.agents,
       between: this.planners.between(
         pair,
         { token, agents },
@@ -272,12 +282,10 @@ export class TokenWorld {
     const others = this.machines.filter(each => each !== machine).map(({ name }) => this.#other(name, pair))
     if (under === 'next' || offer?.cancelled) act.taking ??= this.now
     const step = this.planners.rotate({
-      ...{
-        pair: !pair ? 'none' : pair.operation === '' ? 'other' : 'own',
-        token: whichOf(machine),
-        under,
-        others,
-      },
+      pair: !pair ? 'none' : pair.operation === '' ? 'other' : 'own',
+      token: whichOf(machine),
+      under,
+      others,
       offer: under === undefined ? undefined : this.#offerFor(pair),
       mayAsk: pair !== undefined && this.now < pair.until && this.now - act.begun < KEEP,
       quiet: !pair?.asked || act.unanswered === undefined || this.now - act.unanswered > QUIET,
@@ -342,7 +350,8 @@ export class TokenWorld {
         offered: offer?.id === pair.id,
         over: this.now > pair.until + (pair.operation === '' ? FORGET : OVER),
       },
-      ...{ token: whichOf(machine), under },
+      token: whichOf(machine),
+      under,
       offer:
         under === undefined
           ? undefined
@@ -482,7 +491,10 @@ export class TokenWorld {
       return { node, shown: false, sealed: false, kept: false, taken: false }
     const taken = offer.taken.get(node) === pair.id
     return {
-      ...{ node, shown: offer.keys.has(node), sealed: offer.sealed.has(node), taken },
+      node,
+      shown: offer.keys.has(node),
+      sealed: offer.sealed.has(node),
+      taken,
       kept: taken || offer.kept.get(node) === pair.id,
     }
   }

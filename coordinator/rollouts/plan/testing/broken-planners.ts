@@ -484,21 +484,20 @@ export const BROKEN_PLANNERS: readonly {
           name,
           datastore: { kind: 'read', quorum: { members: [], voters: 0, healthy: 0 } },
           serverChange: undefined,
-          ...{ leader: undefined, first: undefined },
+          leader: undefined,
+          first: undefined,
           members: new Map(
             [...snapshot.hosts.values()]
               .filter(({ cluster }) => cluster === name)
               .map(({ host, server }) => [
                 host,
                 {
-                  ...{
-                    joined: false,
-                    server,
-                    ready: true,
-                    asOfMs: 0,
-                    version: undefined,
-                    kubelet: undefined,
-                  },
+                  joined: false,
+                  server,
+                  ready: true,
+                  asOfMs: 0,
+                  version: undefined,
+                  kubelet: undefined,
                   cordonedBy: undefined,
                 },
               ]),
@@ -778,7 +777,9 @@ export const BROKEN_PLANNERS: readonly {
     notices: /soaks anew while not well/,
     planner: () => goingPast('retry'),
     options: {
-      ...{ clusters: [], alone: 40, maxUnavailable: { kind: 'percent', percent: 100 } },
+      clusters: [],
+      alone: 40,
+      maxUnavailable: { kind: 'percent', percent: 100 },
       actions: ['reboot', 'reboot', 'reboot'],
     },
   },

@@ -31,7 +31,12 @@ export function sampleCluster(
       hosts.map(({ host, server }) => [
         host,
         {
-          ...{ joined: true, server, ready: true, asOfMs: 0, version: '1.34.3', kubelet: '1.34.3' },
+          joined: true,
+          server,
+          ready: true,
+          asOfMs: 0,
+          version: '1.34.3',
+          kubelet: '1.34.3',
           cordonedBy: undefined,
           ...changes[host],
         },

@@ -39,7 +39,10 @@ export function snapshotOf(fleet: Fleet): RolloutSnapshot {
       ...fleet.rollouts.map(({ id, state }) => [id, state] as const),
       ...[...fleet.over].map(([id, { state }]) => [id, state] as const),
     ]),
-    ...{ hosts, clusters, operations: operationsOf(fleet), follows: new Map([['k1', ['k0']]]) },
+    hosts,
+    clusters,
+    operations: operationsOf(fleet),
+    follows: new Map([['k1', ['k0']]]),
     windows: FLEET_WINDOWS,
     silence: silenceOf(fleet),
     gates: fleet.askGates ? new Map(fleet.gateAnswers) : undefined,
@@ -62,15 +65,23 @@ function viewOf(
 ): HostView {
   const connected = isConnected(fleet, box)
   return {
-    ...{ host: box.host, machine: isEnrolled(fleet, box) ? `m-${box.host}` : undefined },
-    ...{ cluster, server: cluster !== undefined && box.server },
-    ...{ labels: { rack: box.rack }, connected, connectedSinceMs: box.sessionMs },
+    host: box.host,
+    machine: isEnrolled(fleet, box) ? `m-${box.host}` : undefined,
+    cluster,
+    server: cluster !== undefined && box.server,
+    labels: { rack: box.rack },
+    connected,
+    connectedSinceMs: box.sessionMs,
     awaySinceMs: connected || !isEnrolled(fleet, box) ? undefined : awaySince(fleet, box),
     held: isHeld(fleet, box) ? 'made up' : undefined,
     busyWith: isBusy(fleet, box) ? 'made up' : undefined,
     refused: isTargetless(fleet, box) ? new Map(fleet.rollouts.map(({ id }) => [id, 'made up'])) : NONE,
-    ...{ quarantined: box.quarantined, lock: box.lock, pin: box.pin },
-    ...{ windows: box.windows, allowed: box.allowed, boots: box.boots },
+    quarantined: box.quarantined,
+    lock: box.lock,
+    pin: box.pin,
+    windows: box.windows,
+    allowed: box.allowed,
+    boots: box.boots,
     versions: cluster === undefined ? NONE : versions,
   }
 }
@@ -97,14 +108,12 @@ function viewOfCluster(fleet: Fleet, name: string, boxes: readonly Box[]): Clust
         return [
           host,
           {
-            ...{
-              joined: seen.joined.has(host),
-              server,
-              ready: seen.ready.get(host),
-              asOfMs: seen.asOfMs,
-              version,
-              kubelet: version,
-            },
+            joined: seen.joined.has(host),
+            server,
+            ready: seen.ready.get(host),
+            asOfMs: seen.asOfMs,
+            version,
+            kubelet: version,
             // Of the store, which is never behind.
             cordonedBy: fleet.boxes.get(host)?.cordoned ? 'ours' : undefined,
             evidence: seen.evidence.get(host),
@@ -120,7 +129,11 @@ function operationsOf(fleet: Fleet): ReadonlyMap<string, OperationView> {
     ({ id, state, untouched, plan, disturbed }): [string, OperationView] => [
       id,
       {
-        ...{ id, state, untouched, plan: state === 'open' ? undefined : plan, endedMs: undefined },
+        id,
+        state,
+        untouched,
+        plan: state === 'open' ? undefined : plan,
+        endedMs: undefined,
         reason: state === 'failed' ? 'made up' : '',
         retryDelaysMs: state === 'retry' ? RETRY_DELAYS_MS : [],
         disturbed,
@@ -130,8 +143,13 @@ function operationsOf(fleet: Fleet): ReadonlyMap<string, OperationView> {
   const unwilling = unwillingGrants(fleet).map(({ operation: id }): [string, OperationView] => [
     id,
     {
-      ...{ id, state: 'unwilling', reason: 'made up', endedMs: undefined, retryDelaysMs: [] },
-      ...{ untouched: true, plan: undefined },
+      id,
+      state: 'unwilling',
+      reason: 'made up',
+      endedMs: undefined,
+      retryDelaysMs: [],
+      untouched: true,
+      plan: undefined,
     },
   ])
   return new Map([...views, ...unwilling])
@@ -275,14 +293,20 @@ export function giveJobs(fleet: Fleet): void {
       const retry =
         !failing && faulty && step === 'act' && action === 'apply' && random.chance(fleet.retrying)
       const job: Job = {
-        ...{ id: open.operation, host, step, rollout, begun: false, state: 'open' },
+        id: open.operation,
+        host,
+        step,
+        rollout,
+        begun: false,
+        state: 'open',
         end: failing && step !== 'uncordon' ? 'failed' : retry ? 'retry' : 'done',
         untouched: !failing || random.chance(0.7),
         plan:
           step === 'prefetch'
             ? { reboots: random.chance(0.3), touchesKubernetes: random.chance(0.4) }
             : undefined,
-        ...{ silent: fleet.kubelets.chance(0.3), disturbed: undefined },
+        silent: fleet.kubelets.chance(0.3),
+        disturbed: undefined,
         leftMs: (1 + random.below(8)) * 10_000 * (box?.slowness ?? 1),
       }
       if (step === 'act') fleet.counts.acts += 1

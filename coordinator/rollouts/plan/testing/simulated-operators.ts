@@ -380,22 +380,39 @@ function makeRecord(
     const server = cluster !== undefined && box.server
     return {
       machine: isEnrolled(fleet, box) ? `m-${host}` : undefined,
-      ...{ host, cluster, server, canary, drainLimitMs: undefined, grants: [] },
+      host,
+      cluster,
+      server,
+      canary,
+      drainLimitMs: undefined,
+      grants: [],
       after: edge ? [before.host] : [],
       boots: isEnrolled(fleet, box) ? box.boots : undefined,
     }
   })
   return {
-    ...{ id, action, state: 'running', endsAs: undefined, startedMs: fleet.nowMs, after, hosts, reverts },
+    id,
+    action,
+    state: 'running',
+    endsAs: undefined,
+    startedMs: fleet.nowMs,
+    after,
+    hosts,
+    reverts,
     revision: action === 'apply' || action === 'upgrade' ? TO_REVISION : 0,
     overrides: new Set(),
     settings: {
-      ...{ maxUnavailable: options.maxUnavailable, maxUnavailableAlone: options.maxUnavailable },
-      ...{ soakMs: 60_000, canarySoakMs: 120_000 },
-      ...{ onFailure: options.onFailure, maxFailures: options.maxFailures },
-      ...{ spread: options.spread ? 'rack' : undefined, drainLimitMs: 300_000 },
+      maxUnavailable: options.maxUnavailable,
+      maxUnavailableAlone: options.maxUnavailable,
+      soakMs: 60_000,
+      canarySoakMs: 120_000,
+      onFailure: options.onFailure,
+      maxFailures: options.maxFailures,
+      spread: options.spread ? 'rack' : undefined,
+      drainLimitMs: 300_000,
       prefetch: fleet.random.chance(0.5),
-      ...{ direct: options.byHand, awayMs: 600_000 },
+      direct: options.byHand,
+      awayMs: 600_000,
     },
   }
 }
