@@ -10,7 +10,7 @@ import {
   ConditionSchema,
   type MachineSchema,
   MachineState,
-} from '../shared/gen/muster/v1/operator_pb.ts'
+} from '../shared/gen/muster/v1/machine_pb.ts'
 import { exitCodes } from './exit-codes.ts'
 import { runMuster } from './testing/run-muster.ts'
 import { type SmallCoordinator, sampleMachine, startSmallCoordinator } from './testing/small-coordinator.ts'

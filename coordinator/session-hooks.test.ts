@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { ApproveMachineRequestSchema } from '../shared/gen/muster/v1/operator_pb.ts'
+import { ApproveMachineRequestSchema } from '../shared/gen/muster/v1/admission_pb.ts'
 import { type GeneratedKey, generateMachineKey } from '../shared/x509/machine-key.ts'
 import { approveMachine } from './api/approve-machine.ts'
 import { factsBytes, idOf, openTestAuthorities, openTestFleet } from './machines/testing/test-fleet.ts'

@@ -1,6 +1,6 @@
 import type { ChainCheck } from '../../shared/audit/event-chain.ts'
 import { verifyHead } from '../../shared/audit/signed-head.ts'
-import type { MachineAuditHead, SilentMachine } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { MachineAuditHead, SilentMachine } from '../../shared/gen/muster/v1/audit_pb.ts'
 
 export interface AuditReport {
   /** Events that were recomputed. */

@@ -1,4 +1,4 @@
-import type { Machine } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { Machine } from '../../shared/gen/muster/v1/machine_pb.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'

@@ -1,5 +1,5 @@
 import { ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
-import { MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { withDeadline } from '../../shared/lifecycle.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'

@@ -1,5 +1,5 @@
 import { escapeText } from '../../shared/escape.ts'
-import { BoundBy, type Machine } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { BoundBy, type Machine } from '../../shared/gen/muster/v1/machine_pb.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import type { Format } from '../output/format.ts'

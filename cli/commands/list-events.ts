@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js'
 import { escapeText } from '../../shared/escape.ts'
-import type { Event } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { Event } from '../../shared/gen/muster/v1/event_pb.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
 import { RpcError } from '../../shared/rpc/rpc-error.ts'

@@ -1,5 +1,6 @@
 import { escapeText } from '../../shared/escape.ts'
-import { type Machine, MachineState, type SelectorError } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Machine, MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
+import type { SelectorError } from '../../shared/gen/muster/v1/selector_pb.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'

@@ -1,4 +1,4 @@
-import { type Revision, RevisionSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Revision, RevisionSchema } from '../../shared/gen/muster/v1/revision_pb.ts'
 import { millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'

@@ -1,5 +1,5 @@
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
-import type { OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { OperationSummary } from '../../shared/gen/muster/v1/order_pb.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'

@@ -1,7 +1,7 @@
 import { status } from '@grpc/grpc-js'
 import { escapeText } from '../../shared/escape.ts'
 import { type ClusterAct, ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
-import { type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Machine, MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { Cli } from '../cli.ts'
 import { exitForAct, isDone } from '../clusters/act-state.ts'

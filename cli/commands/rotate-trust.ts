@@ -10,7 +10,7 @@ import {
   signingKeyPem,
 } from '../../shared/envelope/keys.ts'
 import { hasCode, reasonOf } from '../../shared/errors.ts'
-import type { AuthorityInfo } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { AuthorityInfo } from '../../shared/gen/muster/v1/fleet_trust_pb.ts'
 import {
   makeNextTrustSet,
   type SignedTrust,

@@ -5,7 +5,7 @@ import type {
   QueryRequestSchema,
   QueryResponse,
   QueryRow,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/question_pb.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'

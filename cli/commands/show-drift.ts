@@ -1,4 +1,5 @@
-import type { MachineDrift, SelectorError } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { MachineDrift } from '../../shared/gen/muster/v1/drift_pb.ts'
+import type { SelectorError } from '../../shared/gen/muster/v1/selector_pb.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'

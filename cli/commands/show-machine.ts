@@ -1,7 +1,7 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { escapeText } from '../../shared/escape.ts'
 import { type Facts, FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
-import { BoundBy, type GetMachineResponse, type Machine } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { BoundBy, type GetMachineResponse, type Machine } from '../../shared/gen/muster/v1/machine_pb.ts'
 import type { HostStanding } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'

@@ -1,12 +1,8 @@
 import { status } from '@grpc/grpc-js'
 import { escapeText } from '../../shared/escape.ts'
-import {
-  type GetFleetResponse,
-  GetFleetResponseSchema,
-  type HealthProblem,
-  HealthProblemSchema,
-  type Machine,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type GetFleetResponse, GetFleetResponseSchema } from '../../shared/gen/muster/v1/fleet_pb.ts'
+import { type HealthProblem, HealthProblemSchema } from '../../shared/gen/muster/v1/health_pb.ts'
+import type { Machine } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { type HostStanding, type Rollout, RolloutService } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { millisOf } from '../../shared/time.ts'

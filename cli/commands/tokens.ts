@@ -1,5 +1,5 @@
 import { escapeText } from '../../shared/escape.ts'
-import { type Token, TokenSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Token, TokenSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { durationFromMs, millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { withCoordinator } from '../connect.ts'

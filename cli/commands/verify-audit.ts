@@ -1,6 +1,7 @@
 import { ChainCheck } from '../../shared/audit/event-chain.ts'
 import { escapeText } from '../../shared/escape.ts'
-import type { Event, MachineAuditHead, SilentMachine } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { MachineAuditHead, SilentMachine } from '../../shared/gen/muster/v1/audit_pb.ts'
+import type { Event } from '../../shared/gen/muster/v1/event_pb.ts'
 import { randomId } from '../../shared/ids.ts'
 import { durationFromMs, millisOf } from '../../shared/time.ts'
 import { type AuditReport, judgeAudit } from '../audit/judge-audit.ts'

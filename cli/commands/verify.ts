@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { escapeText } from '../../shared/escape.ts'
-import type { Evidence } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { Evidence } from '../../shared/gen/muster/v1/evidence_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
 import { instantOf } from '../../shared/time.ts'

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { create, fromJsonString, toJson } from '@bufbuild/protobuf'
 import { hasCode, reasonOf } from '../../shared/errors.ts'
-import { type Evidence, EvidenceSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Evidence, EvidenceSchema } from '../../shared/gen/muster/v1/evidence_pb.ts'
 import type { Connection } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
 

@@ -6,8 +6,8 @@ import { clone, create } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { generateSigningKey } from '../../shared/envelope/keys.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
+import { type Evidence, EvidenceSchema } from '../../shared/gen/muster/v1/evidence_pb.ts'
 import { OutcomeClass, type SignedOutcome } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { type Evidence, EvidenceSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { signOutcome } from '../../shared/outcome/signed-outcome.ts'
 import {
   sampleFleetId,

@@ -1,6 +1,6 @@
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
+import type { Evidence, OutcomeEvidence } from '../../shared/gen/muster/v1/evidence_pb.ts'
 import type { OutcomeStatement } from '../../shared/gen/muster/v1/operation_pb.ts'
-import type { Evidence, OutcomeEvidence } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { verifyOutcome } from '../../shared/outcome/signed-outcome.ts'
 import { readManifest } from '../../shared/revision/read-manifest.ts'
 import { verifyManifest } from '../../shared/revision/verify-revision.ts'

@@ -1,6 +1,6 @@
 import { escapeText } from '../../shared/escape.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
-import { type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Machine, MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { shortId } from '../output/machine-listing.ts'
 
 export interface ChosenKeys {

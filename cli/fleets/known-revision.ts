@@ -7,7 +7,7 @@ import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import {
   type GetFleetRevisionResponse,
   GetFleetRevisionResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/revision_pb.ts'
 import type { KnownManifest } from '../../shared/revision/read-manifest.ts'
 import { readTarget, targetDigest } from '../../shared/revision/read-target.ts'
 import { verifyManifest } from '../../shared/revision/verify-revision.ts'

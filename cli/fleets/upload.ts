@@ -1,4 +1,4 @@
-import type { PublishRevisionResponse } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { PublishRevisionResponse } from '../../shared/gen/muster/v1/revision_pb.ts'
 import type { Cli } from '../cli.ts'
 import type { Connection } from '../connect.ts'
 import { formatBytes } from '../duration.ts'

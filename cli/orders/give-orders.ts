@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { GiveOrdersRequestSchema, OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GiveOrdersRequestSchema, OperationSummary } from '../../shared/gen/muster/v1/order_pb.ts'
 import { randomId } from '../../shared/ids.ts'
 import type { Cli } from '../cli.ts'
 import { reportSelectorErrors } from '../commands/list-machines.ts'

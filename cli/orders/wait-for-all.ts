@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js'
-import type { OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { OperationSummary } from '../../shared/gen/muster/v1/order_pb.ts'
 import { DeadlineError, pause, withDeadline } from '../../shared/lifecycle.ts'
 import { backoffMs } from '../../shared/retry.ts'
 import { RpcError } from '../../shared/rpc/rpc-error.ts'

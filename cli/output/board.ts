@@ -1,5 +1,5 @@
 import { escapeText } from '../../shared/escape.ts'
-import type { OperationSummary } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { OperationSummary } from '../../shared/gen/muster/v1/order_pb.ts'
 import type { Cli } from '../cli.ts'
 import { formatDuration } from '../duration.ts'
 import { paint } from './colour.ts'

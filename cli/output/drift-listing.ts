@@ -1,4 +1,4 @@
-import { type MachineDrift, MachineDriftSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type MachineDrift, MachineDriftSchema } from '../../shared/gen/muster/v1/drift_pb.ts'
 import { millisOf } from '../../shared/time.ts'
 import type { Style } from './colour.ts'
 import { ago, shortId } from './machine-listing.ts'

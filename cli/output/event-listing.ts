@@ -1,4 +1,4 @@
-import { type Event, EventSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Event, EventSchema } from '../../shared/gen/muster/v1/event_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { millisOf } from '../../shared/time.ts'
 import { ago, shortId } from './machine-listing.ts'

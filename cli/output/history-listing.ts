@@ -1,4 +1,4 @@
-import type { FactsChange } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { FactsChange } from '../../shared/gen/muster/v1/facts_change_pb.ts'
 import { millisOf } from '../../shared/time.ts'
 import { formatBytes } from '../duration.ts'
 import { ago } from './machine-listing.ts'

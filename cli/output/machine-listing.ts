@@ -3,7 +3,7 @@ import {
   MachineSchema,
   MachineState,
   MachineStateSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/machine_pb.ts'
 import { outcomeName, phaseName } from '../../shared/operation-names.ts'
 import { millisOf } from '../../shared/time.ts'
 import { formatDuration } from '../duration.ts'

@@ -1,5 +1,5 @@
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { type OperationSummary, OperationSummarySchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type OperationSummary, OperationSummarySchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { outcomeName, phaseName } from '../../shared/operation-names.ts'
 import { millisOf } from '../../shared/time.ts'
 import { formatDuration } from '../duration.ts'

@@ -1,5 +1,5 @@
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { type OperationSummary, OperationSummarySchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type OperationSummary, OperationSummarySchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { type Plan, PlanMode } from '../../shared/gen/muster/v1/plan_pb.ts'
 import { formatBytes } from '../duration.ts'
 import { paint, type Style } from './colour.ts'

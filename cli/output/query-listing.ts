@@ -1,4 +1,4 @@
-import type { QueryRow } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { QueryRow } from '../../shared/gen/muster/v1/question_pb.ts'
 import { toJsonLine } from './format.ts'
 import { shortId } from './machine-listing.ts'
 import type { Plain, PlainRecord } from './plain.ts'

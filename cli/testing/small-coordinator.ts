@@ -8,25 +8,17 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { Server, status } from '@grpc/grpc-js'
 import { ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
+import { type Event, EventSchema } from '../../shared/gen/muster/v1/event_pb.ts'
+import { type Evidence, EvidenceSchema } from '../../shared/gen/muster/v1/evidence_pb.ts'
+import type { FactsChange } from '../../shared/gen/muster/v1/facts_change_pb.ts'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
+import { type Machine, MachineSchema, MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
-import {
-  type Event,
-  EventSchema,
-  type Evidence,
-  EvidenceSchema,
-  type FactsChange,
-  type Machine,
-  MachineSchema,
-  MachineState,
-  type OperationSummary,
-  OperationSummarySchema,
-  OperatorService,
-  type Token,
-  TokenSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+import { OperatorService } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type OperationSummary, OperationSummarySchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { PlanMode, PlanSchema } from '../../shared/gen/muster/v1/plan_pb.ts'
 import { RolloutService } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { type Token, TokenSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { operationId, randomId } from '../../shared/ids.ts'
 import { compileExpression, select } from '../../shared/query/expression.ts'
 import { factsToCel } from '../../shared/query/message-to-cel.ts'

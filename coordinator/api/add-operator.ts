@@ -1,7 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import type { Clock } from '../../shared/clock.ts'
-import type { AddOperatorRequest, AddOperatorResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type {
+  AddOperatorRequest,
+  AddOperatorResponseSchema,
+} from '../../shared/gen/muster/v1/operator_account_pb.ts'
 import { isHostName } from '../../shared/revision/host-name.ts'
 import { exists, invalid, precondition } from '../../shared/rpc/rpc-error.ts'
 import { msFromDuration } from '../../shared/time.ts'

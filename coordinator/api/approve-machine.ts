@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type {
   ApproveMachineRequest,
   ApproveMachineResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/admission_pb.ts'
 import { precondition } from '../../shared/rpc/rpc-error.ts'
 import { findConflicts, recordFindings } from '../enrolment/find-conflicts.ts'
 import { bindByHand } from '../machines/bind-by-hand.ts'

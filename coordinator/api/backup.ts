@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
-import type { BackupRequest, BackupResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { BackupRequest, BackupResponseSchema } from '../../shared/gen/muster/v1/backup_pb.ts'
 import type { Logger } from '../../shared/log.ts'
 import { exhausted } from '../../shared/rpc/rpc-error.ts'
 import { type BackupSource, makeBackup } from '../backup/make-backup.ts'

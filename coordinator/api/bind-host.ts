@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { BindHostRequest, BindHostResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { BindHostRequest, BindHostResponseSchema } from '../../shared/gen/muster/v1/admission_pb.ts'
 import { precondition } from '../../shared/rpc/rpc-error.ts'
 import { bindByHand } from '../machines/bind-by-hand.ts'
 import { type ChangeStateDeps, requireMachine } from '../machines/change-state.ts'

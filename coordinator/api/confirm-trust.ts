@@ -3,7 +3,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type {
   ConfirmTrustRequest,
   ConfirmTrustResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/fleet_trust_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { precondition } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { CreateTokenRequest, CreateTokenResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { CreateTokenRequest, CreateTokenResponseSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { exists, invalid } from '../../shared/rpc/rpc-error.ts'
 import { msFromDuration } from '../../shared/time.ts'
 import type { Authorities } from '../authority/authorities.ts'

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import type { AuthorityInfoSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { AuthorityInfoSchema } from '../../shared/gen/muster/v1/fleet_trust_pb.ts'
 import type { Authorities } from '../authority/authorities.ts'
 
 export function describeAuthorities(

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import type { TokenSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { TokenSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { readLabels } from '../store/json.ts'
 import type { TokenRow } from '../store/tokens.ts'
 

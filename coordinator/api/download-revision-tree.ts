@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type {
   DownloadRevisionTreeRequest,
   DownloadRevisionTreeResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/revision_pb.ts'
 import type { Blobs } from '../revisions/blobs.ts'
 import { requireRevision } from '../revisions/describe-revision.ts'
 import type { Store } from '../store/store.ts'

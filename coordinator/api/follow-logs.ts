@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { FollowLogsRequest, FollowLogsResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { FollowLogsRequest, FollowLogsResponseSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { invalid, notFound } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { resolveMachine } from '../machines/resolve.ts'

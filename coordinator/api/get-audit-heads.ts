@@ -6,7 +6,7 @@ import { SignedAuditHeadSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type {
   GetAuditHeadsRequest,
   GetAuditHeadsResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/audit_pb.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import type { GetDriftRequest, GetDriftResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GetDriftRequest, GetDriftResponseSchema } from '../../shared/gen/muster/v1/drift_pb.ts'
 import { judgeDrift } from '../drift/judge-drift.ts'
 import { type DriftDeps, type MachineSystems, readDrift } from '../drift/read-drift.ts'
 import type { FleetQueryDeps } from '../queries/evaluate-fleet.ts'

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
-import type { GetEvidenceRequest, GetEvidenceResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GetEvidenceRequest, GetEvidenceResponseSchema } from '../../shared/gen/muster/v1/evidence_pb.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { resolveMachine } from '../machines/resolve.ts'

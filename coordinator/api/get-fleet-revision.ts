@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type {
   GetFleetRevisionRequest,
   GetFleetRevisionResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/revision_pb.ts'
 import { describeRevision, requireRevision } from '../revisions/describe-revision.ts'
 import type { Store } from '../store/store.ts'
 import { targetsOfRevision } from '../store/targets.ts'

@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type {
   GetFleetTrustRequest,
   GetFleetTrustResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/fleet_trust_pb.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { FleetTrust } from '../machines/fleet-trust.ts'
 import type { Caller } from './caller.ts'

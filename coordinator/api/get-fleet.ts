@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
-import type { GetFleetRequest, GetFleetResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GetFleetRequest, GetFleetResponseSchema } from '../../shared/gen/muster/v1/fleet_pb.ts'
 import { VERSION } from '../../shared/version.ts'
 import type { Authorities } from '../authority/authorities.ts'
 import type { DescribeDeps } from '../machines/describe-machines.ts'

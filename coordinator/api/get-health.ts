@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import type { GetHealthRequest, GetHealthResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GetHealthRequest, GetHealthResponseSchema } from '../../shared/gen/muster/v1/health_pb.ts'
 import { judgeFleet } from '../health/judge-fleet.ts'
 import { type FleetLifeDeps, readFleetLife } from '../health/read-fleet-life.ts'
 import { fleetProblems } from '../machines/fleet-problems.ts'

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import type { GetMachineRequest, GetMachineResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GetMachineRequest, GetMachineResponseSchema } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { describeEvent } from '../machines/describe-event.ts'
 import { type DescribeDeps, describeMachine } from '../machines/describe-machines.ts'

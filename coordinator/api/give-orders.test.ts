@@ -11,7 +11,7 @@ import {
   Phase,
   PhaseRecordSchema,
 } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { randomId } from '../../shared/ids.ts'
 import { ownHostBackup } from '../backup/own-host-backup.ts'
 import { MachineDirectory } from '../machines/directory.ts'

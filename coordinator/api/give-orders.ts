@@ -1,5 +1,5 @@
 import { create, fromBinary, type MessageInitShape } from '@bufbuild/protobuf'
-import type { GiveOrdersRequest, GiveOrdersResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GiveOrdersRequest, GiveOrdersResponseSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'

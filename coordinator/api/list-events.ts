@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { ListEventsRequest, ListEventsResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { ListEventsRequest, ListEventsResponseSchema } from '../../shared/gen/muster/v1/event_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { describeEvent } from '../machines/describe-event.ts'

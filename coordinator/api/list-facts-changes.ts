@@ -4,7 +4,7 @@ import type {
   FactsChangeSchema,
   ListFactsChangesRequest,
   ListFactsChangesResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/facts_change_pb.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { MAX_FACTS_BYTES, readFacts } from '../machines/read-facts.ts'

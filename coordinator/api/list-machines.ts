@@ -3,7 +3,7 @@ import type {
   ListMachinesRequest,
   ListMachinesResponseSchema,
   MachineState,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/machine_pb.ts'
 import { isDigest } from '../../shared/ids.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { describeMachines, type MachineInit, STATE_NUMBERS } from '../machines/describe-machines.ts'

@@ -3,7 +3,7 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type {
   ListOperatorsRequest,
   ListOperatorsResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/operator_account_pb.ts'
 import { allOperators } from '../store/operators.ts'
 import type { Store } from '../store/store.ts'
 import type { Caller } from './caller.ts'

@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type {
   ListRevisionsRequest,
   ListRevisionsResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/revision_pb.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import { describeRevision } from '../revisions/describe-revision.ts'
 import { listRevisionRows } from '../store/revisions.ts'

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { ListTokensRequest, ListTokensResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { ListTokensRequest, ListTokensResponseSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import type { Store } from '../store/store.ts'
 import { listTokenRows, tokenUses } from '../store/tokens.ts'
 import type { Caller } from './caller.ts'

@@ -5,17 +5,19 @@ import {
   ApproveMachineRequestSchema,
   BanMachineRequestSchema,
   BindHostRequestSchema,
-  CreateTokenRequestSchema,
   EvictMachineRequestSchema,
-  GetFleetRequestSchema,
-  GetMachineRequestSchema,
-  ListEventsRequestSchema,
-  ListMachinesRequestSchema,
-  MachineState,
   RejectMachineRequestSchema,
   ReleaseMachineRequestSchema,
   UnbindHostRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/admission_pb.ts'
+import { ListEventsRequestSchema } from '../../shared/gen/muster/v1/event_pb.ts'
+import { GetFleetRequestSchema } from '../../shared/gen/muster/v1/fleet_pb.ts'
+import {
+  GetMachineRequestSchema,
+  ListMachinesRequestSchema,
+  MachineState,
+} from '../../shared/gen/muster/v1/machine_pb.ts'
+import { CreateTokenRequestSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'
 import { MachineDirectory } from '../machines/directory.ts'

@@ -6,7 +6,7 @@ import type {
   PublishHeader,
   PublishRevisionRequest,
   PublishRevisionResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/revision_pb.ts'
 import { DeadlineError, withDeadline } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import {

@@ -1,7 +1,7 @@
 import type { CelValue } from '@bufbuild/cel'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
-import type { QueryRequest, QueryResponseSchema, QueryRow } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { QueryRequest, QueryResponseSchema, QueryRow } from '../../shared/gen/muster/v1/question_pb.ts'
 import { celToJson } from '../../shared/query/cel-to-json.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { MachineEntry } from '../machines/entry.ts'

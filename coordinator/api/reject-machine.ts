@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type {
   RejectMachineRequest,
   RejectMachineResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/admission_pb.ts'
 import { type ChangeStateDeps, sendAway } from '../machines/change-state.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import { actorOf, type Caller } from './caller.ts'

@@ -4,7 +4,7 @@ import { cutText } from '../../shared/cut-text.ts'
 import type {
   ReleaseMachineRequest,
   ReleaseMachineResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/admission_pb.ts'
 import { precondition } from '../../shared/rpc/rpc-error.ts'
 import { type ChangeStateDeps, MAX_REASON_CHARS, requireMachine } from '../machines/change-state.ts'
 import { describeMachine } from '../machines/describe-machines.ts'

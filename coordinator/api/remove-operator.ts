@@ -3,7 +3,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type {
   RemoveOperatorRequest,
   RemoveOperatorResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/operator_account_pb.ts'
 import { notFound } from '../../shared/rpc/rpc-error.ts'
 import type { OperatorBook } from '../machines/operator-book.ts'
 import { recordEvent } from '../store/events.ts'

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { Clock } from '../../shared/clock.ts'
-import type { RevokeTokenRequest, RevokeTokenResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { RevokeTokenRequest, RevokeTokenResponseSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { notFound } from '../../shared/rpc/rpc-error.ts'
 import { recordEvent } from '../store/events.ts'
 import type { Store } from '../store/store.ts'

@@ -3,7 +3,7 @@ import type { Clock } from '../../shared/clock.ts'
 import type {
   RotateAuthorityRequest,
   RotateAuthorityResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/fleet_trust_pb.ts'
 import { invalid, precondition } from '../../shared/rpc/rpc-error.ts'
 import { readTrustSet } from '../../shared/trust/trust-set.ts'
 import type { Authorities, RotationResult } from '../authority/authorities.ts'

@@ -1,5 +1,5 @@
 import { reasonOf } from '../../shared/errors.ts'
-import type { GiveOrdersRequest } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GiveOrdersRequest } from '../../shared/gen/muster/v1/order_pb.ts'
 import { notFound, RpcError } from '../../shared/rpc/rpc-error.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import { resolveMachine } from '../machines/resolve.ts'

@@ -4,7 +4,7 @@ import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import type {
   SetFleetTrustRequest,
   SetFleetTrustResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/fleet_trust_pb.ts'
 import { aborted, denied, invalid, precondition } from '../../shared/rpc/rpc-error.ts'
 import { type KnownTrust, readTrustSet } from '../../shared/trust/trust-set.ts'
 import { type TrustWalk, walkTrust } from '../../shared/trust/walk-trust.ts'

@@ -2,18 +2,20 @@ import { X509Certificate } from 'node:crypto'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { generateSigningKey } from '../../shared/envelope/keys.ts'
+import { ApproveMachineRequestSchema } from '../../shared/gen/muster/v1/admission_pb.ts'
 import { TrustReportSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { Envelope } from '../../shared/gen/muster/v1/envelope_pb.ts'
 import {
-  AddOperatorRequestSchema,
-  ApproveMachineRequestSchema,
   ConfirmTrustRequestSchema,
-  CreateTokenRequestSchema,
-  ListOperatorsRequestSchema,
-  RemoveOperatorRequestSchema,
   RotateAuthorityRequestSchema,
   SetFleetTrustRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/fleet_trust_pb.ts'
+import {
+  AddOperatorRequestSchema,
+  ListOperatorsRequestSchema,
+  RemoveOperatorRequestSchema,
+} from '../../shared/gen/muster/v1/operator_account_pb.ts'
+import { CreateTokenRequestSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { makeFirstTrustSet, makeNextTrustSet, type TrustContent } from '../../shared/trust/make-trust-set.ts'
 import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { UnbindHostRequest, UnbindHostResponseSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { UnbindHostRequest, UnbindHostResponseSchema } from '../../shared/gen/muster/v1/admission_pb.ts'
 import { notFound, precondition } from '../../shared/rpc/rpc-error.ts'
 import { type ChangeStateDeps, requireMachine } from '../machines/change-state.ts'
 import { refreshMachines } from '../machines/refresh.ts'

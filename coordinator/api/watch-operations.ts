@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type {
   WatchOperationsRequest,
   WatchOperationsResponseSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/order_pb.ts'
 import { invalid } from '../../shared/rpc/rpc-error.ts'
 import type { ChangeFeed } from '../operations/change-feed.ts'
 import { describeOperations } from '../operations/describe-operation.ts'

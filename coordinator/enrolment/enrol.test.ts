@@ -1,19 +1,21 @@
 import { X509Certificate } from 'node:crypto'
 import { create } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ReportFailureRequestSchema } from '../../shared/gen/muster/v1/enrolment_pb.ts'
 import {
   ApproveMachineRequestSchema,
   BanMachineRequestSchema,
-  CreateTokenRequestSchema,
   EvictMachineRequestSchema,
-  ListEventsRequestSchema,
-  ListTokensRequestSchema,
   RejectMachineRequestSchema,
   ReleaseMachineRequestSchema,
-  RevokeTokenRequestSchema,
   UnbindHostRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/admission_pb.ts'
+import { ReportFailureRequestSchema } from '../../shared/gen/muster/v1/enrolment_pb.ts'
+import { ListEventsRequestSchema } from '../../shared/gen/muster/v1/event_pb.ts'
+import {
+  CreateTokenRequestSchema,
+  ListTokensRequestSchema,
+  RevokeTokenRequestSchema,
+} from '../../shared/gen/muster/v1/token_pb.ts'
 import { createLogger } from '../../shared/log.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'

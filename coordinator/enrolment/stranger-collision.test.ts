@@ -1,9 +1,7 @@
 import { create } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  ApproveMachineRequestSchema,
-  CreateTokenRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+import { ApproveMachineRequestSchema } from '../../shared/gen/muster/v1/admission_pb.ts'
+import { CreateTokenRequestSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'
 import { approveMachine } from '../api/approve-machine.ts'

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import type { EventSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { EventSchema } from '../../shared/gen/muster/v1/event_pb.ts'
 import type { EventRow } from '../store/events.ts'
 
 export function describeEvent(row: EventRow): MessageInitShape<typeof EventSchema> {

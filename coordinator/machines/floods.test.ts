@@ -1,11 +1,9 @@
 import { create } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ApproveMachineRequestSchema } from '../../shared/gen/muster/v1/admission_pb.ts'
 import { TrustReportSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { ReportFailureRequestSchema } from '../../shared/gen/muster/v1/enrolment_pb.ts'
-import {
-  ApproveMachineRequestSchema,
-  CreateTokenRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+import { CreateTokenRequestSchema } from '../../shared/gen/muster/v1/token_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'

@@ -2,13 +2,13 @@ import { create } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { AgentEventSchema, TrustReportSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
-import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import {
   ApproveMachineRequestSchema,
   BanMachineRequestSchema,
   ReleaseMachineRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/admission_pb.ts'
+import { AgentEventSchema, TrustReportSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { type GeneratedKey, generateMachineKey } from '../../shared/x509/machine-key.ts'
 import { approveMachine } from '../api/approve-machine.ts'
 import { banMachine } from '../api/ban-machine.ts'

@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { describe, expect, it } from 'vitest'
-import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import {
   ACTIONS,
   actionColumns,

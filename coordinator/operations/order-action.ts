@@ -1,6 +1,6 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
-import type { GiveOrdersRequest } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { GiveOrdersRequest } from '../../shared/gen/muster/v1/order_pb.ts'
 import type { OperationRow } from '../store/operations.ts'
 
 export const ACTIONS = [

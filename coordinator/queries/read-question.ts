@@ -1,4 +1,4 @@
-import type { QueryRequest } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { QueryRequest } from '../../shared/gen/muster/v1/question_pb.ts'
 import { type AggregateName, readAggregate } from '../../shared/query/aggregate.ts'
 import {
   type Compilation,

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Kysely } from 'kysely'
-import type { RevisionSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { RevisionSchema } from '../../shared/gen/muster/v1/revision_pb.ts'
 import { invalid, notFound } from '../../shared/rpc/rpc-error.ts'
 import { findRevision, newestRevision, type StoredRevision } from '../store/revisions.ts'
 import type { Database } from '../store/tables.ts'

@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
-import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { RolloutState } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { giveOrders } from '../api/give-orders.ts'
 import { recordStatus } from '../machines/record-status.ts'

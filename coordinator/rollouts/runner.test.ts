@@ -2,7 +2,7 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import { timestampMs } from '@bufbuild/protobuf/wkt'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import {
   AcceptRestoreRequestSchema,
   OverrideGateRequestSchema,

@@ -1,4 +1,4 @@
-import type { Machine } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { Machine } from '../../shared/gen/muster/v1/machine_pb.ts'
 import type { LocalCoordinator } from '../start/local-coordinator.ts'
 import { until } from '../start/until.ts'
 import type { Builder } from './builder.ts'

@@ -1,7 +1,7 @@
 import { cp, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { until } from '../start/until.ts'
 import { agentOf, type DemoContext, untilMachine } from './context.ts'
 import { writeBadUnit, writeGeneration } from './fleet-files.ts'

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Machine, MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { writeMadeUpRoot } from '../made-up-root.ts'
 import { buildAll, buildSimulated } from './builder.ts'
 import { agentOf, type DemoContext, HERE, machinesOf, untilMachine } from './context.ts'

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Machine, MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
-import { type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
 import { agentOf, type DemoContext, HERE, machinesOf, untilMachine } from './context.ts'
 import { DemoError } from './demo-error.ts'
 import { readFleetFile, writeGeneration, writeHosts, writeStandInFlake } from './fleet-files.ts'

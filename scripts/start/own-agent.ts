@@ -1,7 +1,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { reasonOf } from '../../shared/errors.ts'
-import { type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
+import { type Machine, MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { ChildProgram } from './child-program.ts'
 import type { LocalCoordinator } from './local-coordinator.ts'

@@ -14,7 +14,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { NodeStatusSchema } from '../gen/muster/v1/agent_pb.ts'
 import { FactsSchema } from '../gen/muster/v1/facts_pb.ts'
-import { MachineSchema } from '../gen/muster/v1/operator_pb.ts'
+import { MachineSchema } from '../gen/muster/v1/machine_pb.ts'
 import {
   DisksAnswerSchema,
   JournalAnswerSchema,

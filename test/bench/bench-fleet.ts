@@ -19,7 +19,7 @@ import { TargetSchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import {
   type PublishRevisionRequest,
   PublishRevisionRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/revision_pb.ts'
 import { randomId, sha256Hex } from '../../shared/ids.ts'
 import { buildManifest } from '../../shared/revision/build-manifest.ts'
 import { makeFirstTrustSet } from '../../shared/trust/make-trust-set.ts'

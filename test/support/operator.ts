@@ -15,7 +15,7 @@ import type { Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import {
   PublishHeaderSchema,
   type PublishRevisionRequestSchema,
-} from '../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../shared/gen/muster/v1/revision_pb.ts'
 import { randomId } from '../../shared/ids.ts'
 import {
   type BuiltManifest,

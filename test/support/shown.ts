@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { vi } from 'vitest'
-import { type Event, type Machine, MachineState } from '../../shared/gen/muster/v1/operator_pb.ts'
+import type { Event } from '../../shared/gen/muster/v1/event_pb.ts'
+import { type Machine, MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
 import type { AgentProcess, Fleet } from './fleet.ts'
 import type { Found } from './wait-until.ts'
 

@@ -16,7 +16,7 @@ import {
 import {
   type PublishRevisionRequest,
   PublishRevisionRequestSchema,
-} from '../../../shared/gen/muster/v1/operator_pb.ts'
+} from '../../../shared/gen/muster/v1/revision_pb.ts'
 import { randomId, sha256Hex } from '../../../shared/ids.ts'
 import {
   type BuiltManifest,

@@ -1,7 +1,7 @@
 import { access, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
-import { MachineState } from '../../../shared/gen/muster/v1/operator_pb.ts'
+import { MachineState } from '../../../shared/gen/muster/v1/machine_pb.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
 import { idOf, makeToken, shownMachine, until, untilActive, untilConsole } from '../../support/shown.ts'

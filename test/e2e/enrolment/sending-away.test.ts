@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { AgentService } from '../../../shared/gen/muster/v1/agent_pb.ts'
-import { MachineState } from '../../../shared/gen/muster/v1/operator_pb.ts'
+import { MachineState } from '../../../shared/gen/muster/v1/machine_pb.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
 import {

@@ -1,7 +1,7 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FactsSchema } from '../../../shared/gen/muster/v1/facts_pb.ts'
-import { BoundBy, MachineState } from '../../../shared/gen/muster/v1/operator_pb.ts'
+import { BoundBy, MachineState } from '../../../shared/gen/muster/v1/machine_pb.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
 import { addOperator, type Operator } from '../../support/operator.ts'
 import { RawMachine } from '../../support/raw-machine.ts'

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { MachineState } from '../../../shared/gen/muster/v1/operator_pb.ts'
+import { MachineState } from '../../../shared/gen/muster/v1/machine_pb.ts'
 import { startFleet } from '../../support/fleet.ts'
 import { addOperator } from '../../support/operator.ts'
 import { RawMachine } from '../../support/raw-machine.ts'

@@ -1,7 +1,7 @@
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Machine, MachineState } from '../../../shared/gen/muster/v1/machine_pb.ts'
 import type { Outcome } from '../../../shared/gen/muster/v1/operation_pb.ts'
-import { type Machine, MachineState } from '../../../shared/gen/muster/v1/operator_pb.ts'
 import { randomId } from '../../../shared/ids.ts'
 import { waitUntil } from '../../support/wait-until.ts'
 import { type AgentProgram, buildAgentProgram } from '../agent-program.ts'
