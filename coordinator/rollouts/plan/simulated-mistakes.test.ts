@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { BROKEN_PLANNERS, SMALL_WORLD } from './testing/broken-planners.ts'
+import { BROKEN_PLANNERS } from './testing/broken-planners/broken-planners.ts'
+import { SMALL_WORLD } from './testing/broken-planners/worlds.ts'
 import { simulateRollouts } from './testing/simulate-rollouts.ts'
 
 describe('the made-up world', () => {

@@ -1,0 +1,123 @@
+import { planRollouts } from '../../plan-rollouts.ts'
+import {
+  type BrokenPlanner,
+  goingPast,
+  withHosts,
+  withOperations,
+  withoutMemory,
+  withRecords,
+} from './break-planner.ts'
+import { BUSY, TAKES_BACK } from './worlds.ts'
+
+/** Mistakes about how a rollout goes on: after failures, pauses and others, back again, and to its end. */
+export const BREAK_COURSE: readonly BrokenPlanner[] = [
+  {
+    name: 'goes on after a failure',
+    notices: /after it was stopped|after a canary failed/,
+    planner: () =>
+      withRecords(rollout => ({
+        ...rollout,
+        settings: { ...rollout.settings, onFailure: 'continue', maxFailures: undefined },
+      })),
+    options: { onFailure: 'stop' },
+  },
+  {
+    name: 'goes on while it is paused',
+    notices: /not running/,
+    planner: () =>
+      withRecords(rollout => ({ ...rollout, state: rollout.state === 'paused' ? 'running' : rollout.state })),
+  },
+  {
+    name: 'begins what waits for another rollout',
+    notices: /before its turn/,
+    planner: () => withRecords(rollout => ({ ...rollout, after: [] })),
+  },
+  {
+    name: 'decides from what was, and grants again what it granted (N33)',
+    notices: /granted twice|two steps at once|closes nothing|acts twice/,
+    planner: withoutMemory,
+  },
+  {
+    name: 'begins to take back what is not over',
+    notices: /before what it takes back is over|two steps at once|another rollout has it/,
+    planner: () => withRecords(rollout => ({ ...rollout, reverts: undefined })),
+    options: TAKES_BACK,
+  },
+  {
+    name: 'takes nothing back, and says that it did',
+    notices: /takes nothing back|was to go back to 3/,
+    planner: () => (snapshot, nowMs) => {
+      const decision = planRollouts(snapshot, nowMs)
+      const back = new Set(
+        snapshot.rollouts.filter(({ reverts }) => reverts !== undefined).map(({ id }) => id),
+      )
+      const grants = decision.grants.map(grant =>
+        back.has(grant.rollout) && grant.step === 'act' ? { ...grant, skipped: 'made up' } : grant,
+      )
+      return { ...decision, grants }
+    },
+    options: TAKES_BACK,
+  },
+  {
+    name: 'goes on to take back what somebody called off',
+    notices: /not running/,
+    planner: () =>
+      withRecords(rollout =>
+        rollout.reverts === undefined || rollout.state !== 'ending' || rollout.endsAs !== 'aborted'
+          ? rollout
+          : { ...rollout, state: 'running', endsAs: undefined },
+      ),
+    options: TAKES_BACK,
+  },
+  {
+    name: 'lets hosts be left behind by an end without their names',
+    notices: /nobody said that .* was left behind/,
+    planner: () => (snapshot, nowMs) => {
+      const decision = planRollouts(snapshot, nowMs)
+      return { ...decision, moves: decision.moves.map(move => ({ ...move, reason: '' })) }
+    },
+    options: { late: 0.5 },
+  },
+  {
+    name: 'ends nothing',
+    notices: /is running|is ending/,
+    planner: () => (snapshot, nowMs) => {
+      const decision = planRollouts(snapshot, nowMs)
+      return { ...decision, moves: decision.moves.filter(({ state }) => state === 'ending') }
+    },
+    options: { clusters: [], alone: 3 },
+  },
+  {
+    name: 'leaves behind who lost its session a moment ago',
+    notices: /left behind after a moment/,
+    planner: () => withHosts(view => ({ ...view, awaySinceMs: undefined })),
+  },
+  {
+    name: 'tries again at once what did not hold',
+    notices: /tried again too early/,
+    planner: () => goingPast('retry'),
+    options: { clusters: [], alone: 30, actions: ['apply', 'apply', 'apply'], retrying: 0.5 },
+  },
+  {
+    name: 'tries again without end what does not hold',
+    notices: /tried too often/,
+    planner: () =>
+      withOperations(view => ({
+        ...view,
+        retryDelaysMs: view.state === 'retry' ? [...view.retryDelaysMs, ...view.retryDelaysMs] : [],
+      })),
+    options: { clusters: [], alone: 30, actions: ['apply', 'apply', 'apply'], retrying: 0.7 },
+  },
+  {
+    name: 'gives up at once what a cluster would not begin',
+    notices: /given up too early/,
+    planner: () => withOperations(view => (view.state === 'unwilling' ? { ...view, state: 'failed' } : view)),
+    options: { ...BUSY, mishaps: true, actions: ['reboot', 'restart', 'reboot'] },
+  },
+  {
+    name: 'asks for ever what a cluster would not begin',
+    notices: /asked for ever/,
+    planner: () => withOperations(view => (view.state === 'unwilling' ? { ...view, state: 'open' } : view)),
+    options: { ...BUSY, mishaps: true, actions: ['reboot', 'restart', 'reboot'] },
+  },
+]
