@@ -31,13 +31,15 @@ const KEPT = 20
 const MOST_CUTS = 3
 
 /**
- * Ends an operation. INVARIANTS: what the node must remember (quarantine) is on disk before the outcome; the outcome is
- * written once, under the node's own signature; what is tidied up after it may be tidied up again.
+ * Ends an operation. INVARIANTS: what the node must remember (quarantine) is on disk before the outcome, and nothing is armed any more: whoever
+ * is killed after it does not come back to what is over; the outcome is written once, under the node's own signature; what is tidied up after
+ * it may be tidied up again.
  */
 export async function conclude(context: StepContext, conclusion: Conclusion): Promise<void> {
   const { deps, operation, state, input, record } = context
   await rememberFailure(context, conclusion)
   await disarmUnrecorded(context)
+  await disarm(context)
   await letGo(context, conclusion)
   const { exitCode, firstCause, quarantine: _q, hold: _h, ...rest } = conclusion
   const outcome = create(OutcomeSchema, {
@@ -63,7 +65,6 @@ export async function conclude(context: StepContext, conclusion: Conclusion): Pr
     'operation ended',
   )
   try {
-    if (state.round) await disarmDeadMan(deps.units, armFolder(deps.stateDir, operation, state.round.number))
     await tidy(context, input.states())
     const settled = state.round !== undefined && GOOD.includes(rest.class)
     if (settled && deps.units.kind === 'systemd') {
@@ -90,6 +91,16 @@ async function disarmUnrecorded({ deps, operation, state }: StepContext): Promis
     const reason = 'armed, but nothing was begun'
     await claimUntouched(folder, { class: OutcomeClass.UNKNOWN, refusal: '', reason, exitCode: undefined })
     await disarmDeadMan(deps.units, folder)
+  }
+}
+
+/** Takes the timers of the last round away. What cannot be taken away finds that all is decided when its time comes. */
+async function disarm({ deps, operation, state }: StepContext): Promise<void> {
+  if (!state.round) return
+  try {
+    await disarmDeadMan(deps.units, armFolder(deps.stateDir, operation, state.round.number))
+  } catch (error) {
+    deps.log.warn({ operationId: operation, err: reasonOf(error) }, 'timers of an operation remain')
   }
 }
 

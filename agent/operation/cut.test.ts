@@ -64,9 +64,18 @@ async function live({ ends, coordinator, events }: Life) {
     await node.start()
   }
   const outcome = await node.outcome(id)
+  // At this very moment: an agent that is killed now takes nothing away any more.
+  const { armed } = node.units
   const journal = await node.journal()
   await node.units.idle()
-  return { outcome, journal, switches, current: system.links.get(CURRENT), profile: bootDefault(system) }
+  return {
+    outcome,
+    journal,
+    switches,
+    armed,
+    current: system.links.get(CURRENT),
+    profile: bootDefault(system),
+  }
 }
 
 it('an operation of a node that is killed and cut off at any moment ends, in truth: N12, N36, T26, T28', async () => {
@@ -83,7 +92,8 @@ it('an operation of a node that is killed and cut off at any moment ends, in tru
   })
   await fc.assert(
     fc.asyncProperty(life, async given => {
-      const { outcome, journal, switches, current, profile } = await live(given)
+      const { outcome, journal, switches, armed, current, profile } = await live(given)
+      expect(armed).toEqual([])
       const good = outcome.class === OutcomeClass.SUCCEEDED
       const name = outcomeName(outcome.class)
       expect([name, current, profile]).toEqual(good ? [name, NEW, NEW] : [name, OLD, OLD])

@@ -54,7 +54,7 @@ describe.skipIf(why !== undefined)(
         generation: '2',
         etc: { proof: 'the second generation\n' },
       })
-      expect(outcome).toMatchObject({ class: OutcomeClass.SUCCEEDED })
+      expect(outcome, outcome.reason).toMatchObject({ class: OutcomeClass.SUCCEEDED })
       expect(await fleet.vm.state()).toMatchObject({ current: system, profile: system, bootDefault: system })
       expect(await fleet.vm.readFile('/etc/proof')).toBe('the second generation\n')
       expect(await entries()).toEqual(['nixos-generation-1.conf', 'nixos-generation-2.conf'])
@@ -65,7 +65,7 @@ describe.skipIf(why !== undefined)(
       timeout: SLOW_MS,
     }, async () => {
       const { outcome, system } = await fleet.apply({ generation: '3', kernelParams: ['lab.trial=3'] })
-      expect(outcome).toMatchObject({ class: OutcomeClass.SUCCEEDED })
+      expect(outcome, outcome.reason).toMatchObject({ class: OutcomeClass.SUCCEEDED })
       expect(fleet.vm.boots).toBe(2)
       expect(await fleet.vm.state()).toEqual({
         booted: system,
@@ -82,7 +82,7 @@ describe.skipIf(why !== undefined)(
       const before = await fleet.vm.state()
       const panicking = { generation: '4', kernelParams: ['rdinit=/nothing', 'root=/dev/nothing'] }
       const { outcome } = await fleet.apply(panicking)
-      expect(outcome).toMatchObject({ class: OutcomeClass.ROLLED_BACK })
+      expect(outcome, outcome.reason).toMatchObject({ class: OutcomeClass.ROLLED_BACK })
       expect(await fleet.vm.console()).toContain('Kernel panic')
       expect(fleet.vm.boots).toBe(3)
       expect(await fleet.vm.state()).toEqual(before)

@@ -85,8 +85,9 @@ export async function atRest(fleet: LabFleet, host: string): Promise<void> {
       ])
       const left = listed
         .split('\n')
-        .some(line => /^muster-(switch|return|back|prove|boot)-/.test(line.trim()))
-      return left ? undefined : true
+        .filter(line => /^muster-(switch|return|back|prove|boot)-/.test(line.trim()))
+      if (left.length > 0) throw new Error(`there is ${left.join(', ')}`)
+      return true
     },
     { timeoutMs: 60_000 },
   )
