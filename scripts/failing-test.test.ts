@@ -1,14 +1,13 @@
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { LAB_PROGRAMS } from './lab-programs.mjs'
 
 const top = join(import.meta.dirname, '..')
 
-/** Runs the test script over a checkout that has these tests alone: files of test/nix/, or paths. */
-function runOver(tests: Readonly<Record<string, string>>, ci = 'true', parts: readonly string[] = ['nix']) {
+/** Runs the test script over a checkout that has these tests alone. */
+function runOver(tests: Readonly<Record<string, string>>, ci = 'true') {
   const dir = mkdtempSync(join(tmpdir(), 'muster-run-'))
   try {
     const scripts = ['test.mjs', 'set-up.mjs', 'lab-programs.mjs', 'node-24.mjs'].map(
@@ -18,17 +17,10 @@ function runOver(tests: Readonly<Record<string, string>>, ci = 'true', parts: re
       cpSync(join(top, name), join(dir, name))
     }
     symlinkSync(join(top, 'node_modules'), join(dir, 'node_modules'))
-    for (const [name, text] of Object.entries(tests)) {
-      const file = join(dir, name.includes('/') ? name : `test/nix/${name}`)
-      mkdirSync(dirname(file), { recursive: true })
-      writeFileSync(file, text)
-    }
-    // No test here starts one of these; where one is missing it must not be installed for that.
-    const bin = join(dir, 'bin')
-    mkdirSync(bin)
-    for (const { program } of LAB_PROGRAMS) symlinkSync('/bin/false', join(bin, program))
-    const env = { ...process.env, CI: ci, VITEST: '', PATH: `${process.env.PATH}:${bin}` }
-    return spawnSync(process.execPath, ['scripts/test.mjs', ...parts], { cwd: dir, encoding: 'utf8', env })
+    mkdirSync(join(dir, 'test/nix'), { recursive: true })
+    for (const [name, text] of Object.entries(tests)) writeFileSync(join(dir, 'test/nix', name), text)
+    const env = { ...process.env, CI: ci, VITEST: '' }
+    return spawnSync(process.execPath, ['scripts/test.mjs', 'nix'], { cwd: dir, encoding: 'utf8', env })
   } finally {
     rmSync(dir, { recursive: true, force: true })
   }
@@ -69,41 +61,4 @@ it('the end of a run says of each failure what it was, with the lines that follo
   const bad = test('bad', "throw new Error('exit 6\\n\\nn5: its reason\\nand more')")
   const failing = runOver({ 'a.test.ts': bad })
   expect(failing.stdout).toContain('failed in nix: bad: Error: exit 6\n  n5: its reason\n  and more\n\nnix: ')
-})
-
-it('parts with machines run beside the others, are shown after them, and count like them', () => {
-  // Each waits until the other has begun.
-  const meets = (own: string, other: string) =>
-    `import { existsSync, writeFileSync } from 'node:fs'
-import { expect, it } from 'vitest'
-it('meets ${other}', async () => {
-  writeFileSync('${own}', '')
-  await expect.poll(() => existsSync('${other}'), { timeout: 60_000 }).toBe(true)
-  if ('${own}' === 'nix') await new Promise(resolve => setTimeout(resolve, 1_000))
-  console.log('said by ${own}')
-}, 90_000)
-`
-  const files = {
-    'a.test.ts': meets('nix', 'drivers'),
-    'test/clusters/drivers/a.test.ts': meets('drivers', 'nix'),
-    'test/clusters/drivers/b.test.ts': test('bad', "throw new Error('no')"),
-  }
-  const { status, stdout, stderr } = runOver(files, 'true', ['drivers', 'nix'])
-  expect(status, stdout + stderr).toBe(1)
-  const order = [
-    '== nix',
-    'said by nix',
-    '== drivers',
-    'said by drivers',
-    'failed in drivers: bad',
-    'drivers: 1 passed',
-  ]
-  const places = order.map(text => stdout.indexOf(text))
-  expect(places, stdout).not.toContain(-1)
-  expect(places, stdout).toEqual(places.toSorted((a, b) => a - b))
-  expect(stdout.trim().split('\n').slice(-3)).toEqual([
-    expect.stringMatching(/^drivers: 1 passed, 1 failed \(\d+\.\d min\)$/),
-    expect.stringMatching(/^nix: 1 passed, 0 failed \(\d+\.\d min\)$/),
-    '2 passed, 1 failed',
-  ])
 })

@@ -2,7 +2,7 @@
 // with one line "N passed, N failed".
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
@@ -84,10 +84,10 @@ const DEFAULT = ['check', 'unit', 'e2e', 'builds', 'nix', 'start', 'lab', 'clust
 /** The whole matrix, in which every distribution is walked whole. */
 const ALL = [...DEFAULT, 'vm', 'drivers', 'rolling']
 /**
- * Parts whose tests boot machines. They run beside the others: machines wait for each other's leases, for units and for a dead man, and leave
- * a third to a half of the processors to whoever waits for nothing but processes of its own.
+ * A part that runs beside the one before it, where both are asked for: clusters wait for each other's leases and leave a third of the
+ * processors to whoever waits for nothing but processes of its own. What it prints follows once the other is over.
  */
-const MACHINES = ['lab', 'clusters', 'vm', 'drivers', 'rolling']
+const BESIDE = { clusters: 'node24' }
 
 /** So much of a failure is named once more at the end. */
 const FAILURE_LINES = 20
@@ -106,46 +106,24 @@ const PROGRAMS = [
   },
 ]
 
-/** Prints at once, and lets programs print for themselves: where that is a terminal they show how far they are. */
-const HERE = { say: console.log, stdio: 'inherit' }
-
-/** Keeps what is printed until nobody else prints. */
-class Held {
-  stdio = 'pipe'
-  #kept = []
-
-  say = line => this.write(`${line}\n`)
-
-  write = chunk => {
-    if (this.#kept === undefined) process.stdout.write(chunk)
-    else this.#kept.push(chunk)
-  }
-
-  /** Prints what was kept, and what comes from now on at once. */
-  release() {
-    const kept = this.#kept ?? []
-    this.#kept = undefined
-    for (const chunk of kept) process.stdout.write(chunk)
-  }
-}
+/** Where a part prints: `fd` is what its programs are given. */
+const HERE = { say: console.log, fd: 'inherit' }
 
 /** Exit code of a program; 1 where a signal ended it. */
 async function run(command, args, { out, ...options }) {
-  const child = spawn(command, args, { cwd: top, stdio: ['ignore', out.stdio, out.stdio], ...options })
-  child.stdout?.on('data', out.write)
-  child.stderr?.on('data', out.write)
+  const child = spawn(command, args, { cwd: top, stdio: ['ignore', out.fd, out.fd], ...options })
   const [code] = await once(child, 'close')
   return code ?? 1
 }
 
-async function runChecks(out) {
+function runChecks() {
   const counts = { passed: 0, failed: 0, skipped: 0 }
   for (const [name, [command, ...args]] of CHECKS) {
-    const said = new Held()
-    const good = (await run(command, args, { env: quietNpm(), out: said })) === 0
+    const result = spawnSync(command, args, { cwd: top, encoding: 'utf8', env: quietNpm() })
+    const good = result.status === 0
     counts[good ? 'passed' : 'failed'] += 1
-    out.say(`  ${good ? 'ok  ' : 'FAIL'} ${name}`)
-    if (!good) said.release()
+    console.log(`  ${good ? 'ok  ' : 'FAIL'} ${name}`)
+    if (!good) console.log(`${result.stdout}\n${result.stderr}`)
   }
   return counts
 }
@@ -230,7 +208,7 @@ async function runKind(name, out) {
   const part = PARTS[name]
   switch (part.kind) {
     case 'check':
-      return await runChecks(out)
+      return runChecks()
     case 'vitest':
       return await runVitest(name, part.folders, { extra: part.args, out })
     default:
@@ -238,35 +216,28 @@ async function runKind(name, out) {
   }
 }
 
-/** What a part counted, and how long it took. One that could not be run at all counts as failed, and keeps no other from being run. */
+/** What a part counted, and how long it took. */
 async function runPart(name, out) {
   out.say(`\n== ${name}`)
   const began = Date.now()
-  const counts = await runKind(name, out).catch(error => ({
-    passed: 0,
-    failed: 1,
-    skipped: 0,
-    note: error instanceof Error ? error.message : `${error}`,
-  }))
+  const counts = await runKind(name, out)
   return { ...counts, name, minutes: ((Date.now() - began) / 60_000).toFixed(1) }
 }
 
-/** Runs parts one after the other. */
-async function runLane(names, out) {
-  const results = []
-  for (const name of names) results.push(await runPart(name, out))
-  return results
-}
-
-/** Runs all parts, those with machines beside the others; what these print follows when the others are over. */
-async function runAll(names) {
-  const others = names.filter(name => !MACHINES.includes(name))
-  const machines = names.filter(name => MACHINES.includes(name))
-  if (others.length === 0) return await runLane(machines, HERE)
-  const held = new Held()
-  const lanes = [runLane(others, HERE).finally(() => held.release()), runLane(machines, held)]
-  const results = (await Promise.all(lanes)).flat()
-  return results.toSorted((a, b) => names.indexOf(a.name) - names.indexOf(b.name))
+/** Runs two parts at once; the second one's output is shown when the first is over and it is, too. */
+async function runBeside(name, other) {
+  const folder = mkdtempSync(join(tmpdir(), 'muster-beside-'))
+  const file = join(folder, 'output')
+  const fd = openSync(file, 'a')
+  try {
+    const out = { fd, say: line => writeSync(fd, `${line}\n`) }
+    const both = await Promise.all([runPart(name, HERE), runPart(other, out)])
+    process.stdout.write(readFileSync(file))
+    return both
+  } finally {
+    closeSync(fd)
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 
 const closing = ({ passed, failed, skipped }) =>
@@ -291,11 +262,18 @@ const total = { passed: 0, failed: 0, skipped: 0 }
 const lines = []
 // Named once more at the end: what came before is long, and the end is what people read first.
 const failures = []
-for (const counts of await runAll([...new Set(parts)])) {
-  for (const key of Object.keys(total)) total[key] += counts[key]
-  for (const failure of counts.failures ?? []) failures.push(`failed in ${counts.name}: ${failure}`)
-  const note = counts.note ? ` ${counts.note}` : ''
-  lines.push(`${counts.name}: ${closing(counts)} (${counts.minutes} min)${note}`)
+const done = new Set()
+for (const name of parts) {
+  if (done.has(name)) continue
+  const other = parts.includes(BESIDE[name]) ? BESIDE[name] : undefined
+  const results = other === undefined ? [await runPart(name, HERE)] : await runBeside(name, other)
+  for (const counts of results) {
+    done.add(counts.name)
+    for (const key of Object.keys(total)) total[key] += counts[key]
+    for (const failure of counts.failures ?? []) failures.push(`failed in ${counts.name}: ${failure}`)
+    const note = counts.note ? ` ${counts.note}` : ''
+    lines.push(`${counts.name}: ${closing(counts)} (${counts.minutes} min)${note}`)
+  }
 }
 if (failures.length > 0) console.log(`\n${failures.join('\n')}`)
 console.log(`\n${lines.join('\n')}`)
