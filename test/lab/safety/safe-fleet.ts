@@ -87,7 +87,7 @@ export async function atRest(fleet: LabFleet, host: string): Promise<void> {
         .split('\n')
         .filter(line => /^muster-(switch|return|back|prove|boot)-/.test(line.trim()))
       if (left.length > 0) throw new Error(`there is ${left.join(', ')}`)
-      return true
+      return true as const
     },
     { timeoutMs: 60_000 },
   )
