@@ -43,7 +43,8 @@ let
   tools = [
     config.nix.package
     config.systemd.package
-    (pkgs.nixos-rebuild-ng or pkgs.nixos-rebuild)
+    # Not of pkgs: the program of nixos-rebuild-ng there goes by that name in some releases.
+    config.system.build.nixos-rebuild
     pkgs.gitMinimal
     pkgs.bash
     pkgs.coreutils

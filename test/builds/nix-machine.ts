@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import type { OperationsConfig } from '../../agent/operation/context.ts'
 import { NodeUnderTest } from '../../agent/operation/testing/node-under-test.ts'
@@ -25,6 +25,9 @@ import { nixEnvironment } from '../nix/nix-library.ts'
 const standin = join(import.meta.dirname, '../standin')
 const basic = join(import.meta.dirname, '../fixtures/flakes/basic')
 const nixConfig = nixEnvironment.NIX_CONFIG
+
+/** A published nixos-rebuild, in place of the stand-in and of its bash variant. */
+const PUBLISHED_REBUILD = process.env.MUSTER_NIXOS_REBUILD
 
 const folders: string[] = []
 const systems: string[] = []
@@ -128,10 +131,10 @@ export async function nixMachine({
   base ??= buildSystem(basic, 'olaf')
   const root = join(temporaryFolder(), 'root')
   execFileSync(join(standin, 'prepare-root'), [root, base], { env: nixEnvironment, stdio: 'ignore' })
-  const tools = bash ? bashTools() : standin
+  const program = PUBLISHED_REBUILD ?? join(standin, bash ? 'nixos-rebuild-bash' : 'nixos-rebuild')
   const system = createRealSystem({
     root: '/',
-    path: `${tools}:${process.env.PATH ?? ''}`,
+    path: `${toolsFolder(program)}:${process.env.PATH ?? ''}`,
     env: { NIX_CONFIG: nixConfig, HOME: temporaryFolder(), MUSTER_STANDIN_ROOT: root, ...env },
   })
   const node = await NodeUnderTest.start(system, { systemRoot: root, ...config })
@@ -151,11 +154,12 @@ export async function nixMachine({
 /** All three places name one system. */
 export const allAt = (system: string) => ({ current: system, profile: system, bootDefault: system })
 
-function bashTools(): string {
+/** A folder for PATH in which a program goes by the name nixos-rebuild. */
+function toolsFolder(program: string): string {
   const folder = temporaryFolder()
-  const program = join(folder, 'nixos-rebuild')
-  writeFileSync(program, `#!/bin/sh\nexec ${join(standin, 'nixos-rebuild-bash')} "$@"\n`)
-  chmodSync(program, 0o755)
+  const entry = join(folder, 'nixos-rebuild')
+  writeFileSync(entry, `#!/bin/sh\nexec ${resolve(program)} "$@"\n`)
+  chmodSync(entry, 0o755)
   return folder
 }
 

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-const NIXOS_REBUILD = join(import.meta.dirname, '../standin/nixos-rebuild')
+/** A published nixos-rebuild, in place of the stand-in: a script whose interpreter and tools the lab's root has. */
+const NIXOS_REBUILD =
+  process.env.MUSTER_NIXOS_REBUILD ?? join(import.meta.dirname, '../standin/nixos-rebuild')
 
 const NIX_CONF = `sandbox = false
 build-users-group =

@@ -32,7 +32,7 @@ const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   iproute2: ['ip'],
   iputils: ['ping'],
   nix: ['nix', 'nix-env', 'nix-store'],
-  'nixos-rebuild-ng': ['nixos-rebuild'],
+  'nixos-rebuild': ['nixos-rebuild'],
   pciutils: ['lspci'],
   systemd: ['bootctl', 'journalctl', 'systemctl', 'systemd-detect-virt', 'systemd-run', 'timedatectl'],
   'util-linux': ['lsblk', 'lscpu', 'setpriv', 'umount'],

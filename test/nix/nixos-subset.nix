@@ -168,6 +168,8 @@ in
     nixpkgs.hostPlatform = mkOption { type = types.str; };
     security.sudo.wheelNeedsPassword = option types.bool true;
     services.openssh.enable = option types.bool false;
+    # What NixOS defines in it whatever else is set: its own programs.
+    system.build = option (types.lazyAttrsOf types.package) { };
     system.name = option types.str (if config.networking.hostName == "" then "unnamed" else config.networking.hostName);
     systemd.package = mkOption { type = types.package; };
     systemd.mounts = option (types.listOf mount) [ ];

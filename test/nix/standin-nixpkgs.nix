@@ -46,7 +46,6 @@ let
     "kubectl"
     "mount"
     "net-tools"
-    "nixos-rebuild-ng"
     "openssh"
     "pciutils"
     "runc"
@@ -101,6 +100,7 @@ in
               _module.args.pkgs = pkgsOf config.nixpkgs.hostPlatform;
               nix.package = package "nix";
               systemd.package = package "systemd";
+              system.build.nixos-rebuild = package "nixos-rebuild";
             }
           )
         ];
