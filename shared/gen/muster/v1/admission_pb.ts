@@ -19,7 +19,7 @@ export const file_muster_v1_admission: GenFile = /*@__PURE__*/
  */
 export type ApproveMachineRequest = Message<"muster.v1.ApproveMachineRequest"> & {
   /**
-   * The machine; see above.
+   * The machine; see OperatorService.
    *
    * @generated from field: string ref = 1;
    */
@@ -71,7 +71,7 @@ export const ApproveMachineResponseSchema: GenMessage<ApproveMachineResponse> = 
  */
 export type RejectMachineRequest = Message<"muster.v1.RejectMachineRequest"> & {
   /**
-   * The machine; see above.
+   * The machine; see OperatorService.
    *
    * @generated from field: string ref = 1;
    */
@@ -116,7 +116,7 @@ export const RejectMachineResponseSchema: GenMessage<RejectMachineResponse> = /*
  */
 export type EvictMachineRequest = Message<"muster.v1.EvictMachineRequest"> & {
   /**
-   * The machine; see above.
+   * The machine; see OperatorService.
    *
    * @generated from field: string ref = 1;
    */
@@ -161,7 +161,7 @@ export const EvictMachineResponseSchema: GenMessage<EvictMachineResponse> = /*@_
  */
 export type BanMachineRequest = Message<"muster.v1.BanMachineRequest"> & {
   /**
-   * The machine; see above.
+   * The machine; see OperatorService.
    *
    * @generated from field: string ref = 1;
    */
@@ -206,7 +206,7 @@ export const BanMachineResponseSchema: GenMessage<BanMachineResponse> = /*@__PUR
  */
 export type ReleaseMachineRequest = Message<"muster.v1.ReleaseMachineRequest"> & {
   /**
-   * The machine; see above.
+   * The machine; see OperatorService.
    *
    * @generated from field: string ref = 1;
    */

@@ -19,7 +19,7 @@ export const file_muster_v1_facts_change: GenFile = /*@__PURE__*/
  */
 export type ListFactsChangesRequest = Message<"muster.v1.ListFactsChangesRequest"> & {
   /**
-   * The machine; see above.
+   * The machine; see OperatorService.
    *
    * @generated from field: string ref = 1;
    */

@@ -346,7 +346,7 @@ export const ListMachinesResponseSchema: GenMessage<ListMachinesResponse> = /*@_
  */
 export type GetMachineRequest = Message<"muster.v1.GetMachineRequest"> & {
   /**
-   * The machine; see above.
+   * The machine; see OperatorService.
    *
    * @generated from field: string ref = 1;
    */

@@ -460,7 +460,7 @@ export const WatchOperationsResponseSchema: GenMessage<WatchOperationsResponse> 
  */
 export type FollowLogsRequest = Message<"muster.v1.FollowLogsRequest"> & {
   /**
-   * The machine; see above.
+   * The machine; see OperatorService.
    *
    * @generated from field: string ref = 1;
    */
