@@ -12,6 +12,7 @@ import { readDeadline, writeDeadline } from './deadline.ts'
 import { type ArmFolder, armFolder, prepareArmFolder } from './operation-folder.ts'
 import { type BootFinding, judgeAtBoot, returnNewer, settleAtBoot } from './rearm-at-boot.ts'
 import type { ReturnEnd } from './return-end.ts'
+import { sampleArm } from './testing/sample-arm.ts'
 import { readBootTime } from './uptime.ts'
 import { prepareClaims, readVerdict, type Verdict } from './verdict.ts'
 
@@ -19,18 +20,11 @@ const OLD = '/nix/store/old'
 const NEW = '/nix/store/new'
 
 const arm = (mode: ArmMode): ArmRecord => ({
-  operation: 'op',
-  round: 1,
+  ...sampleArm,
   mode,
   target: NEW,
   previous: OLD,
   profile: OLD,
-  generation: 1,
-  bootId: 'boot-1',
-  confirmMs: 1,
-  switchMs: 1,
-  program: ['x'],
-  toolPath: '/',
   systemRoot: '/',
   units: 'systemd',
 })

@@ -7,6 +7,7 @@ import { ScriptedUnits } from '../operation/testing/scripted-units.ts'
 import { type ArmRecord, writeArmRecord } from './arm-record.ts'
 import { armFolder, prepareArmFolder } from './operation-folder.ts'
 import { armDeadMan, BROKEN_OFF, returnUnit, runReturn } from './return-unit.ts'
+import { sampleArm } from './testing/sample-arm.ts'
 import { readBootTime } from './uptime.ts'
 
 let stateDir: string
@@ -15,22 +16,7 @@ beforeAll(async () => {
 })
 afterAll(() => rm(stateDir, { recursive: true }))
 
-const arm: ArmRecord = {
-  operation: 'op',
-  round: 1,
-  mode: 'switch',
-  target: '/n',
-  previous: '/o',
-  profile: '/o',
-  generation: 1,
-  bootId: 'boot-1',
-  confirmMs: 1,
-  switchMs: 1,
-  program: ['x'],
-  toolPath: '/',
-  systemRoot: '/',
-  units: 'systemd',
-}
+const arm: ArmRecord = { ...sampleArm, systemRoot: '/', units: 'systemd' }
 
 it.each<[string, boolean, string | undefined]>([
   ['a timer that waits already', true, undefined],

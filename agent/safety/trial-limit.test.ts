@@ -8,6 +8,7 @@ import type { RebootHow } from '../units/units.ts'
 import { ARM_MODES, type ArmMode, type ArmRecord } from './arm-record.ts'
 import { writeDeadline } from './deadline.ts'
 import { armFolder, prepareArmFolder } from './operation-folder.ts'
+import { sampleArm } from './testing/sample-arm.ts'
 import { endUnseenTrial, isUnseenTrial } from './trial-limit.ts'
 import { readBootTime } from './uptime.ts'
 import { prepareClaims, type Verdict } from './verdict.ts'
@@ -18,22 +19,7 @@ beforeAll(async () => {
 })
 afterAll(() => rm(stateDir, { recursive: true }))
 
-const arm = (mode: ArmMode = 'trial'): ArmRecord => ({
-  operation: 'op',
-  round: 1,
-  mode,
-  target: NEW,
-  previous: OLD,
-  profile: OLD,
-  generation: 1,
-  bootId: 'boot-1',
-  confirmMs: 1,
-  switchMs: 1,
-  program: ['x'],
-  toolPath: '/',
-  systemRoot: '/root',
-  units: 'processes',
-})
+const arm = (mode: ArmMode = 'trial'): ArmRecord => ({ ...sampleArm, mode })
 
 it('only a boot into what is tried is limited, until the dead man has seen it', () => {
   const verdict: Verdict = { kind: 'none' }

@@ -27,6 +27,7 @@ import { writeStartMark } from './marks.ts'
 import { type ArmFolder, armFolder, prepareArmFolder, slotPath } from './operation-folder.ts'
 import { readReturnEnd } from './return-end.ts'
 import { switchUnit } from './switch-unit.ts'
+import { sampleArm } from './testing/sample-arm.ts'
 import { readBootTime } from './uptime.ts'
 import {
   beginPromotion,
@@ -62,20 +63,12 @@ async function armed(mode: ArmMode = 'switch'): Promise<void> {
   said = []
   folder = armFolder(stateDir, 'op', 1)
   arm = {
-    operation: 'op',
-    round: 1,
+    ...sampleArm,
     mode,
-    target: NEW,
-    previous: OLD,
-    profile: OLD,
-    generation: 1,
-    bootId: 'boot-1',
     confirmMs: 1_000,
     switchMs: 2_000,
     program: ['/usr/bin/muster-agent'],
     toolPath: '/usr/bin',
-    systemRoot: '/root',
-    units: 'processes',
   }
   await prepareArmFolder(folder, stateDir)
   await prepareClaims(folder)
