@@ -32,11 +32,16 @@ const CHECKS = [
 
 const vitest = (...folders) => ({ kind: 'vitest', folders })
 const UNITS = ['shared', 'coordinator', 'agent', 'cli']
-/** Tests wait for processes and machines much of their time: where there are two processors a third worker uses them. */
-const WORKERS = Math.max(3, availableParallelism())
 /**
- * Unit tests wait much, and share the process that has read the modules: to begin one and read them anew for each of 300 files took a
- * third of the time.
+ * Tests wait for processes, deadlines and machines much of their time. With a worker more than there are processors a third of
+ * the processors' time stood unused, which more of them use; with six on two, all that read the modules anew cost what they gain.
+ */
+const WORKERS = Math.max(5, 2 * availableParallelism() + 1)
+/** A machine in software needs a processor for itself; those that wait for their units need next to none. */
+const LAB_WORKERS = Math.max(3, availableParallelism() + 1)
+/**
+ * Unit tests share the process that has read the modules: to begin one and read them anew for each of 300 files took a third of the
+ * time.
  */
 const UNIT_ARGS = [`--maxWorkers=${WORKERS}`, '--no-isolate']
 const E2E_ARGS = [`--maxWorkers=${WORKERS}`]
@@ -55,7 +60,10 @@ const PARTS = {
   nix: vitest('test/nix'),
   start: vitest('test/start'),
   // Of virtual machines, which boot in software for minutes, only the one that boots for the first time.
-  lab: { ...vitest('test/lab'), args: [...LAB_TIMES, '--exclude=test/lab/vm/**'] },
+  lab: {
+    ...vitest('test/lab'),
+    args: [...LAB_TIMES, `--maxWorkers=${LAB_WORKERS}`, '--exclude=test/lab/vm/**'],
+  },
   vm: { ...vitest('test/lab/vm'), args: LAB_TIMES },
   // One cluster at a time: each is several machines with a control plane. `components` is walked whole; the others are
   // founded and joined, and walked whole too with MUSTER_WALK=whole.
