@@ -210,7 +210,7 @@ async function build(
     )
   }
   const onCommitted = async (revision: CommittedRevision) => {
-    announceRevision(registry, revision)
+    await announceRevision(registry, revision)
     await registry.drained(ANNOUNCE_MS)
   }
   const onPublished = ({ revision, trustChanged }: PublishedRevision) => {
@@ -220,10 +220,9 @@ async function build(
     }
     // Who is to be trusted is told first: a revision that changes it is announced only after that.
     const told = trustChanged
-      ? onTrustChanged().then(() => {
-          announceRevision(registry, revision)
-          return follow()
-        })
+      ? onTrustChanged()
+          .then(() => announceRevision(registry, revision))
+          .then(follow)
       : follow()
     told.catch((error: unknown) => log.error({ err: error }, 'revision not announced'))
   }

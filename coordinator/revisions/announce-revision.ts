@@ -16,11 +16,11 @@ export interface CommittedRevision {
 }
 
 /** Tells every connected machine of a revision; who is away asks when it is ordered there. */
-export function announceRevision(
-  registry: Pick<SessionRegistry, 'broadcast'>,
+export async function announceRevision(
+  registry: Pick<SessionRegistry, 'broadcastInTurns'>,
   { number, digest, envelope }: CommittedRevision,
-): void {
-  registry.broadcast(
+): Promise<void> {
+  await registry.broadcastInTurns(
     Encoded.of(SessionResponseSchema, {
       message: { case: 'revision', value: { number: BigInt(number), manifestDigest: digest, envelope } },
     }),

@@ -1,9 +1,15 @@
 import { getEventListeners } from 'node:events'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { create } from '@bufbuild/protobuf'
 import { status } from '@grpc/grpc-js'
 import { afterEach, describe, expect, it } from 'vitest'
-import { type SessionRequest, SessionRequestSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import {
+  type SessionRequest,
+  SessionRequestSchema,
+  SessionResponseSchema,
+} from '../../shared/gen/muster/v1/agent_pb.ts'
 import { openToMany } from '../../shared/lifecycle.ts'
+import { Encoded } from '../../shared/rpc/definition.ts'
 import { Outbox } from '../../shared/rpc/outbox.ts'
 import { connect, makeRegistry, stopRegistries } from './testing/registry-under-test.ts'
 
@@ -153,6 +159,30 @@ describe('the registry of sessions', () => {
     registry.wake('m1')
     await new Promise(resolve => setTimeout(resolve, 20))
     expect(agent.cases().filter(kind => kind === 'order')).toHaveLength(1)
+  })
+
+  it('hands a large message to a few sessions at a time, and of two the later one to nobody first', async () => {
+    const { registry } = makeRegistry()
+    const agents = Array.from({ length: 9 }, (_, index) => connect(registry, `m${index}`, 'a'))
+    await expect.poll(() => agents.filter(({ received }) => received.length === 1)).toHaveLength(9)
+    const notice = (number: bigint, bytes: number) =>
+      Encoded.of(SessionResponseSchema, {
+        message: {
+          case: 'revision',
+          value: { number, envelope: { payload: new Uint8Array(bytes) } },
+        },
+      })
+    const isTold = () => agents.map(({ received }) => received.length > 1)
+    // The smaller one goes to more sessions in one turn, and would overtake.
+    const both = [registry.broadcastInTurns(notice(1n, 600_000)), registry.broadcastInTurns(notice(2n, 10))]
+    await nextTurn()
+    expect(isTold()[0]).toBe(true)
+    expect(isTold().at(-1)).toBe(false)
+    await Promise.all(both)
+    for (const { received } of agents) {
+      await expect.poll(() => received.length).toBe(3)
+      expect(received.slice(1)).toMatchObject([{ value: { number: 1n } }, { value: { number: 2n } }])
+    }
   })
 
   it('T54: ends sessions that fell silent, so that nothing stays online that does not speak', async () => {

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { status } from '@grpc/grpc-js'
 import type { Clock } from '../../shared/clock.ts'
@@ -28,6 +29,8 @@ const MOST_OPEN = 256
 /** How long a stop waits for the last messages to leave; a machine that reads slowly does without. */
 const FAREWELL_MS = 500
 const RESTART_MS = 60_000
+/** After so many bytes the event loop has a turn: what is handed over within one is written only at its end. */
+const TURN_BYTES = 1_000_000
 
 export interface RegistryDeps {
   readonly hooks: SessionHooks
@@ -68,6 +71,8 @@ export class SessionRegistry implements Sessions {
   #seen = new Map<string, number>()
   readonly #starts = new Map<string, readonly number[]>()
   readonly #orders: ReturnType<typeof keyedRunner>
+  /** Large messages that are on their way to everybody. */
+  #large: Promise<void> = Promise.resolve()
   /** One for all: what a function of its own held would be kept for every session. */
   readonly #onLeft = (session: LiveSession) => this.#leave(session)
 
@@ -114,6 +119,24 @@ export class SessionRegistry implements Sessions {
   /** The same message to every live session, serialised once. */
   broadcast(message: Encoded): void {
     for (const session of this.#holders.sessions()) session.send(message)
+  }
+
+  /**
+   * The same large message, serialised once, to every session there is when its turn comes. The stream of each copies it: told all at
+   * once, the first machine would wait for the copy of the last. Of two such messages no session gets the later one first.
+   */
+  broadcastInTurns(message: Encoded): Promise<void> {
+    this.#large = this.#large.then(async () => {
+      let handed = 0
+      for (const session of [...this.#holders.sessions()]) {
+        session.send(message)
+        handed += message.bytes.length
+        if (handed < TURN_BYTES) continue
+        handed = 0
+        await setImmediate()
+      }
+    })
+    return this.#large
   }
 
   end(machine: string, reason: string): void {
@@ -232,7 +255,7 @@ export class SessionRegistry implements Sessions {
 
   /** Goes once through the event loop that serves all sessions, and fails when they are served no longer. */
   async roundTrip(): Promise<void> {
-    await new Promise<void>(resolve => setImmediate(resolve))
+    await setImmediate()
     if (this.#deps.signal.aborted) throw new Error('the coordinator stops')
   }
 
