@@ -38,7 +38,15 @@ describe('clusters in a made-up world of crashes, lost messages, wrong clocks an
         mended.triedAtOnce += result.repairs?.triedAtOnce ?? 0
         mended.wiped += result.repairs?.wiped ?? 0
       }),
-      { seed, numRuns: 60 },
+      // Worlds in which a leftover node is wiped, which of sixty by chance not every one has.
+      {
+        seed,
+        numRuns: 60,
+        examples: [
+          [{ seed: 1, servers: 3, workers: 2, distribution: 'k0s', repairs: true }],
+          [{ seed: 15, servers: 3, workers: 2, distribution: 'components', repairs: true }],
+        ],
+      },
     )
     // A world in which nothing happens would prove nothing.
     expect(reinstalled).toBeGreaterThan(30)
