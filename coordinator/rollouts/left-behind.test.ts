@@ -1,10 +1,13 @@
 import { create } from '@bufbuild/protobuf'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { NodeStatusSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { OperationReportSchema, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { RolloutState } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { giveOrders } from '../api/give-orders.ts'
 import { recordStatus } from '../machines/record-status.ts'
+import { recordReport } from '../operations/record-report.ts'
+import { openOperations } from '../store/operations.ts'
 import { findRollout, openRollouts } from '../store/rollouts.ts'
 import { lockHost, unlockHost } from './api/locks.ts'
 import { revertRollout } from './api/revert-rollout.ts'
@@ -33,6 +36,42 @@ describe('a host that was left behind', () => {
       hosts: [{ reason: 'revision 1 failed there and is not tried again, until `muster retry n1`' }],
     })
   })
+
+  it('T56: is one that refuses the same system under another number, and fails the rollout of nobody', async () => {
+    const { deps } = await five.prepare()
+    const failed = { storePath: '/nix/store/bad', reason: 'sshd', operationId: 'op-1', revision: 99n }
+    const record = { ...five.fleet, directory: deps.directory }
+    const tell = async (quarantined: readonly (typeof failed)[]) => {
+      const said = create(NodeStatusSchema, { program: '/nix/store/agent', quarantined: [...quarantined] })
+      await recordStatus(record, MACHINES[0] ?? '', said)
+    }
+    await tell([failed])
+    const soak = { seconds: 0n }
+    const settings = { maxUnavailable: '5', soak, canarySoak: soak }
+    const { rollout: { id = '' } = {} } = await five.begin(deps, { settings })
+    const refused = { class: OutcomeClass.REFUSED, refusal: 'quarantined', phase: Phase.DONE }
+    for (const operation of await openOperations(five.fleet.store.db, MACHINES.slice(0, 1))) {
+      const report = { operationId: operation.id, revision: BigInt(operation.revision), outcome: refused }
+      await recordReport(deps, operation.machine, create(OperationReportSchema, report))
+    }
+    await deps.runner.runNow()
+    for (const _ of ['plan', 'apply']) await five.end(deps, HOSTS.slice(1))
+    expect(await findRollout(five.fleet.store.db, id)).toMatchObject({
+      state: 'succeeded',
+      reason: 'left behind: n1',
+    })
+    // It was asked once, and is not asked again by a rollout that catches up.
+    const asked = await operationsOfHost('n1')
+    expect(asked.map(({ action }) => action)).toEqual(['plan'])
+    five.pass(10_000)
+    expect(await catchUp(deps)).toBe(0)
+    await tell([])
+    five.pass(10_000)
+    expect(await catchUp(deps)).toBe(1)
+  })
+
+  const operationsOfHost = async (host: string) =>
+    await five.fleet.store.db.selectFrom('operations').select('action').where('host', '=', host).execute()
 
   /** Everybody but one host, which is locked; the rollout has succeeded. */
   async function withoutFirst() {

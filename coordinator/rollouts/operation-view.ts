@@ -1,6 +1,11 @@
 import type { Timestamp } from '@bufbuild/protobuf/wkt'
 import { cutText } from '../../shared/cut-text.ts'
-import { OutcomeClass, Phase, type PhaseRecord } from '../../shared/gen/muster/v1/operation_pb.ts'
+import {
+  type Outcome,
+  OutcomeClass,
+  Phase,
+  type PhaseRecord,
+} from '../../shared/gen/muster/v1/operation_pb.ts'
 import { type Plan, PlanMode } from '../../shared/gen/muster/v1/plan_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
 import { millisOf } from '../../shared/time.ts'
@@ -53,9 +58,15 @@ export function viewOfOperation(row: OperationRow): OperationView {
     reason: cutText(reason, 500),
     endedMs: row.ended ?? undefined,
     retryDelaysMs: delays,
+    quarantined: isQuarantineRefusal(outcome),
     untouched: UNTOUCHED.includes(kind),
     plan: plan && viewOfPlan(plan),
   }
+}
+
+/** Whether a node refused something because what it brings failed there before. */
+export function isQuarantineRefusal(outcome: Outcome | undefined): boolean {
+  return outcome?.class === OutcomeClass.REFUSED && outcome.refusal === 'quarantined'
 }
 
 /** Phases in which what makes a node Ready is stopped, or may be: its kubelet, its network, the machine. */

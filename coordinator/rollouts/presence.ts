@@ -27,6 +27,11 @@ export class Presence {
     for (const machine of connected) this.#lastHere.set(machine, nowMs)
   }
 
+  /** When this coordinator began to look. */
+  get startedMs(): number {
+    return this.#startedMs
+  }
+
   /** Since when a machine that is not connected now is away. Nobody was awaited before this start. */
   awaySinceMs(machine: string): number {
     return Math.max(this.#lastHere.get(machine) ?? this.#startedMs, this.#startedMs)

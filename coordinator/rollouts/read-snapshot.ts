@@ -23,12 +23,15 @@ import type { ClusterSource } from './cluster-source.ts'
 import type { GateQuestions } from './gate-questions.ts'
 import { jobsViews } from './jobs-views.ts'
 import { bootsOf, isServerRole } from './members.ts'
-import { disturbanceOf, missingOperation, viewOfOperation } from './operation-view.ts'
+import { disturbanceOf, isQuarantineRefusal, missingOperation, viewOfOperation } from './operation-view.ts'
 import { isMove } from './plan/host-steps.ts'
 import type { RolloutRecord } from './plan/rollout-record.ts'
 import type { HostView, OperationView, RolloutSnapshot } from './plan/rollout-snapshot.ts'
 import type { Presence } from './presence.ts'
 import { type RolloutRows, readRecords } from './read-record.ts'
+
+/** Machines that are asked for in one statement. */
+const QUARANTINE_CHUNK = 500
 
 export interface SnapshotDeps {
   readonly store: Store
@@ -171,6 +174,7 @@ export async function snapshotOf(
     operations,
     follows: policy.follows,
     windows: policy.windows,
+    watchedSinceMs: presence.startedMs,
     silence: presence.silence(sessions.machines(), moved, policy.silentPercent, nowMs, machine =>
       isLive(directory.get(machine)?.state ?? 'evicted'),
     ),
@@ -247,7 +251,10 @@ function versionsOf(
   return found
 }
 
-/** Revisions that brought what is not tried again; read only of machines that say that they have any. */
+/**
+ * Revisions that brought what is not tried again, and those that were refused since because they bring the same; read only of machines
+ * that say that they have any.
+ */
 async function quarantinedRevisions(
   db: Kysely<Database>,
   directory: MachineDirectory,
@@ -256,13 +263,12 @@ async function quarantinedRevisions(
   const machines = records
     .flatMap(({ hosts }) => hosts.map(({ host }) => directory.machineOf(host) ?? ''))
     .filter(machine => (directory.get(machine)?.quarantined ?? 0) > 0)
-  const found = new Map<string, ReadonlySet<number>>()
-  const CHUNK = 500
-  for (let at = 0; at < machines.length; at += CHUNK) {
+  const found = new Map<string, Set<number>>()
+  for (let at = 0; at < machines.length; at += QUARANTINE_CHUNK) {
     const rows = await db
       .selectFrom('machines')
       .select(['id', 'node_status'])
-      .where('id', 'in', machines.slice(at, at + CHUNK))
+      .where('id', 'in', machines.slice(at, at + QUARANTINE_CHUNK))
       .execute()
     for (const { id, node_status: bytes } of rows) {
       if (!bytes) continue
@@ -270,7 +276,36 @@ async function quarantinedRevisions(
       found.set(id, new Set(status.quarantined.map(({ revision }) => Number(revision))))
     }
   }
+  for (const [id, revision] of await refusedSince(db, [...found.keys()], records))
+    found.get(id)?.add(revision)
   return found
+}
+
+/** Machines with what they refused when it was last brought there, because it had failed on them under another number. */
+async function refusedSince(
+  db: Kysely<Database>,
+  machines: readonly string[],
+  records: readonly RolloutRecord[],
+): Promise<readonly (readonly [machine: string, revision: number])[]> {
+  const revisions = [...new Set(records.map(({ revision }) => revision))]
+  const newest = new Map<string, boolean>()
+  for (let at = 0; at < machines.length; at += QUARANTINE_CHUNK) {
+    const rows = await db
+      .selectFrom('operations')
+      .select(['machine', 'revision', 'outcome'])
+      .where('machine', 'in', machines.slice(at, at + QUARANTINE_CHUNK))
+      .where('revision', 'in', revisions)
+      .where('action', 'in', ['apply', 'plan'])
+      .where('ended', 'is not', null)
+      .orderBy('ended')
+      .orderBy('id')
+      .execute()
+    for (const row of rows) newest.set(`${row.revision} ${row.machine}`, isQuarantineRefusal(outcomeOf(row)))
+  }
+  return [...newest].flatMap(([key, isRefused]) => {
+    const [revision = '', machine = ''] = key.split(' ')
+    return isRefused ? [[machine, Number(revision)] as const] : []
+  })
 }
 
 async function operationViews(

@@ -7,6 +7,7 @@ import {
   AcceptRestoreRequestSchema,
   OverrideGateRequestSchema,
   RolloutSchema,
+  StartRolloutRequestSchema,
 } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { evictMachine } from '../api/evict-machine.ts'
 import { giveOrders } from '../api/give-orders.ts'
@@ -17,7 +18,8 @@ import { findRollout, grantsOfRollouts, hostsOfRollouts, openRollouts } from '..
 import { acceptRestore } from './api/accept-restore.ts'
 import { abortRollout, overrideGate, pauseRollout, resumeRollout } from './api/change-rollout.ts'
 import { lockHost } from './api/locks.ts'
-import { NO_CLUSTERS } from './cluster-source.ts'
+import { startRollout } from './api/start-rollout.ts'
+import { type ClusterSource, NO_CLUSTERS } from './cluster-source.ts'
 import { describeRollouts } from './describe-rollout.ts'
 import type { RolloutEngine } from './engine.ts'
 import { readLostRollouts } from './lost-rollouts.ts'
@@ -396,6 +398,73 @@ describe('a place in the budget', () => {
     })
   })
 })
+
+describe('the runner', () => {
+  it('goes on with a rollout that was begun while a look that had found nothing open was not over', async () => {
+    const { deps, open } = await five.prepare()
+    const held = { isWanted: false, reached: () => {}, release: () => {} }
+    const clusters: ClusterSource = {
+      ...NO_CLUSTERS,
+      views: async () => {
+        if (held.isWanted) {
+          held.isWanted = false
+          await new Promise<void>(resolve => {
+            held.release = resolve
+            held.reached()
+          })
+        }
+        return new Map()
+      },
+    }
+    const engine = await open({ clusters })
+    const { runner } = engine
+    await using _running = runUntilLeft(runner)
+    let looks = 0
+    const racing: Pick<typeof runner, 'changed' | 'runNow'> = {
+      changed: () => runner.changed(),
+      runNow: async () => {
+        looks += 1
+        if (looks > 1) {
+          const look = runner.runNow()
+          held.release()
+          return await look
+        }
+        await runner.runNow()
+        // Somebody else looks between this and the writing of the rollout, and reads that there is none.
+        const reached = new Promise<void>(resolve => {
+          held.reached = resolve
+        })
+        held.isWanted = true
+        void runner.runNow()
+        await reached
+      },
+    }
+    const settings = { maxUnavailable: '5', soak: { seconds: 0n } }
+    await startRollout({ ...deps, ...engine, runner: racing })(
+      create(StartRolloutRequestSchema, { requestId: 'one', settings }),
+      ANNA,
+    )
+    for (const { id, machine, revision } of await openOperations(five.fleet.store.db, MACHINES)) {
+      const outcome = { class: OutcomeClass.SUCCEEDED, phase: Phase.DONE }
+      const report = { operationId: id, revision: BigInt(revision), outcome }
+      await recordReport({ ...deps, ...engine }, machine, create(OperationReportSchema, report))
+      runner.trigger()
+    }
+    await expect.poll(() => five.applies()).toEqual(HOSTS)
+  })
+})
+
+/** Looks at rollouts until it is left. */
+function runUntilLeft(runner: RolloutEngine['runner']): AsyncDisposable {
+  const stop = new AbortController()
+  const running = runner.run(stop.signal)
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await running
+    },
+  }
+}
 
 describe('the end that a rollout is told to have', () => {
   it('is by how long those that are done took, in whole milliseconds, and is not told while nobody is done', async () => {

@@ -56,6 +56,8 @@ export class RolloutRunner {
   #wake: (() => void) | undefined
   /** Nothing is open as far as is known; a start wakes it. */
   #idle = false
+  /** How often somebody said that something is open: what was read before the last time says nothing of it. */
+  #said = 0
   /** Acts that were granted and that their clusters would not begin when they were last asked, and why. */
   readonly #unwilling = new Map<string, string>()
 
@@ -71,14 +73,19 @@ export class RolloutRunner {
 
   /** A rollout was begun, or something changed for those that are open. */
   changed(): void {
-    this.#idle = false
+    this.#rouse()
     this.trigger()
   }
 
   /** Runs once more, after whatever runs now, and waits for it. */
   async runNow(): Promise<void> {
-    this.#idle = false
+    this.#rouse()
     await this.#once()
+  }
+
+  #rouse(): void {
+    this.#said += 1
+    this.#idle = false
   }
 
   /** Runs until the signal fires: when something happens, and every second while anything is open. */
@@ -140,10 +147,11 @@ export class RolloutRunner {
   async #rounds(): Promise<void> {
     for (let round = 0; round < MOST_ROUNDS; round++) {
       const now = this.#deps.clock.now()
+      const said = this.#said
       const { snapshot: read, rows } = await readSnapshot(this.#deps, now.getTime())
       const snapshot = this.#withUnwilling(read)
       if (rows.rollouts.length === 0) {
-        this.#idle = true
+        this.#idle = said === this.#said
         this.#deps.clusters.follow(new Map())
         this.#deps.gateQuestions.follow(new Map())
         this.#deps.jobQuestions.follow(new Map())

@@ -26,6 +26,8 @@ export class Availability {
   readonly #movedBy = new Map<string, string>()
   /** Hosts that a rollout takes away, or has left cordoned. */
   readonly #taken = new Set<string>()
+  /** Rollout to the hosts that failed in it. */
+  readonly #failed = new Map<string, Set<string>>()
   /** Cluster to its servers that are being moved. */
   readonly #servers = new Map<string, Set<string>>()
 
@@ -43,6 +45,8 @@ export class Availability {
       else if (view.cluster !== undefined && !snapshot.clusters.has(view.cluster)) this.#mark(view)
     }
     for (const standing of standings) {
+      const failed = new Set<string>()
+      this.#failed.set(standing.rollout.id, failed)
       for (const name of standing.names()) {
         const progress = standing.progress(name)
         const host = standing.host(name)
@@ -50,6 +54,7 @@ export class Availability {
         const open = progress.kind === 'waiting' || progress.kind === 'moving' ? progress.open : undefined
         if (progress.kind === 'moving' || (open && isDisruptive(open.step))) this.move(standing.rollout, host)
         else if (open) this.#movedBy.set(name, standing.rollout.id)
+        if (progress.kind === 'failed') failed.add(name)
         if (progress.kind === 'failed' && progress.cordoned) {
           this.#taken.add(name)
           this.#takeName(name, 'it failed and is cordoned')
@@ -82,7 +87,7 @@ export class Availability {
   }
 
   /** Why one host more may not be away; undefined: it may. */
-  overBudget({ settings }: RolloutRecord, host: HostRecord): Wait | undefined {
+  overBudget({ id, settings }: RolloutRecord, host: HostRecord): Wait | undefined {
     const view = this.#snapshot.hosts.get(host.host)
     if (!view) return undefined
     const { size, away } = this.#pool(view)
@@ -95,8 +100,10 @@ export class Availability {
       if (name !== host.host) named.push(`${name} (${this.#away.get(name)})`)
     }
     const more = used > named.length ? ` and ${used - named.length} more` : ''
+    const failed = away.filter(name => name !== host.host && this.#failed.get(id)?.has(name))
     return {
       gate: 'budget',
+      byFailed: failed.length >= most,
       reason: `${used} of ${size} are away, ${most} may be: ${named.join(', ')}${more}`,
       opens: 'one of them is back and has stayed well',
     }
@@ -124,19 +131,37 @@ export class Availability {
   }
 
   /** Why it may not be away beside another with the same value of the label; undefined: it may. */
-  notSpread({ settings }: RolloutRecord, host: HostRecord): Wait | undefined {
+  notSpread({ id, settings }: RolloutRecord, host: HostRecord): Wait | undefined {
     const label = settings.spread
     const value = label === undefined ? undefined : this.#snapshot.hosts.get(host.host)?.labels[label]
     if (label === undefined || value === undefined) return undefined
-    for (const other of this.#byLabel.get(`${label}\0${value}`) ?? []) {
+    const others = this.#byLabel.get(`${label}\0${value}`) ?? new Set()
+    for (const other of others) {
       if (other === host.host) continue
       return {
         gate: 'spread',
+        byFailed: this.#someFailed(id, others, host),
         reason: `${other} has ${label} ${value} too and is away: ${this.#away.get(other) ?? 'nobody can say how its cluster stands'}`,
         opens: `${other} is back and has stayed well`,
       }
     }
     return undefined
+  }
+
+  /** Whether a server of its cluster failed in the rollout and is not well: the datastore spares no other one then. */
+  failedServer({ id }: RolloutRecord, { host, cluster }: HostRecord): boolean {
+    const members = this.#snapshot.clusters.get(cluster ?? '')?.members
+    for (const name of this.#failed.get(id) ?? []) {
+      const member = members?.get(name)
+      if (name === host || !member?.server) continue
+      if (member.ready !== true || this.#snapshot.hosts.get(name)?.connected !== true) return true
+    }
+    return false
+  }
+
+  #someFailed(id: string, names: Iterable<string>, { host }: HostRecord): boolean {
+    for (const name of names) if (name !== host && this.#failed.get(id)?.has(name)) return true
+    return false
   }
 
   #mostAway(

@@ -71,7 +71,8 @@ export function* datastore(input: GateInput): Iterable<Wait> {
       }
     } else {
       const stop = cluster.serverChange ?? whyNotServer(cluster, host, leaves)
-      if (stop !== undefined) yield { gate: 'quorum', reason: stop, opens }
+      const byFailed = availability.failedServer(rollout, host)
+      if (stop !== undefined) yield { gate: 'quorum', byFailed, reason: stop, opens }
     }
   }
   yield* skew(input, cluster)

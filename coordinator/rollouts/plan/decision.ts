@@ -9,6 +9,8 @@ export interface Wait {
   readonly opens: string
   /** A host of the same rollout that must be done before. */
   readonly on?: string
+  /** A host of the same rollout that failed keeps it closed, whoever else comes back. */
+  readonly byFailed?: boolean
 }
 
 export const GATES = [

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { judgeGrant, PROVE_LIMIT_MS } from './judge-grant.ts'
+import { judgeGrant, LOOKS_FIRST_MS, PROVE_LIMIT_MS, UNWELL_LIMIT_MS } from './judge-grant.ts'
 import type { NodeEvidence } from './new-evidence.ts'
+import type { Grant } from './rollout-record.ts'
 import type { MemberView, OperationView } from './rollout-snapshot.ts'
 import { sampleGrant } from './testing/grants.ts'
-import { sampleRollout, sampleSnapshot } from './testing/sample.ts'
+import { sampleHost, sampleRollout, sampleSnapshot } from './testing/sample.ts'
 import { clusterHosts, sampleCluster } from './testing/sample-cluster.ts'
 
 const NOW = 1_800_000_000_000
@@ -43,6 +44,69 @@ const evidence = (change: Partial<NodeEvidence> = {}): NodeEvidence => ({
   ownBootId: 'b',
   startedMs: undefined,
   ...change,
+})
+
+describe('a coordinator that did not run', () => {
+  it('looks for a while before it says that a node was not proved', () => {
+    const hosts = clusterHosts(1, 1)
+    const proving = sampleGrant('prove', undefined, ACTED)
+    const rollout = sampleRollout({ hosts, grants: { w1: [sampleGrant('act', 'done', ACTED), proving] } })
+    const host = rollout.hosts.find(one => one.host === 'w1')
+    const judged = (nowMs: number, watchedSinceMs: number) =>
+      host &&
+      judgeGrant(
+        sampleSnapshot({ hosts, rollouts: [rollout], watchedSinceMs }),
+        rollout,
+        host,
+        proving,
+        nowMs,
+      )
+    const laterMs = ACTED + 20 * 60_000
+    expect(judged(laterMs, laterMs - LOOKS_FIRST_MS + 1)).toBeUndefined()
+    expect(judged(laterMs, laterMs - LOOKS_FIRST_MS)).toMatchObject({ outcome: 'failed' })
+    expect(judged(ACTED + PROVE_LIMIT_MS - 1, 0)).toBeUndefined()
+  })
+})
+
+describe('a host that soaks', () => {
+  const MINUTE = 60_000
+  const soak = (attempt: number, grantedMs: number, againMs?: number): Grant => ({
+    ...sampleGrant('soak', undefined, grantedMs),
+    id: attempt,
+    attempt,
+    ...(againMs !== undefined && { end: { outcome: 'again', reason: 'it is not connected', atMs: againMs } }),
+  })
+  const judged = (grants: readonly Grant[], nowMs: number) => {
+    const hosts = [sampleHost('n1', { connected: false, awaySinceMs: nowMs, connectedSinceMs: undefined })]
+    const rollout = sampleRollout({
+      hosts,
+      grants: { n1: [sampleGrant('act', 'done', NOW), ...grants] },
+      settings: { soakMs: 60 * MINUTE },
+    })
+    const [host] = rollout.hosts
+    const newest = grants.at(-1)
+    return (
+      host &&
+      newest &&
+      judgeGrant(sampleSnapshot({ hosts, rollouts: [rollout] }), rollout, host, newest, nowMs)
+    )
+  }
+
+  it('soaks anew after a moment in which it was away, however long ago the one before was', () => {
+    const first = soak(1, NOW, NOW + MINUTE)
+    // It was back at once, and is away for a second time half an hour later; or a quarter of an hour went by before it soaked anew.
+    expect(judged([first, soak(2, NOW + 2 * MINUTE)], NOW + 30 * MINUTE)).toMatchObject({ outcome: 'again' })
+    expect(judged([first, soak(2, NOW + 20 * MINUTE)], NOW + 30 * MINUTE)).toMatchObject({ outcome: 'again' })
+  })
+
+  it('has failed when it was not back within a quarter of an hour', () => {
+    const first = soak(1, NOW, NOW + MINUTE)
+    const second = soak(2, NOW + MINUTE + UNWELL_LIMIT_MS)
+    expect(judged([first, second], NOW + MINUTE + UNWELL_LIMIT_MS + 1)).toMatchObject({
+      outcome: 'failed',
+      reason: expect.stringContaining('did not stay well'),
+    })
+  })
 })
 
 describe('T40: the proof of a node that was rebooted', () => {

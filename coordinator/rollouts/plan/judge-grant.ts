@@ -14,6 +14,12 @@ export const UNWELL_LIMIT_MS = 15 * 60_000
 
 /** How long a cluster is asked again that would not begin what was granted. */
 export const ASK_LIMIT_MS = 10 * 60_000
+/** How often a node may refuse what failed there before, though it told of nothing that is in quarantine. */
+const MOST_REFUSALS = 3
+/** So long a coordinator looks before it says that something took too long: while none ran nobody could see its end. */
+export const LOOKS_FIRST_MS = 2 * 60_000
+/** A soak that is granted though its host is not well is judged by one of the next looks. */
+const JUDGED_WITHIN_MS = 60_000
 
 type End = Closing['end']
 
@@ -39,8 +45,8 @@ export function judgeGrant(
   }
 }
 
-function judgeOperation({ operations }: RolloutSnapshot, grant: Grant, nowMs: number): End | undefined {
-  const operation = operations.get(grant.operation)
+function judgeOperation(snapshot: RolloutSnapshot, grant: Grant, nowMs: number): End | undefined {
+  const operation = snapshot.operations.get(grant.operation)
   // Granted, and not asked for yet: whoever starts next asks.
   if (!operation) return undefined
   switch (operation.state) {
@@ -49,15 +55,18 @@ function judgeOperation({ operations }: RolloutSnapshot, grant: Grant, nowMs: nu
     case 'open':
       return undefined
     case 'unwilling':
-      return nowMs - grant.grantedMs < ASK_LIMIT_MS
-        ? undefined
-        : { outcome: 'failed', reason: `not begun: ${operation.reason}` }
+      return isOver(snapshot, grant, ASK_LIMIT_MS, nowMs)
+        ? { outcome: 'failed', reason: `not begun: ${operation.reason}` }
+        : undefined
     case 'done':
       return { outcome: 'done', reason: operation.reason }
     case 'failed':
       // Nothing of ours is left to take back.
       if (grant.step === 'uncordon' && operation.othersCordon)
         return { outcome: 'done', reason: operation.reason }
+      // Nothing new has failed: by the gate of its quarantine it is left behind until somebody lifts that.
+      if (operation.quarantined && grant.attempt < MOST_REFUSALS)
+        return { outcome: 'again', reason: operation.reason }
       return { outcome: 'failed', reason: operation.reason }
     case 'retry':
       return {
@@ -95,13 +104,22 @@ function judgeProof(
   if (isNew && member.ready === true && !stale && (wanted === undefined || runs(member, wanted))) {
     return { outcome: 'done', reason: `Ready at ${member.version ?? member.kubelet ?? 'an unknown version'}` }
   }
-  if (nowMs - grant.grantedMs < PROVE_LIMIT_MS) return undefined
+  if (!isOver(snapshot, grant, PROVE_LIMIT_MS, nowMs)) return undefined
   const seen = !isNew
     ? 'nobody has seen its node since'
     : member.ready === true
       ? (stale ?? `its node runs ${member.version ?? member.kubelet ?? 'an unknown version'}, not ${wanted}`)
       : 'its node is not Ready'
   return { outcome: 'failed', reason: `not proved within ${PROVE_LIMIT_MS / 60_000} min: ${seen}` }
+}
+
+function isOver(
+  { watchedSinceMs }: RolloutSnapshot,
+  { grantedMs }: Grant,
+  limitMs: number,
+  nowMs: number,
+): boolean {
+  return nowMs - grantedMs >= limitMs && nowMs - watchedSinceMs >= LOOKS_FIRST_MS
 }
 
 /** Everything that says what it runs says this; nothing that says nothing is proved. */
@@ -130,9 +148,7 @@ function judgeSoak(
   if (soakMs === 0 || rollout.overrides.has(`${host.host} soak`)) return { outcome: 'done', reason: '' }
   const unwell = whyUnwell(snapshot, view, host)
   if (unwell !== undefined) {
-    const sinceMs = unwellSince(host, grant)
-    const isLong = sinceMs !== undefined && nowMs - sinceMs >= UNWELL_LIMIT_MS
-    return grant.attempt < MOST_SOAKS && !isLong
+    return grant.attempt < MOST_SOAKS && !isGrantedUnwell(host, grant, nowMs)
       ? { outcome: 'again', reason: unwell }
       : { outcome: 'failed', reason: `did not stay well: ${unwell}` }
   }
@@ -140,10 +156,14 @@ function judgeSoak(
   return nowMs - since >= soakMs ? { outcome: 'done', reason: '' } : undefined
 }
 
-/** When the soak before this one ended because the host was not well any more. */
-function unwellSince(host: HostRecord, grant: Grant): number | undefined {
+/**
+ * Whether this soak was granted because its host had not been well for so long (`soakWaits`). One that was well when it was granted begins
+ * to wait anew, however long ago it was that it was not well before.
+ */
+function isGrantedUnwell(host: HostRecord, grant: Grant, nowMs: number): boolean {
   const before = host.grants.findLast(({ step, end }) => step === 'soak' && end?.outcome === 'again')
-  return before === grant ? undefined : before?.end?.atMs
+  if (before?.end === undefined || before === grant) return false
+  return grant.grantedMs - before.end.atMs >= UNWELL_LIMIT_MS && nowMs - grant.grantedMs < JUDGED_WITHIN_MS
 }
 
 /**

@@ -58,9 +58,11 @@ export function judgeRollout(
   }
   if (rest.length === 0) return failed.length > 0 ? end('failed', whatFailed) : end('succeeded', '')
   if (rollout.state === 'paused') return undefined
-  const isStill = nowMs - newestActivity(rollout, standing) >= rollout.settings.awayMs
+  // What went on while no coordinator ran was seen by nobody.
+  const activeMs = Math.max(newestActivity(rollout, standing), snapshot.watchedSinceMs)
+  const isStill = nowMs - activeMs >= rollout.settings.awayMs
   const gone = (name: string) => isGone(snapshot.hosts.get(name), rollout.settings.awayMs, nowMs)
-  const { stuck, aside, away } = whoIsStuck(standing, rest, waits, gone, isStill && failed.length > 0)
+  const { stuck, aside, away } = whoIsStuck(standing, rest, waits, gone, isStill)
   if (rest.some(name => !stuck.has(name))) return undefined
   if (away && !isStill) return undefined
   const blocked = rest.filter(name => !aside.has(name))
@@ -87,12 +89,10 @@ function waitsFor(
   return rest.some(name => waits.get(name)?.some(wait => wait.gate === gate))
 }
 
-/** Gates that a host which failed, and which nobody mends, keeps closed. */
-const HELD_BY_FAILED: readonly Wait['gate'][] = ['budget', 'spread', 'quorum']
-
 /**
  * Hosts for which nothing that this rollout does opens a gate: those that only somebody else can help stand aside, the others wait for
- * these, or for what failed. `gone`: it has been away for so long that it is waited for no more. `lost`: something failed so long ago that what it takes of the budget is not given back.
+ * these, or for what failed. `gone`: it has been away for so long that it is waited for no more. `lost`: what failed did so long ago that
+ * nobody mends it, and what it takes of a budget is not given back.
  */
 function whoIsStuck(
   standing: Standing,
@@ -107,10 +107,9 @@ function whoIsStuck(
   const queue: string[] = []
   let away = false
   for (const name of rest) {
-    for (const { gate, on } of waits.get(name) ?? []) {
+    for (const { gate, on, byFailed } of waits.get(name) ?? []) {
       away ||= gate === 'away'
-      const isLost =
-        on === undefined ? lost && HELD_BY_FAILED.includes(gate) : standing.progress(on)?.kind === 'failed'
+      const isLost = on === undefined ? lost && byFailed === true : standing.progress(on)?.kind === 'failed'
       const isAside = gate === 'away' ? gone(name) : LEAVES_BEHIND.includes(gate)
       if (isAside) aside.add(name)
       if (isLost || isAside) queue.push(name)

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { planRollouts } from './plan-rollouts.ts'
 import type { StepKind } from './rollout-record.ts'
+import type { HostView } from './rollout-snapshot.ts'
 import { sampleGrant } from './testing/grants.ts'
 import { sampleHost, sampleRollout, sampleSnapshot } from './testing/sample.ts'
 import { clusterHosts, sampleCluster } from './testing/sample-cluster.ts'
@@ -171,6 +172,49 @@ describe('the planner of rollouts', () => {
     expect(moves(NOW - 600_000)).toMatchObject([{ state: 'succeeded', reason: 'left behind: n10, n11' }])
     // Nor is anybody given up who was away before it began.
     expect(moves(NOW - 600_000, { startedMs: NOW - 1_000 })).toEqual([])
+  })
+
+  it('gives up for a host that failed only who could not go without it, and for no moment', () => {
+    const hour = 3_600_000
+    const never = { days: [], fromMinute: 0, toMinute: 1, timeZone: 'UTC' }
+    const off = (host: HostView, sinceMs: number): HostView => ({
+      ...host,
+      connected: false,
+      awaySinceMs: sinceMs,
+      connectedSinceMs: undefined,
+    })
+    const moves = (change: (all: readonly HostView[]) => readonly HostView[], watchedSinceMs = 0) => {
+      const own = hosts(4)
+      const act = (outcome: 'done' | 'failed') => sampleGrant('act', outcome, NOW - 10 * hour)
+      const grants = {
+        n10: [act('failed')],
+        n11: [act('done'), sampleGrant('soak', 'done', NOW - 10 * hour)],
+      }
+      const rollout = sampleRollout({
+        hosts: own,
+        grants,
+        settings: { onFailure: 'continue', maxFailures: undefined },
+      })
+      const all = change([...own, sampleHost('other')])
+      const snapshot = sampleSnapshot({ hosts: all, rollouts: [rollout], windows: [never], watchedSinceMs })
+      return planRollouts(snapshot, NOW).moves
+    }
+    const only = (name: string, sinceMs: number) => (all: readonly HostView[]) =>
+      all.map(host => (host.host === name ? off(host, sinceMs) : host))
+    // Everybody waits for the window; then for a moment somebody else uses the budget up.
+    expect(moves(all => all)).toEqual([])
+    expect(moves(only('n11', NOW - 1_000))).toEqual([])
+    expect(moves(only('other', NOW - 1_000))).toEqual([])
+    expect(moves(only('other', NOW - hour))).toEqual([])
+    // A coordinator that has just started sees nobody.
+    expect(moves(all => all.map(host => off(host, NOW)), NOW)).toEqual([])
+    expect(moves(only('n10', NOW - hour), NOW - 1_000)).toEqual([])
+    expect(moves(only('n10', NOW - hour))).toMatchObject([
+      {
+        state: 'failed',
+        reason: expect.stringContaining('never had their turn, for they go after these: n12, n13'),
+      },
+    ])
   })
 
   it('T62: grants nothing while the store is older than what nodes report', () => {

@@ -24,6 +24,8 @@ export interface RolloutSnapshot {
   readonly gates: ReadonlyMap<string, GatesView> | undefined
   /** By cluster the Jobs that are asked before a host of it is disrupted; one that has none is missing. */
   readonly jobs: ReadonlyMap<string, JobsView>
+  /** Since when this coordinator looks: what went on before was seen by nobody. */
+  readonly watchedSinceMs: number
   /** Why nothing is granted at all, such as a store that is older than what its nodes report. */
   readonly halted: string | undefined
 }
@@ -53,7 +55,7 @@ export interface HostView {
   readonly allowed?: readonly string[] | undefined
   /** There is certainly nothing to ask of its own gates; undefined: there may be. */
   readonly ungated?: boolean | undefined
-  /** Revision of what failed on it and is not tried again. */
+  /** Revisions of what failed on it and is not tried again, and those that the node refused since because they bring the same. */
   readonly quarantined: ReadonlySet<number>
   /** Why it is locked; undefined: it is not. */
   readonly lock: string | undefined
@@ -113,6 +115,8 @@ export interface OperationView {
   readonly endedMs: number | undefined
   /** With `retry`: how many times it may be tried again altogether, and how long to wait before each. */
   readonly retryDelaysMs: readonly number[]
+  /** With `failed`: the node refused it, for what it brings failed there before, under whatever number. */
+  readonly quarantined?: boolean
   /** With `failed`: what ran before runs again, so that a cordon of ours can be lifted. */
   readonly untouched: boolean
   /** With an uncordon that failed: the cordon is not what was to be lifted. */

@@ -89,7 +89,9 @@ export class FiveHosts implements AsyncDisposable {
     const live = (machine: string) =>
       this.away.has(machine) ? undefined : { instance: 'one', bootId: 'b', disputed: false, startedMs: 0 }
     const sessions = { live, machines: () => MACHINES.filter(machine => !this.away.has(machine)) }
-    const open = async (change: Partial<typeof own> = {}): Promise<RolloutEngine> =>
+    const open = async (
+      change: Partial<typeof own> & Partial<Pick<EngineDeps, 'clusters'>> = {},
+    ): Promise<RolloutEngine> =>
       await testEngine({ ...this.fleet, ...own, ...change, directory, operationFeed, sessions })
     const engine = await open()
     const give: GiveOrdersDeps = {

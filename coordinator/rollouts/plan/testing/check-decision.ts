@@ -23,6 +23,7 @@ const RETRY_AFTER_MS = [60_000, 300_000]
 
 /** So long a cluster is asked to begin what was granted. */
 const ASKED_MS = 600_000
+const LOOKED_MS = 120_000
 
 /** So long a host that ceased to be well is waited for before it soaks anew. */
 const UNWELL_MS = 900_000
@@ -497,16 +498,16 @@ function* budgetProblems(
   if (mate) yield [`not spread (${mate.host})`, 'spread']
 }
 
-/** A cluster that would not begin what was granted is asked for ten minutes, and no longer. */
+/** A cluster that would not begin what was granted is asked for ten minutes, the last two of them by one coordinator, and no longer. */
 function checkAsking(fleet: Fleet, { operations }: RolloutSnapshot, { closings }: Decision): void {
-  const { rollouts, jobs, nowMs, violations } = fleet
+  const { rollouts, jobs, nowMs, upAtMs, violations } = fleet
   const ends = new Map(closings.map(({ grant, end }) => [grant, end]))
   for (const { id, hosts } of rollouts) {
     for (const { host, grants } of hosts) {
       const open = grants.at(-1)
       if (!open || open.end || open.operation === '' || jobs.has(open.operation)) continue
       const isUnwilling = operations.get(open.operation)?.state === 'unwilling'
-      const isLong = nowMs - open.grantedMs >= ASKED_MS
+      const isLong = nowMs - open.grantedMs >= ASKED_MS && nowMs - upAtMs >= LOOKED_MS
       const isGivenUp = ends.get(open.id)?.outcome === 'failed'
       const where = `${id} ${host} ${open.step}`
       if (isUnwilling && isLong && !isGivenUp) violations.push(`asked for ever: ${where}`)

@@ -87,6 +87,7 @@ export function sampleSnapshot(
     silence: { known: hosts.length, silent: 0, percent: 30 },
     gates: undefined,
     jobs: new Map(),
+    watchedSinceMs: 0,
     halted: undefined,
     ...change,
     hosts: new Map(hosts.map(host => [host.host, host])),

@@ -47,6 +47,7 @@ export function snapshotOf(fleet: Fleet): RolloutSnapshot {
     silence: silenceOf(fleet),
     gates: fleet.askGates ? new Map(fleet.gateAnswers) : undefined,
     jobs: new Map(fleet.askJobs ? [...fleet.clusters.keys()].map(name => [name, jobsOf(fleet, name)]) : []),
+    watchedSinceMs: fleet.upAtMs,
     halted: isHalted(fleet) ? 'made up' : undefined,
   }
 }

@@ -90,7 +90,10 @@ export const BREAK_COURSE: readonly BrokenPlanner[] = [
   {
     name: 'leaves behind who lost its session a moment ago',
     notices: /left behind after a moment/,
-    planner: () => withHosts(view => ({ ...view, awaySinceMs: undefined })),
+    planner: () => {
+      const plan = withHosts(view => ({ ...view, awaySinceMs: undefined }))
+      return (snapshot, nowMs) => plan({ ...snapshot, watchedSinceMs: 0 }, nowMs)
+    },
   },
   {
     name: 'tries again at once what did not hold',
