@@ -277,6 +277,7 @@ async function build(
       ...(diskProblem === undefined ? [] : [diskProblem]),
       ...clusters.problems(),
       ...haltedProblems(rollouts),
+      ...[rollouts.runner.standstill()].filter(problem => problem !== undefined),
     ],
     onDisk: (problem: string | undefined) => {
       diskProblem = problem

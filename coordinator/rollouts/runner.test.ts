@@ -1,6 +1,7 @@
+import { setImmediate } from 'node:timers/promises'
 import { create, toBinary } from '@bufbuild/protobuf'
 import { timestampMs } from '@bufbuild/protobuf/wkt'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { OperationReportSchema, OutcomeClass, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { GiveOrdersRequestSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import {
@@ -400,6 +401,47 @@ describe('a place in the budget', () => {
 })
 
 describe('the runner', () => {
+  it('T53: tells that rollouts stand still once a look has come to no end, or all have failed, for a minute', async () => {
+    const { open } = await five.prepare()
+    let views: ClusterSource['views'] = NO_CLUSTERS.views
+    const { runner } = await open({ clusters: { ...NO_CLUSTERS, views: async nowMs => await views(nowMs) } })
+    const began = performance.now()
+    const now = vi.spyOn(performance, 'now')
+    onTestFinished(() => now.mockRestore())
+    const at = (ms: number) => now.mockReturnValue(began + ms)
+    at(0)
+    await runner.runNow()
+    at(61_000)
+    expect(runner.standstill()).toBeUndefined()
+    let release: () => void = () => {}
+    views = async () => {
+      await new Promise<void>(resolve => {
+        release = resolve
+      })
+      return new Map()
+    }
+    const look = runner.runNow()
+    await setImmediate()
+    at(121_000)
+    expect(runner.standstill()).toBeUndefined()
+    at(121_001)
+    expect(runner.standstill()).toBe('rollouts stand still: for 1 min one look at them has come to no end')
+    views = async () => await Promise.reject(new Error('a row cannot be read'))
+    await vi.waitFor(() => release())
+    await look
+    expect(runner.standstill()).toBeUndefined()
+    for (const ms of [130_000, 160_000, 190_001]) {
+      at(ms)
+      await expect(runner.runNow()).rejects.toThrow('a row cannot be read')
+    }
+    expect(runner.standstill()).toBe(
+      'rollouts stand still: for 1 min looking at them fails: a row cannot be read',
+    )
+    views = NO_CLUSTERS.views
+    await runner.runNow()
+    expect(runner.standstill()).toBeUndefined()
+  })
+
   it('goes on with a rollout that was begun while a look that had found nothing open was not over', async () => {
     const { deps, open } = await five.prepare()
     const held = { isWanted: false, reached: () => {}, release: () => {} }

@@ -1,4 +1,6 @@
 import type { Clock } from '../../shared/clock.ts'
+import { cutText } from '../../shared/cut-text.ts'
+import { reasonOf } from '../../shared/errors.ts'
 import { operationId } from '../../shared/ids.ts'
 import { pause } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -40,6 +42,8 @@ export interface RunnerDeps extends SnapshotDeps {
 const EVERY_MS = 1_000
 /** A run may take this share of the time at most: large fleets are looked at less often, or when something happens. */
 const LEAST_PAUSES = 5
+/** A look at all rollouts takes milliseconds; one that lasts so long comes to no end. */
+const LONGEST_LOOK_MS = 60_000
 /** What one decision makes possible is decided at once, up to so many times. */
 const MOST_ROUNDS = 50
 
@@ -51,7 +55,10 @@ const MOST_ROUNDS = 50
 export class RolloutRunner {
   readonly #deps: RunnerDeps
   #turn: Promise<unknown> = Promise.resolve()
+  /** Since when no look has come to a good end though one was begun, by the clock that never goes back. */
   #sinceMs: number | undefined
+  /** What the newest look failed of; undefined: none has failed since one ended well. */
+  #failure: string | undefined
   #wanted = false
   #wake: (() => void) | undefined
   /** Nothing is open as far as is known; a start wakes it. */
@@ -126,18 +133,27 @@ export class RolloutRunner {
     }
   }
 
-  /** Since when a run lasts, by the clock that never goes back; undefined: none does. */
-  runningSinceMs(): number | undefined {
-    return this.#sinceMs
+  /** Why nobody looks at rollouts, which takes milliseconds: a look comes to no end, or all have failed for so long. Undefined: they are looked at. */
+  standstill(): string | undefined {
+    const forMs = this.#sinceMs === undefined ? 0 : performance.now() - this.#sinceMs
+    if (forMs <= LONGEST_LOOK_MS) return undefined
+    const what =
+      this.#failure === undefined
+        ? 'one look at them has come to no end'
+        : `looking at them fails: ${this.#failure}`
+    return `rollouts stand still: for ${Math.floor(forMs / 60_000)} min ${what}`
   }
 
   #once(): Promise<void> {
     const done = this.#turn.then(async () => {
-      this.#sinceMs = performance.now()
+      this.#sinceMs ??= performance.now()
       try {
         await this.#rounds()
-      } finally {
         this.#sinceMs = undefined
+        this.#failure = undefined
+      } catch (error) {
+        this.#failure = cutText(reasonOf(error), 200)
+        throw error
       }
     })
     this.#turn = done.catch(() => {}) // whoever asked hears of it; the next in turn starts from what is there

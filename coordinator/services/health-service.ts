@@ -10,14 +10,12 @@ import type { SessionRegistry } from '../sessions/registry.ts'
 import type { Store } from '../store/store.ts'
 
 const DEADLINE_MS = 2_000
-/** A look at all rollouts takes milliseconds; one that lasts so long comes to no end. */
-const LONGEST_RUN_MS = 60_000
 
 /** Health that proves a round trip through store, sessions and rollouts, not only that a port is open. */
 export function healthService(deps: {
   readonly store: Pick<Store, 'transact'>
   readonly registry: Pick<SessionRegistry, 'roundTrip'>
-  readonly runner: Pick<RolloutRunner, 'runningSinceMs'>
+  readonly runner: Pick<RolloutRunner, 'standstill'>
 }): ServiceHandlers<typeof Health> {
   return {
     async check() {
@@ -27,9 +25,8 @@ export function healthService(deps: {
           await deps.store.transact(async tx => await sql`select 1`.execute(tx))
           await deps.registry.roundTrip()
         })
-        const sinceMs = deps.runner.runningSinceMs()
-        const isStuck = sinceMs !== undefined && performance.now() - sinceMs > LONGEST_RUN_MS
-        return { status: isStuck ? Serving.NOT_SERVING : Serving.SERVING }
+        const stands = deps.runner.standstill() !== undefined
+        return { status: stands ? Serving.NOT_SERVING : Serving.SERVING }
       } catch {
         return { status: Serving.NOT_SERVING } // whatever it was, its own log has it; a probe wants one word
       }
