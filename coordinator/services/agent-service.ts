@@ -30,13 +30,14 @@ export function agentService(deps: Deps): ServiceHandlers<typeof AgentService> {
   }
   const getRevision = agentGetRevision(deps)
   const downloadTree = agentDownloadTree(deps)
+  const renew = renewCertificate(deps)
   return {
     session(requests, { peer }) {
       const { id, notAfter, issuer } = machineOf(peer)
       return deps.registry.serve(id, requests, { address: peer.address, notAfter, issuer })
     },
     async renew({ publicKey }, { peer }) {
-      const { chainPem, notAfter } = await renewCertificate(deps, machineOf(peer).id, publicKey)
+      const { chainPem, notAfter } = await renew(machineOf(peer).id, publicKey)
       return { chainPem, notAfter: timestampFromDate(notAfter) }
     },
     getRevision: async (request, { peer }) => await getRevision(request, machineOf(peer).id),
