@@ -34,7 +34,7 @@ export interface AgentConfig {
   readonly caPin: string | undefined
   /** SHA-256 of the trust set. Without it the first set offered is taken once and shown as such. */
   readonly trustPin: string | undefined
-  /** A root-only file with `id.secret.ca.trust`. */
+  /** A file with `id.secret.ca.trust`, open to its owner alone. */
   readonly tokenFile: string | undefined
   readonly stateDir: string
   /** The agent's own socket, for root. */

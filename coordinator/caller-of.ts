@@ -1,8 +1,7 @@
 import { X509Certificate } from 'node:crypto'
-import { status } from '@grpc/grpc-js'
 import type { Clock } from '../shared/clock.ts'
 import type { Peer } from '../shared/rpc/definition.ts'
-import { denied, RpcError } from '../shared/rpc/rpc-error.ts'
+import { denied, unauthenticated } from '../shared/rpc/rpc-error.ts'
 import { readPeerIdentity } from '../shared/x509/peer-identity.ts'
 import type { Caller } from './api/caller.ts'
 import type { Authorities } from './authority/authorities.ts'
@@ -42,7 +41,7 @@ export function callerOf(deps: CallerDeps, peer: Peer): Caller {
     case 'operator': {
       const name = operators.nameOf(id)
       if (name === undefined) throw denied('this operator was removed, or is not known here')
-      return { kind: 'operator', id, name, notAfter }
+      return { kind: 'operator', id, name, notAfter, issuer }
     }
     case 'server':
       throw denied('certificate: belongs to a server')
@@ -55,8 +54,4 @@ function parseCertificate(der: Uint8Array): X509Certificate {
   } catch {
     throw denied('certificate: not an X.509 certificate')
   }
-}
-
-function unauthenticated(reason: string): RpcError {
-  return new RpcError(status.UNAUTHENTICATED, reason)
 }

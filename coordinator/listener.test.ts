@@ -1,7 +1,15 @@
 import { once } from 'node:events'
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
 import { connect, type Socket } from 'node:net'
+import { credentials, ServerCredentials } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  Health,
+  HealthCheckResponse_ServingStatus as Serving,
+} from '../shared/gen/grpc/health/v1/health_pb.ts'
+import { pause } from '../shared/lifecycle.ts'
+import { createClient } from '../shared/rpc/client.ts'
+import { serve } from '../shared/rpc/serve.ts'
 import { createRenewableServerCredentials } from './authority/server-credentials.ts'
 import { type ListenerOptions, openListener, STRANGERS } from './listener.ts'
 import { openTestAuthorities } from './machines/testing/test-fleet.ts'
@@ -64,5 +72,33 @@ describe('the listener for strangers', () => {
     const ms = await closedAfter(silent)
     expect(ms).toBeGreaterThan(5_000)
     expect(ms).toBeLessThan(30_000)
+  })
+})
+
+describe('a listener that stops', () => {
+  it('lets calls that run come to their end for five seconds, and then cuts them', {
+    timeout: 30_000,
+  }, async () => {
+    let asked = 0
+    const listener = await openListener('127.0.0.1:0', ServerCredentials.createInsecure(), server => {
+      const check = async () => {
+        await pause(++asked === 1 ? 1_500 : 20_000)
+        return { status: Serving.SERVING }
+      }
+      serve(server, Health, { check }, { onBug: () => {} })
+    })
+    using client = createClient(Health, `127.0.0.1:${listener.port}`, credentials.createInsecure())
+    const short = client.check({})
+    await expect.poll(() => asked).toBe(1)
+    const long = client.check({})
+    await expect.poll(() => asked).toBe(2)
+    const cut = expect(long).rejects.toThrow()
+    const began = performance.now()
+    await listener[Symbol.asyncDispose]()
+    const ms = performance.now() - began
+    expect(ms).toBeGreaterThan(4_500)
+    expect(ms).toBeLessThan(15_000)
+    expect(await short).toMatchObject({ status: Serving.SERVING })
+    await cut
   })
 })

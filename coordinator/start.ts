@@ -50,7 +50,7 @@ import { agentService } from './services/agent-service.ts'
 import { clusterService } from './services/cluster-service.ts'
 import { enrolmentService } from './services/enrolment-service.ts'
 import { healthService } from './services/health-service.ts'
-import { OperatorCalls } from './services/operator-calls.ts'
+import { OpenCalls } from './services/open-calls.ts'
 import { operatorService } from './services/operator-service.ts'
 import { rolloutService } from './services/rollout-service.ts'
 import { sessionHooks } from './session-hooks.ts'
@@ -229,7 +229,7 @@ async function build(
 
   let diskProblem: string | undefined
   let addresses = { enrolment: config.enrolmentListen, fleet: config.fleetListen }
-  const operatorCalls = new OperatorCalls()
+  const openCalls = new OpenCalls(clock)
   const deps = {
     ...base,
     ownHost,
@@ -244,12 +244,13 @@ async function build(
     jobQuestions: rollouts.jobQuestions,
     clusters: clusterSource,
     onRolloutsChanged: () => rollouts.runner.changed(),
-    operatorCalls,
+    openCalls,
     onAuthorityDropped: () => {
       const pins = new Set(authorities.list().map(({ pin }) => pin))
       registry.endIssuedBy(pin => pins.has(pin))
+      openCalls.endIssuedBy(pin => pins.has(pin))
     },
-    onOperatorRemoved: (id: string) => operatorCalls.end(id),
+    onOperatorRemoved: (id: string) => openCalls.endOperator(id),
     authorities,
     blobs,
     fleetTargets,

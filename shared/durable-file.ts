@@ -4,6 +4,16 @@ import { basename, dirname, join } from 'node:path'
 import { hasCode } from './errors.ts'
 import { makeDirectories } from './make-directories.ts'
 
+/** Makes what somebody else wrote to a file durable. */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r+')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
 /** Makes the names in a folder durable. */
 export async function syncDirectory(path: string): Promise<void> {
   const handle = await open(path, 'r')

@@ -38,16 +38,22 @@ describe('a token', () => {
     )
   })
 
-  it('is refused when everybody can read its file, and absent when the file is', async () => {
+  it('is refused when its file is open to others than its owner, and absent when the file is', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'ma-'))
     try {
       const file = join(folder, 'token')
       expect(await loadToken(file)).toBeUndefined()
       await writeFile(file, `id.secret.${pin}.`)
-      await chmod(file, 0o644)
-      await expect(loadToken(file)).rejects.toThrow('chmod 600')
-      await chmod(file, 0o440)
-      expect(await loadToken(file)).toMatchObject({ id: 'id' })
+      // On many systems all people are in one group.
+      for (const mode of [0o644, 0o640, 0o440, 0o604, 0o620]) {
+        await chmod(file, mode)
+        await expect(loadToken(file)).rejects.toThrow(/open to others than its owner; make it `chmod 600`/)
+      }
+      // What systemd hands over to root is 0400.
+      for (const mode of [0o600, 0o400]) {
+        await chmod(file, mode)
+        expect(await loadToken(file)).toMatchObject({ id: 'id' })
+      }
     } finally {
       await rm(folder, { recursive: true })
     }

@@ -38,8 +38,10 @@ export function parseToken(source: string, text: string): EnrolmentToken {
 export async function loadToken(path: string): Promise<EnrolmentToken | undefined> {
   try {
     const { mode, size } = await stat(path)
-    if ((mode & 0o007) !== 0) {
-      throw new ConfigError(`${path}: holds a secret that every user here can read; make it \`chmod 600\``)
+    if ((mode & 0o077) !== 0) {
+      throw new ConfigError(
+        `${path}: holds a secret and is open to others than its owner; make it \`chmod 600\``,
+      )
     }
     if (size > MAX_BYTES) throw new ConfigError(`${path}: ${size} bytes are too many for a token`)
     const text = await readFile(path, 'utf8')

@@ -8,6 +8,8 @@ export type Caller =
       readonly name: string
       /** End of the certificate it came with; its calls end then. */
       readonly notAfter?: Date
+      /** Pin of the authority that made that certificate; its calls end when that is dropped. */
+      readonly issuer?: string
     }
   | {
       readonly kind: 'machine'

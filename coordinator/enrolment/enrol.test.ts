@@ -338,6 +338,35 @@ describe('what is kept and written of strangers', () => {
     expect(await findMachine(fleet.deps.store.db, idOf(otherKey))).toBeUndefined()
   })
 
+  it('logs a bounded number of refusals, and then of how many it said nothing', async () => {
+    await using fleet = await open()
+    const lines: string[] = []
+    fleet.deps.log = createLogger('info', { write: line => lines.push(line) })
+    for (let i = 0; i < 1_000; i++) await fleet.ask({ key, address: `198.51.100.${i % 5}` })
+    const told = () => lines.map(line => JSON.parse(line)).filter(({ msg }) => msg === 'enrolment refused')
+    expect(told()[0]).toMatchObject({ machineId: idOf(key), class: 'full', address: '198.51.100.0' })
+    expect(told()).toHaveLength(100)
+    fleet.pass(1_000)
+    for (let i = 0; i < 30; i++) await fleet.ask({ key, address: '198.51.100.0' })
+    expect(told()).toHaveLength(101)
+    // Of the 1,000 20 were heard, which is what strangers may ask at once.
+    expect(told().at(-1)).toMatchObject({ class: 'full', unlogged: 1_000 - 20 - 100 })
+  })
+
+  it('turns away who knows the key of a machine and cannot prove it, as any stranger', async () => {
+    await using fleet = await open()
+    await fleet.ask({ key, token: await tokenFor(fleet) })
+    const thief = { privateKeyPem: otherKey.privateKeyPem, publicKeyDer: key.publicKeyDer }
+    const answers: unknown[] = []
+    for (let i = 0; i < 12; i++) {
+      const answer = await fleet.ask({ key: thief, address: '198.51.100.1' })
+      answers.push(answer.case === 'refusal' && answer.value.class)
+    }
+    expect(answers).toEqual([...Array(10).fill('proof'), 'full', 'full'])
+    // The machine itself is heard, from there too.
+    expect((await fleet.ask({ key, address: '198.51.100.1' })).case).toBe('certificate')
+  })
+
   it('T66: no log line, event or row holds the secret of a token, whether it was good or not', async () => {
     await using fleet = await open()
     const lines: string[] = []

@@ -35,7 +35,7 @@ export function enrol(deps: EnrolDeps) {
 }
 
 async function answer(
-  { log, fleetAddress, waitSeconds, refusals, strangers, directory }: EnrolDeps,
+  { log, clock, fleetAddress, waitSeconds, refusals, strangers, directory }: EnrolDeps,
   admitted: Admitted,
   request: EnrolRequest,
   address: string,
@@ -55,7 +55,11 @@ async function answer(
     case 'refuse': {
       const { reason, retry, retryAfterSeconds, command } = admitted
       const machine = keyId(request.publicKey)
-      log.info({ machineId: machine, class: admitted.class, address }, 'enrolment refused')
+      const unlogged = refusals.takeLine(clock.now())
+      if (unlogged !== undefined) {
+        const line = { machineId: machine, class: admitted.class, address, ...(unlogged > 0 && { unlogged }) }
+        log.info(line, 'enrolment refused')
+      }
       // What only tells the machine to come back later is no news to an operator.
       if (admitted.class !== 'nonce' && admitted.class !== 'full') {
         await refusals.record({ machine, class: admitted.class, reason, address })

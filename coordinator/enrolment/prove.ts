@@ -48,13 +48,14 @@ export async function proveRequest(
   const isKnown = directory.isAllowed(machineId)
   const token = await readShownToken(deps.store.db, request, machineId)
   const isGood = token.kind === 'known' && judgeToken(token, nowMs).kind === 'admit'
-  if (!isGood && !isKnown) {
+  const turnAway = () => {
     const seconds = strangers.take(address, nowMs)
-    if (seconds > 0) {
-      const wait = Math.max(seconds, strangers.spreadSeconds(directory.count('pending')))
-      return retryLater('full', 'too many machines without a valid token ask at once', wait)
-    }
+    if (seconds === 0) return undefined
+    const wait = Math.max(seconds, strangers.spreadSeconds(directory.count('pending')))
+    return retryLater('full', 'too many machines without a valid token ask at once', wait)
   }
+  const turnedAway = isGood || isKnown ? undefined : turnAway()
+  if (turnedAway) return turnedAway
   const nonceState = nonces.judge(nonce)
   if (nonceState !== 'good') return badNonce(nonceState)
   const isProved = authorities.list().some(({ pin }) => {
@@ -69,7 +70,8 @@ export async function proveRequest(
   })
   if (!isProved) {
     // Knowing the key of a machine that was let in spares nobody the throttle, holding it does.
-    if (isKnown && !isGood) strangers.take(address, nowMs)
+    const charged = isKnown && !isGood ? turnAway() : undefined
+    if (charged) return charged
     const key = readRsaPublicKey(publicKey)
     return key.ok
       ? refuse('proof', 'the proof is no signature of this very request by this key')

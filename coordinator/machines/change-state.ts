@@ -3,6 +3,7 @@ import { cutText } from '../../shared/cut-text.ts'
 import { notFound, precondition } from '../../shared/rpc/rpc-error.ts'
 import type { ChangeFeed } from '../operations/change-feed.ts'
 import { abandonOperations } from '../operations/orders.ts'
+import type { OpenCalls } from '../services/open-calls.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import { deleteBindingOfMachine } from '../store/bindings.ts'
 import { forgetInClusters } from '../store/cluster-machines.ts'
@@ -17,6 +18,7 @@ import { settleCollisions } from './settle-collisions.ts'
 
 export interface ChangeStateDeps extends DescribeDeps {
   readonly sessions: Pick<Sessions, 'online' | 'lastMessage' | 'end' | 'wake'>
+  readonly openCalls: Pick<OpenCalls, 'endMachine'>
   /** Told of the operations that end with the machine. */
   readonly operationFeed?: Pick<ChangeFeed, 'notify'>
 }
@@ -24,7 +26,7 @@ export interface ChangeStateDeps extends DescribeDeps {
 /** Longest reason an operator may give. */
 export const MAX_REASON_CHARS = 1_000
 
-/** Sends a machine away: its state and its binding change in one transaction, then its live sessions end at once. */
+/** Sends a machine away: its state and its binding change in one transaction, then its live sessions and downloads end at once. */
 export async function sendAway(
   deps: ChangeStateDeps,
   machineId: string,
@@ -37,7 +39,7 @@ export async function sendAway(
     readonly actor: string
   },
 ): Promise<MachineInit> {
-  const { store, directory, sessions, clock } = deps
+  const { store, directory, sessions, openCalls, clock } = deps
   const reason = cutText(input.reason, MAX_REASON_CHARS)
   const now = clock.now()
   const { settled, ended } = await store.transact(async tx => {
@@ -70,7 +72,9 @@ export async function sendAway(
   for (const id of ended) deps.operationFeed?.notify(id)
   directory.bind(machineId, undefined)
   await refreshMachines(store.db, directory, [machineId, ...settled])
-  sessions.end(machineId, reason === '' ? `this machine was ${input.state}` : `${input.state}: ${reason}`)
+  const told = reason === '' ? `this machine was ${input.state}` : `${input.state}: ${reason}`
+  sessions.end(machineId, told)
+  openCalls.endMachine(machineId, told)
   for (const id of settled) sessions.wake(id)
   return await describeMachine(deps, machineId)
 }

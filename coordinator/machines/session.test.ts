@@ -1,5 +1,6 @@
 import { create } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { status } from '@grpc/grpc-js'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -201,11 +202,11 @@ describe('recordFacts', () => {
       identity: { serial: 'S1' },
     })
     expect(deps.directory.mayAct(id)).toBe(false)
-    await expect(renewCertificate(deps, id, key.publicKeyDer)).rejects.toThrow('clone')
+    await expect(renewCertificate(deps)(id, key.publicKeyDer)).rejects.toThrow('clone')
     expect(await fleet.ask({ key, facts: facts('S1', 'U1') })).toMatchObject({ value: { class: 'conflict' } })
     await releaseMachine(deps)(create(ReleaseMachineRequestSchema, { ref: id }), local)
     expect(deps.directory.get(id)).toMatchObject({ conditions: [], identity: { serial: 'S2', uuid: 'u2' } })
-    await renewCertificate(deps, id, key.publicKeyDer)
+    await renewCertificate(deps)(id, key.publicKeyDer)
   })
 
   it('refuses what is larger or longer than facts may be', async () => {
@@ -214,6 +215,39 @@ describe('recordFacts', () => {
     await expect(recordFacts(fleet.deps, id, factsBytes({ disks }))).rejects.toThrow('facts disks')
     await expect(recordFacts(fleet.deps, id, new Uint8Array(1024 * 1024 + 1))).rejects.toThrow('1048576')
     await expect(recordFacts(fleet.deps, id, Uint8Array.of(255))).rejects.toThrow('not decodable')
+  })
+})
+
+describe('the renewal of a certificate', () => {
+  it('is granted so often at once and later every five seconds, and signed outside of the store’s turn', async () => {
+    await using fleet = await openWithMachine()
+    const { deps } = fleet
+    const { store } = deps
+    const authorities: Pick<typeof deps.authorities, 'prepareMachine'> = {
+      prepareMachine(publicKey) {
+        const prepared = deps.authorities.prepareMachine(publicKey)
+        if (!prepared.ok) return prepared
+        const sign = async () => {
+          // Would wait for ever for the turn that waits for it.
+          await store.transact(tx => findMachine(tx, id))
+          return await prepared.certificate.sign()
+        }
+        const signNow = () => {
+          throw new Error('signed where everybody waits for it')
+        }
+        return { ...prepared, certificate: { ...prepared.certificate, sign, signNow } }
+      },
+    }
+    const renew = renewCertificate({ ...deps, authorities })
+    for (let i = 0; i < 20; i++) await renew(id, key.publicKeyDer)
+    await expect(renew(id, key.publicKeyDer)).rejects.toMatchObject({
+      code: status.RESOURCE_EXHAUSTED,
+      message: expect.stringMatching(/in 5 s$/),
+    })
+    fleet.pass(5_000)
+    const { notAfter, chainPem } = await renew(id, key.publicKeyDer)
+    expect(chainPem).toContain('BEGIN CERTIFICATE')
+    expect(await findMachine(store.db, id)).toMatchObject({ certificate_not_after: notAfter.getTime() })
   })
 })
 

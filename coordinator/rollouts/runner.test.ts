@@ -386,7 +386,8 @@ describe('a place in the budget', () => {
     const held = `budget: 1 of 5 are away, 1 may be: n1 (it is not connected)`
     expect(await waitOf('n2')).toEqual([held])
     const word = { $typeName: 'muster.v1.EvictMachineRequest', ref: 'n1', reason: 'it burnt' } as const
-    await evictMachine({ ...deps, sessions: { ...deps.sessions, end: () => {} } })(word, ANNA)
+    const ended = { sessions: { ...deps.sessions, end: () => {} }, openCalls: { endMachine: () => {} } }
+    await evictMachine({ ...deps, ...ended })(word, ANNA)
     await deps.runner.runNow()
     expect(await five.applies()).toEqual(['n2'])
     for (const host of HOSTS.slice(1)) {

@@ -9,12 +9,14 @@ import type { Caller } from '../api/caller.ts'
 import { renewCertificate } from '../machines/renew-certificate.ts'
 import { type ConfirmDeps, confirmOperation } from '../operations/confirm-operation.ts'
 import type { SessionRegistry } from '../sessions/registry.ts'
+import type { OpenCalls } from './open-calls.ts'
 
 type Deps = Parameters<typeof agentGetRevision>[0] &
   Parameters<typeof agentDownloadTree>[0] &
   Parameters<typeof renewCertificate>[0] &
   ConfirmDeps & {
     readonly registry: SessionRegistry
+    readonly openCalls: OpenCalls
     readonly callerOf: (peer: Peer) => Caller
     readonly trustChain: () => readonly Envelope[]
   }
@@ -28,17 +30,19 @@ export function agentService(deps: Deps): ServiceHandlers<typeof AgentService> {
   }
   const getRevision = agentGetRevision(deps)
   const downloadTree = agentDownloadTree(deps)
+  const renew = renewCertificate(deps)
   return {
     session(requests, { peer }) {
       const { id, notAfter, issuer } = machineOf(peer)
       return deps.registry.serve(id, requests, { address: peer.address, notAfter, issuer })
     },
     async renew({ publicKey }, { peer }) {
-      const { chainPem, notAfter } = await renewCertificate(deps, machineOf(peer).id, publicKey)
+      const { chainPem, notAfter } = await renew(machineOf(peer).id, publicKey)
       return { chainPem, notAfter: timestampFromDate(notAfter) }
     },
     getRevision: async (request, { peer }) => await getRevision(request, machineOf(peer).id),
-    downloadTree: (request, { peer }) => downloadTree(request, machineOf(peer).id),
+    downloadTree: (request, { peer, signal }) =>
+      deps.openCalls.stream(machineOf(peer), signal, () => downloadTree(request, machineOf(peer).id)),
     async getTrust(_request, { peer }) {
       machineOf(peer)
       return { trust: { envelopes: [...deps.trustChain()] } }

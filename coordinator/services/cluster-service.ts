@@ -12,7 +12,7 @@ import type { Conductor } from '../clusters/conductor.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import type { FleetTargetsCache } from '../revisions/fleet-targets.ts'
 import type { Store } from '../store/store.ts'
-import type { OperatorCalls } from './operator-calls.ts'
+import type { OpenCalls } from './open-calls.ts'
 import { operatorsOnly } from './operators-only.ts'
 
 export interface ClusterServiceDeps {
@@ -29,10 +29,10 @@ export interface ClusterServiceDeps {
 
 /** What operators may ask of clusters. */
 export function clusterService(
-  deps: StartActDeps & { readonly operatorCalls: OperatorCalls },
+  deps: StartActDeps & { readonly openCalls: OpenCalls },
   callerOf: (peer: Peer) => Caller,
 ): ServiceHandlers<typeof ClusterService> {
-  const { asked, streamed } = operatorsOnly(deps.operatorCalls, callerOf)
+  const { asked, streamed } = operatorsOnly(deps.openCalls, callerOf)
   return {
     listClusters: asked(listClusters(deps)),
     getCluster: asked(getCluster(deps)),

@@ -38,7 +38,7 @@ import { rotateAuthority } from '../api/rotate-authority.ts'
 import { setFleetTrust } from '../api/set-fleet-trust.ts'
 import { unbindHost } from '../api/unbind-host.ts'
 import { watchOperations } from '../api/watch-operations.ts'
-import type { OperatorCalls } from './operator-calls.ts'
+import type { OpenCalls } from './open-calls.ts'
 import { operatorsOnly } from './operators-only.ts'
 
 type Deps = Parameters<typeof addOperator>[0] &
@@ -63,14 +63,14 @@ type Deps = Parameters<typeof addOperator>[0] &
   Parameters<typeof restore>[0] &
   Parameters<typeof rotateAuthority>[0] &
   Parameters<typeof setFleetTrust>[0] &
-  Parameters<typeof watchOperations>[0] & { readonly operatorCalls: OperatorCalls }
+  Parameters<typeof watchOperations>[0] & { readonly openCalls: OpenCalls }
 
 /** What operators may call, and root by the local socket. `callerOf` says who calls. */
 export function operatorService(
   deps: Deps,
   callerOf: (peer: Peer) => Caller,
 ): ServiceHandlers<typeof OperatorService> {
-  const { asked, streamed } = operatorsOnly(deps.operatorCalls, callerOf)
+  const { asked, streamed } = operatorsOnly(deps.openCalls, callerOf)
   return {
     getFleet: asked(getFleet(deps)),
     listMachines: asked(listMachines(deps)),

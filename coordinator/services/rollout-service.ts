@@ -9,7 +9,7 @@ import { listLocks, lockHost, pinHost, unlockHost, unpinHost } from '../rollouts
 import { revertRollout } from '../rollouts/api/revert-rollout.ts'
 import { getRollout, listRollouts, watchRollout } from '../rollouts/api/show-rollouts.ts'
 import { startRollout } from '../rollouts/api/start-rollout.ts'
-import type { OperatorCalls } from './operator-calls.ts'
+import type { OpenCalls } from './open-calls.ts'
 
 type Deps = Parameters<typeof startRollout>[0] &
   Parameters<typeof watchRollout>[0] &
@@ -17,7 +17,7 @@ type Deps = Parameters<typeof startRollout>[0] &
   Parameters<typeof pauseRollout>[0] &
   Parameters<typeof revertRollout>[0] &
   Parameters<typeof lockHost>[0] &
-  Parameters<typeof acceptRestore>[0] & { readonly operatorCalls: OperatorCalls }
+  Parameters<typeof acceptRestore>[0] & { readonly openCalls: OpenCalls }
 
 /** Rollouts, for operators and for root by the local socket. `callerOf` says who calls. */
 export function rolloutService(
@@ -39,10 +39,8 @@ export function rolloutService(
     listRollouts: asked(listRollouts(deps)),
     getRollout: asked(getRollout(deps)),
     listStandings: asked(listStandings(deps)),
-    watchRollout(request, { peer, signal }) {
-      const caller = allowed(peer)
-      return deps.operatorCalls.stream(caller, signal, inner => watch(request, caller, inner))
-    },
+    watchRollout: (request, { peer, signal }) =>
+      deps.openCalls.stream(allowed(peer), signal, inner => watch(request, allowed(peer), inner)),
     pauseRollout: asked(pauseRollout(deps)),
     resumeRollout: asked(resumeRollout(deps)),
     abortRollout: asked(abortRollout(deps)),

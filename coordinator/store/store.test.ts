@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { link, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create, toBinary } from '@bufbuild/protobuf'
@@ -69,6 +69,22 @@ describe('openStore', () => {
     await expect(openStore(path, now)).rejects.toThrow(copy)
     await using before = await openStore(copy, now)
     expect(await before.db.selectFrom('events').selectAll().execute()).toHaveLength(1)
+  })
+
+  it('puts that copy under its name whole and in one step, for its owner alone', async () => {
+    const path = newPath()
+    {
+      await using _ = await openStore(path, now)
+    }
+    const copy = join(path, '..', `store-before-schema-${MIGRATIONS.length + 1}.sqlite`)
+    // Of an earlier try: what stands there is replaced, never written over.
+    await writeFile(copy, 'earlier', { mode: 0o644 })
+    await link(copy, `${copy}.kept`)
+    await using _ = await openStore(path, now, [...MIGRATIONS, async () => {}])
+    expect(await readFile(`${copy}.kept`, 'utf8')).toBe('earlier')
+    expect((await stat(copy)).mode & 0o777).toBe(0o600)
+    expect((await readFile(copy)).subarray(0, 15).toString()).toBe('SQLite format 3')
+    expect((await readdir(join(path, '..'))).filter(name => name.endsWith('.partial'))).toEqual([])
   })
 
   it('refuses a store with a newer schema, and names the copy that was made before it', async () => {

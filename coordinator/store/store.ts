@@ -1,7 +1,7 @@
-import { chmod, copyFile, open, rm, stat } from 'node:fs/promises'
+import { chmod, open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Kysely, SqliteDialect, type Transaction } from 'kysely'
-import { syncDirectory } from '../../shared/durable-file.ts'
+import { syncDirectory, syncFile } from '../../shared/durable-file.ts'
 import { hasCode } from '../../shared/errors.ts'
 import { makeDirectories } from '../../shared/make-directories.ts'
 import { MIGRATIONS, migrate, NewerSchemaError, schemaNumber } from './migrate.ts'
@@ -84,15 +84,20 @@ async function bringUpToDate(
     )
   }
   if (before > 0 && before < migrations.length) {
-    const copy = join(dirname(path), backupName(before + 1))
-    const partial = `${copy}.partial`
-    await rm(partial, { force: true })
-    await sqlite.backup(partial)
-    await copyFile(partial, copy)
-    await rm(partial, { force: true })
-    await syncDirectory(dirname(path))
+    await copyDurably(sqlite, join(dirname(path), backupName(before + 1)))
   }
   await migrate(untyped, now, migrations)
+}
+
+/** Whole on the disk before it has its name: what follows is a migration that only this copy undoes. */
+async function copyDurably(sqlite: SqliteDatabase, copy: string): Promise<void> {
+  const partial = `${copy}.partial`
+  await rm(partial, { force: true })
+  await makePrivateFile(partial)
+  await sqlite.backup(partial)
+  await syncFile(partial)
+  await rename(partial, copy)
+  await syncDirectory(dirname(copy))
 }
 
 async function exists(path: string): Promise<boolean> {

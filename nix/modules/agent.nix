@@ -133,9 +133,9 @@ in
       default = null;
       example = "/var/lib/secrets/muster-token";
       description = ''
-        File, readable by root alone, that holds an enrolment token. It is handed over with systemd's `LoadCredential=`, and
-        may be deleted once the machine is enrolled. It must not lie in the Nix store, which everybody can read. Write the
-        path as a string: a path literal would be copied there.
+        File that holds an enrolment token; make it readable by root alone (0600). It is handed over with systemd's
+        `LoadCredential=`, which reads it whatever its mode, and may be deleted once the machine is enrolled. It must not lie
+        in the Nix store, which everybody can read. Write the path as a string: a path literal would be copied there.
       '';
     };
 

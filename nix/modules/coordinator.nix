@@ -127,8 +127,9 @@ in
       type = lib.types.ints.between 1 3600;
       default = 60;
       description = ''
-        How long `systemctl stop` waits while the coordinator drains: it takes no new calls, ends the running ones and writes
-        what it knows. Afterwards it is killed, which costs nothing that was acknowledged.
+        How long `systemctl stop` waits for the whole stop: the coordinator ends its sessions, takes no new calls, gives each
+        listener five seconds for those that run, then cuts them, and writes what it knows. Afterwards it is killed, which
+        costs nothing that was acknowledged.
       '';
     };
   };

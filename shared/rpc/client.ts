@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type {
   DescMethodBiDiStreaming,
   DescMethodClientStreaming,
@@ -20,6 +19,7 @@ import {
   status,
 } from '@grpc/grpc-js'
 import { serviceDefinition } from './definition.ts'
+import { drained } from './drained.ts'
 import { RpcError } from './rpc-error.ts'
 import { whyNoConnection } from './why-no-connection.ts'
 
@@ -163,10 +163,14 @@ async function writeAll(
   stream: ClientWritableStream<object> | ClientDuplexStream<object, object>,
   requests: AsyncIterable<object>,
 ): Promise<void> {
+  let isOver = false
+  stream.on('error', () => {
+    isOver = true
+  })
   try {
     for await (const request of requests) {
-      if (stream.destroyed || stream.writableEnded) return
-      if (!stream.write(request)) await Promise.race([once(stream, 'drain'), once(stream, 'close')])
+      if (isOver || stream.destroyed || stream.writableEnded) return
+      if (!stream.write(request)) await drained(stream)
     }
     stream.end()
   } catch {

@@ -18,6 +18,7 @@ export const invalid = (message: string): RpcError => new RpcError(status.INVALI
 export const notFound = (message: string): RpcError => new RpcError(status.NOT_FOUND, message)
 export const precondition = (message: string): RpcError => new RpcError(status.FAILED_PRECONDITION, message)
 export const denied = (message: string): RpcError => new RpcError(status.PERMISSION_DENIED, message)
+export const unauthenticated = (message: string): RpcError => new RpcError(status.UNAUTHENTICATED, message)
 export const aborted = (message: string): RpcError => new RpcError(status.ABORTED, message)
 export const exists = (message: string): RpcError => new RpcError(status.ALREADY_EXISTS, message)
 export const exhausted = (message: string): RpcError => new RpcError(status.RESOURCE_EXHAUSTED, message)

@@ -93,6 +93,38 @@ describe('the gRPC adapter', () => {
     await expect.poll(() => cancelled).toBe(true)
   })
 
+  it('waits for a slow reader as often as it must and leaves nothing behind of it', async () => {
+    const warnings: string[] = []
+    const onWarning = (warning: Error) => void warnings.push(warning.message)
+    process.on('warning', onWarning)
+    let bytes = 0
+    const address = await listen(server =>
+      serve(
+        server,
+        AgentService,
+        agentHandlers(async function* (requests) {
+          for await (const { message } of requests) {
+            if (message.case === 'facts') bytes += message.value.facts.length
+          }
+          yield { message: { case: 'welcome', value: {} } }
+        }),
+        { onBug: () => {} },
+      ),
+    )
+    using client = createClient(AgentService, address, credentials.createInsecure())
+    async function* large() {
+      const facts = new Uint8Array(64 * 1024)
+      for (let i = 0; i < 200; i++) yield { message: { case: 'facts' as const, value: { facts } } }
+    }
+    try {
+      for await (const { message } of client.session(large())) expect(message.case).toBe('welcome')
+    } finally {
+      process.off('warning', onWarning)
+    }
+    expect(bytes).toBe(200 * 64 * 1024)
+    expect(warnings).toEqual([])
+  })
+
   it('sends the status of a handler that leaves the requests early', async () => {
     const address = await listen(server =>
       serve(

@@ -14,6 +14,7 @@ import {
 import { hasCode, reasonOf } from '../errors.ts'
 import { openToMany, pause } from '../lifecycle.ts'
 import { type CallContext, type Peer, type ServiceHandlers, serviceDefinition } from './definition.ts'
+import { drained } from './drained.ts'
 import { RpcError } from './rpc-error.ts'
 
 /** What all four kinds of call have in common, as far as it is used here. */
@@ -181,22 +182,6 @@ function leave(items: AsyncIterator<object>): void {
 }
 
 function ignore(): void {}
-
-/** When a call takes more, or is over. */
-function drained(
-  call: ServerWritableStream<object, object> | ServerDuplexStream<object, object>,
-): Promise<void> {
-  return new Promise(resolve => {
-    if (call.destroyed) return resolve()
-    const done = () => {
-      call.off('drain', done)
-      call.off('close', done)
-      resolve()
-    }
-    call.on('drain', done)
-    call.on('close', done)
-  })
-}
 
 /**
  * What a client sends, one message at a time. Leaving it early leaves the call as it is, or its status would never be

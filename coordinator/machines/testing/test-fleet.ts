@@ -19,6 +19,7 @@ import { RefusalLog } from '../../enrolment/refusal-log.ts'
 import { StrangerThrottle } from '../../enrolment/stranger-throttle.ts'
 import { FactsCache } from '../../queries/facts-cache.ts'
 import { indexTargets } from '../../revisions/fleet-targets.ts'
+import { OpenCalls } from '../../services/open-calls.ts'
 import { openStore } from '../../store/store.ts'
 import { MachineDirectory } from '../directory.ts'
 import { FleetTrust } from '../fleet-trust.ts'
@@ -34,6 +35,7 @@ export async function openTestFleet(authorities: Authorities) {
   const ended: { machine: string; reason: string }[] = []
   const sent: unknown[] = []
   const online = new Set<string>()
+  const openCalls = new OpenCalls(clock)
   const sessions = {
     online: (machine: string) => online.has(machine),
     lastMessage: (machine: string) => (online.has(machine) ? clock.now() : undefined),
@@ -54,6 +56,7 @@ export async function openTestFleet(authorities: Authorities) {
     trust,
     clock,
     sessions,
+    openCalls,
     authorities,
     nonces: new Nonces(() => clock.now().getTime()),
     strangers: new StrangerThrottle(10, 20),

@@ -1,7 +1,9 @@
+import { status } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { AgentService } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import { MachineState } from '../../../shared/gen/muster/v1/machine_pb.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
+import { addOperator, type Operator } from '../../support/operator.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
 import {
   idOf,
@@ -13,18 +15,28 @@ import {
   untilMachine,
   untilPending,
 } from '../../support/shown.ts'
+import { downloadSlowly, LARGE_FILES } from '../../support/slow-download.ts'
 
 let fleet: Fleet
+let operator: Operator
+let treeLength: number
 
 beforeAll(async () => {
   fleet = await startFleet()
+  operator = await addOperator(fleet)
+  const toml = '[hosts.evicted]\n[hosts.banned]\n[hosts.stays]\n'
+  const { manifest } = await operator.publish({ toml, files: LARGE_FILES })
+  treeLength = Number(manifest.manifest.treeLength)
 })
 
-afterAll(() => fleet?.[Symbol.asyncDispose]())
+afterAll(async () => {
+  await fleet?.[Symbol.asyncDispose]()
+  await operator?.[Symbol.asyncDispose]()
+})
 
-async function enrolled(): Promise<RawMachine> {
+async function enrolled(host = ''): Promise<RawMachine> {
   const raw = await RawMachine.make(fleet)
-  await raw.enrol({ token: await makeToken(fleet) })
+  await raw.enrol({ token: await makeToken(fleet, { host }) })
   return raw
 }
 
@@ -65,6 +77,27 @@ describe('evict', () => {
     await expect(client.renew({ publicKey: raw.key.publicKeyDer })).rejects.toThrow(/evicted/)
     await using session = await raw.session()
     expect(await session.untilEnded()).toMatch(/evicted/)
+  })
+})
+
+describe('a download that runs', () => {
+  it.each([
+    ['evicted', 'evictMachine'],
+    ['banned', 'banMachine'],
+  ] as const)('ends at once when its machine is %s, and no other does', async (state, verb) => {
+    const raw = await enrolled(state)
+    using sentAway = await downloadSlowly(raw)
+    using other = await downloadSlowly(await enrolled('stays'))
+    await fleet.api[verb]({ ref: raw.id, reason: 'stolen' })
+    const { bytes, end } = await sentAway.rest()
+    expect(end).toMatchObject({
+      code: status.PERMISSION_DENIED,
+      message: `${state}: stolen`,
+    })
+    // What was on its way already.
+    expect(bytes).toBeLessThan(treeLength / 2)
+    expect(await other.rest()).toEqual({ bytes: treeLength, end: 'complete' })
+    await fleet.api.evictMachine({ ref: 'stays' })
   })
 })
 

@@ -1,8 +1,10 @@
 import { timestampDate } from '@bufbuild/protobuf/wkt'
+import { status } from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { AgentService } from '../../../shared/gen/muster/v1/agent_pb.ts'
 import { MachineState } from '../../../shared/gen/muster/v1/machine_pb.ts'
 import { type Fleet, startFleet } from '../../support/fleet.ts'
+import { addOperator } from '../../support/operator.ts'
 import { RawMachine } from '../../support/raw-machine.ts'
 import {
   events,
@@ -14,6 +16,7 @@ import {
   untilEvent,
   untilMachine,
 } from '../../support/shown.ts'
+import { downloadSlowly, LARGE_FILES } from '../../support/slow-download.ts'
 
 let fleet: Fleet
 const LIFE_MS = 5_000
@@ -103,6 +106,21 @@ describe('certificates that last seconds', () => {
     const beating = setInterval(() => session.beat(), 300)
     expect(await session.untilEnded().finally(() => clearInterval(beating))).toMatch(/certificate has ended/)
     await untilMachine(fleet, raw.id, 'offline', ({ online }) => !online)
+  })
+
+  it('so does a download', async () => {
+    await using operator = await addOperator(fleet)
+    const { manifest } = await operator.publish({ toml: '[hosts.slow]\n', files: LARGE_FILES })
+    const raw = await RawMachine.make(fleet)
+    await raw.enrol({ token: await makeToken(fleet, { host: 'slow' }) })
+    using download = await downloadSlowly(raw)
+    await untilExpired(raw.id)
+    const { bytes, end } = await download.rest()
+    expect(end).toMatchObject({
+      code: status.UNAUTHENTICATED,
+      message: expect.stringContaining('certificate has ended'),
+    })
+    expect(bytes).toBeLessThan(Number(manifest.manifest.treeLength) / 2)
   })
 
   it('a renewal asks for no other key than that of the certificate in use', async () => {

@@ -1,13 +1,16 @@
 import { status } from '@grpc/grpc-js'
 import { expect, it } from 'vitest'
 import { OperatorService } from '../../../shared/gen/muster/v1/operator_pb.ts'
+import { randomId } from '../../../shared/ids.ts'
 import { createClient } from '../../../shared/rpc/client.ts'
 import { millisOf } from '../../../shared/time.ts'
 import { createClientCredentials } from '../../../shared/x509/client-credentials.ts'
 import { generateMachineKey } from '../../../shared/x509/machine-key.ts'
 import { startFleet } from '../../support/fleet.ts'
 import { addOperator } from '../../support/operator.ts'
+import { RawMachine } from '../../support/raw-machine.ts'
 import { makeToken, until, untilActive, untilEvent } from '../../support/shown.ts'
+import { downloadSlowly, LARGE_FILES } from '../../support/slow-download.ts'
 
 it('the authority changes without visiting a machine, and each step that would lock one out is refused', async () => {
   await using fleet = await startFleet({ machineCertificateDays: 15 / 86_400 })
@@ -74,7 +77,7 @@ it('the authority changes without visiting a machine, and each step that would l
   )
 }, 120_000)
 
-it('an operator’s certificate of a dropped authority opens nothing, and a forced drop ends its open connection', async () => {
+it('an operator’s certificate of a dropped authority opens nothing, and a forced drop ends what it and machines are being answered', async () => {
   await using fleet = await startFleet()
   const oldPin = await fleet.caPin()
   await using operator = await addOperator(fleet, { trust: { caPins: [oldPin] } })
@@ -84,6 +87,21 @@ it('an operator’s certificate of a dropped authority opens nothing, and a forc
   const credentials = createClientCredentials({ caPem: [authorityPem], identity })
   using remote = createClient(OperatorService, `127.0.0.1:${fleet.fleetPort}`, credentials)
   expect((await remote.getFleet({})).caPin).toBe(oldPin)
+  const { manifest } = await operator.publish({ toml: '[hosts.slow]\n', files: LARGE_FILES })
+  const raw = await RawMachine.make(fleet)
+  await raw.enrol({ token: await makeToken(fleet, { host: 'slow' }) })
+  // Only a machine that was seen is given orders.
+  await using session = await raw.session()
+  await session.untilReceived('welcome')
+  using download = await downloadSlowly(raw)
+  const { operations } = await fleet.api.giveOrders({
+    refs: ['slow'],
+    requestId: randomId(),
+    action: { case: 'apply', value: {} },
+  })
+  const operationIds = operations.map(({ operationId }) => operationId)
+  const watched = remote.watchOperations({ operationIds })[Symbol.asyncIterator]()
+  expect((await watched.next()).done).toBe(false)
   const { authorities } = await fleet.api.rotateAuthority({ step: 'add' })
   operator.nextTrust({ caPins: authorities.map(({ pin }) => pin) })
   await operator.giveTrust()
@@ -96,6 +114,11 @@ it('an operator’s certificate of a dropped authority opens nothing, and a forc
   expect(await gone()).toEqual([])
   const before = Date.now()
   await fleet.api.rotateAuthority({ step: 'drop', force: true })
+  const dropped = { code: status.UNAUTHENTICATED, message: expect.stringContaining('was dropped') }
+  await expect(watched.next()).rejects.toMatchObject(dropped)
+  const { bytes, end } = await download.rest()
+  expect(end).toMatchObject(dropped)
+  expect(bytes).toBeLessThan(Number(manifest.manifest.treeLength) / 2)
   // Cut off here: the set that follows is not given yet.
   const [told, more] = await gone()
   expect(told).toMatchObject({
