@@ -1,0 +1,20 @@
+import { describe, expect, it } from 'vitest'
+import { operationId } from '../../shared/ids.ts'
+import { isForChange, isSnapshotName } from '../../shared/kubernetes/snapshot-name.ts'
+import { readAsk } from '../clusters/acts/read-ask.ts'
+import { actRequest } from './act-request.ts'
+
+const NOW = new Date('2026-11-28T12:00:00Z')
+
+describe('the act that a step asks for', () => {
+  it('names a copy of the datastore apart from those that operators ask for', () => {
+    const id = operationId(NOW)
+    const asked = actRequest({
+      ...({ id, cluster: 'home', host: 's1', step: 'snapshot', action: 'apply' } as const),
+      ...{ drainLimitMs: 60_000, asked: undefined },
+    })
+    const { act, parameter } = readAsk(asked, NOW)
+    expect([act, parameter]).toEqual(['snapshot', `rollout-${id}`])
+    expect([isSnapshotName(parameter), isForChange(parameter)]).toEqual([true, true])
+  })
+})
