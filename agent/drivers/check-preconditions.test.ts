@@ -6,7 +6,7 @@ import type { Script } from './testing/scripted-system.ts'
 
 const PROGRAMS = [
   ...['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubeadm', 'kubectl', 'kubelet'],
-  ...['k3s', 'k0s'],
+  ...['k3s', 'k3s-killall.sh', 'k0s'],
 ]
 const USERS = ['kubernetes', 'etcd', 'kube-apiserver', 'kube-scheduler', 'konnectivity-server']
 const PORTS = [6443, 9443, 2379, 2380, 10250]
@@ -129,7 +129,9 @@ describe('what is missing on a machine', () => {
       'kubectl',
     ]
     const own = [...(isServer ? parts : []), ...(hasPods ? ['kubelet'] : [])]
-    const programs = { k3s: ['k3s'], k0s: ['k0s'], kubernetes: own, components: own }[distribution]
+    const programs = { k3s: ['k3s', 'k3s-killall.sh'], k0s: ['k0s'], kubernetes: own, components: own }[
+      distribution
+    ]
     const users = {
       k3s: [],
       k0s: isServer ? ['etcd', 'kube-apiserver', 'kube-scheduler', 'konnectivity-server'] : [],
