@@ -56,6 +56,8 @@ export interface Distributed {
   readonly datastore: string
   /** Where more than its units is to be stopped. */
   readonly stop?: (signal?: AbortSignal) => Promise<Result<void>>
+  /** What is put right while Kubernetes is down, before it is started. */
+  readonly beforeStart?: () => Promise<void>
 }
 
 /** Stops Kubernetes on this machine; pods that are none of its own parts go on. */
@@ -283,8 +285,12 @@ export async function adoptData(
 }
 
 /** Gives a secret out to the units, and starts them. */
-export async function startWithFiles({ deps }: Distributed, signal?: AbortSignal): Promise<Result<void>> {
+export async function startWithFiles(
+  { deps, beforeStart }: Distributed,
+  signal?: AbortSignal,
+): Promise<Result<void>> {
   await deps.files.setReady()
+  await beforeStart?.()
   return await startUnits(deps.system, deps.facts.units, signal)
 }
 
@@ -448,7 +454,9 @@ export function nodeActs(of: Distributed): Pick<ClusterDriver, 'dropSnapshots' |
     },
     restart: async signal => {
       const stopped = await stopKubernetes(of, signal)
-      return stopped.kind === 'failed' ? stopped : await startUnits(system, facts.units, signal)
+      if (stopped.kind === 'failed') return stopped
+      await of.beforeStart?.()
+      return await startUnits(system, facts.units, signal)
     },
   }
 }

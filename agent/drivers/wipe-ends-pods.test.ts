@@ -71,9 +71,9 @@ describe.each(['k3s', 'k0s'] as const)('a wipe of %s', distribution => {
 
   it('unmounts the volumes of pods before it removes anything, or names the one that stays', async () => {
     const volume = `${pods}/uid-1/volumes/kubernetes.io~csi/data/mount`
-    let made!: DriverFixture
-    made = await machine(distribution, '', [[/^umount/, { exitCode: 32, stderr: 'umount: target is busy.' }]])
-    await using _ = made
+    await using made = await machine(distribution, '', [
+      [/^umount/, { exitCode: 32, stderr: 'umount: target is busy.' }],
+    ])
     const mountinfo = `40 30 8:1 / ${volume} rw - ext4 /dev/sda rw\n`
     await made.put('/proc/self/mountinfo', mountinfo)
     expect(await made.driver.wipe()).toMatchObject({
