@@ -17,4 +17,11 @@ describe('the act that a step asks for', () => {
     expect([act, parameter]).toEqual(['snapshot', `rollout-${id}`])
     expect([isSnapshotName(parameter), isForChange(parameter)]).toEqual([true, true])
   })
+  it('is a drain that moves pods with an emptyDir on the way to something else, and as it was said where it was asked for', () => {
+    const wanted = { id: operationId(NOW), cluster: 'home', host: 's1', drainLimitMs: 60_000 }
+    const onTheWay = { ...wanted, step: 'drain', action: 'reboot', asked: undefined } as const
+    expect(actRequest(onTheWay).drain).toMatchObject({ deleteEmptyDir: true, deleteUnmanaged: false })
+    const alone = { ...wanted, step: 'act', action: 'drain', asked: undefined } as const
+    expect(actRequest(alone).drain).toMatchObject({ deleteEmptyDir: false, deleteUnmanaged: false })
+  })
 })
