@@ -83,6 +83,11 @@ describe('what is missing on a machine', () => {
   })
 
   it.each<[string, Machine, RegExp]>([
+    [
+      'data elsewhere',
+      { files: { '/etc/rancher/k3s/config.yaml.d/a.yaml': 'disable: [traefik]\ndata-dir: /srv\n' } },
+      /^datastore: .*a\.yaml says data-dir/,
+    ],
     ['a kernel module', { files: { '/proc/filesystems': 'nodev\tproc\n' } }, /^module: .*overlay/],
     ['another one', { files: { '/sys/module/br_netfilter/refcnt': undefined } }, /^module: .*br_netfilter/],
     [

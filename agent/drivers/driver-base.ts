@@ -49,6 +49,8 @@ export interface Distributed {
   readonly neededPrograms: readonly string[]
   /** Why no driver can keep a node of this configuration, and what to do; undefined: it can. */
   readonly whyUnfit?: string | undefined
+  /** The same, where files of the machine say it. */
+  readonly readUnfit?: () => Promise<string | undefined>
   /** The installed version, as its program says it. */
   readonly installedVersion: (signal?: AbortSignal) => Promise<string | undefined>
   readonly authorityFiles: readonly string[]
@@ -97,7 +99,8 @@ export async function checkPreconditions(of: Distributed): Promise<readonly Shor
     address,
     otherAddresses,
   })
-  const unfit = of.whyUnfit === undefined ? [] : [{ what: 'datastore', reason: of.whyUnfit } as const]
+  const why = of.whyUnfit ?? (await of.readUnfit?.())
+  const unfit = why === undefined ? [] : [{ what: 'datastore', reason: why } as const]
   const shortfalls = [...unfit, ...ofMachine]
   const data = await readDiskData(system)
   if (data.kind === 'none' || (await deps.files.readMark('begun')) !== undefined) return shortfalls

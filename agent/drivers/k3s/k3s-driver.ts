@@ -45,6 +45,7 @@ import {
   standDown,
   untilMemberGone,
 } from '../shared-acts.ts'
+import { whyDataElsewhere } from './data-elsewhere.ts'
 import { followToken } from './follow-token.ts'
 import { AGENT_TOKEN, K3S_DATA, K3S_KUBECONFIG, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
 import { k3sSnapshots } from './k3s-snapshots.ts'
@@ -93,6 +94,7 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
       workloads: runsWorkloads(facts),
     },
     neededPrograms: ['k3s', 'k3s-killall.sh'],
+    readUnfit: async () => await whyDataElsewhere(files),
     authorityFiles: [`${K3S_TLS}/server-ca.crt`, `${K3S_DATA}/agent/server-ca.crt`],
     datastore: `${K3S_SERVER}/db/etcd/member`,
     installedVersion: async signal =>
