@@ -201,3 +201,17 @@ describe('a site that is renewed by files', () => {
     ).toMatchObject({ number: 3 })
   })
 })
+
+it('nothing is published with a secret in a file that every node could read', async () => {
+  const secret = `K10${'0f'.repeat(32)}::server:${'ab'.repeat(16)}`
+  await addHost('otto')
+  await writeFile(join(dir, 'token.txt'), `${secret}\n`)
+  const refused = await publish()
+  expect(refused).toMatchObject({
+    code: exitCodes.refused.code,
+    err: expect.stringContaining('token.txt:1:1: error: this looks like a k3s token'),
+  })
+  expect(refused.err).not.toContain(secret)
+  await rm(join(dir, 'token.txt'))
+  expect(await publish()).toMatchObject({ code: 0 })
+})

@@ -107,6 +107,20 @@ describe('from an empty folder to a published revision', () => {
     ])
   })
 
+  it('check finds a secret in any file, by its place, and does not show it', async () => {
+    const open = join(home, 'open')
+    await muster('init', open)
+    const secret = `K10${'0f'.repeat(32)}::server:${'ab'.repeat(16)}`
+    await writeFile(join(open, 'extra.nix'), `{\n  services.k3s.token = "${secret}";\n}\n`)
+    const checked = await muster('check', open)
+    expect(checked).toMatchObject({ code: 1, err: expect.stringContaining('a secret lies in its files') })
+    expect(checked.out).toMatch(/open\/extra\.nix:2:25: error: this looks like a k3s token; /)
+    expect(`${checked.out}${checked.err}`).not.toContain(secret)
+    expect(checked.out).not.toContain('is good')
+    await writeFile(join(open, 'extra.nix'), `{ } # muster:no-secret ${secret}\n`)
+    expect(await muster('check', open)).toMatchObject({ code: 0 })
+  })
+
   it('check finds what is wrong with a CEL rule', async () => {
     const ruled = join(home, 'ruled')
     await muster('init', ruled)

@@ -299,7 +299,7 @@ describe('an operation that founded or joined', () => {
     await using made = await k3sServer([
       [/^systemctl show/, STOPPED],
       [/^systemctl/, ''],
-      [/k3s-killall/, ''],
+      [/^k3s-killall/, ''],
     ])
     await made.files.mark('finished', 'op')
     await made.files.mark('ours', AUTHORITY)

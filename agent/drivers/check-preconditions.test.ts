@@ -6,7 +6,7 @@ import type { Script } from './testing/scripted-system.ts'
 
 const PROGRAMS = [
   ...['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubeadm', 'kubectl', 'kubelet'],
-  ...['k3s', 'k0s'],
+  ...['k3s', 'k3s-killall.sh', 'k0s'],
 ]
 const USERS = ['kubernetes', 'etcd', 'kube-apiserver', 'kube-scheduler', 'konnectivity-server']
 const PORTS = [6443, 9443, 2379, 2380, 10250]
@@ -83,6 +83,11 @@ describe('what is missing on a machine', () => {
   })
 
   it.each<[string, Machine, RegExp]>([
+    [
+      'data elsewhere',
+      { files: { '/etc/rancher/k3s/config.yaml.d/a.yaml': 'disable: [traefik]\ndata-dir: /srv\n' } },
+      /^datastore: .*a\.yaml says data-dir/,
+    ],
     ['a kernel module', { files: { '/proc/filesystems': 'nodev\tproc\n' } }, /^module: .*overlay/],
     ['another one', { files: { '/sys/module/br_netfilter/refcnt': undefined } }, /^module: .*br_netfilter/],
     [
@@ -129,7 +134,9 @@ describe('what is missing on a machine', () => {
       'kubectl',
     ]
     const own = [...(isServer ? parts : []), ...(hasPods ? ['kubelet'] : [])]
-    const programs = { k3s: ['k3s'], k0s: ['k0s'], kubernetes: own, components: own }[distribution]
+    const programs = { k3s: ['k3s', 'k3s-killall.sh'], k0s: ['k0s'], kubernetes: own, components: own }[
+      distribution
+    ]
     const users = {
       k3s: [],
       k0s: isServer ? ['etcd', 'kube-apiserver', 'kube-scheduler', 'konnectivity-server'] : [],

@@ -49,6 +49,8 @@ export interface Distributed {
   readonly neededPrograms: readonly string[]
   /** Why no driver can keep a node of this configuration, and what to do; undefined: it can. */
   readonly whyUnfit?: string | undefined
+  /** The same, where files of the machine say it. */
+  readonly readUnfit?: () => Promise<string | undefined>
   /** The installed version, as its program says it. */
   readonly installedVersion: (signal?: AbortSignal) => Promise<string | undefined>
   readonly authorityFiles: readonly string[]
@@ -56,6 +58,8 @@ export interface Distributed {
   readonly datastore: string
   /** Where more than its units is to be stopped. */
   readonly stop?: (signal?: AbortSignal) => Promise<Result<void>>
+  /** What is put right while Kubernetes is down, before it is started. */
+  readonly beforeStart?: () => Promise<void>
 }
 
 /** Stops Kubernetes on this machine; pods that are none of its own parts go on. */
@@ -95,7 +99,8 @@ export async function checkPreconditions(of: Distributed): Promise<readonly Shor
     address,
     otherAddresses,
   })
-  const unfit = of.whyUnfit === undefined ? [] : [{ what: 'datastore', reason: of.whyUnfit } as const]
+  const why = of.whyUnfit ?? (await of.readUnfit?.())
+  const unfit = why === undefined ? [] : [{ what: 'datastore', reason: why } as const]
   const shortfalls = [...unfit, ...ofMachine]
   const data = await readDiskData(system)
   if (data.kind === 'none' || (await deps.files.readMark('begun')) !== undefined) return shortfalls
@@ -283,8 +288,12 @@ export async function adoptData(
 }
 
 /** Gives a secret out to the units, and starts them. */
-export async function startWithFiles({ deps }: Distributed, signal?: AbortSignal): Promise<Result<void>> {
+export async function startWithFiles(
+  { deps, beforeStart }: Distributed,
+  signal?: AbortSignal,
+): Promise<Result<void>> {
   await deps.files.setReady()
+  await beforeStart?.()
   return await startUnits(deps.system, deps.facts.units, signal)
 }
 
@@ -448,7 +457,9 @@ export function nodeActs(of: Distributed): Pick<ClusterDriver, 'dropSnapshots' |
     },
     restart: async signal => {
       const stopped = await stopKubernetes(of, signal)
-      return stopped.kind === 'failed' ? stopped : await startUnits(system, facts.units, signal)
+      if (stopped.kind === 'failed') return stopped
+      await of.beforeStart?.()
+      return await startUnits(system, facts.units, signal)
     },
   }
 }

@@ -1,15 +1,19 @@
-import { isSnapshotName, PARTIAL, SNAPSHOT_NAME_RULE } from '../../shared/kubernetes/snapshot-name.ts'
+import {
+  isForChange,
+  isSnapshotName,
+  PARTIAL,
+  SNAPSHOT_NAME_RULE,
+} from '../../shared/kubernetes/snapshot-name.ts'
 import type { System } from '../system/system.ts'
 import type { Snapshot } from './driver.ts'
 import { type Distributed, ownAuthority, runningVersion } from './driver-base.ts'
+import { dropOlder } from './drop-snapshots.ts'
 import type { SnapshotSeen } from './judge-snapshot.ts'
 import { authorityIdIn } from './node/certificates.ts'
 import type { ClusterFiles } from './node/cluster-files.ts'
 import { done, failed, type Result } from './result.ts'
 import { snapshotsIn } from './snapshot-folder.ts'
 import { LABEL, readLabel, writeLabel } from './snapshot-label.ts'
-
-const MAX_SNAPSHOTS = 1_000
 
 /** Has a snapshot made in a folder of its own; `make` answers the name of the datastore's copy in it. */
 export async function makeSnapshot(
@@ -33,9 +37,12 @@ export async function makeSnapshot(
   await labelSnapshot(of, `${folder}${PARTIAL}`)
   await files.move(`${folder}${PARTIAL}`, folder)
   const snapshot = await findSnapshot(system, files, name)
-  return snapshot
-    ? done(snapshot)
-    : failed('command', `snapshot ${name}: its datastore's copy is not in ${folder}`)
+  if (!snapshot) return failed('command', `snapshot ${name}: its datastore's copy is not in ${folder}`)
+  if (isForChange(name)) {
+    const listed = await listSnapshots(system, files)
+    if (listed.kind === 'done') await dropOlder(of, name, listed.value)
+  }
+  return done(snapshot)
 }
 
 /** Says beside the copy what it is of, so that it can be told when it was carried elsewhere. */
@@ -69,13 +76,12 @@ export async function findSnapshot(
   return { name, path, bytes: reading.sizeBytes, madeMs: reading.modifiedMs, cluster }
 }
 
+/** However many there are: a server whose copies nobody counted must not be kept from making the next. */
 export async function listSnapshots(
   system: System,
   files: ClusterFiles,
 ): Promise<Result<readonly Snapshot[]>> {
   const names = (await files.list(snapshotsIn(files))).filter(isSnapshotName)
-  if (names.length > MAX_SNAPSHOTS)
-    return failed('unreadable', `more than ${MAX_SNAPSHOTS} snapshots in ${snapshotsIn(files)}`)
   const found: Snapshot[] = []
   for (const name of names) {
     const snapshot = await findSnapshot(system, files, name)

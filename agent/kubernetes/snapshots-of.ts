@@ -1,3 +1,4 @@
+import { nameForChange } from '../../shared/kubernetes/snapshot-name.ts'
 import type { ClusterDriver } from '../drivers/driver.ts'
 import type { Result } from '../drivers/result.ts'
 
@@ -9,7 +10,7 @@ export async function snapshotBefore(
   operation: string,
   signal: AbortSignal,
 ): Promise<Result<string>> {
-  const name = `before-${operation.toLowerCase().replaceAll(/[^a-z0-9.-]/g, '-')}`.slice(0, 63)
+  const name = nameForChange('before', operation)
   const made = await driver.cluster.snapshot(name, { deadlineMs: SNAPSHOT_MS, signal })
   return made.kind === 'done' ? { kind: 'done', value: made.value.name } : made
 }

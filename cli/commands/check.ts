@@ -10,6 +10,7 @@ import { CliError } from '../exit-codes.ts'
 import { readFleet } from '../fleets/fleet-folder.ts'
 import { type KnownRevision, readLastSeen } from '../fleets/known-revision.ts'
 import { checkDirectory, FLEET_FILE } from '../fleets/read-fleet-directory.ts'
+import { findTreeSecrets, withSecrets } from '../fleets/tree-secrets.ts'
 import { type Format, toCsv, toJson, toYaml } from '../output/format.ts'
 import type { PlainRecord } from '../output/plain.ts'
 
@@ -35,7 +36,8 @@ export async function check(
   const tree = await judgeTree(dir)
   const refused =
     tree.kind === 'refused' ? [{ ...nowhereIn(dir), severity: 'error' as const, message: tree.reason }] : []
-  const { problems } = checked
+  const secrets = tree.kind === 'good' ? await findTreeSecrets(dir) : []
+  const problems = [...checked.problems, ...secrets]
   const remarks = checked.ok ? await remarksOn(cli, dir, checked.fleet) : []
   const untold =
     tree.kind === 'unknown' ? [{ ...nowhereIn(dir), severity: 'warning' as const, message: tree.reason }] : []
@@ -55,13 +57,14 @@ export async function check(
     case 'wide':
     case undefined:
       cli.io.out(formatProblems(problems))
-      if (checked.ok && refused.length === 0) cli.io.out(summary(dir, checked.fleet))
+      if (checked.ok && refused.length === 0 && secrets.length === 0) cli.io.out(summary(dir, checked.fleet))
       cli.io.out(found.map(({ severity, message }) => `${severity}: ${message}\n`).join(''))
   }
-  const errors = problems.filter(({ severity }) => severity === 'error').length
+  const errors = checked.problems.filter(({ severity }) => severity === 'error').length
   if (!checked.ok) {
     throw new CliError('error', `${errors} ${errors === 1 ? 'error' : 'errors'} in ${basename(FLEET_FILE)}`)
   }
+  if (secrets.length > 0) throw new CliError('error', withSecrets(dir, secrets.length))
   if (refused.length > 0) throw new CliError('error', `${dir}: cannot be packed, so it cannot be published`)
 }
 

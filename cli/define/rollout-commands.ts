@@ -101,7 +101,10 @@ function defineStart(rollout: Command, cli: Cli): void {
     )
     .option('--spread <label>', 'no two hosts with the same value of this label at once')
     .addOption(new Option('--drain-limit <time>', 'how long pods are waited for').argParser(parseTime))
-    .option('--delete-emptydir-data', 'with --action drain: also pods whose emptyDir volumes are lost')
+    .option(
+      '--delete-emptydir-data',
+      'with --action drain: also pods whose emptyDir volumes are lost, as on the way to any other action',
+    )
     .option('--delete-unmanaged', 'with --action drain: also pods that nobody makes anew')
     .addOption(signingKeyOption())
     .addOption(

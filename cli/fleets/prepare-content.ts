@@ -4,6 +4,7 @@ import { hasCode } from '../../shared/errors.ts'
 import { escapeText } from '../../shared/escape.ts'
 import type { Fleet } from '../../shared/fleet-file/fleet.ts'
 import { clusterEntries, fleetTargets, installs } from '../../shared/fleet-file/fleet-targets.ts'
+import { formatProblems } from '../../shared/fleet-file/problem.ts'
 import { rolloutPolicyMessage } from '../../shared/fleet-file/rollout-message.ts'
 import type { ClusterEntry, RolloutPolicy, Target } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
@@ -15,6 +16,7 @@ import { formatBytes } from '../duration.ts'
 import { CliError } from '../exit-codes.ts'
 import { buildClosures, copyClosures } from './build-closures.ts'
 import type { KnownRevision } from './known-revision.ts'
+import { findTreeSecrets, withSecrets } from './tree-secrets.ts'
 
 /** What of the options of `publish` decides the content. */
 export interface ContentOptions {
@@ -67,6 +69,7 @@ export async function prepareContent(
   const file = join(scratch, 'tree')
   const packed = await packTree(dir, file)
   if (packed.kind === 'refused') throw new CliError('refused', packed.reason)
+  await refuseSecrets(dir)
   refuseUnpackedGates(fleet, packed)
   for (const note of packed.notes) cli.io.err(`note: ${escapeText(note)}\n`)
   const lockDigest = await digestOfLock(dir)
@@ -105,6 +108,13 @@ function refuseDirty(dir: string, git: GitState, allowed: boolean): void {
       files.length > 0 ? `:\n${files.join('\n')}${more}` : ''
     }`,
   )
+}
+
+/** Of the very files that were packed a moment ago. */
+async function refuseSecrets(dir: string): Promise<void> {
+  const secrets = await findTreeSecrets(dir)
+  if (secrets.length === 0) return
+  throw new CliError('refused', `${withSecrets(dir, secrets.length)}:\n${formatProblems(secrets).trimEnd()}`)
 }
 
 /** The check saw the files themselves; what no machine gets could be asked nowhere. */

@@ -6,6 +6,7 @@ import {
   StartClusterActRequestSchema,
 } from '../../shared/gen/muster/v1/cluster_pb.ts'
 import type { StartRolloutRequest } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { nameForChange } from '../../shared/kubernetes/snapshot-name.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import type { WantedAct } from './cluster-source.ts'
 
@@ -21,6 +22,7 @@ export function actRequest(wanted: Omit<WantedAct, 'rollout' | 'actor'>): StartC
     cluster,
     act,
     host: about,
+    ...(step === 'snapshot' && { parameter: nameForChange('rollout', id) }),
     ...(act === 'drain' && { drain: drainOf(wanted, asked.drain) }),
   }
 }

@@ -1,7 +1,6 @@
 import { ClusterRole } from '../gen/muster/v1/cluster_pb.ts'
 import { keyId } from '../x509/key-id.ts'
 import { readRsaPublicKey } from '../x509/public-key.ts'
-import { MAX_LIFETIME_MS } from './secret-binding.ts'
 
 /** A member of a cluster as a signed manifest names it. */
 export interface NamedMember {
@@ -35,6 +34,8 @@ export type MintVerdict =
 export type MintRefusal = 'not-a-server' | 'cluster' | 'key' | 'host' | 'role' | 'lifetime'
 
 export const LEAST_LIFETIME_MS = 60_000
+/** Whoever has it may ask for the certificate of another node, so no coordinator has one that lives for longer. */
+export const MOST_LIFETIME_MS = 10 * 60_000
 
 /**
  * Whether this server mints for that machine. The key comes from the coordinator, so it is worth nothing by itself: of a
@@ -53,8 +54,8 @@ export function judgeMint(named: NamedCluster, minter: string, request: MintRequ
   if (!reading.ok) return refused('key', reading.reason)
   const recipient = keyId(request.joinerKey)
   const { lifetimeMs } = request
-  if (!(lifetimeMs >= LEAST_LIFETIME_MS && lifetimeMs <= MAX_LIFETIME_MS)) {
-    return refused('lifetime', `lifetime: ${lifetimeMs / 1000} s, wanted 60 to ${MAX_LIFETIME_MS / 1000}`)
+  if (!(lifetimeMs >= LEAST_LIFETIME_MS && lifetimeMs <= MOST_LIFETIME_MS)) {
+    return refused('lifetime', `lifetime: ${lifetimeMs / 1000} s, wanted 60 to ${MOST_LIFETIME_MS / 1000}`)
   }
   const asked = ROLES[request.role]
   if (asked === undefined) return refused('role', 'role: is none that joins')

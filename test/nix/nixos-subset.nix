@@ -145,12 +145,14 @@ in
     boot.kernelParams = option (types.listOf types.str) [ ];
     boot.loader.systemd-boot.enable = option types.bool false;
     fileSystems = option (types.attrsOf fileSystem) { };
-    environment.etc = option (types.attrsOf (types.submodule {
+    environment.etc = option (types.attrsOf (types.submodule ({ config, ... }: {
       options = {
         enable = option types.bool true;
+        text = option (types.nullOr types.lines) null;
         source = mkOption { type = types.path; };
       };
-    })) { };
+      config.source = lib.mkIf (config.text != null) (lib.mkDefault (builtins.toFile "etc" config.text));
+    }))) { };
     environment.systemPackages = option (types.listOf types.package) [ ];
     networking.hostName = option (types.strMatching "^$|^[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?$") "nixos";
     networking.useDHCP = option types.bool true;

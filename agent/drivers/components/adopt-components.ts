@@ -47,7 +47,7 @@ export async function giveBackFiles(of: Distributed, hasKubelet: boolean): Promi
   }
   if (hasKubelet) {
     const known = [...facts.servers.values()].find(each => each !== undefined)
-    const at = facts.endpoint ?? (server ? address : known) ?? 'localhost'
+    const at = (server ? address : (facts.endpoint ?? known)) ?? 'localhost'
     const conf = bootstrapKubeconfig(authority, `${hostOf(at)}:${facts.apiPort}`, SPENT_TOKEN)
     await files.put('bootstrap-kubelet.conf', conf)
   }

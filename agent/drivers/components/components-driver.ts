@@ -7,7 +7,6 @@ import {
   type Distributed,
   type DriverDeps,
   finish,
-  hostOf,
   nodeActs,
   ownAddress,
   readState,
@@ -17,13 +16,7 @@ import {
   whatBecameOf,
 } from '../driver-base.ts'
 import type { EtcdAccess } from '../etcd/etcd-client.ts'
-import {
-  createKubeletToken,
-  deleteBootstrapToken,
-  deleteTokensOf,
-  describeToken,
-  SPENT_TOKEN,
-} from '../kubernetes/bootstrap-tokens.ts'
+import { SPENT_TOKEN } from '../kubernetes/bootstrap-tokens.ts'
 import { createKubectl } from '../kubernetes/kubectl.ts'
 import type { WaitOptions } from '../kubernetes/wait-options.ts'
 import { readCertificateEnds } from '../node/certificates.ts'
@@ -36,6 +29,7 @@ import { componentsActs } from './components-acts.ts'
 import { componentsSnapshots, type FirstServer } from './components-snapshots.ts'
 import { FIRST_OBJECTS } from './first-objects.ts'
 import { otherClients, peerUrl, startEnvironment } from './initial-cluster.ts'
+import { bringIn, joinOwnKubelet, putSpentKubeconfig, turnToOwnServer } from './own-kubelet.ts'
 import {
   AUTHORITY_FILES,
   bootstrapKubeconfig,
@@ -57,8 +51,6 @@ export const etcdAt = (address: string): EtcdAccess => ({
 })
 const KUBELET_CERTIFICATE = '/var/lib/kubelet/pki/kubelet-client-current.pem'
 const SUPER_ADMIN = `${KUBERNETES_DIR}/super-admin.conf`
-const CALL_MS = 60_000
-const FOUNDER_TOKEN_MS = 15 * 60_000
 
 /** `components` and nixpkgs' `kubernetes`: programs one by one, whose certificates the agent makes with kubeadm. */
 export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
@@ -93,6 +85,7 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
     ],
     whyUnfit: whyForeignDatastore(facts),
     stop: async signal => await stopComponents(of, signal),
+    beforeStart: async () => await turnToOwnServer(deps),
     authorityFiles: [`${PKI}/ca.crt`],
     datastore: `${facts.etcdDataDir}/member`,
     installedVersion: async signal =>
@@ -133,6 +126,35 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       return DONE
     },
   }
+  const what = `node ${nodeName} of cluster ${facts.cluster}`
+  const joinWorker = async (secret: JoinSecret, options: WaitOptions): Promise<Result<void>> => {
+    const put = async (token: string) => {
+      const conf = bootstrapKubeconfig(secret.files.get('ca.crt') ?? '', secret.server, token)
+      await files.put('bootstrap-kubelet.conf', conf)
+    }
+    if (hasKubelet) await put(secret.token)
+    const started = await startWithFiles(of, options.signal)
+    if (started.kind === 'failed' || !hasKubelet) return started
+    const up = await untilUp(of, what, options, kubeletIsIn)
+    if (up.kind === 'failed') return up
+    await put(SPENT_TOKEN)
+    return DONE
+  }
+  const joinServer = async (secret: JoinSecret, options: WaitOptions): Promise<Result<void>> => {
+    const address = await ownAddress(deps)
+    if (address === undefined) return failed('precondition', 'the address of this node is not known yet')
+    if (hasStaticPods(facts)) await putSpentKubeconfig(of, address)
+    const voted = await startMember(of, secret, options)
+    if (voted.kind === 'failed') return voted
+    const up = await untilUp(of, what, options, isReady)
+    if (up.kind === 'failed' || !hasKubelet) return up
+    const { token } = secret
+    const isIn = await kubeletIsIn()
+    const own = isIn ? DONE : await bringIn(of, { address, token, options, kubeletIsIn })
+    if (own.kind === 'failed') return own
+    await putSpentKubeconfig(of, address)
+    return DONE
+  }
   return {
     distribution: facts.distribution,
     facts,
@@ -160,21 +182,8 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       if (refused) return refused
       for (const [name, text] of secret.files)
         await files.write(`${PKI}/${name}`, text, name.endsWith('.key') ? 0o600 : 0o644)
-      const authority = secret.files.get('ca.crt') ?? ''
-      if (hasKubelet)
-        await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, secret.server, secret.token))
-      const joined = server ? await joinServer(of, secret, options) : await startWithFiles(of, options.signal)
-      if (joined.kind === 'failed') return joined
-      const up = await untilUp(
-        of,
-        `node ${nodeName} of cluster ${facts.cluster}`,
-        options,
-        async () => (!server || (await isReady())) && (!hasKubelet || (await kubeletIsIn())),
-      )
-      if (up.kind === 'failed') return up
-      if (hasKubelet)
-        await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, secret.server, SPENT_TOKEN))
-      return await finish(of, operation)
+      const joined = server ? await joinServer(secret, options) : await joinWorker(secret, options)
+      return joined.kind === 'failed' ? joined : await finish(of, operation)
     },
     wipe: async signal => {
       await files.mark('hold')
@@ -213,16 +222,6 @@ export function createComponentsDriver(deps: DriverDeps): ClusterDriver {
       ...componentsSnapshots(of, isReady, first),
     },
   }
-}
-
-/**
- * A kubelet ends where there is no such file, and here nothing that could mint a token runs before the kubelet does. With one that opens
- * nothing it starts the static pods.
- */
-async function putSpentKubeconfig({ deps: { files, facts } }: Distributed, address: string): Promise<void> {
-  const authority = (await files.read(`${PKI}/ca.crt`))?.toString('utf8') ?? ''
-  const server = `${hostOf(address)}:${facts.apiPort}`
-  await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, server, SPENT_TOKEN))
 }
 
 /** Servers are counted by the members of the etcd that runs on them: beside another one nobody could join, leave or be restored. */
@@ -273,7 +272,7 @@ function whyNotJoin(secret: JoinSecret, server: boolean, hasKubelet: boolean): s
 }
 
 /** Starts a server whose datastore member was added as a learner, and has it promoted when it is in step. */
-async function joinServer(of: Distributed, secret: JoinSecret, options: WaitOptions): Promise<Result<void>> {
+async function startMember(of: Distributed, secret: JoinSecret, options: WaitOptions): Promise<Result<void>> {
   const { deps } = of
   const made = await makeServer(of, false, options.signal)
   if (made.kind === 'failed') return made
@@ -296,43 +295,4 @@ async function joinServer(of: Distributed, secret: JoinSecret, options: WaitOpti
     }
     return false
   })
-}
-
-/** The kubelet of the first server joins its own cluster, by a token like every other. */
-async function joinOwnKubelet(
-  of: Distributed,
-  operation: string,
-  address: string,
-  options: WaitOptions,
-  kubeletIsIn: () => Promise<boolean>,
-): Promise<Result<void>> {
-  const { deps, kubectl } = of
-  const { files, facts, nodeName } = deps
-  const authority = (await files.read(`${PKI}/ca.crt`))?.toString('utf8') ?? ''
-  const server = `${hostOf(address)}:${facts.apiPort}`
-  if (!(await kubeletIsIn())) {
-    const cleared = await deleteTokensOf(kubectl, operation, options.signal)
-    if (cleared.kind === 'failed') return cleared
-    const expires = new Date(deps.clock.now().getTime() + FOUNDER_TOKEN_MS)
-    const token = await createKubeletToken(
-      kubectl,
-      describeToken(operation, nodeName),
-      expires,
-      options.signal,
-    )
-    if (token.kind === 'failed') return token
-    await files.put('bootstrap-kubelet.conf', bootstrapKubeconfig(authority, server, token.value.text))
-    // It may have ended for want of the file, and waits before it starts anew.
-    const restarted = await deps.system.run('systemctl', ['restart', '--no-block', 'kubelet.service'], {
-      deadlineMs: CALL_MS,
-    })
-    if (restarted.ending.kind !== 'exited')
-      return failed('command', 'systemctl restart kubelet.service: was not run')
-    const up = await untilUp(of, 'the kubelet of the first server', options, kubeletIsIn)
-    const deleted = await deleteBootstrapToken(kubectl, token.value.id, options.signal)
-    if (up.kind === 'failed') return up
-    if (deleted.kind === 'failed') return deleted
-  }
-  await putSpentKubeconfig(of, address)
-  return DONE
 }

@@ -20,6 +20,7 @@ import { createKubectl, isNotFound } from '../kubernetes/kubectl.ts'
 import { leafNames, readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits } from '../node/services.ts'
+import { untilPodsAreGone } from '../node/until-pods-are-gone.ts'
 import { programVersion } from '../program-version.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
@@ -57,6 +58,7 @@ const ETCD: EtcdAccess = {
   peer: { ca: `${K0S_PKI}/etcd/ca.crt`, cert: `${K0S_PKI}/etcd/peer.crt`, key: `${K0S_PKI}/etcd/peer.key` },
 }
 const CALL_MS = 60_000
+const PODS = { socket: '/run/k0s/containerd.sock', kubelet: `${K0S_DATA}/kubelet` }
 /** Of containerd; k0s writes it where nobody did, beside what the configuration brings, and marks it as its own. */
 const RUNTIME_CONFIG = '/etc/k0s/containerd.toml'
 const OF_K0S = '# k0s_managed=true'
@@ -155,7 +157,10 @@ export function createK0sDriver(deps: DriverDeps): ClusterDriver {
       const args = ['reset', `--config=${RESET_CONFIG}`]
       const reset = await runProgram(programs, 'k0s', { args, deadlineMs: 3 * CALL_MS, signal })
       await files.remove(RESET_CONFIG)
-      if (reset.kind === 'failed' && reset.class === 'cancelled') return reset
+      if (reset.kind === 'failed') return reset
+      // It ends well, too, where its runtime did not start or a pod did not end.
+      const gone = await untilPodsAreGone(of, PODS, signal)
+      if (gone.kind === 'failed') return gone
       await files.clear()
       for (const name of await files.list(K0S_DATA))
         if (!KEPT.includes(name)) await files.remove(`${K0S_DATA}/${name}`)

@@ -32,6 +32,7 @@ import type { WaitOptions } from '../kubernetes/wait-options.ts'
 import { leafNames, readCertificate, readCertificateEnds } from '../node/certificates.ts'
 import { MARKS_OF_DATA } from '../node/cluster-files.ts'
 import { stopUnits, waitFor } from '../node/services.ts'
+import { untilPodsAreGone } from '../node/until-pods-are-gone.ts'
 import { programVersion } from '../program-version.ts'
 import { DONE, done, failed, type Result } from '../result.ts'
 import { runProgram } from '../run-program.ts'
@@ -44,6 +45,7 @@ import {
   standDown,
   untilMemberGone,
 } from '../shared-acts.ts'
+import { whyDataElsewhere } from './data-elsewhere.ts'
 import { followToken } from './follow-token.ts'
 import { AGENT_TOKEN, K3S_DATA, K3S_KUBECONFIG, K3S_SERVER, K3S_TLS, SERVER_TOKEN } from './k3s-places.ts'
 import { k3sSnapshots } from './k3s-snapshots.ts'
@@ -66,6 +68,7 @@ const ETCD: EtcdAccess = {
   },
 }
 const CALL_MS = 60_000
+const PODS = { socket: '/run/k3s/containerd/containerd.sock', kubelet: '/var/lib/kubelet' }
 const LEAVE_MARK = 'etcd.k3s.cattle.io/remove'
 const LEFT_MARK = 'etcd.k3s.cattle.io/removed-node-name'
 
@@ -90,7 +93,8 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
       tcpPorts: [...(server ? [facts.apiPort, 2379, 2380] : []), 10250],
       workloads: runsWorkloads(facts),
     },
-    neededPrograms: ['k3s'],
+    neededPrograms: ['k3s', 'k3s-killall.sh'],
+    readUnfit: async () => await whyDataElsewhere(files),
     authorityFiles: [`${K3S_TLS}/server-ca.crt`, `${K3S_DATA}/agent/server-ca.crt`],
     datastore: `${K3S_SERVER}/db/etcd/member`,
     installedVersion: async signal =>
@@ -168,7 +172,9 @@ export function createK3sDriver(deps: DriverDeps): ClusterDriver {
         deadlineMs: 2 * CALL_MS,
         signal,
       })
-      if (killed.kind === 'failed' && killed.class === 'cancelled') return killed
+      if (killed.kind === 'failed') return killed
+      const gone = await untilPodsAreGone(of, PODS, signal)
+      if (gone.kind === 'failed') return gone
       await files.clear()
       for (const folder of [K3S_SERVER, `${K3S_DATA}/agent`]) await files.remove(folder)
       for (const path of [`${K3S_DATA}/data`, '/etc/rancher/node/password', '/etc/rancher/k3s/k3s.yaml'])

@@ -201,6 +201,9 @@ export async function makeDriver(
     await mkdir(dirname(`${root}${path}`), { recursive: true })
     await writeFile(`${root}${path}`, text)
   }
+  // A machine on which nothing runs, and nothing is mounted.
+  await put('/proc/1/cgroup', '0::/init.scope\n')
+  await put('/proc/self/mountinfo', '')
   const clock = { now: () => new Date('2026-11-28T12:00:00Z') }
   return {
     root,

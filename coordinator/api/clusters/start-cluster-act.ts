@@ -3,7 +3,8 @@ import type {
   StartClusterActRequest,
   StartClusterActResponseSchema,
 } from '../../../shared/gen/muster/v1/cluster_pb.ts'
-import { exists, notFound, precondition } from '../../../shared/rpc/rpc-error.ts'
+import { isForChange } from '../../../shared/kubernetes/snapshot-name.ts'
+import { exists, invalid, notFound, precondition } from '../../../shared/rpc/rpc-error.ts'
 import { findActByRequest } from '../../clusters/acts/act-store.ts'
 import type { AskedWord } from '../../clusters/acts/cluster-act.ts'
 import { type Asked, type Granted, operatorRequest } from '../../clusters/acts/grant-act.ts'
@@ -38,6 +39,9 @@ export function startClusterAct(deps: StartActDeps) {
     caller: Caller,
   ): Promise<MessageInitShape<typeof StartClusterActResponseSchema>> => {
     const read = readAsk(request, deps.clock.now())
+    if (read.act === 'snapshot' && isForChange(read.parameter)) {
+      throw invalid('parameter: that is how copies on the way to a change are named, which do not stay')
+    }
     const cluster = read.cluster === '' ? await findClusterOf(deps, read.host) : read.cluster
     const ask = { ...read, cluster }
     const action = DIRECT_ACTS.includes(read.act)

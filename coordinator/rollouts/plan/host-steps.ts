@@ -59,8 +59,11 @@ export function newestGrants(host: Pick<HostRecord, 'grants'>): ReadonlyMap<Step
   for (let at = roundsOf(host).from; at < grants.length; at++) {
     const grant = grants[at]
     if (!grant) continue
-    // A plan that was made anew may be of more than the one by which there was nothing to drain.
-    if (grant.step === 'prefetch') newest.delete('drain')
+    // A plan that was made anew may be of more than the one by which there was nothing to drain, and nothing to copy.
+    if (grant.step === 'prefetch') {
+      newest.delete('drain')
+      if (newest.get('snapshot')?.end?.outcome === 'skipped') newest.delete('snapshot')
+    }
     newest.set(grant.step, grant)
   }
   return newest

@@ -51,6 +51,7 @@ describe(WORLD, PATIENT, () => {
       },
       { calamity: true, actions: ['rotate', 'apply', 'restart'], later: ['leave', 'restart', 'leave'] },
       { mishaps: true, actions: ['apply', 'reboot', 'apply'] },
+      { mishaps: true, actions: ['apply', 'reboot', 'restart'] },
       { byHand: true, alone: 25, maxUnavailable: { kind: 'number', number: 1 }, clusters: [] },
     ]
     for (const change of runs) {

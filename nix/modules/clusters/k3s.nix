@@ -19,6 +19,25 @@ let
   forgetPasswords = "${lib.getExe' pkgs.coreutils "rm"} -f /var/lib/rancher/k3s/server/cred/passwd";
   # Not every release of nixpkgs has the option.
   containerdTemplate = k3s.containerdConfigTemplate or null;
+  # What is told to k3s beside its options, wherever it stands. What is made only at a build cannot be read here.
+  words = lib.concatMap (lib.splitString " ") (lib.toList k3s.extraFlags);
+  configPath = k3s.configPath or null;
+  isConfig = name: builtins.match "rancher/k3s/config[.]yaml([.]d/.*)?" name != null;
+  configLines = lib.concatMap (lib.splitString "\n") (
+    lib.optional (builtins.isPath configPath) (builtins.readFile configPath)
+    ++ lib.mapAttrsToList (_: file: if file.text == null then "" else file.text) (
+      lib.filterAttrs (name: file: file.enable && isConfig name) config.environment.etc
+    )
+  );
+  says =
+    long: short: variables:
+    let
+      names = lib.concatStringsSep "|" long;
+      flags = "--?(${names})(=.*)?|-(${lib.concatStringsSep "|" short})(=.*)?";
+    in
+    lib.any (word: builtins.match flags word != null) words
+    || lib.any (line: builtins.match "[[:space:]]*['\"]?(${names})[+]?['\"]?[[:space:]]*:.*" line != null) configLines
+    || lib.any (name: (config.systemd.services.k3s.environment.${name} or null) != null) variables;
 in
 {
   config = lib.mkIf (cfg.enable && cfg.distribution == "k3s") (
@@ -27,12 +46,10 @@ in
         # Whoever made the cluster.
         assertions = [
           {
-            assertion = !(lib.any (word: builtins.match "(--data-dir|-d)(=.*)?" word != null) (
-              lib.concatMap (lib.splitString " ") (lib.toList k3s.extraFlags)
-            ));
+            assertion = !(says [ "data-dir" ] [ "d" ] [ "K3S_DATA_DIR" ]);
             message = ''
-              services.k3s.extraFlags: what lies in /var/lib/rancher/k3s is what keeps a machine of a cluster from founding another one. Leave
-              --data-dir out, and mount a file system of your own there (fileSystems."/var/lib/rancher/k3s").
+              services.k3s: what lies in /var/lib/rancher/k3s is what keeps a machine of a cluster from founding another one. Leave
+              --data-dir out, in files and the environment too, and mount a file system of your own there (fileSystems."/var/lib/rancher/k3s").
             '';
           }
         ];
@@ -64,16 +81,22 @@ in
         assertions = [
           (packages.assertion "muster.kubernetes.package" chosen)
           {
-            assertion = k3s.token == "" && k3s.agentToken == "";
+            assertion =
+              k3s.token == ""
+              && k3s.agentToken == ""
+              && !(says [ "token" "agent-token" ] [ "t" ] [ "K3S_TOKEN" "K3S_AGENT_TOKEN" ]);
             message = ''
-              services.k3s.token and agentToken would lie in the store, which everybody on the machine can read. Leave them empty: the
+              services.k3s.token and agentToken, or such a flag, file or environment, would lie in the store, which everybody on the machine can read. Leave them empty: the
               agent writes the tokens to ${shared.runDir}. A token of your own goes into a file that tokenFile names.
             '';
           }
           {
-            assertion = !k3s.clusterInit && k3s.serverAddr == "";
+            assertion =
+              !k3s.clusterInit
+              && k3s.serverAddr == ""
+              && !(says [ "cluster-init" "server" ] [ "s" ] [ "K3S_CLUSTER_INIT" "K3S_URL" ]);
             message = ''
-              services.k3s.clusterInit and serverAddr say who founds the cluster and who is joined. That can move, so the agent writes
+              services.k3s.clusterInit and serverAddr, or such a flag, file or environment, say who founds the cluster and who is joined. That can move, so the agent writes
               it to ${shared.startFile}; leave both alone.
             '';
           }

@@ -318,6 +318,15 @@ describe('manifests of the fleet directory', () => {
   })
 })
 
+it('a copy that is asked for gets no name of those that do not stay', async () => {
+  const request = { requestId: 'a-copy', cluster: 'home', act: 'snapshot', host: 's1' }
+  const parameter = 'rollout-0m5x8q2k1-0123456789ab'
+  expect(await refusal(made.api.startClusterAct({ ...request, parameter }))).toMatchObject({
+    code: status.INVALID_ARGUMENT,
+    message: expect.stringContaining('parameter: '),
+  })
+})
+
 it('every step of all that is among the events', async () => {
   const said = (await events(made.fleet))
     .filter(event => event.class === 'cluster')

@@ -65,9 +65,32 @@ describe.skipIf(why !== undefined)(`k3s ${why ?? ''}`, () => {
       'services.k3s.extraFlags = [ "--disable=traefik -d /srv/k3s" ];',
       'mount a file system of your own there',
     ],
+    ['systemd.services.k3s.environment.K3S_DATA_DIR = "/srv";', 'mount a file system of your own there'],
+    [
+      'environment.etc."rancher/k3s/config.yaml".text = "disable: [traefik]\\ndata-dir: /srv";',
+      'mount a file system of your own there',
+    ],
+    ['services.k3s.extraFlags = [ "--cluster-init" ];', 'who founds the cluster'],
+    [
+      'services.k3s.extraFlags = [ "--disable=traefik --server https://10.0.0.11:6443" ];',
+      'who founds the cluster',
+    ],
+    [
+      'environment.etc."rancher/k3s/config.yaml.d/mine.yaml".text = "cluster-init: true";',
+      'who founds the cluster',
+    ],
+    ['services.k3s.extraFlags = [ "--token=secret" ];', 'would lie in the store'],
+    ['services.k3s.extraFlags = [ "-t secret" ];', 'would lie in the store'],
+    ['systemd.services.k3s.environment.K3S_AGENT_TOKEN = "secret";', 'would lie in the store'],
   ])('K8, K15, K20: refuses %s', (settings, message) => {
     expect(configurationsOf({ distribution: 'k3s', settings }).n1?.failedAssertions).toEqual([
       expect.stringContaining(message),
     ])
+  })
+
+  test('takes flags and files that say nothing of that, and only begin alike', () => {
+    const settings = `services.k3s.extraFlags = [ "--token-file=/run/keys/t" "--disable=servicelb" "--secrets-encryption" ];
+      environment.etc."rancher/k3s/config.yaml".text = "server-ca: x\\nkubelet-arg:\\n- max-pods=200";`
+    expect(configurationsOf({ distribution: 'k3s', settings }).n1?.failedAssertions).toEqual([])
   })
 })

@@ -688,7 +688,7 @@ export type MintSecret = Message<"muster.v1.MintSecret"> & {
   joinerKey: Uint8Array;
 
   /**
-   * How long the token lives, from a minute to an hour.
+   * How long the token lives, from a minute to ten.
    *
    * @generated from field: google.protobuf.Duration lifetime = 4;
    */
