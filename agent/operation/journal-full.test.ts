@@ -79,3 +79,16 @@ it.skipIf(!hasSmallDisks)(
     await rm(dir, { recursive: true })
   },
 )
+
+it.skipIf(!hasSmallDisks)(
+  'T60: opens a journal that is too large for a full disk to be made smaller, and goes on with it',
+  async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'large-'))
+    const script = join(import.meta.dirname, 'fixtures/large-journal.ts')
+    expect(runOnSmallDisk(dir, '2m', script, [])).toEqual([
+      ...['full', 'trouble ENOSPC', 'opened 130 false'],
+      ...['trouble ENOSPC', 'kept 131'],
+    ])
+    await rm(dir, { recursive: true })
+  },
+)

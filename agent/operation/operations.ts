@@ -112,7 +112,12 @@ const LOOK_EVERY_MS = 60_000
  * outcome is taken up again, from wherever disk and machine say it is.
  */
 export async function startOperations(deps: OperationsDeps, stop: AbortSignal): Promise<Operations> {
-  const journal = await Journal.open(deps.stateDir, deps.clock, records => neededOperations(records, HISTORY))
+  const journal = await Journal.open(
+    deps.stateDir,
+    deps.clock,
+    records => neededOperations(records, HISTORY),
+    reason => deps.log.warn({ reason }, 'journal could not be made smaller'),
+  )
   const listeners = new Set<() => void>()
   const changed = () => {
     for (const listener of listeners) listener()
