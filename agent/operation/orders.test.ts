@@ -10,6 +10,7 @@ import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/o
 import { outcomeName } from '../../shared/operation-names.ts'
 import { verifyOutcome } from '../../shared/outcome/signed-outcome.ts'
 import { sampleTarget } from '../../shared/revision/testing/sample-fleet.ts'
+import { unavailable } from '../../shared/rpc/rpc-error.ts'
 import { ScriptedKubernetes } from '../kubernetes/testing/scripted-kubernetes.ts'
 import type { AgentUnit } from '../units/units.ts'
 import { cutTooOften } from './conclude.ts'
@@ -397,6 +398,49 @@ describe('an order to a node', () => {
     )
     expect(inWords(await local(node, { case: 'hold', value: {} }))).toBe('succeeded')
     expect(inWords(await local(node, { case: 'reboot', value: {} }))).toBe('refused not-allowed')
+  })
+
+  it('of root waits for none of a coordinator’s that waits for that very coordinator, and is counted with none', async () => {
+    const system = sampleMachine()
+    await using node = await start(system)
+    const revision = await node.publish(tree)
+    const { answer } = node
+    node.answer = () => {
+      throw unavailable('the coordinator is away')
+    }
+    const first = await node.order(revision, 'op-first')
+    for (let count = 0; count < 40; count++) await node.order(revision, `op-${count}`)
+    await expect.poll(() => node.report(first)?.phases.length).toBe(1)
+    expect(inWords(await local(node, { case: 'hold', value: { reason: 'stop!' } }))).toBe('succeeded')
+    expect(node.operations.nodeStatus().held?.reason).toBe('stop!')
+    expect(node.report(first)?.outcome).toBeUndefined()
+    expect(inWords(await local(node, { case: 'resume', value: {} }))).toBe('succeeded')
+    // What was broken off is begun again.
+    node.answer = answer
+    expect(inWords(await node.outcome(first))).toBe('succeeded')
+    expect(system.links.get(CURRENT)).toBe(NEW)
+  })
+
+  it('of root waits for the end of what is armed', async () => {
+    await using node = await start(sampleMachine())
+    let confirmed = false
+    node.confirm = async () => ({ confirmed, reason: 'not yet' })
+    const id = await node.order(await node.publish(tree))
+    const phase = () => node.report(id)?.phases.at(-1)?.phase
+    await expect.poll(phase, { timeout: 10_000 }).toBe(Phase.CONFIRM)
+    const hold = await node.operations.acceptLocal(
+      create(OrderSchema, { action: { case: 'hold', value: {} } }),
+    )
+    confirmed = true
+    expect(inWords(await node.outcome(hold))).toBe('succeeded')
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
+    expect(node.operations.history()[1]?.phases.filter(({ phase }) => phase === Phase.VERIFY)).toHaveLength(1)
+  })
+
+  it('of a coordinator under an id that root’s have is passed over', async () => {
+    await using node = await start(sampleMachine())
+    await node.order(await node.publish(tree), 'local-0123456789abcdef')
+    expect(node.operations.history()).toEqual([])
   })
 })
 
