@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { durationFromMs, timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { OperationAckSchema, OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { GateSchema, SafetySchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
@@ -541,6 +541,45 @@ describe('a change that waits for its coordinator', () => {
       .toBe(id)
     expect(inWords(await node.outcome(id))).toBe('succeeded')
     expect(await node.journal()).toContain('"by":"hand"')
+  })
+
+  /** A node that has gone from NEW to OLD, and the order of root's that takes it back to NEW, which has five seconds to be confirmed. */
+  async function goneOn(system: ScriptedSystem) {
+    const node = await start(system)
+    const targets = [hasty(5_000)]
+    const first = await node.order(await node.publish(tree, { targets }))
+    expect(inWords(await node.outcome(first))).toBe('succeeded')
+    buildsOld(system)
+    expect(inWords(await node.apply(await node.publish(tree, { targets, number: 6 })))).toBe('succeeded')
+    node.confirm = silent
+    return { node, back: { case: 'rollback', value: { operationId: first } } as const }
+  }
+
+  it('is confirmed by its gates alone where root ordered it while the coordinator is away', async () => {
+    const system = sampleMachine()
+    const { node, back } = await goneOn(system)
+    await using _ = node
+    node.connected = false
+    expect(inWords(await local(node, back))).toBe('succeeded')
+    expect(system.links.get(CURRENT)).toBe(NEW)
+    expect(await node.journal()).toContain('"by":"gates"')
+  })
+
+  it('goes back, also where root ordered it, when the coordinator heard of it before it fell silent', async () => {
+    const system = sampleMachine()
+    const { node, back } = await goneOn(system)
+    await using _ = node
+    const { operations } = node
+    operations.onChange(() => {
+      const told = operations.reports().find(({ operationId }) => operationId.startsWith('local-'))
+      const sequence = told?.phases.at(-1)?.sequence
+      if (!told || sequence === undefined || !node.connected) return
+      node.connected = false
+      const { operationId } = told
+      void operations.acknowledge(create(OperationAckSchema, { operationId, sequence }))
+    })
+    expect(inWords(await local(node, back))).toBe('unconfirmed')
+    expect(system.links.get(CURRENT)).toBe(OLD)
   })
 
   it('waits longer for one that restarts as it said, once and within the bound', async () => {
