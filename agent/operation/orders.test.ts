@@ -723,6 +723,7 @@ describe('a target with which the machine was cut off', () => {
   const { ROLLED_BACK, UNKNOWN, ACTIVATION_FAILED, SUCCEEDED, REFUSED, BUSY } = OutcomeClass
   const cut = { kind: ROLLED_BACK, first: UNKNOWN }
   const plan = { kind: SUCCEEDED, armed: false }
+  const retried = { ...plan, storePath: '', action: { case: 'retry', value: {} } as const }
   const now = {
     class: ROLLED_BACK,
     refusal: '',
@@ -740,6 +741,10 @@ describe('a target with which the machine was cut off', () => {
     ['three times, planned before each', [plan, cut, plan, cut, plan], true],
     ['three times, with what came to nothing between', [cut, { kind: REFUSED }, cut, { kind: BUSY }], true],
     ['with a success between', [cut, { kind: SUCCEEDED }, cut], false],
+    ['three times, and was to be tried again before the last', [cut, cut, retried], false],
+    ['twice, after it was to be tried again', [cut, cut, retried, cut], false],
+    ['three times, after it was to be tried again', [cut, retried, cut, cut], true],
+    ['three times, while an order to try again was refused', [cut, { ...retried, kind: REFUSED }, cut], true],
     ['with another failure between', [cut, { kind: ROLLED_BACK, first: ACTIVATION_FAILED }, cut], false],
   ])('%s', (_, before, blamed) => {
     expect(cutTooOften(now, states(before))).toBe(blamed)
