@@ -367,7 +367,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
           // Before the deadline moves: it must not move twice.
           await journal.append({ operation: id, kind: 'extended', byMs })
           moved = true
-          return { ...deadline, uptimeMs: deadline.uptimeMs + byMs }
+          return { ...deadline, uptimeMs: deadline.uptimeMs + byMs, extendedMs: byMs }
         })
         if (!moved) continue
         output.add(`the coordinator restarts: its answer is waited for ${Math.round(byMs / 1_000)} s longer`)
