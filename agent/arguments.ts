@@ -43,7 +43,7 @@ export const HELP = `muster-agent: enrols this machine into its fleet and moves 
   muster-agent rollback [OPERATION]              go back to what OPERATION reached; without one, to what ran before the last
   muster-agent reboot                            boot this machine anew
   muster-agent restart                           restart the Kubernetes of this machine
-  muster-agent hold [REASON]                     obey no order but resume and retry from now on
+  muster-agent hold [REASON]                     obey no order but resume, retry and plan from now on
   muster-agent resume                            obey again
   muster-agent retry                             let what failed here be tried again
   muster-agent confirm [OPERATION]               confirm the change that waits for it, in the coordinator's place

@@ -12,7 +12,7 @@ import { disarmDeadMan } from '../safety/return-unit.ts'
 import { claimUntouched } from '../safety/verdict.ts'
 import { currentSystem } from '../system/system-links.ts'
 import { ownerOfRoot } from './arm.ts'
-import type { OperationState } from './fold.ts'
+import { actionOf, type OperationState } from './fold.ts'
 import type { Conclusion } from './next-step.ts'
 import { quarantine } from './node-memory.ts'
 import { removeSurplus } from './phases/make-room.ts'
@@ -138,7 +138,9 @@ export function cutTooOften(conclusion: Conclusion, states: readonly OperationSt
   if (conclusion.class !== OutcomeClass.ROLLED_BACK || conclusion.firstCause !== OutcomeClass.UNKNOWN)
     return false
   let cuts = 1
-  for (const { storePath, outcome, round } of states.toReversed()) {
+  for (const { order, storePath, outcome, round } of states.toReversed()) {
+    // From there on it has all its tries again.
+    if (outcome?.class === OutcomeClass.SUCCEEDED && actionOf(order) === 'retry') break
     // What switched to nothing, such as a plan, says nothing of the target.
     if (storePath !== conclusion.storePath || !outcome || !round || TOUCHED_NOTHING.includes(outcome.class))
       continue

@@ -23,7 +23,7 @@ export interface OperationState {
   readonly phases: readonly PhaseRecord[]
   /** The phase that was started and not ended. */
   readonly running: Phase | undefined
-  /** How often the first phase was started. */
+  /** How often the first phase was started and not broken off on purpose. */
   readonly attempts: number
   readonly host: string
   readonly targetDigest: string
@@ -75,6 +75,9 @@ export interface KubernetesState extends KubernetesMove {
   /** undefined: it is not over. */
   readonly end: { readonly failure: string | undefined } | undefined
 }
+
+/** How a phase ends that was broken off on purpose: the agent stops, or the operation gives way. The work is not to blame. */
+export const BROKEN_OFF = 'broken off, to be begun again'
 
 type Draft = { -readonly [K in keyof OperationState]: OperationState[K] } & { phases: PhaseRecord[] }
 
@@ -137,6 +140,7 @@ function apply(state: Draft, record: Exclude<JournalRecord, { kind: 'accepted' }
       return
     case 'ended': {
       state.running = undefined
+      if (record.detail === BROKEN_OFF) state.attempts = Math.max(0, state.attempts - 1)
       const phase = state.phases.at(-1)
       if (phase?.phase !== record.phase) return
       phase.ended = timestampFromDate(record.at)

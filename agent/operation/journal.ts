@@ -19,12 +19,14 @@ const RESERVE_BYTES = 256 * 1024
  * The node's record of its operations: one JSON line each, on disk (fdatasync) when `append` returns.
  * INVARIANTS: sequences grow by one and never repeat, also over compaction; a torn last line, which is what a power cut
  * leaves, was never acted on and is cut off; damage anywhere else is an error. What an append that failed left behind is
- * cut off before the next one; when that is not possible, no append succeeds until the agent starts anew.
+ * cut off before the next one; when that is not possible, no append succeeds until the agent starts anew. A compaction that
+ * fails, such as on a full disk, leaves the file as it is, and fails nothing else.
  */
 export class Journal implements AsyncDisposable {
   readonly #path: string
   readonly #clock: Clock
   readonly #keep: Keep
+  readonly #onTrouble: (reason: string) => void
   #handle: FileHandle
   /** Length of the file's good part. */
   #bytes: number
@@ -40,20 +42,27 @@ export class Journal implements AsyncDisposable {
     path: string,
     clock: Clock,
     keep: Keep,
+    onTrouble: (reason: string) => void,
     handle: FileHandle,
     { records, goodBytes }: ParsedJournal,
   ) {
     this.#path = path
     this.#clock = clock
     this.#keep = keep
+    this.#onTrouble = onTrouble
     this.#handle = handle
     this.#bytes = goodBytes
     this.#records = records
     this.#sequence = records.at(-1)?.sequence ?? 0
   }
 
-  /** Opens or makes the journal. */
-  static async open(stateDir: string, clock: Clock, keep: Keep): Promise<Journal> {
+  /** Opens or makes the journal. `onTrouble` is told why it could not be made smaller. */
+  static async open(
+    stateDir: string,
+    clock: Clock,
+    keep: Keep,
+    onTrouble: (reason: string) => void = () => {},
+  ): Promise<Journal> {
     const path = join(stateDir, 'journal.jsonl')
     await makePrivateDirectory(stateDir)
     await rm(`${path}.new`, { force: true })
@@ -65,7 +74,7 @@ export class Journal implements AsyncDisposable {
       await handle.sync()
     }
     await syncDirectory(dirname(path))
-    const journal = new Journal(path, clock, keep, handle, parsed)
+    const journal = new Journal(path, clock, keep, onTrouble, handle, parsed)
     await journal.compact()
     return journal
   }
@@ -153,11 +162,20 @@ export class Journal implements AsyncDisposable {
     await this.#handle.datasync()
   }
 
-  /** Rewrites a file that has grown large with what is still needed. */
+  /** Rewrites a file that has grown large with what is still needed, if there is room for that. */
   compact(): Promise<void> {
     return this.#afterOthers(async () => {
       if (this.#broken !== undefined || this.#bytes <= COMPACT_BYTES + this.#compacted) return
-      await this.#rewrite(this.#keep(this.#records))
+      const kept = this.#keptBy(this.#keep(this.#records))
+      const bytes = Buffer.from(kept.map(record => `${encodeRecord(record)}\n`).join(''))
+      let fresh: FileHandle
+      try {
+        fresh = await this.#replaceFile(bytes)
+      } catch (error) {
+        // A large journal is as good as a small one; it is tried again after the next operation.
+        return this.#onTrouble(reasonOf(error))
+      }
+      await this.#goOnWith(fresh, kept, bytes.length)
     })
   }
 
@@ -191,27 +209,35 @@ export class Journal implements AsyncDisposable {
     await this.#handle.close()
   }
 
-  async #rewrite(keep: ReadonlySet<string>): Promise<void> {
+  #keptBy(keep: ReadonlySet<string>): JournalRecord[] {
     // The newest record always stays: it carries the sequence on.
-    const kept = this.#records.filter(
-      record => keep.has(record.operation) || record.sequence === this.#sequence,
-    )
-    const bytes = Buffer.from(kept.map(record => `${encodeRecord(record)}\n`).join(''))
-    await rm(`${this.#path}.new`, { force: true })
+    return this.#records.filter(record => keep.has(record.operation) || record.sequence === this.#sequence)
+  }
+
+  /** Puts a file with these bytes in the place of the journal; where that fails, the journal is as it was. */
+  async #replaceFile(bytes: Buffer): Promise<FileHandle> {
+    const path = `${this.#path}.new`
+    await rm(path, { force: true })
     // Appended to from here on: there is no moment in which records could go to the old file.
-    const fresh = await open(`${this.#path}.new`, 'ax', 0o600)
+    const fresh = await open(path, 'ax', 0o600)
     try {
       await fresh.writeFile(bytes)
       await fresh.sync()
-      await rename(`${this.#path}.new`, this.#path)
+      await rename(path, this.#path)
+      return fresh
     } catch (error) {
       await fresh.close()
+      // Its room is for the records that are still to come.
+      await rm(path, { force: true })
       throw error
     }
+  }
+
+  async #goOnWith(fresh: FileHandle, kept: JournalRecord[], bytes: number): Promise<void> {
     const old = this.#handle
     this.#handle = fresh
-    this.#bytes = bytes.length
-    this.#compacted = bytes.length
+    this.#bytes = bytes
+    this.#compacted = bytes
     this.#records = kept
     await old.close()
     await syncDirectory(dirname(this.#path))

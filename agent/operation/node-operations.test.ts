@@ -177,6 +177,39 @@ describe('the node’s operations', () => {
     expect(outcome.reason).toContain(`begun ${MAX_ATTEMPTS} times`)
   })
 
+  it('are given up after a few attempts also where each ends in the very first phase, but not for stops of the agent', async () => {
+    await using node = await NodeUnderTest.start(sampleMachine())
+    const revision = await node.publish(tree)
+    const { answer } = node
+    // As a manifest that is too much for the agent.
+    let letGo = () => {}
+    node.answer = async () =>
+      await new Promise((_, reject) => {
+        letGo = () => reject(unavailable('its end'))
+      })
+    const ending = async (end: Promise<void>) => {
+      letGo()
+      await end
+      await node.start()
+    }
+    const id = await node.order(revision)
+    const begun = () => node.report(id)?.phases.length ?? 0
+    for (let stops = 0; stops < MAX_ATTEMPTS + 1; stops++) {
+      await expect.poll(begun).toBe(stops + 1)
+      await ending(node.stop())
+    }
+    for (let kills = 1; kills < MAX_ATTEMPTS; kills++) {
+      await expect.poll(begun).toBe(MAX_ATTEMPTS + 1 + kills)
+      await ending(node.kill())
+    }
+    await expect.poll(begun).toBe(2 * MAX_ATTEMPTS + 1)
+    node.answer = answer
+    await ending(node.kill())
+    const outcome = await node.outcome(id)
+    expect(inWords(outcome)).toBe('refused agent-failed')
+    expect(outcome.reason).toContain(`begun ${MAX_ATTEMPTS} times`)
+  })
+
   it('say so when the agent itself fails, with the class of the phase: nothing was touched yet', async () => {
     const system = sampleMachine()
     await using node = await NodeUnderTest.start(system)

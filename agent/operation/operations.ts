@@ -12,7 +12,7 @@ import {
 } from '../../shared/gen/muster/v1/agent_pb.ts'
 import type { OperationReport } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { isDigest, randomId } from '../../shared/ids.ts'
-import { pause } from '../../shared/lifecycle.ts'
+import { openToMany, pause } from '../../shared/lifecycle.ts'
 import { backoffMs, jittered } from '../../shared/retry.ts'
 import { precondition } from '../../shared/rpc/rpc-error.ts'
 import type { GateAnswer } from '../gates/gate-answer.ts'
@@ -40,6 +40,7 @@ import { describeNode, readMachineStatus } from './node-status.ts'
 import { OperationLog } from './operation-log.ts'
 import { keepRoots } from './roots.ts'
 import { runOperation } from './run-operation.ts'
+import { givesWay, isLocal, LOCAL, nextTurn } from './turns.ts'
 
 /** Ended operations whose records stay in the journal. */
 const HISTORY = 50
@@ -52,9 +53,6 @@ const ARMED: readonly string[] = ['apply', 'rollback']
  * acknowledges could otherwise fill the disk with orders.
  */
 const MAX_UNREPORTED = 64
-/** What root ordered on this machine is told from what a coordinator did by its id. */
-const LOCAL = 'local-'
-const isLocal = (id: string) => id.startsWith(LOCAL)
 /** How long an order that root gives on this machine may wait before it is begun. */
 const LOCAL_ORDER_MS = 3_600_000
 
@@ -107,12 +105,18 @@ export interface Operations extends AsyncDisposable {
 const LOOK_EVERY_MS = 60_000
 
 /**
- * INVARIANTS: one operation runs at a time, in the order of acceptance; an order is in the journal before anything is
- * done for it; at start, and after a failure of the agent itself (such as a full disk), every operation without an
+ * INVARIANTS: one operation runs at a time, in the order of acceptance, but that root's own orders wait for none of a
+ * coordinator's that has armed nothing yet: it is broken off for them, and begun again; an order is in the journal before
+ * anything is done for it; at start, and after a failure of the agent itself (such as a full disk), every operation without an
  * outcome is taken up again, from wherever disk and machine say it is.
  */
 export async function startOperations(deps: OperationsDeps, stop: AbortSignal): Promise<Operations> {
-  const journal = await Journal.open(deps.stateDir, deps.clock, records => neededOperations(records, HISTORY))
+  const journal = await Journal.open(
+    deps.stateDir,
+    deps.clock,
+    records => neededOperations(records, HISTORY),
+    reason => deps.log.warn({ reason }, 'journal could not be made smaller'),
+  )
   const listeners = new Set<() => void>()
   const changed = () => {
     for (const listener of listeners) listener()
@@ -137,6 +141,10 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     )
   let status = describe()
   const hand = new HandConfirmation()
+  /** Accepted and neither running nor over. */
+  const waiting = new Set<string>()
+  /** What runs, and how it is broken off. */
+  let running: { readonly id: string; readonly cut: AbortController } | undefined
   let queue: Promise<void> = Promise.resolve()
   // What the coordinator asked about though it may have acknowledged it: its store was restored, and it knows less than it did. In
   // memory alone, since it asks at every connection.
@@ -148,9 +156,15 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
     status = describe()
     changed()
   }
-  const run = async (id: string) => {
+  const waitingStates = () => [...states().values()].filter(({ order }) => waiting.has(order.operationId))
+  /** Asked whenever something was accepted or went on: what runs may have become what gives way no more, or again. */
+  const letRootFirst = () => {
+    const state = running && states().get(running.id)
+    if (running && state && !state.outcome && givesWay(state, waitingStates())) running.cut.abort()
+  }
+  const run = async (id: string, signal: AbortSignal) => {
     const state = states().get(id)
-    if (!state || state.outcome || stop.aborted) return
+    if (!state || state.outcome || signal.aborted) return
     output.begin(id)
     try {
       await runOperation(deps, journal, {
@@ -163,10 +177,13 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         },
         nodeMemory: () => nodeMemory,
         remember,
-        signal: stop,
+        signal,
         say: line => output.add(line),
         lastLine: () => output.end(),
-        changed,
+        changed: () => {
+          changed()
+          letRootFirst()
+        },
         confirmedByHand: signal => hand.wait(id, signal),
       })
     } finally {
@@ -174,32 +191,55 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       // Whatever became of it: what was undone was changed twice.
       deps.outdateFacts()
     }
-    if (stop.aborted) return
+    if (stop.aborted || (signal.aborted && !states().get(id)?.outcome)) return
     await keepRoots(deps.stateDir, id)
     await journal.compact()
     machineStatus = await readMachineStatus(deps)
     status = describe()
     changed()
   }
-  /** Nobody else would take up an operation that broke off, so it is tried until it has an outcome. */
-  const runToEnd = async (id: string) => {
-    for (let attempt = 0; !stop.aborted; attempt++) {
+  /** Nobody else would take up an operation that broke off, so it is tried until it has an outcome or gives way. */
+  const runToEnd = async (id: string, signal: AbortSignal) => {
+    for (let attempt = 0; !signal.aborted; attempt++) {
       try {
-        return await run(id)
+        return await run(id, signal)
       } catch (error) {
         deps.log.error({ operationId: id, err: reasonOf(error) }, 'operation broke off')
       }
-      await pause(backoffMs(attempt, deps.config.retry), stop)
+      await pause(backoffMs(attempt, deps.config.retry), signal)
     }
   }
+  const takeTurn = async (): Promise<void> => {
+    const id = nextTurn(waitingStates())
+    if (id === undefined || stop.aborted) return
+    const cut = openToMany()
+    const forward = () => cut.abort(stop.reason)
+    stop.addEventListener('abort', forward, { once: true })
+    waiting.delete(id)
+    running = { id, cut }
+    try {
+      await runToEnd(id, cut.signal)
+    } finally {
+      running = undefined
+      stop.removeEventListener('abort', forward)
+    }
+    if (stop.aborted || !cut.signal.aborted || states().get(id)?.outcome) return
+    deps.log.info({ operationId: id }, 'operation gave way to what root ordered here')
+    enqueue(id)
+  }
+  /** One turn for each that waits, whichever it is by then. */
   const enqueue = (id: string) => {
-    queue = queue.then(() => runToEnd(id))
+    waiting.add(id)
+    queue = queue.then(takeTurn)
+    letRootFirst()
   }
   for (const [id, state] of states()) if (!state.outcome) enqueue(id)
 
-  /** Why an order cannot be taken on now; undefined: it can. */
-  const crowded = (): string | undefined => {
-    const others = [...states().values()]
+  /** Why an order cannot be taken on now; undefined: it can. A coordinator's orders take no place of root's. */
+  const crowded = (by: 'root' | 'coordinator'): string | undefined => {
+    const others = [...states().values()].filter(
+      ({ order }) => isLocal(order.operationId) === (by === 'root'),
+    )
     const unreported = others.filter(isUnreported).length
     if (unreported >= MAX_UNREPORTED) return `${unreported} operations are not acknowledged yet`
     const open = others.filter(state => !state.outcome).length
@@ -224,15 +264,15 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
   }
 
   // What is rebuilt by hand is told, too: what was planned for the system before says nothing of this one.
-  let running = await currentSystem(deps.system, deps.config.systemRoot)
+  let runs = await currentSystem(deps.system, deps.config.systemRoot)
   const watchMachine = async () => {
     do {
       const now = await deps.failedUnits?.(stop)
       const current = await currentSystem(deps.system, deps.config.systemRoot)
-      const isSame = current === running && JSON.stringify(now) === JSON.stringify(failed)
+      const isSame = current === runs && JSON.stringify(now) === JSON.stringify(failed)
       if (stop.aborted || isSame) continue
-      if (current !== running) machineStatus = await readMachineStatus(deps)
-      running = current
+      if (current !== runs) machineStatus = await readMachineStatus(deps)
+      runs = current
       failed = now
       status = describe()
       changed()
@@ -266,7 +306,14 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
         else deps.log.warn({ operationId }, 'order passed over: this id was used for another one')
         return changed()
       }
-      const problem = crowded()
+      // It would count as root's.
+      if (isLocal(operationId)) {
+        return deps.log.warn(
+          { operationId },
+          'order passed over: its id is one of those that root gives here',
+        )
+      }
+      const problem = crowded('coordinator')
       if (problem !== undefined) return deps.log.warn({ operationId, problem }, 'order passed over')
       try {
         await take(order)
@@ -280,7 +327,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
       if (action.case === undefined || action.case === 'apply') {
         throw precondition('order: a revision comes from the coordinator alone')
       }
-      const problem = crowded()
+      const problem = crowded('root')
       if (problem !== undefined) throw precondition(`order: ${problem}`)
       const operationId = `${LOCAL}${randomId().slice(0, 16)}`
       const expires = timestampFromDate(
@@ -320,7 +367,7 @@ export async function startOperations(deps: OperationsDeps, stop: AbortSignal): 
           // Before the deadline moves: it must not move twice.
           await journal.append({ operation: id, kind: 'extended', byMs })
           moved = true
-          return { ...deadline, uptimeMs: deadline.uptimeMs + byMs }
+          return { ...deadline, uptimeMs: deadline.uptimeMs + byMs, extendedMs: byMs }
         })
         if (!moved) continue
         output.add(`the coordinator restarts: its answer is waited for ${Math.round(byMs / 1_000)} s longer`)

@@ -4,12 +4,13 @@ import { join } from 'node:path'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { durationFromMs, timestampFromDate } from '@bufbuild/protobuf/wkt'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
+import { OperationAckSchema, OrderSchema } from '../../shared/gen/muster/v1/agent_pb.ts'
 import { GateSchema, SafetySchema } from '../../shared/gen/muster/v1/manifest_pb.ts'
 import { OutcomeClass, OutcomeSchema, Phase } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { outcomeName } from '../../shared/operation-names.ts'
 import { verifyOutcome } from '../../shared/outcome/signed-outcome.ts'
 import { sampleTarget } from '../../shared/revision/testing/sample-fleet.ts'
+import { unavailable } from '../../shared/rpc/rpc-error.ts'
 import { ScriptedKubernetes } from '../kubernetes/testing/scripted-kubernetes.ts'
 import type { AgentUnit } from '../units/units.ts'
 import { cutTooOften } from './conclude.ts'
@@ -398,6 +399,49 @@ describe('an order to a node', () => {
     expect(inWords(await local(node, { case: 'hold', value: {} }))).toBe('succeeded')
     expect(inWords(await local(node, { case: 'reboot', value: {} }))).toBe('refused not-allowed')
   })
+
+  it('of root waits for none of a coordinator’s that waits for that very coordinator, and is counted with none', async () => {
+    const system = sampleMachine()
+    await using node = await start(system)
+    const revision = await node.publish(tree)
+    const { answer } = node
+    node.answer = () => {
+      throw unavailable('the coordinator is away')
+    }
+    const first = await node.order(revision, 'op-first')
+    for (let count = 0; count < 40; count++) await node.order(revision, `op-${count}`)
+    await expect.poll(() => node.report(first)?.phases.length).toBe(1)
+    expect(inWords(await local(node, { case: 'hold', value: { reason: 'stop!' } }))).toBe('succeeded')
+    expect(node.operations.nodeStatus().held?.reason).toBe('stop!')
+    expect(node.report(first)?.outcome).toBeUndefined()
+    expect(inWords(await local(node, { case: 'resume', value: {} }))).toBe('succeeded')
+    // What was broken off is begun again.
+    node.answer = answer
+    expect(inWords(await node.outcome(first))).toBe('succeeded')
+    expect(system.links.get(CURRENT)).toBe(NEW)
+  })
+
+  it('of root waits for the end of what is armed', async () => {
+    await using node = await start(sampleMachine())
+    let confirmed = false
+    node.confirm = async () => ({ confirmed, reason: 'not yet' })
+    const id = await node.order(await node.publish(tree))
+    const phase = () => node.report(id)?.phases.at(-1)?.phase
+    await expect.poll(phase, { timeout: 10_000 }).toBe(Phase.CONFIRM)
+    const hold = await node.operations.acceptLocal(
+      create(OrderSchema, { action: { case: 'hold', value: {} } }),
+    )
+    confirmed = true
+    expect(inWords(await node.outcome(hold))).toBe('succeeded')
+    expect(inWords(await node.outcome(id))).toBe('succeeded')
+    expect(node.operations.history()[1]?.phases.filter(({ phase }) => phase === Phase.VERIFY)).toHaveLength(1)
+  })
+
+  it('of a coordinator under an id that root’s have is passed over', async () => {
+    await using node = await start(sampleMachine())
+    await node.order(await node.publish(tree), 'local-0123456789abcdef')
+    expect(node.operations.history()).toEqual([])
+  })
 })
 
 describe('a change that waits for its coordinator', () => {
@@ -497,6 +541,45 @@ describe('a change that waits for its coordinator', () => {
       .toBe(id)
     expect(inWords(await node.outcome(id))).toBe('succeeded')
     expect(await node.journal()).toContain('"by":"hand"')
+  })
+
+  /** A node that has gone from NEW to OLD, and the order of root's that takes it back to NEW, which has five seconds to be confirmed. */
+  async function goneOn(system: ScriptedSystem) {
+    const node = await start(system)
+    const targets = [hasty(5_000)]
+    const first = await node.order(await node.publish(tree, { targets }))
+    expect(inWords(await node.outcome(first))).toBe('succeeded')
+    buildsOld(system)
+    expect(inWords(await node.apply(await node.publish(tree, { targets, number: 6 })))).toBe('succeeded')
+    node.confirm = silent
+    return { node, back: { case: 'rollback', value: { operationId: first } } as const }
+  }
+
+  it('is confirmed by its gates alone where root ordered it while the coordinator is away', async () => {
+    const system = sampleMachine()
+    const { node, back } = await goneOn(system)
+    await using _ = node
+    node.connected = false
+    expect(inWords(await local(node, back))).toBe('succeeded')
+    expect(system.links.get(CURRENT)).toBe(NEW)
+    expect(await node.journal()).toContain('"by":"gates"')
+  })
+
+  it('goes back, also where root ordered it, when the coordinator heard of it before it fell silent', async () => {
+    const system = sampleMachine()
+    const { node, back } = await goneOn(system)
+    await using _ = node
+    const { operations } = node
+    operations.onChange(() => {
+      const told = operations.reports().find(({ operationId }) => operationId.startsWith('local-'))
+      const sequence = told?.phases.at(-1)?.sequence
+      if (!told || sequence === undefined || !node.connected) return
+      node.connected = false
+      const { operationId } = told
+      void operations.acknowledge(create(OperationAckSchema, { operationId, sequence }))
+    })
+    expect(inWords(await local(node, back))).toBe('unconfirmed')
+    expect(system.links.get(CURRENT)).toBe(OLD)
   })
 
   it('waits longer for one that restarts as it said, once and within the bound', async () => {
@@ -640,6 +723,7 @@ describe('a target with which the machine was cut off', () => {
   const { ROLLED_BACK, UNKNOWN, ACTIVATION_FAILED, SUCCEEDED, REFUSED, BUSY } = OutcomeClass
   const cut = { kind: ROLLED_BACK, first: UNKNOWN }
   const plan = { kind: SUCCEEDED, armed: false }
+  const retried = { ...plan, storePath: '', action: { case: 'retry', value: {} } as const }
   const now = {
     class: ROLLED_BACK,
     refusal: '',
@@ -657,6 +741,10 @@ describe('a target with which the machine was cut off', () => {
     ['three times, planned before each', [plan, cut, plan, cut, plan], true],
     ['three times, with what came to nothing between', [cut, { kind: REFUSED }, cut, { kind: BUSY }], true],
     ['with a success between', [cut, { kind: SUCCEEDED }, cut], false],
+    ['three times, and was to be tried again before the last', [cut, cut, retried], false],
+    ['twice, after it was to be tried again', [cut, cut, retried, cut], false],
+    ['three times, after it was to be tried again', [cut, retried, cut, cut], true],
+    ['three times, while an order to try again was refused', [cut, { ...retried, kind: REFUSED }, cut], true],
     ['with another failure between', [cut, { kind: ROLLED_BACK, first: ACTIVATION_FAILED }, cut], false],
   ])('%s', (_, before, blamed) => {
     expect(cutTooOften(now, states(before))).toBe(blamed)

@@ -10,7 +10,7 @@ import { bootedSystem, currentSystem } from '../system/system-links.ts'
 import { conclude } from './conclude.ts'
 import { type OperationsDeps, type PhaseContext, type PhaseResult, STOPPED } from './context.ts'
 import { failureBefore, isBeforeActivation } from './failure-before.ts'
-import type { OperationState } from './fold.ts'
+import { BROKEN_OFF, type OperationState } from './fold.ts'
 import type { Journal } from './journal.ts'
 import { nextStep, type Observed, type Step } from './next-step.ts'
 import { act } from './steps/act.ts'
@@ -69,6 +69,11 @@ async function take(step: Step, context: StepContext): Promise<StepEnd> {
     case 'act':
       return await act(context)
     case 'prepare':
+      // Else one that kills the agent in its first phase, which goes on as it was begun, would be begun for ever.
+      if (context.state.running === Phase.VERIFY) {
+        const detail = 'cut off, and begun again'
+        await context.record({ kind: 'ended', phase: Phase.VERIFY, detail, exitCode: undefined })
+      }
       return await prepare(context)
     case 'activate':
       return await activate(context)
@@ -155,6 +160,8 @@ function contextOf(
       const detail = (result.kind === 'ok' ? result.detail : result.reason).slice(0, MAX_REASON_CHARS)
       const exitCode = result.kind === 'failed' ? result.exitCode : undefined
       await record({ kind: 'ended', phase: which, detail, exitCode })
+    } else if (input.signal.aborted && isBeforeActivation(which) && which !== Phase.ARM) {
+      await record({ kind: 'ended', phase: which, detail: BROKEN_OFF, exitCode: undefined })
     }
     return result
   }

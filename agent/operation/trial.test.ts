@@ -8,6 +8,9 @@ import { OutcomeClass } from '../../shared/gen/muster/v1/operation_pb.ts'
 import { sampleTarget } from '../../shared/revision/testing/sample-fleet.ts'
 import { durationFromMs } from '../../shared/time.ts'
 import { ScriptedKubernetes } from '../kubernetes/testing/scripted-kubernetes.ts'
+import { leftUntil, readDeadline } from '../safety/deadline.ts'
+import { armFolder } from '../safety/operation-folder.ts'
+import { readBootTime } from '../safety/uptime.ts'
 import { rearmUnder } from './testing/boot-under-test.ts'
 import { inWords, NodeUnderTest } from './testing/node-under-test.ts'
 import {
@@ -113,6 +116,40 @@ describe('a trial boot', () => {
     ])
     expect([bootDefault(system), system.links.get(CURRENT), armed]).toEqual([NEW, NEW, []])
   })
+
+  it.each(['the static unit', 'the agent'])(
+    'has the time in which a restart of the coordinator was announced before it, where %s arms it',
+    async who => {
+      const system = trialMachine()
+      await using node = await NodeUnderTest.start(system, { allow: ['apply', 'reboot'] })
+      let asked = false
+      node.units.onReboot = async () => {
+        asked = true
+      }
+      const safety = create(SafetySchema, {
+        soak: durationFromMs(0),
+        confirmWithin: durationFromMs(5_000),
+        reboot: RebootPolicy.REQUIRED,
+      })
+      const id = await node.order(await node.publish(tree, { targets: [sampleTarget({ safety })] }))
+      await vi.waitUntil(() => asked, { timeout: 10_000 })
+      await node.operations.coordinatorRestarts(30_000)
+      await node.kill()
+      await node.units.cut()
+      system.files.delete(CHOICE)
+      bootAnew(system, NEW)
+      if (who === 'the static unit') await rearmUnder(node)
+      let leftMs: number | undefined
+      node.confirm = async () => {
+        const deadline = await readDeadline(armFolder(node.stateDir, id, 1))
+        leftMs = deadline && leftUntil(deadline, await readBootTime(system))
+        return { confirmed: true, reason: '' }
+      }
+      await node.start()
+      expect(inWords(await node.outcome(id))).toBe('succeeded')
+      expect(leftMs).toBeGreaterThan(25_000)
+    },
+  )
 
   it('that did not come up is blamed on the new system', async () => {
     const system = trialMachine()

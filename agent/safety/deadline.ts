@@ -10,6 +10,8 @@ const READ_PAUSE_MS = 20
 export interface Deadline extends BootTime {
   /** "proof": until it is confirmed. "promotion": it is confirmed, and until it is the boot default. */
   readonly of: 'proof' | 'promotion'
+  /** By how much it was moved because the coordinator announced its restart, which counts for the boot that is tried, too. */
+  readonly extendedMs?: number | undefined
 }
 
 export async function writeDeadline(folder: ArmFolder, at: Deadline): Promise<void> {
@@ -52,9 +54,12 @@ export async function readDeadline(folder: ArmFolder): Promise<Deadline | undefi
   }
   if (reading.kind !== 'value') return undefined
   const fields = new Map<string, unknown>(Object.entries(reading.value ?? {}))
-  const [bootId, uptimeMs, of] = ['bootId', 'uptimeMs', 'of'].map(name => fields.get(name))
+  const [bootId, uptimeMs, of, extendedMs] = ['bootId', 'uptimeMs', 'of', 'extendedMs'].map(name =>
+    fields.get(name),
+  )
   if (typeof bootId !== 'string' || typeof uptimeMs !== 'number') return undefined
-  return of === 'proof' || of === 'promotion' ? { bootId, uptimeMs, of } : undefined
+  if (of !== 'proof' && of !== 'promotion') return undefined
+  return { bootId, uptimeMs, of, ...(typeof extendedMs === 'number' && { extendedMs }) }
 }
 
 /** Milliseconds that are left; undefined: the deadline belongs to another boot. Never negative. */

@@ -102,6 +102,26 @@ describe('a switch', () => {
       'touched: activation failed',
     ],
     [
+      '4, for that of a user which may fail',
+      {
+        ...done,
+        exit: 4,
+        lines: ['warning: user activation for ann failed'],
+        tolerated: ['user@ann.service'],
+      },
+      'good user@ann.service',
+    ],
+    [
+      '4, for that of another user',
+      {
+        ...done,
+        exit: 4,
+        lines: ['warning: user activation for bob failed'],
+        tolerated: ['user@ann.service'],
+      },
+      'touched: activation failed',
+    ],
+    [
       '1, before anything',
       { exit: 1, lines: ["Pre-switch check 'x' failed"] },
       'untouched: activation failed',
@@ -254,7 +274,7 @@ describe('units that the program blames', () => {
     ['Failed to restart x@1.service', ['x@1.service']],
     ['Failed to reload x.service.', ['x.service']],
     ['Failed to stop x.service', ['x.service']],
-    ['warning: user activation for ann failed', ['user activation of ann']],
+    ['warning: user activation for ann failed', ['user@ann.service']],
     ['Failed to run activate script', []],
     ['starting the following units: a.service', []],
     ['  warning: the following units failed: a.service  ', ['a.service']],

@@ -171,6 +171,12 @@ function judgeUnits(
   return { kind: 'good', degraded: fresh, reason: [`runs ${target}`, ...notes].join('; ') }
 }
 
+/**
+ * What the name of a user stands for whose own activation failed, in what may fail as in what is told: systemd names the units of users by
+ * number, so that none is called so.
+ */
+const activationOf = (user: string) => `user@${user}.service`
+
 /** Units that the program itself named as failed, and users whose own activation did. */
 export function blamedUnits(lines: readonly string[]): readonly string[] {
   const found = new Set<string>()
@@ -180,7 +186,7 @@ export function blamedUnits(lines: readonly string[]): readonly string[] {
     const job = /^Failed to (?:start|restart|reload|stop) ([^\s:]+)/.exec(line.trim())?.[1]
     if (job !== undefined) found.add(job.replace(/\.$/, ''))
     const user = /^warning: user activation for (\S+) failed/.exec(line.trim())?.[1]
-    if (user !== undefined) found.add(`user activation of ${user}`)
+    if (user !== undefined) found.add(activationOf(user))
   }
   return [...found]
 }

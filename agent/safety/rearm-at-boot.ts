@@ -118,7 +118,11 @@ export async function settleAtBoot(
       break
     case 'arm':
       await beginProof(folder)
-      problem = await armDeadMan(units, folder, arm, { stateDir, now, afterMs: arm.confirmMs })
+      problem = await armDeadMan(units, folder, arm, {
+        stateDir,
+        now,
+        afterMs: arm.confirmMs + (deadline?.extendedMs ?? 0),
+      })
       break
     case 'claim-and-return':
       await claimReturned(folder, { by: 'boot' })

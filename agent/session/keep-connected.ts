@@ -96,7 +96,14 @@ async function lookAround(
   { link, log }: ConnectionDeps,
   signal: AbortSignal,
 ): Promise<{ readonly learnt: boolean; readonly reason?: string }> {
-  const proof = await link.inspect(signal)
+  let proof: Awaited<ReturnType<typeof link.inspect>>
+  try {
+    proof = await link.inspect(signal)
+  } catch (error) {
+    // Such as a full disk, on which a new authority cannot be kept; it is looked at again after the next attempt.
+    log.error({ err: error }, 'coordinator could not be looked at')
+    return { learnt: false, reason: reasonOf(error) }
+  }
   if (proof.ok) {
     if (proof.learnt) log.info({ pin: proof.pin }, 'new authority of the coordinator accepted')
     return { learnt: proof.learnt }

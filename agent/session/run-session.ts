@@ -69,7 +69,8 @@ const RECENT_FACTS_MS = 30_000
 
 /**
  * One session, from Hello to its end. INVARIANTS: nothing but Hello and the answer to a challenge is sent before the
- * welcome; `end` says once and for all why it ended; when it returns, everything it started has come to rest.
+ * welcome; `end` says once and for all why it ended; when it returns, everything it started has come to rest; what cannot be
+ * written down, such as on a full disk, ends no session: a node that nobody reaches cannot be helped.
  */
 export async function runSession(
   deps: SessionDeps,
@@ -95,6 +96,8 @@ class Session implements Disposable {
   #probes = 0
   #stateReadings = 0
   #factsInFlight = ''
+  /** What could not be written down when it was tried last. */
+  readonly #unwritten = new Set<string>()
 
   constructor(deps: SessionDeps, instance: string) {
     this.#deps = deps
@@ -182,6 +185,18 @@ class Session implements Disposable {
     this.#running.add(done)
   }
 
+  /** Writes down what came. What fails is told once, and comes again: with the next message of its kind, or with the next session. */
+  async #keep(name: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+      this.#unwritten.delete(name)
+    } catch (error) {
+      if (!this.#unwritten.has(name))
+        this.#deps.log.error({ err: error, work: name }, 'what came could not be kept')
+      this.#unwritten.add(name)
+    }
+  }
+
   async #handle({ message }: SessionResponse): Promise<void> {
     const { operations, clusters, facts, state, clock, skew, log } = this.#deps
     if (!this.#welcomed && message.case !== 'welcome' && message.case !== 'challenge') {
@@ -202,10 +217,10 @@ class Session implements Disposable {
         const { digest } = message.value
         if (digest.length > MAX_DIGEST_CHARS) return
         if (this.#factsInFlight === digest) this.#factsInFlight = ''
-        return state.update(before => ({ ...before, factsDigest: digest }))
+        return this.#keep('factsAck', () => state.update(before => ({ ...before, factsDigest: digest })))
       }
       case 'operationAck':
-        return operations.acknowledge(message.value)
+        return this.#keep('operationAck', () => operations.acknowledge(message.value))
       case 'probe': {
         const probe = message.value
         if (this.#probes >= MAX_PROBES) {
@@ -242,7 +257,7 @@ class Session implements Disposable {
         })
       }
       case 'auditHead':
-        return keepAuditHead(state, message.value, clock.now())
+        return this.#keep('auditHead', () => keepAuditHead(state, message.value, clock.now()))
       case 'assignment':
         return this.#onAssignment(message.value)
       case 'challenge':
@@ -251,19 +266,20 @@ class Session implements Disposable {
         this.#lastAckMs = performance.now()
         const sentence = skew.observe(message.value.now)
         if (sentence) await this.#reportSkew(sentence)
-        return this.#events.settle()
+        return this.#keep('events', () => this.#events.settle())
       }
       case 'revision':
-        return await this.#onRevision(message.value)
+        return this.#keep('revision', () => this.#onRevision(message.value))
       case 'restart': {
         const { expected } = message.value
         log.info({}, 'the coordinator announced its restart')
-        return operations.coordinatorRestarts(expected ? msFromDuration(expected) : 0)
+        const expectedMs = expected ? msFromDuration(expected) : 0
+        return this.#keep('restart', () => operations.coordinatorRestarts(expectedMs))
       }
       case 'clusterOrder':
-        return await clusters.accept(message.value)
+        return this.#keep('clusterOrder', () => clusters.accept(message.value))
       case 'clusterReportAck':
-        return await clusters.acknowledge(message.value)
+        return this.#keep('clusterReportAck', () => clusters.acknowledge(message.value))
       case 'clusterStateRequest':
         return this.#answerClusterState(message.value.requestId)
       case undefined:
@@ -342,7 +358,7 @@ class Session implements Disposable {
     operations.setAssignment(assignment)
     if (host === state.current.host) return
     log.info({ host, group }, 'host assigned')
-    await state.update(before => ({ ...before, host }))
+    await this.#keep('assignment', () => state.update(before => ({ ...before, host })))
   }
 
   /**
@@ -380,7 +396,7 @@ class Session implements Disposable {
   async #reportSkew(sentence: string): Promise<void> {
     const { state, clock, log } = this.#deps
     log.warn({ skewMs: this.#deps.skew.ms }, 'clock differs from the coordinator’s')
-    await recordEvent(state, 'clock', sentence, clock.now())
+    await this.#keep('clock', () => recordEvent(state, 'clock', sentence, clock.now()))
     this.#sender.wake()
   }
 }

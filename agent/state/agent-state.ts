@@ -39,6 +39,9 @@ export interface AgentState {
   readonly auditHeads: readonly ChainHead[]
 }
 
+/** A boot, and the how many-th it is. */
+export type BootCount = Pick<AgentState, 'bootId' | 'bootCount'>
+
 export const FRESH_STATE: AgentState = {
   machine: undefined,
   caPin: undefined,
@@ -60,7 +63,7 @@ const MAX_AUTHORITIES = 16
 
 /**
  * The file `state.json`. INVARIANTS: this is its only writer; changes are applied one after the other; what `current`
- * says is on disk.
+ * says is on disk, but for the count of boots on a full disk, which is written with the next change.
  */
 export class AgentStateFile {
   readonly #path: string
@@ -94,6 +97,11 @@ export class AgentStateFile {
     return this.#current
   }
 
+  /** Takes a count of boots that is kept elsewhere, until the next change writes it here. */
+  adoptBoot({ bootId, bootCount }: BootCount): void {
+    this.#current = { ...this.#current, bootId, bootCount }
+  }
+
   /** Durable when it returns. */
   update(change: (state: AgentState) => AgentState): Promise<void> {
     const done = this.#last.then(async () => {
@@ -117,6 +125,11 @@ function bounded(state: AgentState): AgentState {
 /** The state after a start under this boot id: a boot is counted once, however often the agent starts in it. */
 export function countBoot(state: AgentState, bootId: string): AgentState {
   return state.bootId === bootId ? state : { ...state, bootId, bootCount: state.bootCount + 1 }
+}
+
+/** The one that was counted last. */
+export function laterCount(one: BootCount, other: BootCount | undefined): BootCount {
+  return other && other.bootCount > one.bootCount ? other : one
 }
 
 /** Reads the text of `state.json`. Anything but a whole and sensible state throws: it is never taken for a fresh one. */

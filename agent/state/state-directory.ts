@@ -4,7 +4,8 @@ import { makePrivateDirectory, readFileIfThere, writeFileDurably } from '../../s
 import { hasCode, reasonOf } from '../../shared/errors.ts'
 import { lockDirectory, OWN_FILE_SYSTEM, readBootId } from '../../shared/process-lock.ts'
 import { type MachineIdentity, makeIdentity, readIdentity } from '../identity/machine-identity.ts'
-import { AgentStateFile, countBoot } from './agent-state.ts'
+import { AgentStateFile } from './agent-state.ts'
+import { countThisBoot } from './boot-count.ts'
 import { StateError } from './state-error.ts'
 
 const PROBE = '.write-probe'
@@ -36,8 +37,7 @@ export async function openStateDirectory(path: string, options: OpenStateOptions
     await proveRoom(path)
     const state = await openState(path, options)
     const identity = await openIdentity(path, state, options.keyBits)
-    const bootId = options.bootId ?? (await readBootId())
-    if (state.current.bootId !== bootId) await state.update(before => countBoot(before, bootId))
+    await countThisBoot(path, state, options.bootId ?? (await readBootId()))
     return { path, state, identity, [Symbol.asyncDispose]: () => lock[Symbol.asyncDispose]() }
   } catch (error) {
     await lock[Symbol.asyncDispose]()

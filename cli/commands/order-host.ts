@@ -27,7 +27,7 @@ export async function restart(cli: Cli, host: string, options: WaitOptions): Pro
   await orderHost(cli, 'restart', host, { case: 'restart', value: {} }, options)
 }
 
-/** From here on the node obeys nothing but resume and retry. */
+/** From here on the node obeys nothing but resume, retry and plan. */
 export async function hold(
   cli: Cli,
   host: string,

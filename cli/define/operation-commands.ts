@@ -150,7 +150,7 @@ ${EXITS}`,
 function defineObedience(program: Command, cli: Cli): void {
   program
     .command('hold')
-    .description('Make a host obey nothing but `resume` and `retry` from here on.')
+    .description('Make a host obey nothing but `resume`, `retry` and `plan` from here on.')
     .argument('<host>', HOST)
     .requiredOption('--why <text>', 'why, for whoever finds it held; at most 256 characters')
     .addOption(noWaitOption())

@@ -74,7 +74,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   floor: 'machines that accepted it refuse revisions below this number',
   group: 'the group whose rule made it a host; empty: none',
   groups: 'how many groups it has targets for',
-  held: 'null, or `reason` and `since` of the hold under which it obeys nothing but `resume` and `retry`',
+  held: 'null, or `reason` and `since` of the hold under which it obeys nothing but `resume`, `retry` and `plan`',
   highestRevision: 'highest revision the node accepted',
   host: 'name of the host; empty: none',
   hosts: 'how many hosts it has targets for',

@@ -36,7 +36,7 @@ export interface MachineEntry {
   readonly highestRevision: number
   readonly certificateNotAfterMs: number | undefined
   readonly admittedAtMs: number | undefined
-  /** Set: the node obeys nothing but resume and retry, by an order of ours or of somebody on it. */
+  /** Set: the node obeys nothing but resume, retry and plan, by an order of ours or of somebody on it. */
   readonly onHold: { readonly reason: string; readonly sinceMs: number } | undefined
   /** How many systems failed on the node and are not tried again. */
   readonly quarantined: number

@@ -22,7 +22,7 @@ export interface OrderCandidate {
   readonly state: string
   /** Why nothing is sent to the machine until a person looked; undefined: nothing is in the way. */
   readonly held: string | undefined
-  /** Why the node obeys nothing but resume and retry; undefined: it obeys. */
+  /** Why the node obeys nothing but resume, retry and plan; undefined: it obeys. */
   readonly onHold: string | undefined
   readonly assignment: Assignment
   /** What the node says it may be ordered to do; undefined: it has not said. */

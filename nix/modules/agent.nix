@@ -245,7 +245,8 @@ in
       type = lib.types.ints.between 2 1000;
       default = 10;
       description = ''
-        How many generations of the system stay. Older ones go, from the boot partition too, when an operation needs room.
+        How many generations of the system stay. Older ones go, from the boot partition too, after every change that stays. Where an operation
+        finds too little room, all of them but the newest go, whatever this says.
         What was booted, what runs, what ran before and the profile's own generation are never removed.
       '';
     };

@@ -150,7 +150,8 @@ const settingKeys = {
     type: listOf(types.unitText, 'list of units', 0, bounds.MAX_TOLERATED_UNITS),
     fallback: '[]',
     example: '["backup.service"]',
-    meaning: 'Units that may fail: a change that fails them is degraded and stays.',
+    meaning:
+      'Units that may fail: a change that fails them is degraded and stays. `user@NAME.service` is the activation of the user NAME.',
   }),
   windows: key({
     type: listOf(windowText, 'list of maintenance windows', 1, rollout.MAX_WINDOWS),

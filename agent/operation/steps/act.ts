@@ -21,7 +21,7 @@ export async function act(context: StepContext): Promise<StepEnd> {
       case 'hold': {
         const reason = action.value.reason.slice(0, MAX_REASON_CHARS)
         await input.remember({ ...memory, held: { reason, since: deps.clock.now() } })
-        return ok(`obeys nothing but resume and retry from now on: ${reason || 'no reason given'}`)
+        return ok(`obeys nothing but resume, retry and plan from now on: ${reason || 'no reason given'}`)
       }
       case 'resume':
         await input.remember({ ...memory, held: undefined })

@@ -10,6 +10,7 @@ import { currentSystem } from '../../system/system-links.ts'
 import { failed, STOPPED } from '../context.ts'
 import type { ConfirmedBy } from '../journal-record.ts'
 import { readProof } from '../proof-file.ts'
+import { isLocal } from '../turns.ts'
 import { judgeOwnProgram, type OwnProgram } from './own-program.ts'
 import { AGAIN, type StepContext, type StepEnd } from './step-context.ts'
 import { claimReturn } from './take-back.ts'
@@ -19,7 +20,8 @@ const ANSWER_MS = 10_000
 
 /**
  * Asks the coordinator until it answers or the time is up. The one way to be confirmed; where the fleet file says that
- * the gates alone decide, they have decided by now. Only the new system's own agent comes as far as to ask.
+ * the gates alone decide, they have decided by now, and so they have where root ordered it here while the coordinator is away. Only
+ * the new system's own agent comes as far as to ask.
  */
 export async function confirm(context: StepContext): Promise<StepEnd> {
   const { deps, operation, phase, record, input } = context
@@ -47,6 +49,8 @@ export async function confirm(context: StepContext): Promise<StepEnd> {
       for (let attempt = 0; !signal.aborted; attempt++) {
         if (hand.signal.aborted) return ok('hand', 'confirmed by root on this machine')
         if (await isOver(context)) return failed(OutcomeClass.UNCONFIRMED, 'no answer in time')
+        if (isRootsAlone(context))
+          return ok('gates', 'root ordered it here while the coordinator is away: the gates alone decide')
         const answer = await ask(context, stop.signal)
         if (hand.signal.aborted) continue
         if (answer.confirmed) return ok('coordinator', 'the coordinator answered')
@@ -69,6 +73,15 @@ export async function confirm(context: StepContext): Promise<StepEnd> {
   // Expired is final: an answer that came too late is none.
   if (result.kind === 'ok' && !(await isOver(context))) await record({ kind: 'confirmed', by: result.value })
   return AGAIN
+}
+
+/**
+ * Whether nobody but root has a part in it. A coordinator that heard of the operation was there when it began: that it does not answer may well
+ * be what the change did.
+ */
+function isRootsAlone({ deps, operation, input }: StepContext): boolean {
+  const acknowledged = input.states().get(operation)?.acknowledged ?? 0
+  return isLocal(operation) && acknowledged === 0 && !deps.link.connected()
 }
 
 /**

@@ -25,13 +25,10 @@ async function armInThisBoot(context: StepContext): Promise<number> {
   const { deps, input } = context
   const { folder, arm } = await roundOf(context)
   const now = await readBootTime(deps.system)
-  const problem = await armDeadMan(deps.units, folder, arm, {
-    stateDir: deps.stateDir,
-    now,
-    afterMs: arm.confirmMs,
-  })
+  const afterMs = arm.confirmMs + (input.states().get(context.operation)?.extendedMs ?? 0)
+  const problem = await armDeadMan(deps.units, folder, arm, { stateDir: deps.stateDir, now, afterMs })
   if (problem !== undefined) input.say(`the dead man could not be armed in this boot: ${problem}`)
-  return arm.confirmMs
+  return afterMs
 }
 
 /** Watches the health gates and the units until they held for the soak time. */

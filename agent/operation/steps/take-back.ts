@@ -1,5 +1,6 @@
 import { Phase } from '../../../shared/gen/muster/v1/operation_pb.ts'
 import { pause } from '../../../shared/lifecycle.ts'
+import { backoffMs } from '../../../shared/retry.ts'
 import { readReturnEnd, writeReturnEnd } from '../../safety/return-end.ts'
 import { startReturn } from '../../safety/return-unit.ts'
 import { unitName } from '../../safety/switch-unit.ts'
@@ -10,7 +11,7 @@ import { folderOf, wayBackOf } from './round.ts'
 import { AGAIN, STOP, type StepContext, type StepEnd } from './step-context.ts'
 
 const POLL_MS = 250
-const STARTS = 3
+const MOST_PAUSE_MS = 30_000
 
 /** Decides that the old system must come back, unless something was decided before. */
 export async function claimReturn(context: StepContext, claim: ReturnClaim): Promise<void> {
@@ -23,14 +24,17 @@ export async function claimReturn(context: StepContext, claim: ReturnClaim): Pro
 
 /**
  * Has the one way back walked, and waits for its end. At that end the agent is started anew, from the old system's file, so
- * what follows is most often seen by another process.
+ * what follows is most often seen by another process. INVARIANTS: only who walked it says that it failed: one that cannot be begun, or was
+ * cut before its end, is begun again until it has one, and what is armed stays armed meanwhile.
  */
 export async function awaitReturn(context: StepContext): Promise<StepEnd> {
   const { deps, phase } = context
   const { folder, arm } = await wayBackOf(context)
   const result = await phase(Phase.RETURN, async ({ signal, say }) => {
-    let starts = 0
     const startedMs = performance.now()
+    let starts = 0
+    let nextStartMs = startedMs
+    let last = ''
     for (;;) {
       const end = await readReturnEnd(folder)
       if (end && end.kind !== 'booting')
@@ -48,23 +52,24 @@ export async function awaitReturn(context: StepContext): Promise<StepEnd> {
       }
       const state = await deps.units.state(unitName('return', folder))
       // One that waits for a boot which has come is walked on, whether or not the boot's own unit does so too.
-      if (state.kind === 'gone' && !boots) {
-        if (starts >= STARTS) {
-          await writeReturnEnd(folder, {
-            kind: 'failed',
-            reason: `begun ${STARTS} times and cut each time`,
-            exitCode: undefined,
-          })
-          continue
-        }
+      if (state.kind === 'gone' && !boots && performance.now() >= nextStartMs) {
+        if (starts > 0 && last === '') say('the way back was cut before its end, and is begun again')
+        nextStartMs = performance.now() + backoffMs(starts, retryOf(deps.config))
         starts += 1
-        const problem = await startReturn(deps.units, folder, arm, deps.stateDir)
-        if (problem !== undefined) say(`the way back could not be started: ${problem}`)
+        const problem = (await startReturn(deps.units, folder, arm, deps.stateDir)) ?? ''
+        if (problem !== '' && problem !== last)
+          say(`the way back could not be started, and is tried again until it can: ${problem}`)
+        last = problem
       }
       if (!(await pause(POLL_MS, signal))) return STOPPED
     }
   })
   return result.kind === 'stopped' ? STOP : AGAIN
+}
+
+/** A machine that is to go back does not wait for long, and a busy service manager is not asked without a pause. */
+function retryOf({ retry: { firstMs, mostMs } }: StepContext['deps']['config']) {
+  return { firstMs, mostMs: Math.min(mostMs, MOST_PAUSE_MS) }
 }
 
 /** Ends a round in which nothing was touched: there is nothing to take back, and the dead man must not. */

@@ -23,7 +23,7 @@ export function isHalted(fleet: Fleet): boolean {
   return fleet.mishaps && fleet.faulty && slotOf(fleet) % 7 === 3
 }
 
-/** It obeys nothing but resume and retry. */
+/** It obeys nothing but resume, retry and plan. */
 export function isHeld(fleet: Fleet, box: Box): boolean {
   return isTurnOf(fleet, box, 0)
 }

@@ -471,7 +471,7 @@ export const AgentEventSchema: GenMessage<AgentEvent> = /*@__PURE__*/
  */
 export type NodeStatus = Message<"muster.v1.NodeStatus"> & {
   /**
-   * Set: the node obeys nothing but resume and retry.
+   * Set: the node obeys nothing but resume, retry and plan.
    *
    * @generated from field: muster.v1.Held held = 1;
    */
@@ -1076,7 +1076,7 @@ export type Order = Message<"muster.v1.Order"> & {
     case: "reboot";
   } | {
     /**
-     * Obey nothing but resume and retry from here on.
+     * Obey nothing but resume, retry and plan from here on.
      *
      * @generated from field: muster.v1.HoldAction hold = 8;
      */

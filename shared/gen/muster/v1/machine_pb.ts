@@ -190,7 +190,7 @@ export type Machine = Message<"muster.v1.Machine"> & {
   rebootReasons: string[];
 
   /**
-   * Set: the node obeys nothing but resume and retry.
+   * Set: the node obeys nothing but resume, retry and plan.
    *
    * @generated from field: muster.v1.Held held = 24;
    */

@@ -219,7 +219,7 @@ export type GiveOrdersRequest = Message<"muster.v1.GiveOrdersRequest"> & {
     case: "reboot";
   } | {
     /**
-     * Obey nothing but resume and retry from here on.
+     * Obey nothing but resume, retry and plan from here on.
      *
      * @generated from field: muster.v1.HoldAction hold = 7;
      */
