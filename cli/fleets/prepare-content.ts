@@ -101,12 +101,16 @@ function refuseDirty(dir: string, git: GitState, allowed: boolean): void {
   if (git.kind !== 'dirty' || allowed) return
   const files = git.dirtyFiles.slice(0, 10).map(file => `  ${escapeText(file)}`)
   const more = git.dirtyFiles.length > 10 ? `\n  … and ${git.dirtyFiles.length - 10} more` : ''
+  const converted =
+    git.convertedFiles.length === 0
+      ? ''
+      : `\ngit calls ${git.convertedFiles.length} of them unchanged, but what lies there, and would be packed, is not what the commit holds: line ends (core.autocrlf), modes (core.fileMode), a filter such as LFS or git-crypt, or a file that git was told to leave alone (skip-worktree)`
   const what = git.commit === undefined ? 'has no commit yet' : 'differs from its commit'
   throw new CliError(
     'refused',
     `${dir}: ${what}, so nobody could tell later what was published. Commit first, or say --allow-dirty${
       files.length > 0 ? `:\n${files.join('\n')}${more}` : ''
-    }`,
+    }${converted}`,
   )
 }
 

@@ -407,6 +407,48 @@ describe('questions asked live', () => {
     expect(refused.end).toMatchObject({ asked: 4, answered: 3, matched: 2, failed: 1 })
   })
 
+  it('keeps what a node answered beside a question that it did not answer in time, and names that', async () => {
+    await addMachines(3)
+    const deps = await depsOf({
+      ...OFFLINE,
+      online: () => true,
+      probe: async (machine, kind) => {
+        if (machine === idOf(2) || (machine === idOf(1) && kind === 'journal')) {
+          throw new RpcError(status.DEADLINE_EXCEEDED, 'no answer within 10000 ms')
+        }
+        if (kind === 'journal') return JSON.stringify({ lines: [{ text: 'hello' }] })
+        return JSON.stringify({ units: [{ name: 'k3s.service', active: 'failed' }] })
+      },
+    })
+    const probes: MessageInitShape<typeof QueryRequestSchema>['probes'] = [
+      { probe: { case: 'units', value: { patterns: [] } } },
+      { probe: { case: 'journal', value: { unit: 'k3s.service' } } },
+    ]
+    const select = ['live.units[0].name', 'live.journal[0].text']
+    const { rows, end } = await ask(deps, {
+      live: true,
+      expression: 'live.units.exists(u, u.active == "failed")',
+      select,
+      probes,
+    })
+    expect(new Map(rows.map(row => [row.machine, row.values]))).toEqual(
+      new Map([
+        [idOf(0), ['"k3s.service"', '"hello"']],
+        [idOf(1), ['"k3s.service"', 'null']],
+      ]),
+    )
+    expect(end).toMatchObject({ asked: 3, answered: 2, matched: 2, failed: 0, silent: [idOf(2)] })
+    const late = { machine: idOf(1), reason: 'journal: no answer within 10000 ms' }
+    expect(end.errors).toContainEqual(late)
+    // Whom the expression asks for what did not come is neither in nor out.
+    const unknown = await ask(deps, {
+      live: true,
+      expression: 'live.journal.exists(l, l.text == "hello")',
+      probes,
+    })
+    expect(unknown.end).toMatchObject({ asked: 3, answered: 2, matched: 1, unmatched: 0, failed: 1 })
+  })
+
   it('takes no question that is no plain name, no path or too long for a node', async () => {
     const deps = await depsOf()
     const journal = (unit: string, lines = 0) => ({ case: 'journal' as const, value: { unit, lines } })

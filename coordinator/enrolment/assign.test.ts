@@ -63,6 +63,35 @@ describe('assignHost', () => {
   })
 
   it.each([
+    ['a rule that holds', matching, undefined],
+    ['a host bound by hand', none, 'spare'],
+  ])('makes no other host of a listed one whose part was replaced, for %s', (_, verdicts, hand) => {
+    const olaf = { host: 'olaf', binding: { serial: 'S1', mac: '02:00:00:00:00:09' } }
+    const listed = fleet(olaf, { host: 'spare' }, edge)
+    expect(assignHost(me, listed, hand, verdicts)).toEqual({
+      kind: 'conflict',
+      reason: expect.stringMatching(/^it has the serial of host olaf in the fleet file, but not its MAC;/),
+    })
+    // The part that fits leads to a whole host: then nothing is open.
+    const bruno = { host: 'bruno', binding: { diskSerial: 'D1' } }
+    expect(assignHost(me, fleet(olaf, bruno, edge), hand, verdicts)).toMatchObject({
+      host: 'bruno',
+      boundBy: 'hardware',
+    })
+  })
+
+  it('names what is another of a host that it is not, and tells nobody what the file wants', () => {
+    const olaf = fleet({
+      host: 'olaf',
+      binding: { machine: 'cd'.repeat(32), serial: 'S1', diskSerial: 'D2' },
+    })
+    expect(assignHost(me, olaf, undefined, none)).toEqual({
+      kind: 'none',
+      reason: 'it has the serial of host olaf in the fleet file, but not its key and disk serial',
+    })
+  })
+
+  it.each([
     [
       'hardware of two hosts',
       fleet({ host: 'a', binding: { serial: 'S1' } }, { host: 'b', binding: { diskSerial: 'D1' } }),
@@ -100,28 +129,41 @@ describe('assignHost', () => {
       fc.record({ host: fc.constantFrom('a', 'b', 'c'), serial: text, uuid: text, disk: text }),
       { selector: ({ host }) => host },
     )
+    const verdict = fc.constantFrom(none, matching)
     fc.assert(
-      fc.property(hardware, hosts, fc.constantFrom(undefined, 'a', 'd'), (has, listed, hand) => {
-        const targets = fleet(
-          ...listed.map(({ host, serial, uuid, disk }) => ({
-            host,
-            binding: { serial, uuid, diskSerial: disk },
-          })),
-        )
-        const machine: Hardware = {
-          machineId: me.machineId,
-          serial: has.serial || undefined,
-          uuid: has.uuid || undefined,
-          diskSerials: has.disk ? [has.disk] : [],
-        }
-        const assignment = assignHost(machine, targets, hand, none)
-        if (assignment.kind !== 'host') return
-        const entry = listed.find(({ host }) => host === assignment.host)
-        for (const part of ['serial', 'uuid', 'disk'] as const) {
-          if (entry?.[part]) expect(has[part]).toBe(entry[part])
-        }
-        if (assignment.boundBy === 'hand') expect(assignment.host).toBe(hand)
-      }),
+      fc.property(
+        hardware,
+        hosts,
+        fc.constantFrom(undefined, 'a', 'd'),
+        verdict,
+        (has, listed, hand, rule) => {
+          const targets = fleet(
+            edge,
+            ...listed.map(({ host, serial, uuid, disk }) => ({
+              host,
+              binding: { serial, uuid, diskSerial: disk },
+            })),
+          )
+          const machine: Hardware = {
+            machineId: me.machineId,
+            serial: has.serial || undefined,
+            uuid: has.uuid || undefined,
+            diskSerials: has.disk ? [has.disk] : [],
+          }
+          const assignment = assignHost(machine, targets, hand, rule)
+          if (assignment.kind !== 'host') return
+          const claims = (part: 'serial' | 'uuid' | 'disk') =>
+            listed.filter(one => has[part] !== '' && one[part] === has[part])
+          const alone = (['serial', 'uuid', 'disk'] as const).some(part => claims(part).length === 1)
+          // Whoever shows a listed host's part is that host or none.
+          if (assignment.boundBy === 'rule' || assignment.boundBy === 'hand') expect(alone).toBe(false)
+          const entry = listed.find(({ host }) => host === assignment.host)
+          for (const part of ['serial', 'uuid', 'disk'] as const) {
+            if (entry?.[part]) expect(has[part]).toBe(entry[part])
+          }
+          if (assignment.boundBy === 'hand') expect(assignment.host).toBe(hand)
+        },
+      ),
       { numRuns: 1_000 },
     )
   })

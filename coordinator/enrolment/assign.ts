@@ -28,12 +28,16 @@ export function assignHost(
   boundByHand: string | undefined,
   verdicts: ReadonlyMap<string, RuleVerdict>,
 ): Assignment {
-  return (
-    byKey(hardware, targets) ??
-    byHardware(hardware, targets) ??
-    byRule(hardware, targets, verdicts) ??
-    byHand(hardware, targets, boundByHand) ?? { kind: 'none', reason: noneReason(verdicts) }
-  )
+  const byFile = byKey(hardware, targets) ?? byHardware(hardware, targets)
+  if (byFile) return byFile
+  const otherwise = byRule(hardware, targets, verdicts) ?? byHand(hardware, targets, boundByHand)
+  if (otherwise?.kind === 'conflict') return otherwise
+  const half = fitsInPart(hardware, targets)
+  // A part of a listed host was replaced, or sits in another machine now: which of the two, only the fleet file can say.
+  if (otherwise?.kind === 'host' && half !== undefined) {
+    return conflict(`${half}; it would be ${otherwise.host} otherwise: correct the fleet file`)
+  }
+  return otherwise ?? { kind: 'none', reason: noneReason(verdicts, half) }
 }
 
 function byKey(hardware: Hardware, targets: FleetTargets): Assignment | undefined {
@@ -45,17 +49,9 @@ function byKey(hardware: Hardware, targets: FleetTargets): Assignment | undefine
 }
 
 function byHardware(hardware: Hardware, targets: FleetTargets): Assignment | undefined {
-  const named = new Set(
-    [
-      hardware.serial && targets.bySerial.get(hardware.serial),
-      hardware.uuid && targets.byUuid.get(hardware.uuid),
-      ...(hardware.macs ?? []).map(mac => targets.byMac.get(mac)),
-      ...(hardware.diskSerials ?? []).map(serial => targets.byDisk.get(serial)),
-    ].filter(host => host !== undefined && host !== ''),
-  )
   // A host may name several parts; a machine that has only some of them is not that host.
-  const whole = [...named].filter(
-    (host): host is string => host !== undefined && !bindingFault(targets.hosts.get(host)?.binding, hardware),
+  const whole = hostsNamed(hardware, targets).filter(
+    host => !bindingFault(targets.hosts.get(host)?.binding, hardware),
   )
   const [host, ...others] = whole
   if (host === undefined) return undefined
@@ -63,6 +59,33 @@ function byHardware(hardware: Hardware, targets: FleetTargets): Assignment | und
     return conflict(`its hardware is that of several hosts of the fleet file: ${whole.toSorted().join(', ')}`)
   }
   return { kind: 'host', host, group: '', boundBy: 'hardware' }
+}
+
+/** The hosts for which the fleet file names a part that this machine has. */
+function hostsNamed(hardware: Hardware, targets: FleetTargets): readonly string[] {
+  const named = [
+    hardware.serial && targets.bySerial.get(hardware.serial),
+    hardware.uuid && targets.byUuid.get(hardware.uuid),
+    ...(hardware.macs ?? []).map(mac => targets.byMac.get(mac)),
+    ...(hardware.diskSerials ?? []).map(serial => targets.byDisk.get(serial)),
+  ]
+  return [...new Set(named)].filter((host): host is string => host !== undefined && host !== '')
+}
+
+/**
+ * Says of which host this machine has some parts and lacks others, as where a board was replaced; undefined: of none. It names parts and
+ * no values, since whoever asks to be let in is told, and could claim the rest.
+ */
+function fitsInPart(hardware: Hardware, targets: FleetTargets): string | undefined {
+  const [host] = hostsNamed(hardware, targets).toSorted()
+  if (host === undefined) return undefined
+  const parts = partsOf(targets.hosts.get(host)?.binding, hardware)
+  const names = (holds: boolean) =>
+    parts
+      .filter(part => part.holds === holds)
+      .map(({ name }) => name)
+      .join(' and ')
+  return `it has the ${names(true)} of host ${host} in the fleet file, but not its ${names(false)}`
 }
 
 function byRule(
@@ -93,30 +116,40 @@ function byHand(hardware: Hardware, targets: FleetTargets, host: string | undefi
   return { kind: 'host', host, group: '', boundBy: 'hand' }
 }
 
-/** Which part of a binding does not hold; undefined when all that are present do. Absent never equals anything. */
+/** Which part of a binding does not hold; undefined when all that are present do. */
 export function bindingFault(binding: Binding | undefined, hardware: Hardware): string | undefined {
-  if (!binding) return undefined
-  if (binding.machine && binding.machine !== hardware.machineId) {
-    return `the fleet file ties that host to another machine's key`
-  }
-  if (binding.serial && binding.serial !== hardware.serial) return fault('serial', binding.serial)
-  if (binding.uuid && binding.uuid.toLowerCase() !== hardware.uuid) return fault('UUID', binding.uuid)
-  if (binding.mac && !hardware.macs?.includes(binding.mac.toLowerCase())) return fault('MAC', binding.mac)
-  if (binding.diskSerial && !hardware.diskSerials?.includes(binding.diskSerial)) {
-    return fault('disk serial', binding.diskSerial)
-  }
-  return undefined
+  const missing = partsOf(binding, hardware).find(({ holds }) => !holds)
+  if (!missing) return undefined
+  return missing.name === 'key'
+    ? `the fleet file ties that host to another machine's key`
+    : `the fleet file wants ${missing.name} ${missing.wanted}, which this machine does not show`
 }
 
-function fault(part: string, wanted: string): string {
-  return `the fleet file wants ${part} ${wanted}, which this machine does not show`
+interface Part {
+  readonly name: string
+  readonly wanted: string
+  readonly holds: boolean
 }
 
-function noneReason(verdicts: ReadonlyMap<string, RuleVerdict>): string {
+/** What a binding names, and whether this machine has it. Absent never equals anything. */
+function partsOf(binding: Binding | undefined, hardware: Hardware): readonly Part[] {
+  if (!binding) return []
+  const { machine, serial, uuid, mac, diskSerial } = binding
+  return [
+    { name: 'key', wanted: machine, holds: machine === hardware.machineId },
+    { name: 'serial', wanted: serial, holds: serial === hardware.serial },
+    { name: 'UUID', wanted: uuid, holds: uuid.toLowerCase() === hardware.uuid },
+    { name: 'MAC', wanted: mac, holds: hardware.macs?.includes(mac.toLowerCase()) ?? false },
+    { name: 'disk serial', wanted: diskSerial, holds: hardware.diskSerials?.includes(diskSerial) ?? false },
+  ].filter(({ wanted }) => wanted !== '')
+}
+
+function noneReason(verdicts: ReadonlyMap<string, RuleVerdict>, half: string | undefined): string {
   const errors = [...verdicts].flatMap(([group, verdict]) =>
     verdict.kind === 'error' ? [`the rule of group ${group} could not be decided: ${verdict.reason}`] : [],
   )
-  return errors.length > 0 ? errors.join('; ') : 'no host of the fleet file is this machine'
+  const reasons = half === undefined ? errors : [half, ...errors]
+  return reasons.length > 0 ? reasons.join('; ') : 'no host of the fleet file is this machine'
 }
 
 function conflict(reason: string): Assignment {

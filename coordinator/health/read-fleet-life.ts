@@ -17,6 +17,7 @@ import { openOperations, phasesOf } from '../store/operations.ts'
 import { newestRevision } from '../store/revisions.ts'
 import type { Store } from '../store/store.ts'
 import { trustInForce } from '../store/trust-sets.ts'
+import { hostsAway } from './hosts-away.ts'
 import {
   type EndedChange,
   type FleetLife,
@@ -42,7 +43,6 @@ export interface FleetLifeDeps {
 }
 
 const GOOD: readonly number[] = [OutcomeClass.SUCCEEDED, OutcomeClass.DEGRADED]
-const ACTIVE = ['running', 'paused', 'ending']
 
 /** Reads what the invariants of the fleet are about. */
 export async function readFleetLife(deps: FleetLifeDeps): Promise<FleetLife> {
@@ -194,18 +194,13 @@ async function readGrants(
     }))
 }
 
-/** A cordon is in use while an act, an operation or a rollout of its host is under way. */
+/** A cordon is in use while an act or an operation of its host is under way, or a rollout has the host away. */
 async function readCordons({ store }: FleetLifeDeps, busyHosts: ReadonlySet<string>): Promise<OurCordon[]> {
   const { db } = store
   const cordons = await db.selectFrom('cluster_cordons').selectAll().execute()
   if (cordons.length === 0) return []
   const acts = await db.selectFrom('cluster_acts').select('host').where('ended', 'is', null).execute()
-  const rollouts = await db
-    .selectFrom('rollout_hosts')
-    .innerJoin('rollouts', 'rollouts.id', 'rollout_hosts.rollout')
-    .select('rollout_hosts.host')
-    .where('rollouts.state', 'in', ACTIVE)
-    .execute()
-  const inUse = new Set([...busyHosts, ...acts.map(({ host }) => host), ...rollouts.map(({ host }) => host)])
+  const away = await hostsAway(db, [...new Set(cordons.map(({ host }) => host))])
+  const inUse = new Set([...busyHosts, ...acts.map(({ host }) => host), ...away])
   return cordons.map(({ cluster, host, at }) => ({ cluster, host, sinceMs: at, inUse: inUse.has(host) }))
 }

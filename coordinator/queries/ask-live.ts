@@ -28,11 +28,13 @@ export type LiveAnswer = Answer | { readonly kind: 'silent'; readonly entry: Mac
 type Part =
   | { readonly kind: 'read'; readonly question: LiveQuestion; readonly reading: LiveReading }
   | { readonly kind: 'refused'; readonly question: LiveQuestion; readonly reason: string }
-  | { readonly kind: 'silent' }
+  /** Nothing came by the deadline, or the session ended. */
+  | { readonly kind: 'silent'; readonly question: LiveQuestion; readonly reason: string }
 
 /**
  * Asks every active machine at once and hands on what comes as it comes. Ends when all answered or by the deadline; who
- * did not answer all is named, and so is who is not connected at all. What a node refuses is not known of it.
+ * answered nothing is named, and so is who is not connected at all. What a node refuses, or does not say in time beside what it says, is
+ * not known of it.
  */
 export async function* answerLive(
   deps: LiveDeps,
@@ -50,8 +52,13 @@ export async function* answerLive(
     try {
       text = await deps.sessions.probe(machine, one.kind, deadlineMs, signal, one.parameters)
     } catch (error) {
-      if (!(error instanceof RpcError && ANSWERS.includes(error.code))) return { kind: 'silent' }
-      return { kind: 'refused', question: one, reason: cutText(error.message, MAX_REASON_CHARS) }
+      const isAnswer = error instanceof RpcError && ANSWERS.includes(error.code)
+      const reason = error instanceof RpcError ? error.message : 'it could not be asked'
+      return {
+        kind: isAnswer ? 'refused' : 'silent',
+        question: one,
+        reason: cutText(reason, MAX_REASON_CHARS),
+      }
     }
     try {
       return { kind: 'read', question: one, reading: readAnswer(one.kind, text) }
@@ -63,14 +70,14 @@ export async function* answerLive(
   const askOne = async (entry: MachineEntry) => {
     if (!deps.sessions.online(entry.id)) return outbox.push({ kind: 'silent', entry })
     const parts = await Promise.all(asked.map(one => askPart(entry.id, one)))
-    if (parts.some(({ kind }) => kind === 'silent')) return outbox.push({ kind: 'silent', entry })
+    if (parts.every(({ kind }) => kind === 'silent')) return outbox.push({ kind: 'silent', entry })
     return outbox.push(judge(question, entry, contextOf(entry), parts))
   }
   void Promise.allSettled(entries.map(askOne)).then(() => outbox.close())
   for await (const one of outbox) yield [one]
 }
 
-/** Of what a node would not tell its own reason is told, where the expressions came to need it. */
+/** Of what a node did not tell the reason is told, where the expressions came to need it. */
 function judge(
   question: FleetQuestion,
   entry: MachineEntry,
@@ -82,8 +89,10 @@ function judge(
   const reasons: string[] = []
   let facts: CelInput | undefined
   for (const part of parts) {
-    if (part.kind === 'refused') reasons.push(`${part.question.kind}: ${part.reason}`)
-    if (part.kind !== 'read') continue
+    if (part.kind !== 'read') {
+      reasons.push(`${part.question.kind}: ${part.reason}`)
+      continue
+    }
     const { kind } = part.question
     if (kind === 'facts') facts = part.reading.value
     else live.set(kind, part.reading.value)

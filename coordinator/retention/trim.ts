@@ -15,6 +15,7 @@ import {
 } from '../store/retention.ts'
 import type { Store } from '../store/store.ts'
 import type { Database } from '../store/tables.ts'
+import { trimRollouts } from './trim-rollouts.ts'
 import { type KeptLog, RETENTION, type RetentionPolicy, whatToDelete } from './what-to-delete.ts'
 
 export interface RetentionDeps {
@@ -67,6 +68,7 @@ export async function trim(deps: RetentionDeps, signal: AbortSignal): Promise<nu
   await repeat((tx, limit) => deleteOldActs(tx, { beforeMs, limit }))
   await repeat((tx, limit) => deleteOldRequests(tx, { beforeMs, limit }))
   await repeat((tx, limit) => deleteOldFacts(tx, { beforeMs, limit }))
+  total += await trimRollouts(store, beforeMs, signal)
   if (total > 0) log.info({ rows: total }, 'old records deleted')
   return total
 }

@@ -2,6 +2,7 @@ import type { Kysely, Transaction } from 'kysely'
 import type { RolloutClaim } from '../operations/node-claims.ts'
 import { recordEvent } from '../store/events.ts'
 import { readMeta, writeMeta } from '../store/meta.ts'
+import { mayBePruned } from '../store/old-rollouts.ts'
 import { findRollout } from '../store/rollouts.ts'
 import type { Database } from '../store/tables.ts'
 import { whatItDoes } from './what-it-does.ts'
@@ -70,7 +71,7 @@ export async function noteLostRollout(
   host: string,
   now: Date,
 ): Promise<void> {
-  if (await findRollout(tx, claim.id)) return
+  if ((await findRollout(tx, claim.id)) || (await mayBePruned(tx, claim.id))) return
   const before = await readLostRollouts(tx)
   const lost = withClaim(before, claim, host, now.getTime())
   if (lost === before) return

@@ -1,9 +1,12 @@
 import { fromBinary } from '@bufbuild/protobuf'
+import type { Kysely } from 'kysely'
 import { StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { parseVersion, type Version } from '../../shared/kubernetes/version.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
 import { findRevision } from '../store/revisions.ts'
+import type { RolloutRow } from '../store/rollouts.ts'
 import type { Store } from '../store/store.ts'
+import type { Database } from '../store/tables.ts'
 import {
   type Brings,
   isProved,
@@ -150,15 +153,20 @@ async function whoMissedUpgrades(deps: BehindDeps): Promise<readonly Behind[]> {
   return [...behind, ...came.filter(({ host }) => !named.has(host))]
 }
 
+/** The last rollout to a revision for all hosts that succeeded and that nobody took back: with it newcomers catch up. */
+export async function lastForAll(db: Kysely<Database>): Promise<RolloutRow | undefined> {
+  return (await succeededRollouts(db)).find(({ asked, settings }) => {
+    const { refs, where } = fromBinary(StartRolloutRequestSchema, asked)
+    return refs.length === 0 && where.trim() === '' && !settingsOfRow(settings).direct
+  })
+}
+
 /** Machines that became hosts after the last rollout for all hosts had begun, and that none has named since. */
 async function whoCameSince(
   deps: Here & { readonly store: Store; readonly directory: MachineDirectory },
 ): Promise<readonly Behind[]> {
   const { store, directory } = deps
-  const last = (await succeededRollouts(store.db)).find(({ asked, settings }) => {
-    const { refs, where } = fromBinary(StartRolloutRequestSchema, asked)
-    return refs.length === 0 && where.trim() === '' && !settingsOfRow(settings).direct
-  })
+  const last = await lastForAll(store.db)
   if (!last) return []
   const came: Behind[] = []
   // What all of it was left behind with is proved by nobody, so newcomers are careful with it, too.

@@ -120,6 +120,14 @@ describe('groups', () => {
     expect(asEdge({}, taken)).toMatchObject({ class: 'target-mismatch' })
   })
 
+  it('take no machine that acted as a host which is listed still', () => {
+    const was = (host: string) => asEdge({ memory: { ...freshMemory, host } })
+    expect(was('olaf')).toMatchObject({ class: 'host-changed', reason: expect.stringContaining('olaf') })
+    // Its host was taken from the signed file, or it is the group's already, under the name of an older template.
+    expect(was('anna')).toMatchObject({ kind: 'accepted', host: 'edge-sn123' })
+    expect(was('edge-sn123')).toMatchObject({ kind: 'accepted' })
+  })
+
   it('hold hardware parts beside the rule', () => {
     const both = sampleRevision({
       targets: [

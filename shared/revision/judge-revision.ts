@@ -104,12 +104,8 @@ export function judgeRevision(input: RevisionInput): AcceptedRevision | Refused 
   const lastHost = step.memory.host
   const bound = judgeBinding({ target, hardware, assignment, ruleVerdict, lastHost })
   if (bound.kind === 'refused') return bound
-  if (target.group !== '' && manifest.hosts.has(bound.host)) {
-    return refuse(
-      'target-mismatch',
-      `${place}: ${bound.host} is a host of its own, the template may not name it`,
-    )
-  }
+  const clash = target.group === '' ? undefined : judgeGroupName(manifest, bound.host, lastHost)
+  if (clash) return clash
   return {
     kind: 'accepted',
     manifest,
@@ -121,6 +117,26 @@ export function judgeRevision(input: RevisionInput): AcceptedRevision | Refused 
     trust: verified.trust,
     trustChanged: verified.trustChanged,
   }
+}
+
+/** Hosts that the revision lists are theirs alone: neither their names nor their machines are a group's. */
+function judgeGroupName(
+  { number, hosts }: KnownManifest,
+  host: string,
+  lastHost: string | undefined,
+): Refused | undefined {
+  const place = `revision ${number}`
+  if (hosts.has(host)) {
+    return refuse('target-mismatch', `${place}: ${host} is a host of its own, the template may not name it`)
+  }
+  // A part of it was replaced, or the coordinator lies.
+  if (lastHost !== undefined && lastHost !== host && hosts.has(lastHost)) {
+    return refuse(
+      'host-changed',
+      `${place}: this node acts as ${lastHost}, which is listed as a host: no rule makes it ${host}`,
+    )
+  }
+  return undefined
 }
 
 /** Mostly the keys were replaced since it was signed: nobody altered anything, and there is a way out. */

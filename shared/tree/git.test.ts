@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -47,6 +47,7 @@ describe('a git repository', () => {
       kind: 'dirty',
       commit,
       dirtyFiles: ['fleet.toml', 'gone', 'new file'],
+      convertedFiles: [],
     })
   })
 
@@ -62,12 +63,61 @@ describe('a git repository', () => {
     expect(await packTree(join(root, 'fleet'))).toMatchObject({ entries: 2 })
   })
 
+  it('is dirty where what lies there is not what was committed, though git calls it unchanged', async () => {
+    await write('script', 'x\n', 0o755)
+    await symlink('fleet.toml', join(dir, 'link'))
+    git('add', '-A')
+    git('commit', '-qm', 'second')
+    const commit = git('rev-parse', 'HEAD').toString().trim()
+    expect(await gitState(dir)).toEqual({ kind: 'clean', commit })
+    const origin = dir
+    const cloneWith = async (...settings: string[]) => {
+      dir = join(base, String(count++))
+      execFileSync('git', ['clone', '-q', ...settings.flatMap(one => ['-c', one]), origin, dir])
+    }
+    const dirty = async (...files: string[]) => {
+      expect(git('status', '--porcelain').toString()).toBe('')
+      expect(await gitState(dir)).toEqual({
+        kind: 'dirty',
+        commit,
+        dirtyFiles: files,
+        convertedFiles: files,
+      })
+    }
+    await cloneWith()
+    expect(await gitState(dir)).toEqual({ kind: 'clean', commit })
+    await cloneWith('core.autocrlf=true')
+    await dirty('.gitignore', 'script')
+    await cloneWith('core.fileMode=false')
+    await chmod(join(dir, 'script'), 0o644)
+    await dirty('script')
+    await cloneWith('core.symlinks=false')
+    await dirty('link')
+    await cloneWith()
+    git('update-index', '--skip-worktree', 'fleet.toml', 'gone')
+    await write('fleet.toml', 'other')
+    await rm(join(dir, 'gone'))
+    await dirty('fleet.toml', 'gone')
+    await cloneWith()
+    git('config', 'filter.vault.clean', 'tr y x')
+    git('config', 'filter.vault.smudge', 'tr x y')
+    await write('.git/info/attributes', 'gone filter=vault\n')
+    await rm(join(dir, 'gone'))
+    git('checkout', '-q', '--', 'gone')
+    await dirty('gone')
+  })
+
   it('before its first commit is dirty without a commit, and no repository is none', async () => {
     dir = join(base, String(count++))
     await write('x', 'x')
     expect(await gitState(dir)).toEqual({ kind: 'none' })
     git('init', '-q')
-    expect(await gitState(dir)).toEqual({ kind: 'dirty', commit: undefined, dirtyFiles: ['x'] })
+    expect(await gitState(dir)).toEqual({
+      kind: 'dirty',
+      commit: undefined,
+      dirtyFiles: ['x'],
+      convertedFiles: [],
+    })
   })
 
   it('with a submodule or a repository inside is refused, naming it', async () => {

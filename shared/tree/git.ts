@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import { hasCode } from '../errors.ts'
 import { escapeText } from '../escape.ts'
 import { GitMissing, TreeRefusal } from './tree-refusal.ts'
+import { filesUnlikeCommit, readTreeLine } from './unlike-commit.ts'
 
 const GIT_TIMEOUT_MS = 60_000
 const GIT_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -27,6 +28,8 @@ export type GitState =
       readonly commit: string | undefined
       /** Paths below the folder that differ from the commit. */
       readonly dirtyFiles: readonly string[]
+      /** Those of them that git itself calls unchanged. */
+      readonly convertedFiles: readonly string[]
     }
 
 /** Whether a folder's content is exactly that of a commit. Looks at this folder only, not at the rest of a repository. */
@@ -34,10 +37,21 @@ export async function gitState(dir: string): Promise<GitState> {
   if (!(await isInRepository(dir))) return { kind: 'none' }
   const head = await runGit(dir, ['rev-parse', '--verify', '--quiet', 'HEAD^{commit}'])
   const commit = head.code === 0 ? head.stdout.toString().trim() : undefined
-  const dirtyFiles = await listDirty(dir)
+  const changed = new Set(await listDirty(dir))
+  const unlike = commit === undefined ? [] : await listUnlike(dir, commit)
+  const convertedFiles = unlike.filter(path => !changed.has(path))
+  const dirtyFiles = [...changed, ...convertedFiles].sort()
   return commit === undefined || dirtyFiles.length > 0
-    ? { kind: 'dirty', commit, dirtyFiles }
+    ? { kind: 'dirty', commit, dirtyFiles, convertedFiles }
     : { kind: 'clean', commit }
+}
+
+async function listUnlike(dir: string, commit: string): Promise<string[]> {
+  const tree = splitNul(await mustRunGit(dir, ['ls-tree', '-r', '-z', commit]))
+  return await filesUnlikeCommit(
+    dir,
+    tree.flatMap(line => readTreeLine(line.toString()) ?? []),
+  )
 }
 
 /** The files of a folder as git has them: tracked ones and new ones that are not ignored; undefined outside a repository. */
