@@ -43,9 +43,8 @@ export function* allowed({ snapshot, rollout, host, view, step, servers }: GateI
   const upTo = steps.indexOf('act')
   const missing = new Map<string, NeededVerb>()
   for (const next of steps.slice(steps.indexOf(step), upTo + 1)) {
-    // Whether anything is drained or copied for a change is known when its plan is.
-    if (!isDisruptive(step) && (next === 'drain' || (next === 'snapshot' && rollout.action === 'apply')))
-      continue
+    // Whether anything is drained for a change is known when its plan is.
+    if (next === 'drain' && !isDisruptive(step)) continue
     const needed = verbOf(rollout, next)
     if (!needed || missing.has(needed.verb)) continue
     if (whyNotNeeded(snapshot, rollout, host, next) !== undefined) continue

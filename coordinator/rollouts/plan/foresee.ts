@@ -229,12 +229,10 @@ function neededSteps(
   // What nobody can say may be anything.
   const joined =
     host.cluster !== undefined && clusters.get(host.cluster)?.members.get(host.host)?.joined !== false
-  const planned = withDone(host, ['prefetch'], 0, plan)
   const drained = isDrained(snapshot, rollout, host, plan)
   const steps = stepsOf(rollout, host).filter(step => {
     if (step === 'prefetch') return joined || rollout.settings.prefetch
     if (step === 'soak') return rollout.settings.soakMs > 0
-    if (step === 'snapshot') return whyNotNeeded(snapshot, rollout, planned, step) === undefined
     if (step === 'drain' || step === 'uncordon') return joined && drained !== false
     return step === 'act' || joined
   })

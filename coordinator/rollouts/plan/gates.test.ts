@@ -573,14 +573,6 @@ describe('gates of rollouts', () => {
       const upgrade = sampleRollout({ hosts: hosts.slice(1, 2), change: { action: 'upgrade' } })
       expect(gates(saying({}, upgrade), 's2')).toEqual(['allow'])
       expect(gates(saying({ s2: ['upgrade', 'drain', 'snapshot'] }, upgrade), 's2')).toEqual([])
-      // Whether a new system needs one is known when its plan is.
-      const apply = sampleRollout({ hosts: hosts.slice(1, 2) })
-      expect(grants(saying({ s2: ['apply', 'drain'] }, apply))).toEqual(['r1 s2 prefetch'])
-      const fetched = sampleRollout({
-        hosts: hosts.slice(1, 2),
-        grants: { s2: [sampleGrant('prefetch', 'done', NOW)] },
-      })
-      expect(gates(saying({ s2: ['apply', 'drain'] }, fetched), 's2')).toEqual(['allow'])
     })
 
     it('hold a host whose plan only a reboot reaches that it takes no orders for, and none that needs no drain', () => {

@@ -59,11 +59,8 @@ export function newestGrants(host: Pick<HostRecord, 'grants'>): ReadonlyMap<Step
   for (let at = roundsOf(host).from; at < grants.length; at++) {
     const grant = grants[at]
     if (!grant) continue
-    // A plan that was made anew may be of more than the one by which there was nothing to drain, and nothing to copy.
-    if (grant.step === 'prefetch') {
-      newest.delete('drain')
-      if (newest.get('snapshot')?.end?.outcome === 'skipped') newest.delete('snapshot')
-    }
+    // A plan that was made anew may be of more than the one by which there was nothing to drain.
+    if (grant.step === 'prefetch') newest.delete('drain')
     newest.set(grant.step, grant)
   }
   return newest

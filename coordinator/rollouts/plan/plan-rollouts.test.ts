@@ -161,41 +161,6 @@ describe('the planner of rollouts', () => {
     expect(next('/nix/store/by-hand', 60_000)).toEqual(['w1 act'])
   })
 
-  it('copies a datastore only where Kubernetes or the machine is restarted, and looks again when it is planned anew', () => {
-    const nodes = clusterHosts(1, 0).map(view => ({ ...view, system: '/nix/store/now' }))
-    const gentle = { reboots: false, touchesKubernetes: false }
-    const next = (
-      plan: { readonly reboots: boolean; readonly touchesKubernetes: boolean } | undefined,
-      grants = [sampleGrant('prefetch', 'done', NOW - 1_000)],
-      change = {},
-    ) => {
-      const rollout = sampleRollout({ hosts: nodes, grants: { s1: grants }, change })
-      const done = { state: 'done', reason: '', endedMs: NOW, retryDelaysMs: [], untouched: false } as const
-      const operations = new Map([['prefetch-1', { ...done, id: 'prefetch-1', plan }]])
-      const clusters = new Map([['home', sampleCluster(nodes)]])
-      const { grants: given } = planRollouts(
-        sampleSnapshot({ hosts: nodes, rollouts: [rollout], operations, clusters }),
-        NOW,
-      )
-      return given.map(({ step, skipped }) => `${step}${skipped === undefined ? '' : ` (${skipped})`}`)
-    }
-    expect(next(gentle)[0]).toBe('snapshot (nothing of Kubernetes is restarted)')
-    // What is not known may be anything.
-    for (const plan of [{ ...gentle, reboots: true }, { ...gentle, touchesKubernetes: true }, undefined])
-      expect(next(plan)).toEqual(['snapshot'])
-    expect(next(gentle, undefined, { action: 'upgrade' })).toEqual(['snapshot'])
-    const anew = [
-      sampleGrant('prefetch', 'done', NOW - 3_000),
-      sampleGrant('snapshot', 'skipped', NOW - 2_000),
-      sampleGrant('prefetch', 'done', NOW - 1_000),
-    ]
-    expect(next({ ...gentle, reboots: true }, anew)).toEqual(['snapshot'])
-    const copied = anew.map(grant =>
-      grant.step === 'snapshot' ? sampleGrant('snapshot', 'done', NOW - 2_000) : grant,
-    )
-    expect(next({ ...gentle, reboots: true }, copied)).toEqual(['drain'])
-  })
-
   it('leaves nobody behind who lost its session a moment ago, however long all have waited for a window', () => {
     const never = { days: [], fromMinute: 0, toMinute: 1, timeZone: 'UTC' }
     const moves = (awaySinceMs: number, change = {}) => {

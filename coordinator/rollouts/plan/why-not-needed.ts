@@ -16,12 +16,15 @@ export function whyNotNeeded(
       // Without anything to drain the act itself fetches and builds before it touches anything.
       return !outside || rollout.settings.prefetch ? undefined : 'nothing is drained for it'
     case 'snapshot':
-      if (outside) return 'no datastore runs there'
-      return isGentle(snapshot, rollout, host) ? NOTHING_RESTARTED : undefined
+      return outside ? 'no datastore runs there' : undefined
     case 'drain': {
       if (outside) return 'it runs no pods'
       if (memberOf(snapshot, host)?.nodeless) return 'it has no node, and so no pods'
-      return isGentle(snapshot, rollout, host) ? NOTHING_RESTARTED : undefined
+      if (rollout.action !== 'apply') return undefined
+      const plan = snapshot.operations.get(newestGrants(host).get('prefetch')?.operation ?? '')?.plan
+      return plan === undefined || plan.reboots || plan.touchesKubernetes
+        ? undefined
+        : 'nothing of Kubernetes is restarted'
     }
     case 'prove':
       return outside && newestGrants(host).get('drain')?.end?.outcome !== 'done'
@@ -37,15 +40,6 @@ export function whyNotNeeded(
     case 'soak':
       return undefined
   }
-}
-
-const NOTHING_RESTARTED = 'nothing of Kubernetes is restarted'
-
-/** Whether its plan says that neither Kubernetes nor the machine is restarted. */
-function isGentle({ operations }: RolloutSnapshot, { action }: RolloutRecord, host: HostRecord): boolean {
-  if (action !== 'apply') return false
-  const plan = operations.get(newestGrants(host).get('prefetch')?.operation ?? '')?.plan
-  return plan !== undefined && !plan.reboots && !plan.touchesKubernetes
 }
 
 /** Whose cordon it is was written down as its node said it when it was drained, or when an operator cordoned it meanwhile. */
