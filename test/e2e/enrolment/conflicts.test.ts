@@ -58,7 +58,10 @@ describe('T7: two machines with one key', () => {
     await copyState(true_, copy)
     copy.start()
     const shown = await untilCondition(fleet, id, 'clone')
-    expect(conditionsOf(shown).join()).toMatch(/clone: two machines are connected with this key/)
+    // By two sessions at once, and by what hardware the copy tells of: whichever came last.
+    expect(conditionsOf(shown).join()).toMatch(
+      /clone: (two machines are connected with this key|one key on two machines)/,
+    )
     await untilEvent(fleet, id, 'clone', /from 127\.0\.0\.1 and 127\.0\.0\.1/)
     expect(true_.program?.running && copy.program?.running).toBe(true)
     await held('twin', 'clone')
