@@ -150,7 +150,7 @@ describe('rollouts that ended long ago', () => {
     expect(await trimmed()).toBe(0)
   })
 
-  it('do not pile up where one host fails each time', async () => {
+  it('T60: do not pile up where one host fails each time', async () => {
     const one = async (days: number) =>
       await put(days, { state: 'failed', revision: 1000 - days, hosts: { a: 'done', b: 'failed' } })
     for (let days = 300; days > 100; days -= 10) await one(days)
