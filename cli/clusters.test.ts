@@ -116,6 +116,17 @@ describe('clusters', () => {
     expect(out).toMatch(/ida +server\+worker +no +- +- +- +no machine is bound to it/)
     expect(out).toMatch(/drain +olaf +under way +olaf +ann +waits: the members are counted anew/)
     expect(out).toMatch(/snapshot +- +not done +olaf +ann +quorum: 1 of 3 voters/)
+    if (host) Object.assign(host, { role: ClusterRole.SERVER, withoutNode: true, cordonedBy: '' })
+    expect((await run('cluster', 'show', 'home')).out).toMatch(/olaf +server +yes +none +1\.34\.3/)
+    if (host) host.ready = false
+    expect((await run('cluster', 'show', 'home')).out).toContain('none, API server not ready')
+    if (host)
+      Object.assign(host, {
+        role: ClusterRole.SERVER_AND_WORKER,
+        ready: true,
+        withoutNode: false,
+        cordonedBy: 'act-1',
+      })
     expect(parse((await run('cluster', 'show', 'home', '-o', 'json')).out)).toMatchObject({
       name: 'home',
       hosts: [

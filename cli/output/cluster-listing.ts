@@ -35,6 +35,7 @@ export const CLUSTER_HOST_FIELDS = [
   'version',
   'waitsFor',
   'ready',
+  'withoutNode',
   'cordonedBy',
   'cordonedByOthers',
 ] as const
@@ -117,6 +118,8 @@ export const clusterListing: Listing<ClusterSummary> = {
 /** Empty: it has no node that a server sees, or none is known. */
 function nodeText(host: ClusterHost): string {
   if (!host.joined) return ''
+  // Its own API server speaks for it.
+  if (host.withoutNode) return host.ready ? 'none' : 'none, API server not ready'
   return `${host.ready ? 'ready' : 'not ready'}${cordonText(host)}`
 }
 
@@ -149,7 +152,7 @@ export const clusterHostListing = (distribution: string): Listing<ClusterHost> =
     },
     {
       title: 'NODE',
-      text: host => (hasNode(distribution, host.role) ? nodeText(host) : ''),
+      text: host => (host.withoutNode || hasNode(distribution, host.role) ? nodeText(host) : ''),
       style: nodeStyle,
     },
     { title: 'VERSION', text: ({ version }) => version },

@@ -169,7 +169,9 @@ const OF_CLUSTERS: Meanings = {
   joined: 'how many of them have joined; of a host whether it has',
   machine: 'id of the machine it is bound to; empty: none',
   reason: 'what it waits for, or what came of it',
-  ready: 'whether a server saw its node Ready a short while ago',
+  ready:
+    'whether a server saw its node Ready a short while ago; of one without a node: whether its own API server answered',
+  withoutNode: 'whether it is a server that has joined and has no node',
   role: '`server`, `worker` or `server-and-worker`',
   standing: '`new`, `founding`, `founded` or `to-adopt`',
   text: 'what its machine had to say, or null',

@@ -8,7 +8,7 @@ import type { ClusterAct, Cordon } from '../../clusters/acts/cluster-act.ts'
 import { isCordonedByOthers } from '../../clusters/acts/decide-cordons.ts'
 import { wireRole } from '../../clusters/cluster-messages.ts'
 import { authorityOf } from '../../clusters/cluster-record.ts'
-import { type ClusterSnapshot, newestView } from '../../clusters/cluster-snapshot.ts'
+import { type ClusterSnapshot, freshObservation, newestView } from '../../clusters/cluster-snapshot.ts'
 import { joinedHosts } from '../../clusters/decide-joins.ts'
 import { readQuorum } from '../../clusters/quorum.ts'
 import { describeReason, type Waiting } from '../../clusters/reasons.ts'
@@ -68,6 +68,8 @@ export function describeHosts(
       .map(({ reason }) => describeReason(reason))
     if (barred && joined.has(host)) reasons.push(describeReason(barred))
     for (const act of around.acts) if (act.host === host) reasons.push(describeOpen(act))
+    const own = nodes.find(({ name }) => name === host)
+    const withoutNode = role === 'server' && joined.has(host) && reading.kind === 'read' && !own
     return {
       host,
       machine: machine ?? '',
@@ -75,8 +77,11 @@ export function describeHosts(
       joined: joined.has(host),
       version: snapshot.machines.get(machine ?? '')?.observation?.version ?? '',
       waitsFor: [...new Set(reasons)],
-      ready: nodes.some(({ name, ready }) => name === host && ready),
-      cordonedByOthers: nodes.some(node => node.name === host && isCordonedByOthers(node)),
+      ready: withoutNode
+        ? freshObservation(snapshot, machine, now)?.view?.ready === true
+        : own?.ready === true,
+      withoutNode,
+      cordonedByOthers: own !== undefined && isCordonedByOthers(own),
       cordonedBy: around.cordons.find(cordon => cordon.host === host)?.act ?? '',
     }
   })
