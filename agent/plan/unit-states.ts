@@ -31,7 +31,11 @@ const PROPERTIES = [
   'ConditionTimestampMonotonic',
 ]
 const MAX_OUTPUT_BYTES = 16 * 1024 * 1024
-const DEADLINE_MS = 30_000
+/**
+ * A slow machine that is busy with its boot took more than half a minute for all its units, and what is refused for that has to be ordered
+ * again.
+ */
+const DEADLINE_MS = 120_000
 
 /** Asks systemd for all units it has loaded. `list-units` knows no file of a unit, so `show` is asked, over all of them. */
 export async function readUnitStates(system: System, signal?: AbortSignal): Promise<UnitStatesReading> {

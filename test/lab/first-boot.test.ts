@@ -13,6 +13,8 @@ const DISK = 'S4EVNX0M777001'
 
 describe.skipIf(why !== undefined)(
   `the first boot of a machine${why === undefined ? '' : ` (${why})`}`,
+  // Each goes on from the one before: what is tried again says less than what failed.
+  { retry: 0 },
   () => {
     let fleet: VirtualFleet
 
