@@ -2,6 +2,7 @@ import type { Kysely, Transaction } from 'kysely'
 import { readMeta, writeMeta } from './meta.ts'
 import { ENDED_STATES, OPEN_STATES, type RolloutRow } from './rollouts.ts'
 import type { Database } from './tables.ts'
+import { succeededUpgrades } from './unfinished-rollouts.ts'
 
 /** An ended rollout that may be old enough to go. */
 export type OldRollout = Pick<
@@ -49,27 +50,8 @@ export async function pageEndedRollouts(
 export async function upgradesInUse(
   db: Kysely<Database>,
 ): Promise<readonly { readonly ids: readonly string[]; readonly revision: number }[]> {
-  const rows = await db
-    .selectFrom('rollouts as r')
-    .innerJoin('rollout_hosts as h', 'h.rollout', 'r.id')
-    .select(({ fn }) => [
-      'h.cluster',
-      'r.revision',
-      fn.min('r.id').as('first'),
-      fn.max('r.id').as('last'),
-      fn.max('r.started').as('newest'),
-    ])
-    .where('r.action', '=', 'upgrade')
-    .where('r.state', '=', 'succeeded')
-    .where('h.cluster', '!=', '')
-    .groupBy(['h.cluster', 'r.revision'])
-    .orderBy('newest', 'desc')
-    .execute()
-  const found = new Map<string, { readonly ids: readonly string[]; readonly revision: number }>()
-  for (const { cluster, revision, first, last } of rows) {
-    if (!found.has(cluster)) found.set(cluster, { ids: [first, last], revision })
-  }
-  return [...found.values()]
+  const upgrades = await succeededUpgrades(db)
+  return [...upgrades.values()].map(({ id, last, revision }) => ({ ids: [id, last], revision }))
 }
 
 /**

@@ -98,6 +98,8 @@ export async function succeededRollouts(db: Kysely<Database>): Promise<RolloutRo
 
 export interface SucceededUpgrade {
   readonly id: string
+  /** The newest to the same revision. */
+  readonly last: string
   readonly revision: number
   readonly started: number
 }
@@ -114,6 +116,7 @@ export async function succeededUpgrades(
       'r.revision',
       // Ids begin with their time.
       fn.min('r.id').as('id'),
+      fn.max('r.id').as('last'),
       fn.min('r.started').as('started'),
       fn.max('r.started').as('newest'),
     ])
@@ -125,8 +128,8 @@ export async function succeededUpgrades(
     .limit(1_000)
     .execute()
   const found = new Map<string, SucceededUpgrade>()
-  for (const { cluster, id, revision, started } of rows) {
-    if (!found.has(cluster)) found.set(cluster, { id, revision, started: Number(started) })
+  for (const { cluster, id, last, revision, started } of rows) {
+    if (!found.has(cluster)) found.set(cluster, { id, last, revision, started: Number(started) })
   }
   return found
 }
