@@ -16,7 +16,7 @@ import type { ClusterFiles } from './node/cluster-files.ts'
 import { isDataOf, readDiskData } from './node/disk-data.ts'
 import { describeLost, readLostDatastore } from './node/lost-datastore.ts'
 import { checkMachine, type Needs, readMachineId, type Shortfall } from './node/preconditions.ts'
-import { lastWords, readUnit, type ServiceState, startUnits, stopUnits, waitFor } from './node/services.ts'
+import { lastWords, readUnits, type ServiceState, startUnits, stopUnits, waitFor } from './node/services.ts'
 import { redact } from './redact.ts'
 import { DONE, done, type Failure, type FailureClass, failed, type Result } from './result.ts'
 import type { Programs } from './run-program.ts'
@@ -111,16 +111,18 @@ export async function checkPreconditions(of: Distributed): Promise<readonly Shor
 
 export async function readState(of: Distributed, signal?: AbortSignal): Promise<DriverState> {
   const { system, facts, files } = of.deps
-  // At once: a server is asked for its state every moment, and each of these is a program of its own.
-  const states = await Promise.all(facts.units.map(async unit => await readUnit(system, unit, signal)))
-  const units = new Map<string, ServiceState>()
-  for (const [index, unit] of facts.units.entries()) {
-    const state = states[index]
-    if (state?.kind === 'done') units.set(unit, state.value)
-  }
   const data = await readDiskData(system)
   const lost = await readLostDatastore(system, files, facts, of.datastore, data)
   const stoodDown = (await files.readMark('stood-down')) !== undefined
+  // An API server that outlives its datastore answers this and hangs in all that is asked after it; nothing it says counts.
+  const serves = isServerRole(facts.role) && lost === undefined && !stoodDown
+  // At once: a server is asked for its state every moment, and a rollout waits for the answer.
+  const [states, installed, running] = await Promise.all([
+    readUnits(system, facts.units, signal),
+    of.installedVersion(signal),
+    serves ? runningVersion(of.kubectl, signal) : undefined,
+  ])
+  const units = states.kind === 'done' ? states.value : new Map<string, ServiceState>()
   return {
     data: typeof lost === 'string' ? { kind: 'unreadable', reason: lost } : data,
     ...(typeof lost === 'object' && { lost }),
@@ -133,12 +135,8 @@ export async function readState(of: Distributed, signal?: AbortSignal): Promise<
     machineId: await readMachineId(system),
     bootId: await readBootId(system),
     kubeletStartedMs: kubeletStarted(facts, units, of.deps.clock.now().getTime()),
-    installedVersion: await of.installedVersion(signal),
-    // An API server that outlives its datastore answers this and hangs in all that is asked after it; nothing it says counts.
-    runningVersion:
-      isServerRole(facts.role) && lost === undefined && !stoodDown
-        ? await runningVersion(of.kubectl, signal)
-        : undefined,
+    installedVersion: installed,
+    runningVersion: running,
   }
 }
 
@@ -339,10 +337,9 @@ export async function untilUp(
 const LOOKS_BEFORE_RESTART = 8
 
 async function restartFailed(system: System, units: readonly string[]): Promise<void> {
-  for (const unit of units) {
-    const state = await readUnit(system, unit)
-    if (state.kind === 'failed') continue
-    const { active, result } = state.value
+  const states = await readUnits(system, units)
+  if (states.kind === 'failed') return
+  for (const [unit, { active, result }] of states.value) {
     const waits = active === 'failed' || (active === 'activating' && result !== 'success' && result !== '')
     // Whether it can be restarted shows at the next look.
     if (waits) await system.run('systemctl', ['restart', '--no-block', unit], { deadlineMs: 20_000 })
@@ -354,13 +351,10 @@ async function findBlamed(
   system: System,
   units: readonly string[],
 ): Promise<readonly [unit: string, shown: string]> {
-  let found: readonly [string, string] = ['', 'no unit']
-  for (const unit of units) {
-    const state = await readUnit(system, unit)
-    found = [unit, state.kind === 'done' ? describeUnit(unit, state.value) : state.reason]
-    if (state.kind === 'done' && state.value.active !== 'active') return found
-  }
-  return found
+  const states = await readUnits(system, units)
+  if (states.kind === 'failed') return [units.at(-1) ?? '', states.reason]
+  const blamed = [...states.value].find(([, { active }]) => active !== 'active') ?? [...states.value].at(-1)
+  return blamed ? [blamed[0], describeUnit(...blamed)] : ['', 'no unit']
 }
 
 function describeUnit(unit: string, { active, heldByCondition, result }: ServiceState): string {

@@ -59,8 +59,8 @@ export class Fleet implements AsyncDisposable {
     return this.#rollouts
   }
 
-  /** Starts the coordinator, again on the same state, and waits until it answers. */
-  async startCoordinator(): Promise<void> {
+  /** Starts the coordinator, or a program in its place, again on the same state, and waits until it answers. */
+  async startCoordinator(file = programFile('coordinator'), env: ProgramOptions['env'] = {}): Promise<void> {
     const config = join(this.dir, 'coordinator.json')
     await writeFile(
       config,
@@ -75,8 +75,8 @@ export class Fleet implements AsyncDisposable {
         ...this.#config,
       }),
     )
-    const command = [...this.#launch, process.execPath, programFile('coordinator'), '--config', config]
-    const program = new Program(command[0] ?? '', command.slice(1))
+    const command = [...this.#launch, process.execPath, file, '--config', config]
+    const program = new Program(command[0] ?? '', command.slice(1), { env })
     this.coordinator = program
     this.#coordinators.push(program)
     await waitUntil(

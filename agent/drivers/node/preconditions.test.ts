@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { createScriptedSystem } from '../testing/scripted-system.ts'
 import {
   listeningPorts,
   missingUsers,
@@ -10,7 +11,7 @@ import {
   whyBadMachineId,
   whyNoCgroups,
 } from './preconditions.ts'
-import { parseUnit } from './services.ts'
+import { parseUnit, readUnits } from './services.ts'
 
 describe('preconditions', () => {
   it('names users that are missing', () => {
@@ -107,6 +108,28 @@ describe('a unit', () => {
       heldByCondition: false,
     })
     expect(parseUnit('')).toBeUndefined()
+  })
+
+  it('is told from others that are asked for at once, in the order of the question', async () => {
+    const show = (state: string) => `ActiveState=${state}\nConditionResult=yes\nResult=success\n`
+    const asked = async (stdout: string) =>
+      await readUnits(createScriptedSystem('/', [[/^systemctl/, stdout]]), ['a.service'])
+    const states = await readUnits(
+      createScriptedSystem('/', [
+        [/a\.service$/, show('active')],
+        [/b\.service$/, show('failed')],
+      ]),
+      ['a.service', 'b.service'],
+    )
+    expect(
+      states.kind === 'done' ? [...states.value].map(([unit, { active }]) => [unit, active]) : states,
+    ).toEqual([
+      ['a.service', 'active'],
+      ['b.service', 'failed'],
+    ])
+    // Another number of answers than of questions belongs to nobody.
+    expect(await asked(`${show('active')}\n${show('failed')}`)).toMatchObject({ class: 'unreadable' })
+    expect(await asked('')).toMatchObject({ class: 'unreadable' })
   })
 
   it('says when its process was started, or that none was', () => {

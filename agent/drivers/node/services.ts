@@ -51,11 +51,11 @@ export async function stopUnits(
   if (!succeeded(stopped.ending)) {
     return failedEnding(`systemctl stop ${order.join(' ')}`, stopped.ending, redact(stopped.stderr))
   }
-  for (const unit of units) {
-    const state = await readUnit(system, unit, signal)
-    if (state.kind === 'failed') return state
-    if (['active', 'activating', 'deactivating'].includes(state.value.active)) {
-      return failed('command', `${unit} is ${state.value.active} after it was stopped`)
+  const states = await readUnits(system, units, signal)
+  if (states.kind === 'failed') return states
+  for (const [unit, { active }] of states.value) {
+    if (['active', 'activating', 'deactivating'].includes(active)) {
+      return failed('command', `${unit} is ${active} after it was stopped`)
     }
   }
   return DONE
@@ -66,12 +66,33 @@ export async function readUnit(
   unit: string,
   signal?: AbortSignal,
 ): Promise<Result<ServiceState>> {
-  const args = ['show', `--property=${PROPERTIES}`, unit]
-  const shown = await system.run('systemctl', args, { deadlineMs: CALL_MS, signal })
-  if (!succeeded(shown.ending))
-    return failedEnding(`systemctl show ${unit}`, shown.ending, redact(shown.stderr))
-  const state = parseUnit(shown.stdout)
+  const states = await readUnits(system, [unit], signal)
+  const state = states.kind === 'done' ? states.value.get(unit) : undefined
+  if (states.kind === 'failed') return states
   return state ? done(state) : failed('unreadable', `systemctl show ${unit}: says no state`)
+}
+
+/** How systemd has units, by their names, asked at once: each call is two programs, and a server is asked every moment. */
+export async function readUnits(
+  system: System,
+  units: readonly string[],
+  signal?: AbortSignal,
+): Promise<Result<ReadonlyMap<string, ServiceState>>> {
+  if (units.length === 0) return done(new Map())
+  const args = ['show', `--property=${PROPERTIES}`, ...units]
+  const shown = await system.run('systemctl', args, { deadlineMs: CALL_MS, signal })
+  const what = `systemctl show ${units.join(' ')}`
+  if (!succeeded(shown.ending)) return failedEnding(what, shown.ending, redact(shown.stderr))
+  // In the order of the question, with an empty line between two.
+  const shows = shown.stdout.split('\n\n')
+  const states = new Map<string, ServiceState>()
+  for (const [index, unit] of units.entries()) {
+    const state = parseUnit(shows[index] ?? '')
+    if (!state || shows.length !== units.length)
+      return failed('unreadable', `${what}: does not say the state of ${unit}`)
+    states.set(unit, state)
+  }
+  return done(states)
 }
 
 export function parseUnit(text: string): ServiceState | undefined {

@@ -34,9 +34,17 @@ export function createScriptedSystem(root: string, script: Script): ScriptedSyst
       const words = { line: [command, ...args].join(' '), input: textOf(options) }
       ran.push(words)
       if (options.signal?.aborted) return unstarted({ kind: 'cancelled' })
-      const found = script.find(([pattern]) => pattern.test(words.line))?.[1]
-      if (found === undefined) return unstarted({ kind: 'not-found', command })
-      return resultOf(typeof found === 'function' ? found(words) : found)
+      const answer = (asked: Ran) => {
+        const found = script.find(([pattern]) => pattern.test(asked.line))?.[1]
+        if (found === undefined) return unstarted({ kind: 'not-found', command })
+        return resultOf(typeof found === 'function' ? found(asked) : found)
+      }
+      const [verb, properties, ...units] = args
+      if (command !== 'systemctl' || verb !== 'show' || units.length < 2) return answer(words)
+      // What the script says of each, with an empty line between two.
+      const each = units.map(unit => answer({ ...words, line: `systemctl show ${properties} ${unit}` }))
+      const failed = each.find(({ stdout, ending }) => stdout === '' || ending.kind !== 'exited')
+      return failed ?? resultOf(each.map(({ stdout }) => stdout).join('\n'))
     },
     stream: () => {
       throw new Error('drivers stream nothing')

@@ -9,9 +9,12 @@ import { waitUntil } from '../../support/wait-until.ts'
 import { expectChangedRuntime } from './changed-runtime.ts'
 import { CLUSTER, type ClusterFleet, startClusterFleet } from './cluster-fleet.ts'
 import { broughtTo, type SeenForeign, seeForeign } from './foreign-host.ts'
+import { expectForeignSecretRefused } from './foreign-secret.ts'
 import { publishJobGate, publishNoJobGate, untilHeldByJob, untilNoGateJobs } from './job-gate.ts'
 import { expectLostDatastore, expectStoodDown } from './lost-datastore.ts'
+import { expectNewCertificates } from './new-certificates.ts'
 import { expectNewToken } from './new-token.ts'
+import { expectManifestsBrought } from './published-manifests.ts'
 import { HOSTS, type Host, isPackaged, type LabDistribution, SERVERS, WORKERS } from './rendered-system.ts'
 import { readNodes, untilAnswers, untilReady } from './seen-cluster.ts'
 import { expectServersLost } from './servers-lost.ts'
@@ -167,6 +170,15 @@ export function walkCluster(distribution: LabDistribution): void {
       expect(asked).toBe('ok')
     })
 
+    it('brings the manifests of the fleet directory, and prunes what is gone from them and nothing else', async () => {
+      await expectManifestsBrought(made, 'n1')
+    })
+
+    it('makes the certificates of a server anew, and tells when they end', async () => {
+      await expectNewCertificates(made, { of: 'n2', not: 'n3' })
+      await untilReady(made, 'n1', nodes)
+    })
+
     it('lets a worker leave and come back', async () => {
       await made.ok('leave', 'n5')
       expect((await readNodes(made, 'n1')).map(({ name }) => name)).not.toContain('n5')
@@ -193,6 +205,13 @@ export function walkCluster(distribution: LabDistribution): void {
       expect((await readNodes(made, 'n1')).map(({ name }) => name)).not.toContain('n5')
       expect(await listTokens(made, 'n1')).toEqual([])
       await made.substituteKey('n5', own)
+      await made.untilJoined('n5')
+      await untilReady(made, 'n1', nodes)
+    })
+
+    it('takes no token of another cluster, by whomever it was sealed, and nothing of it lasts', async () => {
+      await made.ok('leave', 'n5')
+      await expectForeignSecretRefused(made, { joiner: 'n5', server: 'n1' })
       await made.untilJoined('n5')
       await untilReady(made, 'n1', nodes)
     })

@@ -163,6 +163,7 @@ export function checkDecision(fleet: Fleet, snapshot: RolloutSnapshot, decision:
   checkAsking(fleet, snapshot, decision)
   checkFetching(fleet, decision)
   checkEnds(fleet, decision)
+  checkGivenUp(fleet, snapshot, ledger, decision)
   const failedNow = new Map(
     fleet.rollouts.map(({ id, hosts }) => [
       id,
@@ -542,6 +543,56 @@ function checkEnds(fleet: Fleet, { moves }: Decision): void {
       if (isHeld(fleet, box) || isTargetless(fleet, box)) continue
       const sinceMs = Math.max(heardMs.get(host) ?? 0, upAtMs)
       if (nowMs - sinceMs < 600_000) fleet.violations.push(`left behind after a moment: ${id} ${host}`)
+    }
+  }
+}
+
+/** Gates that what comes before a host holds, and that stay closed where it has failed or was left behind. */
+const BY_OTHERS = ['rollout', 'cluster', 'order', 'servers', 'canary']
+/** What a failed host takes from others until somebody mends it. */
+const BY_FAILED = ['budget', 'spread', 'quorum']
+/** So long somebody has to mend it. */
+const MENDED_MS = 600_000
+
+/**
+ * No rollout is over while a host could go, or waits for nothing but its time: who has its turn no more waits for what failed or was left
+ * behind, or what failed takes what it needs and nobody has mended that for long enough.
+ */
+function checkGivenUp(fleet: Fleet, snapshot: RolloutSnapshot, ledger: Ledger, { moves }: Decision): void {
+  const { nowMs, heardMs, upAtMs, violations } = fleet
+  for (const { rollout: id, state } of moves) {
+    const rollout = fleet.rollouts.find(one => one.id === id)
+    if ((state !== 'succeeded' && state !== 'failed') || rollout?.state !== 'running') continue
+    const hosts = rollout.hosts.flatMap(({ host }) => ledger.host(id, host) ?? [])
+    const failed = hosts.filter(isFailed).map(({ host }) => host)
+    const newest = hosts.flatMap(({ grants }) =>
+      grants.flatMap(({ grantedMs, end }) => [grantedMs, end?.atMs ?? 0]),
+    )
+    const canaries = hosts.filter(host => host.canary && !isDone(rollout.action, host))
+    const isStill = nowMs - Math.max(rollout.startedMs, upAtMs, ...newest) >= MENDED_MS
+    for (const host of hosts) {
+      const { host: name, grants } = host
+      const box = fleet.boxes.get(name)
+      const isWaiting = !isFailed(host) && !grants.some(({ step }) => step === 'act')
+      if (!box || !isWaiting || isKeptByPeople(fleet, rollout, box)) continue
+      if (isHeld(fleet, box) || isTargetless(fleet, box)) continue
+      if (grants.filter(({ step }) => step === 'uncordon').length >= MOST_HAND_BACKS) continue
+      if (!host.canary && canaries.length > 0) continue
+      const isAway = !snapshot.hosts.get(name)?.connected
+      if (isAway && nowMs - Math.max(heardMs.get(name) ?? 0, upAtMs) >= MENDED_MS) continue
+      const step = box.cluster === undefined ? 'act' : 'drain'
+      const grant: NewGrant = { rollout: id, host: name, machine: '', step, attempt: 0, skipped: undefined }
+      const holding = [
+        ...problemsOf(fleet, snapshot, ledger, rollout, host, box, grant, failed, false),
+      ].filter(
+        ([, gate = '']) =>
+          !PASSED[rollout.action]?.includes(gate) &&
+          !(OPENABLE.includes(gate) && rollout.overrides.has(`${name} ${gate}`)),
+      )
+      if (holding.some(([what, gate = '']) => BY_OTHERS.includes(gate) || /^after /.test(what))) continue
+      if (isStill && holding.some(([, gate = '']) => BY_FAILED.includes(gate))) continue
+      const why = holding.map(([what]) => what).join(', ')
+      violations.push(`${id} gives ${name} up, which ${why === '' ? 'could go' : `waits: ${why}`}`)
     }
   }
 }

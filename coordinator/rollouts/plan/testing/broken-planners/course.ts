@@ -1,4 +1,6 @@
+import type { Wait } from '../../decision.ts'
 import { planRollouts } from '../../plan-rollouts.ts'
+import type { Planner } from '../simulated-operators.ts'
 import {
   type BrokenPlanner,
   goingPast,
@@ -88,6 +90,17 @@ export const BREAK_COURSE: readonly BrokenPlanner[] = [
     options: { clusters: [], alone: 3 },
   },
   {
+    name: 'ends as soon as nobody has their turn',
+    notices: /gives .* up, which waits: /,
+    planner: () => givingUp(({ waits, hosts }) => hosts.every(host => waits?.has(host))),
+  },
+  {
+    name: 'ends with the first host that fails',
+    notices: /gives .* up, which could go/,
+    planner: () => givingUp(({ failed }) => failed),
+    options: { clusters: [], alone: 30, canaries: 0, maxUnavailable: { kind: 'number', number: 3 } },
+  },
+  {
     name: 'leaves behind who lost its session a moment ago',
     notices: /left behind after a moment/,
     planner: () => {
@@ -124,3 +137,28 @@ export const BREAK_COURSE: readonly BrokenPlanner[] = [
     options: { ...BUSY, mishaps: true, actions: ['reboot', 'restart', 'reboot'] },
   },
 ]
+
+/** Ends what runs, with whoever is left, as soon as this holds and nothing is under way. */
+const givingUp =
+  (
+    isOver: (seen: {
+      readonly waits: ReadonlyMap<string, readonly Wait[]> | undefined
+      /** Who has not been moved. */
+      readonly hosts: readonly string[]
+      readonly failed: boolean
+    }) => boolean,
+  ): Planner =>
+  (snapshot, nowMs) => {
+    const decision = planRollouts(snapshot, nowMs)
+    const moves = snapshot.rollouts.flatMap(({ id: rollout, state, hosts: all }) => {
+      const isKnown = [...decision.moves, ...decision.grants].some(one => one.rollout === rollout)
+      const grants = all.flatMap(one => one.grants)
+      if (state !== 'running' || isKnown || grants.some(({ end }) => !end)) return []
+      const hosts = all.flatMap(one => (one.grants.some(({ step }) => step === 'act') ? [] : [one.host]))
+      const failed = grants.some(({ end }) => end?.outcome === 'failed')
+      if (hosts.length === 0 || !isOver({ waits: decision.waits.get(rollout), hosts, failed })) return []
+      const reason = `left behind: ${hosts.join(', ')}`
+      return [{ rollout, state: 'failed' as const, endsAs: 'failed' as const, reason, revert: false }]
+    })
+    return { ...decision, moves: [...decision.moves, ...moves] }
+  }
