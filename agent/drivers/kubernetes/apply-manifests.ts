@@ -79,7 +79,7 @@ const isFirst = (object: JsonObject): boolean =>
 function whyBadSet({ name, objects, allowEmpty }: ManifestSet): string | undefined {
   if (!/^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$/.test(name)) return `manifests: ${name}: is no name for a set`
   if (objects.length === 0 && !allowEmpty) {
-    return `manifests ${name}: the set is empty, which would take away everything it brought: say so with the flag for that`
+    return `manifests ${name}: the set is empty, which would take away everything it brought; where that is meant: muster cluster manifests CLUSTER --allow-empty`
   }
   if (objects.length > MAX_OBJECTS)
     return `manifests ${name}: ${objects.length} objects, at most ${MAX_OBJECTS} are taken`

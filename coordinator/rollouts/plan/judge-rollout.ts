@@ -52,22 +52,24 @@ export function judgeRollout(
   const whatFailed = failed.length === 0 ? '' : `${failed.length} failed: ${failed.slice(0, 3).join('; ')}`
   if (rollout.state === 'ending') return end(rollout.endsAs ?? 'aborted', whatFailed)
   const lost = rollout.after.find(id => ['failed', 'aborted'].includes(others.get(id) ?? 'aborted'))
-  if (lost !== undefined && rest.length > 0 && !waitsFor(rest, waits, 'rollout')) return undefined
-  if (lost !== undefined && rest.length > 0) {
-    return end('failed', `rollout ${lost}, which it waited for, is ${others.get(lost) ?? 'not known'}`)
-  }
+  const whyLost =
+    lost === undefined ? '' : `rollout ${lost}, which it waited for, is ${others.get(lost) ?? 'not known'}`
+  // For whom an operator opened that gate it goes on.
+  const isLost = (name: string) => lost !== undefined && waitsAt('rollout', waits.get(name))
+  if (rest.length > 0 && rest.every(isLost)) return end('failed', whyLost)
   if (rest.length === 0) return failed.length > 0 ? end('failed', whatFailed) : end('succeeded', '')
   if (rollout.state === 'paused') return undefined
   // What went on while no coordinator ran was seen by nobody.
   const activeMs = Math.max(newestActivity(rollout, standing), snapshot.watchedSinceMs)
   const isStill = nowMs - activeMs >= rollout.settings.awayMs
   const gone = (name: string) => isGone(snapshot.hosts.get(name), rollout.settings.awayMs, nowMs)
-  const { stuck, aside, away } = whoIsStuck(standing, rest, waits, gone, isStill)
+  const { stuck, aside, away } = whoIsStuck(standing, rest, waits, { gone, isLost, isStill })
   if (rest.some(name => !stuck.has(name))) return undefined
   if (away && !isStill) return undefined
   const blocked = rest.filter(name => !aside.has(name))
   const reasons = [
     ...(failed.length > 0 ? [whatFailed] : []),
+    ...(rest.some(isLost) ? [whyLost] : []),
     ...(aside.size > 0 ? [`left behind: ${namesOf([...aside])}`] : []),
     ...(blocked.length > 0 ? [`never had their turn, for they go after these: ${namesOf(blocked)}`] : []),
   ]
@@ -81,25 +83,27 @@ function namesOf(names: readonly string[]): string {
   return `${names.slice(0, 10).join(', ')}${more}`
 }
 
-function waitsFor(
-  rest: readonly string[],
-  waits: ReadonlyMap<string, readonly Wait[]>,
-  gate: Wait['gate'],
-): boolean {
-  return rest.some(name => waits.get(name)?.some(wait => wait.gate === gate))
-}
+const waitsAt = (gate: Wait['gate'], held: readonly Wait[] = []): boolean =>
+  held.some(wait => wait.gate === gate)
 
 /**
  * Hosts for which nothing that this rollout does opens a gate: those that only somebody else can help stand aside, the others wait for
- * these, or for what failed. `gone`: it has been away for so long that it is waited for no more. `lost`: what failed did so long ago that
- * nobody mends it, and what it takes of a budget is not given back.
+ * these, or for what failed. `gone`: it has been away for so long that it is waited for no more. `isLost`: it waits for a rollout that will
+ * never have succeeded. `isStill`: what failed did so long ago that nobody mends it, and what it takes of a budget is not given back.
  */
 function whoIsStuck(
   standing: Standing,
   rest: readonly string[],
   waits: ReadonlyMap<string, readonly Wait[]>,
-  gone: (name: string) => boolean,
-  lost: boolean,
+  {
+    gone,
+    isLost,
+    isStill,
+  }: {
+    readonly gone: (name: string) => boolean
+    readonly isLost: (name: string) => boolean
+    readonly isStill: boolean
+  },
 ) {
   const stuck = new Set<string>()
   const aside = new Set<string>()
@@ -107,12 +111,17 @@ function whoIsStuck(
   const queue: string[] = []
   let away = false
   for (const name of rest) {
+    if (isLost(name)) {
+      queue.push(name)
+      continue
+    }
     for (const { gate, on, byFailed } of waits.get(name) ?? []) {
       away ||= gate === 'away'
-      const isLost = on === undefined ? lost && byFailed === true : standing.progress(on)?.kind === 'failed'
+      const byLost =
+        on === undefined ? isStill && byFailed === true : standing.progress(on)?.kind === 'failed'
       const isAside = gate === 'away' ? gone(name) : LEAVES_BEHIND.includes(gate)
       if (isAside) aside.add(name)
-      if (isLost || isAside) queue.push(name)
+      if (byLost || isAside) queue.push(name)
       else if (on !== undefined) {
         const known = waiters.get(on)
         if (known) known.push(name)

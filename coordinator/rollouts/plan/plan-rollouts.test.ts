@@ -217,6 +217,32 @@ describe('the planner of rollouts', () => {
     ])
   })
 
+  it('ends with the rollout that it waited for, but for hosts for which somebody opened that gate', () => {
+    const moves = (opened: readonly string[], change: Partial<HostView> = {}) => {
+      const all = hosts(2).map(host => (host.host === 'n10' ? { ...host, ...change } : host))
+      const overrides = new Set(opened.map(host => `${host} rollout`))
+      const rollout = sampleRollout({
+        hosts: all,
+        change: { after: ['r0'], startedMs: NOW - 1_000, overrides },
+      })
+      const others = new Map([['r0', 'failed' as const]])
+      return planRollouts(sampleSnapshot({ hosts: all, rollouts: [rollout], others }), NOW).moves
+    }
+    const why = 'rollout r0, which it waited for, is failed'
+    expect(moves([])).toMatchObject([{ state: 'failed', reason: why }])
+    // It is away for a moment, and goes when it is back.
+    const off = { connected: false, connectedSinceMs: undefined, awaySinceMs: NOW - 1_000 }
+    expect(moves(['n10'], off)).toEqual([])
+    // Only somebody else can let it go on: nothing is waited for any more.
+    expect(moves(['n10'], { lock: 'mine' })).toMatchObject([
+      {
+        state: 'failed',
+        reason: `${why}; left behind: n10; never had their turn, for they go after these: n11`,
+      },
+    ])
+    expect(moves(['n10', 'n11'], { lock: 'mine' })).toEqual([])
+  })
+
   it('T62: grants nothing while the store is older than what nodes report', () => {
     const snapshot = sampleSnapshot({
       hosts: hosts(1),

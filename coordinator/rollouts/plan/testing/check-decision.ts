@@ -60,7 +60,11 @@ function heldBy(
   let cordon = false
   let act = false
   for (const { step, end } of grants) {
-    if (end?.outcome === 'skipped') continue
+    if (end?.outcome === 'skipped') {
+      // Where no cordon of ours is on it there is none to lift: one that is there is seen on its node.
+      if (step === 'uncordon') cordon = false
+      continue
+    }
     if (step === 'drain') cordon = true
     if (step === 'act') act = end?.outcome !== 'again' && end?.outcome !== 'failed'
     if ((step === 'soak' || step === 'prove') && end?.outcome === 'failed') act = false
@@ -405,7 +409,7 @@ function* clusterProblems(
   }
   if (!box.server) {
     const isBehind = boxes.some(one => one.server && one.joined && one.version !== '1.35.4')
-    if (action === 'upgrade' && isBehind) yield ['ahead of a server']
+    if (action === 'upgrade' && isBehind) yield ['ahead of a server', 'skew']
     return
   }
   const beside = boxes.find(one => {
@@ -548,7 +552,7 @@ function checkEnds(fleet: Fleet, { moves }: Decision): void {
 }
 
 /** Gates that what comes before a host holds, and that stay closed where it has failed or was left behind. */
-const BY_OTHERS = ['rollout', 'cluster', 'order', 'servers', 'canary']
+const BY_OTHERS = ['rollout', 'cluster', 'order', 'servers', 'canary', 'skew']
 /** What a failed host takes from others until somebody mends it. */
 const BY_FAILED = ['budget', 'spread', 'quorum']
 /** So long somebody has to mend it. */
