@@ -76,6 +76,8 @@ async function switchAndJudge(context: StepContext, start: boolean): Promise<Ste
           `the container runtime of the new system does not start: ${problem}`,
         )
       }
+      // It waits for the proof from here on. Cut off before that is written down it is set once more.
+      await rearm(context, say)
       return { kind: 'ok', value: { degraded: verdict.degraded }, detail: verdict.reason }
     }
     untouched = verdict.kind === 'untouched'
@@ -89,15 +91,6 @@ async function switchAndJudge(context: StepContext, start: boolean): Promise<Ste
   if (result.kind === 'stopped') return result
   if (result.kind === 'ok') {
     await record({ kind: 'activated', instance: before.instance, degraded: result.value.degraded })
-    const now = await readBootTime(deps.system)
-    const problem = await rearmDeadMan(deps.units, folder, arm, {
-      stateDir: deps.stateDir,
-      now,
-      // What was announced while the switch ran counts from here as well.
-      afterMs: () => arm.confirmMs + (context.input.states().get(context.operation)?.extendedMs ?? 0),
-    })
-    if (problem !== undefined)
-      context.input.say(`the second timer could not be set, the first one stands: ${problem}`)
     return AGAIN
   }
   if (untouched) {
@@ -107,6 +100,19 @@ async function switchAndJudge(context: StepContext, start: boolean): Promise<Ste
   }
   await claimReturn(context, { by: 'agent', class: result.class, reason: result.reason })
   return AGAIN
+}
+
+/** Sets the timer of the time to be confirmed anew: what the switch took of it is given back. */
+async function rearm(context: StepContext, say: (line: string) => void): Promise<void> {
+  const { deps, input, operation } = context
+  const { folder, arm } = await roundOf(context)
+  const problem = await rearmDeadMan(deps.units, folder, arm, {
+    stateDir: deps.stateDir,
+    now: await readBootTime(deps.system),
+    // What was announced while the switch ran counts from here as well.
+    afterMs: () => arm.confirmMs + (input.states().get(operation)?.extendedMs ?? 0),
+  })
+  if (problem !== undefined) say(`the second timer could not be set, the first one stands: ${problem}`)
 }
 
 type Started =
