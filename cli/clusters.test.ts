@@ -345,6 +345,13 @@ describe('remove', () => {
     expect(err).toContain('anna: left to do: drain, leave, wipe, evict')
     expect(err).toContain('Take [hosts.anna] out of fleet.toml')
     expect(out).toMatch(/drain +needless +it has left\nleave +done[^\n]*\nwipe +done[^\n]*\nevict +done/)
+    // Of a host outside of clusters nothing is left once its machine is evicted.
+    coordinator.machines.push(sampleMachine({ id: 'ef'.repeat(32), host: 'lone' }))
+    expect(await run('remove', 'lone')).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/evict +done/),
+      err: expect.stringContaining('lone is removed. Take [hosts.lone] out of fleet.toml'),
+    })
     const again = await run('remove', 'anna', '--wipe')
     expect(again).toMatchObject({ code: 0, err: expect.stringContaining('nothing is left to do') })
     expect(requests()).toHaveLength(3)

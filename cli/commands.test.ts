@@ -326,6 +326,7 @@ describe('apply', () => {
       onErr: text => text.includes('build') && stop.abort(),
     })
     expect(stopped.code).toBe(exitCodes.interrupted.code)
+    expect(stopped.err).toContain('stopped waiting: 1 of 1 have no outcome yet and go on')
   })
 
   it('shows operations, and one of them in detail', async () => {

@@ -39,7 +39,7 @@ export function exitForStatus(code: status): ExitName {
 export function explainCallError(error: unknown, place: string, cure: string): unknown {
   if (!(error instanceof RpcError)) return error
   const exit = exitForStatus(error.code)
-  const text = escapeLines(error.message)
+  const text = asTyped(escapeLines(error.message))
   if (error.code === status.UNAVAILABLE) {
     return new CliError(exit, `no answer from the coordinator at ${place}: ${text}\n${cure}`, {
       cause: error,
@@ -56,6 +56,14 @@ export function explainCallError(error: unknown, place: string, cure: string): u
     )
   }
   return new CliError(exit, text, { cause: error })
+}
+
+/** Fields of a request by the names of the options that they come from. */
+function asTyped(text: string): string {
+  return text
+    .replace(/^settings\.canaries:/, '--canary:')
+    .replace(/^settings\.([a-z_]+):/, (_, name: string) => `--${name.replaceAll('_', '-')}:`)
+    .replace(/^(sort|select|group_by)\[\d+\]:/, (_, name: string) => `--${name.replaceAll('_', '-')}:`)
 }
 
 /** Line breaks are meant where problems are listed; machines' own words come without. */

@@ -16,7 +16,15 @@ export function watchOption() {
 }
 
 export function whereOption() {
-  return new Option('--where <expr>', 'only machines for which this CEL expression is true')
+  return new Option('--where <expr>', 'only machines for which this CEL expression is true').argParser(
+    parseExpression,
+  )
+}
+
+/** A variable of a shell that nobody set makes an empty one: that is never taken for all there is. */
+export function parseExpression(text: string): string {
+  if (text.trim() === '') throw new InvalidArgumentError('is empty: write `true` for all.')
+  return text
 }
 
 export function keyOption() {

@@ -13,9 +13,8 @@ export async function runCli(words: readonly string[], base: Omit<Cli, 'connecti
   } catch (error) {
     // Help and version come out as errors with code 0; their text, and that of a usage error, is printed already.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.usage.code
-    if (base.signal.aborted && !(error instanceof CliError && error.exit !== 'interrupted')) {
-      return exitCodes.interrupted.code
-    }
+    // What was cut off says nothing of itself; who waited says what goes on without it.
+    if (base.signal.aborted && !(error instanceof CliError)) return exitCodes.interrupted.code
     const { describeFailure } = await import('./explain-error.ts')
     const { exit, text } = describeFailure(error)
     if (text !== '')

@@ -53,8 +53,10 @@ export async function removeHost(cli: Cli, ref: string, options: RemoveOptions):
   await withCoordinator(cli, async connection => {
     let before: FarewellStep | undefined
     let drained = false
+    let host: string | undefined
     for (;;) {
-      const { facts, place } = await readFacts(connection, ref, options.cluster, drained)
+      const { facts, place } = await readFacts(connection, ref, { cluster: options.cluster, drained, host })
+      host = facts.host
       const farewell = decideFarewell(facts, { wipe, dead, drain })
       if (farewell.kind === 'refused') throw new CliError('refused', escapeText(farewell.reason))
       const { next, lines } = farewell
@@ -98,12 +100,20 @@ async function mindCopies(
 async function readFacts(
   connection: Connection,
   ref: string,
-  cluster: string | undefined,
-  drained: boolean,
+  {
+    cluster,
+    drained,
+    host,
+  }: {
+    readonly cluster: string | undefined
+    readonly drained: boolean
+    /** As which it was found before; once it is evicted nothing has to be left that has its name. */
+    readonly host: string | undefined
+  },
 ): Promise<{ readonly facts: FarewellFacts; readonly place: Place | undefined }> {
   const place = await placeIn(connection, ref, cluster)
   const machine = await findMachine(connection, place?.host.host ?? ref)
-  if (!place && !machine) {
+  if (!place && !machine && host === undefined) {
     throw new CliError(
       'notFound',
       `${escapeText(ref)}: is no host of a cluster, and no machine is bound to it; \`muster machines\` lists what there is`,
@@ -111,7 +121,7 @@ async function readFacts(
   }
   const acts = place ? await actsOf(connection, place) : []
   const facts: FarewellFacts = {
-    host: place?.host.host ?? (machine?.host || ref),
+    host: host ?? place?.host.host ?? (machine?.host || ref),
     machine: machine && { id: machine.id, online: machine.online },
     member: place && {
       cluster: place.summary.name,

@@ -1,6 +1,7 @@
 import { pause } from '../../shared/lifecycle.ts'
 import type { Cli } from '../cli.ts'
-import { CliError } from '../exit-codes.ts'
+import { formatDuration } from '../duration.ts'
+import { describeFailure } from '../explain-error.ts'
 import { whileRead } from './while-read.ts'
 
 /** `--watch` without a number. */
@@ -31,8 +32,9 @@ async function watchOn(
     try {
       show(cli, await render())
     } catch (error) {
-      if (!(error instanceof CliError && error.exit === 'unavailable')) throw error
-      show(cli, `${error.message}\n`)
+      const { exit, text } = describeFailure(error)
+      if (exit !== 'unavailable') throw error
+      show(cli, `${text}\nIt is asked again in ${formatDuration(everyMs)}.\n`)
     }
   }
 }

@@ -104,7 +104,7 @@ describe('rollout watch on a terminal', () => {
   it('gives the terminal back when it is stopped', async () => {
     const terminal = new Terminal({ columns: 80, rows: 24 })
     const stop = new AbortController()
-    const { code } = await watch([], {
+    const { code, err } = await watch([], {
       terminal: true,
       screen: () => terminal,
       signal: stop.signal,
@@ -114,6 +114,7 @@ describe('rollout watch on a terminal', () => {
       },
     })
     expect(code).toBe(exitCodes.interrupted.code)
+    expect(err).toMatch(/stopped watching: rollout \S+ goes on/)
     expect(terminal.isOnSecond).toBe(false)
   })
 })

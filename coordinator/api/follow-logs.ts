@@ -2,10 +2,11 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { FollowLogsRequest, FollowLogsResponseSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { invalid, notFound } from '../../shared/rpc/rpc-error.ts'
 import type { MachineDirectory } from '../machines/directory.ts'
+import { latestOperations } from '../machines/latest-operations.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import { type ChangeFeed, logKey } from '../operations/change-feed.ts'
 import { readLogChunks, tailStart } from '../store/logs.ts'
-import { findOperation, newestOperation, type OperationRow } from '../store/operations.ts'
+import { findOperation, type OperationRow } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
 import type { Caller } from './caller.ts'
 
@@ -73,7 +74,7 @@ async function findLogOperation(
   const machine = ref === '' ? undefined : resolveMachine(directory, ref).id
   if (operationId === '') {
     if (machine === undefined) throw invalid('ref: name a host or a machine, or give an operation_id')
-    const newest = await newestOperation(store.db, machine)
+    const newest = (await latestOperations(store.db, [machine])).get(machine)
     if (!newest) throw notFound(`ref: ${ref} has had no operation yet`)
     return newest
   }

@@ -264,7 +264,7 @@ describe('orders other than to a revision', () => {
     const deps = await prepare()
     await expect(order(deps, of({ case: 'reboot', value: {} }))).rejects.toMatchObject({
       code: status.FAILED_PRECONDITION,
-      message: 'olaf: its own configuration forbids reboot',
+      message: 'olaf: its own configuration forbids reboot: add it to services.muster.agent.allow there',
     })
     const wrong: NonNullable<Wanted['action']>[] = [
       { case: undefined },

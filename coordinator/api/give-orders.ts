@@ -162,11 +162,12 @@ async function lockProblems(
     const assignment = directory.assignment(entry.id)
     if (assignment.kind !== 'host') return []
     const lock = locks.get(assignment.host)
-    if (lock !== undefined) return [`${ref}: is locked (${lock}); \`muster unlock\` lets it be touched`]
+    if (lock !== undefined)
+      return [`${ref}: is locked (${lock}); \`muster unlock ${assignment.host}\` lets it be touched`]
     const pin = needsRevision(action.word) ? pins.get(assignment.host) : undefined
     if (pin === undefined || pin.revision === revision?.manifest.number) return []
     return [
-      `${ref}: is pinned to revision ${pin.revision} (${pin.why}); \`muster unpin\` lets it go elsewhere`,
+      `${ref}: is pinned to revision ${pin.revision} (${pin.why}); \`muster unpin ${assignment.host}\` lets it go elsewhere`,
     ]
   })
 }

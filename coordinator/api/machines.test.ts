@@ -162,7 +162,9 @@ describe('bindings by hand', () => {
       targetOf({ host: 'nas' }),
       targetOf({ host: 'elsa', binding: { serial: 'nobody' } }),
     ])
-    await expect(bind(fleet, 'olaf', id(1))).rejects.toThrow('is machine')
+    await expect(bind(fleet, 'olaf', id(1))).rejects.toThrow(
+      `the fleet file makes machine ${id(0).slice(0, 12)} olaf; change [hosts.olaf] there`,
+    )
     await expect(bind(fleet, 'sven', id(1))).rejects.toThrow('has no host sven')
     await expect(bind(fleet, 'elsa', id(1))).rejects.toThrow('serial nobody')
     await expect(bind(fleet, 'nas', id(0))).rejects.toThrow('makes this machine olaf')

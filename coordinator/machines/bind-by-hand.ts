@@ -15,10 +15,14 @@ export async function bindByHand(
   checkHostName(directory, host)
   const other = directory.claimants(host).find(id => id !== machineId)
   const bound = await bindingOfHost(tx, host)
-  const taken = bound && bound.machine !== machineId ? bound.machine : other
-  if (taken !== undefined) {
+  if (bound && bound.machine !== machineId) {
     throw exists(
-      `host: ${host} is machine ${taken.slice(0, 12)} already; unbind it first (\`muster unbind ${host}\`), or evict that machine`,
+      `host: ${host} is machine ${bound.machine.slice(0, 12)} already; unbind it first (\`muster unbind ${host}\`), or evict that machine`,
+    )
+  }
+  if (other !== undefined) {
+    throw exists(
+      `host: the fleet file makes machine ${other.slice(0, 12)} ${host}; change [hosts.${host}] there and publish, or evict that machine (\`muster evict ${other.slice(0, 12)}\`)`,
     )
   }
   const assignment = directory.preview(machineId, host)

@@ -25,6 +25,7 @@ export function showConditions(
   const add = (kind: string, reason: string, sinceMs = nowMs) => {
     shown.push({ class: kind, reason, sinceMs })
   }
+  const name = assignment.kind === 'host' ? assignment.host : entry.id.slice(0, 12)
   const since = entry.admittedAtMs
   if (entry.state === 'enrolled' && since !== undefined && nowMs - since > settings.stuckAfterMs) {
     const reason =
@@ -51,11 +52,18 @@ export function showConditions(
     }
     if (entry.onHold) {
       const { reason, sinceMs } = entry.onHold
-      add('held', `${reason || 'no reason was given'}; it obeys again after \`muster resume\``, sinceMs)
+      add(
+        'held',
+        `${reason || 'no reason was given'}; it obeys again after \`muster resume ${name}\``,
+        sinceMs,
+      )
     }
     if (entry.quarantined > 0) {
       const what = entry.quarantined === 1 ? 'a system' : `${entry.quarantined} systems`
-      add('quarantined', `${what} failed on it and will not be tried again; \`muster retry\` lifts that`)
+      add(
+        'quarantined',
+        `${what} failed on it and will not be tried again; \`muster retry ${name}\` lifts that`,
+      )
     }
     if (assignment.kind === 'conflict') add('conflict', assignment.reason)
     if (proposal.kind !== 'none') add('acted-as', textOfProposal(entry.id, proposal))

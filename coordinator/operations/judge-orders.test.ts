@@ -91,7 +91,9 @@ describe('judgeOrders', () => {
       const history = [past('op-1', 1)]
       expect(judge(wanted(word), candidate('olaf', { allowed, history }))).toEqual({
         kind: 'refused',
-        problems: [`olaf: its own configuration forbids ${word}`],
+        problems: [
+          `olaf: its own configuration forbids ${word}: add it to services.muster.agent.allow there`,
+        ],
       })
       // To allow nothing is to say so; a node that has not said is ordered, and refuses by itself.
       expect(judge(wanted(word), candidate('olaf', { allowed: [], history })).kind).toBe('refused')

@@ -112,10 +112,10 @@ function judgeOne(wanted: WantedOrder, candidate: OrderCandidate): OrderDecision
   if (assignment.kind === 'conflict') return `is in conflict: ${assignment.reason}`
   if (assignment.kind === 'none') return `is no host: ${assignment.reason}`
   if (onHold !== undefined && !OBEYED_ON_HOLD.includes(word)) {
-    return `is on hold (${onHold}); \`muster resume\` makes it obey again`
+    return `is on hold (${onHold}); \`muster resume ${assignment.host}\` makes it obey again`
   }
   if (isChange(word) && candidate.allowed && !candidate.allowed.includes(word)) {
-    return `its own configuration forbids ${word}`
+    return `its own configuration forbids ${word}: add it to services.muster.agent.allow there`
   }
   const decided = decide(wanted, candidate)
   if (typeof decided === 'string') return decided

@@ -41,7 +41,7 @@ export function freezeSettings(
     throw invalid(`settings.max_failures: must be at most ${ROLLOUT_BOUNDS.maxFailures.most}`)
   }
   if (asked?.maxFailures && failure !== 'continue') {
-    throw invalid('settings.max_failures: has a meaning only where on_failure is continue')
+    throw invalid('settings.max_failures: has a meaning with --on-failure continue alone')
   }
   const soakMs = durationOf('soak', asked?.soak, ROLLOUT_BOUNDS.soakMs) ?? policy.soakMs
   const canarySoakMs =

@@ -35,6 +35,16 @@ describe('a host that was left behind', () => {
       state: RolloutState.SUCCEEDED,
       hosts: [{ reason: 'revision 1 failed there and is not tried again, until `muster retry n1`' }],
     })
+    // Nothing is proved by it: who waits for its success begins nothing.
+    const { rollout: next } = await five.begin(deps, {
+      requestId: 'two',
+      refs: ['n2'],
+      after: [rollout?.id ?? ''],
+    })
+    expect(await findRollout(five.fleet.store.db, next?.id ?? '')).toMatchObject({
+      state: 'failed',
+      reason: `rollout ${rollout?.id}, which it waited for, left all behind`,
+    })
   })
 
   it('T56: is one that refuses the same system under another number, and fails the rollout of nobody', async () => {

@@ -171,15 +171,6 @@ export async function hasOperations(db: Kysely<Database>, machine: string): Prom
   return found.length > 0
 }
 
-/** The operation of a machine that was ordered last. */
-export async function newestOperation(
-  db: Kysely<Database>,
-  machine: string,
-): Promise<OperationRow | undefined> {
-  const [row] = await listOperationRows(db, { machine, limit: 1 })
-  return row
-}
-
 /** Of these machines the newest operation that found out what this manifest would change there. */
 export async function newestPlans(
   db: Kysely<Database>,

@@ -1,4 +1,5 @@
 import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
+import { MOVED_NOBODY } from '../rollouts/plan/rollout-snapshot.ts'
 import type {
   RolloutGrantsTable,
   RolloutHostsTable,
@@ -91,14 +92,29 @@ export async function listRolloutRows(
   return await query.orderBy('started', 'desc').orderBy('id', 'desc').limit(input.limit).execute()
 }
 
-/** States of the rollouts named, for those that wait for them. */
+/** States of the rollouts named, for those that wait for them: `MOVED_NOBODY` where one has succeeded and left all its hosts behind. */
 export async function statesOfRollouts(
   db: Kysely<Database>,
   ids: readonly string[],
 ): Promise<ReadonlyMap<string, string>> {
   if (ids.length === 0) return new Map()
   const rows = await db.selectFrom('rollouts').select(['id', 'state']).where('id', 'in', ids).execute()
-  return new Map(rows.map(({ id, state }) => [id, state]))
+  const over = rows.flatMap(({ id, state }) => (state === 'succeeded' ? [id] : []))
+  const ends =
+    over.length === 0
+      ? []
+      : await db
+          .selectFrom('rollout_hosts')
+          .select(['rollout', 'ended_as'])
+          .where('rollout', 'in', over)
+          .where('ended_as', 'in', ['done', 'left'])
+          .distinct()
+          .execute()
+  const has = (rollout: string, how: string) =>
+    ends.some(end => end.rollout === rollout && end.ended_as === how)
+  return new Map(
+    rows.map(({ id, state }) => [id, has(id, 'left') && !has(id, 'done') ? MOVED_NOBODY : state]),
+  )
 }
 
 /** Members of rollouts, in the order of their turns. */

@@ -113,7 +113,7 @@ function memberOf({ directory }: RollOutActDeps, { host, cluster }: ActAsk, { ex
 /** Rollouts pass a locked host by; who names it is told so at once. */
 async function lockProblems({ store }: RollOutActDeps, host: string): Promise<readonly string[]> {
   const lock = (await allLocks(store.db)).find(each => each.host === host)
-  return lock ? [`${host}: is locked (${lock.why}); \`muster unlock\` lets it be touched`] : []
+  return lock ? [`${host}: is locked (${lock.why}); \`muster unlock ${host}\` lets it be touched`] : []
 }
 
 async function repeated(deps: RollOutActDeps, row: RolloutRow, { intent }: ActAsk): Promise<Response> {

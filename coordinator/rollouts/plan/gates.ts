@@ -12,7 +12,7 @@ import { hasGates, type LastSteps, ownGates } from './own-gates.ts'
 import type { Placements } from './placements.ts'
 import type { Predecessors } from './predecessors.ts'
 import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
-import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
+import { type HostView, MOVED_NOBODY, type RolloutSnapshot } from './rollout-snapshot.ts'
 import type { Standing } from './standing.ts'
 import type { WallClocks } from './window-open.ts'
 
@@ -115,13 +115,17 @@ function* stopsAll({ snapshot, rollout }: GateInput): Iterable<Wait> {
   for (const id of rollout.after) {
     const state = snapshot.others.get(id)
     if (state === 'succeeded') continue
-    yield { gate: 'rollout', reason: `rollout ${id} is ${state ?? 'not known'}`, opens: 'it has succeeded' }
+    yield { gate: 'rollout', reason: `rollout ${id} ${howItStands(state)}`, opens: 'it has succeeded' }
   }
   const reverted = rollout.reverts === undefined ? undefined : snapshot.others.get(rollout.reverts)
   if (reverted === 'running' || reverted === 'paused' || reverted === 'ending') {
     yield { gate: 'rollout', reason: `rollout ${rollout.reverts} is ${reverted}`, opens: 'it is over' }
   }
 }
+
+/** Of a rollout that another one waits for. */
+export const howItStands = (state: string | undefined): string =>
+  state === MOVED_NOBODY ? 'left all behind' : `is ${state ?? 'not known'}`
 
 /** Whether anything can be asked of the machine at all. */
 function* reachable(input: GateInput): Iterable<Wait> {

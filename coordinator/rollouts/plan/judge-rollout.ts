@@ -1,9 +1,12 @@
 import type { RolloutMove, Wait } from './decision.ts'
-import { LEAVES_BEHIND } from './gates.ts'
+import { howItStands, LEAVES_BEHIND } from './gates.ts'
 import { newestGrants } from './host-steps.ts'
 import type { HostRecord, RolloutRecord } from './rollout-record.ts'
-import type { HostView, RolloutSnapshot } from './rollout-snapshot.ts'
+import { type HostView, MOVED_NOBODY, type RolloutSnapshot } from './rollout-snapshot.ts'
 import type { Standing } from './standing.ts'
+
+/** How a rollout stands that will never have succeeded. */
+const LOST: readonly string[] = ['failed', 'aborted', MOVED_NOBODY]
 
 /** Hosts that failed, and why, in the order in which they are named. */
 export function failuresOf(standing: Standing): readonly string[] {
@@ -51,9 +54,9 @@ export function judgeRollout(
   if (underWay) return undefined
   const whatFailed = failed.length === 0 ? '' : `${failed.length} failed: ${failed.slice(0, 3).join('; ')}`
   if (rollout.state === 'ending') return end(rollout.endsAs ?? 'aborted', whatFailed)
-  const lost = rollout.after.find(id => ['failed', 'aborted'].includes(others.get(id) ?? 'aborted'))
+  const lost = rollout.after.find(id => LOST.includes(others.get(id) ?? 'aborted'))
   const whyLost =
-    lost === undefined ? '' : `rollout ${lost}, which it waited for, is ${others.get(lost) ?? 'not known'}`
+    lost === undefined ? '' : `rollout ${lost}, which it waited for, ${howItStands(others.get(lost))}`
   // For whom an operator opened that gate it goes on.
   const isLost = (name: string) => lost !== undefined && waitsAt('rollout', waits.get(name))
   if (rest.length > 0 && rest.every(isLost)) return end('failed', whyLost)

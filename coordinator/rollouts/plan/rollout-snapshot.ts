@@ -3,11 +3,14 @@ import type { QuorumReading } from '../../clusters/quorum.ts'
 import type { Disturbance, NodeEvidence } from './new-evidence.ts'
 import type { RolloutRecord } from './rollout-record.ts'
 
+/** How a rollout stands to one that waits for it which has succeeded in the eyes of who began it, and left all its hosts behind: it has proved nothing. */
+export const MOVED_NOBODY = 'moved-nobody'
+
 /** All that a decision about rollouts rests on. */
 export interface RolloutSnapshot {
   /** Those that are not over, oldest first. */
   readonly rollouts: readonly RolloutRecord[]
-  /** States of the rollouts that others wait for; one that is missing does not exist. */
+  /** States of the rollouts that others wait for, or `MOVED_NOBODY`; one that is missing does not exist. */
   readonly others: ReadonlyMap<string, string>
   /** Every host that a machine is, or that a rollout has, by name. */
   readonly hosts: ReadonlyMap<string, HostView>

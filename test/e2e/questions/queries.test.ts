@@ -117,6 +117,16 @@ describe('what is shown again and again', () => {
     program.child.stdout?.destroy()
     expect(await program.finished).toMatchObject({ code: 0, stderr: '' })
   })
+
+  it('is an error in words where the disk that it goes to is full', async () => {
+    const script = 'exec "$0" "$1" machines -o json > /dev/full'
+    const env = { MUSTER_SOCKET: fleet.socket, MUSTER_CONFIG_HOME: join(fleet.dir, 'operator') }
+    const words = ['-c', script, process.execPath, programFile('muster')]
+    await using program = new Program('sh', words, { env })
+    const { code, stderr } = await program.finished
+    expect(stderr).toMatch(/^muster: standard output: ENOSPC[^\n]*\n$/)
+    expect(code).toBe(1)
+  })
 })
 
 describe('questions asked live of a real fleet', () => {
