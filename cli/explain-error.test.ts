@@ -12,7 +12,7 @@ it('names what a person typed, and not the field of the request that it became',
     '--max-failures: has a meaning with --on-failure continue alone',
   )
   expect(told('settings.canaries: at most 100')).toBe('--canary: at most 100')
-  expect(told('sort[0]: x is not known')).toBe('--sort: x is not known')
-  expect(told('group_by[1]: is an aggregate')).toBe('--group-by: is an aggregate')
+  expect(told('sort[0]: x is not known')).toBe('--sort[0]: x is not known')
+  expect(told('group_by[1]: is an aggregate')).toBe('--group-by[1]: is an aggregate')
   expect(told('host: nobody is the settings.soak: of it')).toBe('host: nobody is the settings.soak: of it')
 })

@@ -63,7 +63,10 @@ function asTyped(text: string): string {
   return text
     .replace(/^settings\.canaries:/, '--canary:')
     .replace(/^settings\.([a-z_]+):/, (_, name: string) => `--${name.replaceAll('_', '-')}:`)
-    .replace(/^(sort|select|group_by)\[\d+\]:/, (_, name: string) => `--${name.replaceAll('_', '-')}:`)
+    .replace(
+      /^(sort|select|group_by)(\[\d+\]:)/,
+      (_, name: string, at: string) => `--${name.replace('_', '-')}${at}`,
+    )
 }
 
 /** Line breaks are meant where problems are listed; machines' own words come without. */
