@@ -2,6 +2,7 @@
 # cluster is in the agent's file, never here: the configurations of all servers are alike.
 {
   config,
+  options,
   lib,
   pkgs,
   ...
@@ -20,7 +21,9 @@ let
   # Not every release of nixpkgs has the option.
   containerdTemplate = k3s.containerdConfigTemplate or null;
   # What is told to k3s beside its options, wherever it stands. What is made only at a build cannot be read here.
-  words = lib.concatMap (lib.splitString " ") (lib.toList k3s.extraFlags);
+  words = lib.concatMap (flags: lib.filter builtins.isString (builtins.split "[[:space:]\"'\\]+" flags)) (
+    lib.toList k3s.extraFlags
+  );
   configPath = k3s.configPath or null;
   isConfig = name: builtins.match "rancher/k3s/config[.]yaml([.]d/.*)?" name != null;
   configLines = lib.concatMap (lib.splitString "\n") (
@@ -38,8 +41,26 @@ let
     lib.any (word: builtins.match flags word != null) words
     || lib.any (line: builtins.match "[[:space:]]*['\"]?(${names})[+]?['\"]?[[:space:]]*:.*" line != null) configLines
     || lib.any (name: (config.systemd.services.k3s.environment.${name} or null) != null) variables;
+
+  ownFlags =
+    lib.optionals isServer (
+      map (name: "--tls-san=${name}") cfg.certificateNames
+      ++ lib.optional (cfg.apiPort != 6443) "--https-listen-port=${toString cfg.apiPort}"
+      ++ lib.optional (cfg.podCidr != null) "--cluster-cidr=${cfg.podCidr}"
+      ++ lib.optional (cfg.serviceCidr != null) "--service-cidr=${cfg.serviceCidr}"
+      ++ lib.optional (cfg.clusterDomain != "cluster.local") "--cluster-domain=${cfg.clusterDomain}"
+    )
+    ++ lib.optional (cfg.nodeInterface != null) "--flannel-iface=${cfg.nodeInterface}";
+  isOurs = cfg.enable && cfg.distribution == "k3s" && !cfg.existing;
+  # As mkForce says it.
+  isForced = options.services.k3s.extraFlags.highestPrio < 100;
 in
 {
+  # A person's flags come after ours. They may be one string, with which no list of ours would join, so ours are no definition.
+  options.services.k3s.extraFlags = lib.mkOption {
+    apply = flags: if isOurs && !isForced then ownFlags ++ lib.toList flags else flags;
+  };
+
   config = lib.mkIf (cfg.enable && cfg.distribution == "k3s") (
     lib.mkMerge [
       {
@@ -112,16 +133,6 @@ in
           nodeIP = soft shared.nodeAddress;
           nodeLabel = soft (lib.mapAttrsToList (name: value: "${name}=${value}") cfg.nodeLabels);
           nodeTaint = soft cfg.nodeTaints;
-          # Not a default: flags of a person's own come on top.
-          extraFlags =
-            lib.optionals isServer (
-              map (name: "--tls-san=${name}") cfg.certificateNames
-              ++ lib.optional (cfg.apiPort != 6443) "--https-listen-port=${toString cfg.apiPort}"
-              ++ lib.optional (cfg.podCidr != null) "--cluster-cidr=${cfg.podCidr}"
-              ++ lib.optional (cfg.serviceCidr != null) "--service-cidr=${cfg.serviceCidr}"
-              ++ lib.optional (cfg.clusterDomain != "cluster.local") "--cluster-domain=${cfg.clusterDomain}"
-            )
-            ++ lib.optional (cfg.nodeInterface != null) "--flannel-iface=${cfg.nodeInterface}";
         };
 
         systemd.services.k3s = lib.mkMerge [

@@ -56,8 +56,28 @@ describe.skipIf(why !== undefined)(`k3s ${why ?? ''}`, () => {
     ])
   })
 
+  const flagsOf = (settings: string) => {
+    const made = configurationsOf({ distribution: 'k3s', cluster: 'node-interface = "eth0"', settings })
+    return ['n1', 'w1'].map(host => commandOf(machineOf(made, host), 'k3s.service').split('node-ip=')[1])
+  }
+
+  test('takes a person’s flags as one string and as a list, after its own; what is forced is alone', () => {
+    const names =
+      '--tls-san=n1 --tls-san=n2 --tls-san=n3 --tls-san=10.0.0.11 --tls-san=10.0.0.12 --tls-san=10.0.0.13'
+    const before = [`10.0.0.11 ${names} --flannel-iface=eth0`, '10.0.0.21 --flannel-iface=eth0']
+    const more = '--disable=traefik --v=2'
+    expect(flagsOf('')).toEqual(before)
+    for (const flags of [`"${more}"`, 'toString [ "--disable=traefik" "--v=2" ]', `[ "${more}" ]`])
+      expect(flagsOf(`services.k3s.extraFlags = ${flags};`)).toEqual(before.map(own => `${own} ${more}`))
+    expect(flagsOf(`services.k3s.extraFlags = lib.mkForce "${more}";`)).toEqual([
+      `10.0.0.11 ${more}`,
+      `10.0.0.21 ${more}`,
+    ])
+  })
+
   test.each([
     ['services.k3s.token = "secret";', 'would lie in the store'],
+    ['services.k3s.extraFlags = "--disable=traefik \\\\\\n\\t--cluster-init";', 'who founds the cluster'],
     ['services.k3s.clusterInit = true;', 'who founds the cluster'],
     ['services.k3s.serverAddr = "https://10.0.0.11:6443";', 'who founds the cluster'],
     ['services.k3s.extraFlags = [ "--data-dir=/srv/k3s" ];', 'mount a file system of your own there'],
