@@ -36,7 +36,7 @@ let
     long: short: variables:
     let
       names = lib.concatStringsSep "|" long;
-      flags = "--?(${names})(=.*)?|-(${lib.concatStringsSep "|" short})(=.*)?";
+      flags = "--?(${names})(=.*)?" + lib.optionalString (short != [ ]) "|-(${lib.concatStringsSep "|" short})(=.*)?";
     in
     lib.any (word: builtins.match flags word != null) words
     || lib.any (line: builtins.match "[[:space:]]*['\"]?(${names})[+]?['\"]?[[:space:]]*:.*" line != null) configLines
@@ -71,6 +71,13 @@ in
             message = ''
               services.k3s: what lies in /var/lib/rancher/k3s is what keeps a machine of a cluster from founding another one. Leave
               --data-dir out, in files and the environment too, and mount a file system of your own there (fileSystems."/var/lib/rancher/k3s").
+            '';
+          }
+          {
+            assertion = isServer -> !(says [ "datastore-endpoint" "disable-etcd" ] [ ] [ "K3S_DATASTORE_ENDPOINT" ]);
+            message = ''
+              services.k3s: a cluster of Muster's keeps its state in the etcd that k3s runs. Only that grows by servers, and a server that was a
+              member once does not start without it. Leave --datastore-endpoint and --disable-etcd out, in files and the environment too.
             '';
           }
         ];

@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { whyNoNixTests } from '../nix-library.ts'
-import { commandOf, configurationsOf, HOSTS, machineOf, service } from './cluster-fleet.ts'
+import {
+  commandOf,
+  configurationsOf,
+  HOSTS,
+  machineOf,
+  ownConfigurationOf,
+  service,
+} from './cluster-fleet.ts'
 
 const why = whyNoNixTests()
 
@@ -102,10 +109,29 @@ describe.skipIf(why !== undefined)(`k3s ${why ?? ''}`, () => {
     ['services.k3s.extraFlags = [ "--token=secret" ];', 'would lie in the store'],
     ['services.k3s.extraFlags = [ "-t secret" ];', 'would lie in the store'],
     ['systemd.services.k3s.environment.K3S_AGENT_TOKEN = "secret";', 'would lie in the store'],
-  ])('K8, K15, K20: refuses %s', (settings, message) => {
+    [
+      'services.k3s.extraFlags = [ "--datastore-endpoint=postgres://u:pw@db/k3s" ];',
+      'the etcd that k3s runs',
+    ],
+    ['services.k3s.extraFlags = "--disable-etcd";', 'the etcd that k3s runs'],
+    ['systemd.services.k3s.environment.K3S_DATASTORE_ENDPOINT = "mysql://db";', 'the etcd that k3s runs'],
+    [
+      'environment.etc."rancher/k3s/config.yaml".text = "datastore-endpoint: mysql://db";',
+      'the etcd that k3s runs',
+    ],
+  ])('K6, K8, K15, K20: refuses %s', (settings, message) => {
     expect(configurationsOf({ distribution: 'k3s', settings }).n1?.failedAssertions).toEqual([
       expect.stringContaining(message),
     ])
+  })
+
+  test('K6: a cluster that ran before with another datastore is refused as well, and a worker has no datastore', () => {
+    const settings = 'services.k3s.extraFlags = "--disable-etcd";'
+    const existing = `${settings} muster.kubernetes.existing = true; services.k3s.enable = true; services.k3s.package = e.nixpkgs.packages.k3s_1_34;`
+    const hosts = HOSTS.replace('[hosts.n1]', '[hosts.n1]\nconfig = "nixosConfigurations.n1"')
+    const own = ownConfigurationOf('n1', { distribution: 'k3s', hosts, settings: existing })
+    expect(own.failedAssertions).toEqual([expect.stringContaining('the etcd that k3s runs')])
+    expect(configurationsOf({ distribution: 'k3s', settings }).w1?.failedAssertions).toEqual([])
   })
 
   test('takes flags and files that say nothing of that, and only begin alike', () => {
