@@ -10,6 +10,7 @@ let
   k0s = config.services.k0s;
   shared = import ../../lib/clusters.nix { inherit lib config; };
   packages = import ./packages.nix { inherit lib pkgs; cfg = cfg // { inherit (config.muster) cluster; }; };
+  types = import ../../lib/types.nix { inherit lib; };
   inherit (shared) soft isServer isWorker;
   chosen = packages.choose "k0s";
   bash = lib.getExe' pkgs.bash "bash";
@@ -73,6 +74,13 @@ in
             message = ''
               services.k0s.controller.isLeader says who founds the cluster. That can move, so the agent writes it to
               ${shared.startFile}; leave it alone.
+            '';
+          }
+          {
+            assertion = !types.endsInStore k0s.tokenFile;
+            message = ''
+              services.k0s.tokenFile: a file of the store can be read by everybody on the machine. Name one outside of it, as a string: a
+              path literal would be copied there.
             '';
           }
           {

@@ -12,6 +12,7 @@ let
   k3s = config.services.k3s;
   shared = import ../../lib/clusters.nix { inherit lib config; };
   packages = import ./packages.nix { inherit lib pkgs; cfg = cfg // { inherit (config.muster) cluster; }; };
+  types = import ../../lib/types.nix { inherit lib; };
   inherit (shared) soft isServer;
   chosen = packages.choose "k3s";
   guard = "${lib.getExe' pkgs.bash "bash"} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member /var/lib/rancher/k3s/server/db/etcd/member";
@@ -26,9 +27,17 @@ let
   );
   configPath = k3s.configPath or null;
   isConfig = name: builtins.match "rancher/k3s/config[.]yaml([.]d/.*)?" name != null;
+  # Of a file that is there when this is evaluated, in a repository or copied from one.
+  textOf =
+    file:
+    let
+      context = builtins.attrValues (builtins.getContext file);
+      isThere = builtins.isPath file || (builtins.isString file && context != [ ] && lib.all (one: one == { path = true; }) context);
+    in
+    if isThere then builtins.readFile file else "";
   configLines = lib.concatMap (lib.splitString "\n") (
-    lib.optional (builtins.isPath configPath) (builtins.readFile configPath)
-    ++ lib.mapAttrsToList (_: file: if file.text == null then "" else file.text) (
+    [ (textOf configPath) ]
+    ++ lib.mapAttrsToList (_: file: if file.text == null then textOf file.source else file.text) (
       lib.filterAttrs (name: file: file.enable && isConfig name) config.environment.etc
     )
   );
@@ -116,6 +125,14 @@ in
             message = ''
               services.k3s.token and agentToken, or such a flag, file or environment, would lie in the store, which everybody on the machine can read. Leave them empty: the
               agent writes the tokens to ${shared.runDir}. A token of your own goes into a file that tokenFile names.
+            '';
+          }
+          {
+            assertion = !lib.any types.endsInStore [ k3s.tokenFile k3s.agentTokenFile k3s.environmentFile ];
+            message = ''
+              services.k3s.tokenFile, agentTokenFile, environmentFile: a file of the store can be read by everybody on the machine. Name one
+              outside of it, as a string: a path literal would be copied there. Variables that are no secret go into
+              systemd.services.k3s.environment.
             '';
           }
           {

@@ -92,6 +92,21 @@ describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
     ])
   })
 
+  test('K15: refuses a join token of the store, and a path literal, which would be copied there', () => {
+    const files = { tok: 's3cret' }
+    for (const file of ['SRC/tok', '("" + SRC/tok)']) {
+      const settings = `services.k0s.tokenFile = ${file};`
+      const { n1, w1 } = configurationsOf({ distribution: 'k0s', settings, files })
+      for (const machine of [n1, w1])
+        expect(machine?.failedAssertions).toEqual([
+          expect.stringContaining('services.k0s.tokenFile: a file of'),
+        ])
+    }
+    const outside = configurationsOf({ distribution: 'k0s', settings: 'services.k0s.tokenFile = "/run/t";' })
+    expect(outside.w1?.failedAssertions).toEqual([])
+    expect(words(machineOf(outside, 'w1'))).toContain('--token-file=/run/t')
+  })
+
   const kubeletOf = (extraArgs: string) => {
     const settings = `services.k0s.extraArgs = ${JSON.stringify(extraArgs)};`
     const { w1 } = configurationsOf({ distribution: 'k0s', settings })

@@ -134,6 +134,33 @@ describe.skipIf(why !== undefined)(`k3s ${why ?? ''}`, () => {
     expect(configurationsOf({ distribution: 'k3s', settings }).w1?.failedAssertions).toEqual([])
   })
 
+  const files = { tok: 's3cret', 'cfg.yaml': 'cluster-init: true\ntoken: s3cret' }
+
+  test.each(['tokenFile', 'agentTokenFile', 'environmentFile'])(
+    'K15: refuses a file of the store as %s, and a path literal, which would be copied there',
+    option => {
+      for (const file of ['SRC/tok', '("" + SRC/tok)', '(builtins.toFile "t" "s3cret")']) {
+        const settings = `services.k3s.${option} = ${file};`
+        expect(configurationsOf({ distribution: 'k3s', settings, files }).n1?.failedAssertions).toEqual([
+          expect.stringContaining('a file of the store can be read by everybody'),
+        ])
+      }
+    },
+  )
+
+  test.each([
+    'environment.etc."rancher/k3s/config.yaml".source = SRC/cfg.yaml;',
+    'environment.etc."rancher/k3s/config.yaml".source = "" + SRC/cfg.yaml;',
+    'environment.etc."rancher/k3s/config.yaml.d/mine.yaml".source = "" + SRC + "/cfg.yaml";',
+    'services.k3s.configPath = SRC/cfg.yaml;',
+    'services.k3s.configPath = "" + SRC + "/cfg.yaml";',
+  ])('K8, K15: refuses what a file says that is there, as it does the same text: %s', settings => {
+    expect(configurationsOf({ distribution: 'k3s', settings, files }).n1?.failedAssertions).toEqual([
+      expect.stringContaining('would lie in the store'),
+      expect.stringContaining('who founds the cluster'),
+    ])
+  })
+
   test('takes flags and files that say nothing of that, and only begin alike', () => {
     const settings = `services.k3s.extraFlags = [ "--token-file=/run/keys/t" "--disable=servicelb" "--secrets-encryption" ];
       environment.etc."rancher/k3s/config.yaml".text = "server-ca: x\\nkubelet-arg:\\n- max-pods=200";`
