@@ -112,12 +112,13 @@ in
               "worker"
           );
           package = soft (if shared.isApart then packages.fromProfile [ "k0s" ] else chosen);
+          checkedBy = soft chosen;
           clusterName = soft (toString config.muster.cluster);
           tokenFile = soft shared.tokenFile;
           # The founder has no token, and nobody is the founder by its configuration.
           tokenArgument = lib.mkIf isServer (soft "$MUSTER_K0S_JOIN");
           # Not a path of the store, so that the unit does not change with the configuration.
-          configFile = soft (if shared.isDynamic then filled else "/etc/k0s/k0s.yaml");
+          startedWith = soft (if shared.isDynamic then filled else "/etc/k0s/k0s.yaml");
           spec = {
             api = {
               # Workers do not read it, but the option must have a value.
@@ -150,7 +151,7 @@ in
         # `k0s backup` puts what lies at its usual place into the archive, and `k0s restore` makes a datastore at the address that is there.
         environment.etc = lib.mkIf fillsAddress {
           "k0s/k0s.yaml".source = filled;
-          ${unfilled}.source = k0s.configuration;
+          ${unfilled}.source = k0s.configFile;
           "muster/cluster/k0s-config.sh".source = ./scripts/k0s-config.sh;
         };
 
