@@ -16,6 +16,7 @@ let
         h = 3600000;
       }
       .${builtins.elemAt parts 1};
+  inStore = path: path == builtins.storeDir || lib.hasPrefix "${builtins.storeDir}/" path;
 in
 {
   hostPort = lib.types.strMatching "([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+]):[0-9]{1,5}" // {
@@ -50,7 +51,9 @@ in
       '';
     };
 
-  inStore = path: path == builtins.storeDir || lib.hasPrefix "${builtins.storeDir}/" path;
+  inherit inStore;
+  # A path literal is copied there by whatever names it.
+  endsInStore = path: path != null && (builtins.isPath path || inStore (toString path));
 
   belowVarLib = path: builtins.match "/var/lib/[A-Za-z0-9_-][A-Za-z0-9._-]*" path != null;
 

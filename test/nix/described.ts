@@ -48,6 +48,7 @@ const described = z.object({
   systemName: z.string(),
   hostPlatform: z.string(),
   openssh: z.boolean(),
+  checks: z.array(z.string()),
   systemPackages: z.array(z.string()),
   muster: z.record(z.string(), z.unknown()).nullable(),
   kernelParams: z.array(z.string()),

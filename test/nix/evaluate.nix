@@ -55,6 +55,7 @@ let
       systemName = config.system.name;
       hostPlatform = config.nixpkgs.hostPlatform;
       openssh = config.services.openssh.enable;
+      checks = map (check: check.script) config.system.checks;
       systemPackages = map (package: package.name) config.environment.systemPackages;
       muster = if config ? muster then removeAttrs config.muster [ "kubernetes" ] else null;
       inherit (config.boot) kernelParams;

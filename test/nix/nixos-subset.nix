@@ -172,6 +172,7 @@ in
     services.openssh.enable = option types.bool false;
     # What NixOS defines in it whatever else is set: its own programs.
     system.build = option (types.lazyAttrsOf types.package) { };
+    system.checks = option (types.listOf types.package) [ ];
     system.name = option types.str (if config.networking.hostName == "" then "unnamed" else config.networking.hostName);
     systemd.package = mkOption { type = types.package; };
     systemd.mounts = option (types.listOf mount) [ ];

@@ -63,6 +63,7 @@ let
       # Really in the store, so that a test sees what the file holds and refers to.
       writeText = builtins.toFile;
       # What they would hold, for tests to see.
+      runCommand = name: _: script: package name // { inherit script; };
       linkFarm = name: entries: package name // { inherit entries; };
       buildEnv = { name, paths, ... }: package name // { inherit paths; };
     };

@@ -10,6 +10,7 @@ let
   k0s = config.services.k0s;
   shared = import ../../lib/clusters.nix { inherit lib config; };
   packages = import ./packages.nix { inherit lib pkgs; cfg = cfg // { inherit (config.muster) cluster; }; };
+  types = import ../../lib/types.nix { inherit lib; };
   inherit (shared) soft isServer isWorker;
   chosen = packages.choose "k0s";
   bash = lib.getExe' pkgs.bash "bash";
@@ -76,6 +77,13 @@ in
             '';
           }
           {
+            assertion = !types.endsInStore k0s.tokenFile;
+            message = ''
+              services.k0s.tokenFile: a file of the store can be read by everybody on the machine. Name one outside of it, as a string: a
+              path literal would be copied there.
+            '';
+          }
+          {
             assertion = lib.all (repository: !(repository ? password)) (k0s.spec.extensions.helm.repositories or [ ]);
             message = ''
               services.k0s.spec.extensions.helm: the password of a repository would lie in the store, which everybody on the machine can
@@ -104,12 +112,13 @@ in
               "worker"
           );
           package = soft (if shared.isApart then packages.fromProfile [ "k0s" ] else chosen);
+          checkedBy = soft chosen;
           clusterName = soft (toString config.muster.cluster);
           tokenFile = soft shared.tokenFile;
           # The founder has no token, and nobody is the founder by its configuration.
           tokenArgument = lib.mkIf isServer (soft "$MUSTER_K0S_JOIN");
           # Not a path of the store, so that the unit does not change with the configuration.
-          configFile = soft (if shared.isDynamic then filled else "/etc/k0s/k0s.yaml");
+          startedWith = soft (if shared.isDynamic then filled else "/etc/k0s/k0s.yaml");
           spec = {
             api = {
               # Workers do not read it, but the option must have a value.
@@ -142,7 +151,7 @@ in
         # `k0s backup` puts what lies at its usual place into the archive, and `k0s restore` makes a datastore at the address that is there.
         environment.etc = lib.mkIf fillsAddress {
           "k0s/k0s.yaml".source = filled;
-          ${unfilled}.source = k0s.configuration;
+          ${unfilled}.source = k0s.configFile;
           "muster/cluster/k0s-config.sh".source = ./scripts/k0s-config.sh;
         };
 

@@ -2,6 +2,7 @@
 # cluster is in the agent's file, never here: the configurations of all servers are alike.
 {
   config,
+  options,
   lib,
   pkgs,
   ...
@@ -11,6 +12,7 @@ let
   k3s = config.services.k3s;
   shared = import ../../lib/clusters.nix { inherit lib config; };
   packages = import ./packages.nix { inherit lib pkgs; cfg = cfg // { inherit (config.muster) cluster; }; };
+  types = import ../../lib/types.nix { inherit lib; };
   inherit (shared) soft isServer;
   chosen = packages.choose "k3s";
   guard = "${lib.getExe' pkgs.bash "bash"} /etc/muster/cluster/datastore-guard.sh ${shared.stateDir}/member /var/lib/rancher/k3s/server/db/etcd/member";
@@ -20,12 +22,22 @@ let
   # Not every release of nixpkgs has the option.
   containerdTemplate = k3s.containerdConfigTemplate or null;
   # What is told to k3s beside its options, wherever it stands. What is made only at a build cannot be read here.
-  words = lib.concatMap (lib.splitString " ") (lib.toList k3s.extraFlags);
+  words = lib.concatMap (flags: lib.filter builtins.isString (builtins.split "[[:space:]\"'\\]+" flags)) (
+    lib.toList k3s.extraFlags
+  );
   configPath = k3s.configPath or null;
   isConfig = name: builtins.match "rancher/k3s/config[.]yaml([.]d/.*)?" name != null;
+  # Of a file that is there when this is evaluated, in a repository or copied from one.
+  textOf =
+    file:
+    let
+      context = builtins.attrValues (builtins.getContext file);
+      isThere = builtins.isPath file || (builtins.isString file && context != [ ] && lib.all (one: one == { path = true; }) context);
+    in
+    if isThere then builtins.readFile file else "";
   configLines = lib.concatMap (lib.splitString "\n") (
-    lib.optional (builtins.isPath configPath) (builtins.readFile configPath)
-    ++ lib.mapAttrsToList (_: file: if file.text == null then "" else file.text) (
+    [ (textOf configPath) ]
+    ++ lib.mapAttrsToList (_: file: if file.text == null then textOf file.source else file.text) (
       lib.filterAttrs (name: file: file.enable && isConfig name) config.environment.etc
     )
   );
@@ -33,13 +45,31 @@ let
     long: short: variables:
     let
       names = lib.concatStringsSep "|" long;
-      flags = "--?(${names})(=.*)?|-(${lib.concatStringsSep "|" short})(=.*)?";
+      flags = "--?(${names})(=.*)?" + lib.optionalString (short != [ ]) "|-(${lib.concatStringsSep "|" short})(=.*)?";
     in
     lib.any (word: builtins.match flags word != null) words
     || lib.any (line: builtins.match "[[:space:]]*['\"]?(${names})[+]?['\"]?[[:space:]]*:.*" line != null) configLines
     || lib.any (name: (config.systemd.services.k3s.environment.${name} or null) != null) variables;
+
+  ownFlags =
+    lib.optionals isServer (
+      map (name: "--tls-san=${name}") cfg.certificateNames
+      ++ lib.optional (cfg.apiPort != 6443) "--https-listen-port=${toString cfg.apiPort}"
+      ++ lib.optional (cfg.podCidr != null) "--cluster-cidr=${cfg.podCidr}"
+      ++ lib.optional (cfg.serviceCidr != null) "--service-cidr=${cfg.serviceCidr}"
+      ++ lib.optional (cfg.clusterDomain != "cluster.local") "--cluster-domain=${cfg.clusterDomain}"
+    )
+    ++ lib.optional (cfg.nodeInterface != null) "--flannel-iface=${cfg.nodeInterface}";
+  isOurs = cfg.enable && cfg.distribution == "k3s" && !cfg.existing;
+  # As mkForce says it.
+  isForced = options.services.k3s.extraFlags.highestPrio < 100;
 in
 {
+  # A person's flags come after ours. They may be one string, with which no list of ours would join, so ours are no definition.
+  options.services.k3s.extraFlags = lib.mkOption {
+    apply = flags: if isOurs && !isForced then ownFlags ++ lib.toList flags else flags;
+  };
+
   config = lib.mkIf (cfg.enable && cfg.distribution == "k3s") (
     lib.mkMerge [
       {
@@ -50,6 +80,13 @@ in
             message = ''
               services.k3s: what lies in /var/lib/rancher/k3s is what keeps a machine of a cluster from founding another one. Leave
               --data-dir out, in files and the environment too, and mount a file system of your own there (fileSystems."/var/lib/rancher/k3s").
+            '';
+          }
+          {
+            assertion = isServer -> !(says [ "datastore-endpoint" "disable-etcd" ] [ ] [ "K3S_DATASTORE_ENDPOINT" ]);
+            message = ''
+              services.k3s: a cluster of Muster's keeps its state in the etcd that k3s runs. Only that grows by servers, and a server that was a
+              member once does not start without it. Leave --datastore-endpoint and --disable-etcd out, in files and the environment too.
             '';
           }
         ];
@@ -91,6 +128,14 @@ in
             '';
           }
           {
+            assertion = !lib.any types.endsInStore [ k3s.tokenFile k3s.agentTokenFile k3s.environmentFile ];
+            message = ''
+              services.k3s.tokenFile, agentTokenFile, environmentFile: a file of the store can be read by everybody on the machine. Name one
+              outside of it, as a string: a path literal would be copied there. Variables that are no secret go into
+              systemd.services.k3s.environment.
+            '';
+          }
+          {
             assertion =
               !k3s.clusterInit
               && k3s.serverAddr == ""
@@ -112,16 +157,6 @@ in
           nodeIP = soft shared.nodeAddress;
           nodeLabel = soft (lib.mapAttrsToList (name: value: "${name}=${value}") cfg.nodeLabels);
           nodeTaint = soft cfg.nodeTaints;
-          # Not a default: flags of a person's own come on top.
-          extraFlags =
-            lib.optionals isServer (
-              map (name: "--tls-san=${name}") cfg.certificateNames
-              ++ lib.optional (cfg.apiPort != 6443) "--https-listen-port=${toString cfg.apiPort}"
-              ++ lib.optional (cfg.podCidr != null) "--cluster-cidr=${cfg.podCidr}"
-              ++ lib.optional (cfg.serviceCidr != null) "--service-cidr=${cfg.serviceCidr}"
-              ++ lib.optional (cfg.clusterDomain != "cluster.local") "--cluster-domain=${cfg.clusterDomain}"
-            )
-            ++ lib.optional (cfg.nodeInterface != null) "--flannel-iface=${cfg.nodeInterface}";
         };
 
         systemd.services.k3s = lib.mkMerge [

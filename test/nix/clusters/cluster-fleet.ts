@@ -18,7 +18,7 @@ export interface Fleet {
   readonly cluster?: string
   /** Sections of hosts and groups; n1, n2, n3 are servers and w1 a worker when nothing is given. */
   readonly hosts?: string
-  /** Settings of every machine's modules, Nix text. */
+  /** Settings of every machine's modules, Nix text; `SRC` in it is the folder of the fleet. */
   readonly settings?: string
   readonly files?: Readonly<Record<string, string>>
 }
@@ -49,7 +49,10 @@ export function configurationsOf({
 }: Fleet) {
   return withFleet({ distribution, cluster, hosts, files }, folder => {
     const k0s = distribution === 'k0s' && !settings.includes('kubernetes.package') ? K0S : ''
-    return describeFleet(folder, `modules = [ ({ lib, ... }: { ${AGENT} ${k0s} ${settings} }) ];`)
+    return describeFleet(
+      folder,
+      `modules = [ ({ lib, ... }: { ${AGENT} ${k0s} ${settings.replaceAll('SRC', folder)} }) ];`,
+    )
   })
 }
 

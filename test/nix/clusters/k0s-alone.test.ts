@@ -266,6 +266,26 @@ describe.skipIf(why !== undefined)(
     })
 
     test.each([
+      ['configText = "";', 'Write it into services.k0s.spec'],
+      ['manifest = "kind: Namespace";', 'manifests/CLUSTER/ of the fleet directory'],
+    ])('an option that pins of another time have says what stands in its place: %s', (settings, message) => {
+      expect(alone(`${settings} ${spec}`).failedAssertions).toEqual([expect.stringContaining(message)])
+    })
+
+    test.each(['enableConfigCheck', 'validateConfig'])(
+      'the system is built only with what k0s itself takes, where %s says so',
+      option => {
+        expect(alone(spec).checks).toEqual([])
+        const { checks } = alone(`${option} = true; ${spec}`)
+        expect(checks).toEqual([
+          expect.stringMatching(
+            /\/nix\/store\/[a-z0-9]{32}-k0s\.yaml > checked\.yaml\n\/nix\/store\/\S+-k0s\/bin\/k0s config validate --config checked\.yaml\n/,
+          ),
+        ])
+      },
+    )
+
+    test.each([
       ['role = "leader";', /role/],
       ['role = "controller";', /spec\.api\.address/],
       ['spec.api.address = "c.home";', /IP address/],

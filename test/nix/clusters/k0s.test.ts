@@ -92,6 +92,35 @@ describe.skipIf(why !== undefined)(`k0s ${why ?? ''}`, () => {
     ])
   })
 
+  test('K15: refuses a join token of the store, and a path literal, which would be copied there', () => {
+    const files = { tok: 's3cret' }
+    for (const file of ['SRC/tok', '("" + SRC/tok)']) {
+      const settings = `services.k0s.tokenFile = ${file};`
+      const { n1, w1 } = configurationsOf({ distribution: 'k0s', settings, files })
+      for (const machine of [n1, w1])
+        expect(machine?.failedAssertions).toEqual([
+          expect.stringContaining('services.k0s.tokenFile: a file of'),
+        ])
+    }
+    const outside = configurationsOf({ distribution: 'k0s', settings: 'services.k0s.tokenFile = "/run/t";' })
+    expect(outside.w1?.failedAssertions).toEqual([])
+    expect(words(machineOf(outside, 'w1'))).toContain('--token-file=/run/t')
+  })
+
+  test('k0s checks its configuration at the build where the program and the address come later, too', () => {
+    const { n1 } = configurationsOf({
+      distribution: 'k0s',
+      cluster: 'version = "1.34.3"\nlife = "apart"\nnode-interface = "tailscale0"',
+      settings: 'services.k0s.enableConfigCheck = true;',
+    })
+    expect(n1?.checks).toEqual([
+      expect.stringMatching(
+        /^sed s\/@node-address@\/192\.0\.2\.1\/g .*\n\/nix\/store\/\S+-k0s-1\.34\.3\+k0s\.0\/bin\/k0s config/,
+      ),
+    ])
+    expect(n1?.failedAssertions).toEqual([])
+  })
+
   const kubeletOf = (extraArgs: string) => {
     const settings = `services.k0s.extraArgs = ${JSON.stringify(extraArgs)};`
     const { w1 } = configurationsOf({ distribution: 'k0s', settings })

@@ -67,10 +67,23 @@ let
       spec = withoutOthers cfg.spec;
     }
   );
+  # k0s takes no name for an address, and where one is found at the start the file has only a place for it.
+  validated = pkgs.runCommand "k0s-validated.yaml" { preferLocalBuild = true; } ''
+    sed s/@node-address@/192.0.2.1/g ${configuration} > checked.yaml
+    ${cfg.checkedBy}/bin/k0s config validate --config checked.yaml
+    ln -s ${configuration} $out
+  '';
 in
 {
   imports = [
     (lib.mkRemovedOptionModule [ "services" "k0s" "isLeader" ] "Use services.k0s.controller.isLeader instead.")
+    (lib.mkRemovedOptionModule [ "services" "k0s" "configText" ] ''
+      Write it into services.k0s.spec, which takes any key of k0s' configuration.
+    '')
+    (lib.mkRemovedOptionModule [ "services" "k0s" "manifest" ] ''
+      Put it below manifests/CLUSTER/ of the fleet directory; or, without Muster, into manifests/ of services.k0s.dataDir.
+    '')
+    (lib.mkRenamedOptionModule [ "services" "k0s" "validateConfig" ] [ "services" "k0s" "enableConfigCheck" ])
   ];
 
   options.services.k0s = {
@@ -131,19 +144,45 @@ in
       description = "k0s' own configuration; keys that are not listed here may be written, too.";
     };
 
-    configuration = mkOption {
+    configFile = mkOption {
       type = types.package;
       default = configuration;
       defaultText = lib.literalMD "made from `spec`";
-      internal = true;
       readOnly = true;
       description = "The file that `spec` makes.";
     };
 
-    configFile = mkOption {
+    validatedConfigFile = mkOption {
+      type = types.package;
+      default = validated;
+      defaultText = lib.literalMD "`configFile`, checked";
+      readOnly = true;
+      description = ''
+        `configFile`, once `k0s config validate` took it at the build. What k0s compares with the machine that it runs on cannot be
+        checked there.
+      '';
+    };
+
+    enableConfigCheck = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether the system is built only with a configuration that `k0s config validate` takes. The builder must be able to run k0s.
+      '';
+    };
+
+    checkedBy = mkOption {
+      type = types.package;
+      default = cfg.package;
+      defaultText = lib.literalMD "`package`";
+      internal = true;
+      description = "The package whose k0s checks, as one that is there at a build.";
+    };
+
+    startedWith = mkOption {
       type = types.str;
       default = "${configuration}";
-      defaultText = lib.literalMD "made from `spec`";
+      defaultText = lib.literalMD "`configFile`";
       internal = true;
       description = "The file that controllers are started with.";
     };
@@ -199,6 +238,8 @@ in
         }
       ];
 
+      system.checks = lib.optional cfg.enableConfigCheck cfg.validatedConfigFile;
+
       # Where k0s' own commands look for it, whatever a controller is started with.
       environment.etc."k0s/k0s.yaml".source = lib.mkDefault configuration;
 
@@ -225,7 +266,7 @@ in
               (if cfg.role == "worker" then "worker" else "controller")
               "--data-dir=${cfg.dataDir}"
             ]
-            ++ lib.optional (cfg.role != "worker") "--config=${cfg.configFile}"
+            ++ lib.optional (cfg.role != "worker") "--config=${cfg.startedWith}"
             ++ lib.optional (cfg.role == "single") "--single"
             ++ lib.optionals (cfg.role == "controller+worker") [
               "--enable-worker"
