@@ -210,7 +210,7 @@ function defineRecords(program: Command, cli: Cli): void {
 
   program
     .command('logs')
-    .description('Print the build output of a host’s newest operation.')
+    .description('Print the build output of a host’s operation that is under way, or that changed it last.')
     .argument('<host>', HOST)
     .option('-f, --follow', 'go on until the operation ends')
     .option('--operation <id>', 'of this operation instead')
