@@ -30,6 +30,7 @@ export const VERIFY_FIELDS = [
   'outcome',
   'ended',
   'verified',
+  'fault',
   'reason',
 ] as const
 
@@ -114,7 +115,8 @@ function recordOf({ machine, host, operationId, statement, fault }: JudgedOutcom
     outcome: outcome ? outcomeName(outcome.class).replaceAll(' ', '-') : null,
     ended: instantOf(outcome?.ended)?.toISOString() ?? null,
     verified: fault === '',
-    reason: fault === '' ? (outcome?.reason ?? '') : fault,
+    fault,
+    reason: outcome?.reason ?? null,
   }
 }
 
