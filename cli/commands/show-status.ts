@@ -24,7 +24,7 @@ export interface StatusOptions {
   readonly watch?: number | boolean | undefined
 }
 
-/** The fields of `-o json`, besides `machines`. */
+/** The fields of `-o json` and `-o yaml`. */
 export const STATUS_FIELDS = [
   'fleetId',
   'version',
@@ -44,7 +44,10 @@ export const STATUS_FIELDS = [
   'authorityPem',
   'unboundHosts',
   'waiting',
+  'machines',
 ] as const
+/** CSV is one line, in which a whole fleet would be one cell. */
+const CSV_FIELDS = STATUS_FIELDS.filter(field => field !== 'machines')
 
 const SHOWN_MACHINES = 200
 const SHOWN_ROLLOUTS = 20
@@ -75,7 +78,7 @@ export async function showStatus(cli: Cli, options: StatusOptions): Promise<void
         case 'yaml':
           return toYaml({ ...record, machines: sorted.map(machineRecord) })
         case 'csv':
-          return toCsv([record], STATUS_FIELDS)
+          return toCsv([record], CSV_FIELDS)
         case 'table':
         case 'wide':
         case undefined:

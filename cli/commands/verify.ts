@@ -30,6 +30,7 @@ export const VERIFY_FIELDS = [
   'outcome',
   'ended',
   'verified',
+  'fault',
   'reason',
 ] as const
 
@@ -114,7 +115,8 @@ function recordOf({ machine, host, operationId, statement, fault }: JudgedOutcom
     outcome: outcome ? outcomeName(outcome.class).replaceAll(' ', '-') : null,
     ended: instantOf(outcome?.ended)?.toISOString() ?? null,
     verified: fault === '',
-    reason: fault === '' ? (outcome?.reason ?? '') : fault,
+    fault,
+    reason: outcome?.reason ?? null,
   }
 }
 
@@ -123,7 +125,7 @@ const listing: Listing<JudgedOutcome> = {
   record: recordOf,
   empty: 'no outcomes',
   columns: [
-    { title: 'HOST', text: ({ host, machine }) => host || shortId(machine) },
+    { title: 'HOST', wraps: true, text: ({ host, machine }) => host || shortId(machine) },
     { title: 'MACHINE', wide: true, text: ({ machine }) => shortId(machine) },
     { title: 'OPERATION', text: ({ operationId }) => operationId },
     {
@@ -132,13 +134,15 @@ const listing: Listing<JudgedOutcome> = {
     },
     {
       title: 'OUTCOME',
+      wraps: true,
       text: ({ statement }) => (statement?.outcome ? outcomeName(statement.outcome.class) : ''),
     },
     {
       title: 'SIGNED',
+      wraps: true,
       text: ({ fault }) => (fault === '' ? 'good' : `NOT GOOD: ${fault}`),
       style: ({ fault }) => (fault === '' ? 'good' : 'bad'),
     },
-    { title: 'REASON', text: ({ statement }) => statement?.outcome?.reason ?? '' },
+    { title: 'REASON', wraps: true, text: ({ statement }) => statement?.outcome?.reason ?? '' },
   ],
 }

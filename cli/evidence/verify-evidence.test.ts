@@ -231,6 +231,17 @@ describe('muster verify', () => {
     expect(err).toContain('1 of 2 outcomes do not hold')
   })
 
+  it('tells in JSON the fault beside the reason of the outcome, each in a field of its own', async () => {
+    const file = join(home, 'faulty.json')
+    const outcomes = [signed(), signed({ manifestDigest: 'ab'.repeat(32) }), signed({}, other)]
+    await writeFile(file, encodeEvidence(evidence({ outcomes })))
+    expect(JSON.parse((await offline(file, ...pin, '-o', 'json')).out)).toMatchObject([
+      { verified: true, fault: '', reason: 'runs' },
+      { verified: false, fault: expect.stringContaining('another manifest'), reason: 'runs' },
+      { verified: false, fault: expect.stringContaining('machine’s key'), outcome: null, reason: null },
+    ])
+  })
+
   it('says what is wrong with what it is given', async () => {
     const file = join(home, 'garbage.json')
     await writeFile(file, '{"machines": 5}')

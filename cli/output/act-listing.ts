@@ -57,17 +57,18 @@ export function actListing(now: Date): Listing<ClusterAct> {
     empty: 'nothing was asked of it',
     columns: [
       { title: 'AGE', text: ({ asked }) => ago(millisOf(asked), now.getTime()) },
-      { title: 'ACT', text: ({ act }) => act },
-      { title: 'HOST', text: ({ host }) => host },
+      { title: 'ACT', wraps: true, text: ({ act }) => act },
+      { title: 'HOST', wraps: true, text: ({ host }) => host },
       {
         title: 'STATE',
+        wraps: true,
         text: act => (act.ended ? (exitForAct(act) === 'ok' ? 'done' : 'not done') : 'under way'),
         style: act => (act.ended ? (exitForAct(act) === 'ok' ? 'good' : 'bad') : 'plain'),
       },
       { title: 'BY', text: ({ executor }) => executor },
       { title: 'ASKED BY', text: ({ askedBy }) => askedBy },
       { title: 'ID', wide: true, text: ({ id }) => id },
-      { title: 'REASON', text: actState },
+      { title: 'REASON', wraps: true, text: actState },
     ],
   }
 }

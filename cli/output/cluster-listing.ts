@@ -143,7 +143,7 @@ export const clusterHostListing = (distribution: string): Listing<ClusterHost> =
   record: host => plainOf(ClusterHostSchema, host),
   empty: 'no hosts',
   columns: [
-    { title: 'HOST', text: ({ host }) => host },
+    { title: 'HOST', wraps: true, text: ({ host }) => host },
     { title: 'ROLE', text: ({ role }) => roleWord(role) },
     {
       title: 'JOINED',
@@ -152,6 +152,7 @@ export const clusterHostListing = (distribution: string): Listing<ClusterHost> =
     },
     {
       title: 'NODE',
+      wraps: true,
       text: host => (host.withoutNode || hasNode(distribution, host.role) ? nodeText(host) : ''),
       style: nodeStyle,
     },
@@ -212,8 +213,8 @@ export function certificateListing(now: Date): Listing<HostCertificate> {
         style: row => (left(row) <= 0 ? 'bad' : left(row) < ENDS_SOON_MS ? 'warn' : 'plain'),
       },
       { title: 'AUTHORITY', text: ({ certificate }) => (certificate.authority ? 'yes' : '') },
-      { title: 'SUBJECT', text: ({ certificate }) => certificate.subject },
-      { title: 'PATH', text: ({ certificate }) => certificate.path },
+      { title: 'SUBJECT', wraps: true, text: ({ certificate }) => certificate.subject },
+      { title: 'PATH', wraps: true, text: ({ certificate }) => certificate.path },
     ],
   }
 }

@@ -39,8 +39,13 @@ export function driftListing(now: Date): Listing<MachineDrift> {
     record: machine => plainOf(MachineDriftSchema, machine),
     empty: 'no machines',
     columns: [
-      { title: 'HOST', text: ({ host, machine }) => host || shortId(machine) },
-      { title: 'STATE', text: ({ state }) => state, style: ({ state }) => STYLES[state] ?? 'plain' },
+      { title: 'HOST', wraps: true, text: ({ host, machine }) => host || shortId(machine) },
+      {
+        title: 'STATE',
+        wraps: true,
+        text: ({ state }) => state,
+        style: ({ state }) => STYLES[state] ?? 'plain',
+      },
       { title: 'CHANGED BY', text: ({ changedBy }) => changedBy },
       { title: 'TOLD', text: ({ told }) => ago(millisOf(told), now.getTime()) },
       {

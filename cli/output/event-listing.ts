@@ -29,12 +29,12 @@ export function eventListing(now: Date): Listing<Event> {
     empty: 'no events',
     columns: [
       { title: 'AGE', text: event => ago(millisOf(event.at), now.getTime()) },
-      { title: 'EVENT', text: event => event.class },
-      { title: 'HOST', text: event => event.host || shortId(event.machine) },
+      { title: 'EVENT', wraps: true, text: event => event.class },
+      { title: 'HOST', wraps: true, text: event => event.host || shortId(event.machine) },
       { title: 'MACHINE', wide: true, text: event => shortId(event.machine) },
       { title: 'BY', text: event => actorOf(event.actor) },
       { title: 'AT', wide: true, text: event => new Date(millisOf(event.at) ?? 0).toISOString() },
-      { title: 'REASON', text: event => event.reason },
+      { title: 'REASON', wraps: true, text: event => event.reason },
     ],
   }
 }

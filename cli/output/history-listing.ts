@@ -39,8 +39,8 @@ export function historyListing(now: Date): Listing<FactsChange> {
       { title: 'PART', text: change => change.part },
       { title: 'NAME', text: change => change.name },
       { title: 'FIELD', text: change => change.field },
-      { title: 'BEFORE', text: change => sideText(change, change.before) },
-      { title: 'AFTER', text: change => sideText(change, change.after) },
+      { title: 'BEFORE', wraps: true, text: change => sideText(change, change.before) },
+      { title: 'AFTER', wraps: true, text: change => sideText(change, change.after) },
     ],
   }
 }

@@ -100,9 +100,9 @@ export function machineListing(now: Date): Listing<Machine> {
     record: machineRecord,
     empty: 'no machines',
     columns: [
-      { title: 'HOST', text: machine => machine.host },
+      { title: 'HOST', wraps: true, text: machine => machine.host },
       { title: 'MACHINE', text: machine => shortId(machine.id) },
-      { title: 'STATE', text: machine => stateWord(machine.state), style: stateStyle },
+      { title: 'STATE', wraps: true, text: machine => stateWord(machine.state), style: stateStyle },
       {
         title: 'SEEN',
         text: machine => (machine.online ? 'online' : ago(millisOf(machine.lastSeen), at)),
@@ -112,7 +112,7 @@ export function machineListing(now: Date): Listing<Machine> {
         title: 'REVISION',
         text: machine => (machine.appliedRevision > 0n ? String(machine.appliedRevision) : ''),
       },
-      { title: 'OPERATION', text: operationText },
+      { title: 'OPERATION', wraps: true, text: operationText },
       { title: 'PRODUCT', text: machine => machine.product },
       { title: 'SERIAL', wide: true, text: machine => machine.serial },
       { title: 'GROUP', wide: true, text: machine => machine.group },
@@ -128,7 +128,7 @@ export function machineListing(now: Date): Listing<Machine> {
             .join(','),
       },
       { title: 'ADMITTED BY', wide: true, text: machine => machine.admittedBy },
-      { title: 'LOOK AT', text: attentionOf, style: () => 'warn' },
+      { title: 'LOOK AT', wraps: true, text: attentionOf, style: () => 'warn' },
     ],
   }
 }
@@ -144,12 +144,13 @@ export function pendingListing(now: Date): Listing<Machine> {
       { title: 'MACHINE', text: machine => shortId(machine.id) },
       { title: 'WAITING', text: machine => ago(millisOf(machine.firstSeen), at) },
       { title: 'SEEN', text: machine => ago(millisOf(machine.lastSeen), at) },
-      { title: 'PRODUCT', text: machine => machine.product },
+      { title: 'PRODUCT', wraps: true, text: machine => machine.product },
       { title: 'SERIAL', text: machine => machine.serial },
       { title: 'ADDRESS', text: machine => machine.address },
       { title: 'FINGERPRINT', wide: true, text: machine => machine.id },
       {
         title: 'WHY',
+        wraps: true,
         text: machine =>
           [
             ...machine.conditions.map(({ reason, class: kind }) => reason || kind),

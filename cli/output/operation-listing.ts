@@ -79,11 +79,11 @@ export function operationListing(now: Date): Listing<OperationSummary> {
     empty: 'no operations',
     columns: [
       { title: 'OPERATION', text: operation => operation.operationId },
-      { title: 'HOST', text: nameOf },
+      { title: 'HOST', wraps: true, text: nameOf },
       { title: 'MACHINE', wide: true, text: operation => shortId(operation.machine) },
       { title: 'ACTION', text: operation => operation.action },
       { title: 'REVISION', text: operation => (operation.revision > 0n ? String(operation.revision) : '') },
-      { title: 'STATE', text: stateOf, style: operationStyle },
+      { title: 'STATE', wraps: true, text: stateOf, style: operationStyle },
       { title: 'AGE', text: operation => ago(millisOf(operation.ordered), at) },
       {
         title: 'TOOK',
@@ -93,7 +93,7 @@ export function operationListing(now: Date): Listing<OperationSummary> {
         },
       },
       { title: 'BY', wide: true, text: operation => operation.orderedBy },
-      { title: 'REASON', text: reasonOfOperation },
+      { title: 'REASON', wraps: true, text: reasonOfOperation },
     ],
   }
 }

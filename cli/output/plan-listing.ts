@@ -63,13 +63,14 @@ export function planListing(): Listing<OperationSummary> {
     record: recordOf,
     empty: 'no plans',
     columns: [
-      { title: 'HOST', text: nameOf },
+      { title: 'HOST', wraps: true, text: nameOf },
       {
         title: 'MODE',
+        wraps: true,
         text: operation => (operation.plan ? modeWord(operation.plan.mode) : stateOf(operation)),
         style: modeStyle,
       },
-      { title: 'REBOOT', text: of(rebootText) },
+      { title: 'REBOOT', wraps: true, text: of(rebootText) },
       { title: 'STOPS', text: count(plan => plan.stops) },
       { title: 'RESTARTS', text: count(plan => plan.restarts) },
       { title: 'STARTS', wide: true, text: count(plan => plan.starts) },
@@ -86,6 +87,7 @@ export function planListing(): Listing<OperationSummary> {
       { title: 'TO', wide: true, text: of(plan => plan.to) },
       {
         title: 'LOOK AT',
+        wraps: true,
         text: operation =>
           operation.plan ? operation.plan.warnings.join('; ') : reasonOfOperation(operation),
         style: () => 'warn',

@@ -33,19 +33,20 @@ export function rolloutListing(now: Date): Listing<Rollout> {
     empty: 'no rollouts',
     columns: [
       { title: 'ROLLOUT', text: ({ id }) => id },
-      { title: 'WHAT', text: whatItDoes },
+      { title: 'WHAT', wraps: true, text: whatItDoes },
       {
         title: 'STATE',
+        wraps: true,
         text: ({ state }) => rolloutStateName(state),
         style: ({ state }) => rolloutStyle(state),
       },
-      { title: 'DONE', text: ({ counts, size }) => `${counts.done ?? 0}/${size}` },
+      { title: 'DONE', wraps: true, text: ({ counts, size }) => `${counts.done ?? 0}/${size}` },
       { title: 'FAILED', text: ({ counts }) => (counts.failed ? String(counts.failed) : '') },
       { title: 'LEFT', text: ({ counts }) => (counts.left ? String(counts.left) : '') },
       { title: 'AGE', text: ({ started }) => ago(millisOf(started), at) },
       { title: 'BY', text: ({ startedBy }) => startedBy },
       { title: 'WHY', wide: true, text: ({ why }) => why },
-      { title: 'REASON', text: ({ reason }) => reason },
+      { title: 'REASON', wraps: true, text: ({ reason }) => reason },
     ],
   }
 }
@@ -70,7 +71,7 @@ export function rolloutHostListing(now: Date): Listing<HostAtGate> {
     record: ({ host }) => plainOf(RolloutHostSchema, host),
     empty: 'no hosts',
     columns: [
-      { title: 'HOST', text: ({ host }) => host.host },
+      { title: 'HOST', wraps: true, text: ({ host }) => host.host },
       { title: 'CLUSTER', text: ({ host }) => host.cluster },
       { title: 'ROLE', text: ({ host: { role } }) => (role === 'none' ? '' : role) },
       { title: 'SINCE', text: ({ host, wait }) => ago(millisOf(wait?.since ?? host.since), at) },

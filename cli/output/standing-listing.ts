@@ -51,8 +51,8 @@ export function atGates(standings: readonly HostStanding[]): readonly StandingAt
 
 export function standingColumns(now: Date): readonly Column<StandingAtGate>[] {
   return [
-    { title: 'HOST', text: ({ standing }) => standing.host },
-    { title: 'TO DO', text: ({ standing }) => whatItDoes(standing) },
+    { title: 'HOST', wraps: true, text: ({ standing }) => standing.host },
+    { title: 'TO DO', wraps: true, text: ({ standing }) => whatItDoes(standing) },
     { title: 'ROLLOUT', text: ({ standing }) => standing.rollout },
     { title: 'SINCE', text: ({ wait }) => ago(millisOf(wait?.since), now.getTime()) },
     { title: 'STATE', wraps: true, text: standingWords, style: ({ wait }) => (wait ? 'warn' : 'plain') },

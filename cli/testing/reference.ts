@@ -97,12 +97,12 @@ const MEANINGS: Readonly<Record<string, string>> = {
   notes: 'what it does not do by itself, and the command that would',
   now: 'the clock of the coordinator',
   number: 'its number',
-  online: 'whether it is connected; in `status` how many are',
+  online: 'whether it is connected',
   operationId: 'identifier of the operation',
   ordered: 'when it was ordered',
   orderedBy: 'by whom',
   outcome:
-    'null while it runs; else `class`, `refusal`, `reason`, `phase`, `exitCode`, `ended`, `simulated`, `storePath`, `firstCause`, `runs`; with `verify` its class alone',
+    'null while it runs; else `class`, `refusal`, `reason`, `phase`, `exitCode`, `ended`, `simulated`, `storePath`, `firstCause`, `runs`',
   path: 'the key, such as `hosts.olaf.address`; empty: the whole file',
   phase:
     '`verify`, `preflight`, `fetch`, `build`, `plan`, `drain`, `arm`, `activate`, `reboot`, `prove`, `confirm`, `promote`, `return`, `done`, or null',
@@ -310,6 +310,18 @@ const OF_STANDINGS: Meanings = {
   waits: 'what holds it: objects of `gate`, `reason`, `opens`, `since`',
 }
 
+const OF_STATUS: Meanings = {
+  machines:
+    'every machine, objects as `machines` writes them; `-o csv` has no such field: `muster machines -o csv` lists them',
+  online: 'how many machines are connected',
+}
+
+const OF_VERIFY: Meanings = {
+  fault: 'what does not hold, one sentence; empty: all of it holds',
+  outcome: 'the class of the outcome, or null: its signature is not good',
+  reason: 'what the machine gave as the reason of the outcome, or null: its signature is not good',
+}
+
 const OF_AS_BEFORE: Meanings = {
   host: 'the host that it says it acted as; empty where nobody can be bound by that',
   bound: 'it was bound to that host',
@@ -361,11 +373,11 @@ const LISTINGS: readonly (readonly [
 ])[] = [
   ['machines`, `pending`, `approve`, `reject`, `evict`, `ban`, `release`, `bind', MACHINE_FIELDS],
   ['bind --as-before', AS_BEFORE_FIELDS, OF_AS_BEFORE],
-  ['status', STATUS_FIELDS],
+  ['status', STATUS_FIELDS, OF_STATUS],
   ['operations`, `apply`, `rollback`, `reboot`, `restart`, `hold`, `resume`, `retry', OPERATION_FIELDS],
   ['plan', PLAN_FIELDS],
   ['generations', GENERATION_FIELDS],
-  ['verify', VERIFY_FIELDS],
+  ['verify', VERIFY_FIELDS, OF_VERIFY],
   ['revisions', REVISION_FIELDS],
   ['history', HISTORY_FIELDS, OF_HISTORY],
   ['events', EVENT_FIELDS],
@@ -436,7 +448,8 @@ root may use; the one operator profile that is there. A profile is a folder belo
 \`-o json\` writes an array of objects (one object for a single thing), \`-o yaml\` the same in YAML, \`-o csv\` a line of field
 names and one line each, in which lists and objects are JSON texts. Times are ISO 8601 in UTC, sizes bytes, what is not
 known is null (empty in CSV). \`-o wide\` is the table with more columns. A table fits the terminal it is shown on:
-its last column is cut, long reasons go on below, store paths are their names. With \`-o wide\`, or where the output is no terminal, nothing is cut. Control and bidi characters in texts of machines are
+columns that matter less are left out where reasons would have no room, long reasons go on below, what has no room even so is cut at the end
+of the line, and store paths are their names. With \`-o wide\`, or where the output is no terminal, nothing is left out or cut. Control and bidi characters in texts of machines are
 escaped in all of them; JSON and YAML decode to the same text, CSV keeps the escapes. Remarks go to standard error.
 
 `
