@@ -8,6 +8,7 @@
 { config, lib, ... }:
 let
   inherit (lib) mkDefault mkIf;
+  byDefault = builtins.mapAttrs (_: mkDefault);
   isHost = kind == "host";
   fixed = entry.address != "dhcp";
   cluster = if entry.cluster == null then null else fleet.clusters.${entry.cluster};
@@ -21,19 +22,10 @@ in
 
   config = {
     muster = {
-      fleet = {
-        inherit (fleet) name id;
-      };
-      host = if isHost then entry.name else null;
-      inherit (entry)
-        group
-        role
-        cluster
-        labels
-        extra
-        interface
-        external
-        ;
+      fleet = byDefault { inherit (fleet) name id; };
+      host = mkDefault (if isHost then entry.name else null);
+      labels = byDefault entry.labels;
+      extra = lib.mapAttrsRecursive (_: mkDefault) entry.extra;
       kubernetes = mkIf (cluster != null) {
         distribution = mkDefault cluster.distribution;
         version = mkDefault cluster.version;
@@ -50,6 +42,15 @@ in
           )
         );
       };
+    }
+    // byDefault {
+      inherit (entry)
+        group
+        role
+        cluster
+        interface
+        external
+        ;
     };
     services.muster.agent.enable = mkDefault true;
   };
