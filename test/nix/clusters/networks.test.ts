@@ -111,6 +111,42 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
     expect(flagOf(machine, 'k3s.service', 'node-ip')).toBe('10.0.0.11')
   })
 
+  test.each(DISTRIBUTIONS)(
+    '%s: a node interface that a module sets is waited for, as one of the file is',
+    distribution => {
+      const inFile = configurationsOf({ distribution, cluster: 'node-interface = "wg0"' })
+      const inModule = configurationsOf({
+        distribution,
+        settings: 'muster.kubernetes.nodeInterface = "wg0";',
+      })
+      for (const name of ['n1', 'w1']) {
+        expect(machineOf(inModule, name).units).toEqual(machineOf(inFile, name).units)
+        expect(clusterFacts(machineOf(inModule, name))).toEqual(clusterFacts(machineOf(inFile, name)))
+        expect(machineOf(inModule, name).units).toHaveProperty('muster-node-address.service')
+      }
+      // And one that a module takes back is not.
+      const own = configurationsOf({
+        distribution,
+        cluster: 'node-interface = "wg0"',
+        settings: 'muster.kubernetes.nodeInterface = null;',
+      })
+      expect(clusterFacts(machineOf(own, 'n1'))).toMatchObject({ nodeAddress: '10.0.0.11' })
+    },
+  )
+
+  test('knows of a server’s address by that server’s interface, and all members know the same', () => {
+    const hosts = HOSTS.replace('[hosts.n2]', '[hosts.n2]\ninterface = "eth1"')
+    const made = configurationsOf({ distribution: 'k3s', cluster: 'node-interface = "eth0"', hosts })
+    for (const machine of Object.values(made)) {
+      expect(clusterFacts(machine)).toMatchObject({
+        servers: { n1: '10.0.0.11', n2: null, n3: '10.0.0.13' },
+        certificateNames: ['n1', 'n2', 'n3', '10.0.0.11', '10.0.0.13'],
+      })
+    }
+    expect(clusterFacts(machineOf(made, 'n2'))).toMatchObject({ nodeAddress: null })
+    expect(clusterFacts(machineOf(made, 'n1'))).toMatchObject({ nodeAddress: '10.0.0.11' })
+  })
+
   test('machines of a group take the name that they have', () => {
     const group = `${HOSTS}[groups.edge]\nadmit = "true"\nname = "e-{serial}"\nrole = "worker"\n`
     for (const distribution of DISTRIBUTIONS) {
@@ -243,8 +279,7 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
     const without = configurationsOf({
       distribution: 'k3s',
       cluster,
-      hosts: HOSTS.replaceAll('interface', 'x'),
-      settings: 'muster.interface = lib.mkForce null;',
+      settings: 'muster.interface = null; muster.network.enable = false;',
     })
     expect(without.n1?.failedAssertions).toEqual([
       expect.stringContaining('on which interface 10.0.0.9 is kept'),
@@ -270,7 +305,7 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
       distribution: 'k3s',
       cluster: 'endpoint = "10.0.0.9"\nendpoint-keeper = "servers"',
       hosts: ONE,
-      settings: 'muster.interface = lib.mkForce "tailscale0";',
+      settings: 'muster.interface = "tailscale0";',
     })
     expect(none.n1?.failedAssertions).toEqual([expect.stringContaining('goes over a')])
   })
