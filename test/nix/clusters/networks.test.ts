@@ -69,6 +69,24 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
     },
   )
 
+  test.each(DISTRIBUTIONS)(
+    '%s: an address that comes late keeps Kubernetes waiting, and nothing else of a boot',
+    distribution => {
+      const w1 = machineOf(configurationsOf({ distribution, cluster: 'node-interface = "wg0"' }), 'w1')
+      // With an end it would fail, and with it for good the start of all that requires it.
+      const address = service(w1, 'muster-node-address.service')
+      expect(address.get('Type')).toEqual(['oneshot'])
+      expect(address.get('TimeoutStartSec')).toEqual(['infinity'])
+      const waiting = Object.entries(w1.units)
+        .filter(([, text]) => /^(After|Requires|Wants|BindsTo)=.*muster-node-address/m.test(text))
+        .map(([name]) => name)
+      expect(waiting.sort()).toEqual(unitsOf(w1).sort())
+      for (const name of ['muster-node-address.service', ...waiting])
+        expect(unitSection(w1.units[name], 'Install').get('WantedBy') ?? []).toEqual([])
+      expect(commandOf(w1, 'muster-kubernetes.service')).toContain(' start --no-block ')
+    },
+  )
+
   test('waits for another interface without Tailscale, and for the default route’s with DHCP', () => {
     const wg = machineOf(configurationsOf({ distribution: 'k3s', cluster: 'node-interface = "wg0"' }), 'w1')
     expect(wg.units['muster-node-address.service']).not.toContain('tailscale')
