@@ -108,6 +108,19 @@ let
       }
     );
 
+  # As pkgs.formats.toml has it: lists of several definitions come one after the other.
+  tomlType = types.oneOf [
+    bool
+    int
+    types.float
+    str
+    path
+    (attrsOf tomlType)
+    (listOf tomlType)
+  ]
+  // {
+    description = "TOML value";
+  };
   toml =
     let
       scalar = value: builtins.toJSON value;
@@ -226,7 +239,7 @@ in
     };
     virtualisation.cri-o = {
       enable = option bool false;
-      settings = option (attrsOf types.anything) { };
+      settings = option tomlType { };
     };
 
     services.kubernetes = {
@@ -672,6 +685,14 @@ in
       services.kubernetes.kubelet.clusterDns = lib.mkDefault [ "10.0.0.254" ];
     })
     (mkIf crio.enable {
+      virtualisation.cri-o.settings.crio = {
+        storage_driver = "overlay";
+        network.plugin_dirs = [ "${pkgs.cni-plugins}/bin" ];
+        runtime = {
+          cgroup_manager = "systemd";
+          log_level = "info";
+        };
+      };
       # Networks that nixpkgs takes from cri-o's own examples.
       environment.etc."cni/net.d/10-crio-bridge.conflist".source = pkgs.writeText "10-crio-bridge.conflist" (
         builtins.toJSON {

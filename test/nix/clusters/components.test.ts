@@ -176,6 +176,25 @@ describe.skipIf(why !== undefined)(`components, one by one ${why ?? ''}`, () => 
     expect(of('').files).not.toHaveProperty('cni/net.d/10-muster.conflist')
   })
 
+  test('cri-o looks for plugins where they are linked, and puts pods into the kubelet’s kind of groups', () => {
+    const fileOf = (settings: string) =>
+      machineOf(
+        configurationsOf({
+          distribution: 'components',
+          settings: `muster.kubernetes.components.runtime.kind = "cri-o"; ${settings}`,
+        }),
+        'w1',
+      ).files['crio/crio.conf.d/00-default.conf'] ?? ''
+    const dirs = (file: string) => JSON.parse(/plugin_dirs = (.*)/.exec(file)?.[1] ?? '[]')
+    expect(dirs(fileOf(''))).toEqual(['/opt/cni/bin', expect.stringMatching(/-cni-plugins\/bin$/)])
+    expect(dirs(fileOf('muster.kubernetes.components.cni.binDir = "/srv/cni";'))[0]).toBe('/srv/cni')
+    expect(fileOf('')).toContain('cgroup_manager = "systemd"')
+    const cgroupfs = 'muster.kubernetes.components.kubelet.settings.cgroupDriver = "cgroupfs";'
+    expect(fileOf(cgroupfs)).toContain('cgroup_manager = "cgroupfs"')
+    const open = 'virtualisation.cri-o.settings.crio.runtime.log_level = lib.mkForce "debug";'
+    expect(fileOf(open)).toContain('log_level = "debug"')
+  })
+
   test.each([
     ['etcd.enable = false;', ['every server is a member of its etcd']],
     [

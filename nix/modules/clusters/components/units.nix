@@ -275,12 +275,12 @@ in
         };
         virtualisation.cri-o = mkIf (components.kubelet.enable && components.runtime.kind == "cri-o") {
           enable = shared.soft true;
-          settings.crio = softlyDeep {
-            network = {
-              network_dir = "/etc/cni/net.d/";
-              plugin_dirs = [ components.cni.binDir ];
+          settings.crio = {
+            # nixpkgs says both itself, plainly. A list of ours stands before its own; of two words one has to win.
+            network = softlyDeep { network_dir = "/etc/cni/net.d/"; } // {
+              plugin_dirs = lib.mkBefore [ components.cni.binDir ];
             };
-            runtime.cgroup_manager = kubelet.cgroupDriver;
+            runtime.cgroup_manager = mkIf (kubelet.cgroupDriver != "systemd") (lib.mkOverride 90 kubelet.cgroupDriver);
           };
         };
 
