@@ -124,6 +124,10 @@ let
     components.kubelet
     components.proxy
   ];
+  # Of parts, other than the one that all have.
+  ownPackages = lib.filter (package: toString package != toString components.package) (
+    lib.unique (map (part: part.package) used)
+  );
   etcdServers = lib.toList ((flagsOf "apiserver").etcd-servers or components.etcd.endpoints);
   etcdElsewhere = shared.etcdElsewhere (lib.concatMap (lib.splitString ",") (lib.remove null etcdServers));
 in
@@ -178,9 +182,17 @@ in
       (mkIf (!cfg.existing) {
         assertions =
           map (packages.assertion "muster.kubernetes.components (package)") (
-            lib.optionals (!shared.isApart) (lib.unique (map (part: part.package) used))
+            if shared.isApart then [ components.package ] else lib.unique (map (part: part.package) used)
           )
           ++ [
+            {
+              assertion = shared.isApart -> ownPackages == [ ];
+              message = ''
+                muster.kubernetes.components: with life = "apart" every part is started from the one profile, which holds one program of a name,
+                so no part can have a package of its own (${lib.concatMapStringsSep ", " (package: package.name) ownPackages}). Set
+                muster.kubernetes.components.package, or write life = "with-system" in [clusters.${toString config.muster.cluster}].
+              '';
+            }
             {
               assertion = components.etcd.enable == shared.isServer;
               message = ''
