@@ -37,7 +37,8 @@ let
     if parts == null then
       throw "muster.kubernetes.nodeTaints: ${text} is no taint; write KEY=VALUE:EFFECT"
     else
-      lib.nameValuePair (builtins.elemAt parts 0) {
+      # One key may have several effects.
+      lib.nameValuePair "${builtins.elemAt parts 0}:${builtins.elemAt parts 2}" {
         key = builtins.elemAt parts 0;
         value = builtins.elemAt parts 1;
         effect = builtins.elemAt parts 2;
