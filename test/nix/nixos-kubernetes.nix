@@ -267,6 +267,7 @@ in
         extraConfig = option (attrsOf types.anything) { };
         kubeconfig = kubeconfigOptions;
         cni.config = option (listOf types.attrs) [ ];
+        seedDockerImages = option (listOf package) [ ];
         taints = option (attrsOf (types.submodule {
           options = {
             key = must str;
@@ -582,6 +583,8 @@ in
       };
     })
     (mkIf kubernetes.kubelet.enable {
+      # The image that holds a pod together.
+      services.kubernetes.kubelet.seedDockerImages = [ kubernetes.package.pause ];
       virtualisation.containerd = {
         enable = lib.mkDefault true;
         settings = lib.mapAttrsRecursive (_: lib.mkDefault) {
@@ -616,6 +619,8 @@ in
           one = kubernetes.kubelet;
           taints = lib.mapAttrsToList (_: taint: "${taint.key}=${taint.value}:${taint.effect}") one.taints;
         in
+        # The real unit loads these before it starts; lab machines have them.
+        builtins.deepSeq (map toString one.seedDockerImages)
         [
           "--config=${
             pkgs.writeText "kubelet-config" (

@@ -126,7 +126,10 @@ in
             else
               [ "node" ]
           );
-          package = soft (if shared.isApart then packages.fromProfile programs else chosen);
+          # The module makes an image of this package's `pause`. That of the system stays the same when Kubernetes moves.
+          package = soft (
+            if shared.isApart then packages.fromProfile programs // { inherit (pkgs.kubernetes) pause; } else chosen
+          );
           easyCerts = soft false;
           masterAddress = soft (toString (if isServer then cfg.nodeName else shared.knownApiServer));
           apiserverAddress = soft "https://${apiHost}:${toString cfg.apiPort}";

@@ -80,6 +80,21 @@ describe.skipIf(why !== undefined)(`how Kubernetes' version is tied ${why ?? ''}
     },
   )
 
+  test('kubernetes with a life apart: the image of pods’ `pause` is that of the system', () => {
+    const { n1, w1 } = configurationsOf({
+      distribution: 'kubernetes',
+      cluster: 'life = "apart"\nversion = "1.35.4"',
+      // nixpkgs' module makes that image of its package, whatever it is.
+      settings: `muster.kubernetes.package = e.nixpkgs.versioned "kubernetes" "1.35.4";
+        imports = [ ({ config, ... }: { environment.etc."images".text =
+          e.lib.concatMapStringsSep " " (one: one.name) config.services.kubernetes.kubelet.seedDockerImages; }) ];`,
+    })
+    for (const machine of [n1, w1]) {
+      expect(machine?.failedAssertions).toEqual([])
+      expect(machine?.files.images).toBe('kubernetes-pause-1.34.3')
+    }
+  })
+
   test('components with a life apart: a part has no package of its own, since the profile holds one program of a name', () => {
     const of = (cluster: string) =>
       configurationsOf({
