@@ -166,6 +166,17 @@ in
       })
 
       (lib.mkIf (!cfg.existing && !kubernetes.easyCerts) {
+        assertions = [
+          {
+            assertion =
+              isServer -> !lib.elem "--enable-bootstrap-token-auth=false" (lib.splitString " " kubernetes.apiserver.extraOpts);
+            message = ''
+              services.kubernetes.apiserver.extraOpts, --enable-bootstrap-token-auth: machines join by such a token, which this API server
+              would refuse. Leave that flag alone.
+            '';
+          }
+        ];
+
         services.kubernetes = {
           caFile = soft "${pkiDir}/ca.crt";
           kubelet = {

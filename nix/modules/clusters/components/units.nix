@@ -128,6 +128,10 @@ let
   ownPackages = lib.filter (package: toString package != toString components.package) (
     lib.unique (map (part: part.package) used)
   );
+  takesBootstrapTokens = lib.elem ((flagsOf "apiserver").enable-bootstrap-token-auth or null) [
+    true
+    "true"
+  ];
   etcdServers = lib.toList ((flagsOf "apiserver").etcd-servers or components.etcd.endpoints);
   etcdElsewhere = shared.etcdElsewhere (lib.concatMap (lib.splitString ",") (lib.remove null etcdServers));
 in
@@ -206,6 +210,13 @@ in
                 muster.kubernetes.components: the API server would keep its state in ${lib.concatStringsSep ", " etcdElsewhere}, and no
                 server of [clusters.${toString config.muster.cluster}] is there. Muster counts servers by the members of their own etcd, and
                 neither copies nor restores another one. Name servers of the cluster only, or leave etcd.endpoints and etcd-servers alone.
+              '';
+            }
+            {
+              assertion = components.apiserver.enable -> takesBootstrapTokens;
+              message = ''
+                muster.kubernetes.components.apiserver.flags.enable-bootstrap-token-auth: machines join by such a token, which this API server
+                would refuse. Leave that flag alone.
               '';
             }
             {
