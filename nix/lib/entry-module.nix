@@ -1,5 +1,5 @@
 # The module that says, in NixOS' own options, what fleet.toml says of one host or group. Every value is a default: a
-# module of the host overrides it without mkForce.
+# module of the host overrides it without mkForce. Groups and keys of administrators are lists, to which it adds.
 {
   fleet,
   kind,
@@ -14,7 +14,10 @@ let
   inherit (lib) mkDefault mkIf mkMerge;
   isHost = kind == "host";
   fixed = entry.address != "dhcp";
-  matched = entry.interface != null || (fixed && entry.mac != null);
+  inherit (config.muster) interface;
+  matched = interface != null || (fixed && entry.mac != null);
+  # nixos-generate-config writes defaults of its own into hardware-configuration.nix, which know nothing of the file.
+  aboveGenerated = lib.mkOverride 900;
 in
 {
   _file = "fleet.toml, [${kind}s.${entry.name}]";
@@ -51,15 +54,16 @@ in
           '';
         }
       ];
-      networking.useNetworkd = mkDefault true;
-      networking.useDHCP = mkDefault (!matched);
+      networking.useNetworkd = aboveGenerated true;
+      networking.useDHCP = aboveGenerated (!matched);
       networking.nameservers = mkIf (entry.nameservers != [ ]) (mkDefault entry.nameservers);
       systemd.network.networks."10-muster" = mkIf matched {
-        matchConfig =
-          if entry.interface != null then { Name = entry.interface; } else { PermanentMACAddress = lib.toLower entry.mac; };
-        networkConfig.DHCP = if fixed then "no" else "yes";
-        address = lib.optional fixed "${entry.address}/${toString entry.prefixLength}";
-        gateway = lib.optional (entry.gateway != null) entry.gateway;
+        matchConfig = builtins.mapAttrs (_: mkDefault) (
+          if interface != null then { Name = interface; } else { PermanentMACAddress = lib.toLower entry.mac; }
+        );
+        networkConfig.DHCP = mkDefault (if fixed then "no" else "yes");
+        address = mkDefault (lib.optional fixed "${entry.address}/${toString entry.prefixLength}");
+        gateway = mkDefault (lib.optional (entry.gateway != null) entry.gateway);
       };
     })
   ];

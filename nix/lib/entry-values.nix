@@ -8,32 +8,23 @@
 { config, lib, ... }:
 let
   inherit (lib) mkDefault mkIf;
+  byDefault = builtins.mapAttrs (_: mkDefault);
   isHost = kind == "host";
   fixed = entry.address != "dhcp";
   cluster = if entry.cluster == null then null else fleet.clusters.${entry.cluster};
-  # Another interface, or a name, has another address than the one that is fixed in the file.
-  elsewhere =
-    config.muster.kubernetes.nodeDnsName != null
-    || (cluster.nodeInterface != null && cluster.nodeInterface != entry.interface);
+  inherit (config.muster.kubernetes) nodeDnsName nodeInterface;
+  # Another interface than the host's own, or a name, has another address than the one that is fixed in the file.
+  isElsewhere = interface: nodeDnsName != null || (nodeInterface != null && nodeInterface != interface);
 in
 {
   _file = "fleet.toml, [${kind}s.${entry.name}]";
 
   config = {
     muster = {
-      fleet = {
-        inherit (fleet) name id;
-      };
-      host = if isHost then entry.name else null;
-      inherit (entry)
-        group
-        role
-        cluster
-        labels
-        extra
-        interface
-        external
-        ;
+      fleet = byDefault { inherit (fleet) name id; };
+      host = mkDefault (if isHost then entry.name else null);
+      labels = byDefault entry.labels;
+      extra = lib.mapAttrsRecursive (_: mkDefault) entry.extra;
       kubernetes = mkIf (cluster != null) {
         distribution = mkDefault cluster.distribution;
         version = mkDefault cluster.version;
@@ -43,13 +34,22 @@ in
         nodeInterface = mkDefault cluster.nodeInterface;
         podCidr = mkDefault cluster.podCidr;
         serviceCidr = mkDefault cluster.serviceCidr;
-        nodeAddress = mkIf (fixed && !elsewhere) (mkDefault entry.address);
+        nodeAddress = mkIf (fixed && !isElsewhere config.muster.interface) (mkDefault entry.address);
         servers = mkDefault (
-          builtins.mapAttrs (_: host: if host.address == "dhcp" || elsewhere then null else host.address) (
+          builtins.mapAttrs (_: host: if host.address == "dhcp" || isElsewhere host.interface then null else host.address) (
             lib.filterAttrs (_: host: host.cluster == entry.cluster && lib.hasPrefix "server" host.role) fleet.hosts
           )
         );
       };
+    }
+    // byDefault {
+      inherit (entry)
+        group
+        role
+        cluster
+        interface
+        external
+        ;
     };
     services.muster.agent.enable = mkDefault true;
   };

@@ -207,6 +207,72 @@ describe.skipIf(why !== undefined)(`mkFleet ${why ?? ''}`, () => {
     expect(a).toMatchObject({ units: {}, networks: {}, hostPlatform: 'riscv64-linux' })
   })
 
+  test('what the file says of the network counts beside a generated hardware-configuration.nix', () => {
+    const { a } = configurationsOf(
+      `[hosts.a]\naddress = "10.0.0.11"\nprefix-length = 24\ninterface = "eth0"\n`,
+      {
+        'hosts/a.nix': `{ lib, ... }: {
+          networking.useDHCP = lib.mkDefault true;
+          nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+        }`,
+      },
+    )
+    expect(a?.networking).toMatchObject({ useDHCP: false, useNetworkd: true })
+    expect(a?.networks['10-muster']?.address).toEqual(['10.0.0.11/24'])
+  })
+
+  test('each setting of the network is a default for itself, and follows the interface', () => {
+    const toml = `[defaults]
+      prefix-length = 24
+      gateway = "10.0.0.1"
+      interface = "eth0"
+      [hosts.a]
+      address = "10.0.0.11"
+      [hosts.b]
+    `
+    const { a, b } = configurationsOf(toml, {
+      'hosts/a.nix': `{
+        networking.useDHCP = true;
+        muster.interface = "eth1";
+        systemd.network.networks."10-muster" = { address = [ "10.0.0.99/24" ]; gateway = [ "10.0.0.2" ]; };
+      }`,
+      'hosts/b.nix': '{ systemd.network.networks."10-muster".networkConfig.DHCP = "ipv4"; }',
+    })
+    expect(a?.networking.useDHCP).toBe(true)
+    expect(a?.networks['10-muster']).toEqual({
+      matchConfig: { Name: 'eth1' },
+      networkConfig: { DHCP: 'no' },
+      address: ['10.0.0.99/24'],
+      gateway: ['10.0.0.2'],
+    })
+    expect(b?.networks['10-muster']).toMatchObject({
+      matchConfig: { Name: 'eth0' },
+      networkConfig: { DHCP: 'ipv4' },
+    })
+  })
+
+  test('what the file says of a host is a default, labels and extra key by key', () => {
+    const toml = `[hosts.a]
+      labels = { site = "home", rack = "a" }
+      extra = { backup = { hour = 1, keep = 7 }, list = [1, 2] }
+    `
+    const { a } = configurationsOf(toml, {
+      'hosts/a.nix': `{
+        muster.labels.rack = "b";
+        muster.extra = { backup.hour = 2; list = [ 3 ]; more = true; };
+        muster.fleet.name = "other";
+        muster.group = "g";
+      }`,
+    })
+    expect(a?.muster).toMatchObject({
+      host: 'a',
+      group: 'g',
+      labels: { site: 'home', rack: 'b' },
+      extra: { backup: { hour: 2, keep: 7 }, list: [3], more: true },
+      fleet: { name: 'other', id: '5f1c0a7be2d94c3386a1f0d2b7c4e895' },
+    })
+  })
+
   test('takes the packages of a host from the input that the file names', () => {
     const made = configurationsOf(
       `[hosts.a]\n[hosts.b]\nnixpkgs = "nixpkgs-stable"\n`,

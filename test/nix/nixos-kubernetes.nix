@@ -108,6 +108,19 @@ let
       }
     );
 
+  # As pkgs.formats.toml has it: lists of several definitions come one after the other.
+  tomlType = types.oneOf [
+    bool
+    int
+    types.float
+    str
+    path
+    (attrsOf tomlType)
+    (listOf tomlType)
+  ]
+  // {
+    description = "TOML value";
+  };
   toml =
     let
       scalar = value: builtins.toJSON value;
@@ -226,7 +239,7 @@ in
     };
     virtualisation.cri-o = {
       enable = option bool false;
-      settings = option (attrsOf types.anything) { };
+      settings = option tomlType { };
     };
 
     services.kubernetes = {
@@ -254,6 +267,7 @@ in
         extraConfig = option (attrsOf types.anything) { };
         kubeconfig = kubeconfigOptions;
         cni.config = option (listOf types.attrs) [ ];
+        seedDockerImages = option (listOf package) [ ];
         taints = option (attrsOf (types.submodule {
           options = {
             key = must str;
@@ -569,6 +583,8 @@ in
       };
     })
     (mkIf kubernetes.kubelet.enable {
+      # The image that holds a pod together.
+      services.kubernetes.kubelet.seedDockerImages = [ kubernetes.package.pause ];
       virtualisation.containerd = {
         enable = lib.mkDefault true;
         settings = lib.mapAttrsRecursive (_: lib.mkDefault) {
@@ -603,6 +619,8 @@ in
           one = kubernetes.kubelet;
           taints = lib.mapAttrsToList (_: taint: "${taint.key}=${taint.value}:${taint.effect}") one.taints;
         in
+        # The real unit loads these before it starts; lab machines have them.
+        builtins.deepSeq (map toString one.seedDockerImages)
         [
           "--config=${
             pkgs.writeText "kubelet-config" (
@@ -672,6 +690,14 @@ in
       services.kubernetes.kubelet.clusterDns = lib.mkDefault [ "10.0.0.254" ];
     })
     (mkIf crio.enable {
+      virtualisation.cri-o.settings.crio = {
+        storage_driver = "overlay";
+        network.plugin_dirs = [ "${pkgs.cni-plugins}/bin" ];
+        runtime = {
+          cgroup_manager = "systemd";
+          log_level = "info";
+        };
+      };
       # Networks that nixpkgs takes from cri-o's own examples.
       environment.etc."cni/net.d/10-crio-bridge.conflist".source = pkgs.writeText "10-crio-bridge.conflist" (
         builtins.toJSON {

@@ -14,7 +14,13 @@ let
     meta.mainProgram = name;
     getExe' = program: "${name}/${program}";
   };
-  versioned = name: version: package "${name}-${version}" // { inherit version; };
+  versioned =
+    name: version:
+    package "${name}-${version}"
+    // {
+      inherit version;
+    }
+    // lib.optionalAttrs (name == "kubernetes") { pause = package "${name}-pause-${version}"; };
   packages = {
     k3s = versioned "k3s" "1.35.4+k3s1";
     k3s_1_34 = versioned "k3s" "1.34.3+k3s1";

@@ -241,7 +241,8 @@ in
           stopIfChanged = false;
           unitConfig.X-StopOnRemoval = false;
           serviceConfig = {
-            Type = "oneshot";
+            # A boot or a switch that wants it by itself does not wait until it has ended.
+            Type = if cfg.existing then "exec" else "oneshot";
             RemainAfterExit = true;
             ExecStart = lib.concatStringsSep " " (
               [
@@ -257,7 +258,8 @@ in
             );
             RuntimeDirectory = "muster-node";
             RuntimeDirectoryPreserve = true;
-            TimeoutStartSec = "5min";
+            # systemd ends the start of all that requires it when its own has failed, and nobody would start Kubernetes in this boot again.
+            TimeoutStartSec = "infinity";
             Restart = "on-failure";
             RestartSec = "5s";
           };

@@ -37,7 +37,8 @@ let
     if parts == null then
       throw "muster.kubernetes.nodeTaints: ${text} is no taint; write KEY=VALUE:EFFECT"
     else
-      lib.nameValuePair (builtins.elemAt parts 0) {
+      # One key may have several effects.
+      lib.nameValuePair "${builtins.elemAt parts 0}:${builtins.elemAt parts 2}" {
         key = builtins.elemAt parts 0;
         value = builtins.elemAt parts 1;
         effect = builtins.elemAt parts 2;
@@ -125,7 +126,10 @@ in
             else
               [ "node" ]
           );
-          package = soft (if shared.isApart then packages.fromProfile programs else chosen);
+          # The module makes an image of this package's `pause`. That of the system stays the same when Kubernetes moves.
+          package = soft (
+            if shared.isApart then packages.fromProfile programs // { inherit (pkgs.kubernetes) pause; } else chosen
+          );
           easyCerts = soft false;
           masterAddress = soft (toString (if isServer then cfg.nodeName else shared.knownApiServer));
           apiserverAddress = soft "https://${apiHost}:${toString cfg.apiPort}";
@@ -162,6 +166,17 @@ in
       })
 
       (lib.mkIf (!cfg.existing && !kubernetes.easyCerts) {
+        assertions = [
+          {
+            assertion =
+              isServer -> !lib.elem "--enable-bootstrap-token-auth=false" (lib.splitString " " kubernetes.apiserver.extraOpts);
+            message = ''
+              services.kubernetes.apiserver.extraOpts, --enable-bootstrap-token-auth: machines join by such a token, which this API server
+              would refuse. Leave that flag alone.
+            '';
+          }
+        ];
+
         services.kubernetes = {
           caFile = soft "${pkiDir}/ca.crt";
           kubelet = {

@@ -133,8 +133,8 @@ in
       default = null;
       example = "tailscale0";
       description = ''
-        The interface whose address the nodes use among themselves. Units wait for it to have one, after `tailscaled` where
-        its name says so. `null`: the fixed address of the host, else that of the default route's interface.
+        The interface whose address the nodes use among themselves. Units wait for it to have one, however long that takes, after
+        `tailscaled` where its name says so. `null`: the fixed address of the host, else that of the default route's interface.
       '';
     };
 

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Described } from '../described.ts'
 import { whyNoNixTests } from '../nix-library.ts'
@@ -174,6 +176,55 @@ describe.skipIf(why !== undefined)(`components, one by one ${why ?? ''}`, () => 
     )
     expect(JSON.parse(cni.files['cni/net.d/10-muster.conflist'] ?? '')).toMatchObject({ name: 'x' })
     expect(of('').files).not.toHaveProperty('cni/net.d/10-muster.conflist')
+  })
+
+  test('the example of the manual evaluates, and machines join what it makes', () => {
+    const page = readFileSync(join(import.meta.dirname, '../../../docs/clusters.md'), 'utf8')
+    const example = /^## components\n\n```nix\n(\{.*?\n\})\n```/ms.exec(page)?.[1] ?? ''
+    const made = configurationsOf({
+      distribution: 'components',
+      cluster: 'version = "1.34.3"',
+      settings: `imports = [ (let pkgs-2511.kubernetes = e.nixpkgs.versioned "kubernetes" "1.34.3"; in ${example}) ];`,
+    })
+    for (const machine of Object.values(made)) expect(machine.failedAssertions).toEqual([])
+    const pod = JSON.parse(
+      machineOf(made, 'n1').files['muster/kubernetes/manifests/kube-apiserver.json'] ?? '',
+    )
+    const [container] = pod.spec.containers
+    expect(container.image).toBe('registry.k8s.io/kube-apiserver:v1.34.3')
+    expect(container.command).toEqual(
+      expect.arrayContaining(['--v=2', '--event-ttl=3h', '--enable-bootstrap-token-auth=true']),
+    )
+    expect(container.command.join(' ')).not.toContain('kubelet-preferred-address-types')
+  })
+
+  test.each([
+    ['components', 'muster.kubernetes.components.apiserver.flags.enable-bootstrap-token-auth = null;'],
+    ['components', 'muster.kubernetes.components.apiserver.flags.enable-bootstrap-token-auth = false;'],
+    ['kubernetes', 'services.kubernetes.apiserver.extraOpts = "--v=2 --enable-bootstrap-token-auth=false";'],
+  ] as const)('%s: an API server that lets nobody join is refused: %s', (distribution, settings) => {
+    const { n1, w1 } = configurationsOf({ distribution, settings })
+    expect(n1?.failedAssertions).toEqual([expect.stringContaining('machines join by such a token')])
+    expect(w1?.failedAssertions).toEqual([])
+  })
+
+  test('cri-o looks for plugins where they are linked, and puts pods into the kubelet’s kind of groups', () => {
+    const fileOf = (settings: string) =>
+      machineOf(
+        configurationsOf({
+          distribution: 'components',
+          settings: `muster.kubernetes.components.runtime.kind = "cri-o"; ${settings}`,
+        }),
+        'w1',
+      ).files['crio/crio.conf.d/00-default.conf'] ?? ''
+    const dirs = (file: string) => JSON.parse(/plugin_dirs = (.*)/.exec(file)?.[1] ?? '[]')
+    expect(dirs(fileOf(''))).toEqual(['/opt/cni/bin', expect.stringMatching(/-cni-plugins\/bin$/)])
+    expect(dirs(fileOf('muster.kubernetes.components.cni.binDir = "/srv/cni";'))[0]).toBe('/srv/cni')
+    expect(fileOf('')).toContain('cgroup_manager = "systemd"')
+    const cgroupfs = 'muster.kubernetes.components.kubelet.settings.cgroupDriver = "cgroupfs";'
+    expect(fileOf(cgroupfs)).toContain('cgroup_manager = "cgroupfs"')
+    const open = 'virtualisation.cri-o.settings.crio.runtime.log_level = lib.mkForce "debug";'
+    expect(fileOf(open)).toContain('log_level = "debug"')
   })
 
   test.each([

@@ -206,4 +206,15 @@ describe.skipIf(why !== undefined)(`services.kubernetes of nixpkgs ${why ?? ''}`
       configurationsOf({ distribution: 'kubernetes', settings: 'muster.kubernetes.nodeTaints = [ "x" ];' }),
     ).toThrow(/x is no taint/)
   })
+
+  test('every taint reaches the kubelet, also two of one key', () => {
+    const settings =
+      'muster.kubernetes.nodeTaints = [ "dedicated=gpu:NoSchedule" "dedicated=gpu:NoExecute" "x:NoSchedule" ];'
+    const w1 = machineOf(configurationsOf({ distribution: 'kubernetes', settings }), 'w1')
+    expect(flagOf(w1, 'kubelet.service', 'register-with-taints')?.split(',').sort()).toEqual([
+      'dedicated=gpu:NoExecute',
+      'dedicated=gpu:NoSchedule',
+      'x=:NoSchedule',
+    ])
+  })
 })

@@ -69,6 +69,24 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
     },
   )
 
+  test.each(DISTRIBUTIONS)(
+    '%s: an address that comes late keeps Kubernetes waiting, and nothing else of a boot',
+    distribution => {
+      const w1 = machineOf(configurationsOf({ distribution, cluster: 'node-interface = "wg0"' }), 'w1')
+      // With an end it would fail, and with it for good the start of all that requires it.
+      const address = service(w1, 'muster-node-address.service')
+      expect(address.get('Type')).toEqual(['oneshot'])
+      expect(address.get('TimeoutStartSec')).toEqual(['infinity'])
+      const waiting = Object.entries(w1.units)
+        .filter(([, text]) => /^(After|Requires|Wants|BindsTo)=.*muster-node-address/m.test(text))
+        .map(([name]) => name)
+      expect(waiting.sort()).toEqual(unitsOf(w1).sort())
+      for (const name of ['muster-node-address.service', ...waiting])
+        expect(unitSection(w1.units[name], 'Install').get('WantedBy') ?? []).toEqual([])
+      expect(commandOf(w1, 'muster-kubernetes.service')).toContain(' start --no-block ')
+    },
+  )
+
   test('waits for another interface without Tailscale, and for the default route’s with DHCP', () => {
     const wg = machineOf(configurationsOf({ distribution: 'k3s', cluster: 'node-interface = "wg0"' }), 'w1')
     expect(wg.units['muster-node-address.service']).not.toContain('tailscale')
@@ -109,6 +127,42 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
       'n1',
     )
     expect(flagOf(machine, 'k3s.service', 'node-ip')).toBe('10.0.0.11')
+  })
+
+  test.each(DISTRIBUTIONS)(
+    '%s: a node interface that a module sets is waited for, as one of the file is',
+    distribution => {
+      const inFile = configurationsOf({ distribution, cluster: 'node-interface = "wg0"' })
+      const inModule = configurationsOf({
+        distribution,
+        settings: 'muster.kubernetes.nodeInterface = "wg0";',
+      })
+      for (const name of ['n1', 'w1']) {
+        expect(machineOf(inModule, name).units).toEqual(machineOf(inFile, name).units)
+        expect(clusterFacts(machineOf(inModule, name))).toEqual(clusterFacts(machineOf(inFile, name)))
+        expect(machineOf(inModule, name).units).toHaveProperty('muster-node-address.service')
+      }
+      // And one that a module takes back is not.
+      const own = configurationsOf({
+        distribution,
+        cluster: 'node-interface = "wg0"',
+        settings: 'muster.kubernetes.nodeInterface = null;',
+      })
+      expect(clusterFacts(machineOf(own, 'n1'))).toMatchObject({ nodeAddress: '10.0.0.11' })
+    },
+  )
+
+  test('knows of a server’s address by that server’s interface, and all members know the same', () => {
+    const hosts = HOSTS.replace('[hosts.n2]', '[hosts.n2]\ninterface = "eth1"')
+    const made = configurationsOf({ distribution: 'k3s', cluster: 'node-interface = "eth0"', hosts })
+    for (const machine of Object.values(made)) {
+      expect(clusterFacts(machine)).toMatchObject({
+        servers: { n1: '10.0.0.11', n2: null, n3: '10.0.0.13' },
+        certificateNames: ['n1', 'n2', 'n3', '10.0.0.11', '10.0.0.13'],
+      })
+    }
+    expect(clusterFacts(machineOf(made, 'n2'))).toMatchObject({ nodeAddress: null })
+    expect(clusterFacts(machineOf(made, 'n1'))).toMatchObject({ nodeAddress: '10.0.0.11' })
   })
 
   test('machines of a group take the name that they have', () => {
@@ -243,8 +297,7 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
     const without = configurationsOf({
       distribution: 'k3s',
       cluster,
-      hosts: HOSTS.replaceAll('interface', 'x'),
-      settings: 'muster.interface = lib.mkForce null;',
+      settings: 'muster.interface = null; muster.network.enable = false;',
     })
     expect(without.n1?.failedAssertions).toEqual([
       expect.stringContaining('on which interface 10.0.0.9 is kept'),
@@ -270,7 +323,7 @@ describe.skipIf(why !== undefined)(`addresses and ports ${why ?? ''}`, () => {
       distribution: 'k3s',
       cluster: 'endpoint = "10.0.0.9"\nendpoint-keeper = "servers"',
       hosts: ONE,
-      settings: 'muster.interface = lib.mkForce "tailscale0";',
+      settings: 'muster.interface = "tailscale0";',
     })
     expect(none.n1?.failedAssertions).toEqual([expect.stringContaining('goes over a')])
   })

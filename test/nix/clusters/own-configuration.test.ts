@@ -174,7 +174,7 @@ describe.skipIf(why !== undefined)(`a cluster that ran before Muster ${why ?? ''
     ])
   })
 
-  test('finds its address out by itself, where no unit asks for it', () => {
+  test('finds its address out by itself, where no unit asks for it and no boot waits for it', () => {
     const hosts = OWN.replace('address = "10.0.0.11"', '')
     const own = ownConfigurationOf('n1', {
       distribution: 'k3s',
@@ -183,5 +183,8 @@ describe.skipIf(why !== undefined)(`a cluster that ran before Muster ${why ?? ''
     })
     const unit = own.units['muster-node-address.service']
     expect(unitSection(unit, 'Install').get('WantedBy')).toEqual(['multi-user.target'])
+    expect(unitSection(unit, 'Service').get('Type')).toEqual(['exec'])
+    expect(unitSection(unit, 'Service').get('RemainAfterExit')).toEqual(['true'])
+    expect(own.units['k3s.service']).not.toContain('muster-node-address')
   })
 })

@@ -183,6 +183,32 @@ describe.skipIf(!hasNetworks)(`node-address.sh ${whyNot}`, () => {
     expect(address('address')).toBe('10.7.0.2\n')
   })
 
+  it('waits without end, says every four minutes what for, and goes on once it is there', () => {
+    // As if it had run for nearly four minutes.
+    const late = (...more: readonly string[]) => `SECONDS=239 timeout 20 ${node(...more)}`
+    const { status, stdout, stderr } = inNetwork(
+      ...links,
+      '(sleep 3; ip addr add 10.7.0.2/24 dev v0) &',
+      late('v0'),
+    )
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "the node's address is 10.7.0.2, of v0\n" })
+    expect(stderr.trim().split('\n')).toEqual([
+      expect.stringMatching(/^still waiting: no address on v0; .*node-interface/),
+    ])
+    const named = inNetwork(
+      ...links,
+      'mount -t tmpfs none /etc',
+      "echo 'hosts: files' > /etc/nsswitch.conf",
+      "echo '10.8.0.9 n1' > /etc/hosts",
+      '(sleep 3; ip addr add 10.8.0.9/24 dev v0) &',
+      late("''", 'n1'),
+    )
+    expect(named.status).toBe(0)
+    expect(named.stderr).toMatch(
+      /^still waiting: n1 stands for no address of this machine, but for: 10\.8\.0\.9 \n$/,
+    )
+  })
+
   it('puts an IPv6 address in brackets where a port follows', () => {
     const { status } = inNetwork(...links, 'ip addr add fd00::7/64 dev v0 nodad', node('v0'))
     expect(status).toBe(0)

@@ -64,6 +64,56 @@ describe.skipIf(why !== undefined)(`how Kubernetes' version is tied ${why ?? ''}
     },
   )
 
+  test.each(['k3s', 'k0s', 'kubernetes', 'components'] as const)(
+    '%s with a life apart: a package of another version is refused, too',
+    distribution => {
+      const name = distribution === 'components' ? 'kubernetes' : distribution
+      const { n1, w1 } = configurationsOf({
+        distribution,
+        cluster: 'life = "apart"\nversion = "1.34.3"',
+        settings: `muster.kubernetes.package = e.nixpkgs.versioned "${name}" "1.33.9";`,
+      })
+      for (const machine of [n1, w1])
+        expect(machine?.failedAssertions).toEqual([
+          expect.stringMatching(/asks for version 1\.34\.3 in \[clusters\.c\], but .* is .*-1\.33\.9/),
+        ])
+    },
+  )
+
+  test('kubernetes with a life apart: the image of pods’ `pause` is that of the system', () => {
+    const { n1, w1 } = configurationsOf({
+      distribution: 'kubernetes',
+      cluster: 'life = "apart"\nversion = "1.35.4"',
+      // nixpkgs' module makes that image of its package, whatever it is.
+      settings: `muster.kubernetes.package = e.nixpkgs.versioned "kubernetes" "1.35.4";
+        imports = [ ({ config, ... }: { environment.etc."images".text =
+          e.lib.concatMapStringsSep " " (one: one.name) config.services.kubernetes.kubelet.seedDockerImages; }) ];`,
+    })
+    for (const machine of [n1, w1]) {
+      expect(machine?.failedAssertions).toEqual([])
+      expect(machine?.files.images).toBe('kubernetes-pause-1.34.3')
+    }
+  })
+
+  test('components with a life apart: a part has no package of its own, since the profile holds one program of a name', () => {
+    const of = (cluster: string) =>
+      configurationsOf({
+        distribution: 'components',
+        cluster,
+        settings:
+          'muster.kubernetes.components.kubelet.package = e.nixpkgs.package "kubernetes-patched" // { version = "1.34.3"; };',
+      })
+    const apart = of('life = "apart"\nversion = "1.34.3"')
+    expect(apart.w1?.failedAssertions).toEqual([expect.stringContaining('(kubernetes-patched)')])
+    // No kubelet runs there.
+    expect(apart.n1?.failedAssertions).toEqual([])
+    const together = of('version = "1.34.3"')
+    expect(together.w1?.failedAssertions).toEqual([])
+    expect(commandOf(machineOf(together, 'w1'), 'kubelet.service')).toContain(
+      'kubernetes-patched/bin/kubelet',
+    )
+  })
+
   test('k0s says where its package is to be had', () => {
     expect(() =>
       configurationsOf({ distribution: 'k0s', settings: 'muster.kubernetes.package = null;' }),

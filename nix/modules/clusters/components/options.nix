@@ -51,7 +51,7 @@ let
       description = "Keys of ${what}, over the defaults key by key at every depth. No secrets: the file lies in the store.";
     };
   ofServers = "on servers";
-  fromCommon = "`muster.kubernetes.components.package`";
+  fromCommon = "`muster.kubernetes.components.package`, and nothing else with `life = \"apart\"`";
   part = what: program: {
     enable = enableOf what shared.isServer ofServers;
     package = packageOf program components.package fromCommon;

@@ -124,6 +124,14 @@ let
     components.kubelet
     components.proxy
   ];
+  # Of parts, other than the one that all have.
+  ownPackages = lib.filter (package: toString package != toString components.package) (
+    lib.unique (map (part: part.package) used)
+  );
+  takesBootstrapTokens = lib.elem ((flagsOf "apiserver").enable-bootstrap-token-auth or null) [
+    true
+    "true"
+  ];
   etcdServers = lib.toList ((flagsOf "apiserver").etcd-servers or components.etcd.endpoints);
   etcdElsewhere = shared.etcdElsewhere (lib.concatMap (lib.splitString ",") (lib.remove null etcdServers));
 in
@@ -178,9 +186,17 @@ in
       (mkIf (!cfg.existing) {
         assertions =
           map (packages.assertion "muster.kubernetes.components (package)") (
-            lib.optionals (!shared.isApart) (lib.unique (map (part: part.package) used))
+            if shared.isApart then [ components.package ] else lib.unique (map (part: part.package) used)
           )
           ++ [
+            {
+              assertion = shared.isApart -> ownPackages == [ ];
+              message = ''
+                muster.kubernetes.components: with life = "apart" every part is started from the one profile, which holds one program of a name,
+                so no part can have a package of its own (${lib.concatMapStringsSep ", " (package: package.name) ownPackages}). Set
+                muster.kubernetes.components.package, or write life = "with-system" in [clusters.${toString config.muster.cluster}].
+              '';
+            }
             {
               assertion = components.etcd.enable == shared.isServer;
               message = ''
@@ -194,6 +210,13 @@ in
                 muster.kubernetes.components: the API server would keep its state in ${lib.concatStringsSep ", " etcdElsewhere}, and no
                 server of [clusters.${toString config.muster.cluster}] is there. Muster counts servers by the members of their own etcd, and
                 neither copies nor restores another one. Name servers of the cluster only, or leave etcd.endpoints and etcd-servers alone.
+              '';
+            }
+            {
+              assertion = components.apiserver.enable -> takesBootstrapTokens;
+              message = ''
+                muster.kubernetes.components.apiserver.flags.enable-bootstrap-token-auth: machines join by such a token, which this API server
+                would refuse. Leave that flag alone.
               '';
             }
             {
@@ -275,12 +298,12 @@ in
         };
         virtualisation.cri-o = mkIf (components.kubelet.enable && components.runtime.kind == "cri-o") {
           enable = shared.soft true;
-          settings.crio = softlyDeep {
-            network = {
-              network_dir = "/etc/cni/net.d/";
-              plugin_dirs = [ components.cni.binDir ];
+          settings.crio = {
+            # nixpkgs says both itself, plainly. A list of ours stands before its own; of two words one has to win.
+            network = softlyDeep { network_dir = "/etc/cni/net.d/"; } // {
+              plugin_dirs = lib.mkBefore [ components.cni.binDir ];
             };
-            runtime.cgroup_manager = kubelet.cgroupDriver;
+            runtime.cgroup_manager = mkIf (kubelet.cgroupDriver != "systemd") (lib.mkOverride 90 kubelet.cgroupDriver);
           };
         };
 

@@ -1,4 +1,5 @@
-# Waits for the node's address and writes it for the units of Kubernetes: node-address.sh DIRECTORY [INTERFACE [NAME]].
+# Waits for the node's address, however long that takes, and writes it for the units of Kubernetes, which systemd gives up for
+# the whole boot once this ends without one: node-address.sh DIRECTORY [INTERFACE [NAME]].
 # With a name it is one of the name's addresses that this machine has, on any interface but where one is given. Without both
 # it is that of the default route's interface. An IPv4 address is preferred to an IPv6 one.
 set -eu
@@ -16,9 +17,9 @@ addresses() {
     sed -n 's/^[0-9]*: \([^ @]*\)[^ ]* .*inet6\{0,1\} \([0-9a-f.:]*\)\/.*/\1 \2/p'
 }
 
-# What the name stands for, each once.
+# What the name stands for, each once. Where this machine has no IPv4 address yet, those are told as IPv6 ones.
 known_addresses() {
-  getent ahosts "$name" | sed 's/ .*//' | sort -u
+  getent ahosts "$name" | sed 's/ .*//; s/^::ffff:\([0-9.]*\)$/\1/' | sort -u
 }
 
 # The first of this machine's that the name stands for. What it stands for elsewhere is no address of this node.
@@ -43,7 +44,17 @@ find_address() {
   [ -z "$interface" ] || addresses "$interface" | head -n 1
 }
 
-for _ in $(seq 240); do
+say_what_is_missing() {
+  if [ -n "$name" ]; then
+    echo "still waiting: $name stands for no address of ${wanted:-this machine}, but for: $(known_addresses | tr '\n' ' ')" >&2
+  else
+    echo "still waiting: no address on ${wanted:-the interface of the default route}; bring the interface up, or write node-interface in fleet.toml" >&2
+  fi
+}
+
+patience=240
+say_at=$patience
+while :; do
   found=$(find_address)
   interface=${found%% *}
   address=${found#* }
@@ -61,11 +72,9 @@ for _ in $(seq 240); do
     echo "the node's address is $address, of $interface"
     exit 0
   fi
+  if [ "$SECONDS" -ge "$say_at" ]; then
+    say_what_is_missing
+    say_at=$((SECONDS + patience))
+  fi
   sleep 1
 done
-if [ -n "$name" ]; then
-  echo "$name stands for no address of ${wanted:-this machine} in four minutes, but for: $(known_addresses | tr '\n' ' ')" >&2
-  exit 1
-fi
-echo "no address on ${wanted:-the interface of the default route} in four minutes: bring the interface up, or write node-interface in fleet.toml" >&2
-exit 1
