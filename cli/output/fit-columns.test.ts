@@ -4,6 +4,7 @@ import { fitColumns, GAP } from './fit-columns.ts'
 
 const fixed = (width: number) => ({ width, wraps: false })
 const wraps = (width: number) => ({ width, wraps: true })
+const names = (width: number) => ({ width, wraps: true, names: true })
 
 it('leaves what has room as it is', () => {
   expect(fitColumns([fixed(10), wraps(20), fixed(5)], 100)).toEqual([10, 20, 5])
@@ -20,42 +21,67 @@ it('shares the rest among columns that wrap, and a short one gives what it does 
 })
 
 it('leaves out what stands behind the first column that wraps, before one that wraps is too narrow', () => {
-  expect(fitColumns([wraps(12), fixed(12), wraps(8), fixed(30), wraps(200)], 60)).toEqual([12, 12, 8, 0, 20])
+  expect(fitColumns([wraps(12), fixed(12), wraps(8), fixed(30), wraps(200)], 60)).toEqual([12, 12, 8, 0, 22])
   // The first that have room stay; what names the row stays always.
-  expect(fitColumns([fixed(12), wraps(8), fixed(30), fixed(6), wraps(200)], 60)).toEqual([12, 8, 0, 6, 26])
-  expect(fitColumns([fixed(30), wraps(16), fixed(5)], 40)).toEqual([30, 8, 0])
+  expect(fitColumns([fixed(12), wraps(8), fixed(30), fixed(6), wraps(200)], 60)).toEqual([12, 8, 0, 6, 28])
 })
 
-it('makes no column that wraps narrower than 16 where leaving out others helps', () => {
-  const column = fc.record({ width: fc.integer({ min: 1, max: 60 }), wraps: fc.boolean() })
+it('gives one that wraps lines below the row where it would be too narrow, and others the room', () => {
+  expect(fitColumns([fixed(30), wraps(16), fixed(5)], 40)).toEqual([30, 'below', 5])
+  expect(fitColumns([fixed(22), wraps(11), fixed(6), wraps(11), wraps(56)], 60)).toEqual([
+    22,
+    11,
+    6,
+    11,
+    'below',
+  ])
+  // The widest goes first, and what the row is about last.
+  expect(fitColumns([fixed(20), wraps(30), wraps(14), wraps(40)], 60)).toEqual([20, 22, 14, 'below'])
+  expect(fitColumns([fixed(20), wraps(30), wraps(14), wraps(40)], 40)).toEqual([20, 18, 'below', 'below'])
+  expect(fitColumns([fixed(50), wraps(30), wraps(14)], 60)).toEqual([50, 'below', 'below'])
+  expect(fitColumns([wraps(300), wraps(300)], 20)).toEqual([20, 'below'])
+})
+
+it('breaks no name that has room on a line', () => {
+  expect(fitColumns([names(30), wraps(100)], 60)).toEqual([30, 28])
+  expect(fitColumns([names(45), wraps(100)], 60)).toEqual([45, 'below'])
+  expect(fitColumns([fixed(20), names(45), wraps(100)], 60)).toEqual([20, 'below', 'below'])
+})
+
+const column = fc.record({
+  width: fc.integer({ min: 1, max: 400 }),
+  wraps: fc.boolean(),
+  names: fc.boolean(),
+})
+const columns = fc.array(column, { minLength: 1, maxLength: 9 })
+const terminal = fc.integer({ min: 1, max: 250 })
+
+it('shows each column that wraps readably, in the row or below it', () => {
   fc.assert(
-    fc.property(fc.array(column, { maxLength: 7 }), fc.integer({ min: 60, max: 250 }), (others, room) => {
-      const wanted = [wraps(12), ...others.slice(0, 6)]
-      const least = wanted.reduce((sum, { width, wraps }) => sum + (wraps ? Math.min(width, 16) : 0), 0)
-      fc.pre(least + GAP * (wanted.length - 1) <= room)
-      const widths = fitColumns(wanted, room)
-      for (const [index, { width, wraps }] of wanted.entries()) {
-        if (wraps) expect(widths[index]).toBeGreaterThanOrEqual(Math.min(width, 16))
-        else expect([0, width]).toContain(widths[index])
+    fc.property(columns, terminal, (wanted, room) => {
+      for (const [index, place] of fitColumns(wanted, room).entries()) {
+        const { width = 0, wraps: mayWrap, names: unbroken } = wanted[index] ?? {}
+        if (!mayWrap) expect(place).not.toBe('below')
+        else if (place !== 'below') {
+          const least = unbroken ? width : Math.min(width, 16)
+          expect(place).toBeGreaterThanOrEqual(Math.min(least, room))
+        }
       }
     }),
   )
 })
 
 it('never takes more room than there is, nor more than is wanted', () => {
-  const column = fc.record({ width: fc.nat(400), wraps: fc.boolean() })
   fc.assert(
-    fc.property(
-      fc.array(column, { minLength: 1, maxLength: 9 }),
-      fc.integer({ min: 1, max: 250 }),
-      (wanted, room) => {
-        const widths = fitColumns(wanted, room)
-        const shown = widths.filter(width => width > 0)
-        const last = widths.findLastIndex(width => width > 0)
-        const before = widths.slice(0, last).reduce((sum, width) => sum + width + GAP, 0)
-        if (shown.length > 0) expect(before + (widths[last] ?? 0)).toBeLessThanOrEqual(room)
-        for (const [index, { width }] of wanted.entries()) expect(widths[index]).toBeLessThanOrEqual(width)
-      },
-    ),
+    fc.property(columns, terminal, (wanted, room) => {
+      const places = fitColumns(wanted, room)
+      const widths = places.filter(place => place !== 'below').filter(width => width > 0)
+      expect(widths.length).toBeGreaterThan(0)
+      expect(widths.reduce((sum, width) => sum + width + GAP, -GAP)).toBeLessThanOrEqual(room)
+      for (const [index, { width }] of wanted.entries()) {
+        const place = places[index]
+        if (place !== 'below') expect(place).toBeLessThanOrEqual(width)
+      }
+    }),
   )
 })

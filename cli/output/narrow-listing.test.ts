@@ -114,23 +114,56 @@ describe('a table on a narrow terminal', () => {
     expect(text.split(/\s+/)).toEqual(expect.arrayContaining([...words]))
   })
 
-  // An operation's id alone takes a third of 60 columns.
-  it.each(at(60).filter(([name]) => name !== 'operations'))('%s does so on 60 columns', (_, text, words) => {
+  it.each(at(60))('%s does so on 60 columns', (_, text, words) => {
     expect(text.split(/\s+/)).toEqual(expect.arrayContaining([...words]))
   })
 
-  it('rollouts tell on 80 columns how far they are, and why', () => {
-    const text = shown(rollout, rolloutListing(now).columns, 80)
-    expect(text.split(/\s+/)).toEqual(
-      expect.arrayContaining([rollout.id, 'failed', '4/6', ...reason.split(' ')]),
-    )
+  it('rollouts tell on 60 and 80 columns how far they are, and why', () => {
+    for (const room of [60, 80]) {
+      const text = shown(rollout, rolloutListing(now).columns, room)
+      expect(text.split(/\s+/)).toEqual(
+        expect.arrayContaining([rollout.id, 'failed', '4/6', ...reason.split(' ')]),
+      )
+    }
+  })
+
+  it('has reasons on lines of their own on 60 columns', () => {
+    expect(shown(operation, operationListing(now).columns, 60)).toMatchInlineSnapshot(`
+      "OPERATION               HOST         ACTION  STATE
+        REASON
+      0mx4udd1x-d4a669dde220  edge-n100-4  apply   rolled back
+        the unit nginx.service does not stay up after the switch
+      "
+    `)
+    expect(shown(rollout, rolloutListing(now).columns, 60)).toMatchInlineSnapshot(`
+      "ROLLOUT                 WHAT              STATE   DONE  LEFT
+        REASON
+      0mx4udd1x-d4a669dde220  apply revision 3  failed  4/6   1
+        the unit nginx.service does not stay up after the switch
+      "
+    `)
+    expect(shown(machine, machineListing(now).columns, 60)).toMatchInlineSnapshot(`
+      "HOST         STATE   SEEN    OPERATION      LOOK AT
+      edge-n100-4  active  online  rolled back 3  quarantined
+                                                  reboot
+      "
+    `)
+    const waiting = { standing, wait: create(GateWaitSchema, wait) }
+    expect(shown(waiting, standingColumns(now), 60)).toMatchInlineSnapshot(`
+      "HOST         TO DO             SINCE  OPENS WHEN
+        STATE
+      edge-n100-4  apply revision 3  3h10m  somebody begins one
+        waits at catch-up: the unit nginx.service does not stay up
+        after the switch
+      "
+    `)
   })
 
   it('leaves out what matters least, and nothing where there is room', () => {
     const { columns } = machineListing(now)
     expect(shown(machine, columns, 80)).not.toContain('PRODUCT')
     expect(shown(machine, columns, 120)).toContain('PRODUCT')
-    expect(shown(operation, operationListing(now).columns, 80)).not.toContain('TOOK')
+    expect(shown(operation, operationListing(now).columns, 80)).not.toContain('AGE')
     expect(shown(rollout, rolloutListing(now).columns, 80)).not.toContain('BY')
   })
 })

@@ -1,7 +1,7 @@
 import type { Io } from '../io.ts'
 import { type Format, toCsv, toJson, toYaml } from './format.ts'
 import type { PlainRecord } from './plain.ts'
-import { type Column, renderTable, tableLook } from './table.ts'
+import { type Column, renderTable, tableLook, withdrawRemarks } from './table.ts'
 
 /** How one kind of thing is listed. */
 export interface Listing<T> {
@@ -73,5 +73,7 @@ export async function showOne(
   format: Format | undefined,
   human: () => string,
 ): Promise<void> {
+  // Its table may have been made before it was known that data is wanted.
+  if (format !== undefined && format !== 'table' && format !== 'wide') withdrawRemarks(io)
   io.out(await renderOne(record, format, human))
 }

@@ -1,7 +1,10 @@
+import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Io } from '../io.ts'
 import { HAZARDOUS } from '../testing/hazardous.ts'
-import { type Column, renderFields, renderTable } from './table.ts'
+import { showOne } from './show-list.ts'
+import { type Column, leftOutText, renderFields, renderTable, tableLook } from './table.ts'
 import { textWidth } from './text-width.ts'
 
 interface Row {
@@ -72,28 +75,82 @@ describe('renderTable', () => {
     )
   })
 
-  it('is never wider than the terminal, and what wraps loses nothing', () => {
-    const room = fc.integer({ min: 30, max: 120 })
-    const prose: readonly Column<Row>[] = [
-      { title: 'NAME', text: row => row.name },
-      { title: 'MORE', wraps: true, text: row => row.more },
+  it('has a text that would be too narrow on lines of its own below the row', () => {
+    const rows = [
+      { name: 'edge-n100-4.rack-2', more: 'the unit nginx.service does not stay up' },
+      { name: 'olaf', more: '' },
     ]
+    const prose: readonly Column<Row>[] = [
+      { title: 'NAME', wraps: true, text: row => row.name },
+      { title: 'REASON', wraps: true, text: row => row.more, style: () => 'bad' },
+      { title: 'END', text: () => 'x' },
+    ]
+    const lines = [
+      'NAME                END',
+      '  REASON',
+      'edge-n100-4.rack-2  x',
+      '  the unit nginx.service does',
+      '  not stay up',
+      'olaf                x',
+      '',
+    ]
+    expect(renderTable(rows, prose, { ...plain, room: 30 })).toBe(lines.join('\n'))
+    expect(renderTable(rows, prose, { ...plain, room: 30, colour: true })).toContain(
+      '  \u001b[31mnot stay up\u001b[0m\n',
+    )
+  })
+
+  it('says below the row what is not known only where something follows', () => {
+    const prose: readonly Column<Row>[] = [
+      { title: 'NAME', text: () => 'a-name-without-any-room' },
+      { title: 'FIRST', wraps: true, text: row => row.name },
+      { title: 'THEN', wraps: true, text: row => row.more },
+    ]
+    const row = { name: '', more: 'a reason of many words' }
+    expect(renderTable([row], prose, { ...plain, room: 25 })).toBe(
+      'NAME\n  FIRST\n  THEN\na-name-without-any-room\n  -\n  a reason of many words\n',
+    )
+  })
+
+  it('tells which columns had no room, and none that nobody asked for', () => {
+    const told: (readonly string[])[] = []
+    const leftOut = (titles: readonly string[]) => void told.push(titles)
+    const some: readonly Column<Row>[] = [
+      { title: 'NAME', wraps: true, text: row => row.name },
+      { title: 'PRODUCT', text: () => 'a long product' },
+      { title: 'MORE', wide: true, text: row => row.more },
+      { title: 'REASON', wraps: true, text: row => row.more },
+    ]
+    const rows = [{ name: 'olaf', more: 'a reason of many words' }]
+    renderTable(rows, some, { ...plain, leftOut, room: 30 })
+    renderTable(rows, some, { ...plain, leftOut, room: 80 })
+    expect(told).toEqual([['PRODUCT'], []])
+  })
+
+  it('is never wider than the terminal, and what wraps loses nothing', () => {
+    const word = fc.stringMatching(/^[a-z日]{1,40}$/)
+    const text = fc.array(word, { maxLength: 20 }).map(words => words.join(' '))
+    const table = fc.record({
+      room: fc.integer({ min: 8, max: 120 }),
+      rows: fc.array(fc.record({ name: word, state: text, more: text }), { minLength: 1, maxLength: 4 }),
+    })
     fc.assert(
-      fc.property(
-        fc.array(fc.lorem({ maxCount: 40 }), { minLength: 1, maxLength: 5 }),
-        room,
-        (texts, columns) => {
-          const text = renderTable(
-            texts.map(more => ({ name: 'n', more })),
-            prose,
-            { ...plain, room: columns },
-          )
-          for (const line of text.split('\n')) expect(textWidth(line)).toBeLessThanOrEqual(columns)
-          const words = (whole: string) =>
-            whole.split(/\s+/).filter(word => !['NAME', 'MORE', 'n', ''].includes(word))
-          expect(words(text)).toEqual(words(texts.join(' ')))
-        },
-      ),
+      fc.property(table, fc.boolean(), ({ rows, room }, nameWraps) => {
+        const wrapping: readonly Column<(typeof rows)[number]>[] = [
+          { title: '1', wraps: nameWraps, text: () => '1' },
+          { title: 'X', text: () => '22' },
+          { title: '3', wraps: true, text: row => row.name },
+          { title: '4', wraps: true, text: row => row.state },
+          { title: '5', wraps: true, text: row => row.more },
+        ]
+        const shown = renderTable(rows, wrapping, { ...plain, room })
+        for (const line of shown.split('\n')) expect(textWidth(line)).toBeLessThanOrEqual(room)
+        // Lines of columns that stand side by side are mixed: what counts is that each character is there.
+        const letters = (whole: string) => [...whole.replace(/[^a-z日]/g, '')].sort().join('')
+        expect(letters(shown)).toBe(
+          letters(rows.map(({ name, state, more }) => name + state + more).join('')),
+        )
+      }),
     )
   })
 
@@ -105,6 +162,62 @@ describe('renderTable', () => {
         expect(text.replaceAll('\n', '')).not.toMatch(HAZARDOUS)
       }),
     )
+  })
+})
+
+describe('tableLook', () => {
+  const terminal = (outIsTerminal: boolean, errIsTerminal: boolean) => {
+    const said: string[] = []
+    const io: Io = {
+      out: () => {},
+      err: text => void said.push(text),
+      outIsTerminal,
+      errIsTerminal,
+      columns: 20,
+      screen: { columns: 20, rows: 24 },
+      onResize: () => () => {},
+      readerGone: new AbortController().signal,
+      colour: false,
+    }
+    return { io, said }
+  }
+  const wide: readonly Column<Row>[] = ['A', 'B', 'C'].map(title => ({ title, text: () => 'x'.repeat(19) }))
+  const rows = [{ name: '', more: '' }]
+
+  it('says once, after all tables of a picture, what had no room', async () => {
+    const { io, said } = terminal(true, true)
+    for (const _ of ['one table', 'another']) renderTable(rows, wide, tableLook(io, false))
+    expect(said).toEqual([])
+    await setImmediate()
+    expect(said).toEqual(['B and C are left out here; -o wide shows all\n'])
+    renderTable(rows, wide, tableLook(io, false))
+    await setImmediate()
+    expect(said).toHaveLength(1)
+  })
+
+  it.each([
+    ['a pipe', false, true, false],
+    ['a log of errors', true, false, false],
+    ['who asks for all', true, true, true],
+  ])('says nothing to %s', async (_, out, err, all) => {
+    const { io, said } = terminal(out, err)
+    const text = renderTable(rows, wide, tableLook(io, all))
+    await setImmediate()
+    expect(said).toEqual([])
+    expect(text.includes('C')).toBe(!out || all)
+  })
+
+  it('says nothing of a table that is not shown', async () => {
+    const { io, said } = terminal(true, true)
+    renderTable(rows, wide, tableLook(io, false))
+    await showOne(io, { a: 1 }, 'json', () => '')
+    await setImmediate()
+    expect(said).toEqual([])
+  })
+
+  it('names one column, or many', () => {
+    expect(leftOutText(['BY'])).toBe('BY is left out here; -o wide shows all\n')
+    expect(leftOutText(['AGE', 'TOOK', 'BY'])).toBe('AGE, TOOK and BY are left out here; -o wide shows all\n')
   })
 })
 
