@@ -448,7 +448,7 @@ root may use; the one operator profile that is there. A profile is a folder belo
 \`-o json\` writes an array of objects (one object for a single thing), \`-o yaml\` the same in YAML, \`-o csv\` a line of field
 names and one line each, in which lists and objects are JSON texts. Times are ISO 8601 in UTC, sizes bytes, what is not
 known is null (empty in CSV). \`-o wide\` is the table with more columns. A table fits the terminal it is shown on:
-columns that matter less are left out where reasons would have no room, long reasons go on below, what has no room even so is cut at the end
+columns that matter less are left out where reasons would have no room, long reasons go on below, or where there is little room on lines of their own, what has no room even so is cut at the end
 of the line, and store paths are their names. With \`-o wide\`, or where the output is no terminal, nothing is left out or cut. Control and bidi characters in texts of machines are
 escaped in all of them; JSON and YAML decode to the same text, CSV keeps the escapes. Remarks go to standard error.
 
