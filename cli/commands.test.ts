@@ -352,7 +352,7 @@ describe('asking', () => {
     expect(code).toBe(0)
     expect(JSON.parse(out)).toEqual([{ host: 'olaf', machine: 'ab'.repeat(32), 'facts.a': { a: 1 } }])
     expect(err).toContain('1 match of 1')
-    expect((await run('query', 'labels.no == 1')).code).toBe(exitCodes.notFound.code)
+    expect((await run('query', 'labels.no == "1"')).code).toBe(exitCodes.notFound.code)
     // Names of columns are no longer keys where one stands there twice.
     const words = ['query', 'true', '--select', 'host', '--select', 'facts.a']
     expect((await run(...words, '-o', 'csv')).out).toMatch(/^host,machine,facts\.a\r?\n/)
