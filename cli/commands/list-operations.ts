@@ -72,12 +72,15 @@ function isUnknown(error: unknown): boolean {
   return error instanceof RpcError && error.code === status.NOT_FOUND
 }
 
-/** The whole id of an operation that begins so. */
+/** The whole id of an operation that begins so. One that is not known is given as it was said: whoever is asked next explains. */
 export async function wholeOperationId({ client, call }: Connection, start: string): Promise<string> {
-  const { operations } = await client.listOperations({ operationIds: [start] }, call)
-  const [operation] = operations
-  if (!operation) throw new CliError('notFound', `operation ${start}: not known`)
-  return operation.operationId
+  try {
+    const { operations } = await client.listOperations({ operationIds: [start] }, call)
+    return operations[0]?.operationId ?? start
+  } catch (error) {
+    if (isUnknown(error)) return start
+    throw error
+  }
 }
 
 async function renderAll(
