@@ -1,7 +1,7 @@
 // Each command against a real gRPC server: what is asked of it, what people and programs are shown, how it ends.
 
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
@@ -11,6 +11,8 @@ import { parse } from 'yaml'
 import { FactsChangeSchema } from '../shared/gen/muster/v1/facts_change_pb.ts'
 import { MachineState } from '../shared/gen/muster/v1/machine_pb.ts'
 import { OutcomeClass } from '../shared/gen/muster/v1/operation_pb.ts'
+import { OperationSummarySchema } from '../shared/gen/muster/v1/order_pb.ts'
+import { TokenSchema } from '../shared/gen/muster/v1/token_pb.ts'
 import { exitCodes } from './exit-codes.ts'
 import { MACHINE_FIELDS } from './output/machine-listing.ts'
 import { HAZARDOUS } from './testing/hazardous.ts'
@@ -21,6 +23,7 @@ import {
   sampleMachine,
   startSmallCoordinator,
 } from './testing/small-coordinator.ts'
+import { sampleRollout } from './testing/small-rollouts.ts'
 
 let coordinator: SmallCoordinator
 let home: string
@@ -350,7 +353,7 @@ describe('asking', () => {
     expect(code).toBe(0)
     expect(JSON.parse(out)).toEqual([{ host: 'olaf', machine: 'ab'.repeat(32), 'facts.a': { a: 1 } }])
     expect(err).toContain('1 match of 1')
-    expect((await run('query', 'labels.no == 1')).code).toBe(exitCodes.notFound.code)
+    expect((await run('query', 'labels.no == "1"')).code).toBe(exitCodes.notFound.code)
     // Names of columns are no longer keys where one stands there twice.
     const words = ['query', 'true', '--select', 'host', '--select', 'facts.a']
     expect((await run(...words, '-o', 'csv')).out).toMatch(/^host,machine,facts\.a\r?\n/)
@@ -613,22 +616,104 @@ describe('the command line', () => {
     expect(await complete('apply', '--no')).toEqual(['--no-wait'])
     expect(await complete('machines', '-o', 'c')).toEqual(['csv'])
     expect(await complete('show', 'o')).toEqual(['olaf'])
-    for (const command of [
-      'plan',
-      'rollback',
-      'generations',
-      'reboot',
-      'hold',
-      'resume',
-      'retry',
-      'verify',
-    ]) {
+    for (const command of ['plan', 'rollback', 'generations', 'reboot', 'hold', 'resume', 'retry']) {
       expect(await complete(command, 'o')).toEqual(['olaf'])
     }
+    expect(await complete('verify', 'o')).toEqual(['olaf', ':files'])
     expect(await complete('approve', 'abab', '--host', '')).toEqual(['olaf'])
     expect(await complete('__')).toEqual([])
     coordinator.machines[0] = sampleMachine({ host: '$(reboot)' })
     expect(await complete('show', '')).toEqual([])
+  })
+
+  it('completes what each argument names, and no command that is hidden', async () => {
+    const complete = async (...words: string[]) =>
+      (await run('__complete', '--', ...words)).out.split('\n').slice(0, -1)
+    const id = '0k3xq2v1a-5f0c9d1e2b3a'
+    coordinator.rollouts.rollouts.push(sampleRollout(['olaf'], { id }))
+    coordinator.operations.set(id, create(OperationSummarySchema, { operationId: id, host: 'olaf' }))
+    coordinator.tokens.push(create(TokenSchema, { id: 'f00d' }))
+    await mkdir(join(home, 'operators/ann'), { recursive: true })
+    const expected: [string[], string[]][] = [
+      [['machines', ''], []],
+      [['rollout', 'show', ''], [id]],
+      [['rollout', 'abort', '0k'], [id]],
+      [['rollout', 'start', 'n'], ['newest']],
+      [['pin', 'olaf', 'n'], ['newest']],
+      [['apply', 'olaf', '--revision', ''], ['newest']],
+      [['rollout', 'start', 'newest', '--after', ''], [id]],
+      [['rollout', 'start', '--canary', ''], ['olaf']],
+      [['rollout', 'override', id, 'olaf', 'bud'], ['budget']],
+      [['token', 'revoke', ''], ['f00d']],
+      [['operator', 'remove', ''], ['ann']],
+      [['--profile', ''], ['ann']],
+      [['logs', 'olaf', '--operation', '0'], [id]],
+      [['operations', ''], ['olaf']],
+      [['operations', '0k'], [id]],
+      [
+        ['query', 'true', '--probe', 'di'],
+        ['disks', 'disks='],
+      ],
+      [
+        ['cluster', 'rotate', 'x', ''],
+        ['certificates', 'tokens'],
+      ],
+      [['machines', '--output=js'], ['--output=json']],
+      [['machines', '--output', '=', 'js'], ['json']],
+      [
+        ['machines', '--output', '='],
+        ['csv', 'json', 'table', 'wide', 'yaml'],
+      ],
+      [['help', 'rollout', 'sta'], ['start']],
+      [['publish', ''], [':files']],
+      [
+        ['diff', 'n'],
+        ['newest', ':files'],
+      ],
+    ]
+    for (const [words, found] of expected) expect([words, await complete(...words)]).toEqual([words, found])
+    coordinator.machines[0] = sampleMachine({ host: 'olaf', state: MachineState.EVICTED })
+    expect(await complete('show', '')).toEqual([])
+  })
+
+  it('gives the help of the command that is named, and tells of one that is not there', async () => {
+    const { code, out } = await run('help', 'rollout', 'start')
+    expect({ code, out }).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('Usage: muster rollout start'),
+    })
+    expect((await run('help')).out).toContain('Usage: muster [options]')
+    for (const words of [['nope'], ['rollout', 'strat']]) {
+      const refused = await run('help', ...words)
+      expect(refused).toMatchObject({ code: 2, out: '' })
+      expect(refused.err).toContain(`help: muster has no command ${words.join(' ')}`)
+    }
+  })
+
+  it('shows an operation by the start of its id, and takes newest for a revision', async () => {
+    const id = '0k3xq2v1a-5f0c9d1e2b3a'
+    coordinator.operations.set(id, create(OperationSummarySchema, { operationId: id, host: 'olaf' }))
+    expect((await run('operations', '0k3xq2')).out).toContain(id)
+    expect(await run('operations', '0zzzz')).toMatchObject({ code: 3, err: expect.stringContaining('0zzzz') })
+    expect((await run('rollback', 'olaf', '--to', '0k3xq2', '--no-wait')).code).toBe(0)
+    const given = coordinator.calls.findLast(({ method }) => method === 'giveOrders')
+    expect(given?.request).toMatchObject({ action: { value: { operationId: id } } })
+    expect((await run('apply', 'olaf', '--revision', 'newest', '--no-wait')).code).toBe(0)
+    expect((await run('apply', 'olaf', '--revision', '0')).code).toBe(2)
+  })
+
+  it('asks how to see whether something is there only where that was missing, by its path', async () => {
+    coordinator.machines.push(sampleMachine({ id: 'cd'.repeat(32), host: 'anna', labels: { rack: 'a' } }))
+    const missing = await run('machines', '--where', "labels.rack == 'a'")
+    expect(missing.err).toContain(
+      'gave no answer for one machine; `has(labels.rack)` asks whether it is there',
+    )
+    const other = await run('machines', '--where', 'facts.disks[7].size > 1 || true == (1 / 0 == 1)')
+    expect(other.err).toContain('gave no answer for')
+    expect(other.err).not.toContain('has(')
+    for (const where of ['host.startWith("a")', 'host == 1']) {
+      expect(await run('machines', '--where', where)).toMatchObject({ code: 2, out: '' })
+    }
   })
 
   it('prints completion scripts that their shells can read', async () => {

@@ -20,8 +20,7 @@ export function buildProgram(base: Omit<Cli, 'connection'>): Command {
     .option('--socket <path>', 'the socket of the coordinator on this machine ($MUSTER_SOCKET)')
     .option('--profile <name>', 'an operator profile, for a coordinator elsewhere ($MUSTER_PROFILE)')
     .helpOption('-h, --help', 'show help')
-
-    .helpCommand('help [command]', 'show help')
+    .helpCommand(false)
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: true, helpWidth: Math.min(base.io.columns, 120), optionDescription })
     .addHelpText('after', EXAMPLES)

@@ -31,13 +31,14 @@ describe('docs/reference/cli.md', () => {
     const without = walk(programForHelp())
       .filter(({ command }) => !command.options.some(({ long }) => long === '--output'))
       .map(({ path }) => path)
-    // JSON always; lines of a build; a file for `verify`; a kubeconfig; a script.
+    // JSON always; lines of a build; a file for `verify`; a kubeconfig; a script; help.
     expect(without).toEqual([
       'muster audit show',
       'muster logs',
       'muster evidence',
       'muster cluster kubeconfig',
       'muster completion',
+      'muster help',
     ])
   })
 

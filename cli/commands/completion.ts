@@ -1,58 +1,67 @@
-import { ClusterService } from '../../shared/gen/muster/v1/cluster_pb.ts'
-import { MachineState } from '../../shared/gen/muster/v1/machine_pb.ts'
-import { withDeadline } from '../../shared/lifecycle.ts'
+import type { CommandUnknownOpts, Option } from '@commander-js/extra-typings'
 import type { Cli } from '../cli.ts'
-import { withCoordinator } from '../connect.ts'
-import { fetchMachines } from './list-machines.ts'
+import { kindsOfArgument, kindsOfOption, type NameKind, OPTION_WORDS } from '../completion/name-kinds.ts'
+import { quickNames } from '../completion/quick-names.ts'
 
-/** Longer than this nobody waits for the Tab key. */
-export const NAMES_WITHIN_MS = 700
-
-/** What a command knows of itself, as far as completion needs it. */
-export interface CompletedCommand {
-  name(): string
-  readonly commands: readonly CompletedCommand[]
-  readonly options: readonly CompletedOption[]
-  readonly registeredArguments: readonly CompletedArgument[]
-}
-
-interface CompletedOption {
-  readonly long?: string | undefined
-  readonly short?: string | undefined
-  readonly hidden: boolean
-  readonly required: boolean
-  readonly variadic: boolean
-  readonly argChoices?: readonly string[] | undefined
-}
-
-interface CompletedArgument {
-  name(): string
-  readonly variadic: boolean
-  readonly argChoices?: readonly string[] | undefined
-}
-
-/** Arguments that name a machine or a host. */
-const HOST_ARGUMENTS: ReadonlySet<string> = new Set(['ref', 'host', 'hosts', 'machine', 'what'])
-const HOST_OPTIONS: ReadonlySet<string> = new Set(['--host', '--on'])
-/** Arguments that name a cluster. */
-const CLUSTER_ARGUMENTS: ReadonlySet<string> = new Set(['cluster'])
-
-/** What could stand where the cursor is. */
+/** What stands where the cursor is, as far as its names are kept somewhere. */
 export interface Candidates {
+  /** What has been typed of it. */
+  readonly typed: string
+  /** Stands before every candidate, as in `--output=`. */
+  readonly before: string
   readonly words: readonly string[]
-  /** Names of hosts fit as well. */
-  readonly hosts: boolean
-  /** Names of clusters fit as well. */
-  readonly clusters: boolean
+  readonly kinds: readonly NameKind[]
 }
 
-export function candidates(program: CompletedCommand, words: readonly string[]): Candidates {
+interface Place {
+  readonly command: CommandUnknownOpts
+  /** Names of the command and those above it. */
+  readonly path: readonly string[]
+  readonly options: readonly Option[]
+  /** How many arguments stand before the cursor. */
+  readonly positional: number
+  /** The option whose value is being typed. */
+  readonly waiting: Option | undefined
+}
+
+export function candidates(program: CommandUnknownOpts, typedWords: readonly string[]): Candidates {
+  const words = joinEquals(typedWords)
   const current = words.at(-1) ?? ''
+  const place = placeOf(program, words.slice(0, -1))
+  const plain = { typed: current, before: '' }
+  if (place.waiting) return { ...plain, ...valuesOf(place.waiting) }
+  const [, flag = '', value] = /^(--[a-z-]+=)(.*)$/s.exec(current) ?? []
+  if (value !== undefined) {
+    const option = place.options.find(({ long }) => `${long}=` === flag)
+    const values = option ? valuesOf(option) : { words: [], kinds: [] }
+    // A shell that breaks words at `=` replaces only what is behind it.
+    const isBroken = typedWords.at(-1) !== current
+    return { typed: value, before: isBroken ? '' : flag, ...values }
+  }
+  if (current.startsWith('-')) return { ...plain, words: flagsOf(place), kinds: [] }
+  return { ...plain, ...argumentsAt(program, place, words) }
+}
+
+/** Bash makes three words of `--output=json`. */
+function joinEquals(words: readonly string[]): readonly string[] {
+  const joined: string[] = []
+  for (const [at, word] of words.entries()) {
+    const last = joined.at(-1)
+    const isBehind = words[at - 1] === '=' && last?.endsWith('=')
+    if (last !== undefined && ((word === '=' && last.startsWith('--')) || isBehind)) {
+      joined[joined.length - 1] = `${last}${word}`
+    } else joined.push(word)
+  }
+  return joined
+}
+
+function placeOf(program: CommandUnknownOpts, words: readonly string[]): Place {
   let command = program
   let positional = 0
+  const path: string[] = []
   const options = [...program.options]
-  let waiting: CompletedOption | undefined
-  for (const word of words.slice(0, -1)) {
+  let waiting: Option | undefined
+  for (const word of words) {
     if (waiting) {
       waiting = undefined
       continue
@@ -65,63 +74,63 @@ export function candidates(program: CompletedCommand, words: readonly string[]):
     const sub = positional === 0 ? command.commands.find(found => found.name() === word) : undefined
     if (sub) {
       command = sub
+      path.push(word)
       options.push(...sub.options)
     } else positional += 1
   }
-  if (waiting) {
-    const long = waiting.long ?? ''
-    const names = { hosts: HOST_OPTIONS.has(long), clusters: long === '--cluster' }
-    return { words: waiting.argChoices ?? [], ...names }
-  }
-  const flags = [...options.filter(({ hidden }) => !hidden).map(({ long }) => long ?? ''), '--help'].filter(
-    flag => flag !== '',
-  )
-  if (current.startsWith('-')) return { words: flags, hosts: false, clusters: false }
-  const subs =
-    positional === 0 ? command.commands.map(sub => sub.name()).filter(name => !name.startsWith('__')) : []
+  return { command, path, options, positional, waiting }
+}
+
+function valuesOf(option: Option): Pick<Candidates, 'words' | 'kinds'> {
+  if (option.argChoices) return { words: option.argChoices, kinds: [] }
+  const long = option.long ?? ''
+  return { words: OPTION_WORDS[long] ?? [], kinds: kindsOfOption(long, option.flags) }
+}
+
+function flagsOf({ options }: Place): readonly string[] {
+  const known = options.filter(({ hidden }) => !hidden).map(({ long }) => long ?? '')
+  return [...known, '--help'].filter(flag => flag !== '')
+}
+
+function argumentsAt(
+  program: CommandUnknownOpts,
+  { command, path, positional }: Place,
+  words: readonly string[],
+): Pick<Candidates, 'words' | 'kinds'> {
+  if (path[0] === 'help') return { words: namesBelow(program, words.slice(1, -1)), kinds: [] }
+  const subs = positional === 0 ? visibleNames(command) : []
   const args = command.registeredArguments
   const argument = args[positional] ?? (args.at(-1)?.variadic ? args.at(-1) : undefined)
-  return {
-    words: [...subs, ...(argument?.argChoices ?? [])],
-    hosts: argument !== undefined && HOST_ARGUMENTS.has(argument.name()),
-    clusters: argument !== undefined && CLUSTER_ARGUMENTS.has(argument.name()),
-  }
+  if (!argument) return { words: subs, kinds: [] }
+  if (argument.argChoices) return { words: [...subs, ...argument.argChoices], kinds: [] }
+  return { words: subs, kinds: kindsOfArgument(path, argument.name()) }
 }
 
-/** The candidates that begin as the last word does. Hosts and clusters are asked of the coordinator, if it answers quickly. */
+function namesBelow(program: CommandUnknownOpts, words: readonly string[]): readonly string[] {
+  let command: CommandUnknownOpts | undefined = program
+  for (const word of words) command = command?.commands.find(sub => sub.name() === word)
+  return command ? visibleNames(command) : []
+}
+
+/** Hidden commands are for programs, or older names: nobody is led to them. */
+function visibleNames(command: CommandUnknownOpts): readonly string[] {
+  const shown = command.createHelp().visibleCommands(command)
+  return command.commands.filter(sub => shown.includes(sub)).map(sub => sub.name())
+}
+
+/** Where a shell is to offer files beside what is printed. No candidate begins so. */
+const FILES = ':files'
+
+/** The candidates that begin as the last word does. Names are asked of the coordinator, if it answers quickly. */
 export async function complete(
   cli: Cli,
-  program: CompletedCommand,
+  program: CommandUnknownOpts,
   words: readonly string[],
 ): Promise<string[]> {
-  const current = words.at(-1) ?? ''
-  const found = candidates(program, words)
-  const asked = found.hosts || found.clusters ? await quickNames(cli, found) : []
-  return [...new Set([...found.words, ...asked])].filter(word => word.startsWith(current)).sort()
-}
-
-async function quickNames(cli: Cli, { hosts }: Candidates): Promise<string[]> {
-  try {
-    return await withDeadline(NAMES_WITHIN_MS, cli.signal, signal =>
-      withCoordinator({ ...cli, signal }, async connection => {
-        if (!hosts) {
-          const { clusters } = await connection.service(ClusterService).listClusters({}, connection.call)
-          return clusters.map(({ name }) => name).filter(isSafeWord)
-        }
-        const { machines } = await fetchMachines(connection, {})
-        return machines
-          .map(({ host, id, state }) => host || (state === MachineState.PENDING ? id.slice(0, 12) : ''))
-          .filter(isSafeWord)
-      }),
-    )
-  } catch {
-    return [] // Completion without names is better than a complaint in the middle of a line.
-  }
-}
-
-/** Names come from machines and end up in a shell's line. */
-function isSafeWord(word: string): boolean {
-  return /^[a-z0-9][a-z0-9-]*$/.test(word)
+  const { typed, before, words: known, kinds } = candidates(program, words)
+  const asked = await quickNames(cli, kinds, typed)
+  const found = [...new Set([...known, ...asked])].filter(word => word.startsWith(typed)).sort()
+  return [...found.map(word => `${before}${word}`), ...(kinds.includes('file') ? [FILES] : [])]
 }
 
 export function completionScript(shell: 'bash' | 'zsh' | 'fish'): string {
@@ -135,14 +144,17 @@ export function completionScript(shell: 'bash' | 'zsh' | 'fish'): string {
   }
 }
 
+// Files are offered only where a file is named: `-o default` for everything would offer them where a host is wanted.
 const BASH = `# bash completion for muster
 _muster() {
   local IFS=$'\\n'
   COMPREPLY=()
   local found
-  while read -r found; do COMPREPLY+=("$found"); done < <(muster __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+  while read -r found; do
+    if [ "$found" = "${FILES}" ]; then compopt -o default 2>/dev/null; else COMPREPLY+=("$found"); fi
+  done < <(muster __complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
-complete -o default -F _muster muster
+complete -F _muster muster
 `
 
 const ZSH = `#compdef muster
@@ -150,8 +162,11 @@ const ZSH = `#compdef muster
 _muster() {
   local -a found
   found=("\${(@f)$(muster __complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  local files=\${found[(I)${FILES}]}
+  found=("\${(@)found:#${FILES}}")
   found=("\${(@)found:#}")
-  if (( \${#found} )); then compadd -a found; else _files; fi
+  if (( \${#found} )); then compadd -a found; fi
+  if (( files )); then _files; fi
 }
 if [ "$funcstack[1]" = "_muster" ]; then _muster "$@"; else compdef _muster muster; fi
 `
@@ -159,7 +174,13 @@ if [ "$funcstack[1]" = "_muster" ]; then _muster "$@"; else compdef _muster must
 const FISH = `# fish completion for muster
 function __muster_complete
   set -l words (commandline -opc) (commandline -ct)
-  muster __complete -- $words[2..-1] 2>/dev/null
+  for found in (muster __complete -- $words[2..-1] 2>/dev/null)
+    if test "$found" = "${FILES}"
+      __fish_complete_path (commandline -ct)
+    else
+      echo $found
+    end
+  end
 end
-complete -c muster -a '(__muster_complete)'
+complete -c muster -f -a '(__muster_complete)'
 `

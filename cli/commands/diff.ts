@@ -19,6 +19,7 @@ import { diffFiles, type FileChange, readTreeContent, type TreeContent } from '.
 import { paint } from '../output/colour.ts'
 import { type Format, toCsv, toJson, toYaml } from '../output/format.ts'
 import type { PlainRecord } from '../output/plain.ts'
+import { NEWEST } from '../revision-number.ts'
 
 export const CHANGE_FIELDS = ['kind', 'name', 'change', 'fields', 'notes'] as const
 
@@ -35,8 +36,6 @@ interface LoadedSide {
   readonly tree: TreeContent
 }
 
-const NEWEST = 0
-
 /** What is compared with what: nothing said is the newest revision with the folder one stands in. */
 export function chooseSides(
   a: string | undefined,
@@ -52,13 +51,14 @@ export function chooseSides(
   if (first === undefined || second.kind === 'directory') {
     throw new CliError(
       'usage',
-      'diff: the second argument is the number of a revision; `muster diff DIR 3` compares revision 3 with DIR',
+      'diff: the second argument is the number of a revision, or newest; `muster diff DIR 3` compares revision 3 with DIR',
     )
   }
   return first.kind === 'directory' ? [second, first] : [first, second]
 }
 
 function sideOf(text: string): Side {
+  if (text === 'newest') return { kind: 'revision', number: NEWEST }
   return /^\d{1,15}$/.test(text)
     ? { kind: 'revision', number: Number(text) }
     : { kind: 'directory', dir: text }

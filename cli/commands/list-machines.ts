@@ -56,7 +56,18 @@ function selectorErrorText(errors: readonly SelectorError[]): string {
   const more = reasons.length > 20 ? `selector: … and ${reasons.length - 20} reasons more\n` : ''
   const machines = new Set(errors.map(({ machine }) => machine)).size
   const count = machines === 1 ? 'one machine' : `${machines} machines`
-  return `${lines.join('')}${more}an expression gave no answer for ${count}; \`has(labels.x)\` asks whether something is there\n`
+  return `${lines.join('')}${more}an expression gave no answer for ${count}${hintOf(reasons.map(([reason]) => reason))}\n`
+}
+
+/** How to ask whether a field is there, where that is what was missing. */
+function hintOf(reasons: readonly string[]): string {
+  for (const reason of reasons) {
+    const [found, path = ''] = /field not found: (\S+)/.exec(reason) ?? []
+    if (found === undefined) continue
+    const asked = /^[A-Za-z]\w*(?:\.\w+)+$/.test(path) ? path : 'labels.x'
+    return `; \`has(${asked})\` asks whether it is there`
+  }
+  return ''
 }
 
 /** Tells for which machines a selector gave no answer. Fails when nothing is left: then it answers nothing at all. */

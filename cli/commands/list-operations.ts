@@ -1,6 +1,8 @@
+import { status } from '@grpc/grpc-js'
 import { escapeText } from '../../shared/escape.ts'
 import type { OperationSummary } from '../../shared/gen/muster/v1/order_pb.ts'
 import { phaseName } from '../../shared/operation-names.ts'
+import { RpcError } from '../../shared/rpc/rpc-error.ts'
 import { instantOf, millisOf } from '../../shared/time.ts'
 import type { Cli } from '../cli.ts'
 import { type Connection, withCoordinator } from '../connect.ts'
@@ -31,6 +33,11 @@ function isOperationId(text: string): boolean {
   return /^[0-9a-z]{9}-[0-9a-f]{12}$/.test(text)
 }
 
+/** A host may have such a name, too: hosts and machines come first. */
+function mayBeginOperationId(text: string): boolean {
+  return /^(?:[0-9a-z]{4,9}|[0-9a-z]{9}-[0-9a-f]{0,12})$/.test(text)
+}
+
 /** The newest operations, of all machines or one; an operation's id shows that one with its phases. */
 export async function listOperations(
   cli: Cli,
@@ -38,12 +45,42 @@ export async function listOperations(
   options: OperationsOptions,
 ): Promise<void> {
   await withCoordinator(cli, async connection => {
-    await watch(cli, options.watch, () =>
-      ref !== undefined && isOperationId(ref)
-        ? renderOne(cli, connection, ref, options)
-        : renderAll(cli, connection, ref, options),
-    )
+    await watch(cli, options.watch, () => render(cli, connection, ref, options))
   })
+}
+
+async function render(
+  cli: Cli,
+  connection: Connection,
+  ref: string | undefined,
+  options: OperationsOptions,
+): Promise<string> {
+  if (ref !== undefined && isOperationId(ref)) return await renderOne(cli, connection, ref, options)
+  try {
+    return await renderAll(cli, connection, ref, options)
+  } catch (error) {
+    if (ref === undefined || !isUnknown(error) || !mayBeginOperationId(ref)) throw error
+    // What was said of machines is said where no operation begins so either.
+    return await renderOne(cli, connection, ref, options).catch(second => {
+      throw isUnknown(second) ? error : second
+    })
+  }
+}
+
+function isUnknown(error: unknown): boolean {
+  if (error instanceof CliError) return error.exit === 'notFound'
+  return error instanceof RpcError && error.code === status.NOT_FOUND
+}
+
+/** The whole id of an operation that begins so. One that is not known is given as it was said: whoever is asked next explains. */
+export async function wholeOperationId({ client, call }: Connection, start: string): Promise<string> {
+  try {
+    const { operations } = await client.listOperations({ operationIds: [start] }, call)
+    return operations[0]?.operationId ?? start
+  } catch (error) {
+    if (isUnknown(error)) return start
+    throw error
+  }
 }
 
 async function renderAll(
@@ -64,7 +101,7 @@ async function renderOne(
   { output }: OperationsOptions,
 ): Promise<string> {
   const { operations } = await client.listOperations({ operationIds: [id] }, call)
-  const operation = operations.find(({ operationId }) => operationId === id)
+  const operation = operations.find(({ operationId }) => operationId.startsWith(id))
   if (!operation) throw new CliError('notFound', `operation ${id}: not known`)
   if (output !== undefined && output !== 'table' && output !== 'wide') {
     return renderList(cli.io, [operation], operationListing(cli.clock.now()), output)

@@ -7,6 +7,7 @@ import type { Format } from '../output/format.ts'
 import { type LockOrPin, lockListing } from '../output/rollout-listing.ts'
 import { showList } from '../output/show-list.ts'
 import { showResult } from '../output/show-result.ts'
+import { NEWEST } from '../revision-number.ts'
 
 interface Shown {
   readonly output?: Format | undefined
@@ -42,11 +43,20 @@ export async function pinHost(
   { why, until, output }: Shown & { readonly why: string; readonly until: Date },
 ): Promise<void> {
   await withCoordinator(cli, async connection => {
-    const request = { host, revision: BigInt(revision), why, until: timestampFromMs(until.getTime()) }
+    // A host is kept at what is the newest as this is said, not at what comes later.
+    const fleet = revision === NEWEST ? await connection.client.getFleet({}, connection.call) : undefined
+    const number = fleet?.revision ?? BigInt(revision)
+    const request = { host, revision: number, why, until: timestampFromMs(until.getTime()) }
     await connection.service(RolloutService).pinHost(request, connection.call)
     const end = until.toISOString()
-    const text = () => `${escapeText(host)} is kept at revision ${revision} until ${end}\n`
-    await showResult(cli.io, 'pin', { kind: 'pin', host, revision, until: end, why }, output, text)
+    const text = () => `${escapeText(host)} is kept at revision ${number} until ${end}\n`
+    await showResult(
+      cli.io,
+      'pin',
+      { kind: 'pin', host, revision: Number(number), until: end, why },
+      output,
+      text,
+    )
   })
 }
 

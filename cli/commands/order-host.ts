@@ -3,6 +3,7 @@ import { withCoordinator } from '../connect.ts'
 import { CliError } from '../exit-codes.ts'
 import { giveOrders } from '../orders/give-orders.ts'
 import { showOutcomes, type WaitOptions } from './apply.ts'
+import { wholeOperationId } from './list-operations.ts'
 
 /** Back to what ran before the newest change, or to what an operation reached. */
 export async function rollback(
@@ -14,7 +15,12 @@ export async function rollback(
   if (to !== undefined && before !== undefined) {
     throw new CliError('usage', 'rollback: --to and --before: give one of the two')
   }
-  const value = { operationId: to ?? before ?? '', before: before !== undefined }
+  const named = to ?? before
+  const operationId =
+    named === undefined
+      ? ''
+      : await withCoordinator(cli, async connection => await wholeOperationId(connection, named))
+  const value = { operationId, before: before !== undefined }
   await orderHost(cli, 'rollback', host, { case: 'rollback', value }, options)
 }
 

@@ -102,8 +102,11 @@ Examples:
   program
     .command('diff')
     .description('Show what a revision changes for each host and cluster, and which files differ.')
-    .argument('[from]', 'a fleet directory or the number of a revision; the directory here when left out')
-    .argument('[revision]', 'the number of a revision')
+    .argument(
+      '[from]',
+      'a fleet directory, the number of a revision, or newest; the directory here when left out',
+    )
+    .argument('[revision]', 'the number of a revision, or newest')
     .addOption(outputOption())
     .addHelpText(
       'after',

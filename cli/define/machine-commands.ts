@@ -53,7 +53,7 @@ Examples:
   $ muster machines --where "labels.rack == 'a' && status.online" -o wide
   $ muster machines --state pending enrolled -o json
 
-An expression speaks of machine, host, facts, labels and status. A fact that a machine does not have is an error for that
+An expression speaks of machine, host, facts, labels, status, node, cluster and now. A fact that a machine does not have is an error for that
 machine, which is told and left out; ask with has(facts.memory.total) first where that may be.
 `,
     )

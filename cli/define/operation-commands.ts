@@ -9,14 +9,13 @@ import {
   whereOption,
 } from '../option-types.ts'
 import { whileRead } from '../output/while-read.ts'
+import { revisionNumber } from '../revision-number.ts'
 
 const HOST = 'a host, or the start of a machine’s id'
 const HOSTS = 'hosts, or the starts of machines’ ids'
 
 function revisionOption() {
-  return new Option('--revision <n>', 'this revision instead of the newest').argParser(
-    numberBetween(1, Number.MAX_SAFE_INTEGER),
-  )
+  return new Option('--revision <revision>', 'this revision instead of the newest').argParser(revisionNumber)
 }
 
 const EXITS = `
@@ -92,8 +91,8 @@ ${EXITS}`,
     .command('rollback')
     .description('Return a host to the system that ran before its newest change.')
     .argument('<host>', HOST)
-    .option('--to <operation>', 'to the system that this operation reached')
-    .option('--before <operation>', 'to the system that ran before this operation')
+    .option('--to <operation>', 'to the system that this operation reached; the start of its id')
+    .option('--before <operation>', 'to the system that ran before this operation; the start of its id')
     .addOption(noWaitOption())
     .addOption(timeoutOption())
     .addOption(outputOption())
@@ -199,7 +198,7 @@ function defineRecords(program: Command, cli: Cli): void {
   program
     .command('operations')
     .description('List operations, newest first; with an operation’s id, that one with its phases.')
-    .argument('[ref]', 'a host, the start of a machine’s id, or an operation’s id')
+    .argument('[ref]', 'a host, or the start of a machine’s or an operation’s id')
     .option('--limit <n>', 'how many at most (100)', numberBetween(1, 1000))
     .addOption(outputOption())
     .addOption(watchOption())
@@ -213,7 +212,7 @@ function defineRecords(program: Command, cli: Cli): void {
     .description('Print the build output of a host’s operation that is under way, or that changed it last.')
     .argument('<host>', HOST)
     .option('-f, --follow', 'go on until the operation ends')
-    .option('--operation <id>', 'of this operation instead')
+    .option('--operation <operation>', 'of this operation instead; the start of its id')
     .option('-n, --tail <n>', 'only the last lines', numberBetween(1, 1_000_000))
     .addHelpText('after', '\nExample:\n  $ muster logs olaf --follow\n')
     .action(async (host, options) => {

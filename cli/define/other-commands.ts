@@ -1,7 +1,31 @@
 import { Argument, type Command } from '@commander-js/extra-typings'
+import { suggest } from '../../shared/suggest.ts'
 import { VERSION } from '../../shared/version.ts'
 import type { Cli } from '../cli.ts'
+import { CliError } from '../exit-codes.ts'
 import { outputOption } from '../option-types.ts'
+
+interface Helped {
+  name(): string
+  readonly commands: readonly Helped[]
+  help(): void
+}
+
+/** The command that words name. */
+function commandOf(program: Helped, words: readonly string[]): Helped {
+  let command = program
+  for (const [at, word] of words.entries()) {
+    const names = command.commands.map(sub => sub.name()).filter(name => !name.startsWith('__'))
+    const sub = command.commands.find(each => each.name() === word)
+    if (!sub) {
+      const near = suggest(word, names)
+      const cure = near === undefined ? '`muster help` lists them' : `did you mean ${near}?`
+      throw new CliError('usage', `help: muster has no command ${words.slice(0, at + 1).join(' ')}; ${cure}`)
+    }
+    command = sub
+  }
+  return command
+}
 
 export function defineOtherCommands(program: Command, cli: Cli): void {
   program.commandsGroup('Coordinator and command:')
@@ -50,6 +74,12 @@ Examples:
       const { completionScript } = await import('../commands/completion.ts')
       cli.io.out(completionScript(shell))
     })
+
+  program
+    .command('help')
+    .description('Show help, or that of a command.')
+    .argument('[command...]', 'a command, as in `muster help rollout start`')
+    .action(words => commandOf(program, words).help())
 
   program
     .command('version')

@@ -14,6 +14,7 @@ import {
   whereOption,
 } from '../option-types.ts'
 import { whileRead } from '../output/while-read.ts'
+import { revisionNumber } from '../revision-number.ts'
 
 const ROLLOUT = 'a rollout’s id, or the start of it'
 const ACTIONS = [
@@ -110,7 +111,7 @@ function defineStart(rollout: Command, cli: Cli): void {
     .addOption(
       new Option(
         '--after <rollout>',
-        'begin nothing before this rollout has succeeded; several times',
+        'begin nothing before this rollout has succeeded; the start of its id; several times',
       ).argParser(collectText),
     )
     .option('--why <text>', 'why, for whoever looks at it')
@@ -287,7 +288,7 @@ function defineLocks(program: Command, cli: Cli): void {
     .command('pin')
     .description('Keep a host at a revision until a day.')
     .argument('<host>', 'a host')
-    .argument('<revision>', 'the number of a revision', numberBetween(1, Number.MAX_SAFE_INTEGER))
+    .argument('<revision>', 'the number of a revision, or newest', revisionNumber)
     .requiredOption('--why <text>', 'why; at most 256 characters')
     .requiredOption(
       '--until <time>',

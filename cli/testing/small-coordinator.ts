@@ -399,13 +399,19 @@ export async function startSmallCoordinator(): Promise<SmallCoordinator> {
       for (const value of state.evidence.outcomes) yield { item: { case: 'outcome', value } }
       for (const value of state.evidence.revisions) yield { item: { case: 'revision', value } }
     },
-    listOperations: async request => ({
-      operations: [...state.operations.values()].filter(
+    listOperations: async request => {
+      if (request.ref !== '') find(request.ref)
+      const [only, second] = request.operationIds
+      const operations = [...state.operations.values()].filter(
         ({ operationId: id, host }) =>
-          (request.operationIds.length === 0 || request.operationIds.includes(id)) &&
+          (only === undefined ||
+            request.operationIds.includes(id) ||
+            (second === undefined && only.length >= 4 && id.startsWith(only))) &&
           (request.ref === '' || request.ref === host),
-      ),
-    }),
+      )
+      if (only !== undefined && operations.length === 0) throw notFound(`operation_ids: no operation ${only}`)
+      return { operations }
+    },
     watchOperations: async function* (request, { signal }) {
       for (const id of request.operationIds) {
         const operation = state.operations.get(id)

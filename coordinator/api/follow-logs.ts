@@ -1,10 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { FollowLogsRequest, FollowLogsResponseSchema } from '../../shared/gen/muster/v1/order_pb.ts'
 import { invalid, notFound } from '../../shared/rpc/rpc-error.ts'
-import type { MachineDirectory } from '../machines/directory.ts'
 import { latestOperations } from '../machines/latest-operations.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import { type ChangeFeed, logKey } from '../operations/change-feed.ts'
+import { findByStart } from '../operations/find-by-start.ts'
 import { readLogChunks, tailStart } from '../store/logs.ts'
 import { findOperation, type OperationRow } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
@@ -12,7 +12,7 @@ import type { Caller } from './caller.ts'
 
 export interface FollowLogsDeps {
   readonly store: Store
-  readonly directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants' | 'targets'>
+  readonly directory: Parameters<typeof resolveMachine>[0]
   readonly operationFeed: ChangeFeed
 }
 
@@ -78,7 +78,8 @@ async function findLogOperation(
     if (!newest) throw notFound(`ref: ${ref} has had no operation yet`)
     return newest
   }
-  const found = await findOperation(store.db, operationId)
+  const found =
+    (await findOperation(store.db, operationId)) ?? (await findByStart(store.db, 'operation_id', operationId))
   if (!found || (machine !== undefined && found.machine !== machine)) {
     throw notFound(`operation_id: there is no operation ${operationId.slice(0, 64)}${ref && ` of ${ref}`}`)
   }

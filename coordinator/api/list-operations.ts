@@ -4,10 +4,10 @@ import type {
   ListOperationsResponseSchema,
 } from '../../shared/gen/muster/v1/order_pb.ts'
 import { invalid, notFound } from '../../shared/rpc/rpc-error.ts'
-import type { MachineDirectory } from '../machines/directory.ts'
 import { resolveMachine } from '../machines/resolve.ts'
 import { describeOperations } from '../operations/describe-operation.ts'
-import { findOperations, listOperationRows, type OperationRow } from '../store/operations.ts'
+import { findByStart } from '../operations/find-by-start.ts'
+import { findOperation, findOperations, listOperationRows, type OperationRow } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
 
 const DEFAULT_LIMIT = 100
@@ -18,7 +18,7 @@ const MOST_IN_FULL = 100
 
 export interface ListOperationsDeps {
   readonly store: Store
-  readonly directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants' | 'targets'>
+  readonly directory: Parameters<typeof resolveMachine>[0]
 }
 
 /** Operations by id, of one machine, or of all; newest first. */
@@ -30,7 +30,7 @@ export function listOperations({ store, directory }: ListOperationsDeps) {
     if (limit > MOST) throw invalid(`limit: ${limit}, at most ${MOST} are allowed`)
     if (operationIds.length > 0) {
       if (ref !== '') throw invalid('ref, operation_ids: give one of the two')
-      const rows = await requireOperations(store, operationIds)
+      const rows = await requireOperations(store, await wholeIds(store, operationIds))
       const detail = rows.length <= MOST_IN_FULL ? 'full' : 'brief'
       return { operations: await describeOperations(store.db, rows, detail) }
     }
@@ -38,6 +38,14 @@ export function listOperations({ store, directory }: ListOperationsDeps) {
     const rows = await listOperationRows(store.db, { ...machine, limit: limit || DEFAULT_LIMIT })
     return { operations: await describeOperations(store.db, rows) }
   }
+}
+
+/** Ids, of which a single one may be only the start: who asks for many has them from an answer. */
+async function wholeIds(store: Store, ids: readonly string[]): Promise<readonly string[]> {
+  const [only, second] = ids
+  if (only === undefined || second !== undefined) return ids
+  const row = (await findOperation(store.db, only)) ?? (await findByStart(store.db, 'operation_ids', only))
+  return row ? [row.id] : ids
 }
 
 /** The operations of these ids, newest first. Throws NOT_FOUND naming one that does not exist. */

@@ -155,6 +155,19 @@ describe('bindings by hand', () => {
     expect(fleet.deps.directory.assignment(id(0))).toMatchObject({ kind: 'none' })
   })
 
+  it('name a machine by its host while it is one, and say whose the host was afterwards', async () => {
+    await using fleet = await openFleet()
+    await fleet.target(1, [targetOf({ host: 'elsa', binding: { serial: 'S1' } }), targetOf({ host: 'nas' })])
+    expect(resolveMachine(fleet.deps.directory, 'elsa').id).toBe(id(1))
+    await evictMachine(fleet.deps)(create(EvictMachineRequestSchema, { ref: 'elsa' }), ann)
+    expect(() => resolveMachine(fleet.deps.directory, 'elsa')).toThrow(
+      `host elsa was machine ${id(1).slice(0, 12)}, which was evicted; name it by its id, or \`muster bind elsa`,
+    )
+    expect(() => resolveMachine(fleet.deps.directory, 'nas')).toThrow(
+      'no machine is host nas of the fleet file',
+    )
+  })
+
   it('are refused where the host is taken, unknown, or tied to other hardware by the file', async () => {
     await using fleet = await openFleet()
     await fleet.target(1, [

@@ -4,11 +4,13 @@ import type { MachineEntry } from './entry.ts'
 
 const LEAST_PREFIX_CHARS = 4
 
+type ResolveDirectory = Pick<
+  MachineDirectory,
+  'get' | 'ids' | 'claimants' | 'targets' | 'entries' | 'assignment'
+>
+
 /** A machine by its host's name, its id, or an unambiguous start of its id. Throws with what is wrong with the reference. */
-export function resolveMachine(
-  directory: Pick<MachineDirectory, 'get' | 'ids' | 'claimants' | 'targets'>,
-  ref: string,
-): MachineEntry {
+export function resolveMachine(directory: ResolveDirectory, ref: string): MachineEntry {
   if (ref === '') throw invalid('ref: must name a host or a machine')
   if (ref.length > 64) throw invalid('ref: longer than any host name or machine id')
   const claimants = directory.claimants(ref)
@@ -19,7 +21,13 @@ export function resolveMachine(
   }
   const exact = directory.get(claimants[0] ?? ref)
   if (exact) return exact
-  if (directory.targets.hosts.has(ref)) {
+  const isListed = directory.targets.hosts.has(ref)
+  const former = formerMachines(directory, ref)
+  if (former.length > 0) {
+    const cure = isListed ? `, or \`muster bind ${ref} MACHINE\` makes another it` : ''
+    throw notFound(`ref: ${describeFormer(ref, former)}${cure}`)
+  }
+  if (isListed) {
     throw notFound(
       `ref: no machine is host ${ref} of the fleet file yet; \`muster pending\` shows those that wait, \`muster bind ${ref} MACHINE\` binds one by hand`,
     )
@@ -35,6 +43,26 @@ export function resolveMachine(
   const entry = directory.get(found[0] ?? '')
   if (!entry) throw notFound(`ref: there is no machine ${ref}`)
   return entry
+}
+
+/** Machines that were this host until they were turned away: listings show them with its name. */
+function formerMachines(directory: ResolveDirectory, host: string): MachineEntry[] {
+  const found: MachineEntry[] = []
+  for (const entry of directory.entries()) {
+    const isGone = entry.state === 'evicted' || entry.state === 'banned'
+    const assignment = isGone ? directory.assignment(entry.id) : undefined
+    if (assignment?.kind === 'host' && assignment.host === host) found.push(entry)
+  }
+  return found
+}
+
+function describeFormer(host: string, former: readonly MachineEntry[]): string {
+  const [only, second] = former
+  if (only && !second) {
+    return `host ${host} was machine ${shortId(only.id)}, which was ${only.state}; name it by its id`
+  }
+  const names = former.slice(0, 5).map(({ id, state }) => `${shortId(id)} (${state})`)
+  return `no machine is host ${host} any more; name one of those that were by its id: ${names.join(', ')}`
 }
 
 /** As much of an id as tells machines apart for people. */

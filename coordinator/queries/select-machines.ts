@@ -1,4 +1,4 @@
-import { compileSelector } from '../../shared/query/expression.ts'
+import { compileSelector, STORED_VARIABLES } from '../../shared/query/expression.ts'
 import type { MachineEntry } from '../machines/entry.ts'
 import { answerFromStore, compileField, type FleetQueryDeps } from './evaluate-fleet.ts'
 
@@ -17,7 +17,10 @@ export async function selectMachines(
   where: string,
   wanted: (entry: MachineEntry) => boolean,
 ): Promise<{ readonly matched: MachineEntry[]; readonly errors: SelectionError[] }> {
-  const question = { where: compileField('where', where, compileSelector), select: [] }
+  const question = {
+    where: compileField('where', where, text => compileSelector(text, STORED_VARIABLES)),
+    select: [],
+  }
   const matched: MachineEntry[] = []
   const errors: SelectionError[] = []
   for await (const answers of answerFromStore(deps, question, wanted)) {

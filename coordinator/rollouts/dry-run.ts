@@ -1,11 +1,14 @@
 import { setImmediate } from 'node:timers/promises'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { PlannedHostSchema, RolloutSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
+import { precondition } from '../../shared/rpc/rpc-error.ts'
+import { listProblems } from '../api/list-problems.ts'
 import { type BeginDeps, type Beginning, prepareRollout, recordOfNew } from './begin-rollout.ts'
 import { describeSettings } from './frozen-settings.ts'
 import { knownPlans } from './known-plans.ts'
 import { Foresight } from './plan/foresee.ts'
 import { readSnapshot, type SnapshotDeps, snapshotOf } from './read-snapshot.ts'
+import { judgeRollout } from './start-rollout.ts'
 
 /** So long is thought at a stretch; agents and others have their turn in between. */
 const STRETCH_MS = 20
@@ -22,6 +25,8 @@ export interface Foreseen {
 export async function dryRun(deps: BeginDeps & SnapshotDeps, beginning: Beginning): Promise<Foreseen> {
   const nowMs = deps.clock.now().getTime()
   const rollout = await prepareRollout(deps, beginning)
+  const { problems } = await judgeRollout(deps.store.db, rollout)
+  if (problems.length > 0) throw precondition(listProblems(problems))
   const record = recordOfNew(rollout, nowMs)
   const { snapshot: open } = await readSnapshot(deps, nowMs)
   const whole = await snapshotOf(deps, [...open.rollouts, record], nowMs)

@@ -171,6 +171,24 @@ describe('a rollout', () => {
     expect(await openRollouts(five.fleet.store.db)).toHaveLength(2)
   })
 
+  it('is refused by a dry run as it would be, and names the rollout it waits for by the start of its id', async () => {
+    const { deps } = await five.prepare()
+    const { rollout } = await five.begin(deps)
+    const id = rollout?.id ?? ''
+    for (const dryRun of [true, false]) {
+      const beside = five.begin(deps, { requestId: 'two', refs: ['n1'], dryRun })
+      await expect(beside).rejects.toThrow(`rollout ${id} is not over and has host n1`)
+      const nowhere = five.begin(deps, { requestId: 'two', refs: ['n1'], after: ['nope'], dryRun })
+      await expect(nowhere).rejects.toThrow('after: there is no rollout nope')
+      await five.begin(deps, { requestId: 'two', refs: ['n1'], after: [id.slice(0, 12)], dryRun })
+    }
+    const open = await openRollouts(five.fleet.store.db)
+    expect(open.map(({ after }) => JSON.parse(after))).toContainEqual([id])
+    // The same words again are the same rollout.
+    await five.begin(deps, { requestId: 'two', refs: ['n1'], after: [id.slice(0, 12)] })
+    expect(await openRollouts(five.fleet.store.db)).toHaveLength(2)
+  })
+
   it('foretells its order and begins nothing', async () => {
     const { deps } = await five.prepare()
     five.away.add(MACHINES[4] ?? '')

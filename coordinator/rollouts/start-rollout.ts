@@ -1,9 +1,10 @@
 import { toBinary } from '@bufbuild/protobuf'
-import type { Transaction } from 'kysely'
+import type { Kysely, Transaction } from 'kysely'
 import { cutText } from '../../shared/cut-text.ts'
 import { findCircle } from '../../shared/fleet-file/find-circle.ts'
 import { type StartRolloutRequest, StartRolloutRequestSchema } from '../../shared/gen/muster/v1/rollout_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
+import { aborted } from '../../shared/rpc/rpc-error.ts'
 import { recordEvent } from '../store/events.ts'
 import {
   changeRollout,
@@ -72,8 +73,9 @@ export async function writeRollout(
 ): Promise<StartedRollout> {
   const known = await findRolloutByRequest(tx, rollout.asked.requestId)
   if (known) return { kind: 'known', row: known }
-  const problems = await problemsOf(tx, rollout, now)
+  const { problems, giving } = await judgeRollout(tx, rollout)
   if (problems.length > 0) return { kind: 'refused', problems }
+  for (const each of giving) await endGiving(tx, each, rollout, now)
   const row = {
     id: rollout.id,
     request: rollout.asked.requestId,
@@ -125,13 +127,23 @@ export async function writeRollout(
   return { kind: 'started', row }
 }
 
-/** Everything that stands against a rollout; those that give way to it are ended on the way. */
-async function problemsOf(
-  tx: Transaction<Database>,
-  rollout: NewRollout,
-  now: Date,
-): Promise<readonly string[]> {
+/** A rollout that gives way to a new one, and how it ends by that. */
+interface Giving {
+  readonly row: RolloutRow
+  readonly record: RolloutRecord
+  readonly endsAs: 'aborted' | 'succeeded'
+}
+
+export interface JudgedRollout {
+  /** Everything that stands against it. */
+  readonly problems: readonly string[]
+  readonly giving: readonly Giving[]
+}
+
+/** What stands against a rollout, and what gives way to it. Changes nothing: a dry run asks the same. */
+export async function judgeRollout(tx: Kysely<Database>, rollout: NewRollout): Promise<JudgedRollout> {
   const problems: string[] = []
+  const giving: Giving[] = []
   if ((await countOpenRollouts(tx)) >= MOST_OPEN) {
     problems.push(`${MOST_OPEN} rollouts are not over; end some before another is begun`)
   }
@@ -149,11 +161,16 @@ async function problemsOf(
       touching.set(found.rollout, found)
   }
   for (const [id, { host, cluster }] of touching) {
-    if (await givesWay(tx, id, rollout, now)) continue
+    const way = await givesWay(tx, id, rollout)
+    if (way === 'over') continue
+    if (way !== 'stays') {
+      giving.push(way)
+      continue
+    }
     const what = hosts.includes(host) ? `host ${host}` : `cluster ${cluster}`
     problems.push(`rollout ${id} is not over and has ${what}; wait for it, abort it, or say --after ${id}`)
   }
-  return problems
+  return { problems, giving }
 }
 
 /**
@@ -161,13 +178,12 @@ async function problemsOf(
  * soak does so to what is about all of its hosts, which soak anew then, and to a way back.
  */
 async function givesWay(
-  tx: Transaction<Database>,
+  tx: Kysely<Database>,
   id: string,
-  { startedBy, id: newer, action, asked, members }: NewRollout,
-  now: Date,
-): Promise<boolean> {
+  { action, asked, members }: NewRollout,
+): Promise<Giving | 'over' | 'stays'> {
   const row = await findRollout(tx, id)
-  if (!row) return true
+  if (!row) return 'over'
   const rows = {
     rollouts: [row],
     hosts: await hostsOfRollouts(tx, [id]),
@@ -175,30 +191,14 @@ async function givesWay(
     overrides: await overridesOfRollouts(tx, [id]),
   }
   const [record] = readRecords(rows)
-  if (!record?.settings.direct) return false
-  const ends = async (state: 'aborted' | 'succeeded' = 'aborted') => {
-    const reason = `${startedBy} ordered something else: rollout ${newer}`
-    return await changeRollout(tx, row, {
-      state,
-      ends_as: state === 'aborted' ? state : '',
-      reason,
-      ended: now.getTime(),
-    })
-  }
+  if (!record?.settings.direct) return 'stays'
   // Whoever was to leave by itself may be gone by now: that it is gone for good takes the place of the order before.
   const isGone = gatedAction({ action, how: howOfAct(action, asked.act) }) === 'leave-dead'
   const names = new Set(members.map(({ host }) => host))
   const isSame = record.hosts.every(({ host }) => names.has(host))
-  if (isGone && isSame && gatedAction(record) === 'leave') return await ends()
+  if (isGone && isSame && gatedAction(record) === 'leave') return { row, record, endsAs: 'aborted' }
   if ((isSame || action === 'rollback') && record.hosts.every(host => isSoaked(record, host))) {
-    for (const { host, grants } of record.hosts) {
-      for (const { id: grant, end } of grants) {
-        const reason = `rollout ${newer} has the host now`
-        if (!end) await closeGrant(tx, grant, { outcome: 'skipped', reason, nowMs: now.getTime() })
-      }
-      await writeHostRecord(tx, { rollout: id, host }, { ended_as: 'done' })
-    }
-    return await ends('succeeded')
+    return { row, record, endsAs: 'succeeded' }
   }
   const waits = record.hosts.every(host => {
     const progress = progressOf(record, host)
@@ -209,7 +209,32 @@ async function givesWay(
       (progress.kind === 'waiting' && !progress.open && again)
     )
   })
-  return waits ? await ends() : false
+  return waits ? { row, record, endsAs: 'aborted' } : 'stays'
+}
+
+async function endGiving(
+  tx: Transaction<Database>,
+  { row, record, endsAs }: Giving,
+  { startedBy, id: newer }: NewRollout,
+  now: Date,
+): Promise<void> {
+  if (endsAs === 'succeeded') {
+    for (const { host, grants } of record.hosts) {
+      for (const { id: grant, end } of grants) {
+        const reason = `rollout ${newer} has the host now`
+        if (!end) await closeGrant(tx, grant, { outcome: 'skipped', reason, nowMs: now.getTime() })
+      }
+      await writeHostRecord(tx, { rollout: row.id, host }, { ended_as: 'done' })
+    }
+  }
+  const change = {
+    state: endsAs,
+    ends_as: endsAs === 'aborted' ? endsAs : '',
+    reason: `${startedBy} ordered something else: rollout ${newer}`,
+    ended: now.getTime(),
+  }
+  if (!(await changeRollout(tx, row, change)))
+    throw aborted(`rollout ${row.id} was changed meanwhile; try again`)
 }
 
 /** It is done, or would be after its soak: nothing of ours is left there to take back. */

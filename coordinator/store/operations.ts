@@ -38,6 +38,18 @@ export async function findOperation(db: Kysely<Database>, id: string): Promise<O
   return await db.selectFrom('operations').selectAll().where('id', '=', id).executeTakeFirst()
 }
 
+/** Operations whose id begins so; at most two, since one tells enough and two tell that it is not unambiguous. */
+export async function operationsByPrefix(db: Kysely<Database>, prefix: string): Promise<OperationRow[]> {
+  return await db
+    .selectFrom('operations')
+    .selectAll()
+    .where('id', '>=', prefix)
+    .where('id', '<', `${prefix}\uffff`)
+    .orderBy('id')
+    .limit(2)
+    .execute()
+}
+
 /** Those of the ids that exist, in no order. */
 export async function findOperations(db: Kysely<Database>, ids: readonly string[]): Promise<OperationRow[]> {
   const rows: OperationRow[] = []

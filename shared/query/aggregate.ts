@@ -1,7 +1,7 @@
 import { parse } from '@bufbuild/cel'
+import { AGGREGATES } from './aggregate-names.ts'
 import { childrenOf, tooDeep } from './expression-bounds.ts'
 
-export const AGGREGATES = ['count', 'sum', 'min', 'max'] as const
 export type AggregateName = (typeof AGGREGATES)[number]
 
 export interface Aggregate {

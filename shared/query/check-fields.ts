@@ -1,28 +1,7 @@
-import type { DescField, DescMessage } from '@bufbuild/protobuf'
-import { ScalarType } from '@bufbuild/protobuf'
-import { TimestampSchema } from '@bufbuild/protobuf/wkt'
-import { NodeStatusSchema } from '../gen/muster/v1/agent_pb.ts'
-import { FactsSchema } from '../gen/muster/v1/facts_pb.ts'
 import { suggest } from '../suggest.ts'
+import { givenBy } from './check-call.ts'
 import { childrenOf, type Expr, type ExpressionProblem } from './expression-bounds.ts'
-
-/** What can be known of a value without evaluating anything. Undefined: nothing. */
-export type Known =
-  | { readonly kind: 'text' | 'number' | 'yes or no' | 'time' }
-  | { readonly kind: 'message'; readonly schema: DescMessage }
-  | { readonly kind: 'list'; readonly of: Known | undefined }
-  | { readonly kind: 'map'; readonly of: Known | undefined }
-  | undefined
-
-/** Variables whose fields the protocol defines. */
-const VARIABLES: ReadonlyMap<string, Known> = new Map([
-  ['facts', { kind: 'message', schema: FactsSchema }],
-  ['node', { kind: 'message', schema: NodeStatusSchema }],
-])
-
-const TEXT = { kind: 'text' } as const
-const NUMBER = { kind: 'number' } as const
-const YES_OR_NO = { kind: 'yes or no' } as const
+import { type Known, NUMBER, TEXT, VARIABLE_TYPES, YES_OR_NO } from './known-types.ts'
 
 export interface CheckedFields {
   /** What the expression gives, as far as it can be told. */
@@ -39,7 +18,7 @@ type Scope = ReadonlyMap<string, Known>
  */
 export function checkFields(expr: Expr | undefined): CheckedFields {
   const problems: ExpressionProblem[] = []
-  const gives = expr && knownOf(expr, VARIABLES, (reason, node) => problems.push({ reason, node }))
+  const gives = expr && knownOf(expr, VARIABLE_TYPES, (reason, node) => problems.push({ reason, node }))
   return { gives, problem: problems[0] }
 }
 
@@ -73,14 +52,14 @@ function knownOf(node: Expr, scope: Scope, report: Report): Known {
       const inner = new Map(scope)
       inner.set(loop.iterVar, loop.iterVar2 === '' ? elementOf(range) : undefined)
       if (loop.iterVar2 !== '') inner.set(loop.iterVar2, undefined)
-      inner.set(loop.accuVar, undefined)
-      of(loop.accuInit)
+      inner.set(loop.accuVar, of(loop.accuInit))
       of(loop.loopCondition, inner)
       of(loop.loopStep, inner)
-      of(loop.result, inner)
-      return undefined
+      return of(loop.result, inner)
     }
     case 'listExpr':
+      for (const child of childrenOf(node)) of(child)
+      return { kind: 'list', of: undefined }
     case 'structExpr':
     case undefined:
       for (const child of childrenOf(node)) of(child)
@@ -112,14 +91,13 @@ function fieldOf(
   operand: Expr | undefined,
   report: (reason: string) => void,
 ): Known {
-  if (known === undefined || known.kind === 'map' || known.kind === 'time') return undefined
+  if (known === undefined || known.kind === 'time') return undefined
+  if (known.kind === 'map') return known.of
   const whole = pathOf(operand)
-  if (known.kind === 'message') {
-    const field = known.schema.fields.find(({ localName }) => localName === name)
-    if (field) return knownOfField(field)
-    const names = known.schema.fields.map(({ localName }) => localName)
-    const near = suggest(name, names)
-    const hint = near === undefined ? `there are ${names.join(', ')}` : `did you mean ${near}?`
+  if (known.kind === 'object') {
+    if (known.names.includes(name)) return known.fieldOf(name)
+    const near = suggest(name, known.names)
+    const hint = near === undefined ? `there are ${known.names.join(', ')}` : `did you mean ${near}?`
     report(`${whole}.${name}: no such field; ${hint}`)
     return undefined
   }
@@ -129,29 +107,6 @@ function fieldOf(
 }
 
 const WORDS = { list: 'a list', text: 'a text', number: 'a number', 'yes or no': 'yes or no' } as const
-
-function knownOfField(field: DescField): Known {
-  switch (field.fieldKind) {
-    case 'list':
-      return { kind: 'list', of: knownOfPart(field) }
-    case 'map':
-      return { kind: 'map', of: knownOfPart(field) }
-    case 'enum':
-      // A text, or a number that this program has no name for.
-      return undefined
-    case 'message':
-    case 'scalar':
-      return knownOfPart(field)
-  }
-}
-
-function knownOfPart({ message, scalar }: DescField): Known {
-  if (message?.typeName === TimestampSchema.typeName) return { kind: 'time' }
-  if (message !== undefined) return { kind: 'message', schema: message }
-  if (scalar === ScalarType.STRING) return TEXT
-  if (scalar === ScalarType.BOOL) return YES_OR_NO
-  return scalar === undefined || scalar === ScalarType.BYTES ? undefined : NUMBER
-}
 
 const EQUALITIES = ['_==_', '_!=_']
 const ORDERS = ['_<_', '_<=_', '_>_', '_>=_']
@@ -168,24 +123,28 @@ function resultOf(
     return YES_OR_NO
   }
   if (OF_YES_OR_NO.includes(name) || name === '@in') return YES_OR_NO
-  if (name === 'size') return NUMBER
-  const [whole] = known
+  const [whole, second, third] = known
+  if (name === '_?_:_') return isPlain(second) && second?.kind === third?.kind ? second : undefined
   if (name === '_[_]' && (whole?.kind === 'list' || whole?.kind === 'map')) return whole.of
-  return undefined
+  return givenBy(name)
 }
 
-const COMPARED = ['text', 'number', 'yes or no', 'time']
+const PLAIN = ['text', 'number', 'yes or no', 'time']
+
+function isPlain(known: Known): boolean {
+  return known !== undefined && PLAIN.includes(known.kind)
+}
 
 function checkPair(args: readonly Expr[], [a, b]: readonly Known[], report: (reason: string) => void): void {
   if (a === undefined || b === undefined || a.kind === b.kind) return
-  if (!COMPARED.includes(a.kind) || !COMPARED.includes(b.kind)) return
+  if (!isPlain(a) || !isPlain(b)) return
   const word = (kind: string) => (kind === 'yes or no' ? kind : `a ${kind}`)
   const [first, second] = args
   report(`${pathOf(first)} is ${word(a.kind)} and ${pathOf(second)} ${word(b.kind)}: compare like with like`)
 }
 
 /** As it was written, as far as it is a path; else what it is. */
-function pathOf(node: Expr | undefined): string {
+export function pathOf(node: Expr | undefined): string {
   switch (node?.exprKind.case) {
     case 'identExpr':
       return node.exprKind.value.name

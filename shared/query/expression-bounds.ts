@@ -1,4 +1,5 @@
 import type { parse } from '@bufbuild/cel'
+import { callProblem } from './check-call.ts'
 
 export type Expr = NonNullable<ReturnType<typeof parse>['expr']>
 
@@ -59,8 +60,15 @@ export type Bounds =
   | { readonly kind: 'within'; readonly used: ReadonlySet<string> }
   | ({ readonly kind: 'refused' } & ExpressionProblem)
 
-/** Checks depth, loops within loops and that all names exist; tells which variables the expression uses. */
-export function checkBounds(expr: Expr | undefined, variables: readonly string[]): Bounds {
+/**
+ * Checks depth, loops within loops and that all names and functions exist; tells which variables the expression uses. Of names that
+ * are known `elsewhere` it is said where.
+ */
+export function checkBounds(
+  expr: Expr | undefined,
+  variables: readonly string[],
+  elsewhere: Readonly<Record<string, string>> = {},
+): Bounds {
   const used = new Set<string>()
   const todo = [{ expr, depth: 1, loops: 0, names: new Set([...variables, ...CEL_NAMES]) }]
   let loopCount = 0
@@ -71,8 +79,17 @@ export function checkBounds(expr: Expr | undefined, variables: readonly string[]
     if (depth > MAX_DEPTH) return refused(`the expression is nested deeper than ${MAX_DEPTH}`)
     if (node.exprKind.case === 'identExpr') {
       const name = node.exprKind.value.name.replace(/^\./, '')
-      if (!names.has(name)) return refused(`${name}: no such variable; there are ${variables.join(', ')}`)
+      if (!names.has(name)) {
+        const why = elsewhere[name] ?? 'no such variable'
+        return refused(`${name}: ${why}; there are ${variables.join(', ')}`)
+      }
       used.add(name)
+    }
+    if (node.exprKind.case === 'callExpr') {
+      // Before what it is given: a misspelt loop leaves its own variable unknown.
+      const { function: called, target } = node.exprKind.value
+      const problem = callProblem(called, target !== undefined)
+      if (problem !== undefined) return refused(problem)
     }
     if (node.exprKind.case === 'comprehensionExpr') {
       const loop = node.exprKind.value

@@ -10,9 +10,11 @@ import {
 } from '@bufbuild/cel'
 import { reasonOf } from '../errors.ts'
 import { cheapFirst } from './cheap-first.ts'
-import { checkFields, type Known } from './check-fields.ts'
+import { checkFields, pathOf } from './check-fields.ts'
 import {
   checkBounds,
+  childrenOf,
+  type Expr,
   type ExpressionProblem,
   endNames,
   METER,
@@ -21,6 +23,7 @@ import {
   tooDeep,
   VALUE_OF,
 } from './expression-bounds.ts'
+import type { Known } from './known-types.ts'
 import { followPath, type PlainPath, plainPath } from './plain-path.ts'
 import { offsetOf, showPlace } from './show-place.ts'
 import { fitsInto } from './value-size.ts'
@@ -50,6 +53,8 @@ export const VARIABLE_NAMES = [
   'live',
   'now',
 ] as const
+/** Those that the coordinator knows of each machine without asking it. */
+export const STORED_VARIABLES = VARIABLE_NAMES.filter(name => name !== 'live')
 export type VariableName = (typeof VARIABLE_NAMES)[number]
 
 /** An expression that is parsed, within its bounds, and ready to be evaluated any number of times. */
@@ -91,8 +96,13 @@ const FREE_ROUNDS = 256
 /** Elements and characters of one result. */
 const MAX_VALUE_SIZE = 256 * 1024
 
+const ELSEWHERE = { live: 'is known in `muster query` with --probe alone' }
+
 /** Parses and bounds a CEL expression over the variables. */
-export function compileExpression(text: string): Compilation {
+export function compileExpression(
+  text: string,
+  variables: readonly VariableName[] = VARIABLE_NAMES,
+): Compilation {
   if (text.trim() === '') return refused('the expression is empty; write true to select all')
   if (Buffer.byteLength(text) > MAX_EXPRESSION_BYTES) {
     return refused(`the expression is longer than ${MAX_EXPRESSION_BYTES} bytes`)
@@ -101,12 +111,13 @@ export function compileExpression(text: string): Compilation {
   if (deep !== undefined) return refused(deep)
   try {
     const parsed = parse(text)
-    const checked = checkBounds(parsed.expr, VARIABLE_NAMES)
+    const checked = checkBounds(parsed.expr, variables, ELSEWHERE)
     const place = ({ node }: ExpressionProblem) => placeOf(text, node, parsed.sourceInfo?.positions)
     if (checked.kind === 'refused') return refused(checked.reason, place(checked))
     const fields = checkFields(parsed.expr)
     if (fields.problem !== undefined) return refused(fields.problem.reason, place(fields.problem))
     cheapFirst(parsed.expr)
+    const paths = pathsByField(parsed.expr)
     const path = plainPath(parsed.expr)
     meterLoops(parsed.expr)
     endNames(parsed.expr, VARIABLE_NAMES)
@@ -132,8 +143,8 @@ export function compileExpression(text: string): Compilation {
         text,
         uses: checked.used,
         gives: fields.gives,
-        evaluate: variables =>
-          (path && evaluatePath(path, variables)) ?? evaluateMetered(run, meter, used, variables),
+        evaluate: given =>
+          (path && evaluatePath(path, given)) ?? namingPath(evaluateMetered(run, meter, used, given), paths),
       },
     }
   } catch (error) {
@@ -151,7 +162,7 @@ function syntaxProblem(expression: string, text: string): Compilation {
   )
 }
 
-/** The parser tells of a field where its dot is. What a macro was made into has no place. */
+/** The parser tells of a field or a method where its dot is. What a macro was made into has no place. */
 function placeOf(
   text: string,
   { id, exprKind }: ExpressionProblem['node'],
@@ -159,17 +170,23 @@ function placeOf(
 ): string | undefined {
   const at = positions?.[String(id)]
   if (at === undefined) return undefined
-  return showPlace(text, exprKind.case === 'selectExpr' && text.charAt(at) === '.' ? at + 1 : at)
+  // What a dot and spaces stand before is meant, in `a .b` too.
+  const dotted = (exprKind.case === 'selectExpr' || exprKind.case === 'callExpr') && text.charAt(at) === '.'
+  return showPlace(text, dotted ? at + (/^\.\s*/.exec(text.slice(at))?.[0].length ?? 1) : at)
 }
 
 /** The same for one that must say yes or no. */
-export function compileSelector(text: string): Compilation {
-  const compiled = compileExpression(text)
+export function compileSelector(
+  text: string,
+  variables: readonly VariableName[] = VARIABLE_NAMES,
+): Compilation {
+  const compiled = compileExpression(text, variables)
   if (compiled.kind === 'refused') return compiled
   const { gives } = compiled.expression
   if (gives === undefined || gives.kind === 'yes or no') return compiled
   return refused(
-    `gives ${gives.kind === 'message' ? 'a whole object' : `a ${gives.kind}`} and no yes or no; compare it with something`,
+    `gives ${gives.kind === 'object' ? 'a whole object' : `a ${gives.kind}`} and no yes or no; compare it with something`,
+    showPlace(text, text.search(/\S/)),
   )
 }
 
@@ -186,6 +203,31 @@ export function select(expression: CompiledExpression, variables: QueryVariables
     return { kind: 'error', reason: 'the expression gives no boolean; compare its value with something' }
   }
   return evaluation.value ? { kind: 'match' } : { kind: 'no-match' }
+}
+
+/** The paths that end with each field; undefined: several do, and which of them is meant cannot be told. */
+function pathsByField(expr: Expr | undefined): ReadonlyMap<string, string | undefined> {
+  const paths = new Map<string, string | undefined>()
+  const todo = [expr]
+  while (todo.length > 0) {
+    const node = todo.pop()
+    if (node === undefined) continue
+    todo.push(...childrenOf(node))
+    if (node.exprKind.case !== 'selectExpr') continue
+    const { field } = node.exprKind.value
+    const path = pathOf(node)
+    paths.set(field, paths.has(field) && paths.get(field) !== path ? undefined : path)
+  }
+  return paths
+}
+
+const NOT_FOUND = 'field not found: '
+
+/** The engine names the last part of a path alone. */
+function namingPath(evaluation: Evaluation, paths: ReadonlyMap<string, string | undefined>): Evaluation {
+  if (evaluation.kind !== 'error' || !evaluation.reason.startsWith(NOT_FOUND)) return evaluation
+  const path = paths.get(evaluation.reason.slice(NOT_FOUND.length))
+  return path === undefined ? evaluation : { kind: 'error', reason: `${NOT_FOUND}${path}` }
 }
 
 /** The plain value at a path, without the engine; undefined where there is none, which the engine explains. */

@@ -23,6 +23,7 @@ import {
 } from '../plan/rollout-record.ts'
 import type { SnapshotDeps } from '../read-snapshot.ts'
 import { intentOf } from '../start-rollout.ts'
+import { requireRollout } from './find-rollout.ts'
 import { selectHosts } from './select-hosts.ts'
 
 export type StartDeps = BeginDeps & FleetQueryDeps & SnapshotDeps
@@ -50,7 +51,9 @@ export function startRollout(deps: StartDeps) {
     checkActs(deps, request, action, members)
     const revision = await revisionOf(deps, request, action)
     const beginning: Beginning = {
-      asked: request,
+      asked: { ...request, after: await wholeIds(deps, request.after) },
+      // As it was asked for: whoever repeats the request says the same starts of ids.
+      intent: intentOf(request),
       action,
       revision,
       members,
@@ -65,6 +68,13 @@ export function startRollout(deps: StartDeps) {
     const [rollout] = await describeRollouts(store.db, [row], 'full', clock.now().getTime())
     return { ...(rollout && { rollout }), errors: [...errors] }
   }
+}
+
+/** The ids of the rollouts that these begin. */
+async function wholeIds({ store }: StartDeps, refs: readonly string[]): Promise<string[]> {
+  const ids: string[] = []
+  for (const ref of refs) ids.push((await requireRollout(store.db, ref, 'after')).id)
+  return ids
 }
 
 function readAction(request: StartRolloutRequest): RolloutAction {

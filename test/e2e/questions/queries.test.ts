@@ -95,7 +95,7 @@ describe('questions to the store of a real fleet', () => {
   })
 
   it('never take what is not known for a no, and say which expression it was', async () => {
-    const { code, stderr } = await fleet.muster('query', 'labels.nothing == 1')
+    const { code, stderr } = await fleet.muster('query', 'labels.nothing == "1"')
     expect(code).toBe(3)
     expect(stderr).toContain('0 match of 3 that answered, 3 were asked; for 3 it is not known')
     expect(stderr).toContain('nothing')
