@@ -4,6 +4,7 @@ import { hasCordoned, isDisruptive, newestGrants, type Progress } from './host-s
 import { ASK_LIMIT_MS, soakOf, soakWaits } from './judge-grant.ts'
 import type { HostRecord, RolloutRecord, StepKind } from './rollout-record.ts'
 import type { RolloutSnapshot } from './rollout-snapshot.ts'
+import { whyNotAnyMore, whyNotNeeded } from './why-not-needed.ts'
 
 /** A drained host that is held before its turn to act goes back to work after so long. */
 export const HAND_BACK_MS = 5 * 60_000
@@ -50,12 +51,23 @@ function mayLift({ operations }: RolloutSnapshot, host: HostRecord): boolean {
 /** A step that must be done anew before this one, since what it brought is old; undefined: none. */
 export function whatIsStale(
   snapshot: RolloutSnapshot,
+  rollout: RolloutRecord,
   host: HostRecord,
   step: StepKind,
   nowMs: number,
 ): StepKind | undefined {
   if (!isDisruptive(step)) return undefined
   const newest = newestGrants(host)
+  // Whoever ran nothing of its cluster then may have joined while it waited for its turn.
+  const isNeededNow = (earlier: StepKind) =>
+    newest.get(earlier)?.end?.outcome === 'skipped' &&
+    whyNotNeeded(snapshot, rollout, host, earlier) === undefined &&
+    whyNotAnyMore(snapshot, rollout, host, earlier) === undefined
+  const act = newest.get('act')
+  if (step === 'act' && (act === undefined || act.end?.outcome === 'again')) {
+    const earlier = (['snapshot', 'drain'] as const).find(isNeededNow)
+    if (earlier !== undefined) return earlier
+  }
   if (newest.get('drain')?.end?.outcome === 'done' || newest.get('act')) return undefined
   const isOld = (earlier: StepKind, mostMs: number) => {
     const end = newest.get(earlier)?.end

@@ -161,6 +161,24 @@ describe('the planner of rollouts', () => {
     expect(next('/nix/store/by-hand', 60_000)).toEqual(['w1 act'])
   })
 
+  it('drains a node that has joined its cluster since there was nothing to drain', () => {
+    const nodes = clusterHosts(1, 1)
+    const next = (...grants: readonly ReturnType<typeof sampleGrant>[]) => {
+      const rollout = sampleRollout({
+        hosts: nodes.slice(1),
+        grants: { w1: grants },
+        change: { action: 'rollback', startedMs: NOW - 3_600_000 },
+      })
+      const clusters = new Map([['home', sampleCluster(nodes)]])
+      return granted(sampleSnapshot({ hosts: nodes, rollouts: [rollout], clusters }))
+    }
+    const drain = (outcome: 'done' | 'skipped') => sampleGrant('drain', outcome, NOW - 1_800_000)
+    expect(next(drain('skipped'))).toEqual(['w1 drain'])
+    // Also when its act did not hold.
+    expect(next(drain('skipped'), sampleGrant('act', 'again', NOW - 1_200_000))).toEqual(['w1 drain'])
+    expect(next(drain('done'))).toEqual(['w1 act'])
+  })
+
   it('leaves nobody behind who lost its session a moment ago, however long all have waited for a window', () => {
     const never = { days: [], fromMinute: 0, toMinute: 1, timeZone: 'UTC' }
     const moves = (awaySinceMs: number, change = {}) => {

@@ -191,7 +191,7 @@ function planHost(
   if (held.length === 0) {
     const over = whyNotAnyMore(snapshot, rollout, host, next)
     if (over !== undefined) return grant(run, standing, host, next, over)
-    const stale = whatIsStale(snapshot, host, next, nowMs) ?? next
+    const stale = whatIsStale(snapshot, rollout, host, next, nowMs) ?? next
     if (stale !== 'prefetch' || run.fetching < MOST_FETCHING) {
       if (fresh && isDisruptive(stale)) goPastBudget(run, rollout, host)
       return grant(run, standing, host, stale, undefined)
