@@ -8,8 +8,11 @@ import { createRealSystem } from './system/real-system.ts'
 import { processUnits } from './units/process-units.ts'
 import { systemdUnits } from './units/systemd-units.ts'
 
-/** For one child as a whole; a single tool that hangs costs its own facts only. */
-const FACTS_DEADLINE_MS = 30_000
+/**
+ * For one child as a whole, on a machine that is slow and busy, where its start alone may take half a minute: what waits for the facts, an
+ * enrolment or a change, goes wrong without them. A single tool that hangs costs its own facts only, and sooner.
+ */
+const FACTS_DEADLINE_MS = 120_000
 
 /** The doors of this agent to its machine: commands, files, and children of its own program. */
 export function createParts(config: AgentConfig): AgentParts {

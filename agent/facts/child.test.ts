@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FactsSchema } from '../../shared/gen/muster/v1/facts_pb.ts'
 import { sha256Hex } from '../../shared/ids.ts'
 import { createRealSystem } from '../system/real-system.ts'
+import type { System } from '../system/system.ts'
 import { collectFactsInChild, evaluateRuleInChild, type FactsChildConfig } from './collect-in-child.ts'
 
 const here = (path: string) => new URL(path, import.meta.url).pathname
@@ -76,6 +77,20 @@ describe('the facts child', () => {
       'more than',
     )
     await expect(collectFactsInChild({ ...config(), command: ['/absent/node'] })).rejects.toThrow('not found')
+  })
+
+  test('has time as a whole, and each of its tools less, however much that is', async () => {
+    const told: string[] = []
+    const system: System = {
+      ...config().system,
+      run: async (_program, args) => {
+        told.push(args.at(-1) ?? '')
+        throw new Error('enough')
+      },
+    }
+    for (const deadlineMs of [10_000, 30_000, 120_000])
+      await expect(collectFactsInChild({ ...config(), system, deadlineMs })).rejects.toThrow('enough')
+    expect(told).toEqual(['8000', '24000', '24000'])
   })
 
   test('ends at its deadline', async () => {

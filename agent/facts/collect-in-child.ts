@@ -48,6 +48,9 @@ export async function evaluateRuleInChild(
   }
 }
 
+/** So long a tool may take; whoever waits for the others' facts waits for one that hangs as well. */
+const MOST_SOURCE_MS = 24_000
+
 async function runChild(
   { system, command, root, deadlineMs }: FactsChildConfig,
   mode: 'facts' | 'rule',
@@ -55,7 +58,7 @@ async function runChild(
   signal: AbortSignal | undefined,
 ): Promise<RunResult> {
   const [program, ...before] = command
-  const sourceDeadline = Math.max(1, Math.floor(deadlineMs * 0.8))
+  const sourceDeadline = Math.max(1, Math.min(MOST_SOURCE_MS, Math.floor(deadlineMs * 0.8)))
   const options = [
     ...(root === undefined ? [] : ['--root', root]),
     '--source-deadline-ms',
