@@ -25,25 +25,28 @@ async function newestOf(
   machines: readonly string[],
   telling: boolean,
 ): Promise<ReadonlyMap<string, OperationRow>> {
-  const newest = db
-    .selectFrom('operations')
-    .select(({ fn }) => ['machine as of', fn.max('ordered').as('newest')])
-    .where('machine', 'in', [...machines])
-    .$if(telling, query =>
-      query.where(({ eb, or }) => or([eb('outcome_class', '=', 0), eb('action', 'not in', BESIDE)])),
-    )
-    .groupBy('machine')
-    .as('latest')
   const rows = await db
-    .selectFrom('operations')
-    .innerJoin(newest, join =>
-      join.onRef('latest.of', '=', 'operations.machine').onRef('latest.newest', '=', 'operations.ordered'),
+    .with('told', from =>
+      from
+        .selectFrom('operations')
+        .selectAll()
+        .where('machine', 'in', [...machines])
+        .$if(telling, query =>
+          query.where(({ eb, or }) => or([eb('outcome_class', '=', 0), eb('action', 'not in', BESIDE)])),
+        ),
     )
-    .selectAll('operations')
-    .$if(telling, query =>
-      query.where(({ eb, or }) => or([eb('outcome_class', '=', 0), eb('action', 'not in', BESIDE)])),
+    .selectFrom('told')
+    .innerJoin(
+      from =>
+        from
+          .selectFrom('told')
+          .select(({ fn }) => ['machine as of', fn.max('ordered').as('newest')])
+          .groupBy('machine')
+          .as('latest'),
+      join => join.onRef('latest.of', '=', 'told.machine').onRef('latest.newest', '=', 'told.ordered'),
     )
-    .orderBy('operations.id')
+    .selectAll('told')
+    .orderBy('told.id')
     .execute()
   return new Map(rows.map(row => [row.machine, row]))
 }
